@@ -1,0 +1,11 @@
+//! The wire contract: messages, descriptors, ProtoJSON, field masks, the method table, error bodies,
+//! and the views between the wire and `model`. No behaviour.
+
+/// `google.cloud.run.v2`.
+pub use googleapis_tonic_google_cloud_run_v2::google::cloud::run::v2 as run;
+/// `google.iam.v1`.
+pub use googleapis_tonic_google_iam_v1::google::iam::v1 as iam;
+/// `google.longrunning`.
+pub use googleapis_tonic_google_longrunning::google::longrunning;
+/// `google.rpc`.
+pub use googleapis_tonic_google_rpc::google::rpc;

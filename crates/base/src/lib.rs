@@ -1,0 +1,16 @@
+//! The ground floor: time, tasks, shutdown, backoff.
+//!
+//! Nothing here may name a noun of the product; what knows a service or an instance lives upstairs.
+//!
+//! * [`Clock`]: the only source of time and of timers. Real in the product, driven by hand in tests.
+//! * [`Tasks`]: every spawned task has a name, an owner and a policy for its failure.
+//! * [`Shutdown`]: a token to ask for an end and a gate to wait for it.
+//! * [`Backoff`]: capped exponential delays with jitter.
+
+mod backoff;
+mod clock;
+mod tasks;
+
+pub use backoff::Backoff;
+pub use clock::{Clock, Elapsed, Sleep, VirtualClock};
+pub use tasks::{OnFailure, Shutdown, Tasks};

@@ -1,0 +1,83 @@
+//! The seam to whatever runs containers.
+//!
+//! [`Engine`] is the trait, `FakeEngine` the reference implementation (virtual time, injected
+//! faults), `contract` the suite that every implementation passes.
+//!
+//! An engine keeps no intent: it does what it is told and says what happened. It never restarts,
+//! never probes and never decides. Instances are told apart by the [`InstanceId`] the caller made.
+
+mod error;
+
+pub use error::EngineError;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::{net::TcpStream, sync::mpsc};
+use updraft_model::instance::{Exit, InstanceId, InstanceSpec, Stream, Usage};
+
+/// What happens to instances. Exits are repeated after a reconnect until acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EngineEvent {
+    /// A line of output, without its end; longer lines come in pieces of at most 64 KiB.
+    Output {
+        /// Who wrote it.
+        id: InstanceId,
+        /// Where.
+        stream: Stream,
+        /// What; invalid UTF-8 replaced.
+        text: String,
+    },
+    /// The instance ended and everything of it is gone, output included: no event follows it.
+    Exited {
+        /// Which.
+        id: InstanceId,
+        /// How.
+        exit: Exit,
+    },
+}
+
+/// Runs instances.
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// Makes everything ready that belongs to a deploy rather than to a start: pulls the pinned
+    /// image, unpacks its layers, resolves entrypoint and user. Idempotent; may take minutes.
+    ///
+    /// # Errors
+    /// [`EngineError::ImageMissing`], [`EngineError::ImageDenied`], [`EngineError::ImageUnfit`] and
+    /// [`EngineError::Host`] as their names say.
+    async fn prepare(&self, spec: &InstanceSpec) -> Result<(), EngineError>;
+
+    /// Starts an instance of a prepared spec. Returns once its process runs; whether it serves is
+    /// for probes to find out. A container that cannot be executed is an [`Exit::NotStarted`] event,
+    /// not an error.
+    ///
+    /// # Errors
+    /// [`EngineError::NotPrepared`] when [`Engine::prepare`] has not been called for the image,
+    /// [`EngineError::Host`] when the host has no room for it.
+    async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError>;
+
+    /// SIGTERM, then after `grace` SIGKILL. Returns at once; the end is an [`EngineEvent::Exited`].
+    /// A `grace` of zero kills. Unknown or ended instances are no error: the wish is fulfilled.
+    async fn stop(&self, id: &InstanceId, grace: Duration);
+
+    /// A connection to `port` of the instance.
+    ///
+    /// # Errors
+    /// The error of the connection; `NotFound` for an instance that is not there.
+    async fn connect(&self, id: &InstanceId, port: u16) -> std::io::Result<TcpStream>;
+
+    /// What the instance has used; `None` when it is gone.
+    async fn usage(&self, id: &InstanceId) -> Option<Usage>;
+
+    /// The instances that are there now.
+    async fn list(&self) -> Vec<InstanceId>;
+
+    /// The events, in order for each instance. There is one receiver: the first call gets it, later
+    /// ones get `None`.
+    fn events(&self) -> Option<mpsc::Receiver<EngineEvent>>;
+
+    /// Stops everything and removes every trace on the host; the engine is of no use afterwards.
+    /// `grace` is as for [`Engine::stop`].
+    async fn shutdown(&self, grace: Duration);
+}

@@ -1,0 +1,111 @@
+//! What domains tell each other, as types. The binary joins the ends.
+//!
+//! [`RevisionBook`], [`RevisionHealth`] and [`crate::route::RouteTable`] are levels: the latest
+//! snapshot is the whole truth. [`LogLine`]s are a stream: counted, never silently lost.
+
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
+
+use crate::{
+    condition::Reason,
+    instance::{InstanceId, InstanceSpec, Stream},
+    name::RevisionName,
+    revision::Probe,
+};
+
+/// What must be startable. control → fleet.
+#[derive(Debug, Clone, Default)]
+pub struct RevisionBook {
+    /// Every revision that may be asked for; what is not here has no instances.
+    pub entries: HashMap<RevisionName, Arc<BookEntry>>,
+}
+
+/// How one revision runs. Immutable as the revision itself, but for `min`, `max` and `check`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BookEntry {
+    /// What to start.
+    pub spec: Arc<InstanceSpec>,
+    /// Requests one instance takes at a time, 1 to 1000.
+    pub concurrency: u32,
+    /// Instances kept.
+    pub min: u32,
+    /// Instances allowed.
+    pub max: u32,
+    /// What ends the start; defaults filled in.
+    pub startup_probe: Probe,
+    /// Is an instance to be started and probed now, to learn whether the revision works?
+    pub check: Check,
+}
+
+/// Is a revision to be checked before it is called ready?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Check {
+    /// Start one instance and say how it went.
+    Wanted,
+    /// It was checked before, or need not be.
+    Done,
+}
+
+/// How the revisions of the book fare. fleet → control.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RevisionHealth {
+    /// One entry per revision of the book that has something to say.
+    pub entries: HashMap<RevisionName, Health>,
+}
+
+/// How one revision fares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// The outcome of the check, once there is one.
+    pub check: CheckOutcome,
+    /// Instances that are up.
+    pub ready: u32,
+    /// Instances on their way up.
+    pub starting: u32,
+}
+
+/// The outcome of the check before ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckOutcome {
+    /// None was asked for, or it is still under way.
+    Pending,
+    /// An instance came up and passed its startup probe.
+    Passed,
+    /// It did not.
+    Failed(StartFailure),
+}
+
+/// Why an instance did not come up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartFailure {
+    /// For programs.
+    pub reason: Reason,
+    /// For people, Google's sentence first: the whole text of the condition but for the revision's
+    /// name, which the condition adds.
+    pub cause: String,
+    /// The container's last lines, oldest first.
+    pub last_lines: Vec<String>,
+}
+
+/// One line of output, or of the platform about an instance. fleet, proxy → telemetry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// When it was read.
+    pub time: SystemTime,
+    /// Whose it is.
+    pub revision: RevisionName,
+    /// Which instance wrote it, if one did.
+    pub instance: Option<InstanceId>,
+    /// Where it came from.
+    pub source: LogSource,
+    /// The line, without its end.
+    pub text: String,
+}
+
+/// Where a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LogSource {
+    /// The container.
+    Container(Stream),
+    /// The platform (`varlog/system`).
+    System,
+}

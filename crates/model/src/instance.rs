@@ -1,0 +1,123 @@
+//! Instances: what is started, how it ends.
+
+use std::{fmt, net::IpAddr, time::Duration};
+
+use crate::name::RevisionName;
+
+/// The identity of one instance: hex, unique for ever, made by who starts it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InstanceId(pub String);
+
+/// Everything an engine must know to start an instance, and nothing it has to ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceSpec {
+    /// Whose instance it is.
+    pub revision: RevisionName,
+    /// The image, pinned: `registry/repository@sha256:…`.
+    pub image: String,
+    /// The container's name.
+    pub container: String,
+    /// Replaces the image's `ENTRYPOINT` when not empty; then the image's `CMD` is dropped too.
+    pub command: Vec<String>,
+    /// Replaces the image's `CMD` when not empty.
+    pub args: Vec<String>,
+    /// Added to the image's environment, the later wins. Includes `PORT`, `K_SERVICE`, ….
+    pub env: Vec<(String, String)>,
+    /// Replaces the image's working directory.
+    pub working_dir: Option<String>,
+    /// The limits of the whole instance.
+    pub limits: Limits,
+    /// The port the container has to listen on.
+    pub port: u16,
+}
+
+/// What an instance may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Thousandths of a CPU.
+    pub cpu_millis: u32,
+    /// Bytes of memory, files in the writable root included.
+    pub memory_bytes: u64,
+    /// Processes and threads.
+    pub pids: u32,
+}
+
+/// How an instance ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// The main process ended with this code.
+    Code(i32),
+    /// The main process was ended by this signal.
+    Signal(i32),
+    /// The kernel ended it for its memory.
+    OutOfMemory {
+        /// The limit, in bytes.
+        limit: u64,
+        /// The highest use seen, in bytes; 0 when the kernel does not tell.
+        used: u64,
+    },
+    /// It never ran: the sandbox could not be made, or the entrypoint could not be executed.
+    NotStarted {
+        /// Why, for people.
+        cause: String,
+    },
+    /// The engine lost sight of it (its launcher ended).
+    Lost,
+}
+
+/// Which of the two streams a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Where an instance can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The address, as seen from the server.
+    pub ip: IpAddr,
+    /// The port.
+    pub port: u16,
+}
+
+/// What an instance has used so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// CPU time.
+    pub cpu: Duration,
+    /// Memory in use now, in bytes.
+    pub memory_bytes: u64,
+    /// The highest memory use, in bytes.
+    pub memory_peak_bytes: u64,
+}
+
+// === impl InstanceId ===
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+// === impl Exit ===
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MIB: u64 = 1 << 20;
+        match self {
+            Self::Code(code) => write!(f, "Container called exit({code})."),
+            Self::Signal(signal) => write!(f, "Container terminated on signal {signal}."),
+            Self::OutOfMemory { limit, used } => write!(
+                f,
+                "Memory limit of {} MiB exceeded with {} MiB used. Consider increasing the memory limit, see https://cloud.google.com/run/docs/configuring/memory-limits",
+                limit / MIB,
+                used.max(limit) / MIB
+            ),
+            Self::NotStarted { cause } => write!(f, "The container could not be started: {cause}"),
+            Self::Lost => f.write_str("The instance was lost with the process that kept it."),
+        }
+    }
+}

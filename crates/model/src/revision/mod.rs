@@ -1,0 +1,11 @@
+//! A revision: an immutable template, made real.
+
+pub mod defaults;
+pub mod lifecycle;
+pub mod types;
+pub mod validation;
+
+pub use types::{
+    Container, EnvValue, EnvVar, Probe, ProbeKind, Protocol, Resources, RevisionScaling, RevisionTemplate, Volume,
+    VolumeKind,
+};

@@ -1,0 +1,194 @@
+//! The types.
+
+use std::{collections::BTreeMap, time::Duration};
+
+/// What a revision is made of.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RevisionTemplate {
+    /// The revision's id, when the user wants a certain one.
+    pub revision: Option<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Its own scaling bounds.
+    pub scaling: RevisionScaling,
+    /// How long one request may take, queue and start included. 1 s to 3600 s, by default 300 s.
+    pub timeout: Option<Duration>,
+    /// As whom it runs.
+    pub service_account: String,
+    /// Its containers; exactly one takes the traffic.
+    pub containers: Vec<Container>,
+    /// Volumes.
+    pub volumes: Vec<Volume>,
+    /// Requests one instance takes at a time. 0 means the default, at most 1000.
+    pub concurrency: u32,
+    /// Do requests of one client stay with one instance?
+    pub session_affinity: bool,
+    /// Is the check before the revision is ready left out?
+    pub health_check_disabled: bool,
+    /// Fields that are set and that this version does not act on, though their absence would change
+    /// what runs: such as `vpc_access`.
+    pub unsupported: Vec<String>,
+}
+
+/// The bounds of a revision's scaling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RevisionScaling {
+    /// Kept even without traffic; 0 by default.
+    pub min: u32,
+    /// Never more; 0 means the default, 100.
+    pub max: u32,
+}
+
+/// A container of a revision.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Container {
+    /// Its name.
+    pub name: String,
+    /// Its image, as the user wrote it.
+    pub image: String,
+    /// Replaces `ENTRYPOINT`.
+    pub command: Vec<String>,
+    /// Replaces `CMD`.
+    pub args: Vec<String>,
+    /// Environment; of plain duplicates the last wins.
+    pub env: Vec<EnvVar>,
+    /// CPU, memory.
+    pub resources: Resources,
+    /// The port that takes traffic: name and number. At most one container has it.
+    pub port: Option<(Protocol, u16)>,
+    /// How many ports the message had; only 0 and 1 are allowed.
+    pub port_count: usize,
+    /// The port's name as written, for validation.
+    pub port_name: String,
+    /// The port's number as written, for validation.
+    pub port_number: i32,
+    /// Mounts: volume name, path.
+    pub volume_mounts: Vec<(String, String)>,
+    /// Working directory; empty means the image's.
+    pub working_dir: String,
+    /// The check that ends the start.
+    pub startup_probe: Option<Probe>,
+    /// The check that restarts.
+    pub liveness_probe: Option<Probe>,
+    /// The check that withholds traffic.
+    pub readiness_probe: Option<Probe>,
+    /// Containers that must be up before.
+    pub depends_on: Vec<String>,
+}
+
+/// What speaks to the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 in clear, end to end.
+    H2c,
+}
+
+/// One environment variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvVar {
+    /// Name.
+    pub name: String,
+    /// Value, or where it comes from.
+    pub value: EnvValue,
+}
+
+/// Where the value of a variable comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnvValue {
+    /// The text itself.
+    Plain(String),
+    /// A version of a secret.
+    Secret {
+        /// The secret.
+        secret: String,
+        /// The version.
+        version: String,
+    },
+}
+
+/// Limits of a container, as written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Resources {
+    /// Was the message there at all? Its absence is what makes `cpuIdle` true by default.
+    pub given: bool,
+    /// `cpu`, `memory`, `nvidia.com/gpu`, as written (Kubernetes quantities).
+    pub limits: BTreeMap<String, String>,
+    /// Is CPU given only while requests are in flight?
+    pub cpu_idle: bool,
+    /// More CPU while starting.
+    pub startup_cpu_boost: bool,
+}
+
+/// A probe, as written; 0 means the default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// Wait before the first attempt, in seconds.
+    pub initial_delay: i32,
+    /// Of one attempt, in seconds.
+    pub timeout: i32,
+    /// From one attempt to the next, in seconds.
+    pub period: i32,
+    /// Failures in a row that decide.
+    pub failure_threshold: i32,
+    /// What an attempt does.
+    pub kind: ProbeKind,
+}
+
+/// What an attempt of a probe does. A port of 0 means the container's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// Nothing was chosen.
+    Unset,
+    /// GET; 2xx and 3xx pass.
+    Http {
+        /// The path, `/` by default.
+        path: String,
+        /// Further headers.
+        headers: Vec<(String, String)>,
+        /// The port.
+        port: i32,
+    },
+    /// Connect.
+    Tcp {
+        /// The port.
+        port: i32,
+    },
+    /// `grpc.health.v1.Health/Check`.
+    Grpc {
+        /// The port.
+        port: i32,
+        /// The service asked for.
+        service: String,
+    },
+}
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: VolumeKind,
+}
+
+/// What a volume is; none of them is built yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VolumeKind {
+    /// Nothing was chosen.
+    Unset,
+    /// Secret material.
+    Secret,
+    /// Sockets to Cloud SQL.
+    CloudSql,
+    /// Memory or disk of the instance.
+    EmptyDir,
+    /// NFS.
+    Nfs,
+    /// A bucket.
+    Gcs,
+}

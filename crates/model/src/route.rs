@@ -1,0 +1,43 @@
+//! The route table: what the proxy knows, and all it knows.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use crate::{
+    iam::InvokerAccess,
+    name::{RevisionName, ServiceName},
+    revision::Protocol,
+    service::Ingress,
+};
+
+/// Every host that is served here. Immutable; a new one replaces it whole.
+#[derive(Debug, Clone, Default)]
+pub struct RouteTable {
+    /// Host, lower case, without port → where it leads.
+    pub hosts: HashMap<Box<str>, Arc<Route>>,
+}
+
+/// Where one host leads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// The service.
+    pub service: ServiceName,
+    /// From where it may be called.
+    pub ingress: Ingress,
+    /// Who may call.
+    pub invoker: InvokerAccess,
+    /// Revisions with their shares; the shares of one route make 100. A tag's host has one target.
+    pub targets: Vec<RouteTarget>,
+}
+
+/// One revision that a route may choose.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteTarget {
+    /// The revision.
+    pub revision: RevisionName,
+    /// Its share, 0 to 100.
+    pub percent: u32,
+    /// How long a request may take, all included.
+    pub timeout: Duration,
+    /// What the container speaks.
+    pub protocol: Protocol,
+}

@@ -9,3 +9,8 @@ pub use googleapis_tonic_google_iam_v1::google::iam::v1 as iam;
 pub use googleapis_tonic_google_longrunning::google::longrunning;
 /// `google.rpc`.
 pub use googleapis_tonic_google_rpc::google::rpc;
+
+/// `google.type`, as far as IAM needs it.
+pub use googleapis_tonic_google_type::google::r#type;
+
+pub mod view;

@@ -27,6 +27,9 @@ pub struct Service {
     pub template: RevisionTemplate,
     /// Where traffic goes; empty means all to the latest ready revision.
     pub traffic: Vec<TrafficTarget>,
+    /// Fields of the service itself that are set and that this version does not act on, though
+    /// ignoring them would serve something else: such as `iap_enabled`.
+    pub unsupported: Vec<String>,
 }
 
 /// From where a service may be called.

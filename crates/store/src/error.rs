@@ -15,10 +15,12 @@ pub enum StoreError {
         expected: i64,
     },
     /// Another process has the data directory.
-    #[error("the data directory {dir} is in use by another process (lock file {dir}/LOCK)")]
+    #[error("the data directory {dir} is in use by {holder} (lock file {dir}/LOCK)")]
     Locked {
         /// The directory.
         dir: String,
+        /// Who has it: `process 4711`, or `another process` when it did not say.
+        holder: String,
     },
     /// The data was written by a later version.
     #[error(

@@ -1,13 +1,20 @@
 //! The seam to whatever keeps the state.
 //!
-//! [`Store`] is the trait, `MemoryStore` the reference implementation, `SqliteStore` the default,
-//! `contract` the suite that both pass. Nothing on the path of a request may call it.
+//! [`Store`] is the trait, [`MemoryStore`] the reference implementation, [`SqliteStore`] the default,
+//! [`contract`] the suite that both pass. Nothing on the path of a request may call it.
 
+pub mod contract;
 mod envelope;
 mod error;
+mod lock;
+mod memory;
+mod migration;
+mod sqlite;
 
 pub use envelope::{Change, Envelope, FORMAT, Key, Kind, Page, Selection};
 pub use error::StoreError;
+pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
 
 use async_trait::async_trait;
 use tokio::sync::broadcast;

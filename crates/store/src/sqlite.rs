@@ -1,0 +1,308 @@
+//! The default: one SQLite database in the data directory.
+//!
+//! One connection writes, a few read. Every commit goes through one task (`store writer`), so a
+//! caller that gives up waiting can never leave half a commit, nor one that watchers did not hear of.
+
+use std::{
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use sqlx::{
+    ConnectOptions, Connection, QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
+};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use updraft_base::{OnFailure, Tasks};
+use updraft_model::Parent;
+
+use crate::{
+    Change, Envelope, Key, Kind, Page, Selection, Store, StoreError, lock::DirLock, memory::WATCH_BACKLOG, migration,
+};
+
+/// The database's file in the data directory.
+const FILE: &str = "state.db";
+/// Connections that read.
+const READERS: u32 = 4;
+/// Commits that may wait for the writer before callers wait to hand theirs over.
+const QUEUE: usize = 256;
+/// How long SQLite waits for a lock. Only its own checkpoints compete: the directory is ours.
+const BUSY: Duration = Duration::from_secs(10);
+
+const COLUMNS: &str = "kind, project, location, name, owner, format, uid, generation, resource_version, \
+    owner_epoch, created, updated, spec, v1_only, status, internal";
+
+/// Keeps everything in `DIR/state.db`: write-ahead log, synced at every commit, so that what was
+/// acknowledged survives kill -9 and power loss. Holds the lock of the directory while it lives.
+#[derive(Debug)]
+pub struct SqliteStore {
+    readers: SqlitePool,
+    commits: mpsc::Sender<Job>,
+    changed: broadcast::Sender<Key>,
+    tasks: Tasks,
+    _lock: Arc<DirLock>,
+}
+
+#[derive(Debug)]
+struct Job {
+    changes: Vec<Change>,
+    answer: oneshot::Sender<Result<Vec<Envelope>, StoreError>>,
+}
+
+struct Writer {
+    database: SqliteConnection,
+    jobs: mpsc::Receiver<Job>,
+    changed: broadcast::Sender<Key>,
+    // Freed after the last write, not when the last handle is dropped.
+    _lock: Arc<DirLock>,
+}
+
+// === impl SqliteStore ===
+
+impl SqliteStore {
+    /// Opens the store in `dir`, makes it if there is none, migrates it if it is older.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when another store has the directory, [`StoreError::TooNew`] when a
+    /// later version wrote it, [`StoreError::Medium`] when it cannot be read or written.
+    pub async fn open(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_with(dir, &migration::ALL).await
+    }
+
+    pub(crate) async fn open_with(dir: &Path, steps: &[&'static str]) -> Result<Self, StoreError> {
+        let lock = Arc::new(DirLock::take(dir)?);
+        let path = dir.join(FILE);
+        // Made by us, because SQLite would make it readable for all; its -wal and -shm follow its mode.
+        OpenOptions::new().append(true).create(true).mode(0o600).open(&path).map_err(|cause| StoreError::Medium {
+            operation: "open the database",
+            cause: format!("{}: {cause}", path.display()),
+        })?;
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY);
+        let mut database = options.connect().await.map_err(medium("open the database"))?;
+        migration::run(&mut database, steps).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(options.read_only(true))
+            .await
+            .map_err(medium("open the database for reading"))?;
+        let (commits, jobs) = mpsc::channel(QUEUE);
+        let changed = broadcast::Sender::new(WATCH_BACKLOG);
+        let tasks = Tasks::new();
+        let writer = Writer { database, jobs, changed: changed.clone(), _lock: Arc::clone(&lock) };
+        tasks.spawn("store writer", OnFailure::Log, writer.run());
+        Ok(Self { readers, commits, changed, tasks, _lock: lock })
+    }
+
+    /// Ends once everything handed over is written and the directory is free for another store.
+    pub async fn close(self) {
+        let Self { readers, commits, changed: _, tasks, _lock } = self;
+        readers.close().await;
+        drop(commits);
+        tasks.drain().await;
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn get(&self, key: &Key) -> Result<Option<Envelope>, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
+        query.push(COLUMNS).push(" FROM envelopes WHERE ");
+        push_key(&mut query, key);
+        let row = query.build().fetch_optional(&self.readers).await.map_err(medium("read"))?;
+        row.map(|row| envelope(&row)).transpose().map_err(medium("read"))
+    }
+
+    async fn list(&self, selection: &Selection, page: &Page) -> Result<Vec<Envelope>, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
+        query.push(COLUMNS).push(" FROM envelopes WHERE kind = ").push_bind(selection.kind.as_str());
+        if let Some(parent) = &selection.parent {
+            query.push(" AND project = ").push_bind(&parent.project);
+            query.push(" AND location = ").push_bind(&parent.location);
+        }
+        if let Some(owner) = &selection.owner {
+            query.push(" AND owner = ").push_bind(owner);
+        }
+        if let Some((created, name)) = &page.after {
+            let created = nanos(*created)?;
+            query.push(" AND (created < ").push_bind(created);
+            query.push(" OR (created = ").push_bind(created).push(" AND name > ").push_bind(name).push("))");
+        }
+        query.push(" ORDER BY created DESC, name, project, location LIMIT ");
+        // SQLite reads a negative limit as none.
+        query.push_bind(if page.limit == 0 { -1 } else { i64::try_from(page.limit).unwrap_or(-1) });
+        let rows = query.build().fetch_all(&self.readers).await.map_err(medium("list"))?;
+        rows.iter().map(envelope).collect::<sqlx::Result<_>>().map_err(medium("list"))
+    }
+
+    async fn commit(&self, changes: Vec<Change>) -> Result<Vec<Envelope>, StoreError> {
+        let gone = || StoreError::Medium { operation: "commit", cause: "the writer has stopped".to_owned() };
+        let (answer, answered) = oneshot::channel();
+        self.commits.send(Job { changes, answer }).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    fn watch(&self) -> broadcast::Receiver<Key> {
+        self.changed.subscribe()
+    }
+}
+
+// === impl Writer ===
+
+impl Writer {
+    async fn run(mut self) {
+        while let Some(Job { changes, answer }) = self.jobs.recv().await {
+            let outcome = self.commit(changes).await.map(|(stored, keys)| {
+                for key in keys {
+                    // Nobody may be watching.
+                    let _ = self.changed.send(key);
+                }
+                stored
+            });
+            // Whoever asked may have stopped waiting; it is written all the same.
+            let _ = answer.send(outcome);
+        }
+        if let Err(error) = self.database.close().await {
+            tracing::warn!(%error, "the database did not close cleanly; its log will be replayed");
+        }
+    }
+
+    /// Writes all of `changes` or none; returns what was put, and every key that changed.
+    async fn commit(&mut self, changes: Vec<Change>) -> Result<(Vec<Envelope>, Vec<Key>), StoreError> {
+        let failed = medium("commit");
+        let mut transaction = self.database.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        let mut writes: i64 =
+            sqlx::query_scalar("SELECT count FROM writes").fetch_one(&mut *transaction).await.map_err(failed)?;
+        let (mut stored, mut keys) = (Vec::new(), Vec::new());
+        // An early return drops the transaction, which rolls it back.
+        for change in changes {
+            match change {
+                Change::Put(mut envelope) => {
+                    let found = version(&mut transaction, &envelope.key).await.map_err(failed)?;
+                    if found != envelope.resource_version {
+                        return Err(StoreError::Conflict { expected: envelope.resource_version, key: envelope.key });
+                    }
+                    writes += 1;
+                    envelope.resource_version = writes;
+                    put(&mut transaction, &envelope).await?;
+                    keys.push(envelope.key.clone());
+                    stored.push(*envelope);
+                }
+                Change::Delete { key, resource_version: expected } => {
+                    let found = version(&mut transaction, &key).await.map_err(failed)?;
+                    if expected != 0 && found != expected {
+                        return Err(StoreError::Conflict { key, expected });
+                    }
+                    if found != 0 {
+                        writes += 1;
+                        delete(&mut transaction, &key).await.map_err(failed)?;
+                        keys.push(key);
+                    }
+                }
+            }
+        }
+        sqlx::query("UPDATE writes SET count = ?").bind(writes).execute(&mut *transaction).await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok((stored, keys))
+    }
+}
+
+// === statements ===
+
+/// The version at `key`, 0 when there is nothing.
+async fn version(database: &mut SqliteConnection, key: &Key) -> sqlx::Result<i64> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT resource_version FROM envelopes WHERE ");
+    push_key(&mut query, key);
+    Ok(query.build_query_scalar().fetch_optional(database).await?.unwrap_or(0))
+}
+
+async fn delete(database: &mut SqliteConnection, key: &Key) -> sqlx::Result<()> {
+    let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM envelopes WHERE ");
+    push_key(&mut query, key);
+    query.build().execute(database).await.map(drop)
+}
+
+async fn put(database: &mut SqliteConnection, envelope: &Envelope) -> Result<(), StoreError> {
+    let Envelope { key, .. } = envelope;
+    let mut query = QueryBuilder::<Sqlite>::new("INSERT OR REPLACE INTO envelopes (");
+    query.push(COLUMNS).push(") VALUES (");
+    query
+        .separated(", ")
+        .push_bind(key.kind.as_str())
+        .push_bind(&key.parent.project)
+        .push_bind(&key.parent.location)
+        .push_bind(&key.name)
+        .push_bind(&envelope.owner)
+        .push_bind(envelope.format)
+        .push_bind(&envelope.uid)
+        .push_bind(envelope.generation)
+        .push_bind(envelope.resource_version)
+        .push_bind(envelope.owner_epoch)
+        .push_bind(nanos(envelope.created)?)
+        .push_bind(nanos(envelope.updated)?)
+        .push_bind(&envelope.spec)
+        .push_bind(&envelope.v1_only)
+        .push_bind(&envelope.status)
+        .push_bind(&envelope.internal);
+    query.push(")");
+    query.build().execute(database).await.map(drop).map_err(medium("commit"))
+}
+
+fn push_key(query: &mut QueryBuilder<Sqlite>, key: &Key) {
+    query.push("kind = ").push_bind(key.kind.as_str());
+    query.push(" AND project = ").push_bind(&key.parent.project);
+    query.push(" AND location = ").push_bind(&key.parent.location);
+    query.push(" AND name = ").push_bind(&key.name);
+}
+
+fn envelope(row: &SqliteRow) -> sqlx::Result<Envelope> {
+    let word: &str = row.try_get(0)?;
+    let kind = Kind::from_word(word).ok_or_else(|| sqlx::Error::Decode(format!("unknown kind '{word}'").into()))?;
+    Ok(Envelope {
+        key: Key::new(
+            kind,
+            Parent::new(row.try_get::<String, _>(1)?, row.try_get::<String, _>(2)?),
+            row.try_get::<String, _>(3)?,
+        ),
+        owner: row.try_get(4)?,
+        format: row.try_get(5)?,
+        uid: row.try_get(6)?,
+        generation: row.try_get(7)?,
+        resource_version: row.try_get(8)?,
+        owner_epoch: row.try_get(9)?,
+        created: time(row.try_get(10)?),
+        updated: time(row.try_get(11)?),
+        spec: row.try_get(12)?,
+        v1_only: row.try_get(13)?,
+        status: row.try_get(14)?,
+        internal: row.try_get(15)?,
+    })
+}
+
+/// Nanoseconds since 1970, negative before. 64 bits hold the years 1678 to 2262.
+fn nanos(time: SystemTime) -> Result<i64, StoreError> {
+    let nanos = match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_nanos()),
+        Err(before) => i64::try_from(before.duration().as_nanos()).map(|nanos| -nanos),
+    };
+    nanos.map_err(|_| StoreError::Medium { operation: "store a time", cause: format!("{time:?} is out of range") })
+}
+
+fn time(nanos: i64) -> SystemTime {
+    let distance = Duration::from_nanos(nanos.unsigned_abs());
+    if nanos < 0 { SystemTime::UNIX_EPOCH - distance } else { SystemTime::UNIX_EPOCH + distance }
+}
+
+pub(crate) fn medium(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreError + Copy {
+    move |error| StoreError::Medium { operation, cause: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests;

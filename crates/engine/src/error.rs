@@ -3,7 +3,7 @@
 use updraft_model::instance::InstanceId;
 
 /// Why an engine could not do what it was told.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
     /// The image, its tag or one of its blobs is nowhere to be found.

@@ -1,14 +1,19 @@
 //! The seam to whatever runs containers.
 //!
-//! [`Engine`] is the trait, `FakeEngine` the reference implementation (virtual time, injected
-//! faults), `contract` the suite that every implementation passes.
+//! [`Engine`] is the trait, [`FakeEngine`] the reference implementation (virtual time, injected
+//! faults), [`contract`] the suite that every implementation passes.
 //!
 //! An engine keeps no intent: it does what it is told and says what happened. It never restarts,
 //! never probes and never decides. Instances are told apart by the [`InstanceId`] the caller made.
 
+pub mod contract;
 mod error;
+mod fake;
+pub mod fake_app;
+pub mod script;
 
 pub use error::EngineError;
+pub use fake::{FakeEngine, Record};
 
 use std::time::Duration;
 

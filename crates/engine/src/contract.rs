@@ -1,0 +1,350 @@
+//! The suite that every [`Engine`] passes.
+//!
+//! An implementation gives a [`Bed`] and calls [`crate::contract_suite!`] in its tests; the macro
+//! names every case, so none can be forgotten. The containers do what [`crate::script`] says: the
+//! bed's image has a program as its entrypoint that reads its arguments that way.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::mpsc,
+};
+use updraft_base::{Backoff, Clock};
+use updraft_model::{
+    instance::{Exit, InstanceId, InstanceSpec, Limits, Stream},
+    name::Parent,
+};
+
+use crate::{Engine, EngineError, EngineEvent, script::NO_SUCH_PROGRAM};
+
+/// How long a case waits for what must happen.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// The grace of stops that are not about the grace.
+const GRACE: Duration = Duration::from_secs(10);
+/// The port of the instances. All have the same: they must not see each other.
+const PORT: u16 = 8080;
+
+/// What an implementation of [`Engine`] gives to the suite: one engine, new for each case.
+pub trait Bed: Send + Sync {
+    /// The engine.
+    fn engine(&self) -> Arc<dyn Engine>;
+
+    /// The pinned image whose entrypoint reads its arguments as [`crate::script`] says.
+    fn image(&self) -> String;
+}
+
+/// Makes one test of each case. The argument is the name, in the calling module, of an `async fn() -> Option<impl Bed>`;
+/// `None` skips, after it printed why.
+#[macro_export]
+macro_rules! contract_suite {
+    ($bed:ident) => {
+        $crate::contract_suite! { $bed:
+            a_started_instance_is_connected_to_and_answers,
+            lines_of_output_arrive_in_order_and_before_the_exit,
+            the_exit_code_is_told,
+            a_stop_lets_the_instance_end_by_itself,
+            an_instance_that_ignores_sigterm_is_killed_after_the_grace,
+            a_stop_without_grace_kills,
+            a_stop_of_what_is_not_there_is_no_error,
+            a_start_before_prepare_is_refused,
+            a_program_that_cannot_be_executed_is_an_event,
+            too_much_memory_is_told_apart_from_a_signal,
+            what_does_not_listen_refuses_connections,
+            what_is_not_there_is_not_found,
+            the_list_and_the_usage_are_of_what_is_there,
+            instances_of_one_image_do_not_see_each_other,
+            shutdown_leaves_nothing,
+        }
+    };
+    ($bed:ident: $($case:ident,)*) => {
+        mod contract_suite {
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    if let Some(bed) = super::$bed().await {
+                        $crate::contract::$case(&bed).await;
+                    }
+                }
+            )*
+        }
+    };
+}
+
+/// The engine of a case with its events.
+struct Stage {
+    engine: Arc<dyn Engine>,
+    events: mpsc::Receiver<EngineEvent>,
+    image: String,
+    clock: Clock,
+    ended: Vec<InstanceId>,
+}
+
+// === the cases ===
+
+/// Start, connect, ask, read.
+pub async fn a_started_instance_is_connected_to_and_answers(bed: &impl Bed) {
+    let stage = Stage::new(bed);
+    let id = stage.start("a", &["serve"]).await;
+    assert_eq!(stage.get(&id).await, "ok");
+    stage.end().await;
+}
+
+/// The order within each stream, and nothing after the exit.
+pub async fn lines_of_output_arrive_in_order_and_before_the_exit(bed: &impl Bed) {
+    let mut stage = Stage::new(bed);
+    let id = stage.start("a", &["print=one", "eprint=oops", "print=two", "print=", "print=three", "exit=0"]).await;
+    let (lines, exit) = stage.until_exit(&id).await;
+    let of = |wanted: Stream| -> Vec<&str> {
+        lines.iter().filter(|(stream, _)| *stream == wanted).map(|(_, text)| text.as_str()).collect()
+    };
+    assert_eq!(of(Stream::Stdout), ["one", "two", "", "three"]);
+    assert_eq!(of(Stream::Stderr), ["oops"]);
+    assert_eq!(exit, Exit::Code(0));
+    stage.end().await;
+}
+
+/// `exit(3)` is 3.
+pub async fn the_exit_code_is_told(bed: &impl Bed) {
+    let mut stage = Stage::new(bed);
+    let id = stage.start("a", &["exit=3"]).await;
+    assert_eq!(stage.until_exit(&id).await.1, Exit::Code(3));
+    stage.end().await;
+}
+
+/// SIGTERM comes first, and who obeys is not killed.
+pub async fn a_stop_lets_the_instance_end_by_itself(bed: &impl Bed) {
+    let mut stage = Stage::new(bed);
+    let id = stage.start("a", &["serve"]).await;
+    stage.get(&id).await;
+    stage.engine.stop(&id, GRACE).await;
+    assert_eq!(stage.until_exit(&id).await.1, Exit::Code(0));
+    stage.end().await;
+}
+
+/// The grace is granted, and then it is over.
+pub async fn an_instance_that_ignores_sigterm_is_killed_after_the_grace(bed: &impl Bed) {
+    let mut stage = Stage::new(bed);
+    let id = stage.start("a", &["ignore-term", "serve"]).await;
+    stage.get(&id).await;
+    let (asked, grace) = (stage.clock.instant(), Duration::from_millis(300));
+    stage.engine.stop(&id, grace).await;
+    assert_eq!(stage.until_exit(&id).await.1, Exit::Signal(9));
+    assert!(stage.since(asked) >= grace, "killed after {:?}", stage.since(asked));
+    stage.end().await;
+}
+
+/// A grace of zero is no grace.
+pub async fn a_stop_without_grace_kills(bed: &impl Bed) {
+    let mut stage = Stage::new(bed);
+    let id = stage.start("a", &["ignore-term", "sleep"]).await;
+    stage.engine.stop(&id, Duration::ZERO).await;
+    assert_eq!(stage.until_exit(&id).await.1, Exit::Signal(9));
+    stage.end().await;
+}
+
+/// Neither of the unknown nor of what has ended.
+pub async fn a_stop_of_what_is_not_there_is_no_error(bed: &impl Bed) {
+    let mut stage = Stage::new(bed);
+    stage.engine.stop(&InstanceId("unknown".to_owned()), GRACE).await;
+    let id = stage.start("a", &["exit=0"]).await;
+    stage.until_exit(&id).await;
+    stage.engine.stop(&id, GRACE).await;
+    stage.engine.stop(&id, Duration::ZERO).await;
+    stage.end().await;
+}
+
+/// Whoever starts has to prepare: a start never pulls.
+pub async fn a_start_before_prepare_is_refused(bed: &impl Bed) {
+    let stage = Stage::new(bed);
+    let refused = stage.engine.start(&InstanceId("0a".to_owned()), &stage.spec(&["serve"])).await;
+    assert!(matches!(refused, Err(EngineError::NotPrepared { .. })), "{refused:?}");
+    assert!(stage.engine.list().await.is_empty());
+    stage.end().await;
+}
+
+/// The start succeeds, the exit says why nothing ran.
+pub async fn a_program_that_cannot_be_executed_is_an_event(bed: &impl Bed) {
+    let mut stage = Stage::new(bed);
+    let spec = InstanceSpec { command: vec![NO_SUCH_PROGRAM.to_owned()], ..stage.spec(&[]) };
+    let id = stage.start_spec("a", &spec).await;
+    let exit = stage.until_exit(&id).await.1;
+    assert!(matches!(&exit, Exit::NotStarted { cause } if cause.contains(NO_SUCH_PROGRAM)), "{exit:?}");
+    stage.end().await;
+}
+
+/// The kernel's kill for memory has its own exit, with the limit.
+pub async fn too_much_memory_is_told_apart_from_a_signal(bed: &impl Bed) {
+    let mut stage = Stage::new(bed);
+    let id = stage.start("a", &["allocate=512", "sleep"]).await;
+    let exit = stage.until_exit(&id).await.1;
+    let wanted = limits().memory_bytes;
+    assert!(matches!(exit, Exit::OutOfMemory { limit, .. } if limit == wanted), "{exit:?}");
+    stage.end().await;
+}
+
+/// A live instance without a listener is told apart from one that is not there.
+pub async fn what_does_not_listen_refuses_connections(bed: &impl Bed) {
+    let stage = Stage::new(bed);
+    let id = stage.start("a", &["sleep"]).await;
+    let refused = stage.engine.connect(&id, PORT).await.map(drop).map_err(|error| error.kind());
+    assert_eq!(refused, Err(io::ErrorKind::ConnectionRefused));
+    stage.end().await;
+}
+
+/// Neither before its start nor after its end.
+pub async fn what_is_not_there_is_not_found(bed: &impl Bed) {
+    let mut stage = Stage::new(bed);
+    let id = stage.start("a", &["exit=0"]).await;
+    stage.until_exit(&id).await;
+    for id in [id, InstanceId("unknown".to_owned())] {
+        let missing = stage.engine.connect(&id, PORT).await.map(drop).map_err(|error| error.kind());
+        assert_eq!(missing, Err(io::ErrorKind::NotFound), "{id}");
+        assert_eq!(stage.engine.usage(&id).await, None, "{id}");
+    }
+    stage.end().await;
+}
+
+/// Both show an instance from its start to its end.
+pub async fn the_list_and_the_usage_are_of_what_is_there(bed: &impl Bed) {
+    let mut stage = Stage::new(bed);
+    let (first, second) = (stage.start("a", &["sleep"]).await, stage.start("b", &["sleep"]).await);
+    let mut list = stage.engine.list().await;
+    list.sort();
+    assert_eq!(list, [first.clone(), second.clone()]);
+    assert!(stage.engine.usage(&first).await.is_some());
+    stage.engine.stop(&first, GRACE).await;
+    stage.until_exit(&first).await;
+    assert_eq!(stage.engine.list().await, [second]);
+    stage.end().await;
+}
+
+/// The same port in each, another answer from each.
+pub async fn instances_of_one_image_do_not_see_each_other(bed: &impl Bed) {
+    let stage = Stage::new(bed);
+    let mut ids = Vec::new();
+    for name in ["a", "b", "c"] {
+        let mut spec = stage.spec(&["serve"]);
+        spec.env.push(("ANSWER".to_owned(), name.to_owned()));
+        ids.push((stage.start_spec(name, &spec).await, name));
+    }
+    for (id, name) in ids {
+        assert_eq!(stage.get(&id).await, name);
+    }
+    stage.end().await;
+}
+
+/// Those that serve, those that sleep, those that do not want to.
+pub async fn shutdown_leaves_nothing(bed: &impl Bed) {
+    let stage = Stage::new(bed);
+    let mut ids = Vec::new();
+    for (name, steps) in [("a", &["serve"][..]), ("b", &["sleep"]), ("c", &["ignore-term", "sleep"])] {
+        ids.push(stage.start(name, steps).await);
+    }
+    stage.engine.shutdown(Duration::from_millis(200)).await;
+    assert!(stage.engine.list().await.is_empty());
+    for id in &ids {
+        let gone = stage.engine.connect(id, PORT).await.map(drop).map_err(|error| error.kind());
+        assert_eq!(gone, Err(io::ErrorKind::NotFound), "{id}");
+    }
+}
+
+// === impl Stage ===
+
+impl Stage {
+    fn new(bed: &impl Bed) -> Self {
+        let engine = bed.engine();
+        let events = engine.events().expect("the first call gets the receiver");
+        assert!(engine.events().is_none(), "there is one receiver");
+        Self { engine, events, image: bed.image(), clock: Clock::system(), ended: Vec::new() }
+    }
+
+    fn spec(&self, steps: &[&str]) -> InstanceSpec {
+        InstanceSpec {
+            revision: Parent::new("demo-project", "us-central1").service("contract").revision("contract-1"),
+            image: self.image.clone(),
+            container: "contract-1".to_owned(),
+            command: Vec::new(),
+            args: steps.iter().map(|&step| step.to_owned()).collect(),
+            env: vec![("PORT".to_owned(), PORT.to_string())],
+            working_dir: None,
+            limits: limits(),
+            port: PORT,
+        }
+    }
+
+    async fn start(&self, name: &str, steps: &[&str]) -> InstanceId {
+        self.start_spec(name, &self.spec(steps)).await
+    }
+
+    async fn start_spec(&self, name: &str, spec: &InstanceSpec) -> InstanceId {
+        // Ids are hex.
+        let id = InstanceId(format!("00{name}"));
+        self.engine.prepare(spec).await.expect("the image can be prepared");
+        self.engine.start(&id, spec).await.expect("the instance can be started");
+        id
+    }
+
+    /// The body of `GET /`, asked as soon as the instance listens.
+    async fn get(&self, id: &InstanceId) -> String {
+        let asked = self.clock.instant();
+        let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
+        let mut stream = loop {
+            match self.engine.connect(id, PORT).await {
+                Ok(stream) => break stream,
+                Err(error) => assert!(self.since(asked) < DEADLINE, "{id} does not listen: {error}"),
+            }
+            self.clock.sleep(backoff.next_exact()).await;
+        };
+        let request = b"GET / HTTP/1.1\r\nhost: contract\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.expect("the request is taken");
+        let mut answer = String::new();
+        let read = self.clock.timeout(DEADLINE, stream.read_to_string(&mut answer)).await;
+        read.expect("the answer comes").expect("the answer is text");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).expect("an answer has a head")
+    }
+
+    /// What the instance printed until its exit, and that. Events of others are passed over.
+    async fn until_exit(&mut self, wanted: &InstanceId) -> (Vec<(Stream, String)>, Exit) {
+        let mut lines = Vec::new();
+        loop {
+            let event = self.clock.timeout(DEADLINE, self.events.recv()).await;
+            match event.expect("the exit is told in time").expect("the engine is there") {
+                EngineEvent::Output { id, stream, text } if id == *wanted => lines.push((stream, text)),
+                EngineEvent::Output { .. } => {}
+                EngineEvent::Exited { id, exit } => {
+                    self.ended.push(id.clone());
+                    if id == *wanted {
+                        return (lines, exit);
+                    }
+                }
+            }
+        }
+    }
+
+    fn since(&self, earlier: Instant) -> Duration {
+        self.clock.instant().saturating_duration_since(earlier)
+    }
+
+    /// Ends the case. What is told of an instance after its exit would be a lie.
+    async fn end(mut self) {
+        self.engine.shutdown(Duration::ZERO).await;
+        while let Ok(event) = self.events.try_recv() {
+            let (EngineEvent::Output { id, .. } | EngineEvent::Exited { id, .. }) = &event;
+            assert!(!self.ended.contains(id), "told after the exit: {event:?}");
+            if matches!(event, EngineEvent::Exited { .. }) {
+                self.ended.push(id.clone());
+            }
+        }
+        assert!(self.engine.list().await.is_empty());
+    }
+}
+
+fn limits() -> Limits {
+    Limits { cpu_millis: 1000, memory_bytes: 64 << 20, pids: 64 }
+}

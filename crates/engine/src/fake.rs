@@ -1,0 +1,480 @@
+//! The reference engine: instances are tasks of this process with real TCP servers on loopback,
+//! time is the clock's, faults are injected by the test.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, oneshot, watch},
+};
+use tokio_util::sync::CancellationToken;
+use updraft_base::{Clock, OnFailure, Tasks};
+use updraft_model::{
+    instance::{Exit, InstanceId, InstanceSpec, Stream, Usage},
+    name::RevisionName,
+};
+
+use crate::{
+    Engine, EngineError, EngineEvent,
+    fake_app::App,
+    script::{NO_SUCH_PROGRAM, Step},
+};
+
+/// Events that wait for the reader before instances have to wait for it.
+const EVENTS: usize = 4096;
+
+/// The reference implementation of [`Engine`].
+///
+/// What a container does is its `args`, read as in [`crate::script`]; without args it is what
+/// [`FakeEngine::script`] said of the image, else `serve`. The served application is described at
+/// [`crate::fake_app`].
+#[derive(Debug)]
+pub struct FakeEngine(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    clock: Clock,
+    tasks: Tasks,
+    gate: watch::Sender<Gate>,
+    sender: mpsc::Sender<EngineEvent>,
+    events: Mutex<Option<mpsc::Receiver<EngineEvent>>>,
+    state: Mutex<State>,
+}
+
+/// Does `/hold` hold?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    Open,
+    Closed,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    scripts: HashMap<String, Vec<String>>,
+    prepare_faults: HashMap<String, EngineError>,
+    start_faults: HashMap<String, EngineError>,
+    prepared: HashSet<String>,
+    live: HashMap<InstanceId, Arc<Instance>>,
+    records: Vec<Arc<Record>>,
+    prepares: u64,
+    peak_live: usize,
+    down: bool,
+}
+
+/// A live instance.
+#[derive(Debug)]
+struct Instance {
+    port: u16,
+    listening: Mutex<Option<SocketAddr>>,
+    term: CancellationToken,
+    kill: CancellationToken,
+    /// How it ends when it is killed.
+    verdict: Mutex<Option<Exit>>,
+}
+
+/// What was seen of one instance, kept after its end.
+#[derive(Debug)]
+pub struct Record {
+    /// The instance.
+    pub id: InstanceId,
+    /// Its revision.
+    pub revision: RevisionName,
+    now: AtomicU32,
+    peak: AtomicU32,
+    served: AtomicU64,
+}
+
+/// A request that is being served; counts until it is dropped.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<Record>);
+
+// === impl FakeEngine ===
+
+impl FakeEngine {
+    /// An engine whose waits are those of `clock`.
+    pub fn new(clock: Clock) -> Arc<Self> {
+        let (sender, receiver) = mpsc::channel(EVENTS);
+        Arc::new(Self(Arc::new(Shared {
+            clock,
+            tasks: Tasks::new(),
+            gate: watch::Sender::new(Gate::Closed),
+            sender,
+            events: Mutex::new(Some(receiver)),
+            state: Mutex::default(),
+        })))
+    }
+
+    /// From now on containers of `image` that have no args of their own do these steps.
+    pub fn script(&self, image: &str, steps: &[&str]) {
+        let steps = steps.iter().map(|&step| step.to_owned()).collect();
+        self.lock().scripts.insert(image.to_owned(), steps);
+    }
+
+    /// From now on `prepare` of `image` fails with `fault`; `None` repairs it.
+    pub fn fail_prepare(&self, image: &str, fault: Option<EngineError>) {
+        set_fault(&mut self.lock().prepare_faults, image, fault);
+    }
+
+    /// From now on `start` of `image` fails with `fault`; `None` repairs it.
+    pub fn fail_start(&self, image: &str, fault: Option<EngineError>) {
+        set_fault(&mut self.lock().start_faults, image, fault);
+    }
+
+    /// Ends a live instance at once as if by itself, with `exit`. Was it there?
+    pub fn kill(&self, id: &InstanceId, exit: Exit) -> bool {
+        let instance = self.lock().live.get(id).cloned();
+        instance.is_some_and(|instance| {
+            instance.end(exit);
+            true
+        })
+    }
+
+    /// Lets the requests to `/hold` go, those that wait and those that come.
+    pub fn open_gate(&self) {
+        self.0.gate.send_replace(Gate::Open);
+    }
+
+    /// From now on requests to `/hold` wait.
+    pub fn close_gate(&self) {
+        self.0.gate.send_replace(Gate::Closed);
+    }
+
+    /// Every instance there ever was, oldest first.
+    pub fn records(&self) -> Vec<Arc<Record>> {
+        self.lock().records.clone()
+    }
+
+    /// How many instances are there now.
+    pub fn live(&self) -> usize {
+        self.lock().live.len()
+    }
+
+    /// The most instances that were there at one time.
+    pub fn peak_live(&self) -> usize {
+        self.lock().peak_live
+    }
+
+    /// How often `prepare` was called.
+    pub fn prepares(&self) -> u64 {
+        self.lock().prepares
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock()
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admit(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<Launch, EngineError> {
+        let mut state = self.lock();
+        if let Some(fault) = state.start_faults.get(&spec.image) {
+            return Err(fault.clone());
+        }
+        if state.down {
+            return Err(EngineError::Host { operation: format!("start of {id}"), cause: "shut down".to_owned() });
+        }
+        if !state.prepared.contains(&spec.image) {
+            return Err(EngineError::NotPrepared { id: id.clone(), image: spec.image.clone() });
+        }
+        if state.live.contains_key(id) {
+            return Err(EngineError::Host { operation: format!("start of {id}"), cause: "it is there".to_owned() });
+        }
+        let steps = match state.scripts.get(&spec.image) {
+            Some(script) if spec.args.is_empty() => script.clone(),
+            _ if spec.args.is_empty() => vec!["serve".to_owned()],
+            _ => spec.args.clone(),
+        };
+        let instance = Arc::new(Instance::new(spec.port));
+        let record = Arc::new(Record::new(id.clone(), spec.revision.clone()));
+        state.live.insert(id.clone(), instance.clone());
+        state.records.push(record.clone());
+        state.peak_live = state.peak_live.max(state.live.len());
+        Ok(Launch { id: id.clone(), spec: spec.clone(), steps, instance, record })
+    }
+
+    /// Runs an instance from its start to its end.
+    async fn run(self: Arc<Self>, launch: Launch, running: oneshot::Sender<()>) {
+        let exit = tokio::select! {
+            biased;
+            () = launch.instance.kill.cancelled() => None,
+            exit = self.run_steps(&launch, running) => Some(exit),
+        };
+        let exit = exit.or_else(|| launch.instance.verdict()).unwrap_or(Exit::Signal(9));
+        // Ends the wait for the grace, too.
+        launch.instance.kill.cancel();
+        self.lock().live.remove(&launch.id);
+        // Without a reader nobody wants to know.
+        let _ = self.sender.send(EngineEvent::Exited { id: launch.id.clone(), exit }).await;
+    }
+
+    async fn run_steps(&self, launch: &Launch, running: oneshot::Sender<()>) -> Exit {
+        let mut running = Some(running);
+        let mut term = launch.instance.term.clone();
+        if launch.spec.command.first().is_some_and(|program| program == NO_SUCH_PROGRAM) {
+            return Exit::NotStarted { cause: format!("{NO_SUCH_PROGRAM}: no such file or directory") };
+        }
+        for step in &launch.steps {
+            match Step::parse(step) {
+                Step::Print(text) => self.say(launch, Stream::Stdout, text).await,
+                Step::PrintError(text) => self.say(launch, Stream::Stderr, text).await,
+                Step::IgnoreTerm => term = CancellationToken::new(),
+                Step::Exit(code) => return Exit::Code(code),
+                Step::Allocate(bytes) => {
+                    let limit = launch.spec.limits.memory_bytes;
+                    if bytes > limit {
+                        return Exit::OutOfMemory { limit, used: limit };
+                    }
+                }
+                Step::Wait(duration) => {
+                    running.take();
+                    tokio::select! {
+                        () = self.clock.sleep(duration) => {}
+                        () = term.cancelled() => return Exit::Code(0),
+                    }
+                }
+                Step::Sleep => {
+                    running.take();
+                    term.cancelled().await;
+                    return Exit::Code(0);
+                }
+                Step::Serve => return self.serve(launch, running, term).await,
+                Step::Unknown(step) => {
+                    self.say(launch, Stream::Stderr, format!("unknown step '{step}'")).await;
+                    return Exit::Code(64);
+                }
+            }
+        }
+        Exit::Code(0)
+    }
+
+    async fn serve(&self, launch: &Launch, running: Option<oneshot::Sender<()>>, term: CancellationToken) -> Exit {
+        let listener = match TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await {
+            Ok(listener) => listener,
+            Err(error) => return Exit::NotStarted { cause: error.to_string() },
+        };
+        launch.instance.listen(listener.local_addr().ok());
+        drop(running);
+        let app = Arc::new(App {
+            answer: launch.env("ANSWER").unwrap_or("ok").to_owned(),
+            record: launch.record.clone(),
+            clock: self.clock.clone(),
+            gate: self.gate.subscribe(),
+            exit: Instance::exit_of(&launch.instance),
+        });
+        tokio::select! {
+            () = app.serve(listener) => Exit::Lost,
+            () = term.cancelled() => Exit::Code(0),
+        }
+    }
+
+    async fn say(&self, launch: &Launch, stream: Stream, text: String) {
+        let _ = self.sender.send(EngineEvent::Output { id: launch.id.clone(), stream, text }).await;
+    }
+}
+
+fn set_fault(faults: &mut HashMap<String, EngineError>, image: &str, fault: Option<EngineError>) {
+    match fault {
+        Some(fault) => faults.insert(image.to_owned(), fault),
+        None => faults.remove(image),
+    };
+}
+
+#[async_trait]
+impl Engine for FakeEngine {
+    async fn prepare(&self, spec: &InstanceSpec) -> Result<(), EngineError> {
+        let mut state = self.lock();
+        state.prepares += 1;
+        if let Some(fault) = state.prepare_faults.get(&spec.image) {
+            return Err(fault.clone());
+        }
+        state.prepared.insert(spec.image.clone());
+        Ok(())
+    }
+
+    async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError> {
+        let launch = self.0.admit(id, spec)?;
+        let (running, reached) = oneshot::channel();
+        self.0.tasks.spawn("fake instance", OnFailure::Log, self.0.clone().run(launch, running));
+        // The sender is dropped at the first step that lasts, or at the end: either way it runs.
+        let _ = reached.await;
+        Ok(())
+    }
+
+    async fn stop(&self, id: &InstanceId, grace: Duration) {
+        let Some(instance) = self.lock().live.get(id).cloned() else { return };
+        if grace.is_zero() {
+            return instance.end(Exit::Signal(9));
+        }
+        instance.term.cancel();
+        let clock = self.0.clock.clone();
+        self.0.tasks.spawn("fake grace", OnFailure::Log, async move {
+            tokio::select! {
+                () = clock.sleep(grace) => instance.end(Exit::Signal(9)),
+                () = instance.kill.cancelled() => {}
+            }
+        });
+    }
+
+    async fn connect(&self, id: &InstanceId, port: u16) -> io::Result<TcpStream> {
+        let Some(instance) = self.lock().live.get(id).cloned() else { return Err(io::ErrorKind::NotFound.into()) };
+        match instance.address() {
+            Some(address) if port == instance.port => TcpStream::connect(address).await,
+            _ => Err(io::ErrorKind::ConnectionRefused.into()),
+        }
+    }
+
+    async fn usage(&self, id: &InstanceId) -> Option<Usage> {
+        self.lock().live.contains_key(id).then(Usage::default)
+    }
+
+    async fn list(&self) -> Vec<InstanceId> {
+        self.lock().live.keys().cloned().collect()
+    }
+
+    fn events(&self) -> Option<mpsc::Receiver<EngineEvent>> {
+        self.0.events.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    async fn shutdown(&self, grace: Duration) {
+        self.lock().down = true;
+        for id in self.list().await {
+            self.stop(&id, grace).await;
+        }
+        self.0.tasks.drain().await;
+    }
+}
+
+/// What a start needs.
+struct Launch {
+    id: InstanceId,
+    spec: InstanceSpec,
+    steps: Vec<String>,
+    instance: Arc<Instance>,
+    record: Arc<Record>,
+}
+
+// === impl Launch ===
+
+impl Launch {
+    fn env(&self, name: &str) -> Option<&str> {
+        self.spec.env.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+// === impl Instance ===
+
+impl Instance {
+    fn new(port: u16) -> Self {
+        Self {
+            port,
+            listening: Mutex::default(),
+            term: CancellationToken::new(),
+            kill: CancellationToken::new(),
+            verdict: Mutex::default(),
+        }
+    }
+
+    fn listen(&self, address: Option<SocketAddr>) {
+        *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = address;
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        *self.listening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, exit: Exit) {
+        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(exit);
+        self.kill.cancel();
+    }
+
+    fn verdict(&self) -> Option<Exit> {
+        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How the application ends its own process.
+    fn exit_of(this: &Arc<Self>) -> Box<dyn Fn(Exit) + Send + Sync> {
+        let weak = Arc::downgrade(this);
+        Box::new(move |exit| {
+            if let Some(instance) = weak.upgrade() {
+                instance.end(exit);
+            }
+        })
+    }
+}
+
+// === impl Record ===
+
+impl Record {
+    fn new(id: InstanceId, revision: RevisionName) -> Self {
+        Self { id, revision, now: AtomicU32::new(0), peak: AtomicU32::new(0), served: AtomicU64::new(0) }
+    }
+
+    /// Requests it is serving now.
+    pub fn in_flight(&self) -> u32 {
+        self.now.load(Ordering::SeqCst)
+    }
+
+    /// The most requests it was serving at one time.
+    pub fn peak(&self) -> u32 {
+        self.peak.load(Ordering::SeqCst)
+    }
+
+    /// Requests that reached it.
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn enter(self: &Arc<Self>) -> InFlight {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.peak.fetch_max(now, Ordering::SeqCst);
+        self.served.fetch_add(1, Ordering::SeqCst);
+        InFlight(self.clone())
+    }
+}
+
+// === impl InFlight ===
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Bed(Arc<FakeEngine>);
+
+    impl crate::contract::Bed for Bed {
+        fn engine(&self) -> Arc<dyn Engine> {
+            self.0.clone()
+        }
+
+        fn image(&self) -> String {
+            "registry.test/script@sha256:00".to_owned()
+        }
+    }
+
+    async fn bed() -> Option<Bed> {
+        Some(Bed(FakeEngine::new(Clock::system())))
+    }
+
+    crate::contract_suite!(bed);
+}

@@ -1,0 +1,67 @@
+//! What a container of the tests does, in words that the fake and a real test program share.
+//!
+//! The arguments of the container are its steps, done in order:
+//!
+//! | step | meaning |
+//! |--|--|
+//! | `print=TEXT` | a line on standard output |
+//! | `eprint=TEXT` | a line on standard error |
+//! | `wait=MS` | nothing for so many milliseconds |
+//! | `ignore-term` | from now on SIGTERM has no effect |
+//! | `allocate=MIB` | so much memory is taken and written to |
+//! | `exit=CODE` | the process ends with this code |
+//! | `sleep` | nothing until SIGTERM, then exit code 0 |
+//! | `serve` | HTTP/1.1 on `0.0.0.0:$PORT` until SIGTERM, then exit code 0 |
+//!
+//! After the last step the process ends with code 0. SIGTERM during `wait` ends it with code 0 too.
+//! `serve` answers `GET /` with 200 and the value of the environment variable `ANSWER`, or `ok`
+//! without one, and no line end. An unknown step prints to standard error and ends with code 64.
+
+use std::time::Duration;
+
+/// The program that no image has: a command of it alone cannot be executed.
+pub const NO_SUCH_PROGRAM: &str = "/no/such/program";
+
+/// One step of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A line on standard output.
+    Print(String),
+    /// A line on standard error.
+    PrintError(String),
+    /// Nothing, for this long.
+    Wait(Duration),
+    /// From now on SIGTERM has no effect.
+    IgnoreTerm,
+    /// Takes this much memory, in bytes.
+    Allocate(u64),
+    /// Ends with this code.
+    Exit(i32),
+    /// Nothing until SIGTERM.
+    Sleep,
+    /// Answers HTTP until SIGTERM.
+    Serve,
+    /// Nothing that is known.
+    Unknown(String),
+}
+
+// === impl Step ===
+
+impl Step {
+    /// Reads one argument of the container.
+    pub fn parse(argument: &str) -> Self {
+        let (verb, value) = argument.split_once('=').unwrap_or((argument, ""));
+        let step = match verb {
+            "print" => Some(Self::Print(value.to_owned())),
+            "eprint" => Some(Self::PrintError(value.to_owned())),
+            "wait" => value.parse().ok().map(|ms| Self::Wait(Duration::from_millis(ms))),
+            "ignore-term" => Some(Self::IgnoreTerm),
+            "allocate" => value.parse().ok().map(|mib: u64| Self::Allocate(mib << 20)),
+            "exit" => value.parse().ok().map(Self::Exit),
+            "sleep" => Some(Self::Sleep),
+            "serve" => Some(Self::Serve),
+            _ => None,
+        };
+        step.unwrap_or_else(|| Self::Unknown(argument.to_owned()))
+    }
+}

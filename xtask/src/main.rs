@@ -1,2 +1,75 @@
-//! Automation of the workspace.
-fn main() {}
+//! Automation of the workspace: `cargo xtask <tidy|api|test|bench>`.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
+
+mod bench;
+mod test;
+mod tidy;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+/// What went wrong, for people.
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Automation of the workspace")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Check the structure: floors, sizes, lints, words; and the picture in ARCHITECTURE.md.
+    Tidy {
+        /// Rewrite what can be rewritten (the picture).
+        #[arg(long)]
+        fix: bool,
+    },
+    /// Install what the tests need, then run all of them: the command of the README.
+    Test {
+        /// Only these steps, by name; see --list.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+        /// Print the steps and stop.
+        #[arg(long)]
+        list: bool,
+    },
+    /// Measure a promise of SPEC.md beside its peer.
+    Bench {
+        /// Which; without one, the names are listed.
+        name: Option<String>,
+        /// Within a minute: smaller counts, the same keys.
+        #[arg(long)]
+        quick: bool,
+        /// One JSON object on one line of stdout, after the table on stderr.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Tidy { fix } => tidy::run(&root(), if fix { tidy::Mode::Fix } else { tidy::Mode::Check }),
+        Task::Test { only, list } => test::run(&root(), &test::Choice { only, list }),
+        Task::Bench { name, quick, json } => bench::run(&root(), name.as_deref(), &bench::Options { quick, json }),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The root of the workspace.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}

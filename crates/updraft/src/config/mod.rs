@@ -1,0 +1,205 @@
+//! Configuration: a TOML file, then `UPDRAFT_*`, then flags; the later wins.
+//!
+//! Every setting is one row of [`SETTINGS`]. A layer is a map from keys to text; [`combine`] is the only
+//! place that knows which layer wins, and it keeps where each value came from for `config show`.
+
+mod layers;
+mod values;
+
+pub use layers::{Layer, Origin, Resolved, combine, environment, file};
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use updraft_identity::AuthMode;
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Its key in the file, and the name of its flag.
+    pub key: &'static str,
+    /// Its variable.
+    pub variable: &'static str,
+    /// What it is when nobody says.
+    pub default: &'static str,
+    /// What it means.
+    pub help: &'static str,
+}
+
+/// Every setting there is.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "data-dir",
+        variable: "UPDRAFT_DATA_DIR",
+        default: "",
+        help: "Where everything is kept [default: /var/lib/updraft as root, else ~/.local/share/updraft]",
+    },
+    Setting {
+        key: "listen",
+        variable: "UPDRAFT_LISTEN",
+        default: "127.0.0.1:8080",
+        help: "Address of the API and of all services; port 0 takes a free one and prints it",
+    },
+    Setting {
+        key: "registry-listen",
+        variable: "UPDRAFT_REGISTRY_LISTEN",
+        default: "127.0.0.1:5000",
+        help: "Address of the image registry",
+    },
+    Setting {
+        key: "auth",
+        variable: "UPDRAFT_AUTH",
+        default: "none",
+        help: "Who may use the API: 'none' (anybody on this machine; loopback only) or 'token' (DATA/token)",
+    },
+    Setting {
+        key: "domain",
+        variable: "UPDRAFT_DOMAIN",
+        default: "run.localhost",
+        help: "Services get hosts below this domain",
+    },
+    Setting {
+        key: "project",
+        variable: "UPDRAFT_PROJECT",
+        default: "demo-project",
+        help: "The project when a client names none",
+    },
+    Setting {
+        key: "region",
+        variable: "UPDRAFT_REGION",
+        default: "us-central1",
+        help: "The region when a client names none",
+    },
+    Setting {
+        key: "idle-timeout",
+        variable: "UPDRAFT_IDLE_TIMEOUT",
+        default: "15m",
+        help: "How long an instance without requests is kept, such as 30s, 15m, 1h",
+    },
+    Setting {
+        key: "dns",
+        variable: "UPDRAFT_DNS",
+        default: "",
+        help: "Name servers of the containers, separated by commas [default: those of this machine]",
+    },
+    Setting {
+        key: "registry-credentials",
+        variable: "UPDRAFT_REGISTRY_CREDENTIALS",
+        default: "",
+        help: "Docker's credential file for pulls [default: $DOCKER_CONFIG/config.json or ~/.docker/config.json]",
+    },
+    Setting {
+        key: "log",
+        variable: "UPDRAFT_LOG",
+        default: "info",
+        help: "What the server says on stderr: error, warn, info, debug, or per module like 'info,updraft_fleet=debug'",
+    },
+    Setting {
+        key: "log-format",
+        variable: "UPDRAFT_LOG_FORMAT",
+        default: "text",
+        help: "How it says it: 'text' or 'json'",
+    },
+];
+
+/// The configuration, typed.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Address of the API and of all services.
+    pub listen: SocketAddr,
+    /// Address of the registry.
+    pub registry_listen: SocketAddr,
+    /// Who may use the API.
+    pub auth: AuthMode,
+    /// The domain of services' hosts.
+    pub domain: String,
+    /// The default project.
+    pub project: String,
+    /// The default region.
+    pub region: String,
+    /// How long an idle instance is kept.
+    pub idle_timeout: Duration,
+    /// Name servers of the containers; empty means the host's.
+    pub dns: Vec<IpAddr>,
+    /// Docker's credential file.
+    pub registry_credentials: Option<PathBuf>,
+    /// The filter of the server's own log.
+    pub log: String,
+    /// Its form.
+    pub log_format: LogFormat,
+}
+
+/// The form of the server's own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+/// A setting whose value cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The value breaks the rule of its setting.
+    #[error("{key} = '{value}' ({origin}): {rule}")]
+    Value {
+        /// The setting.
+        key: String,
+        /// The value.
+        value: String,
+        /// Where it came from.
+        origin: Origin,
+        /// The rule.
+        rule: String,
+    },
+    /// There is no such setting.
+    #[error("unknown setting '{key}' in {file}; known are: {known}")]
+    Unknown {
+        /// What was written.
+        key: String,
+        /// Where.
+        file: String,
+        /// What there is.
+        known: String,
+    },
+    /// The file cannot be read.
+    #[error("configuration file {file}: {cause}")]
+    File {
+        /// Which.
+        file: String,
+        /// Why.
+        cause: String,
+    },
+}
+
+// === impl Config ===
+
+impl Config {
+    /// The configuration that `resolved` spells.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] for the first value that breaks its setting's rule.
+    pub fn from_resolved(resolved: &[Resolved]) -> Result<Self, ConfigError> {
+        let values = values::Values::new(resolved);
+        Ok(Self {
+            data_dir: values.data_dir()?,
+            listen: values.parsed("listen", "must be ADDRESS:PORT")?,
+            registry_listen: values.parsed("registry-listen", "must be ADDRESS:PORT")?,
+            auth: values.auth()?,
+            domain: values.domain()?,
+            project: values.project()?,
+            region: values.region()?,
+            idle_timeout: values.duration("idle-timeout")?,
+            dns: values.addresses("dns")?,
+            registry_credentials: values.credentials(),
+            log: values.text("log").to_owned(),
+            log_format: values.log_format()?,
+        })
+    }
+}

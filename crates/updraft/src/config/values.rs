@@ -1,0 +1,168 @@
+//! From text to typed values, with errors that name setting, value and origin.
+
+use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use updraft_identity::AuthMode;
+use updraft_model::name;
+
+use super::{ConfigError, LogFormat, Resolved};
+
+/// Resolved settings, by key.
+pub(super) struct Values<'a>(&'a [Resolved]);
+
+// === impl Values ===
+
+impl<'a> Values<'a> {
+    pub(super) fn new(resolved: &'a [Resolved]) -> Self {
+        Self(resolved)
+    }
+
+    pub(super) fn text(&self, key: &str) -> &'a str {
+        self.find(key).map_or("", |resolved| resolved.value.as_str())
+    }
+
+    pub(super) fn parsed<T: FromStr>(&self, key: &str, rule: &str) -> Result<T, ConfigError> {
+        self.text(key).parse().map_err(|_| self.refuse(key, rule))
+    }
+
+    pub(super) fn duration(&self, key: &str) -> Result<Duration, ConfigError> {
+        duration(self.text(key)).ok_or_else(|| self.refuse(key, "must be a number with ms, s, m or h, such as 90s"))
+    }
+
+    pub(super) fn addresses(&self, key: &str) -> Result<Vec<IpAddr>, ConfigError> {
+        let parts = self.text(key).split(',').map(str::trim).filter(|part| !part.is_empty());
+        parts.map(|part| part.parse().map_err(|_| self.refuse(key, "must be IP addresses separated by commas"))).collect()
+    }
+
+    pub(super) fn auth(&self) -> Result<AuthMode, ConfigError> {
+        match self.text("auth") {
+            "none" => Ok(AuthMode::None),
+            "token" => Ok(AuthMode::Token),
+            _ => Err(self.refuse("auth", "must be 'none' or 'token'")),
+        }
+    }
+
+    pub(super) fn log_format(&self) -> Result<LogFormat, ConfigError> {
+        match self.text("log-format") {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err(self.refuse("log-format", "must be 'text' or 'json'")),
+        }
+    }
+
+    pub(super) fn domain(&self) -> Result<String, ConfigError> {
+        let domain = self.text("domain").to_ascii_lowercase();
+        if !domain.is_empty() && domain.len() <= 190 && domain.split('.').all(name::is_label) {
+            return Ok(domain);
+        }
+        Err(self.refuse("domain", "must be a DNS name, such as run.localhost"))
+    }
+
+    pub(super) fn project(&self) -> Result<String, ConfigError> {
+        let project = self.text("project");
+        name::check_project_id("project", project).map_err(|violation| self.refuse("project", &violation.rule))?;
+        Ok(project.to_owned())
+    }
+
+    pub(super) fn region(&self) -> Result<String, ConfigError> {
+        let region = self.text("region");
+        if name::is_label(region) {
+            return Ok(region.to_owned());
+        }
+        Err(self.refuse("region", "must be lowercase letters, digits and hyphens, such as us-central1"))
+    }
+
+    pub(super) fn data_dir(&self) -> Result<PathBuf, ConfigError> {
+        let given = self.text("data-dir");
+        if !given.is_empty() {
+            return std::path::absolute(given).map_err(|error| self.refuse("data-dir", &error.to_string()));
+        }
+        if rustix::process::geteuid().is_root() {
+            return Ok(PathBuf::from("/var/lib/updraft"));
+        }
+        let home = std::env::var_os("HOME").ok_or_else(|| self.refuse("data-dir", "is needed where $HOME is not set"))?;
+        Ok(PathBuf::from(home).join(".local/share/updraft"))
+    }
+
+    pub(super) fn credentials(&self) -> Option<PathBuf> {
+        let given = self.text("registry-credentials");
+        if !given.is_empty() {
+            return Some(PathBuf::from(given));
+        }
+        let folder = std::env::var_os("DOCKER_CONFIG")
+            .map(PathBuf::from)
+            .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker")))?;
+        Some(folder.join("config.json")).filter(|file| file.is_file())
+    }
+
+    fn find(&self, key: &str) -> Option<&'a Resolved> {
+        self.0.iter().find(|resolved| resolved.key == key)
+    }
+
+    fn refuse(&self, key: &str, rule: &str) -> ConfigError {
+        let (value, origin) = match self.find(key) {
+            Some(resolved) => (resolved.value.clone(), resolved.origin.clone()),
+            None => (String::new(), super::Origin::Default),
+        };
+        ConfigError::Value { key: key.to_owned(), value, origin, rule: rule.to_owned() }
+    }
+}
+
+/// `500ms`, `90s`, `15m`, `1h`.
+fn duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit = match &text[digits..] {
+        "ms" => return Some(Duration::from_millis(number)),
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    number.checked_mul(unit).map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Layer, combine};
+
+    fn config(flags: &[(&'static str, &str)]) -> Result<Config, ConfigError> {
+        let flags = flags.iter().map(|(key, value)| (*key, ((*value).to_owned(), None))).collect();
+        Config::from_resolved(&combine(&[Layer(flags)]))
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        let config = config(&[("data-dir", "/tmp/x")]).expect("valid");
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.idle_timeout, Duration::from_secs(900));
+        assert!(config.dns.is_empty());
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_its_setting_rule_and_origin() {
+        for (key, value) in [
+            ("listen", "8080"),
+            ("auth", "maybe"),
+            ("domain", "Not A Domain"),
+            ("project", "x"),
+            ("region", "us_central1"),
+            ("idle-timeout", "15"),
+            ("dns", "one.one.one.one"),
+            ("log-format", "xml"),
+        ] {
+            let error = config(&[("data-dir", "/tmp/x"), (key, value)]).expect_err(key).to_string();
+            assert!(error.contains(key) && error.contains("(flag)"), "{error}");
+        }
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(duration("2h"), Some(Duration::from_secs(7200)));
+        for bad in ["", "s", "5", "5 s", "-5s", "5d", "99999999999999999999s"] {
+            assert_eq!(duration(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! `cargo xtask bench NAME`: the promises of SPEC.md, each beside its peer in the same run.
+//!
+//! What counts are ratios. Every bench prints a table, and with `--json` one object on one line of stdout:
+//! `{bench, machine, rows, ratios}`. `--quick` scales counts and keeps the keys.
+
+mod cold_start;
+#[path = "../../../crates/updraft/src/image.rs"]
+#[expect(
+    unreachable_pub,
+    reason = "public where it lives; borrowed here so that the bench links nothing of the product"
+)]
+mod image;
+mod machine;
+mod report;
+mod server;
+
+use std::path::Path;
+
+use crate::Error;
+
+/// How to run a bench.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    /// Smaller counts.
+    pub(crate) quick: bool,
+    /// The object on stdout, the table on stderr.
+    pub(crate) json: bool,
+}
+
+struct Bench {
+    name: &'static str,
+    what: &'static str,
+    run: fn(&Path, &Options) -> Result<report::Report, Error>,
+}
+
+const BENCHES: &[Bench] = &[Bench {
+    name: "cold-start",
+    what: "client → first byte from zero, beside bare exec and runc",
+    run: cold_start::run,
+}];
+
+/// Runs the bench `name`, or lists what there is.
+pub(crate) fn run(root: &Path, name: Option<&str>, options: &Options) -> Result<(), Error> {
+    let Some(name) = name else {
+        for bench in BENCHES {
+            println!("{:<14}{}", bench.name, bench.what);
+        }
+        return Ok(());
+    };
+    let bench = BENCHES
+        .iter()
+        .find(|bench| bench.name == name)
+        .ok_or_else(|| format!("there is no bench '{name}'; `cargo xtask bench` lists them"))?;
+    let report = (bench.run)(root, options)?;
+    if options.json {
+        eprint!("{}", report.table());
+        println!("{}", report.json(bench.name)?);
+    } else {
+        print!("{}", report.table());
+    }
+    Ok(())
+}

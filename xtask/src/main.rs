@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 
+mod api;
 mod bench;
 mod test;
 mod tidy;
@@ -31,6 +32,12 @@ enum Task {
         #[arg(long)]
         fix: bool,
     },
+    /// Derive the table of the API's names and numbers from the crates that carry its messages.
+    Api {
+        /// Only compare it with the committed one.
+        #[arg(long)]
+        check: bool,
+    },
     /// Install what the tests need, then run all of them: the command of the README.
     Test {
         /// Only these steps, by name; see --list.
@@ -56,6 +63,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Tidy { fix } => tidy::run(&root(), if fix { tidy::Mode::Fix } else { tidy::Mode::Check }),
+        Task::Api { check } => api::run(&root(), if check { api::Mode::Check } else { api::Mode::Write }),
         Task::Test { only, list } => test::run(&root(), &test::Choice { only, list }),
         Task::Bench { name, quick, json } => bench::run(&root(), name.as_deref(), &bench::Options { quick, json }),
     };

@@ -1,6 +1,8 @@
 //! The wire contract: messages, descriptors, ProtoJSON, field masks, the method table, error bodies,
 //! and the views between the wire and `model`. No behaviour.
 
+/// `google.cloud.location`.
+pub use googleapis_tonic_google_cloud_location::google::cloud::location;
 /// `google.cloud.run.v2`.
 pub use googleapis_tonic_google_cloud_run_v2::google::cloud::run::v2 as run;
 /// `google.iam.v1`.

@@ -1,0 +1,222 @@
+//! From headers to a principal.
+
+use std::{fmt, path::Path, str::FromStr, sync::Arc};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{HeaderMap, header};
+use updraft_model::{Error, ErrorKind, iam::Principal};
+
+use crate::{IdentityError, origin, token::Token};
+
+/// Google's sentences for callers without, and with wrong, credentials.
+const MISSING: &str = "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.";
+const WRONG: &str = "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.";
+
+/// How callers prove who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AuthMode {
+    /// Not at all: whoever reaches the server is its operator. Only on loopback, see
+    /// [`check_bind`](crate::check_bind).
+    None,
+    /// By the token in the data directory.
+    Token,
+}
+
+/// The word is none of [`AuthMode`]'s.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown authentication mode '{0}', expected 'none' or 'token'")]
+pub struct UnknownAuthMode(pub String);
+
+/// Tells who calls. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Authenticator(Arc<Means>);
+
+#[derive(Debug)]
+enum Means {
+    None,
+    Token(Token),
+}
+
+// === impl AuthMode ===
+
+impl FromStr for AuthMode {
+    type Err = UnknownAuthMode;
+
+    fn from_str(word: &str) -> Result<Self, UnknownAuthMode> {
+        match word {
+            "none" => Ok(Self::None),
+            "token" => Ok(Self::Token),
+            other => Err(UnknownAuthMode(other.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for AuthMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Token => "token",
+        })
+    }
+}
+
+// === impl Authenticator ===
+
+impl Authenticator {
+    /// With [`AuthMode::Token`], reads the token of `data_dir`, a directory that is there, or makes
+    /// one.
+    ///
+    /// # Errors
+    /// When the token cannot be read or made, is unfit, or others can read it.
+    pub fn open(mode: AuthMode, data_dir: &Path) -> Result<Self, IdentityError> {
+        let means = match mode {
+            AuthMode::None => Means::None,
+            AuthMode::Token => Means::Token(Token::open(data_dir)?),
+        };
+        Ok(Self(Arc::new(means)))
+    }
+
+    /// The mode it was opened with.
+    pub fn mode(&self) -> AuthMode {
+        match *self.0 {
+            Means::None => AuthMode::None,
+            Means::Token(_) => AuthMode::Token,
+        }
+    }
+
+    /// Who sent a request with these headers. `Host` is compared with `Origin`: whoever serves
+    /// HTTP/2 puts `:authority` there.
+    ///
+    /// # Errors
+    /// `PermissionDenied` for a page of another site when no token is asked for; `Unauthenticated`
+    /// when a token is asked for and none, or a wrong one, was shown.
+    pub fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Error> {
+        match &*self.0 {
+            Means::None if origin::is_foreign(headers) => Err(Error::new(
+                ErrorKind::PermissionDenied,
+                "requests from web pages of other origins are refused while the server asks for no token",
+            )),
+            Means::None => Ok(Principal::Local),
+            Means::Token(token) => {
+                let Some(shown) = headers.get(header::AUTHORIZATION) else {
+                    return Err(Error::new(ErrorKind::Unauthenticated, MISSING));
+                };
+                match credential(shown.as_bytes()) {
+                    Some(credential) if token.is(&credential) => Ok(Principal::AdminToken),
+                    _ => Err(Error::new(ErrorKind::Unauthenticated, WRONG)),
+                }
+            }
+        }
+    }
+}
+
+/// The secret of `Bearer SECRET` or of `Basic base64(anybody:SECRET)`, which is what registry
+/// clients send.
+fn credential(authorization: &[u8]) -> Option<Vec<u8>> {
+    let space = authorization.iter().position(|&byte| byte == b' ')?;
+    let (scheme, rest) = authorization.split_at(space);
+    let rest = rest.trim_ascii();
+    if scheme.eq_ignore_ascii_case(b"bearer") {
+        return Some(rest.to_vec());
+    }
+    if scheme.eq_ignore_ascii_case(b"basic") {
+        let pair = STANDARD.decode(rest).ok()?;
+        let colon = pair.iter().position(|&byte| byte == b':')?;
+        return Some(pair[colon + 1..].to_vec());
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::token_path;
+
+    fn with_token() -> (Authenticator, String, TempDir) {
+        let dir = TempDir::new().unwrap();
+        let authenticator = Authenticator::open(AuthMode::Token, dir.path()).unwrap();
+        let token = std::fs::read_to_string(token_path(dir.path())).unwrap().trim().to_owned();
+        (authenticator, token, dir)
+    }
+
+    fn headers(name: header::HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn without_a_token_everybody_is_the_local_operator_whatever_bearer_they_show() {
+        let dir = TempDir::new().unwrap();
+        let open = Authenticator::open(AuthMode::None, dir.path()).unwrap();
+        assert_eq!(open.authenticate(&HeaderMap::new()).unwrap(), Principal::Local);
+        let any = headers(header::AUTHORIZATION, "Bearer whatever");
+        assert_eq!(open.authenticate(&any).unwrap(), Principal::Local);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "no token is made");
+    }
+
+    #[test]
+    fn without_a_token_pages_of_other_sites_are_refused() {
+        let dir = TempDir::new().unwrap();
+        let open = Authenticator::open(AuthMode::None, dir.path()).unwrap();
+        let error = open.authenticate(&headers(header::ORIGIN, "https://example.com")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        assert_eq!(open.authenticate(&headers(header::ORIGIN, "http://localhost:3000")).unwrap(), Principal::Local);
+    }
+
+    #[test]
+    fn the_token_is_taken_as_bearer_and_as_basic_password() {
+        let (authenticator, token, _dir) = with_token();
+        for value in [
+            format!("Bearer {token}"),
+            format!("bearer   {token}"),
+            format!("Basic {}", STANDARD.encode(format!("anybody:{token}"))),
+            format!("Basic {}", STANDARD.encode(format!(":{token}"))),
+        ] {
+            let principal = authenticator.authenticate(&headers(header::AUTHORIZATION, &value)).unwrap();
+            assert_eq!(principal, Principal::AdminToken, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_missing_and_a_wrong_token_are_told_apart() {
+        let (authenticator, token, _dir) = with_token();
+        let missing = authenticator.authenticate(&HeaderMap::new()).unwrap_err();
+        assert_eq!((missing.kind(), missing.message()), (ErrorKind::Unauthenticated, MISSING));
+        for value in [
+            "Bearer wrong".to_owned(),
+            // One character off, of the same length: hex has no 'x'.
+            format!("Bearer {}x", &token[..token.len() - 1]),
+            format!("Bearer {token}0"),
+            "Bearer ".to_owned(),
+            "Bearer".to_owned(),
+            token.clone(),
+            format!("Token {token}"),
+            "Basic !!!".to_owned(),
+            format!("Basic {}", STANDARD.encode(&token)),
+            format!("Basic {}", STANDARD.encode(format!("{token}:"))),
+        ] {
+            let wrong = authenticator.authenticate(&headers(header::AUTHORIZATION, &value)).unwrap_err();
+            assert_eq!((wrong.kind(), wrong.message()), (ErrorKind::Unauthenticated, WRONG), "{value}");
+        }
+    }
+
+    #[test]
+    fn no_error_or_debug_text_holds_the_token() {
+        let (authenticator, token, _dir) = with_token();
+        let nearly = format!("Bearer {token}x");
+        let error = authenticator.authenticate(&headers(header::AUTHORIZATION, &nearly)).unwrap_err();
+        assert!(!format!("{error:?} {error} {authenticator:?}").contains(&token));
+    }
+
+    #[test]
+    fn modes_are_words() {
+        for mode in [AuthMode::None, AuthMode::Token] {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+        assert_eq!(
+            "oidc".parse::<AuthMode>().unwrap_err().to_string(),
+            "unknown authentication mode 'oidc', expected 'none' or 'token'"
+        );
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Source: Cloud Run Admin API v2, message `Condition` and its reason enums.
 
-use std::time::SystemTime;
+use std::{fmt, time::SystemTime};
 
 /// One statement about a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,12 +124,36 @@ impl Condition {
         Self { reason: Some(reason), ..self }
     }
 
+    /// With another severity.
+    #[must_use]
+    pub fn weighing(self, severity: Severity) -> Self {
+        Self { severity, ..self }
+    }
+
     /// Keeps the earlier time if the state did not change: `lastTransitionTime` is about the state.
     #[must_use]
     pub fn carried_over(self, before: &[Condition]) -> Self {
         match before.iter().find(|old| old.kind == self.kind && old.state == self.state) {
             Some(old) => Self { since: old.since, ..self },
             None => self,
+        }
+    }
+}
+
+/// For logs and tests: `Ready: failed [RevisionFailed] why`.
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, format!("{:?}", self.state).to_lowercase())?;
+        if let Some(reason) = self.reason {
+            write!(f, " [{reason:?}]")?;
+        }
+        if !self.message.is_empty() {
+            write!(f, " {}", self.message)?;
+        }
+        match self.severity {
+            Severity::Error => Ok(()),
+            Severity::Warning => f.write_str(" (warning)"),
+            Severity::Info => f.write_str(" (info)"),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 pub mod defaults;
 pub mod lifecycle;
+mod probe_rules;
+mod resource_rules;
 pub mod types;
 pub mod validation;
 

@@ -192,3 +192,36 @@ pub enum VolumeKind {
     /// A bucket.
     Gcs,
 }
+
+// === impl Protocol ===
+
+impl Protocol {
+    /// The name of a port that speaks it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::H2c => "h2c",
+        }
+    }
+
+    /// What the name of a port means; empty is HTTP/1.1.
+    pub fn from_port_name(name: &str) -> Option<Self> {
+        match name {
+            "" | "http1" => Some(Self::Http1),
+            "h2c" => Some(Self::H2c),
+            _ => None,
+        }
+    }
+}
+
+// === impl RevisionTemplate ===
+
+impl RevisionTemplate {
+    /// The container that takes the traffic: the one with a port, or the only one.
+    pub fn ingress_container(&self) -> Option<&Container> {
+        match &self.containers[..] {
+            [only] => Some(only),
+            several => several.iter().find(|container| container.port_count > 0),
+        }
+    }
+}

@@ -1,1 +1,184 @@
-//! Of a service: validation.
+//! The rules of a service, each with its field and the value that broke it.
+//!
+//! Source: Cloud Run Admin API v2, `Service` and `TrafficTarget`. Run it after the defaults.
+
+use std::collections::HashSet;
+
+use super::{Allocation, Scaling, ScalingMode, Service, TrafficTarget};
+use crate::{error::Violation, label, name, revision};
+
+/// The longest description, in characters.
+pub const DESCRIPTION_MAX: usize = 512;
+/// The most lines of a traffic table.
+pub const TRAFFIC_MAX: usize = 1000;
+
+/// Checks everything that can be checked without looking at anything else.
+pub fn check(service: &Service) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let length = service.description.chars().count();
+    if length > DESCRIPTION_MAX {
+        let rule = format!("must be at most {DESCRIPTION_MAX} characters long, got {length}");
+        found.push(Violation::new("service.description", rule));
+    }
+    label::check_labels("service.labels", &service.labels, &mut found);
+    label::check_annotations("service.annotations", &service.annotations, &mut found);
+    check_scaling(&service.scaling, &mut found);
+    revision::validation::check("service.template", &service.name.service, &service.template, &mut found);
+    check_traffic(service, &mut found);
+    found
+}
+
+fn check_scaling(scaling: &Scaling, found: &mut Vec<Violation>) {
+    if scaling.max != 0 && scaling.min > scaling.max {
+        let rule = format!("must not be greater than max_instance_count {}, got {}", scaling.max, scaling.min);
+        found.push(Violation::new("service.scaling.min_instance_count", rule));
+    }
+    match (scaling.mode, scaling.manual_count) {
+        (ScalingMode::Automatic, Some(count)) => {
+            let rule = format!("may only be set when scaling_mode is MANUAL, got {count}");
+            found.push(Violation::new("service.scaling.manual_instance_count", rule));
+        }
+        (ScalingMode::Manual, None) => {
+            let rule = "must be set when scaling_mode is MANUAL, got nothing";
+            found.push(Violation::new("service.scaling.manual_instance_count", rule));
+        }
+        (ScalingMode::Automatic, None) | (ScalingMode::Manual, Some(_)) => {}
+    }
+}
+
+fn check_traffic(service: &Service, found: &mut Vec<Violation>) {
+    let traffic = &service.traffic;
+    if traffic.len() > TRAFFIC_MAX {
+        let rule = format!("must have at most {TRAFFIC_MAX} targets, got {}", traffic.len());
+        found.push(Violation::new("service.traffic", rule));
+    }
+    let mut tags = HashSet::new();
+    for (index, target) in traffic.iter().enumerate() {
+        check_target(service, (index, target), found);
+        if let Some(tag) = &target.tag
+            && !tags.insert(tag)
+        {
+            let rule = format!("each tag may be used once, got '{tag}' again");
+            found.push(Violation::new(format!("service.traffic[{index}].tag"), rule));
+        }
+    }
+    let sum: i64 = traffic.iter().map(|target| i64::from(target.percent)).sum();
+    if sum != 100 {
+        found.push(Violation::new("service.traffic", format!("percentages must add up to 100, got {sum}")));
+    }
+}
+
+fn check_target(service: &Service, (index, target): (usize, &TrafficTarget), found: &mut Vec<Violation>) {
+    let field = |name: &str| format!("service.traffic[{index}].{name}");
+    if !(0..=100).contains(&target.percent) {
+        let rule = format!("must be between 0 and 100, got {}", target.percent);
+        found.push(Violation::new(field("percent"), rule));
+    }
+    if let Some(tag) = &target.tag {
+        found.extend(name::check_tag(&field("tag"), tag).err());
+    }
+    if let Allocation::Revision(id) = &target.allocation {
+        if id.is_empty() {
+            let rule = "must be set when type is TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION, got nothing";
+            found.push(Violation::new(field("revision"), rule));
+        } else {
+            found.extend(check_target_revision(service, &field("revision"), id));
+        }
+    }
+}
+
+/// A target's revision, given by its id or its full name, belongs to this service's place.
+fn check_target_revision(service: &Service, field: &str, id: &str) -> Option<Violation> {
+    if name::is_label(id) {
+        return None;
+    }
+    let rule = format!("must be the id of a revision of '{}' or its full name, got '{id}'", service.name.service);
+    Some(Violation::new(field, rule))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::{
+        name::Parent,
+        revision::{Container, RevisionTemplate},
+    };
+
+    fn service() -> Service {
+        let container = Container { image: "hello".to_owned(), ..Container::default() };
+        Service {
+            name: Parent::new("demo-project", "us-central1").service("hello"),
+            description: String::new(),
+            labels: Default::default(),
+            annotations: Default::default(),
+            ingress: None,
+            invoker_iam_disabled: false,
+            default_uri_disabled: false,
+            scaling: Scaling::default(),
+            template: RevisionTemplate { containers: vec![container], ..RevisionTemplate::default() },
+            traffic: Vec::new(),
+            unsupported: Vec::new(),
+        }
+    }
+
+    fn target(revision: &str, percent: i32, tag: &str) -> TrafficTarget {
+        let allocation = match revision {
+            "LATEST" => Allocation::Latest,
+            id => Allocation::Revision(id.to_owned()),
+        };
+        TrafficTarget { allocation, percent, tag: (!tag.is_empty()).then(|| tag.to_owned()) }
+    }
+
+    fn check_that(change: impl FnOnce(&mut Service), expected: Expect) {
+        let mut service = service();
+        change(&mut service);
+        super::super::defaults::apply(&mut service);
+        let lines: Vec<String> = check(&service).iter().map(|violation| format!("{violation}\n")).collect();
+        expected.assert_eq(&lines.concat());
+    }
+
+    #[test]
+    fn an_image_alone_is_a_valid_service() {
+        check_that(|_| {}, expect![[""]]);
+    }
+
+    #[test]
+    fn shares_make_a_hundred_and_tags_are_unique() {
+        check_that(
+            |service| service.traffic = vec![target("LATEST", 101, "x"), target("", -2, "x"), target("Up", 0, "-x")],
+            expect![[r#"
+                service.traffic[0].percent: must be between 0 and 100, got 101
+                service.traffic[1].percent: must be between 0 and 100, got -2
+                service.traffic[1].revision: must be set when type is TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION, got nothing
+                service.traffic[1].tag: each tag may be used once, got 'x' again
+                service.traffic[2].tag: tag must be at most 46 lowercase letters, digits or hyphens and not begin or end with a hyphen, got '-x'
+                service.traffic[2].revision: must be the id of a revision of 'hello' or its full name, got 'Up'
+                service.traffic: percentages must add up to 100, got 99
+            "#]],
+        );
+    }
+
+    #[test]
+    fn scaling_bounds_are_in_order_and_a_manual_count_needs_manual_mode() {
+        check_that(
+            |service| service.scaling = Scaling { min: 3, max: 2, manual_count: Some(1), ..Scaling::default() },
+            expect![[r#"
+                service.scaling.min_instance_count: must not be greater than max_instance_count 2, got 3
+                service.scaling.manual_instance_count: may only be set when scaling_mode is MANUAL, got 1
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_description_has_at_most_512_characters() {
+        check_that(|service| service.description = "é".repeat(512), expect![[""]]);
+        check_that(
+            |service| service.description = "é".repeat(513),
+            expect![[r#"
+                service.description: must be at most 512 characters long, got 513
+            "#]],
+        );
+    }
+}

@@ -1,1 +1,3 @@
 //! updraft-plan
+
+pub mod scaling;

@@ -1,6 +1,10 @@
 //! The wire contract: messages, descriptors, ProtoJSON, field masks, the method table, error bodies,
 //! and the views between the wire and `model`. No behaviour.
 
+mod descriptors;
+mod named;
+pub mod view;
+
 /// `google.cloud.location`.
 pub use googleapis_tonic_google_cloud_location::google::cloud::location;
 /// `google.cloud.run.v2`.
@@ -11,8 +15,8 @@ pub use googleapis_tonic_google_iam_v1::google::iam::v1 as iam;
 pub use googleapis_tonic_google_longrunning::google::longrunning;
 /// `google.rpc`.
 pub use googleapis_tonic_google_rpc::google::rpc;
-
 /// `google.type`, as far as IAM needs it.
 pub use googleapis_tonic_google_type::google::r#type;
 
-pub mod view;
+pub use descriptors::{message, pool, reflection_set};
+pub use named::{Named, pack, unpack};

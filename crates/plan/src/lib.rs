@@ -1,3 +1,15 @@
-//! updraft-plan
+//! Decisions: `(desired, observed, now) → what to do`. Pure; imports nothing but `model`.
+//!
+//! No async, no clock, no logging, no wire format. Plans print as text and are tested as tables.
+//!
+//! * [`rollout`]: which revisions of a service serve, and what the service says of it.
+//! * [`readiness`]: the next step of a revision on its way to ready.
+//! * [`hosts`]: the host names and URLs of a service.
+//! * [`iam`]: who may do what.
+//! * [`scaling`]: how many instances a revision needs.
 
+pub mod hosts;
+pub mod iam;
+pub mod readiness;
+pub mod rollout;
 pub mod scaling;

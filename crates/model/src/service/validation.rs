@@ -12,6 +12,9 @@ pub const DESCRIPTION_MAX: usize = 512;
 /// The most lines of a traffic table.
 pub const TRAFFIC_MAX: usize = 1000;
 
+/// The longest tag and service id together, in characters: what is left of a DNS label.
+pub const TAG_AND_SERVICE_MAX: usize = 46;
+
 /// Checks everything that can be checked without looking at anything else.
 pub fn check(service: &Service) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -76,6 +79,12 @@ fn check_target(service: &Service, (index, target): (usize, &TrafficTarget), fou
     }
     if let Some(tag) = &target.tag {
         found.extend(name::check_tag(&field("tag"), tag).err());
+        // Together they make the first label of the tag's host.
+        if tag.len() + service.name.service.len() > TAG_AND_SERVICE_MAX && tag.len() <= TAG_AND_SERVICE_MAX {
+            let rule =
+                format!("tag and service id together must be at most {TAG_AND_SERVICE_MAX} characters, got '{tag}'");
+            found.push(Violation::new(field("tag"), rule));
+        }
     }
     if let Allocation::Revision(id) = &target.allocation {
         if id.is_empty() {

@@ -1,0 +1,92 @@
+//! Who may do what.
+//!
+//! Source: Cloud Run's permissions and predefined roles.
+
+use updraft_model::iam::{ALL_USERS, Binding, InvokerAccess, Policy, Principal, ROLE_INVOKER};
+
+/// Whether a call may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It may.
+    Allowed,
+    /// It may not.
+    Denied,
+}
+
+/// Decides whether `principal` has `permission`, given the policies of the resource and of what it
+/// belongs to.
+pub fn decide(principal: &Principal, permission: &str, policies: &[&Policy]) -> Decision {
+    match principal {
+        // Who can reach the loopback port or holds the token owns the machine's services.
+        Principal::Local | Principal::AdminToken | Principal::System(_) => Decision::Allowed,
+        Principal::Anonymous => {
+            let bindings = policies.iter().flat_map(|policy| &policy.bindings);
+            let grants = |binding: &Binding| is_for_everybody(binding) && role_grants(&binding.role, permission);
+            if bindings.into_iter().any(grants) { Decision::Allowed } else { Decision::Denied }
+        }
+    }
+}
+
+/// Who may call a service: anybody when the check is off or `allUsers` is an invoker.
+pub fn invoker_access(policy: &Policy, invoker_iam_disabled: bool) -> InvokerAccess {
+    let open = |binding: &Binding| is_for_everybody(binding) && role_grants(&binding.role, "run.routes.invoke");
+    if invoker_iam_disabled || policy.bindings.iter().any(open) {
+        InvokerAccess::Open
+    } else {
+        InvokerAccess::Restricted
+    }
+}
+
+/// Does a predefined role hold a permission? Roles that are not known grant nothing.
+pub fn role_grants(role: &str, permission: &str) -> bool {
+    let is_read = permission.ends_with(".get") || permission.ends_with(".list");
+    match role {
+        "roles/owner" | "roles/run.admin" => permission.starts_with("run."),
+        "roles/editor" | "roles/run.developer" => {
+            let withheld = permission.ends_with(".setIamPolicy") || permission == "run.routes.invoke";
+            permission.starts_with("run.") && !withheld
+        }
+        "roles/viewer" | "roles/run.viewer" => {
+            permission.starts_with("run.") && (is_read || permission.ends_with(".getIamPolicy"))
+        }
+        ROLE_INVOKER => ["run.routes.invoke", "run.jobs.run", "run.executions.cancel"].contains(&permission),
+        "roles/run.servicesInvoker" => permission == "run.routes.invoke",
+        _ => false,
+    }
+}
+
+fn is_for_everybody(binding: &Binding) -> bool {
+    !binding.conditional && binding.members.iter().any(|member| member == ALL_USERS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(role: &str, member: &str, conditional: bool) -> Policy {
+        Policy { bindings: vec![Binding { role: role.to_owned(), members: vec![member.to_owned()], conditional }] }
+    }
+
+    #[test]
+    fn a_service_is_open_only_by_an_unconditional_binding_for_all_users() {
+        let cases = [
+            (ROLE_INVOKER, ALL_USERS, false, InvokerAccess::Open),
+            (ROLE_INVOKER, ALL_USERS, true, InvokerAccess::Restricted),
+            (ROLE_INVOKER, "user:me@example.com", false, InvokerAccess::Restricted),
+            ("roles/run.viewer", ALL_USERS, false, InvokerAccess::Restricted),
+        ];
+        for (role, member, conditional, expected) in cases {
+            assert_eq!(invoker_access(&policy(role, member, conditional), false), expected, "{role} {member}");
+        }
+        assert_eq!(invoker_access(&Policy::default(), true), InvokerAccess::Open);
+    }
+
+    #[test]
+    fn nobody_in_particular_may_only_what_everybody_was_given() {
+        let viewer = policy("roles/run.viewer", ALL_USERS, false);
+        assert_eq!(decide(&Principal::Anonymous, "run.services.get", &[&viewer]), Decision::Allowed);
+        assert_eq!(decide(&Principal::Anonymous, "run.services.delete", &[&viewer]), Decision::Denied);
+        assert_eq!(decide(&Principal::Anonymous, "run.services.get", &[]), Decision::Denied);
+        assert_eq!(decide(&Principal::Local, "run.services.delete", &[]), Decision::Allowed);
+    }
+}

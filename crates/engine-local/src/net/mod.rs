@@ -1,0 +1,191 @@
+//! The network of instances: each has a namespace of its own, a cable to the host, one IPv4 address
+//! and a way out.
+//!
+//! Everything is asked of the kernel directly (rtnetlink, nftables): no `ip`, `nft` or `iptables`
+//! is needed on the host.
+//!
+//! * An instance reaches whatever the host can reach, with the source address of the host.
+//! * It reaches neither another instance nor the host's own addresses (so not the API either), nor
+//!   link-local addresses, where clouds keep the host's credentials. What the gateway address
+//!   answers is echo requests and, when the host's name servers cannot be reached from inside, DNS.
+//! * Nobody but the host opens connections to an instance.
+//! * There is no IPv6 inside: it is off in the namespace, off on the cable, and dropped.
+//! * The host forwards only what comes in through our cables and through the links its routes lead
+//!   to. Forwarding is switched on link by link; the global switch stays as it is. Links that we
+//!   switched on forward nothing to one another that they did not forward before. What was changed
+//!   is written down first and set back by [`Network::stop`] or, after a crash, [`Network::sweep`].
+//!
+//! What carries our tag: links `ud<tag>-…`, the nftables table `updraft-<tag>`, the file
+//! `net-<tag>.json` in the run directory.
+
+mod attach;
+mod error;
+mod forwarding;
+mod link;
+mod netlink;
+mod netns;
+mod nft;
+mod resolver;
+mod rules;
+mod subnet;
+mod survey;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+};
+
+use rustix::fd::OwnedFd;
+use tokio::sync::oneshot;
+use updraft_base::{Clock, Shutdown, Tasks};
+
+pub(crate) use error::NetError;
+pub(crate) use subnet::Subnet;
+pub(crate) use survey::survey;
+
+use resolver::Forwarder;
+use subnet::Lease;
+use worker::Command;
+
+/// How the network is set up.
+#[derive(Debug, Clone)]
+pub(crate) struct NetConfig {
+    /// Tells what is ours from what is another server's: 1 to 6 of `[a-z0-9]`, the caller's alone.
+    pub(crate) tag: String,
+    /// Name servers of instances; empty for those of the host.
+    pub(crate) dns: Vec<IpAddr>,
+    /// Where addresses come from; `None` picks a private range that the host does not use.
+    pub(crate) subnet: Option<Subnet>,
+    /// Where what was changed on the host is written down.
+    pub(crate) run_dir: PathBuf,
+}
+
+/// The network of one server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Network {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    commands: mpsc::Sender<Command>,
+    gateway: Ipv4Addr,
+    subnet: Subnet,
+    forwarder: Shutdown,
+}
+
+/// A network namespace, ready for one instance: loopback is up, `eth0` has the address, the default
+/// route leads to the host.
+///
+/// The namespace and its cable live as long as `netns`, a copy of it, or a process inside. Drop the
+/// attachment when the instance has ended: that gives the address back.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    /// The namespace.
+    pub(crate) netns: OwnedFd,
+    /// The instance's address.
+    pub(crate) address: Ipv4Addr,
+    /// The host's address, as the instance sees it.
+    pub(crate) gateway: Ipv4Addr,
+    resolv_conf: Arc<str>,
+    _lease: Lease,
+}
+
+// === impl Network ===
+
+impl Network {
+    /// Removes what a dead server with the same tag left, then sets up the gateway, the firewall
+    /// and forwarding, in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// [`NetError`] when the host refuses; nothing is left behind then.
+    pub(crate) async fn start(config: NetConfig, tasks: &Tasks, clock: &Clock) -> Result<Self, NetError> {
+        check_tag(&config.tag)?;
+        let (commands, ready) = worker::spawn(config)?;
+        let ready = ready.await.map_err(|_| NetError::Stopped)??;
+        let forwarder = Shutdown::default();
+        if !ready.forward_dns_to.is_empty() {
+            let forwarding = Forwarder::bind(ready.gateway, ready.subnet, ready.forward_dns_to).await?;
+            forwarding.spawn(tasks, clock, &forwarder);
+        }
+        let inner = Inner { commands, gateway: ready.gateway, subnet: ready.subnet, forwarder };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Makes a namespace with an address and a way out.
+    ///
+    /// # Errors
+    /// [`NetError`] when the host refuses, all addresses are in use or the network was stopped.
+    pub(crate) async fn attach(&self) -> Result<Attachment, NetError> {
+        let (answer, answered) = oneshot::channel();
+        self.inner.commands.send(Command::Attach(answer)).map_err(|_| NetError::Stopped)?;
+        answered.await.map_err(|_| NetError::Stopped)?
+    }
+
+    /// The host's address, as instances see it.
+    pub(crate) fn gateway(&self) -> Ipv4Addr {
+        self.inner.gateway
+    }
+
+    /// Where instances have their addresses.
+    pub(crate) fn subnet(&self) -> Subnet {
+        self.inner.subnet
+    }
+
+    /// Removes cables, firewall and gateway and sets forwarding back. Instances are best ended
+    /// before: their cables go with them, and are only cut here when they stay.
+    ///
+    /// # Errors
+    /// The first thing that could not be removed; the others are.
+    pub(crate) async fn stop(&self) -> Result<(), NetError> {
+        self.inner.forwarder.ask();
+        let (answer, answered) = oneshot::channel();
+        if self.inner.commands.send(Command::Stop(answer)).is_err() {
+            return Ok(());
+        }
+        answered.await.map_err(|_| NetError::Stopped)?
+    }
+
+    /// Removes what a dead server with this tag left on the host; nothing there is no error.
+    ///
+    /// # Errors
+    /// The first thing that could not be removed; the others are.
+    pub(crate) async fn sweep(tag: &str, run_dir: &Path) -> Result<(), NetError> {
+        check_tag(tag)?;
+        worker::sweep(tag.to_owned(), run_dir.to_owned())?.await.map_err(|_| NetError::Stopped)?
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.forwarder.ask();
+    }
+}
+
+// === impl Attachment ===
+
+impl Attachment {
+    /// What `/etc/resolv.conf` of the instance has to say.
+    pub(crate) fn resolv_conf(&self) -> &str {
+        &self.resolv_conf
+    }
+}
+
+/// What the names of our links begin with. The hyphen keeps a tag from being the beginning of
+/// another one.
+fn link_prefix(tag: &str) -> String {
+    format!("ud{tag}-")
+}
+
+fn check_tag(tag: &str) -> Result<(), NetError> {
+    let well_formed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if (1..=6).contains(&tag.len()) && tag.bytes().all(well_formed) {
+        return Ok(());
+    }
+    Err(NetError::Tag { tag: tag.to_owned() })
+}

@@ -1,0 +1,129 @@
+//! What this host offers to the network of instances.
+
+use std::{
+    error::Error,
+    net::{IpAddr, Ipv4Addr},
+    thread,
+};
+
+use super::{
+    NetError,
+    attach::{self, Cable},
+    link_prefix, netns,
+    netlink::{Socket, Subsystem},
+    nft,
+    resolver::Plan,
+    rules::{self, Dns, Firewall},
+    subnet::Subnet,
+};
+
+/// A name, whether all is well, what was found, and what to do when it is not.
+pub(crate) type Finding = (&'static str, bool, String, String);
+
+/// Tries out, in a namespace that is thrown away, what instances will need, and looks for what is
+/// in their way on the host. Changes nothing on the host.
+pub(crate) fn survey() -> Vec<Finding> {
+    let tried = thread::spawn(|| [try_cable(), try_firewall()]).join();
+    let mut findings = tried.map(Vec::from).unwrap_or_default();
+    findings.push(find_droppers());
+    findings.push(find_name_servers());
+    findings
+}
+
+/// The tag of what is made for trying; it lives in a namespace of its own.
+const TAG: &str = "survey";
+
+fn scratch() -> Subnet {
+    Subnet::of(Ipv4Addr::new(10, 64, 0, 0), 16)
+}
+
+fn try_cable() -> Finding {
+    let try_out = || -> Result<(), NetError> {
+        netns::leave()?;
+        let home = netns::current()?;
+        let mut socket = Socket::open(Subsystem::Route).map_err(NetError::io("open a netlink socket"))?;
+        let name = format!("{}1", link_prefix(TAG));
+        let (address, gateway) = (Ipv4Addr::new(10, 64, 0, 2), scratch().gateway());
+        let cable = Cable { home: rustix::fd::AsFd::as_fd(&home), name: &name, address, gateway, mtu: 1500 };
+        // Loopback of the scratch host is down, its gateway address missing: a cable needs neither,
+        // but the route's preferred source does.
+        let mut batch = super::netlink::Batch::default();
+        super::link::address_add(&mut batch, 1, gateway);
+        super::link::link_up(&mut batch, 1);
+        socket.execute(batch)?;
+        attach::attach(&mut socket, cable).map(drop)
+    };
+    let hint = "run as root; load the kernel module 'veth' (modprobe veth)";
+    finding("network namespaces and veth", try_out(), "an instance can be given a network", hint)
+}
+
+fn try_firewall() -> Finding {
+    let try_out = || -> Result<(), NetError> {
+        // In the namespace that `try_cable` left this thread in, or in the host's if that failed;
+        // so again.
+        netns::leave()?;
+        let mut socket = Socket::open(Subsystem::Netfilter).map_err(NetError::io("open a netlink socket"))?;
+        let ours = link_prefix(TAG);
+        let firewall = Firewall { table: "updraft-survey", ours: &ours, subnet: scratch(), dns: Dns::Answered };
+        rules::install(&mut socket, firewall)?;
+        Ok(())
+    };
+    let hint = "run as root; load the kernel modules 'nf_tables', 'nft_masq', 'nft_ct' and 'nf_nat'";
+    finding("nftables", try_out(), "filtering and masquerading work", hint)
+}
+
+fn find_droppers() -> Finding {
+    const NAME: &str = "other firewalls";
+    let found = Socket::open(Subsystem::Netfilter)
+        .map_err(NetError::io("open a netlink socket"))
+        .and_then(|mut socket| nft::forward_droppers(&mut socket).map_err(NetError::from));
+    match found {
+        Ok(chains) if chains.is_empty() => {
+            (NAME, true, "none drops what instances send by default".to_owned(), String::new())
+        }
+        Ok(chains) => {
+            let names: Vec<String> =
+                chains.iter().map(|chain| format!("table {} chain {}", chain.table, chain.chain)).collect();
+            let detail = format!("drops forwarded packets by default: {}", names.join(", "));
+            let hint = "let instances out, for example: iptables -I FORWARD -i ud+ -j ACCEPT; \
+                        iptables -I FORWARD -o ud+ -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT";
+            (NAME, false, detail, hint.to_owned())
+        }
+        Err(error) => (NAME, false, chain(&error), "run as root".to_owned()),
+    }
+}
+
+fn find_name_servers() -> Finding {
+    let own = Socket::open(Subsystem::Route)
+        .ok()
+        .and_then(|mut socket| super::link::addresses(&mut socket).ok())
+        .unwrap_or_default();
+    let own: Vec<Ipv4Addr> = own.into_iter().map(|(address, _)| address).collect();
+    let plan = Plan::new(&[], &own);
+    let list = |servers: &[IpAddr]| servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let detail = if plan.forward_to.is_empty() {
+        let direct: Vec<IpAddr> = plan.nameservers().map(IpAddr::from).collect();
+        format!("instances ask {}", list(&direct))
+    } else {
+        format!("instances ask the host, which asks {}", list(&plan.forward_to))
+    };
+    ("name servers", true, detail, String::new())
+}
+
+fn finding(name: &'static str, result: Result<(), NetError>, detail: &str, hint: &str) -> Finding {
+    match result {
+        Ok(()) => (name, true, detail.to_owned(), String::new()),
+        Err(error) => (name, false, chain(&error), hint.to_owned()),
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,322 @@
+//! The thread that changes the host: namespaces belong to threads, so all of it is done by one.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use rustix::fd::{AsFd, OwnedFd};
+use tokio::sync::oneshot;
+
+use super::{
+    Attachment, NetConfig, NetError,
+    attach::{self, Cable},
+    forwarding::{Forwarding, is_global},
+    link::{self, End, Via},
+    link_prefix,
+    netlink::{Batch, Socket, Subsystem},
+    netns,
+    resolver::Plan,
+    rules::{self, Dns, Firewall},
+    subnet::{Pool, Subnet},
+};
+
+/// What the thread is told.
+#[derive(Debug)]
+pub(super) enum Command {
+    Attach(oneshot::Sender<Result<Attachment, NetError>>),
+    Stop(oneshot::Sender<Result<(), NetError>>),
+}
+
+/// What a thread that has set everything up says.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) gateway: Ipv4Addr,
+    pub(super) subnet: Subnet,
+    /// Name servers that instances cannot reach themselves; empty when they need no help.
+    pub(super) forward_dns_to: Vec<IpAddr>,
+}
+
+/// The host, as the thread has it in hand.
+#[derive(Debug)]
+struct Host {
+    tag: String,
+    prefix: String,
+    table: String,
+    home: OwnedFd,
+    route: Socket,
+    nft: Socket,
+    forwarding: Forwarding,
+    /// What the guard chain holds.
+    guarded: BTreeSet<String>,
+}
+
+/// A host that is set up.
+#[derive(Debug)]
+struct Working {
+    host: Host,
+    pool: Pool,
+    gateway: Ipv4Addr,
+    mtu: u32,
+    resolv_conf: Arc<str>,
+}
+
+/// How often the thread looks for new uplinks (a VPN that came up, a link that was made anew).
+const REFRESH: Duration = Duration::from_secs(5);
+/// How long cables get to disappear with their namespaces before they are cut one by one, which
+/// takes the kernel some 20 ms each.
+const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL_STEP: Duration = Duration::from_millis(5);
+/// When no uplink says otherwise.
+const DEFAULT_MTU: u32 = 1500;
+
+/// Starts the thread, in the network namespace of the caller.
+pub(super) fn spawn(
+    config: NetConfig,
+) -> Result<(mpsc::Sender<Command>, oneshot::Receiver<Result<Ready, NetError>>), NetError> {
+    let (commands, orders) = mpsc::channel();
+    let (answer, ready) = oneshot::channel();
+    let work = move || match set_up(config) {
+        Ok((working, state)) => {
+            // Nobody waits any more: then the channel of commands is closed too, and `run` removes everything.
+            let _ = answer.send(Ok(state));
+            run(working, &orders);
+        }
+        Err(error) => {
+            let _ = answer.send(Err(error));
+        }
+    };
+    start_thread("network", work)?;
+    Ok((commands, ready))
+}
+
+/// Removes what carries the tag, on a thread of its own.
+pub(super) fn sweep(
+    tag: String,
+    run_dir: PathBuf,
+) -> Result<oneshot::Receiver<Result<(), NetError>>, NetError> {
+    let (answer, answered) = oneshot::channel();
+    let work = move || {
+        let swept = Host::open(tag, &run_dir).and_then(|mut host| host.remove());
+        let _ = answer.send(swept);
+    };
+    start_thread("network-sweep", work)?;
+    Ok(answered)
+}
+
+fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), NetError> {
+    let builder = thread::Builder::new().name(name.to_owned());
+    builder.spawn(work).map(drop).map_err(NetError::io("start the network thread"))
+}
+
+fn set_up(config: NetConfig) -> Result<(Working, Ready), NetError> {
+    let mut host = Host::open(config.tag, &config.run_dir)?;
+    host.remove()?;
+    let made = host.set_up(config.subnet, &config.dns);
+    match made {
+        Ok((subnet, mtu, plan)) => {
+            let gateway = subnet.gateway();
+            let resolv_conf = plan.resolv_conf(gateway).into();
+            let working = Working { host, pool: Pool::new(subnet), gateway, mtu, resolv_conf };
+            Ok((working, Ready { gateway, subnet, forward_dns_to: plan.forward_to }))
+        }
+        Err(error) => {
+            if let Err(error) = host.remove() {
+                tracing::warn!(%error, "could not remove a network that was not completed");
+            }
+            Err(error)
+        }
+    }
+}
+
+fn run(mut working: Working, orders: &mpsc::Receiver<Command>) {
+    loop {
+        match orders.recv_timeout(REFRESH) {
+            Ok(Command::Attach(answer)) => {
+                // The caller may be gone; then the attachment dies here.
+                let _ = answer.send(working.attach());
+            }
+            Ok(Command::Stop(answer)) => {
+                let _ = answer.send(working.host.remove());
+                return;
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                if let Err(error) = working.host.refresh() {
+                    tracing::warn!(%error, "could not bring the forwarding of uplinks up to date");
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                if let Err(error) = working.host.remove() {
+                    tracing::warn!(%error, "could not remove the network of instances");
+                }
+                return;
+            }
+        }
+    }
+}
+
+// === impl Host ===
+
+impl Host {
+    fn open(tag: String, run_dir: &std::path::Path) -> Result<Self, NetError> {
+        let open = |subsystem| Socket::open(subsystem).map_err(NetError::io("open a netlink socket"));
+        Ok(Self {
+            prefix: link_prefix(&tag),
+            table: format!("updraft-{tag}"),
+            home: netns::current()?,
+            route: open(Subsystem::Route)?,
+            nft: open(Subsystem::Netfilter)?,
+            forwarding: Forwarding::open(run_dir, &tag),
+            guarded: BTreeSet::new(),
+            tag,
+        })
+    }
+
+    fn set_up(&mut self, wanted: Option<Subnet>, dns: &[IpAddr]) -> Result<(Subnet, u32, Plan), NetError> {
+        let addresses = link::addresses(&mut self.route)?;
+        let plan = Plan::new(dns, &addresses.iter().map(|(address, _)| *address).collect::<Vec<_>>());
+        let routes = link::routes(&mut self.route)?;
+        let mut taken: Vec<Subnet> = addresses.iter().map(|(address, length)| Subnet::of(*address, *length)).collect();
+        taken.extend(routes.iter().map(|route| route.destination).filter(|destination| destination.length() > 0));
+        // A name server that lies behind the default route would be hidden by our own range.
+        taken.extend(plan.nameservers().map(|address| Subnet::of(address, 32)));
+
+        let mtu = self.uplink_mtu(&routes)?;
+        let subnet = self.claim(wanted, &taken)?;
+        let dns = if plan.forward_to.is_empty() { Dns::NotAnswered } else { Dns::Answered };
+        let firewall = Firewall { table: &self.table, ours: &self.prefix, subnet, dns };
+        rules::install(&mut self.nft, firewall)?;
+        self.refresh()?;
+        Ok((subnet, mtu, plan))
+    }
+
+    /// Makes the link that has the gateway's address, and takes a range for ours by the route to it:
+    /// the kernel lets nobody else add the same.
+    fn claim(&mut self, wanted: Option<Subnet>, taken: &[Subnet]) -> Result<Subnet, NetError> {
+        let index = self.gateway_link()?;
+        let candidates: Vec<Subnet> = match wanted {
+            Some(subnet) => match taken.iter().find(|other| other.overlaps(subnet)) {
+                Some(&other) => return Err(NetError::SubnetTaken { subnet, other }),
+                None => vec![subnet],
+            },
+            None => Subnet::candidates().filter(|subnet| !taken.iter().any(|other| other.overlaps(*subnet))).collect(),
+        };
+        for subnet in candidates {
+            let mut batch = Batch::default();
+            // Without a source: the address is not there yet.
+            link::route_add(&mut batch, subnet, index, Via::Nothing);
+            match self.route.execute(batch) {
+                Err(error) if error.source.raw_os_error() == Some(libc::EEXIST) && wanted.is_none() => continue,
+                other => other?,
+            }
+            let mut batch = Batch::default();
+            link::address_add(&mut batch, index, subnet.gateway());
+            self.route.execute(batch)?;
+            return Ok(subnet);
+        }
+        Err(NetError::NoSubnet)
+    }
+
+    /// A cable from the host to itself: it carries nothing, but has the gateway's address as long as
+    /// we are here. Unlike a dummy link it needs nothing of the kernel that instances do not need.
+    fn gateway_link(&mut self) -> Result<u32, NetError> {
+        let names = [format!("{}gw", self.prefix), format!("{}gp", self.prefix)];
+        let end = |name, last| End { name, mac: [2, 0x75, 0, 0, 0, last], netns: None };
+        let mut batch = Batch::default();
+        link::veth(&mut batch, end(&names[0], 1), end(&names[1], 2), DEFAULT_MTU);
+        self.route.execute(batch)?;
+        let mut batch = Batch::default();
+        for name in &names {
+            netns::write_setting(&format!("net/ipv6/conf/{name}/disable_ipv6"), "1")?;
+            link::link_up(&mut batch, self.route.link_index(name)?);
+        }
+        self.route.execute(batch)?;
+        Ok(self.route.link_index(&names[0])?)
+    }
+
+    /// The smallest packet size of the links that routes lead through: what an instance sends need
+    /// not be cut.
+    fn uplink_mtu(&mut self, routes: &[link::Route]) -> Result<u32, NetError> {
+        let defaults: Vec<u32> = routes
+            .iter()
+            .filter(|route| route.unicast && route.destination.length() == 0)
+            .flat_map(|route| route.links.iter().copied())
+            .collect();
+        let links = link::links(&mut self.route)?;
+        let smallest = links.iter().filter(|link| defaults.contains(&link.index)).map(|link| link.mtu).min();
+        Ok(smallest.unwrap_or(DEFAULT_MTU).clamp(576, 65_535))
+    }
+
+    /// Brings forwarding, and the guard that goes with it, up to date.
+    fn refresh(&mut self) -> Result<(), NetError> {
+        self.forwarding.refresh(&mut self.route)?;
+        let wanted: BTreeSet<String> = if is_global() {
+            // Whoever switched it on wants the host to be a router.
+            BTreeSet::new()
+        } else {
+            self.forwarding.opened().map(str::to_owned).collect()
+        };
+        if wanted != self.guarded {
+            rules::guard(&mut self.nft, &self.table, wanted.iter().map(String::as_str))?;
+            self.guarded = wanted;
+        }
+        Ok(())
+    }
+
+    /// Removes everything that carries our tag. Goes on after an error and returns the first.
+    fn remove(&mut self) -> Result<(), NetError> {
+        let restored = self.forwarding.restore();
+        let links = self.remove_links();
+        let table = rules::remove(&mut self.nft, &self.table);
+        self.guarded.clear();
+        restored.and(links).and(table.map_err(NetError::from))
+    }
+
+    fn remove_links(&mut self) -> Result<(), NetError> {
+        let gateway = format!("{}gw", self.prefix);
+        let peer = format!("{}gp", self.prefix);
+        let mut waited = Duration::ZERO;
+        let mut rest = self.own_links()?;
+        while rest.iter().any(|link| link.name != gateway && link.name != peer) && waited < FAREWELL {
+            thread::sleep(FAREWELL_STEP);
+            waited += FAREWELL_STEP;
+            rest = self.own_links()?;
+        }
+        for link in rest.iter().filter(|link| link.name != peer) {
+            let mut batch = Batch::default();
+            link::link_delete(&mut batch, link.index);
+            match self.route.execute(batch) {
+                // It went by itself meanwhile.
+                Err(error) if error.source.raw_os_error() == Some(libc::ENODEV) => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    fn own_links(&mut self) -> Result<Vec<link::Link>, NetError> {
+        let links = link::links(&mut self.route)?;
+        Ok(links.into_iter().filter(|link| link.name.starts_with(&self.prefix)).collect())
+    }
+}
+
+// === impl Working ===
+
+impl Working {
+    fn attach(&mut self) -> Result<Attachment, NetError> {
+        let lease = self.pool.lend()?;
+        let address = lease.address();
+        let number = address.to_bits() & 0xff_ffff;
+        let name = format!("{}{number:x}", self.host.prefix);
+        let cable =
+            Cable { home: self.host.home.as_fd(), name: &name, address, gateway: self.gateway, mtu: self.mtu };
+        let netns = attach::attach(&mut self.host.route, cable)?;
+        tracing::debug!(tag = self.host.tag, %address, "attached a namespace");
+        let resolv_conf = self.resolv_conf.clone();
+        Ok(Attachment { netns, address, gateway: self.gateway, resolv_conf, _lease: lease })
+    }
+}

@@ -1,1 +1,43 @@
-//! updraft-oci
+//! Images: references, content by digest, pulling, unpacking, loading.
+//!
+//! [`ImageStore`] is the whole of it: `resolve` fixes a tag to a digest, `fetch` brings the blobs
+//! here, `rootfs` unpacks them. Its [`ContentStore`] is also what the embedded registry pushes to and
+//! pulls from, so an image that was pushed here is deployed without a copy.
+//!
+//! ```text
+//! DIR/blobs/sha256/ab/abcd…      content, by digest, whole and verified
+//! DIR/uploads/…                  on its way in; emptied at start
+//! DIR/repositories/…             names of the embedded registry (see `repository`)
+//! DIR/pulled/…                   what was fetched from other registries
+//! DIR/layers/<diff id>/          unpacked, shared between images
+//! ```
+
+mod collect;
+mod config;
+mod content;
+mod credentials;
+mod digest;
+mod error;
+mod flight;
+mod layers;
+mod load;
+mod manifest;
+mod reference;
+mod remote;
+mod repository;
+mod store;
+mod unpack;
+
+pub use collect::{Collected, ListedImage};
+pub use config::{ExposedPort, ImageConfig};
+pub use content::{ContentStore, Upload};
+pub use digest::{Digest, DigestError};
+pub use error::{ContentError, ImageError};
+pub use load::LoadedImage;
+pub use manifest::{
+    Descriptor, HOST_ARCHITECTURE, HOST_OS, ImageManifest, Index, MAX_MANIFEST, Manifest, Platform, media_type,
+};
+pub use reference::{DEFAULT_TAG, DOCKER_HUB, Reference, check_repository, check_tag};
+pub use repository::{ManifestName, StoredManifest};
+pub use store::{ImageStore, ImageStoreConfig, LOCAL_REGISTRY, Rootfs};
+pub use unpack::UnpackLimits;

@@ -1,0 +1,293 @@
+//! Listing, deleting, and removing what nobody refers to.
+
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    config::ConfigFile,
+    content::{ContentStore, at, blocking, size_of},
+    digest::Digest,
+    error::{ContentError, ImageError},
+    manifest::{MAX_MANIFEST, Manifest},
+    reference::Reference,
+    repository::{ManifestName, names_in},
+    store::{ImageStore, LOCAL_REGISTRY, MAX_CONFIG},
+};
+
+/// Content younger than this stays: a push sends blobs first and the manifest that refers to them
+/// last, and a revision is written before its image is unpacked.
+const GRACE: Duration = Duration::from_secs(60 * 60);
+
+/// An image of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedImage {
+    /// `localhost/repository:tag` for images of the embedded registry, `registry/repository@sha256:…`
+    /// for those fetched from another one.
+    pub reference: String,
+    /// The digest of its manifest or index.
+    pub digest: Digest,
+    /// The size of its blobs here, compressed, in bytes; blobs shared with others are counted too.
+    pub size: u64,
+    /// When it was made, RFC 3339, as the image says; for an index, of the image for this host.
+    pub created: Option<String>,
+}
+
+/// What [`ImageStore::collect_garbage`] removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Collected {
+    /// Blobs.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Unpacked layers.
+    pub layers: u64,
+}
+
+/// Everything that a manifest leads to.
+#[derive(Default)]
+struct Reach {
+    blobs: HashSet<Digest>,
+    diff_ids: HashSet<Digest>,
+    created: Option<String>,
+}
+
+// === impl ImageStore ===
+
+impl ImageStore {
+    /// The images of the embedded registry by tag, then those fetched from other registries.
+    ///
+    /// # Errors
+    /// [`ImageError::Host`].
+    pub async fn list(&self) -> Result<Vec<ListedImage>, ImageError> {
+        let content = self.inner.content.clone();
+        blocking(move || list(&content)).await.map_err(|error| ImageError::of_content("", error))
+    }
+
+    /// Forgets an image: a tag (and its manifest when no other tag has it), or a manifest with all its
+    /// tags when `reference` has a digest. The bytes go with the next collection.
+    ///
+    /// # Errors
+    /// [`ImageError::Invalid`], [`ImageError::Missing`], [`ImageError::Host`].
+    pub async fn delete(&self, reference: &str) -> Result<(), ImageError> {
+        let parsed: Reference = reference.parse()?;
+        let is_local = self.is_local(&parsed);
+        let content = self.inner.content.clone();
+        let work = blocking(move || if is_local { delete_local(&content, &parsed) } else { forget(&content, &parsed) });
+        work.await.map_err(|error| ImageError::of_content(reference, error))
+    }
+
+    /// Removes blobs and unpacked layers that no image of the embedded registry and none of `in_use`
+    /// (pinned references, such as those of revisions) leads to, and that are older than an hour.
+    /// `None`: somebody is fetching or unpacking, so nothing was touched; try later.
+    ///
+    /// # Errors
+    /// [`ImageError::Invalid`], [`ImageError::Host`].
+    pub async fn collect_garbage(&self, in_use: &[String]) -> Result<Option<Collected>, ImageError> {
+        let Ok(alone) = self.inner.content.gate.clone().try_write_owned() else { return Ok(None) };
+        let mut roots = Vec::new();
+        for image in in_use {
+            roots.extend(image.parse::<Reference>()?.digest().cloned());
+        }
+        let (store, now) = (self.clone(), self.inner.clock.now());
+        let young = move |time: Option<std::time::SystemTime>| {
+            time.is_none_or(|time| now.duration_since(time).unwrap_or_default() < GRACE)
+        };
+        let work = tokio::task::spawn_blocking(move || {
+            let _alone = alone;
+            collect(&store, roots, &young)
+        });
+        match work.await {
+            Ok(result) => result.map(Some),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => Err(ImageError::host("collect garbage", std::io::Error::other(error))),
+        }
+    }
+
+    /// Notes that an image of another registry was fetched, for the list.
+    pub(crate) async fn remember(&self, reference: &Reference, digest: &Digest) -> Result<(), ContentError> {
+        let (content, text) = (self.inner.content.clone(), reference.pinned(digest.clone()).to_string());
+        blocking(move || {
+            // Two repositories can have one image.
+            let path = pulled_path(&content, &text);
+            if path.exists() { Ok(()) } else { content.write_atomic(&path, text.as_bytes()) }
+        })
+        .await
+    }
+}
+
+// === impl Reach ===
+
+impl Reach {
+    /// Follows `digest`. What is not here is passed over: an index names images for other hosts too.
+    fn follow(&mut self, content: &ContentStore, digest: &Digest) {
+        if !self.blobs.insert(digest.clone()) {
+            return;
+        }
+        let Ok(bytes) = content.read_blob_now(digest, MAX_MANIFEST) else { return };
+        match Manifest::parse(&bytes, None) {
+            Ok((Manifest::Image(image), _)) => {
+                self.blobs.insert(image.config.digest.clone());
+                self.blobs.extend(image.layers.iter().map(|layer| layer.digest.clone()));
+                let config = content.read_blob_now(&image.config.digest, MAX_CONFIG).ok();
+                if let Some(file) = config.and_then(|bytes| ConfigFile::parse("", &bytes).ok()) {
+                    self.diff_ids.extend(file.diff_ids.iter().cloned());
+                    if file.check_platform("").is_ok() {
+                        self.created = self.created.take().or(file.created);
+                    }
+                }
+            }
+            Ok((Manifest::Index(index), _)) => {
+                for entry in &index.manifests {
+                    self.follow(content, &entry.digest);
+                }
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn size(&self, content: &ContentStore) -> Result<u64, ContentError> {
+        self.blobs.iter().try_fold(0, |sum, blob| Ok(sum + size_of(&content.blob_path(blob))?.unwrap_or(0)))
+    }
+}
+
+fn list(content: &ContentStore) -> Result<Vec<ListedImage>, ContentError> {
+    let mut images = Vec::new();
+    let mut add = |reference: String, digest: Digest| {
+        let mut reach = Reach::default();
+        reach.follow(content, &digest);
+        let size = reach.size(content)?;
+        images.push(ListedImage { reference, digest, size, created: reach.created });
+        Ok::<(), ContentError>(())
+    };
+    for repository in content.repositories_now()? {
+        for tag in content.tags_now(&repository)? {
+            if let Some(digest) = content.tag_target(&repository, &tag)? {
+                add(format!("{LOCAL_REGISTRY}/{repository}:{tag}"), digest)?;
+            }
+        }
+    }
+    for (_, reference) in pulled(content)? {
+        if let Some(digest) = reference.digest() {
+            add(reference.to_string(), digest.clone())?;
+        }
+    }
+    Ok(images)
+}
+
+fn delete_local(content: &ContentStore, reference: &Reference) -> Result<(), ContentError> {
+    let repository = reference.repository();
+    let Some(tag) = reference.tag().filter(|_| reference.digest().is_none()) else {
+        let Some(digest) = reference.digest() else { return Ok(()) };
+        return content.delete_manifest_now(repository, &ManifestName::Digest(digest.clone()));
+    };
+    let digest = content.manifest_now(repository, &ManifestName::Tag(tag.to_owned()))?.digest;
+    content.delete_manifest_now(repository, &ManifestName::Tag(tag.to_owned()))?;
+    for other in content.tags_now(repository)? {
+        if content.tag_target(repository, &other)?.as_ref() == Some(&digest) {
+            return Ok(());
+        }
+    }
+    content.delete_manifest_now(repository, &ManifestName::Digest(digest))
+}
+
+fn forget(content: &ContentStore, reference: &Reference) -> Result<(), ContentError> {
+    let path = pulled_path(content, &reference.to_string());
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(ContentError::ManifestUnknown(reference.to_string()))
+        }
+        other => other.map_err(at("remove", &path)),
+    }
+}
+
+fn collect(
+    store: &ImageStore,
+    roots: Vec<Digest>,
+    young: &dyn Fn(Option<std::time::SystemTime>) -> bool,
+) -> Result<Collected, ImageError> {
+    let content = &store.inner.content;
+    let of_content = |error| ImageError::of_content("", error);
+    let mut reach = Reach::default();
+    for digest in &roots {
+        reach.follow(content, digest);
+    }
+    for (path, reference) in pulled(content).map_err(of_content)? {
+        if !reference.digest().is_some_and(|digest| roots.contains(digest)) && !young(modified(&path)) {
+            fs::remove_file(&path).map_err(at("remove", &path)).map_err(of_content)?;
+        }
+    }
+    for repository in content.repository_dirs_now().map_err(of_content)? {
+        let mut held = Reach::default();
+        for digest in content.manifests_now(&repository).map_err(of_content)? {
+            held.follow(content, &digest);
+        }
+        for link in content.links_now(&repository).map_err(of_content)? {
+            let path = content.blob_link(&repository, &link);
+            if held.blobs.contains(&link) || young(modified(&path)) {
+                continue;
+            }
+            fs::remove_file(&path).map_err(at("remove", &path)).map_err(of_content)?;
+        }
+        reach.blobs.extend(held.blobs);
+        reach.diff_ids.extend(held.diff_ids);
+    }
+    let mut collected = sweep_blobs(content, &reach, young).map_err(of_content)?;
+    for diff_id in store.inner.layers.list().map_err(of_content)? {
+        if !reach.diff_ids.contains(&diff_id) && !young(store.inner.layers.modified(&diff_id)) {
+            store.inner.layers.remove(&diff_id)?;
+            collected.layers += 1;
+        }
+    }
+    Ok(collected)
+}
+
+fn sweep_blobs(
+    content: &ContentStore,
+    reach: &Reach,
+    young: &dyn Fn(Option<std::time::SystemTime>) -> bool,
+) -> Result<Collected, ContentError> {
+    let mut collected = Collected::default();
+    for shelf in names_in(&content.blobs())? {
+        for hex in names_in(&content.blobs().join(shelf))? {
+            let Ok(digest) = format!("sha256:{hex}").parse::<Digest>() else { continue };
+            let path = content.blob_path(&digest);
+            if reach.blobs.contains(&digest) || young(modified(&path)) {
+                continue;
+            }
+            collected.bytes += size_of(&path)?.unwrap_or(0);
+            collected.blobs += 1;
+            fs::remove_file(&path).map_err(at("remove", &path))?;
+        }
+    }
+    Ok(collected)
+}
+
+fn modified(path: &Path) -> Option<std::time::SystemTime> {
+    fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+}
+
+fn pulled_dir(content: &ContentStore) -> PathBuf {
+    content.root().join("pulled")
+}
+
+fn pulled_path(content: &ContentStore, reference: &str) -> PathBuf {
+    pulled_dir(content).join(Digest::of(reference.as_bytes()).hex())
+}
+
+fn pulled(content: &ContentStore) -> Result<Vec<(PathBuf, Reference)>, ContentError> {
+    let dir = pulled_dir(content);
+    let mut found = Vec::new();
+    for name in names_in(&dir)? {
+        let path = dir.join(name);
+        let text = fs::read_to_string(&path).map_err(at("read", &path))?;
+        if let Ok(reference) = text.parse::<Reference>() {
+            found.push((path, reference));
+        }
+    }
+    found.sort_by_key(|(_, reference)| reference.to_string());
+    Ok(found)
+}

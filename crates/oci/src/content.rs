@@ -1,0 +1,329 @@
+//! Content by digest, on disk: `blobs/sha256/ab/abcd…`.
+//!
+//! A blob appears by a rename after its bytes have been hashed and synced, so a file under `blobs/`
+//! is always whole, whatever killed the process. Half-written ones live in `uploads/` and are removed
+//! at the next start.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::{Bytes, BytesMut};
+use sha2::{Digest as _, Sha256};
+
+use crate::{digest::Digest, error::ContentError};
+
+/// How much an upload gathers before it hashes and writes, in bytes: large enough that the hop to
+/// the blocking pool does not show, small enough for a thousand uploads at once.
+const CHUNK: usize = 512 << 10;
+
+/// The content store. Cheap to clone; all clones are one store.
+#[derive(Debug, Clone)]
+pub struct ContentStore {
+    root: Arc<PathBuf>,
+    /// Held shared by whoever makes references to content, exclusively by the garbage collector.
+    pub(crate) gate: Arc<tokio::sync::RwLock<()>>,
+}
+
+/// A blob on its way in. Dropping it removes what was written.
+#[derive(Debug)]
+pub struct Upload {
+    store: ContentStore,
+    buffer: BytesMut,
+    /// `None` while the blocking pool has it; a write that was cancelled loses it for good.
+    part: Option<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
+    path: PathBuf,
+    file: fs::File,
+    hash: Sha256,
+    size: u64,
+}
+
+// === impl ContentStore ===
+
+impl ContentStore {
+    /// Opens the store in `dir`, making it when it is not there, and removes half-written uploads.
+    /// One process at a time may have it open; the data directory's lock sees to that.
+    ///
+    /// # Errors
+    /// [`ContentError::Host`].
+    pub fn open(dir: &Path) -> Result<Self, ContentError> {
+        let store = Self { root: Arc::new(dir.to_owned()), gate: Arc::default() };
+        let uploads = store.uploads();
+        match fs::remove_dir_all(&uploads) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at("remove", &uploads)(error)),
+            _ => {}
+        }
+        for dir in [uploads, store.blobs(), store.repositories_dir()] {
+            fs::create_dir_all(&dir).map_err(at("create", &dir))?;
+        }
+        Ok(store)
+    }
+
+    /// Where the blob is, or would be.
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.blobs().join(&digest.hex()[..2]).join(digest.hex())
+    }
+
+    /// The size of a blob in bytes, `None` when it is not here.
+    ///
+    /// # Errors
+    /// [`ContentError::Host`].
+    pub async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, ContentError> {
+        let path = self.blob_path(digest);
+        blocking(move || size_of(&path)).await
+    }
+
+    /// The bytes of a small blob.
+    ///
+    /// # Errors
+    /// [`ContentError::BlobUnknown`]; [`ContentError::Host`], also when it is larger than `limit` bytes.
+    pub async fn read_blob(&self, digest: &Digest, limit: usize) -> Result<Bytes, ContentError> {
+        let (store, digest) = (self.clone(), digest.clone());
+        blocking(move || store.read_blob_now(&digest, limit)).await
+    }
+
+    /// A blob to stream from, and its size in bytes.
+    ///
+    /// # Errors
+    /// [`ContentError::BlobUnknown`], [`ContentError::Host`].
+    pub async fn open_blob(&self, digest: &Digest) -> Result<(fs::File, u64), ContentError> {
+        let (path, digest) = (self.blob_path(digest), digest.clone());
+        blocking(move || {
+            let file = match fs::File::open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ContentError::BlobUnknown(digest)),
+                other => other.map_err(at("open", &path))?,
+            };
+            let size = file.metadata().map_err(at("read", &path))?.len();
+            Ok((file, size))
+        })
+        .await
+    }
+
+    /// Starts a blob.
+    ///
+    /// # Errors
+    /// [`ContentError::Host`].
+    pub async fn upload(&self) -> Result<Upload, ContentError> {
+        let path = self.uploads().join(uuid::Uuid::new_v4().to_string());
+        let part = blocking(move || {
+            let file = fs::File::create_new(&path).map_err(at("create", &path))?;
+            Ok(Part { path, file, hash: Sha256::new(), size: 0 })
+        })
+        .await?;
+        Ok(Upload { store: self.clone(), buffer: BytesMut::new(), part: Some(part) })
+    }
+
+    /// Stores a small blob.
+    ///
+    /// # Errors
+    /// [`ContentError::Host`].
+    pub async fn put_blob(&self, bytes: Bytes) -> Result<Digest, ContentError> {
+        let store = self.clone();
+        blocking(move || store.put_blob_now(&bytes)).await
+    }
+
+    pub(crate) fn put_blob_now(&self, bytes: &[u8]) -> Result<Digest, ContentError> {
+        let digest = Digest::of(bytes);
+        self.write_atomic(&self.blob_path(&digest), bytes)?;
+        Ok(digest)
+    }
+
+    pub(crate) fn read_blob_now(&self, digest: &Digest, limit: usize) -> Result<Bytes, ContentError> {
+        let path = self.blob_path(digest);
+        match size_of(&path)? {
+            None => Err(ContentError::BlobUnknown(digest.clone())),
+            Some(size) if size > limit as u64 => {
+                let error = io::Error::other(format!("{size} bytes are more than the {limit} expected"));
+                Err(at("read", &path)(error))
+            }
+            Some(_) => Ok(fs::read(&path).map_err(at("read", &path))?.into()),
+        }
+    }
+
+    /// Replaces the file at `path`, making its directories: after a crash it is the old or the new one.
+    pub(crate) fn write_atomic(&self, path: &Path, bytes: &[u8]) -> Result<(), ContentError> {
+        let mut part = Part::create(self.uploads().join(uuid::Uuid::new_v4().to_string()))?;
+        part.file.write_all(bytes).map_err(at("write", &part.path))?;
+        part.settle(path)
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs/sha256")
+    }
+
+    pub(crate) fn repositories_dir(&self) -> PathBuf {
+        self.root.join("repositories")
+    }
+
+    fn uploads(&self) -> PathBuf {
+        self.root.join("uploads")
+    }
+}
+
+// === impl Upload ===
+
+impl Upload {
+    /// How many bytes have been taken in.
+    pub fn size(&self) -> u64 {
+        self.part.as_ref().map_or(0, |part| part.size) + self.buffer.len() as u64
+    }
+
+    /// Takes in `bytes`. Memory stays constant, whatever the size of the blob.
+    ///
+    /// # Errors
+    /// [`ContentError::Host`]; [`ContentError::UploadBroken`] after a write that was cancelled.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK { self.flush().await } else { Ok(()) }
+    }
+
+    /// Makes the blob visible if its digest is `expected` (or whatever it is, without one).
+    ///
+    /// # Errors
+    /// [`ContentError::DigestMismatch`]; otherwise as [`Upload::write`]. The bytes are gone then.
+    pub async fn finish(mut self, expected: Option<&Digest>) -> Result<(Digest, u64), ContentError> {
+        self.flush().await?;
+        let part = self.part.take().ok_or(ContentError::UploadBroken)?;
+        let (store, expected) = (self.store.clone(), expected.cloned());
+        blocking(move || {
+            let (actual, size) = (Digest::from_hash(part.hash.clone()), part.size);
+            if let Some(expected) = expected
+                && expected != actual
+            {
+                return Err(ContentError::DigestMismatch { expected, actual });
+            }
+            part.settle(&store.blob_path(&actual))?;
+            Ok((actual, size))
+        })
+        .await
+    }
+
+    async fn flush(&mut self) -> Result<(), ContentError> {
+        let mut part = self.part.take().ok_or(ContentError::UploadBroken)?;
+        let bytes = self.buffer.split().freeze();
+        let part = blocking(move || {
+            part.hash.update(&bytes);
+            part.file.write_all(&bytes).map_err(at("write", &part.path))?;
+            part.size += bytes.len() as u64;
+            Ok(part)
+        })
+        .await?;
+        self.part = Some(part);
+        Ok(())
+    }
+}
+
+// === impl Part ===
+
+impl Part {
+    fn create(path: PathBuf) -> Result<Self, ContentError> {
+        let file = fs::File::create_new(&path).map_err(at("create", &path))?;
+        Ok(Self { path, file, hash: Sha256::new(), size: 0 })
+    }
+
+    /// Syncs and renames to `target`; the directory is synced too, or a power cut could lose the name.
+    fn settle(self, target: &Path) -> Result<(), ContentError> {
+        let parent = target.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(parent).map_err(at("create", parent))?;
+        self.file.sync_all().map_err(at("sync", &self.path))?;
+        fs::rename(&self.path, target).map_err(at("rename to", target))?;
+        sync_dir(parent)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // After a rename there is nothing here any more, which is no error; whatever else stays
+        // behind is removed at the next start.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Runs file work where it may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ContentError> + Send + 'static,
+) -> Result<T, ContentError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(ContentError::host("run file work", io::Error::other(error))),
+    }
+}
+
+pub(crate) fn at<'a>(verb: &'static str, path: &'a Path) -> impl Fn(io::Error) -> ContentError + 'a {
+    move |source| ContentError::host(format!("{verb} {}", path.display()), source)
+}
+
+pub(crate) fn size_of(path: &Path) -> Result<Option<u64>, ContentError> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.len())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(at("read", path)(error)),
+    }
+}
+
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), ContentError> {
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(at("sync", dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, ContentStore) {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let store = ContentStore::open(dir.path()).expect("store");
+        (dir, store)
+    }
+
+    fn uploads(store: &ContentStore) -> usize {
+        fs::read_dir(store.uploads()).expect("uploads").count()
+    }
+
+    #[tokio::test]
+    async fn an_upload_becomes_a_blob_only_under_its_own_digest() {
+        let (_dir, store) = store();
+        let bytes = vec![7u8; 3 * CHUNK + 11];
+        let digest = Digest::of(&bytes);
+
+        let mut wrong = store.upload().await.expect("upload");
+        wrong.write(b"something else").await.expect("write");
+        let error = wrong.finish(Some(&digest)).await.expect_err("wrong digest");
+        assert!(matches!(error, ContentError::DigestMismatch { .. }));
+        assert_eq!(store.blob_size(&digest).await.expect("size"), None);
+
+        let mut upload = store.upload().await.expect("upload");
+        for chunk in bytes.chunks(1000) {
+            upload.write(chunk).await.expect("write");
+        }
+        assert_eq!(upload.size(), bytes.len() as u64);
+        upload.finish(Some(&digest)).await.expect("right digest");
+        assert_eq!(store.read_blob(&digest, bytes.len()).await.expect("blob"), bytes);
+        assert!(store.read_blob(&digest, bytes.len() - 1).await.is_err());
+        assert_eq!(uploads(&store), 0);
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_is_dropped_leaves_nothing() {
+        let (dir, store) = store();
+        let mut upload = store.upload().await.expect("upload");
+        upload.write(&vec![0; 2 * CHUNK]).await.expect("write");
+        assert_eq!(uploads(&store), 1);
+        drop(upload);
+        assert_eq!(uploads(&store), 0);
+        fs::write(store.uploads().join("left-by-a-crash"), b"x").expect("write");
+        let again = ContentStore::open(dir.path()).expect("store");
+        assert_eq!(uploads(&again), 0);
+    }
+}

@@ -1,0 +1,154 @@
+//! What can go wrong with images and with their store.
+
+use std::io;
+
+use crate::digest::Digest;
+
+/// Why an image could not be resolved, fetched, unpacked or loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// The reference, or a name given for an image, breaks a rule.
+    #[error("invalid image reference '{image}': {rule}")]
+    Invalid {
+        /// What was given.
+        image: String,
+        /// The rule.
+        rule: String,
+    },
+    /// The image, its tag or one of its blobs is nowhere to be found.
+    #[error("image '{image}' not found: {cause}")]
+    Missing {
+        /// The image.
+        image: String,
+        /// Where it was looked for.
+        cause: String,
+    },
+    /// The registry wants other credentials, or any.
+    #[error("access to image '{image}' was denied: {cause}")]
+    Denied {
+        /// The image.
+        image: String,
+        /// What the registry said.
+        cause: String,
+    },
+    /// The image cannot run here: another architecture, a malformed or hostile layer, no image at all.
+    #[error("image '{image}' cannot be run: {cause}")]
+    Unfit {
+        /// The image.
+        image: String,
+        /// Why.
+        cause: String,
+    },
+    /// The registry could not be reached, or broke off; worth another try.
+    #[error("image '{image}' could not be fetched: {cause}")]
+    Unavailable {
+        /// The image.
+        image: String,
+        /// What broke.
+        cause: String,
+    },
+    /// The host refused: no space, no permission.
+    #[error("{operation}")]
+    Host {
+        /// What was tried, with the path.
+        operation: String,
+        /// What the host said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why the content store refused. Each variant has its own error code in the distribution protocol.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContentError {
+    /// Not a repository name.
+    #[error("invalid repository name '{name}': {rule}")]
+    NameInvalid {
+        /// What was given.
+        name: String,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// Not a tag.
+    #[error(
+        "invalid tag '{0}': a tag is 1 to 128 letters, digits, '_', '.' or '-' and starts with none of the last two"
+    )]
+    TagInvalid(String),
+    /// There is no such repository.
+    #[error("repository '{0}' is not known")]
+    RepositoryUnknown(String),
+    /// The repository has no such manifest or tag.
+    #[error("manifest '{0}' is not known")]
+    ManifestUnknown(String),
+    /// The manifest cannot be understood.
+    #[error("invalid manifest: {0}")]
+    ManifestInvalid(String),
+    /// The manifest names a blob or a manifest that the repository does not hold.
+    #[error("the manifest refers to {0}, which the repository does not hold")]
+    ManifestBlobUnknown(Digest),
+    /// The repository has no such blob.
+    #[error("blob {0} is not known")]
+    BlobUnknown(Digest),
+    /// The bytes are not what their digest says.
+    #[error("the content is {actual}, not {expected}")]
+    DigestMismatch {
+        /// The digest announced.
+        expected: Digest,
+        /// The digest of what came.
+        actual: Digest,
+    },
+    /// An upload that broke earlier was written to again.
+    #[error("the upload broke off in the middle of a write")]
+    UploadBroken,
+    /// The host refused: no space, no permission.
+    #[error("{operation}")]
+    Host {
+        /// What was tried, with the path.
+        operation: String,
+        /// What the host said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+// === impl ImageError ===
+
+impl ImageError {
+    pub(crate) fn missing(image: &str, cause: impl Into<String>) -> Self {
+        Self::Missing { image: image.to_owned(), cause: cause.into() }
+    }
+
+    pub(crate) fn unfit(image: &str, cause: impl Into<String>) -> Self {
+        Self::Unfit { image: image.to_owned(), cause: cause.into() }
+    }
+
+    pub(crate) fn host(operation: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self::Host { operation: operation.into(), source: source.into() }
+    }
+
+    /// What `error` of the content store means for `image`.
+    pub(crate) fn of_content(image: &str, error: ContentError) -> Self {
+        match error {
+            ContentError::Host { operation, source } => Self::Host { operation, source },
+            ContentError::NameInvalid { rule, .. } => Self::Invalid { image: image.to_owned(), rule: rule.to_owned() },
+            ContentError::TagInvalid(_) => Self::Invalid { image: image.to_owned(), rule: error.to_string() },
+            ContentError::RepositoryUnknown(_)
+            | ContentError::ManifestUnknown(_)
+            | ContentError::BlobUnknown(_)
+            | ContentError::ManifestBlobUnknown(_) => Self::missing(image, error.to_string()),
+            ContentError::ManifestInvalid(_) | ContentError::DigestMismatch { .. } | ContentError::UploadBroken => {
+                Self::unfit(image, error.to_string())
+            }
+        }
+    }
+}
+
+// === impl ContentError ===
+
+impl ContentError {
+    pub(crate) fn host(operation: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self::Host { operation: operation.into(), source: source.into() }
+    }
+}

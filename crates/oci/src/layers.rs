@@ -1,0 +1,193 @@
+//! Unpacked layers, shared between images: `layers/<diff id>/` and what is known of it beside it.
+//!
+//! A directory appears under its name by a rename, after everything in it has been synced, so it is
+//! whole or not there. What a crash leaves has another name and is removed at the next start.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use crate::{
+    content::ContentStore,
+    digest::Digest,
+    error::{ContentError, ImageError},
+    flight::Flights,
+    unpack::{Budget, UnpackLimits, unpack},
+};
+
+const TEMPORARY: &str = ".new-";
+
+/// The unpacked layers of a store.
+#[derive(Debug, Clone)]
+pub(crate) struct Layers {
+    dir: Arc<PathBuf>,
+    limits: UnpackLimits,
+    flights: Flights,
+    /// Unpacking is bound by the processor and by the disk; more at once only thrash.
+    slots: Arc<Semaphore>,
+}
+
+/// What is known of an unpacked layer.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct LayerFacts {
+    /// The size of its uncompressed tar.
+    pub(crate) bytes: u64,
+    /// Directories without an entry of their own; see `fill`.
+    pub(crate) implicit: Vec<String>,
+    /// What was left out.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// A layer to unpack.
+#[derive(Debug, Clone)]
+pub(crate) struct LayerName {
+    /// The digest of the blob.
+    pub(crate) blob: Digest,
+    /// The digest of what it unpacks to, by the image's configuration.
+    pub(crate) diff_id: Digest,
+}
+
+// === impl Layers ===
+
+impl Layers {
+    pub(crate) fn open(dir: PathBuf, limits: UnpackLimits, parallel: usize) -> Result<Self, ImageError> {
+        fs::create_dir_all(&dir).map_err(|e| host("create", &dir, e))?;
+        for entry in fs::read_dir(&dir).map_err(|e| host("read", &dir, e))? {
+            let entry = entry.map_err(|e| host("read", &dir, e))?;
+            if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+                remove_dir(&entry.path())?;
+            }
+        }
+        let slots = Arc::new(Semaphore::new(parallel.max(1)));
+        Ok(Self { dir: Arc::new(dir), limits, flights: Flights::default(), slots })
+    }
+
+    /// The directory of a layer, unpacked now if it was not before.
+    pub(crate) async fn ensure(
+        &self,
+        image: &str,
+        content: &ContentStore,
+        name: &LayerName,
+        budget: &Arc<Budget>,
+    ) -> Result<(PathBuf, LayerFacts), ImageError> {
+        let path = self.path(&name.diff_id);
+        let flight = self.flights.board(name.diff_id.hex()).await;
+        if let Some(facts) = self.facts(&name.diff_id) {
+            budget.spend(facts.bytes).map_err(|error| error.of_image(image, &name.blob))?;
+            return Ok((path, facts));
+        }
+        let slot = self.slots.clone().acquire_owned().await.map_err(|e| closed(io::Error::other(e)))?;
+        let (layers, image, content, name) = (self.clone(), image.to_owned(), content.clone(), name.clone());
+        let budget = budget.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            // They belong to the work, not to whoever asked: it goes on when that one is gone.
+            let _held = (flight, slot);
+            layers.unpack(&image, &content, &name, &budget)
+        });
+        match work.await {
+            Ok(result) => Ok((path, result?)),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => Err(closed(io::Error::other(error))),
+        }
+    }
+
+    /// What is known of a layer, `None` when it is not unpacked.
+    pub(crate) fn facts(&self, diff_id: &Digest) -> Option<LayerFacts> {
+        if !self.path(diff_id).is_dir() {
+            return None;
+        }
+        serde_json::from_slice(&fs::read(self.facts_path(diff_id)).ok()?).ok()
+    }
+
+    /// The layers that are unpacked, by diff id.
+    pub(crate) fn list(&self) -> Result<Vec<Digest>, ContentError> {
+        let names = crate::repository::names_in(&self.dir)?;
+        Ok(names.iter().filter_map(|name| format!("sha256:{name}").parse().ok()).collect())
+    }
+
+    /// When the layer appeared.
+    pub(crate) fn modified(&self, diff_id: &Digest) -> Option<std::time::SystemTime> {
+        // The directory's own time is the image's; the facts were written when it appeared.
+        fs::metadata(self.facts_path(diff_id)).and_then(|facts| facts.modified()).ok()
+    }
+
+    /// Removes an unpacked layer. A crash in the middle leaves only what the next start removes.
+    pub(crate) fn remove(&self, diff_id: &Digest) -> Result<(), ImageError> {
+        let path = self.path(diff_id);
+        let doomed = self.temporary();
+        fs::rename(&path, &doomed).map_err(|e| host("rename", &path, e))?;
+        let facts = self.facts_path(diff_id);
+        fs::remove_file(&facts).map_err(|e| host("remove", &facts, e))?;
+        remove_dir(&doomed)
+    }
+
+    /// A name nobody has, for a directory that is to be renamed.
+    pub(crate) fn temporary(&self) -> PathBuf {
+        self.dir.join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4()))
+    }
+
+    pub(crate) fn path(&self, diff_id: &Digest) -> PathBuf {
+        self.dir.join(diff_id.hex())
+    }
+
+    fn facts_path(&self, diff_id: &Digest) -> PathBuf {
+        self.dir.join(format!("{}.json", diff_id.hex()))
+    }
+
+    fn unpack(
+        &self,
+        image: &str,
+        content: &ContentStore,
+        name: &LayerName,
+        budget: &Budget,
+    ) -> Result<LayerFacts, ImageError> {
+        let blob_path = content.blob_path(&name.blob);
+        let blob = fs::File::open(&blob_path).map_err(|e| host("open", &blob_path, e))?;
+        let new = self.temporary();
+        fs::create_dir(&new).map_err(|e| host("create", &new, e))?;
+        let result = unpack(blob, &new, &self.limits, budget).map_err(|error| error.of_image(image, &name.blob));
+        let settled = result.and_then(|unpacked| {
+            let actual = unpacked.diff_id.as_ref().map_or("nothing", Digest::as_str);
+            if actual != name.diff_id.as_str() {
+                let cause =
+                    format!("layer {} unpacks to {actual}, but its configuration says {}", name.blob, name.diff_id);
+                return Err(ImageError::unfit(image, cause));
+            }
+            for warning in &unpacked.warnings {
+                tracing::warn!(image, layer = %name.blob, warning, "part of a layer was left out");
+            }
+            let facts = LayerFacts { bytes: unpacked.bytes, implicit: unpacked.implicit, warnings: unpacked.warnings };
+            let text =
+                serde_json::to_vec(&facts).map_err(|e| ImageError::host("write layer facts", io::Error::other(e)))?;
+            content
+                .write_atomic(&self.facts_path(&name.diff_id), &text)
+                .map_err(|error| ImageError::of_content(image, error))?;
+            let path = self.path(&name.diff_id);
+            fs::rename(&new, &path).map_err(|e| host("rename to", &path, e))?;
+            Ok(facts)
+        });
+        if settled.is_err() {
+            // The cause matters more than the rubbish, which the next start removes.
+            let _ = remove_dir(&new);
+        }
+        settled
+    }
+}
+
+pub(crate) fn remove_dir(path: &Path) -> Result<(), ImageError> {
+    fs::remove_dir_all(path).map_err(|e| host("remove", path, e))
+}
+
+pub(crate) fn host(verb: &str, path: &Path, source: io::Error) -> ImageError {
+    ImageError::host(format!("{verb} {}", path.display()), source)
+}
+
+fn closed(source: io::Error) -> ImageError {
+    ImageError::host("unpack a layer", source)
+}

@@ -2,7 +2,12 @@
 //! and the views between the wire and `model`. No behaviour.
 
 mod descriptors;
+pub mod json;
+pub mod mask;
+pub mod method;
 mod named;
+pub mod path;
+pub mod status;
 pub mod view;
 
 /// `google.cloud.location`.

@@ -90,6 +90,12 @@ impl Error {
         Self::invalid(vec![Violation::new(field, rule)])
     }
 
+    /// With another sentence for the caller.
+    #[must_use]
+    pub fn with_message(self, message: impl Into<String>) -> Self {
+        Self { message: message.into(), ..self }
+    }
+
     /// There is no such resource; Google's sentence.
     pub fn not_found(name: impl fmt::Display) -> Self {
         Self::new(ErrorKind::NotFound, format!("Resource '{name}' was not found"))

@@ -1,0 +1,356 @@
+//! The method table: which methods there are, how REST spells them, what they need.
+//!
+//! A row names the gRPC method; requests, answers and query parameters follow from the descriptors.
+//! Sources: Cloud Run Admin API v2, `google.longrunning`, `google.cloud.location`.
+
+use std::sync::LazyLock;
+
+use http::Method as Verb;
+use prost_reflect::{DynamicMessage, MethodDescriptor, ReflectMessage, Value as Field};
+use updraft_model::{Error, iam::Permission};
+
+use crate::{
+    json::{self, bind_query, bind_text},
+    path::Template,
+    pool,
+};
+
+/// One method of the API.
+#[derive(Debug)]
+pub struct Method {
+    /// The name on the gRPC wire, without the leading slash: `google.cloud.run.v2.Services/GetService`.
+    pub name: &'static str,
+    /// What the caller needs on the resource.
+    pub access: Access,
+    /// How REST spells it; the first is the one to tell people.
+    pub bindings: &'static [Binding],
+}
+
+/// What a caller needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// This permission.
+    Permission(Permission),
+    /// None: the method only tells callers about themselves.
+    Free,
+}
+
+/// One spelling in REST.
+#[derive(Debug)]
+pub struct Binding {
+    /// The verb.
+    pub verb: Verb,
+    /// The path template.
+    pub path: &'static str,
+    /// Where the body goes.
+    pub body: Body,
+}
+
+/// Where the body of a REST request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// There is none; all fields but the path's come from the query.
+    None,
+    /// Into this field; the others come from the query.
+    Field(&'static str),
+    /// It is the request, but for the fields of the path.
+    Whole,
+}
+
+/// Where a REST request leads.
+#[derive(Debug)]
+pub enum Route {
+    /// To a method.
+    Found(Match),
+    /// The path exists with these verbs only.
+    WrongVerb(Vec<Verb>),
+    /// Nowhere.
+    Unknown,
+}
+
+/// A REST request that found its method.
+#[derive(Debug)]
+pub struct Match {
+    /// The method.
+    pub method: &'static Method,
+    binding: &'static Binding,
+    captures: Vec<(&'static str, String)>,
+}
+
+use Access::{Free, Permission as Needs};
+
+/// Every method that is served.
+pub static METHODS: [Method; 17] = [
+    Method {
+        name: "google.cloud.run.v2.Services/CreateService",
+        access: Needs("run.services.create"),
+        bindings: &[post("/v2/{parent=projects/*/locations/*}/services", Body::Field("service"))],
+    },
+    Method {
+        name: "google.cloud.run.v2.Services/GetService",
+        access: Needs("run.services.get"),
+        bindings: &[get("/v2/{name=projects/*/locations/*/services/*}")],
+    },
+    Method {
+        name: "google.cloud.run.v2.Services/ListServices",
+        access: Needs("run.services.list"),
+        bindings: &[get("/v2/{parent=projects/*/locations/*}/services")],
+    },
+    Method {
+        name: "google.cloud.run.v2.Services/UpdateService",
+        access: Needs("run.services.update"),
+        bindings: &[patch("/v2/{service.name=projects/*/locations/*/services/*}", "service")],
+    },
+    Method {
+        name: "google.cloud.run.v2.Services/DeleteService",
+        access: Needs("run.services.delete"),
+        bindings: &[delete("/v2/{name=projects/*/locations/*/services/*}")],
+    },
+    Method {
+        name: "google.cloud.run.v2.Services/GetIamPolicy",
+        access: Needs("run.services.getIamPolicy"),
+        bindings: &[get("/v2/{resource=projects/*/locations/*/services/*}:getIamPolicy")],
+    },
+    Method {
+        name: "google.cloud.run.v2.Services/SetIamPolicy",
+        access: Needs("run.services.setIamPolicy"),
+        bindings: &[post("/v2/{resource=projects/*/locations/*/services/*}:setIamPolicy", Body::Whole)],
+    },
+    Method {
+        name: "google.cloud.run.v2.Services/TestIamPermissions",
+        access: Free,
+        bindings: &[post("/v2/{resource=projects/*/locations/*/services/*}:testIamPermissions", Body::Whole)],
+    },
+    Method {
+        name: "google.cloud.run.v2.Revisions/GetRevision",
+        access: Needs("run.revisions.get"),
+        bindings: &[get("/v2/{name=projects/*/locations/*/services/*/revisions/*}")],
+    },
+    Method {
+        name: "google.cloud.run.v2.Revisions/ListRevisions",
+        access: Needs("run.revisions.list"),
+        bindings: &[get("/v2/{parent=projects/*/locations/*/services/*}/revisions")],
+    },
+    Method {
+        name: "google.cloud.run.v2.Revisions/DeleteRevision",
+        access: Needs("run.revisions.delete"),
+        bindings: &[delete("/v2/{name=projects/*/locations/*/services/*/revisions/*}")],
+    },
+    Method {
+        name: "google.longrunning.Operations/ListOperations",
+        access: Needs("run.operations.list"),
+        bindings: &[get("/v2/{name=projects/*/locations/*}/operations")],
+    },
+    Method {
+        name: "google.longrunning.Operations/GetOperation",
+        access: Needs("run.operations.get"),
+        bindings: &[get("/v2/{name=projects/*/locations/*/operations/*}")],
+    },
+    Method {
+        name: "google.longrunning.Operations/DeleteOperation",
+        access: Needs("run.operations.delete"),
+        bindings: &[delete("/v2/{name=projects/*/locations/*/operations/*}")],
+    },
+    Method {
+        name: "google.longrunning.Operations/WaitOperation",
+        access: Needs("run.operations.get"),
+        bindings: &[post("/v2/{name=projects/*/locations/*/operations/*}:wait", Body::Whole)],
+    },
+    Method {
+        name: "google.cloud.location.Locations/ListLocations",
+        access: Needs("run.locations.list"),
+        bindings: &[get("/v1/{name=projects/*}/locations"), get("/v2/{name=projects/*}/locations")],
+    },
+    Method {
+        name: "google.cloud.location.Locations/GetLocation",
+        access: Needs("run.locations.get"),
+        bindings: &[get("/v1/{name=projects/*/locations/*}"), get("/v2/{name=projects/*/locations/*}")],
+    },
+];
+
+/// The table's templates, taken apart once: method, binding, template.
+static TEMPLATES: LazyLock<Vec<(&'static Method, &'static Binding, Template)>> = LazyLock::new(|| {
+    let bindings = METHODS.iter().flat_map(|method| method.bindings.iter().map(move |binding| (method, binding)));
+    bindings.map(|(method, binding)| (method, binding, Template::new(binding.path))).collect()
+});
+
+/// The method with this name on the gRPC wire.
+pub fn find(name: &str) -> Option<&'static Method> {
+    METHODS.iter().find(|method| method.name == name)
+}
+
+/// The services that the table has methods of, each once.
+pub fn services() -> Vec<&'static str> {
+    let mut names: Vec<&str> = METHODS.iter().map(|method| method.service()).collect();
+    names.dedup();
+    names
+}
+
+/// Where a REST request leads. `path` is as on the wire, without query.
+pub fn route(verb: &Verb, path: &str) -> Route {
+    let mut allowed = Vec::new();
+    for (method, binding, template) in &*TEMPLATES {
+        let Some(captures) = template.matches(path) else { continue };
+        if binding.verb == verb {
+            return Route::Found(Match { method, binding, captures });
+        }
+        allowed.push(binding.verb.clone());
+    }
+    if allowed.is_empty() { Route::Unknown } else { Route::WrongVerb(allowed) }
+}
+
+// === impl Method ===
+
+impl Method {
+    /// The service's full name.
+    pub fn service(&self) -> &'static str {
+        self.name.split_once('/').map_or(self.name, |(service, _)| service)
+    }
+
+    /// The descriptor, with the request's and the answer's. `None` when the table of descriptors lacks it,
+    /// which a test rules out.
+    pub fn descriptor(&self) -> Option<MethodDescriptor> {
+        let (service, name) = self.name.split_once('/')?;
+        pool().get_service_by_name(service)?.methods().find(|method| method.name() == name)
+    }
+}
+
+// === impl Match ===
+
+impl Match {
+    /// The request, out of path, query and body. The path wins over the body.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for what does not fit.
+    pub fn request(&self, query: &str, body: &[u8]) -> Result<DynamicMessage, Error> {
+        let descriptor = self.method.descriptor().ok_or_else(|| Error::internal(self.method.name))?.input();
+        let mut request = match (self.binding.body, body.trim_ascii()) {
+            (Body::Whole, text) if !text.is_empty() => json::read(&descriptor, &json::parse(text)?, "")?,
+            _ => DynamicMessage::new(descriptor),
+        };
+        if let (Body::Field(name), text) = (self.binding.body, body.trim_ascii())
+            && !text.is_empty()
+            && let Some(field) = request.descriptor().get_field_by_name(name)
+            && let Some(descriptor) = field.kind().as_message()
+        {
+            let value = json::read(descriptor, &json::parse(text)?, name)?;
+            request.set_field(&field, Field::Message(value));
+        }
+        bind_query(&mut request, query)?;
+        for (field, value) in &self.captures {
+            bind_text(&mut request, field, value)?;
+        }
+        Ok(request)
+    }
+}
+
+const fn get(path: &'static str) -> Binding {
+    Binding { verb: Verb::GET, path, body: Body::None }
+}
+
+const fn delete(path: &'static str) -> Binding {
+    Binding { verb: Verb::DELETE, path, body: Body::None }
+}
+
+const fn post(path: &'static str, body: Body) -> Binding {
+    Binding { verb: Verb::POST, path, body }
+}
+
+const fn patch(path: &'static str, field: &'static str) -> Binding {
+    Binding { verb: Verb::PATCH, path, body: Body::Field(field) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Named, json::from_dynamic, run};
+
+    fn request<M: Named>(verb: Verb, path: &str, query: &str, body: &str) -> Result<M, Error> {
+        match route(&verb, path) {
+            Route::Found(found) => from_dynamic(&found.request(query, body.as_bytes())?),
+            other => panic!("{verb} {path} leads to {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_method_has_a_descriptor_a_rest_spelling_and_an_access_rule() {
+        for method in &METHODS {
+            let descriptor = method.descriptor().unwrap_or_else(|| panic!("{} has no descriptor", method.name));
+            assert!(!method.bindings.is_empty(), "{}", method.name);
+            if let Needs(permission) = method.access {
+                assert!(permission.starts_with("run.") && permission.split('.').count() == 3, "{permission}");
+            }
+            for binding in method.bindings {
+                let mut probe = DynamicMessage::new(descriptor.input());
+                let path = binding.path.replace('*', "x");
+                let path = path.split_once('{').map_or(path.clone(), |(head, rest)| {
+                    let rest = rest.split_once('=').map_or(rest, |(_, rest)| rest);
+                    format!("{head}{}", rest.replacen('}', "", 1))
+                });
+                let Route::Found(found) = route(&binding.verb, &path) else { panic!("{path} leads nowhere") };
+                assert_eq!(found.method.name, method.name, "{path}");
+                for (field, value) in &found.captures {
+                    bind_text(&mut probe, field, value).unwrap_or_else(|error| panic!("{}: {error}", method.name));
+                }
+                if let Body::Field(name) = binding.body {
+                    assert!(descriptor.input().get_field_by_name(name).is_some(), "{}: {name}", method.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_asking_for_ones_own_permissions_is_free() {
+        let free: Vec<&str> = METHODS.iter().filter(|method| method.access == Free).map(|method| method.name).collect();
+        assert_eq!(free, ["google.cloud.run.v2.Services/TestIamPermissions"]);
+    }
+
+    #[test]
+    fn a_request_is_made_of_path_query_and_body() {
+        let made: run::CreateServiceRequest = request(
+            Verb::POST,
+            "/v2/projects/demo/locations/us-central1/services",
+            "serviceId=hello&validate_only=true&$alt=json%3Benum-encoding%3Dint&prettyPrint=false",
+            r#"{"ingress": 2, "template": {"containers": [{"image": "x"}]}}"#,
+        )
+        .expect("well formed");
+        assert_eq!((made.parent.as_str(), made.service_id.as_str()), ("projects/demo/locations/us-central1", "hello"));
+        assert!(made.validate_only);
+        assert_eq!(made.service.map(|service| service.ingress), Some(2));
+    }
+
+    #[test]
+    fn the_name_in_the_path_wins_over_the_body() {
+        let name = "projects/demo/locations/us-central1/services/hello";
+        let query = "updateMask=template.containers,traffic";
+        let made: run::UpdateServiceRequest =
+            request(Verb::PATCH, &format!("/v2/{name}"), query, r#"{"name": "other"}"#).expect("well formed");
+        assert_eq!(made.service.map(|service| service.name).as_deref(), Some(name));
+        assert_eq!(made.update_mask.expect("given").paths, ["template.containers", "traffic"]);
+    }
+
+    #[test]
+    fn nested_query_parameters_are_bound() {
+        let path = "/v2/projects/demo/locations/l/services/s:getIamPolicy";
+        let made: crate::iam::GetIamPolicyRequest =
+            request(Verb::GET, path, "options.requestedPolicyVersion=3", "").expect("well formed");
+        assert_eq!(made.options.map(|options| options.requested_policy_version), Some(3));
+    }
+
+    #[test]
+    fn unknown_and_malformed_parameters_are_refused_by_name() {
+        let path = "/v2/projects/demo/locations/l/services";
+        let refused = |query: &str| request::<run::ListServicesRequest>(Verb::GET, path, query, "").expect_err(query);
+        assert!(refused("foo=1").message().contains("Unknown name \"foo\": Cannot bind query parameter."));
+        assert!(refused("pageSize=many").message().contains("Invalid value at 'pageSize' (TYPE_INT32)"));
+    }
+
+    #[test]
+    fn a_known_path_with_another_verb_tells_the_right_ones() {
+        let Route::WrongVerb(verbs) = route(&Verb::PUT, "/v2/projects/p/locations/l/services/s") else {
+            panic!("the path exists")
+        };
+        assert_eq!(verbs, [Verb::GET, Verb::PATCH, Verb::DELETE]);
+        assert!(matches!(route(&Verb::GET, "/v2/projects/p/places/l"), Route::Unknown));
+    }
+}

@@ -78,9 +78,7 @@ impl Forwarding {
         }
         self.opened.clear();
         match fs::remove_file(&self.file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(NetError::file("remove", &self.file)(error))
-            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(NetError::file("remove", &self.file)(error)),
             _ => Ok(()),
         }
     }

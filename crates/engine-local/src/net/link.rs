@@ -63,6 +63,7 @@ const ONLINK: u32 = 4;
 // === writing ===
 
 /// A virtual cable between `inner`, which may not be put elsewhere, and `outer`. Both ends are down.
+/// Each has one queue: the default is one per CPU, and each costs time to register.
 pub(super) fn veth(batch: &mut Batch, inner: End<'_>, outer: End<'_>, mtu: u32) {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
     let operation = format!("create link {}", outer.name);
@@ -71,6 +72,8 @@ pub(super) fn veth(batch: &mut Batch, inner: End<'_>, outer: End<'_>, mtu: u32) 
         .text(libc::IFLA_IFNAME, inner.name)
         .attribute(libc::IFLA_ADDRESS, &inner.mac)
         .number(libc::IFLA_MTU, mtu)
+        .number(libc::IFLA_NUM_TX_QUEUES, 1)
+        .number(libc::IFLA_NUM_RX_QUEUES, 1)
         .nest(libc::IFLA_LINKINFO, |info| {
             info.attribute(INFO_KIND, b"veth").nest(INFO_DATA, |data| {
                 data.nest(VETH_INFO_PEER, |peer| {
@@ -78,7 +81,9 @@ pub(super) fn veth(batch: &mut Batch, inner: End<'_>, outer: End<'_>, mtu: u32) 
                         .raw(&ifinfo(0, 0))
                         .text(libc::IFLA_IFNAME, outer.name)
                         .attribute(libc::IFLA_ADDRESS, &outer.mac)
-                        .number(libc::IFLA_MTU, mtu);
+                        .number(libc::IFLA_MTU, mtu)
+                        .number(libc::IFLA_NUM_TX_QUEUES, 1)
+                        .number(libc::IFLA_NUM_RX_QUEUES, 1);
                     match outer.netns {
                         Some(fd) => peer.number(libc::IFLA_NET_NS_FD, fd.as_raw_fd() as u32),
                         None => peer,
@@ -96,13 +101,14 @@ pub(super) fn link_up(batch: &mut Batch, index: u32) {
 /// Lets the host forward what comes in through the link, and drops what comes from an address that
 /// does not lead back through it: an instance cannot speak for another one.
 pub(super) fn link_forwarding(batch: &mut Batch, index: u32) {
-    batch
-        .request(format!("enable forwarding on link {index}"), libc::RTM_NEWLINK, 0, &ifinfo(index, 0))
-        .nest(libc::IFLA_AF_SPEC, |spec| {
+    batch.request(format!("enable forwarding on link {index}"), libc::RTM_NEWLINK, 0, &ifinfo(index, 0)).nest(
+        libc::IFLA_AF_SPEC,
+        |spec| {
             spec.nest(libc::AF_INET as u16, |inet| {
                 inet.nest(INET_CONF, |conf| conf.number(CONF_FORWARDING, 1).number(CONF_RP_FILTER, 1))
             })
-        });
+        },
+    );
 }
 
 /// Removes a link and, if it is an end of a cable, the other end.

@@ -57,7 +57,7 @@ use worker::Command;
 pub(crate) struct NetConfig {
     /// Tells what is ours from what is another server's: 1 to 6 of `[a-z0-9]`, the caller's alone.
     pub(crate) tag: String,
-    /// Name servers of instances; empty for those of the host.
+    /// Name servers of instances; empty for those that the host has at the start.
     pub(crate) dns: Vec<IpAddr>,
     /// Where addresses come from; `None` picks a private range that the host does not use.
     pub(crate) subnet: Option<Subnet>,

@@ -257,11 +257,7 @@ fn destination_port(rule: Request<'_>, protocol: libc::c_int, port: u16) -> Requ
 
 // === expressions ===
 
-fn expression<'r>(
-    rule: Request<'r>,
-    name: &str,
-    fill: impl FnOnce(Request<'r>) -> Request<'r>,
-) -> Request<'r> {
+fn expression<'r>(rule: Request<'r>, name: &str, fill: impl FnOnce(Request<'r>) -> Request<'r>) -> Request<'r> {
     rule.nest(LIST_ELEMENT, |element| element.text(EXPRESSION_NAME, name).nest(EXPRESSION_DATA, fill))
 }
 
@@ -362,8 +358,7 @@ pub(super) fn tables(socket: &mut Socket) -> Result<Vec<String>, NetlinkError> {
         batch.plain("list nftables tables", kind, libc::NLM_F_DUMP, &family(libc::AF_UNSPEC, 0));
         batch
     })?;
-    let name = |body: &[u8]| {
-        attributes(body.get(4..)?).find(|(kind, _)| *kind == TABLE_NAME).map(|(_, bytes)| string(bytes))
-    };
+    let name =
+        |body: &[u8]| attributes(body.get(4..)?).find(|(kind, _)| *kind == TABLE_NAME).map(|(_, bytes)| string(bytes));
     Ok(replies.iter().filter_map(|reply| name(&reply.body)).collect())
 }

@@ -77,7 +77,10 @@ impl Plan {
     fn from_files(configured: &[IpAddr], own: &[Ipv4Addr], files: &[String; 2]) -> Self {
         let usable = |servers: &[IpAddr]| -> Vec<Ipv4Addr> {
             let reachable = |address: &Ipv4Addr| {
-                !address.is_loopback() && !address.is_link_local() && !address.is_unspecified() && !own.contains(address)
+                !address.is_loopback()
+                    && !address.is_link_local()
+                    && !address.is_unspecified()
+                    && !own.contains(address)
             };
             servers.iter().filter_map(|server| as_v4(*server)).filter(reachable).take(SERVERS_MAX).collect()
         };
@@ -125,9 +128,7 @@ fn nameservers(text: &str) -> Vec<IpAddr> {
 }
 
 fn other_lines(text: &str) -> Vec<String> {
-    let means_something = |line: &&str| {
-        matches!(line.split_whitespace().next(), Some("search" | "domain" | "options"))
-    };
+    let means_something = |line: &&str| matches!(line.split_whitespace().next(), Some("search" | "domain" | "options"));
     text.lines().map(str::trim).filter(means_something).map(str::to_owned).collect()
 }
 

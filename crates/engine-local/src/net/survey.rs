@@ -9,9 +9,9 @@ use std::{
 use super::{
     NetError,
     attach::{self, Cable},
-    link_prefix, netns,
+    link_prefix,
     netlink::{Socket, Subsystem},
-    nft,
+    netns, nft,
     resolver::Plan,
     rules::{self, Dns, Firewall},
     subnet::Subnet,

@@ -275,6 +275,17 @@ fn a_configured_range_that_is_in_use_is_refused() {
 }
 
 #[test]
+fn the_survey_tries_everything_out_and_leaves_nothing() {
+    World::run(async |_| {
+        let before = snapshot();
+        let findings = thread::spawn(survey).join().expect("surveyed");
+        assert_eq!(findings.len(), 4);
+        assert!(findings.iter().all(|(_, ok, ..)| *ok), "{findings:?}");
+        assert_eq!(snapshot(), before);
+    });
+}
+
+#[test]
 fn many_cables_go_with_their_namespaces() {
     World::run(async |world| {
         let network = world.network("many").await;
@@ -363,7 +374,9 @@ async fn neighbour(name: &str, address: Ipv4Addr) -> OwnedFd {
 fn loopback_up() {
     let mut batch = Batch::default();
     link::link_up(&mut batch, 1);
-    Socket::open(Subsystem::Route).and_then(|mut socket| socket.execute(batch).map_err(|e| e.source)).expect("loopback");
+    Socket::open(Subsystem::Route)
+        .and_then(|mut socket| socket.execute(batch).map_err(|e| e.source))
+        .expect("loopback");
 }
 
 /// Runs `work` in a namespace, on a thread that ends with it.

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
     time::Duration,
@@ -31,6 +31,9 @@ pub(super) enum Command {
     Attach(oneshot::Sender<Result<Attachment, NetError>>),
     Stop(oneshot::Sender<Result<(), NetError>>),
 }
+
+/// An answer that the thread is going to give.
+pub(super) type Answer<T> = oneshot::Receiver<Result<T, NetError>>;
 
 /// What a thread that has set everything up says.
 #[derive(Debug)]
@@ -66,7 +69,7 @@ struct Working {
 }
 
 /// How often the thread looks for new uplinks (a VPN that came up, a link that was made anew).
-const REFRESH: Duration = Duration::from_secs(5);
+const REFRESH: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(5) };
 /// How long cables get to disappear with their namespaces before they are cut one by one, which
 /// takes the kernel some 20 ms each.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -75,9 +78,7 @@ const FAREWELL_STEP: Duration = Duration::from_millis(5);
 const DEFAULT_MTU: u32 = 1500;
 
 /// Starts the thread, in the network namespace of the caller.
-pub(super) fn spawn(
-    config: NetConfig,
-) -> Result<(mpsc::Sender<Command>, oneshot::Receiver<Result<Ready, NetError>>), NetError> {
+pub(super) fn spawn(config: NetConfig) -> Result<(mpsc::Sender<Command>, Answer<Ready>), NetError> {
     let (commands, orders) = mpsc::channel();
     let (answer, ready) = oneshot::channel();
     let work = move || match set_up(config) {
@@ -95,10 +96,7 @@ pub(super) fn spawn(
 }
 
 /// Removes what carries the tag, on a thread of its own.
-pub(super) fn sweep(
-    tag: String,
-    run_dir: PathBuf,
-) -> Result<oneshot::Receiver<Result<(), NetError>>, NetError> {
+pub(super) fn sweep(tag: String, run_dir: PathBuf) -> Result<Answer<()>, NetError> {
     let (answer, answered) = oneshot::channel();
     let work = move || {
         let swept = Host::open(tag, &run_dir).and_then(|mut host| host.remove());
@@ -162,7 +160,7 @@ fn run(mut working: Working, orders: &mpsc::Receiver<Command>) {
 // === impl Host ===
 
 impl Host {
-    fn open(tag: String, run_dir: &std::path::Path) -> Result<Self, NetError> {
+    fn open(tag: String, run_dir: &Path) -> Result<Self, NetError> {
         let open = |subsystem| Socket::open(subsystem).map_err(NetError::io("open a netlink socket"));
         Ok(Self {
             prefix: link_prefix(&tag),
@@ -271,9 +269,9 @@ impl Host {
     fn remove(&mut self) -> Result<(), NetError> {
         let restored = self.forwarding.restore();
         let links = self.remove_links();
-        let table = rules::remove(&mut self.nft, &self.table);
+        let table = rules::remove(&mut self.nft, &self.table).map_err(NetError::from);
         self.guarded.clear();
-        restored.and(links).and(table.map_err(NetError::from))
+        restored.and(links).and(table)
     }
 
     fn remove_links(&mut self) -> Result<(), NetError> {
@@ -312,8 +310,7 @@ impl Working {
         let address = lease.address();
         let number = address.to_bits() & 0xff_ffff;
         let name = format!("{}{number:x}", self.host.prefix);
-        let cable =
-            Cable { home: self.host.home.as_fd(), name: &name, address, gateway: self.gateway, mtu: self.mtu };
+        let cable = Cable { home: self.host.home.as_fd(), name: &name, address, gateway: self.gateway, mtu: self.mtu };
         let netns = attach::attach(&mut self.host.route, cable)?;
         tracing::debug!(tag = self.host.tag, %address, "attached a namespace");
         let resolv_conf = self.resolv_conf.clone();

@@ -135,6 +135,23 @@ impl ContentStore {
         Ok(digest)
     }
 
+    /// Stores what `reader` gives, in constant memory.
+    pub(crate) fn put_reader_now(&self, reader: &mut dyn io::Read) -> Result<Digest, ContentError> {
+        let mut part = Part::create(self.uploads().join(uuid::Uuid::new_v4().to_string()))?;
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let read = reader.read(&mut buffer).map_err(|e| ContentError::host("read the content", e))?;
+            if read == 0 {
+                break;
+            }
+            part.hash.update(&buffer[..read]);
+            part.file.write_all(&buffer[..read]).map_err(at("write", &part.path))?;
+        }
+        let digest = Digest::from_hash(part.hash.clone());
+        part.settle(&self.blob_path(&digest))?;
+        Ok(digest)
+    }
+
     pub(crate) fn read_blob_now(&self, digest: &Digest, limit: usize) -> Result<Bytes, ContentError> {
         let path = self.blob_path(digest);
         match size_of(&path)? {

@@ -1,5 +1,7 @@
 //! Manifests and indexes, Docker's and OCI's.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
 
 use crate::{digest::Digest, error::ContentError};
@@ -44,7 +46,7 @@ pub struct Descriptor {
     pub platform: Option<Platform>,
     /// Free words about the content, such as its name in an OCI layout.
     #[serde(default)]
-    pub annotations: std::collections::HashMap<String, String>,
+    pub annotations: HashMap<String, String>,
 }
 
 /// An operating system and an architecture.
@@ -95,6 +97,16 @@ struct Head {
     media_type: Option<String>,
     config: Option<serde::de::IgnoredAny>,
     manifests: Option<serde::de::IgnoredAny>,
+}
+
+// === impl Descriptor ===
+
+impl Descriptor {
+    /// A descriptor of a manifest that nothing more is said of.
+    pub(crate) fn of_manifest(media_type: &str, digest: Digest, size: u64) -> Self {
+        let media_type = media_type.to_owned();
+        Self { media_type, digest, size, urls: Vec::new(), platform: None, annotations: HashMap::new() }
+    }
 }
 
 // === impl Platform ===

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use futures::TryStreamExt;
 use oci_client::{
-    Client, RegistryOperation,
+    Client,
     client::{BlobResponse, ClientConfig, ClientProtocol},
     errors::{OciDistributionError, OciErrorCode},
     secrets::RegistryAuth,

@@ -277,8 +277,16 @@ impl ImageStore {
     }
 }
 
+// === impl Inner ===
+
+impl Inner {
+    pub(crate) fn limits(&self) -> UnpackLimits {
+        self.config.limits
+    }
+}
+
 /// The layers of an image with what they unpack to; refuses what is no file system layer.
-pub(crate) fn layer_names(image: &str, found: &Found) -> Result<Vec<LayerName>, ImageError> {
+fn layer_names(image: &str, found: &Found) -> Result<Vec<LayerName>, ImageError> {
     let (layers, diff_ids) = (&found.manifest.layers, &found.file.diff_ids);
     if layers.len() != diff_ids.len() {
         let cause = format!("it has {} layers, but its configuration speaks of {}", layers.len(), diff_ids.len());

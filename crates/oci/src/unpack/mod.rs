@@ -4,12 +4,13 @@
 //! are resolved by the kernel with `RESOLVE_IN_ROOT`, and every quantity that a tar can announce has
 //! a bound. What may not be is refused with a sentence, never repaired silently.
 
+mod files;
 mod metadata;
 mod place;
 mod stream;
 mod tar;
 
-pub(crate) use self::{metadata::is_opaque, stream::inflate};
+pub(crate) use self::{files::Files, metadata::is_opaque, stream::Compression};
 
 use std::{
     io::{self, Read},

@@ -106,7 +106,7 @@ impl Compression {
 }
 
 /// `reader` as plain bytes, whatever it is compressed with.
-pub(crate) fn inflate<'a>(reader: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+fn inflate<'a>(reader: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut reader = BufReader::with_capacity(BUFFER, reader);
     Ok(match Compression::of(reader.fill_buf()?) {
         Compression::None => Box::new(reader),

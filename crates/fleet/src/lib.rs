@@ -1,1 +1,36 @@
-//! updraft-fleet
+//! Every live instance, in memory: admission, queues, starts, probes, idle time, drain.
+//!
+//! A request comes through [`Fleet::admit`] and gets a [`Slot`], a place in an instance that is its
+//! own until the slot is dropped. How many instances there are is decided by
+//! `updraft_plan::scaling`, asked anew whenever something happened ([`revision`]); what a start is
+//! made of is in [`instance`], what ends it in [`probe`].
+//!
+//! Tasks: `fleet book` (follows the [`RevisionBook`]), `fleet events` (reads the engine's events),
+//! `fleet timer` (wakes revisions whose plan is due), `fleet health` (publishes
+//! [`RevisionHealth`]), and one `instance` for each. They end with [`Fleet::drain`].
+//!
+//! Channels: `book` in, `health` and `logs` out. Nothing here is stored.
+
+mod board;
+mod config;
+mod context;
+mod events;
+mod failure;
+mod handle;
+mod instance;
+mod metrics;
+mod probe;
+mod revision;
+mod slot;
+mod timer;
+
+pub use config::FleetConfig;
+pub use handle::{Fleet, FleetDeps};
+pub use instance::Timing;
+pub use slot::{Refusal, Slot};
+
+#[cfg(doc)]
+use updraft_model::channel::{RevisionBook, RevisionHealth};
+
+#[cfg(test)]
+mod tests;

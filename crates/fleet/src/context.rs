@@ -1,0 +1,199 @@
+//! What every part of the fleet works with.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio::sync::{mpsc, watch};
+use updraft_base::{Clock, Shutdown, Tasks};
+use updraft_engine::Engine;
+use updraft_model::{
+    channel::{BookEntry, Check, LogLine, LogSource, RevisionBook},
+    instance::InstanceId,
+    name::RevisionName,
+};
+
+use crate::{board::Board, config::FleetConfig, instance::Instance, metrics::Metrics, revision::Revision};
+
+/// Shared by the revisions and the tasks. Knows no revision, so that those can hold it.
+pub(crate) struct Context {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: Tasks,
+    pub(crate) config: FleetConfig,
+    pub(crate) metrics: Metrics,
+    pub(crate) board: Board,
+    /// Revisions that want to be looked at, and when.
+    pub(crate) timer: mpsc::UnboundedSender<(Instant, Weak<Revision>)>,
+    /// Instances by their id, for the events. Its length is the count of live instances.
+    pub(crate) instances: Instances,
+    /// Does nobody get in any more?
+    pub(crate) closing: AtomicBool,
+    /// Ends the tasks that are not instances.
+    pub(crate) done: Shutdown,
+    logs: mpsc::Sender<LogLine>,
+}
+
+/// The live instances.
+pub(crate) struct Instances {
+    by_id: Mutex<HashMap<InstanceId, Arc<Instance>>>,
+    count: watch::Sender<usize>,
+}
+
+/// The revisions that have, or had, something to do.
+pub(crate) struct Revisions {
+    context: Arc<Context>,
+    book: watch::Receiver<Arc<RevisionBook>>,
+    by_name: RwLock<HashMap<RevisionName, Arc<Revision>>>,
+}
+
+/// The parts of a [`Context`] that come from outside.
+pub(crate) struct Outside {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: Tasks,
+    pub(crate) config: FleetConfig,
+    pub(crate) metrics: Metrics,
+    pub(crate) logs: mpsc::Sender<LogLine>,
+}
+
+// === impl Context ===
+
+impl Context {
+    pub(crate) fn new(outside: Outside, timer: mpsc::UnboundedSender<(Instant, Weak<Revision>)>) -> Self {
+        let Outside { engine, clock, tasks, config, metrics, logs } = outside;
+        Self {
+            engine,
+            clock,
+            tasks,
+            config,
+            metrics,
+            board: Board::default(),
+            timer,
+            instances: Instances::default(),
+            closing: AtomicBool::new(false),
+            done: Shutdown::default(),
+            logs,
+        }
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// A line of the platform about an instance.
+    pub(crate) fn say(&self, instance: &Instance, text: impl Into<String>) {
+        self.log(instance, LogSource::System, text.into());
+    }
+
+    /// A line of or about an instance. Who reads the logs must not be able to hold up the events of
+    /// the engine, so what finds no room is dropped and counted.
+    pub(crate) fn log(&self, instance: &Instance, source: LogSource, text: String) {
+        let line = LogLine {
+            time: self.clock.now(),
+            revision: instance.revision.clone(),
+            instance: Some(instance.id.clone()),
+            source,
+            text,
+        };
+        if self.logs.try_send(line).is_err() {
+            self.metrics.log_lines_dropped.inc();
+        }
+    }
+}
+
+// === impl Instances ===
+
+impl Default for Instances {
+    fn default() -> Self {
+        Self { by_id: Mutex::default(), count: watch::Sender::new(0) }
+    }
+}
+
+impl Instances {
+    pub(crate) fn insert(&self, instance: Arc<Instance>) {
+        let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        by_id.insert(instance.id.clone(), instance);
+        self.count.send_replace(by_id.len());
+    }
+
+    pub(crate) fn remove(&self, id: &InstanceId) {
+        let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        by_id.remove(id);
+        self.count.send_replace(by_id.len());
+    }
+
+    pub(crate) fn get(&self, id: &InstanceId) -> Option<Arc<Instance>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Instance>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Ends when no instance is left.
+    pub(crate) async fn none_left(&self) {
+        // An error means that the sender is gone, and with it every instance.
+        let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+// === impl Revisions ===
+
+impl Revisions {
+    pub(crate) fn new(context: Arc<Context>, book: watch::Receiver<Arc<RevisionBook>>) -> Self {
+        Self { context, book, by_name: RwLock::default() }
+    }
+
+    /// The revision as the newest book has it, even if that has not been followed yet, so that no
+    /// request is lost between a new route and a new book.
+    pub(crate) fn newest(&self, name: &RevisionName) -> Option<Arc<Revision>> {
+        let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        // Borrowed under the lock: whoever changes entries holds it and so sees this book or a newer one.
+        let entry = self.book.borrow().entries.get(name).cloned()?;
+        let revision = by_name
+            .entry(name.clone())
+            .or_insert_with(|| Arc::new(Revision::new(self.context.clone(), name.clone())))
+            .clone();
+        revision.set_entry(Some(entry));
+        drop(by_name);
+        Some(revision)
+    }
+
+    pub(crate) fn known(&self, name: &RevisionName) -> Option<Arc<Revision>> {
+        self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Makes the revisions what the newest book says.
+    pub(crate) fn follow_book(&self) {
+        let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        let book = self.book.borrow().clone();
+        for (name, entry) in &book.entries {
+            if wants_instances(entry) && !by_name.contains_key(name) {
+                by_name.insert(name.clone(), Arc::new(Revision::new(self.context.clone(), name.clone())));
+            }
+        }
+        for (name, revision) in by_name.iter() {
+            revision.set_entry(book.entries.get(name).cloned());
+        }
+        by_name.retain(|name, revision| book.entries.contains_key(name) || !revision.is_empty());
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Revision>> {
+        self.by_name.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub(crate) fn book(&self) -> watch::Receiver<Arc<RevisionBook>> {
+        self.book.clone()
+    }
+}
+
+/// Does it want instances without a request?
+fn wants_instances(entry: &BookEntry) -> bool {
+    entry.min > 0 || entry.check == Check::Wanted
+}

@@ -1,0 +1,151 @@
+//! The public verbs.
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
+
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, watch};
+use updraft_base::{Clock, OnFailure, Tasks};
+use updraft_engine::Engine;
+use updraft_model::{
+    channel::{LogLine, RevisionBook, RevisionHealth},
+    name::RevisionName,
+};
+
+use crate::{
+    config::FleetConfig,
+    context::{Context, Outside, Revisions},
+    events,
+    instance::{Order, Timing},
+    metrics::Metrics,
+    revision::Admission,
+    slot::{Refusal, Slot},
+    timer,
+};
+
+/// What a fleet works with.
+pub struct FleetDeps {
+    /// Runs the instances. Its events are taken by the fleet.
+    pub engine: Arc<dyn Engine>,
+    /// Time.
+    pub clock: Clock,
+    /// Where the tasks live.
+    pub tasks: Tasks,
+    /// Settings.
+    pub config: FleetConfig,
+    /// What must be startable.
+    pub book: watch::Receiver<Arc<RevisionBook>>,
+    /// Where it is told how the revisions fare.
+    pub health: watch::Sender<Arc<RevisionHealth>>,
+    /// Where lines go. One that finds no room is dropped and counted.
+    pub logs: mpsc::Sender<LogLine>,
+}
+
+/// The instances of this server. Cheap to clone.
+#[derive(Clone)]
+pub struct Fleet {
+    context: Arc<Context>,
+    revisions: Arc<Revisions>,
+}
+
+// === impl Fleet ===
+
+impl Fleet {
+    /// Starts the fleet's tasks. It follows the book from now on until [`Fleet::drain`].
+    pub fn start(deps: FleetDeps, registry: &mut Registry) -> Self {
+        let FleetDeps { engine, clock, tasks, config, book, health, logs } = deps;
+        let events = engine.events();
+        let (timer, wishes) = mpsc::unbounded_channel();
+        let outside = Outside { engine, clock, tasks, config, metrics: Metrics::new(registry), logs };
+        let context = Arc::new(Context::new(outside, timer));
+        let revisions = Arc::new(Revisions::new(context.clone(), book));
+        let tasks = &context.tasks;
+        match events {
+            Some(events) => tasks.spawn("fleet events", OnFailure::Stop, events::run(context.clone(), events)),
+            None => tracing::error!("the engine's events are read by somebody else; exits will not be seen"),
+        }
+        tasks.spawn("fleet timer", OnFailure::Stop, timer::run(context.clone(), wishes));
+        tasks.spawn("fleet book", OnFailure::Stop, follow_book(context.clone(), revisions.clone()));
+        let publisher = context.clone();
+        tasks.spawn("fleet health", OnFailure::Stop, async move {
+            tokio::select! {
+                () = publisher.board.publish(health) => {}
+                () = publisher.done.asked() => {}
+            }
+        });
+        Self { context, revisions }
+    }
+
+    /// A place for one request to `revision`: at once if one is free, else first come first served
+    /// as instances come up or have room. Waits without a limit of its own; the caller has one.
+    /// Dropping the future leaves the queue.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub async fn admit(&self, revision: &RevisionName) -> Result<Slot, Refusal> {
+        if self.context.is_closing() {
+            return Err(Refusal::ShuttingDown);
+        }
+        let admission = match self.revisions.known(revision).map(|known| known.admit()) {
+            None | Some(Err(Refusal::Unavailable)) => {
+                self.revisions.newest(revision).ok_or(Refusal::Unavailable)?.admit()
+            }
+            Some(admission) => admission,
+        };
+        match admission? {
+            Admission::Now(slot) => Ok(slot),
+            Admission::Queued(ticket) => ticket.wait().await,
+        }
+    }
+
+    /// Where the time went in the newest start of `revision` that succeeded.
+    pub fn timing(&self, revision: &RevisionName) -> Option<Timing> {
+        self.revisions.known(revision)?.timing()
+    }
+
+    /// Lets nobody in any more, waits for the requests in flight (see [`FleetConfig::drain`]), stops
+    /// every instance and ends the fleet's tasks.
+    pub async fn drain(&self) {
+        self.context.closing.store(true, Ordering::Release);
+        for revision in self.revisions.all() {
+            revision.close();
+        }
+        let patience = self.context.config.drain;
+        if self.context.clock.timeout(patience, self.context.instances.none_left()).await.is_err() {
+            for instance in self.context.instances.all() {
+                instance.order(Order::Stop);
+            }
+            self.context.instances.none_left().await;
+        }
+        self.context.done.ask();
+    }
+}
+
+impl fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fleet")
+    }
+}
+
+impl fmt::Debug for FleetDeps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FleetDeps").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+async fn follow_book(context: Arc<Context>, revisions: Arc<Revisions>) {
+    let mut book = revisions.book();
+    loop {
+        if !context.is_closing() {
+            // Marked as seen before it is read: a change in between is seen again, not missed.
+            book.mark_unchanged();
+            revisions.follow_book();
+        }
+        tokio::select! {
+            () = context.done.asked() => return,
+            changed = book.changed() => if changed.is_err() { return },
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! One instance, from the decision to start it to its end.
+
+use std::{
+    any::Any,
+    collections::VecDeque,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+use updraft_engine::EngineError;
+use updraft_model::{
+    channel::BookEntry,
+    instance::{Exit, InstanceId},
+    name::RevisionName,
+};
+use updraft_plan::scaling::StartReason;
+
+use crate::{context::Context, failure::Cause, probe::Target, revision::Revision};
+
+/// The container's lines that are kept for the message of a failed start.
+const LAST_LINES: usize = 20;
+/// The longest of them, in bytes.
+const LAST_LINE_MAX: usize = 2000;
+/// After SIGKILL the engine has this long to say that the instance is gone.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is known of one instance.
+pub(crate) struct Instance {
+    pub(crate) id: InstanceId,
+    pub(crate) revision: RevisionName,
+    pub(crate) port: u16,
+    asked: Instant,
+    timing: OnceLock<Timing>,
+    exit: watch::Sender<Option<Exit>>,
+    order: watch::Sender<Order>,
+    tail: Mutex<VecDeque<String>>,
+    attached: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
+}
+
+/// What an instance is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Run.
+    Run,
+    /// End.
+    Stop,
+}
+
+/// Where the time of a start went: readings of the clock's `instant`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// It was decided to start the instance.
+    pub asked: Instant,
+    /// The engine had its process running: from `asked` on it was the sandbox's time.
+    pub started: Instant,
+    /// It passed its startup probe: from `started` on it was the application's time.
+    pub ready: Instant,
+}
+
+// === impl Instance ===
+
+impl Instance {
+    pub(crate) fn new(revision: &RevisionName, port: u16, asked: Instant) -> Self {
+        Self {
+            id: InstanceId(format!("{:032x}{:08x}", rand::random::<u128>(), rand::random::<u32>())),
+            revision: revision.clone(),
+            port,
+            asked,
+            timing: OnceLock::new(),
+            exit: watch::Sender::new(None),
+            order: watch::Sender::new(Order::Run),
+            tail: Mutex::default(),
+            attached: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn timing(&self) -> Option<Timing> {
+        self.timing.get().copied()
+    }
+
+    pub(crate) fn exited(&self, exit: Exit) {
+        self.exit.send_replace(Some(exit));
+    }
+
+    pub(crate) fn order(&self, order: Order) {
+        self.order.send_replace(order);
+    }
+
+    pub(crate) fn remember(&self, line: &str) {
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        if tail.len() == LAST_LINES {
+            tail.pop_front();
+        }
+        tail.push_back(line[..line.floor_char_boundary(LAST_LINE_MAX)].to_owned());
+    }
+
+    pub(crate) fn last_lines(&self) -> Vec<String> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    pub(crate) fn attached<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = attached.clone().and_then(|known| known.downcast::<T>().ok()) {
+            return known;
+        }
+        let made = Arc::new(make());
+        *attached = Some(made.clone());
+        made
+    }
+
+    fn detach(&self) {
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    async fn until_exit(&self) -> Exit {
+        let mut exit = self.exit.subscribe();
+        // An error cannot be: the sender is in `self`.
+        let exit = exit.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());
+        exit.unwrap_or(Exit::Lost)
+    }
+
+    async fn until_ordered(&self) {
+        let _ = self.order.subscribe().wait_for(|order| *order == Order::Stop).await;
+    }
+}
+
+/// How the way up ended.
+enum Start {
+    /// It is ready.
+    Up(Timing),
+    /// It failed. Does a process have to be ended still?
+    Failed(Cause, Remains),
+    /// It is not wanted any more.
+    Unwanted,
+}
+
+/// What is left of a start that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Remains {
+    Nothing,
+    Process,
+}
+
+/// The life of one instance: start, probe, serve, stop. Tells `revision` of every step.
+pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry: Arc<BookEntry>, why: StartReason) {
+    let context = revision.context().clone();
+    context.metrics.starts.inc();
+    context.say(&instance, format!("Starting new instance. Reason: {}", reason(why)));
+    match bring_up(&context, &instance, &entry).await {
+        Start::Up(timing) => {
+            let _ = instance.timing.set(timing);
+            context.metrics.start_seconds.observe(timing.ready.duration_since(timing.asked).as_secs_f64());
+            revision.came_up(&instance, timing);
+            serve(&context, &revision, &instance).await;
+        }
+        Start::Failed(cause, remains) => {
+            context.metrics.start_failures.inc();
+            let retry = cause.retry();
+            let failure = Arc::new(cause.into_failure(&entry, &instance));
+            tracing::info!(revision = %instance.revision, instance = %instance.id, cause = %failure.cause, "start failed");
+            if remains == Remains::Process {
+                // The place is kept until the process is gone: it counts towards the maximum.
+                revision.out_of_use(&instance);
+                end(&context, &instance, Duration::ZERO).await;
+            }
+            revision.failed(&instance, failure, retry);
+        }
+        Start::Unwanted => {
+            end(&context, &instance, context.config.stop_grace).await;
+            revision.gone(&instance, None);
+        }
+    }
+    context.instances.remove(&instance.id);
+}
+
+async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> Start {
+    if let Err(error) = start(context, instance, entry).await {
+        context.say(instance, format!("The instance was not started. {error}"));
+        return Start::Failed(Cause::Engine(error), Remains::Nothing);
+    }
+    let started = context.clock.instant();
+    let target = Target {
+        engine: &*context.engine,
+        clock: &context.clock,
+        id: &instance.id,
+        container: &entry.spec.container,
+        port: entry.spec.port,
+    };
+    let verdict = tokio::select! {
+        biased;
+        exit = instance.until_exit() => {
+            context.say(instance, exit.to_string());
+            context.say(instance, target.cancelled(&entry.startup_probe));
+            return Start::Failed(Cause::Exited(exit), Remains::Nothing);
+        }
+        () = instance.until_ordered() => return Start::Unwanted,
+        verdict = target.probe(&entry.startup_probe) => verdict,
+    };
+    match verdict {
+        Ok(success) => {
+            context.say(instance, success);
+            Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() })
+        }
+        Err(transcript) => {
+            context.say(instance, transcript.clone());
+            Start::Failed(Cause::Probe(transcript), Remains::Process)
+        }
+    }
+}
+
+/// Starts the process. An engine that was restarted since the deploy has to prepare the image anew.
+async fn start(context: &Context, instance: &Instance, entry: &BookEntry) -> Result<(), EngineError> {
+    match context.engine.start(&instance.id, &entry.spec).await {
+        Err(EngineError::NotPrepared { .. }) => {
+            context.engine.prepare(&entry.spec).await?;
+            context.engine.start(&instance.id, &entry.spec).await
+        }
+        started => started,
+    }
+}
+
+/// Waits until the instance ends by itself or is to end.
+async fn serve(context: &Context, revision: &Arc<Revision>, instance: &Arc<Instance>) {
+    tokio::select! {
+        biased;
+        exit = instance.until_exit() => {
+            context.say(instance, exit.to_string());
+            instance.detach();
+            revision.gone(instance, Some(&exit));
+        }
+        () = instance.until_ordered() => {
+            end(context, instance, context.config.stop_grace).await;
+            revision.gone(instance, None);
+        }
+    }
+}
+
+/// Ends the process and waits until it is gone.
+async fn end(context: &Context, instance: &Instance, grace: Duration) {
+    instance.detach();
+    for grace in [grace, Duration::ZERO] {
+        context.engine.stop(&instance.id, grace).await;
+        if context.clock.timeout(grace + KILL_PATIENCE, instance.until_exit()).await.is_ok() {
+            return;
+        }
+    }
+    tracing::error!(revision = %instance.revision, instance = %instance.id, "the engine does not say that the instance is gone");
+}
+
+fn reason(why: StartReason) -> String {
+    match why {
+        StartReason::Demand { .. } => format!("AUTOSCALING - Instance started because {why} in a running instance."),
+        StartReason::Minimum => "MANUAL_OR_CUSTOMER_MIN_INSTANCE - Instance started because of customer-configured \
+                                 min-instances or manual scaling."
+            .to_owned(),
+        StartReason::Check => "DEPLOYMENT_ROLLOUT - Instance started due to traffic shifting between revisions due \
+                               to deployment, traffic split adjustment, or deployment health check."
+            .to_owned(),
+    }
+}

@@ -1,0 +1,68 @@
+//! What is counted.
+//!
+//! Names begin with `updraft_`; times are in seconds. Nothing is labelled with a revision: a
+//! hundred thousand of them must not make a hundred thousand series.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+/// The fleet's metrics. Cloud Run's name of each is in its help text.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    pub(crate) starting: Gauge,
+    pub(crate) ready: Gauge,
+    pub(crate) draining: Gauge,
+    pub(crate) pending_requests: Gauge,
+    pub(crate) starts: Counter,
+    pub(crate) start_failures: Counter,
+    pub(crate) start_seconds: Histogram,
+    pub(crate) log_lines_dropped: Counter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: &'static str,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    pub(crate) fn new(registry: &mut Registry) -> Self {
+        let instances = Family::<State, Gauge>::default();
+        let of = |state| instances.get_or_create(&State { state }).clone();
+        let metrics = Self {
+            starting: of("starting"),
+            ready: of("ready"),
+            draining: of("draining"),
+            pending_requests: Gauge::default(),
+            starts: Counter::default(),
+            start_failures: Counter::default(),
+            start_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 18)),
+            log_lines_dropped: Counter::default(),
+        };
+        let scope = registry.sub_registry_with_prefix("updraft");
+        scope.register("instances", "Live instances (container/instance_count)", instances);
+        scope.register(
+            "pending_requests",
+            "Requests that wait for an instance (pending_queue/pending_requests)",
+            metrics.pending_requests.clone(),
+        );
+        scope.register("instance_starts", "Instances that were started", metrics.starts.clone());
+        scope.register("instance_start_failures", "Starts that failed", metrics.start_failures.clone());
+        scope.register(
+            "instance_start_seconds",
+            "From the decision to ready (container/startup_latencies)",
+            metrics.start_seconds.clone(),
+        );
+        scope.register("log_lines_dropped", "Lines for which the log had no room", metrics.log_lines_dropped.clone());
+        metrics
+    }
+}

@@ -1,0 +1,474 @@
+//! One revision: its instances, its queue, and what is decided about them.
+//!
+//! Everything is under one short lock that is never held across an await or a call to somebody
+//! else; what follows from a change is collected in [`Effects`] and done after the lock is free.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+use updraft_base::{Backoff, OnFailure};
+use updraft_model::{
+    channel::{BookEntry, Check, CheckOutcome, Health, StartFailure},
+    instance::Exit,
+    name::RevisionName,
+};
+use updraft_plan::scaling::{self, Action, Bounds, CheckState, Observed, Phase, RetireReason, StartReason};
+
+use crate::{
+    context::Context,
+    failure::Retry,
+    instance::{self, Instance, Order, Timing},
+    slot::{Answer, Refusal, Slot, Ticket},
+};
+
+/// The wait after the first failed start; it doubles up to [`HOLD_BACK_CAP`].
+const HOLD_BACK_FIRST: Duration = Duration::from_millis(200);
+/// The longest wait before another start is tried.
+const HOLD_BACK_CAP: Duration = Duration::from_secs(10);
+/// An instance that ends by itself sooner than this after it was ready counts as a failed start:
+/// otherwise one that crashes at once would be started in a tight loop.
+const CRASH_WINDOW: Duration = Duration::from_secs(10);
+
+/// A revision with something to do.
+pub(crate) struct Revision {
+    name: RevisionName,
+    context: Arc<Context>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// `None`: not in the book.
+    entry: Option<Arc<BookEntry>>,
+    check: CheckState,
+    outcome: CheckOutcome,
+    places: Vec<Place>,
+    queue: BTreeMap<u64, oneshot::Sender<Answer>>,
+    next_ticket: u64,
+    /// Failed starts since the last one that succeeded.
+    failures: u32,
+    hold_back: Backoff,
+    held_until: Option<Instant>,
+    timer: Option<Instant>,
+    timing: Option<Timing>,
+    counted: Counts,
+}
+
+/// An instance and the requests it has.
+struct Place {
+    instance: Arc<Instance>,
+    about: About,
+    in_flight: u32,
+    idle_since: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    Starting,
+    Ready,
+    Draining,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Counts {
+    starting: u32,
+    ready: u32,
+    draining: u32,
+}
+
+/// What a request gets.
+pub(crate) enum Admission {
+    /// A place.
+    Now(Slot),
+    /// A place in the queue.
+    Queued(Ticket),
+}
+
+/// What is to be done once the lock is free.
+#[derive(Default)]
+struct Effects {
+    answers: Vec<(oneshot::Sender<Answer>, Answer)>,
+    starts: Vec<(Arc<Instance>, Arc<BookEntry>, StartReason)>,
+    stops: Vec<Arc<Instance>>,
+    retired: Vec<(Arc<Instance>, RetireReason)>,
+    wake_at: Option<Instant>,
+}
+
+// === impl Revision ===
+
+impl Revision {
+    pub(crate) fn new(context: Arc<Context>, name: RevisionName) -> Self {
+        let state = State {
+            entry: None,
+            check: CheckState::Open,
+            outcome: CheckOutcome::Pending,
+            places: Vec::new(),
+            queue: BTreeMap::new(),
+            next_ticket: 0,
+            failures: 0,
+            hold_back: Backoff::new(HOLD_BACK_FIRST, HOLD_BACK_CAP),
+            held_until: None,
+            timer: None,
+            timing: None,
+            counted: Counts::default(),
+        };
+        Self { name, context, state: Mutex::new(state) }
+    }
+
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// Where the time went in the newest start that succeeded.
+    pub(crate) fn timing(&self) -> Option<Timing> {
+        self.lock().timing
+    }
+
+    /// Is there neither an instance nor a request?
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.lock();
+        state.places.is_empty() && state.queue.is_empty()
+    }
+
+    /// A place, or a place in the queue.
+    pub(crate) fn admit(self: &Arc<Self>) -> Result<Admission, Refusal> {
+        let mut state = self.lock();
+        let Some(entry) = &state.entry else { return Err(Refusal::Unavailable) };
+        let concurrency = entry.concurrency;
+        if state.queue.is_empty()
+            && let Some(place) = state.free_place(concurrency)
+        {
+            place.in_flight += 1;
+            let instance = place.instance.clone();
+            return Ok(Admission::Now(Slot::new(self.clone(), instance)));
+        }
+        if state.queue.len() >= self.context.config.queue {
+            return Err(Refusal::QueueFull);
+        }
+        let (sender, answer) = oneshot::channel();
+        let number = state.next_ticket;
+        state.next_ticket += 1;
+        state.queue.insert(number, sender);
+        self.context.metrics.pending_requests.inc();
+        self.settle(state, Effects::default());
+        Ok(Admission::Queued(Ticket { revision: self.clone(), number, answer }))
+    }
+
+    /// A ticket was used or given back.
+    pub(crate) fn leave_queue(&self, number: u64) {
+        self.context.metrics.pending_requests.dec();
+        self.lock().queue.remove(&number);
+    }
+
+    /// A request has ended: its place goes to the one that waits longest.
+    pub(crate) fn release(self: &Arc<Self>, instance: &Arc<Instance>) {
+        let mut state = self.lock();
+        let Some(place) = state.place(instance) else { return };
+        place.in_flight = place.in_flight.saturating_sub(1);
+        let (about, in_flight) = (place.about, place.in_flight);
+        if in_flight == 0 {
+            place.idle_since = self.context.clock.instant();
+        }
+        let rests = in_flight == 0 && state.timer.is_none();
+        match about {
+            About::Draining if in_flight == 0 => instance.order(Order::Stop),
+            // The plan looks at idle instances when the first of them is due, not at each request.
+            About::Ready if rests || !state.queue.is_empty() => self.settle(state, Effects::default()),
+            _ => {}
+        }
+    }
+
+    /// The book has a new opinion.
+    pub(crate) fn set_entry(self: &Arc<Self>, entry: Option<Arc<BookEntry>>) {
+        if self.context.is_closing() {
+            return;
+        }
+        let mut state = self.lock();
+        if state.entry == entry {
+            return;
+        }
+        let was_wanted = state.entry.as_ref().is_some_and(|entry| entry.check == Check::Wanted);
+        let is_wanted = entry.as_ref().is_some_and(|entry| entry.check == Check::Wanted);
+        if is_wanted && !was_wanted {
+            state.check = CheckState::Open;
+            state.outcome = CheckOutcome::Pending;
+            if state.places.iter().any(|place| place.about == About::Ready) {
+                state.pass_check();
+            }
+        }
+        state.entry = entry;
+        let mut effects = Effects::default();
+        if state.entry.is_none() {
+            state.refuse_all(&Refusal::Unavailable, &mut effects);
+        }
+        self.settle(state, effects);
+    }
+
+    /// Nobody gets in any more, and every instance ends when its requests have.
+    pub(crate) fn close(self: &Arc<Self>) {
+        let mut state = self.lock();
+        state.entry = None;
+        let mut effects = Effects::default();
+        state.refuse_all(&Refusal::ShuttingDown, &mut effects);
+        self.settle(state, effects);
+    }
+
+    /// The time the plan wanted to be looked at again has come.
+    pub(crate) fn wake(self: &Arc<Self>) {
+        let mut state = self.lock();
+        state.timer = None;
+        self.settle(state, Effects::default());
+    }
+
+    /// An instance passed its startup probe.
+    pub(crate) fn came_up(self: &Arc<Self>, instance: &Arc<Instance>, timing: Timing) {
+        let mut state = self.lock();
+        state.failures = 0;
+        state.timing = Some(timing);
+        state.pass_check();
+        if let Some(place) = state.place(instance) {
+            place.idle_since = timing.ready;
+            if place.about == About::Starting {
+                place.about = About::Ready;
+            }
+        }
+        self.settle(state, Effects::default());
+    }
+
+    /// A start failed and nothing of it is left.
+    pub(crate) fn failed(self: &Arc<Self>, instance: &Arc<Instance>, failure: Arc<StartFailure>, retry: Retry) {
+        let mut state = self.lock();
+        state.places.retain(|place| !Arc::ptr_eq(&place.instance, instance));
+        state.failures += 1;
+        state.hold_back(self.context.clock.instant());
+        if state.check == CheckState::Open {
+            state.check = CheckState::Failed;
+            state.outcome = CheckOutcome::Failed(StartFailure::clone(&failure));
+        }
+        let hopeless = retry == Retry::Useless || state.failures >= self.context.config.attempts;
+        let alone = state.places.iter().all(|place| place.about == About::Draining);
+        let mut effects = Effects::default();
+        if hopeless && alone {
+            state.refuse_all(&Refusal::StartFailed(failure), &mut effects);
+        }
+        self.settle(state, effects);
+    }
+
+    /// An instance takes no requests any more; it is about to end.
+    pub(crate) fn out_of_use(self: &Arc<Self>, instance: &Arc<Instance>) {
+        let mut state = self.lock();
+        if let Some(place) = state.place(instance) {
+            place.about = About::Draining;
+        }
+        self.settle(state, Effects::default());
+    }
+
+    /// Nobody could connect to an instance that was ready.
+    pub(crate) fn retire_broken(self: &Arc<Self>, instance: &Arc<Instance>) {
+        let mut state = self.lock();
+        let mut effects = Effects::default();
+        if let Some(place) = state.place(instance)
+            && place.about == About::Ready
+        {
+            place.about = About::Draining;
+            // Its other requests break off by themselves, if they do.
+            effects.stops.push(instance.clone());
+            state.hold_back_after(instance, self.context.clock.instant());
+        }
+        self.settle(state, effects);
+    }
+
+    /// An instance has ended: by itself with `exit`, or because it was told to.
+    pub(crate) fn gone(self: &Arc<Self>, instance: &Arc<Instance>, exit: Option<&Exit>) {
+        let mut state = self.lock();
+        state.places.retain(|place| !Arc::ptr_eq(&place.instance, instance));
+        if exit.is_some() {
+            state.hold_back_after(instance, self.context.clock.instant());
+        }
+        self.settle(state, Effects::default());
+    }
+
+    /// Gives places to who waits, asks the plan, and does what it says. Consumes the lock.
+    fn settle(self: &Arc<Self>, mut state: MutexGuard<'_, State>, mut effects: Effects) {
+        let now = self.context.clock.instant();
+        self.place_waiting(&mut state, &mut effects);
+        let plan = scaling::plan(&state.observe(now, self.context.config.idle));
+        for action in plan.actions {
+            match action {
+                Action::Start { count, why } => self.begin(&mut state, &mut effects, count, why),
+                Action::Retire { id, why } => state.retire(id, why, &mut effects),
+            }
+        }
+        if let Some(at) = plan.again_in.map(|again| now + again)
+            && state.timer.is_none_or(|timer| at < timer)
+        {
+            state.timer = Some(at);
+            effects.wake_at = Some(at);
+        }
+        self.publish(&mut state);
+        drop(state);
+        self.apply(effects);
+    }
+
+    fn place_waiting(self: &Arc<Self>, state: &mut State, effects: &mut Effects) {
+        let Some(concurrency) = state.entry.as_ref().map(|entry| entry.concurrency) else { return };
+        while !state.queue.is_empty() {
+            let Some(place) = state.free_place(concurrency) else { return };
+            place.in_flight += 1;
+            let slot = Slot::new(self.clone(), place.instance.clone());
+            if let Some((_, waiting)) = state.queue.pop_first() {
+                effects.answers.push((waiting, Ok(slot)));
+            }
+        }
+    }
+
+    fn begin(&self, state: &mut State, effects: &mut Effects, count: u32, why: StartReason) {
+        let Some(entry) = state.entry.clone() else { return };
+        let now = self.context.clock.instant();
+        for _ in 0..count {
+            let instance = Arc::new(Instance::new(&self.name, entry.spec.port, now));
+            // Known before the engine is: its first events may come before `start` returns.
+            self.context.instances.insert(instance.clone());
+            let place = Place { instance: instance.clone(), about: About::Starting, in_flight: 0, idle_since: now };
+            state.places.push(place);
+            effects.starts.push((instance, entry.clone(), why));
+        }
+    }
+
+    /// Under the lock, so that what is published is in the order of what happened.
+    fn publish(&self, state: &mut State) {
+        let now = state.count();
+        let before = std::mem::replace(&mut state.counted, now);
+        let metrics = &self.context.metrics;
+        for (gauge, before, now) in [
+            (&metrics.starting, before.starting, now.starting),
+            (&metrics.ready, before.ready, now.ready),
+            (&metrics.draining, before.draining, now.draining),
+        ] {
+            gauge.inc_by(i64::from(now) - i64::from(before));
+        }
+        let asked = state.entry.as_ref().is_some_and(|entry| entry.check == Check::Wanted);
+        let health = (state.entry.is_some() && (asked || now.ready + now.starting > 0)).then(|| Health {
+            check: state.outcome.clone(),
+            ready: now.ready,
+            starting: now.starting,
+        });
+        self.context.board.set(&self.name, health);
+    }
+
+    fn apply(self: &Arc<Self>, effects: Effects) {
+        for (waiting, answer) in effects.answers {
+            // Who has left meanwhile gives the slot back by dropping it.
+            let _ = waiting.send(answer);
+        }
+        for (instance, why) in effects.retired {
+            self.context.say(&instance, format!("Stopping instance. Reason: {why}."));
+        }
+        for instance in effects.stops {
+            instance.order(Order::Stop);
+        }
+        for (instance, entry, why) in effects.starts {
+            let life = instance::live(self.clone(), instance, entry, why);
+            self.context.tasks.spawn("instance", OnFailure::Log, life);
+        }
+        if let Some(at) = effects.wake_at {
+            // Without a receiver the fleet is done.
+            let _ = self.context.timer.send((at, Arc::downgrade(self)));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn free_place(&mut self, concurrency: u32) -> Option<&mut Place> {
+        let loads = self.places.iter().map(|place| match place.about {
+            About::Ready => place.in_flight,
+            About::Starting | About::Draining => u32::MAX,
+        });
+        let index = scaling::pick(loads, concurrency)?;
+        self.places.get_mut(index)
+    }
+
+    fn place(&mut self, instance: &Arc<Instance>) -> Option<&mut Place> {
+        self.places.iter_mut().find(|place| Arc::ptr_eq(&place.instance, instance))
+    }
+
+    fn retire(&mut self, index: usize, why: RetireReason, effects: &mut Effects) {
+        let Some(place) = self.places.get_mut(index) else { return };
+        place.about = About::Draining;
+        effects.retired.push((place.instance.clone(), why));
+        if place.in_flight == 0 {
+            effects.stops.push(place.instance.clone());
+        }
+    }
+
+    fn refuse_all(&mut self, refusal: &Refusal, effects: &mut Effects) {
+        let waiting = std::mem::take(&mut self.queue);
+        effects.answers.extend(waiting.into_values().map(|waiting| (waiting, Err(refusal.clone()))));
+    }
+
+    fn pass_check(&mut self) {
+        if self.check == CheckState::Open {
+            self.check = CheckState::Passed;
+            self.outcome = CheckOutcome::Passed;
+        }
+    }
+
+    fn hold_back(&mut self, now: Instant) {
+        self.held_until = Some(now + self.hold_back.next_delay());
+    }
+
+    /// After an instance that was ready ended by itself.
+    fn hold_back_after(&mut self, instance: &Instance, now: Instant) {
+        let lived = instance.timing().map(|timing| now.saturating_duration_since(timing.ready));
+        match lived {
+            Some(lived) if lived < CRASH_WINDOW => self.hold_back(now),
+            _ => self.hold_back.reset(),
+        }
+    }
+
+    fn count(&self) -> Counts {
+        let mut counts = Counts::default();
+        for place in &self.places {
+            match place.about {
+                About::Starting => counts.starting += 1,
+                About::Ready => counts.ready += 1,
+                About::Draining => counts.draining += 1,
+            }
+        }
+        counts
+    }
+
+    fn observe(&self, now: Instant, idle: Duration) -> Observed<usize> {
+        let phase = |place: &Place| match place.about {
+            About::Starting => Phase::Starting,
+            About::Draining => Phase::Draining,
+            About::Ready if place.in_flight > 0 => {
+                Phase::Ready { in_flight: place.in_flight, idle_for: Duration::ZERO }
+            }
+            About::Ready => Phase::Ready { in_flight: 0, idle_for: now.saturating_duration_since(place.idle_since) },
+        };
+        let instances = self.places.iter().enumerate();
+        Observed {
+            bounds: self.entry.as_ref().map(|entry| Bounds {
+                concurrency: entry.concurrency,
+                min: entry.min,
+                max: entry.max,
+                check: entry.check,
+            }),
+            check: self.check,
+            waiting: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
+            instances: instances.map(|(id, place)| scaling::Instance { id, phase: phase(place) }).collect(),
+            idle,
+            held_back: self.held_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now)),
+        }
+    }
+}

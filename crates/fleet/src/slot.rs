@@ -1,0 +1,111 @@
+//! A place in an instance, and why there is none.
+
+use std::{fmt, io, sync::Arc};
+
+use tokio::{net::TcpStream, sync::oneshot};
+use updraft_model::{channel::StartFailure, instance::InstanceId};
+
+use crate::{
+    instance::{Instance, Timing},
+    revision::Revision,
+};
+
+/// A place for one request in one instance. Dropping it is the only way to give it back.
+pub struct Slot {
+    revision: Arc<Revision>,
+    instance: Arc<Instance>,
+}
+
+/// Why a request gets no place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The revision is not in the book: it was deleted, or may not run.
+    #[error("the revision is not available")]
+    Unavailable,
+    /// The queue is full: every instance that is allowed is busy.
+    #[error("the request was aborted because there was no available instance")]
+    QueueFull,
+    /// No instance came up, in several attempts.
+    #[error("the request failed because the instance could not start successfully: {}", .0.cause)]
+    StartFailed(Arc<StartFailure>),
+    /// The server ends.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+}
+
+/// What a queued request is told in the end.
+pub(crate) type Answer = Result<Slot, Refusal>;
+
+/// A request's place in the queue; dropping it leaves the queue.
+pub(crate) struct Ticket {
+    pub(crate) revision: Arc<Revision>,
+    pub(crate) number: u64,
+    pub(crate) answer: oneshot::Receiver<Answer>,
+}
+
+// === impl Slot ===
+
+impl Slot {
+    /// The place must have been counted in the revision's state.
+    pub(crate) fn new(revision: Arc<Revision>, instance: Arc<Instance>) -> Self {
+        Self { revision, instance }
+    }
+
+    /// The instance.
+    pub fn instance(&self) -> &InstanceId {
+        &self.instance.id
+    }
+
+    /// Where the time of the instance's start went.
+    pub fn timing(&self) -> Option<Timing> {
+        self.instance.timing()
+    }
+
+    /// A new connection to the instance's port.
+    ///
+    /// # Errors
+    /// Those of the engine; the instance may have ended since the slot was given.
+    pub async fn connect(&self) -> io::Result<TcpStream> {
+        self.revision.context().engine.connect(&self.instance.id, self.instance.port).await
+    }
+
+    /// Something of the caller's that lives as long as the instance takes requests, such as its
+    /// connections; made by `make` the first time. It is dropped before the instance is asked to
+    /// end: many servers wait for their connections to close.
+    pub fn attached<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        self.instance.attached(make)
+    }
+
+    /// Gives the place back and takes the instance out of use: nobody could connect to it.
+    pub fn give_up(self) {
+        self.revision.retire_broken(&self.instance);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.revision.release(&self.instance);
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Slot").field(&self.instance.id).finish()
+    }
+}
+
+// === impl Ticket ===
+
+impl Ticket {
+    /// Waits for the turn. Dropping the future leaves the queue.
+    pub(crate) async fn wait(mut self) -> Answer {
+        // Without a sender the revision is gone.
+        (&mut self.answer).await.unwrap_or(Err(Refusal::Unavailable))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.revision.leave_queue(self.number);
+    }
+}

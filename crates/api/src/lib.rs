@@ -8,6 +8,7 @@ pub mod method;
 mod named;
 pub mod path;
 pub mod status;
+pub mod v1;
 pub mod view;
 
 /// `google.cloud.location`.

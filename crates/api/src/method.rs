@@ -283,10 +283,13 @@ mod tests {
             for binding in method.bindings {
                 let mut probe = DynamicMessage::new(descriptor.input());
                 let path = binding.path.replace('*', "x");
-                let path = path.split_once('{').map_or(path.clone(), |(head, rest)| {
-                    let rest = rest.split_once('=').map_or(rest, |(_, rest)| rest);
-                    format!("{head}{}", rest.replacen('}', "", 1))
-                });
+                let path = path.split_once('{').map_or_else(
+                    || path.clone(),
+                    |(head, rest)| {
+                        let rest = rest.split_once('=').map_or(rest, |(_, rest)| rest);
+                        format!("{head}{}", rest.replacen('}', "", 1))
+                    },
+                );
                 let Route::Found(found) = route(&binding.verb, &path) else { panic!("{path} leads nowhere") };
                 assert_eq!(found.method.name, method.name, "{path}");
                 for (field, value) in &found.captures {

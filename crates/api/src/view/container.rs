@@ -35,15 +35,8 @@ fn read(issues: &mut Issues, path: &str, message: &run::Container) -> Container 
 
 /// The port as it will be used; `None` when its name or number is none that validation lets pass.
 fn port(message: &run::ContainerPort) -> Option<(Protocol, u16)> {
-    let protocol = match message.name.as_str() {
-        "" | "http1" => Protocol::Http1,
-        "h2c" => Protocol::H2c,
-        _ => return None,
-    };
-    match message.container_port {
-        0 => None,
-        number => u16::try_from(number).ok().map(|number| (protocol, number)),
-    }
+    let number = u16::try_from(message.container_port).ok().filter(|number| *number != 0);
+    Protocol::from_port_name(&message.name).zip(number)
 }
 
 fn env(issues: &mut Issues, path: &str, index: usize, message: &run::EnvVar) -> EnvVar {
@@ -106,11 +99,7 @@ pub(super) fn write_defaults(message: &mut run::Container, container: &Container
 /// refuses them.
 fn write_port(message: &mut run::Container, port: Option<(Protocol, u16)>) {
     let Some((protocol, number)) = port else { return };
-    let name = match protocol {
-        Protocol::Http1 => "http1",
-        Protocol::H2c => "h2c",
-    };
-    let written = run::ContainerPort { name: name.to_owned(), container_port: number.into() };
+    let written = run::ContainerPort { name: protocol.as_str().to_owned(), container_port: number.into() };
     match &mut message.ports[..] {
         [] => message.ports.push(written),
         [only] => *only = written,

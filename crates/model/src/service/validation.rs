@@ -28,6 +28,8 @@ pub fn check(service: &Service) -> Vec<Violation> {
     check_scaling(&service.scaling, &mut found);
     revision::validation::check("service.template", &service.name.service, &service.template, &mut found);
     check_traffic(service, &mut found);
+    let unsupported = service.unsupported.iter().map(|field| format!("service.{field}"));
+    found.extend(unsupported.map(|field| Violation::new(field, "is not supported by this version")));
     found
 }
 

@@ -1,1 +1,36 @@
-//! updraft-cli
+//! The client: verbs and flags of gcloud's, spoken to an Updraft server over REST. Nothing more: what
+//! it knows of the server is the public API.
+//!
+//! [`Command`] and [`Globals`] are clap types that the binary composes with its own verbs; [`run`]
+//! carries one out; [`completion`] prints the completion of the whole. What is edited is pure:
+//! `settings` (flags → service) and `traffic` (shares and tags).
+
+mod args;
+mod client;
+mod completion;
+mod console;
+mod deploy;
+mod describe;
+mod error;
+mod follow;
+mod images;
+mod logs;
+mod output;
+mod progress;
+mod revisions;
+mod run;
+mod services;
+mod settings;
+mod traffic;
+mod update_traffic;
+mod values;
+
+pub use args::{
+    Command, DeployArgs, EnvArgs, Format, Globals, ImagesCommand, Ingress, LabelArgs, LoadArgs, LogsArgs,
+    RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs, SwitchArgs, TrafficArgs, UpdateArgs,
+};
+pub use completion::{Shell, completion};
+pub use console::{Console, Terminal};
+pub use error::{EXIT_CODES, Exit};
+pub use run::run;
+pub use values::{Count, Duration, List, Pairs, Port, Shares};

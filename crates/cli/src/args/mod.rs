@@ -1,0 +1,258 @@
+//! What can be typed. Names and meanings of flags are gcloud's.
+
+mod settings;
+mod traffic;
+
+pub use settings::{EnvArgs, Ingress, LabelArgs, ScalingArgs, SettingsArgs, SwitchArgs};
+pub use traffic::TrafficArgs;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// Flags that every verb understands.
+#[derive(Debug, Clone, Args)]
+pub struct Globals {
+    /// The project.
+    #[arg(long, global = true, env = "UPDRAFT_PROJECT", default_value = "demo-project", value_name = "PROJECT")]
+    pub project: String,
+    /// The region.
+    #[arg(long, global = true, env = "UPDRAFT_REGION", default_value = "us-central1", value_name = "REGION")]
+    pub region: String,
+    /// Where the server is.
+    #[arg(long, global = true, env = "UPDRAFT_ENDPOINT", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    pub endpoint: String,
+    /// The server's token, when it asks for one. Other users of this machine can see the flag; the
+    /// variable and the file they cannot.
+    #[arg(long, global = true, env = "UPDRAFT_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// A file that holds the token, such as `token` in the server's data directory.
+    #[arg(long, global = true, env = "UPDRAFT_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+    /// How to print results: JSON and YAML have the shape that gcloud prints.
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// Ask nothing: take the default answer of every question.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// JSON.
+    Json,
+    /// YAML; several resources as several documents.
+    Yaml,
+    /// For people.
+    Table,
+}
+
+/// A verb.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Create or update a service from an image.
+    Deploy(Box<DeployArgs>),
+    /// List, describe, change and delete services.
+    #[command(subcommand, visible_alias = "service")]
+    Services(ServicesCommand),
+    /// List, describe and delete revisions.
+    #[command(subcommand, visible_alias = "revision")]
+    Revisions(RevisionsCommand),
+    /// Load, list and delete images in the server's own registry.
+    #[command(subcommand, visible_alias = "image")]
+    Images(ImagesCommand),
+}
+
+/// Flags of `deploy`.
+#[derive(Debug, Clone, Args)]
+pub struct DeployArgs {
+    /// The service.
+    #[arg(value_name = "SERVICE")]
+    pub service: String,
+    /// The image to run, such as `localhost:5000/hello` or `docker.io/library/nginx:1`. Its tag is
+    /// resolved now, and the revision keeps what it was.
+    #[arg(long, value_name = "IMAGE")]
+    pub image: String,
+    /// Let everybody call the service.
+    #[arg(long, overrides_with = "no_allow_unauthenticated")]
+    pub allow_unauthenticated: bool,
+    /// Let only members of roles/run.invoker call the service.
+    #[arg(long, overrides_with = "allow_unauthenticated")]
+    pub no_allow_unauthenticated: bool,
+    #[expect(missing_docs, reason = "a doc comment on a flattened group would become its help heading")]
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
+
+/// Verbs on services.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ServicesCommand {
+    /// List services.
+    List,
+    /// Show a service: its URL, its traffic, its latest revision.
+    Describe {
+        /// The service.
+        service: String,
+    },
+    /// Change settings of a service. Makes a new revision when its template changes.
+    Update(Box<UpdateArgs>),
+    /// Change which revisions take which share of traffic, and their tags.
+    UpdateTraffic(TrafficArgs),
+    /// Delete a service and all its revisions.
+    Delete {
+        /// The service.
+        service: String,
+        /// Return without waiting for the end.
+        #[arg(long = "async")]
+        asynchronous: bool,
+    },
+    /// Print what a service has written: `logs SERVICE`, or as gcloud has it `logs read SERVICE`.
+    Logs(LogsArgs),
+}
+
+/// Flags of `services update`.
+#[derive(Debug, Clone, Args)]
+pub struct UpdateArgs {
+    /// The service.
+    #[arg(value_name = "SERVICE")]
+    pub service: String,
+    /// Another image.
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    #[expect(missing_docs, reason = "a doc comment on a flattened group would become its help heading")]
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
+
+/// Flags of `services logs`.
+#[derive(Debug, Clone, Args)]
+pub struct LogsArgs {
+    /// The service, with or without `read` before it.
+    #[arg(value_name = "SERVICE", required = true, num_args = 1..=2)]
+    pub words: Vec<String>,
+    /// At most so many lines, the latest.
+    #[arg(long, value_name = "LINES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub limit: u32,
+    /// Only of this revision.
+    #[arg(long, value_name = "REVISION")]
+    pub revision: Option<String>,
+}
+
+/// Verbs on revisions.
+#[derive(Debug, Clone, Subcommand)]
+pub enum RevisionsCommand {
+    /// List revisions.
+    List {
+        /// Only of this service.
+        #[arg(long, value_name = "SERVICE")]
+        service: Option<String>,
+    },
+    /// Show a revision.
+    Describe {
+        /// The revision.
+        revision: String,
+    },
+    /// Delete a revision that takes no traffic.
+    Delete {
+        /// The revision.
+        revision: String,
+        /// Return without waiting for the end.
+        #[arg(long = "async")]
+        asynchronous: bool,
+    },
+}
+
+/// Verbs on images.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ImagesCommand {
+    /// Load an image into the server's own registry.
+    Load(LoadArgs),
+    /// List the images of the server's own registry.
+    List,
+    /// Delete an image from the server's own registry.
+    Delete {
+        /// The image, as `images list` shows it.
+        image: String,
+    },
+}
+
+/// Flags of `images load`.
+#[derive(Debug, Clone, Args)]
+pub struct LoadArgs {
+    /// A docker-archive, an oci-archive, or the directory of an OCI layout.
+    #[arg(value_name = "FILE|DIR")]
+    pub path: PathBuf,
+    /// What to call it, instead of what the archive says.
+    #[arg(long, value_name = "REF")]
+    pub name: Option<String>,
+}
+
+/// Which of a flag and its `--no-` twin was given, if either was; clap lets only the later through.
+pub(crate) fn either(yes: bool, no: bool) -> Option<bool> {
+    (yes || no).then_some(yes)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Whole {
+        #[command(flatten)]
+        globals: Globals,
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    fn parse(line: &str) -> Result<Whole, clap::Error> {
+        Whole::try_parse_from(std::iter::once("updraft").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_flags_are_sound() {
+        Whole::command().debug_assert();
+    }
+
+    #[test]
+    fn globals_may_stand_before_and_after_the_verb() {
+        for line in ["--region r1 services list", "services list --region r1", "services --region=r1 list"] {
+            assert_eq!(parse(line).expect(line).globals.region, "r1");
+        }
+    }
+
+    #[test]
+    fn of_a_flag_and_its_no_the_later_counts() {
+        let given = |line: &str| match parse(line).expect(line).command {
+            Command::Deploy(args) => either(args.allow_unauthenticated, args.no_allow_unauthenticated),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(given("deploy x --image i"), None);
+        assert_eq!(given("deploy x --image i --allow-unauthenticated"), Some(true));
+        assert_eq!(given("deploy x --image i --allow-unauthenticated --no-allow-unauthenticated"), Some(false));
+        assert_eq!(given("deploy x --image i --no-allow-unauthenticated --allow-unauthenticated"), Some(true));
+    }
+
+    #[test]
+    fn flags_that_contradict_each_other_are_refused() {
+        for line in [
+            "deploy x",
+            "deploy x --image i --set-env-vars A=1 --clear-env-vars",
+            "deploy x --image i --set-env-vars A=1 --update-env-vars B=1",
+            "deploy x --image i --set-env-vars A",
+            "deploy x --image i --port 0",
+            "deploy x --image i --concurrency 1001",
+            "deploy x --image i --timeout 3601",
+            "deploy x --image i --timeout 5x",
+            "services update-traffic x --to-latest --to-revisions a=1",
+            "services update-traffic x --set-tags a=b --clear-tags",
+            "services update-traffic x --to-revisions a=101",
+            "services update-traffic x",
+            "services logs",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Where data and talk go: data to `out`, talk to `err`.
+
+use std::{
+    fmt,
+    io::{self, BufRead, IsTerminal, Write},
+};
+
+use crate::error::CliError;
+
+/// Does a person sit in front?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terminal {
+    /// Lines may be redrawn, questions asked.
+    Interactive,
+    /// A file, a pipe, a build server: plain lines, no questions.
+    Plain,
+}
+
+/// The streams of a command. Everything is borrowed or owned for as long as the command runs.
+pub struct Console<'a> {
+    out: Box<dyn Write + Send + 'a>,
+    err: Box<dyn Write + Send + 'a>,
+    input: Box<dyn BufRead + Send + 'a>,
+    terminal: Terminal,
+}
+
+// === impl Console ===
+
+impl<'a> Console<'a> {
+    /// The streams of the process.
+    pub fn stdio() -> Console<'static> {
+        let terminal = if io::stderr().is_terminal() && io::stdin().is_terminal() {
+            Terminal::Interactive
+        } else {
+            Terminal::Plain
+        };
+        Console::new(io::stdout(), io::stderr(), io::BufReader::new(io::stdin()), terminal)
+    }
+
+    /// Streams of one's own: for tests, and for whoever runs a command inside another.
+    pub fn new(
+        out: impl Write + Send + 'a,
+        err: impl Write + Send + 'a,
+        input: impl BufRead + Send + 'a,
+        terminal: Terminal,
+    ) -> Self {
+        Self { out: Box::new(out), err: Box::new(err), input: Box::new(input), terminal }
+    }
+
+    pub(crate) fn is_interactive(&self) -> bool {
+        self.terminal == Terminal::Interactive
+    }
+
+    /// Data: a text that ends its own lines.
+    pub(crate) fn print(&mut self, text: &str) -> Result<(), CliError> {
+        self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).map_err(|error| CliError::output(&error))
+    }
+
+    /// Talk: one line. When nobody can hear it, the work goes on.
+    pub(crate) fn say(&mut self, line: impl fmt::Display) {
+        self.whisper(format_args!("{line}\n"));
+    }
+
+    /// Talk: a piece of a line.
+    pub(crate) fn whisper(&mut self, piece: impl fmt::Display) {
+        let _ = write!(self.err, "{piece}").and_then(|()| self.err.flush());
+    }
+
+    /// Asks a question whose answer is yes or no; an empty answer is `default`, and so is the end of
+    /// the input.
+    pub(crate) fn ask(&mut self, question: &str, default: Answer) -> Result<Answer, CliError> {
+        let choice = match default {
+            Answer::Yes => "(Y/n)",
+            Answer::No => "(y/N)",
+        };
+        loop {
+            self.whisper(format_args!("{question} {choice}? "));
+            let mut answer = String::new();
+            let read = self.input.read_line(&mut answer);
+            let read = read.map_err(|error| CliError::failed(format!("cannot read the answer: {error}")))?;
+            match answer.trim().to_ascii_lowercase().as_str() {
+                "" => {
+                    if read == 0 {
+                        self.say("");
+                    }
+                    return Ok(default);
+                }
+                "y" | "yes" => return Ok(Answer::Yes),
+                "n" | "no" => return Ok(Answer::No),
+                _ => self.say("Please enter 'y' or 'n'."),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Console<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Console").field("terminal", &self.terminal).finish_non_exhaustive()
+    }
+}
+
+/// The answer to a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Yes,
+    No,
+}

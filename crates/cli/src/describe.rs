@@ -1,0 +1,274 @@
+//! A service and a revision as text, as gcloud writes them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write,
+};
+
+use updraft_api::run::{
+    Container, IngressTraffic, Probe, Revision, RevisionScaling, Service, TrafficTarget, TrafficTargetAllocationType,
+    env_var::Values, probe::ProbeType, service_scaling::ScalingMode,
+};
+
+use crate::{
+    output::{id, readiness, region, time},
+    traffic::Target,
+};
+
+/// Text that grows line by line.
+#[derive(Debug, Default)]
+struct Page(String);
+
+/// What a revision says of how it runs; also the template of a service, for want of a revision.
+struct Spec<'a> {
+    containers: &'a [Container],
+    service_account: &'a str,
+    concurrency: i32,
+    scaling: Option<&'a RevisionScaling>,
+    timeout: Option<&'a prost_types::Duration>,
+}
+
+/// A service.
+pub(crate) fn service(service: &Service) -> String {
+    let mut page = Page::default();
+    let (mark, message) = readiness(service.terminal_condition.as_ref());
+    page.line(0, &format!("{mark} Service {} in region {}", id(&service.name), region(&service.name)));
+    page.labels(&service.labels);
+    page.blank();
+    page.push(&traffic(service));
+    page.blank();
+    page.fields(0, &[("Scaling", scaling(service)), ("Description", service.description.clone())]);
+    page.blank();
+    let since = service.terminal_condition.as_ref().and_then(|condition| condition.last_transition_time.as_ref());
+    page.line(0, &format!("Last updated on {} by {}:", time(since), service.last_modifier));
+    page.line(2, &format!("Revision {}", id(&service.latest_created_revision)));
+    if let Some(template) = &service.template {
+        let spec = Spec {
+            containers: &template.containers,
+            service_account: &template.service_account,
+            concurrency: template.max_instance_request_concurrency,
+            scaling: template.scaling.as_ref(),
+            timeout: template.timeout.as_ref(),
+        };
+        page.spec(2, &spec);
+    }
+    page.problem(mark, message);
+    page.0
+}
+
+/// A revision.
+pub(crate) fn revision(revision: &Revision) -> String {
+    let mut page = Page::default();
+    let ready = revision.conditions.iter().find(|condition| condition.r#type == "Ready");
+    let (mark, message) = readiness(ready);
+    page.line(0, &format!("{mark} Revision {} in region {}", id(&revision.name), region(&revision.name)));
+    page.labels(&revision.labels);
+    page.blank();
+    let spec = Spec {
+        containers: &revision.containers,
+        service_account: &revision.service_account,
+        concurrency: revision.max_instance_request_concurrency,
+        scaling: revision.scaling.as_ref(),
+        timeout: revision.timeout.as_ref(),
+    };
+    page.spec(0, &spec);
+    page.problem(mark, message);
+    page.0
+}
+
+/// Where a service is and where its traffic goes: also what `update-traffic` prints.
+pub(crate) fn traffic(service: &Service) -> String {
+    let mut page = Page::default();
+    let ingress = match service.ingress() {
+        IngressTraffic::All | IngressTraffic::Unspecified => "all",
+        IngressTraffic::InternalOnly => "internal",
+        IngressTraffic::InternalLoadBalancer => "internal-and-cloud-load-balancing",
+        IngressTraffic::None => "none",
+    };
+    page.fields(0, &[("URL", url(service).to_owned()), ("Ingress", ingress.to_owned())]);
+    page.line(0, "Traffic:");
+    let latest = id(&service.latest_ready_revision);
+    for (target, percent, tags) in merged(&service.traffic) {
+        let name = match &target {
+            Target::Latest if latest.is_empty() => "LATEST".to_owned(),
+            Target::Latest => format!("LATEST (currently {latest})"),
+            Target::Revision(revision) => revision.clone(),
+        };
+        page.line(2, &format!("{:<4} {name}", format!("{percent}%")));
+        for tag in tags {
+            page.line(9, &format!("{tag}: {}", tag_url(service, &tag).unwrap_or_default()));
+        }
+    }
+    page.0
+}
+
+/// The main URL of a service.
+pub(crate) fn url(service: &Service) -> &str {
+    service.urls.first().unwrap_or(&service.uri)
+}
+
+/// The URL of a tag of a service.
+pub(crate) fn tag_url<'a>(service: &'a Service, tag: &str) -> Option<&'a str> {
+    let status = service.traffic_statuses.iter().find(|status| status.tag == tag)?;
+    Some(&status.uri).filter(|uri| !uri.is_empty()).map(String::as_str)
+}
+
+/// One entry per target: its share and its tags. LATEST last.
+fn merged(targets: &[TrafficTarget]) -> Vec<(Target, i32, Vec<String>)> {
+    let latest =
+        TrafficTarget { r#type: TrafficTargetAllocationType::Latest.into(), percent: 100, ..TrafficTarget::default() };
+    let targets = if targets.is_empty() { std::slice::from_ref(&latest) } else { targets };
+    let mut merged: BTreeMap<Target, (i32, Vec<String>)> = Default::default();
+    for target in targets {
+        let (percent, tags) = merged.entry(Target::of(target)).or_default();
+        *percent += target.percent;
+        tags.extend((!target.tag.is_empty()).then(|| target.tag.clone()));
+    }
+    merged.into_iter().map(|(target, (percent, tags))| (target, percent, tags)).collect()
+}
+
+fn scaling(service: &Service) -> String {
+    let scaling = service.scaling.unwrap_or_default();
+    match (scaling.scaling_mode(), scaling.max_instance_count) {
+        (ScalingMode::Manual, _) => format!("Manual (Instances: {})", scaling.manual_instance_count()),
+        (_, 0) => format!("Auto (Min: {})", scaling.min_instance_count),
+        (_, max) => format!("Auto (Min: {}, Max: {max})", scaling.min_instance_count),
+    }
+}
+
+fn probe(probe: &Probe) -> (String, Vec<(&'static str, String)>) {
+    let (kind, path, port) = match &probe.probe_type {
+        Some(ProbeType::HttpGet(action)) => ("HTTP", action.path.clone(), action.port),
+        Some(ProbeType::Grpc(action)) => ("GRPC", action.service.clone(), action.port),
+        Some(ProbeType::TcpSocket(action)) => ("TCP", String::new(), action.port),
+        None => ("TCP", String::new(), 0),
+    };
+    let fields = vec![
+        ("Path", path),
+        ("Port", number(port)),
+        ("Initial delay", format!("{}s", probe.initial_delay_seconds)),
+        ("Timeout", format!("{}s", probe.timeout_seconds)),
+        ("Failure threshold", number(probe.failure_threshold)),
+    ];
+    (format!("{kind} every {}s", probe.period_seconds), fields)
+}
+
+/// A number; nothing for "not said".
+fn number(number: i32) -> String {
+    if number == 0 { String::new() } else { number.to_string() }
+}
+
+// === impl Page ===
+
+impl Page {
+    fn push(&mut self, text: &str) {
+        self.0.push_str(text);
+    }
+
+    fn line(&mut self, indent: usize, text: &str) {
+        // Writing to a string does not fail.
+        let _ = writeln!(self.0, "{:indent$}{}", "", text.trim_end());
+    }
+
+    fn blank(&mut self) {
+        self.0.push('\n');
+    }
+
+    /// Labels with their values in a column; those without a value are left out.
+    fn fields(&mut self, indent: usize, fields: &[(&str, String)]) {
+        let shown: Vec<_> = fields.iter().filter(|(_, value)| !value.is_empty()).collect();
+        let width = shown.iter().map(|(label, _)| label.len() + 1).max().unwrap_or(0);
+        for (label, value) in shown {
+            self.line(indent, &format!("{:<width$} {value}", format!("{label}:")));
+        }
+    }
+
+    fn labels(&mut self, labels: &HashMap<String, String>) {
+        // Those with a prefix are the tools', not the user's.
+        let mut own: Vec<String> =
+            labels.iter().filter(|(key, _)| !key.contains('/')).map(|(key, value)| format!("{key}:{value}")).collect();
+        own.sort();
+        if !own.is_empty() {
+            self.line(0, &own.join(" "));
+        }
+    }
+
+    fn spec(&mut self, indent: usize, spec: &Spec<'_>) {
+        for container in spec.containers {
+            match spec.containers.len() {
+                1 => self.line(indent, "Container"),
+                _ => self.line(indent, &format!("Container {}", container.name)),
+            }
+            self.container(indent + 2, container);
+        }
+        let scaling = spec.scaling.copied().unwrap_or_default();
+        let http2 = spec.containers.iter().flat_map(|container| &container.ports).any(|port| port.name == "h2c");
+        self.fields(
+            indent,
+            &[
+                ("Service account", spec.service_account.to_owned()),
+                ("Concurrency", number(spec.concurrency)),
+                ("Min instances", number(scaling.min_instance_count)),
+                ("Max instances", number(scaling.max_instance_count)),
+                ("Timeout", spec.timeout.map(|timeout| format!("{}s", timeout.seconds)).unwrap_or_default()),
+                ("HTTP/2 Enabled", if http2 { "Enabled".to_owned() } else { String::new() }),
+            ],
+        );
+    }
+
+    fn container(&mut self, indent: usize, container: &Container) {
+        let limit = |name| container.resources.as_ref().and_then(|resources| resources.limits.get(name)).cloned();
+        let throttled = container.resources.as_ref().map(|resources| match resources.cpu_idle {
+            true => "only during request processing",
+            false => "always",
+        });
+        self.fields(
+            indent,
+            &[
+                ("Image", container.image.clone()),
+                ("Command", container.command.join(" ")),
+                ("Args", container.args.join(" ")),
+                ("Port", container.ports.first().map(|port| port.container_port.to_string()).unwrap_or_default()),
+                ("Memory", limit("memory").unwrap_or_default()),
+                ("CPU", limit("cpu").unwrap_or_default()),
+                ("CPU allocated", throttled.unwrap_or_default().to_owned()),
+            ],
+        );
+        if !container.env.is_empty() {
+            self.line(indent, "Env vars:");
+            let variables = container.env.iter().map(|variable| {
+                let value = match &variable.values {
+                    Some(Values::Value(value)) => value.clone(),
+                    Some(Values::ValueSource(_)) => "(from a secret)".to_owned(),
+                    None => String::new(),
+                };
+                (variable.name.as_str(), value)
+            });
+            self.columns(indent + 2, &variables.collect::<Vec<_>>());
+        }
+        for (title, found) in
+            [("Startup Probe", &container.startup_probe), ("Liveness Probe", &container.liveness_probe)]
+        {
+            if let Some(found) = found {
+                let (what, fields) = probe(found);
+                self.line(indent, &format!("{title}:"));
+                self.line(indent + 2, &what);
+                self.fields(indent + 2, &fields);
+            }
+        }
+    }
+
+    /// Two columns; also what has no value is shown.
+    fn columns(&mut self, indent: usize, rows: &[(&str, String)]) {
+        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, value) in rows {
+            self.line(indent, &format!("{name:<width$} {value}"));
+        }
+    }
+
+    fn problem(&mut self, mark: &str, message: Option<&str>) {
+        if let Some(message) = message.filter(|message| !message.is_empty()) {
+            self.line(0, &format!("{mark} {message}"));
+        }
+    }
+}

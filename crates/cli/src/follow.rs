@@ -1,0 +1,111 @@
+//! Watching an operation until it ends.
+
+use updraft_api::{
+    longrunning::{Operation, operation::Result as Outcome},
+    run::{Service, condition::State},
+};
+
+use crate::{
+    client::{Client, subject},
+    error::CliError,
+    output::id,
+    progress::{Progress, Stage},
+};
+
+pub(crate) const CREATING: &str = "Creating Revision";
+pub(crate) const ROUTING: &str = "Routing traffic";
+
+/// A change of a service that is under way.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    /// The operation that stands for it.
+    pub(crate) operation: Operation,
+    /// Does it make a revision?
+    pub(crate) makes_revision: bool,
+    /// The revision that was the latest before, by its full name; empty for a new service.
+    pub(crate) revision_before: String,
+}
+
+/// Shows the stages of `change` until it ends, and returns the service as it is then.
+///
+/// # Errors
+/// When it ends badly: with the text of the condition, which says why.
+pub(crate) async fn service(
+    client: &Client,
+    mut change: Change,
+    progress: &mut Progress<'_, '_>,
+) -> Result<Service, CliError> {
+    loop {
+        let service: Option<Service> = subject(&change.operation);
+        match &change.operation.result {
+            Some(Outcome::Error(status)) => {
+                progress.show(&stages(service.as_ref(), &change));
+                progress.fail();
+                progress.console().say("Deployment failed");
+                return Err(failure(&status.message, service.as_ref()));
+            }
+            Some(Outcome::Response(_)) => {
+                let titles =
+                    [CREATING, ROUTING].into_iter().filter(|title| change.makes_revision || *title != CREATING);
+                progress.show(&titles.map(|title| (title, Stage::Done)).collect::<Vec<_>>());
+                return service.ok_or_else(|| CliError::unexpected("an operation ended without a service"));
+            }
+            None => progress.show(&stages(service.as_ref(), &change)),
+        }
+        change.operation = client.wait(&change.operation).await?;
+    }
+}
+
+/// Waits for the end of an operation that is shown as one stage.
+pub(crate) async fn one_stage(
+    client: &Client,
+    mut operation: Operation,
+    title: &'static str,
+    progress: &mut Progress<'_, '_>,
+) -> Result<(), CliError> {
+    progress.show(&[(title, Stage::Running)]);
+    while !operation.done {
+        operation = client.wait(&operation).await.inspect_err(|_| progress.fail())?;
+    }
+    match operation.result {
+        Some(Outcome::Error(status)) => {
+            progress.fail();
+            Err(CliError::failed(status.message))
+        }
+        _ => {
+            progress.show(&[(title, Stage::Done)]);
+            Ok(())
+        }
+    }
+}
+
+/// The stages, from the conditions. A condition may still speak of the revision before: only a new
+/// one counts. That traffic has moved is sure only at the end.
+fn stages(service: Option<&Service>, change: &Change) -> Vec<(&'static str, Stage)> {
+    let state = |kind: &str| {
+        let conditions = service.map(|service| &service.conditions).into_iter().flatten();
+        conditions.filter(|condition| condition.r#type == kind).map(|condition| condition.state()).next()
+    };
+    let mut stages = Vec::new();
+    if change.makes_revision {
+        let is_new = service.is_some_and(|service| service.latest_created_revision != change.revision_before);
+        stages.push(match state("ConfigurationsReady") {
+            Some(State::ConditionFailed) if is_new => (CREATING, Stage::Failed),
+            Some(State::ConditionSucceeded) if is_new => (CREATING, Stage::Done),
+            _ => (CREATING, Stage::Running),
+        });
+    }
+    stages.push((ROUTING, Stage::Running));
+    stages
+}
+
+/// Cloud Run's sentence and the container's last lines come from the server, in this order.
+fn failure(message: &str, service: Option<&Service>) -> CliError {
+    let error = CliError::failed(message);
+    let Some(service) = service else { return error };
+    let logs = format!("'updraft services logs {}' shows what the container wrote", id(&service.name));
+    match id(&service.latest_ready_revision) {
+        "" => error.with_hint(logs),
+        ready => error.with_hint(format!("{logs}; revision [{ready}] goes on serving")),
+    }
+}

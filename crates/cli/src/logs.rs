@@ -1,0 +1,62 @@
+//! `services logs`.
+
+use futures::TryStreamExt;
+use serde_json::Value;
+use tokio::io::AsyncBufReadExt;
+use tokio_util::io::StreamReader;
+
+use crate::{
+    args::{Format, LogsArgs},
+    error::CliError,
+    output,
+    run::Session,
+};
+
+/// Prints the latest lines of a service, oldest first, as they come in.
+pub(crate) async fn read(session: &mut Session<'_>, args: &LogsArgs) -> Result<(), CliError> {
+    let service = match &args.words[..] {
+        [service] => service,
+        [verb, service] if verb == "read" => service,
+        _ => {
+            return Err(CliError::usage("logs takes one service")
+                .with_hint("write 'updraft services logs SERVICE' or 'updraft services logs read SERVICE'"));
+        }
+    };
+    let limit = args.limit.to_string();
+    let client = &session.client;
+    let mut query = vec![
+        ("project", client.project.as_str()),
+        ("location", client.region.as_str()),
+        ("service", service.as_str()),
+        ("limit", limit.as_str()),
+    ];
+    query.extend(args.revision.as_deref().map(|revision| ("revision", revision)));
+    let response = client.stream(&["updraft", "v1", "logs"], &query).await?;
+    let broken = |error: std::io::Error| CliError::failed(format!("the log broke off: {error}"));
+    let mut lines = StreamReader::new(response.bytes_stream().map_err(std::io::Error::other)).lines();
+    let mut entries = Vec::new();
+    while let Some(line) = lines.next_line().await.map_err(broken)? {
+        if line.is_empty() {
+            continue;
+        }
+        let entry: Value = serde_json::from_str(&line).map_err(CliError::unexpected)?;
+        match session.format {
+            Some(Format::Json | Format::Yaml) => entries.push(entry),
+            Some(Format::Table) | None => session.console.print(&text(&entry))?,
+        }
+    }
+    match output::many(session.format, &entries)? {
+        Some(text) => session.console.print(&text),
+        None => Ok(()),
+    }
+}
+
+/// `2026-11-21 08:14:40 hello`, as gcloud prints an entry.
+fn text(entry: &Value) -> String {
+    let time = entry["time"].as_str().unwrap_or_default();
+    let time = match time.parse::<jiff::Timestamp>() {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => time.to_owned(),
+    };
+    format!("{time} {}\n", entry["text"].as_str().unwrap_or_default())
+}

@@ -1,0 +1,93 @@
+//! `revisions list`, `describe` and `delete`.
+
+use http::Method;
+use updraft_api::{
+    run::{self, Revision, condition::State},
+    v1,
+};
+
+use crate::{
+    client::Ask,
+    describe,
+    error::{CliError, Exit},
+    follow, output,
+    progress::Progress,
+    run::{Session, When},
+};
+
+/// `revisions list`.
+pub(crate) async fn list(session: &mut Session<'_>, service: Option<&str>) -> Result<(), CliError> {
+    let revisions = all(session, service.unwrap_or("-")).await?;
+    if let Some(text) = output::many(session.format, &revisions.iter().map(v1::revision_json).collect::<Vec<_>>())? {
+        return session.console.print(&text);
+    }
+    if revisions.is_empty() {
+        session.console.say("Listed 0 items.");
+        return Ok(());
+    }
+    let row = |revision: &Revision| {
+        let is_active = condition(revision, "Active").is_some_and(|active| active.state() == State::ConditionSucceeded);
+        vec![
+            output::readiness(condition(revision, "Ready")).0.to_owned(),
+            output::id(&revision.name).to_owned(),
+            if is_active { "yes" } else { "" }.to_owned(),
+            output::id(&revision.service).to_owned(),
+            output::seconds(revision.create_time.as_ref()),
+            revision.creator.clone(),
+        ]
+    };
+    let headings = ["", "REVISION", "ACTIVE", "SERVICE", "DEPLOYED", "DEPLOYED BY"];
+    session.console.print(&output::table(&headings, revisions.iter().map(row).collect()))
+}
+
+/// `revisions describe`.
+pub(crate) async fn describe(session: &mut Session<'_>, name: &str) -> Result<(), CliError> {
+    let revision = find(session, name).await?;
+    let text = match output::one(session.format, &v1::revision_json(&revision))? {
+        Some(text) => text,
+        None => describe::revision(&revision),
+    };
+    session.console.print(&text)
+}
+
+/// `revisions delete`.
+pub(crate) async fn delete(session: &mut Session<'_>, name: &str, when: When) -> Result<(), CliError> {
+    session.confirm(&format!("Revision [{name}] will be deleted"))?;
+    let revision = find(session, name).await?;
+    let client = &session.client;
+    let path = client.path(&["services", output::id(&revision.service), "revisions", name]);
+    let operation = client.message(Method::DELETE, &path, Ask::default()).await?;
+    if when == When::Begun {
+        session.console.say(format_args!("Revision [{name}] is being deleted."));
+        return Ok(());
+    }
+    let mut progress = Progress::new(&mut session.console);
+    follow::one_stage(client, operation, "Deleting", &mut progress).await?;
+    session.console.say(format_args!("Deleted revision [{name}]."));
+    Ok(())
+}
+
+async fn all(session: &Session<'_>, service: &str) -> Result<Vec<Revision>, CliError> {
+    let client = &session.client;
+    let mut revisions = Vec::new();
+    let page = |page: run::ListRevisionsResponse| {
+        revisions.extend(page.revisions);
+        page.next_page_token
+    };
+    client.pages(&client.path(&["services", service, "revisions"]), page).await?;
+    Ok(revisions)
+}
+
+/// A revision by its id alone, as gcloud's users give it. The API wants its service too, and where
+/// that ends in the id cannot be told from the id: so among all.
+async fn find(session: &Session<'_>, name: &str) -> Result<Revision, CliError> {
+    let found = all(session, "-").await?.into_iter().find(|revision| output::id(&revision.name) == name);
+    found.ok_or_else(|| {
+        CliError::new(Exit::NotFound, format!("cannot find revision [{name}]"))
+            .with_hint("'updraft revisions list' shows those of this project and region")
+    })
+}
+
+fn condition<'a>(revision: &'a Revision, kind: &str) -> Option<&'a run::Condition> {
+    revision.conditions.iter().find(|condition| condition.r#type == kind)
+}

@@ -1,0 +1,116 @@
+//! From a command to its end.
+
+use std::process::ExitCode;
+
+use updraft_base::Clock;
+
+use crate::{
+    args::{Command, Format, Globals, ImagesCommand, RevisionsCommand, ServicesCommand},
+    client::Client,
+    console::{Answer, Console},
+    deploy,
+    error::{CliError, Exit},
+    images, logs, revisions, services, update_traffic,
+};
+
+/// What every verb works with.
+#[derive(Debug)]
+pub(crate) struct Session<'a> {
+    pub(crate) client: Client,
+    pub(crate) console: Console<'a>,
+    pub(crate) format: Option<Format>,
+    quiet: bool,
+}
+
+/// Carries out `command`: data goes to the console's `out`, talk and errors to its `err`.
+pub async fn run(command: Command, globals: Globals, console: Console<'_>, clock: Clock) -> ExitCode {
+    execute(command, globals, console, clock).await.into()
+}
+
+pub(crate) async fn execute(command: Command, globals: Globals, mut console: Console<'_>, clock: Clock) -> Exit {
+    let client = match Client::new(&globals, clock) {
+        Ok(client) => client,
+        Err(error) => return report(&mut console, &error),
+    };
+    let mut session = Session { client, console, format: globals.format, quiet: globals.quiet };
+    match dispatch(&mut session, command).await {
+        Ok(()) => Exit::Done,
+        Err(error) => report(&mut session.console, &error),
+    }
+}
+
+async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Deploy(args) => deploy::deploy(session, &args).await,
+        Command::Services(command) => match command {
+            ServicesCommand::List => services::list(session).await,
+            ServicesCommand::Describe { service } => services::describe(session, &service).await,
+            ServicesCommand::Update(args) => deploy::update(session, &args).await,
+            ServicesCommand::UpdateTraffic(args) => update_traffic::update_traffic(session, &args).await,
+            ServicesCommand::Delete { service, asynchronous } => {
+                services::delete(session, &service, When::from(asynchronous)).await
+            }
+            ServicesCommand::Logs(args) => logs::read(session, &args).await,
+        },
+        Command::Revisions(command) => match command {
+            RevisionsCommand::List { service } => revisions::list(session, service.as_deref()).await,
+            RevisionsCommand::Describe { revision } => revisions::describe(session, &revision).await,
+            RevisionsCommand::Delete { revision, asynchronous } => {
+                revisions::delete(session, &revision, When::from(asynchronous)).await
+            }
+        },
+        Command::Images(command) => match command {
+            ImagesCommand::Load(args) => images::load(session, &args).await,
+            ImagesCommand::List => images::list(session).await,
+            ImagesCommand::Delete { image } => images::delete(session, &image).await,
+        },
+    }
+}
+
+fn report(console: &mut Console<'_>, error: &CliError) -> Exit {
+    console.whisper(error);
+    error.exit()
+}
+
+/// Does a command wait for the end of what it began?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// Yes.
+    Finished,
+    /// `--async`: no.
+    Begun,
+}
+
+// === impl When ===
+
+impl From<bool> for When {
+    fn from(asynchronous: bool) -> Self {
+        if asynchronous { Self::Begun } else { Self::Finished }
+    }
+}
+
+// === impl Session ===
+
+impl Session<'_> {
+    /// May a question be asked?
+    pub(crate) fn may_ask(&self) -> bool {
+        !self.quiet && self.console.is_interactive()
+    }
+
+    /// Goes on only if the user agrees that `what` happens. With `--quiet` they do; where nobody can
+    /// be asked, they do not.
+    pub(crate) fn confirm(&mut self, what: &str) -> Result<(), CliError> {
+        if self.quiet {
+            return Ok(());
+        }
+        if !self.console.is_interactive() {
+            return Err(CliError::failed(format!("{what}, and nobody can be asked whether to go on"))
+                .with_hint("repeat it with --quiet to agree beforehand"));
+        }
+        self.console.say(format_args!("{what}.\n"));
+        match self.console.ask("Do you want to continue", Answer::Yes)? {
+            Answer::Yes => Ok(()),
+            Answer::No => Err(CliError::failed("aborted by user")),
+        }
+    }
+}

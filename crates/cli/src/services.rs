@@ -1,0 +1,71 @@
+//! `services list`, `describe` and `delete`.
+
+use http::Method;
+use updraft_api::{run, v1};
+
+use crate::{
+    client::Ask,
+    deploy::missing,
+    describe,
+    error::CliError,
+    follow, output,
+    progress::Progress,
+    run::{Session, When},
+};
+
+/// `services list`.
+pub(crate) async fn list(session: &mut Session<'_>) -> Result<(), CliError> {
+    let client = &session.client;
+    let mut services = Vec::new();
+    let page = |page: run::ListServicesResponse| {
+        services.extend(page.services);
+        page.next_page_token
+    };
+    client.pages(&client.path(&["services"]), page).await?;
+    if let Some(text) = output::many(session.format, &services.iter().map(v1::service_json).collect::<Vec<_>>())? {
+        return session.console.print(&text);
+    }
+    if services.is_empty() {
+        session.console.say("Listed 0 items.");
+        return Ok(());
+    }
+    let row = |service: &run::Service| {
+        let ready = service.terminal_condition.as_ref();
+        vec![
+            output::readiness(ready).0.to_owned(),
+            output::id(&service.name).to_owned(),
+            output::region(&service.name).to_owned(),
+            describe::url(service).to_owned(),
+            service.last_modifier.clone(),
+            output::time(ready.and_then(|ready| ready.last_transition_time.as_ref())),
+        ]
+    };
+    let headings = ["", "SERVICE", "REGION", "URL", "LAST DEPLOYED BY", "LAST DEPLOYED AT"];
+    session.console.print(&output::table(&headings, services.iter().map(row).collect()))
+}
+
+/// `services describe`.
+pub(crate) async fn describe(session: &mut Session<'_>, name: &str) -> Result<(), CliError> {
+    let service = session.client.service(name).await?.ok_or_else(|| missing(name))?;
+    let text = match output::one(session.format, &v1::service_json(&service))? {
+        Some(text) => text,
+        None => describe::service(&service),
+    };
+    session.console.print(&text)
+}
+
+/// `services delete`.
+pub(crate) async fn delete(session: &mut Session<'_>, name: &str, when: When) -> Result<(), CliError> {
+    session.confirm(&format!("Service [{name}] will be deleted"))?;
+    let client = &session.client;
+    let operation = client.message(Method::DELETE, &client.path(&["services", name]), Ask::default()).await;
+    let operation = operation.map_err(|error| if error.is("NOT_FOUND") { missing(name) } else { error })?;
+    if when == When::Begun {
+        session.console.say(format_args!("Service [{name}] is being deleted."));
+        return Ok(());
+    }
+    let mut progress = Progress::new(&mut session.console);
+    follow::one_stage(client, operation, "Deleting", &mut progress).await?;
+    session.console.say(format_args!("Deleted service [{name}]."));
+    Ok(())
+}

@@ -1,1 +1,38 @@
-//! updraft-proxy
+//! The front door: one listener for the API and the services, and the straight line of a request.
+//!
+//! `listener → route → authorise → split → admit → forward → record`, one file each, read top-down
+//! in [`serve`]. Each stop takes the type the stop before made, so none can be left out; a refusal
+//! becomes bytes in [`respond`] and nowhere else.
+//!
+//! A request takes one snapshot of the [`RouteTable`] and keeps it. There is no store here and no
+//! lock across an await; a client that goes away only drops guards.
+//!
+//! Tasks: one `connection` for each accepted connection, one `upstream connection` for each to an
+//! instance, one `upgraded connection` for each WebSocket and its like.
+
+mod admit;
+mod authorise;
+mod body;
+mod config;
+mod forward;
+mod headers;
+mod listener;
+mod pool;
+mod record;
+mod respond;
+mod route;
+mod serve;
+mod split;
+mod trace;
+mod upgrade;
+
+pub use body::{Body, BoxError};
+pub use config::ProxyConfig;
+pub use listener::{Fallback, Front};
+pub use serve::{Proxy, ProxyDeps};
+
+#[cfg(doc)]
+use updraft_model::route::RouteTable;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,36 @@
+//! A place in an instance, now or as soon as there is one.
+
+use updraft_fleet::{Fleet, Refusal, Slot};
+
+use crate::{respond::Rejection, split::Chosen};
+
+/// A request with a place.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    slot: Slot,
+}
+
+// === impl Admitted ===
+
+impl Admitted {
+    pub(crate) fn into_slot(self) -> Slot {
+        self.slot
+    }
+}
+
+/// Waits for a place. The caller's time limit includes the wait.
+pub(crate) async fn admit(fleet: &Fleet, chosen: &Chosen) -> Result<Admitted, Rejection> {
+    match fleet.admit(chosen.revision()).await {
+        Ok(slot) => Ok(Admitted { slot }),
+        Err(refusal) => Err(rejection(&refusal)),
+    }
+}
+
+fn rejection(refusal: &Refusal) -> Rejection {
+    match refusal {
+        Refusal::QueueFull => Rejection::NoInstance,
+        Refusal::StartFailed(_) => Rejection::StartFailed,
+        Refusal::Unavailable => Rejection::NoRevision,
+        Refusal::ShuttingDown => Rejection::ShuttingDown,
+    }
+}

@@ -1,0 +1,226 @@
+//! To the instance and back.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use updraft_base::Sleep;
+use updraft_fleet::Slot;
+use updraft_model::revision::Protocol;
+
+use crate::{
+    admit::Admitted,
+    body::BoxError,
+    headers::{self, Upgrade},
+    pool::{Lease, Pool},
+    record::Trip,
+};
+
+/// A request as the container will get it.
+pub(crate) struct Outgoing {
+    pub(crate) request: Request<Incoming>,
+    pub(crate) protocol: Protocol,
+    /// The client's side of an upgrade, if it wants one.
+    pub(crate) client: Option<OnUpgrade>,
+}
+
+/// An answer of an instance, with the place it is answered from.
+pub(crate) struct Answered {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) client: Option<OnUpgrade>,
+    pub(crate) held: Held,
+}
+
+/// What an answer holds until its end. The fields are dropped in this order: the connection is free
+/// before the place is.
+pub(crate) struct Held {
+    lease: Option<Lease>,
+    _slot: Slot,
+}
+
+/// Why there is no answer.
+pub(crate) enum Failure {
+    /// Nobody could be connected to and nothing was sent: another instance may do it.
+    Unreachable(Box<Outgoing>),
+    /// The connection broke, or what came was not HTTP. The instance may have done the work.
+    Broken,
+}
+
+/// The body of an answer on its way through.
+pub(crate) struct Upstream {
+    incoming: Incoming,
+    timer: Sleep,
+    /// Until the end of the body, however it ends.
+    held: Option<(Held, Trip)>,
+}
+
+/// The body was cut because the request took longer than it may.
+#[derive(Debug, thiserror::Error)]
+#[error("the request has been terminated because it has reached the maximum request timeout")]
+struct Cut;
+
+/// Sends the request and waits for the head of the answer.
+pub(crate) async fn forward(
+    admitted: Admitted,
+    outgoing: Outgoing,
+    make_pool: impl FnOnce() -> Pool,
+) -> Result<Answered, Failure> {
+    let slot = admitted.into_slot();
+    let pool = slot.attached(make_pool);
+    match outgoing.protocol {
+        Protocol::Http1 => http1(slot, &pool, outgoing).await,
+        Protocol::H2c => http2(slot, &pool, outgoing).await,
+    }
+}
+
+async fn http1(slot: Slot, pool: &Arc<Pool>, mut outgoing: Outgoing) -> Result<Answered, Failure> {
+    loop {
+        let pooled = pool.take();
+        let reused = pooled.is_some();
+        let mut lease = match pooled {
+            Some(lease) => lease,
+            None => match pool.connect(&slot).await {
+                Ok(lease) => lease,
+                Err(error) => return Err(unreachable(slot, outgoing, &error)),
+            },
+        };
+        match lease.sender().try_send_request(outgoing.request).await {
+            Ok(response) => {
+                let held = Held { lease: Some(lease), _slot: slot };
+                return Ok(Answered { response, client: outgoing.client, held });
+            }
+            Err(mut error) => match error.take_message() {
+                // The instance closed a connection that rested; nothing of the request was sent.
+                Some(request) if reused => outgoing.request = request,
+                _ => return Err(broken(&slot, error.error())),
+            },
+        }
+    }
+}
+
+async fn http2(slot: Slot, pool: &Arc<Pool>, mut outgoing: Outgoing) -> Result<Answered, Failure> {
+    loop {
+        let mut sender = match pool.shared(&slot).await {
+            Ok(sender) => sender,
+            Err(error) => return Err(unreachable(slot, outgoing, &error)),
+        };
+        match sender.try_send_request(outgoing.request).await {
+            Ok(response) => {
+                let held = Held { lease: None, _slot: slot };
+                return Ok(Answered { response, client: outgoing.client, held });
+            }
+            Err(mut error) => match error.take_message() {
+                Some(request) if sender.is_closed() => outgoing.request = request,
+                _ => return Err(broken(&slot, error.error())),
+            },
+        }
+    }
+}
+
+fn unreachable(slot: Slot, outgoing: Outgoing, error: &std::io::Error) -> Failure {
+    tracing::debug!(instance = %slot.instance(), %error, "an instance could not be connected to");
+    slot.give_up();
+    Failure::Unreachable(Box::new(outgoing))
+}
+
+fn broken(slot: &Slot, error: &hyper::Error) -> Failure {
+    tracing::debug!(instance = %slot.instance(), %error, "the connection to an instance broke");
+    Failure::Broken
+}
+
+// === impl Outgoing ===
+
+impl Outgoing {
+    /// Makes the request of a client into one for a container.
+    pub(crate) fn new(request: Request<Incoming>, peer: std::net::IpAddr, protocol: Protocol) -> Self {
+        let (mut parts, body) = request.into_parts();
+        let upgrade = headers::prepare(&mut parts, peer, protocol);
+        let mut request = Request::from_parts(parts, body);
+        // Taken out in any case: the instance's connection must not see the client's.
+        let client = Some(hyper::upgrade::on(&mut request)).filter(|_| upgrade == Upgrade::Wanted);
+        Self { request, protocol, client }
+    }
+}
+
+// === impl Answered ===
+
+impl Answered {
+    /// Does the instance agree to an upgrade?
+    pub(crate) fn is_upgrade(&self) -> bool {
+        self.response.status() == StatusCode::SWITCHING_PROTOCOLS
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    /// After the end of the answer: the connection goes back.
+    fn finish(mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    pub(crate) fn new(incoming: Incoming, timer: Sleep, held: Held, trip: Trip) -> Self {
+        let mut stream = Self { incoming, timer, held: Some((held, trip)) };
+        stream.look_for_end();
+        stream
+    }
+
+    /// An end that is known is acted on at once: nobody polls a body that says it has ended.
+    fn look_for_end(&mut self) {
+        if self.incoming.is_end_stream() {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some((held, _trip)) = self.held.take() {
+            held.finish();
+        }
+    }
+
+    pub(crate) fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.held.is_some() && Pin::new(&mut self.timer).poll(cx).is_ready() {
+            self.held = None;
+            return Poll::Ready(Some(Err(Cut.into())));
+        }
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => self.finish(),
+            Poll::Ready(Some(Ok(_))) => self.look_for_end(),
+            Poll::Ready(Some(Err(_))) => self.held = None,
+            Poll::Ready(None) => self.finish(),
+            Poll::Pending => {}
+        }
+        polled.map_err(Into::into)
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Upstream")
+    }
+}

@@ -1,0 +1,206 @@
+//! What changes in the head of a request and of an answer on the way.
+
+use std::net::IpAddr;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Uri, Version, header,
+    request::Parts,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+use updraft_model::revision::Protocol;
+
+use crate::trace;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Headers of one connection, not of the message (RFC 9110, 7.6.1). `TE` is apart: `trailers` goes
+/// on, gRPC servers insist on it.
+const HOP_BY_HOP: [HeaderName; 6] = [
+    header::CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::PROXY_AUTHENTICATE,
+];
+
+/// Turns a request as it came into one for the container. Returns whether it asks for an upgrade
+/// that can be passed on.
+pub(crate) fn prepare(parts: &mut Parts, peer: IpAddr, protocol: Protocol) -> Upgrade {
+    let upgrade = wants_upgrade(parts, protocol);
+    let te_trailers = mentions(&parts.headers, &header::TE, "trailers");
+    strip(&mut parts.headers);
+    parts.headers.remove(header::TE);
+    if te_trailers {
+        parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    // The body is sent without waiting for a 100 from the container; the one for the client is sent
+    // when the body is first asked for.
+    parts.headers.remove(header::EXPECT);
+    if let Some(protocol) = &upgrade {
+        parts.headers.insert(header::UPGRADE, protocol.clone());
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    forwarded(&mut parts.headers, peer);
+    trace::carry(&mut parts.headers);
+    address(parts, protocol);
+    if upgrade.is_some() { Upgrade::Wanted } else { Upgrade::No }
+}
+
+/// Does a request ask for another protocol on its connection?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Upgrade {
+    Wanted,
+    No,
+}
+
+/// Turns an answer as it came into one for the client.
+pub(crate) fn clean(headers: &mut HeaderMap, upgrade: Upgrade) {
+    let protocol = headers.get(header::UPGRADE).filter(|_| upgrade == Upgrade::Wanted).cloned();
+    strip(headers);
+    if let Some(protocol) = protocol {
+        headers.insert(header::UPGRADE, protocol);
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+}
+
+fn wants_upgrade(parts: &Parts, protocol: Protocol) -> Option<HeaderValue> {
+    let possible = parts.version == Version::HTTP_11 && protocol == Protocol::Http1;
+    if !possible || !mentions(&parts.headers, &header::CONNECTION, "upgrade") {
+        return None;
+    }
+    // `h2c` would be between us and the container, and not what its port says.
+    parts.headers.get(header::UPGRADE).filter(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c")).cloned()
+}
+
+/// Is `word` in a comma-separated header?
+fn mentions(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        value.split(',').any(|item| item.split(';').next().is_some_and(|item| item.trim().eq_ignore_ascii_case(word)))
+    })
+}
+
+fn strip(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            // A client must not be able to take away what routing and the container rely on.
+            .filter(|name| !matches!(*name, header::HOST | header::AUTHORIZATION | header::CONTENT_LENGTH))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+fn forwarded(headers: &mut HeaderMap, peer: IpAddr) {
+    let chain = match headers.get(&FORWARDED_FOR).and_then(|value| value.to_str().ok()) {
+        Some(chain) => format!("{chain}, {peer}"),
+        None => peer.to_string(),
+    };
+    // Both were header values or an address before.
+    if let Ok(chain) = HeaderValue::from_str(&chain) {
+        headers.insert(FORWARDED_FOR, chain);
+    }
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+}
+
+/// HTTP/1.1 wants the path in the target and the host in a header, HTTP/2 both in the target.
+fn address(parts: &mut Parts, protocol: Protocol) {
+    let uri = std::mem::take(&mut parts.uri).into_parts();
+    let path = uri.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let host = match uri.authority {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+        None => parts.headers.get(header::HOST).cloned(),
+    };
+    let mut target = http::uri::Parts::default();
+    target.path_and_query = Some(path);
+    match protocol {
+        Protocol::Http1 => {
+            parts.version = Version::HTTP_11;
+            if let Some(host) = host {
+                parts.headers.insert(header::HOST, host);
+            }
+        }
+        Protocol::H2c => {
+            parts.version = Version::HTTP_2;
+            parts.headers.remove(header::HOST);
+            target.scheme = Some(Scheme::HTTP);
+            let authority = host.as_ref().and_then(|host| Authority::try_from(host.as_bytes()).ok());
+            target.authority = Some(authority.unwrap_or_else(|| Authority::from_static("localhost")));
+        }
+    }
+    // A path alone, or scheme, authority and path: both are whole.
+    parts.uri = Uri::from_parts(target).unwrap_or_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use http::Request;
+
+    use super::*;
+
+    fn prepared(request: http::request::Builder, protocol: Protocol) -> (Parts, Upgrade) {
+        let (mut parts, ()) = request.body(()).expect("well formed").into_parts();
+        let upgrade = prepare(&mut parts, Ipv4Addr::LOCALHOST.into(), protocol);
+        (parts, upgrade)
+    }
+
+    #[test]
+    fn headers_of_the_connection_end_with_it() {
+        let request = Request::get("/x")
+            .header("host", "a.test")
+            .header("connection", "close, X-Mine, Host")
+            .header("x-mine", "1")
+            .header("keep-alive", "5")
+            .header("te", "gzip, trailers;q=1")
+            .header("expect", "100-continue")
+            .header("x-forwarded-for", "10.0.0.1");
+        let (parts, upgrade) = prepared(request, Protocol::Http1);
+        assert_eq!(upgrade, Upgrade::No);
+        for gone in ["connection", "x-mine", "keep-alive", "expect"] {
+            assert!(!parts.headers.contains_key(gone), "{gone}");
+        }
+        assert_eq!(parts.headers["host"], "a.test");
+        assert_eq!(parts.headers["te"], "trailers");
+        assert_eq!(parts.headers["x-forwarded-for"], "10.0.0.1, 127.0.0.1");
+        assert_eq!(parts.headers["x-forwarded-proto"], "http");
+    }
+
+    #[test]
+    fn an_upgrade_is_kept_on_http1_and_only_there() {
+        let request =
+            || Request::get("/").header("host", "a").header("connection", "Upgrade").header("upgrade", "websocket");
+        let (parts, upgrade) = prepared(request(), Protocol::Http1);
+        assert_eq!((upgrade, &parts.headers["upgrade"]), (Upgrade::Wanted, &HeaderValue::from_static("websocket")));
+        let (parts, upgrade) = prepared(request(), Protocol::H2c);
+        assert_eq!((upgrade, parts.headers.get("upgrade")), (Upgrade::No, None));
+        let h2c = Request::get("/").header("connection", "upgrade, http2-settings").header("upgrade", "h2c");
+        assert_eq!(prepared(h2c, Protocol::Http1).1, Upgrade::No);
+    }
+
+    #[test]
+    fn the_target_has_the_form_of_its_protocol() {
+        let absolute = || Request::get("http://A.test:8080/x?y").header("host", "other");
+        let (parts, _) = prepared(absolute(), Protocol::Http1);
+        assert_eq!(
+            (parts.uri.to_string().as_str(), &parts.headers["host"]),
+            ("/x?y", &HeaderValue::from_static("A.test:8080"))
+        );
+        let (parts, _) = prepared(Request::get("/x").header("host", "a.test"), Protocol::H2c);
+        assert_eq!(parts.uri.to_string(), "http://a.test/x");
+        assert!(!parts.headers.contains_key("host"));
+    }
+}

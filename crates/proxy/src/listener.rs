@@ -1,0 +1,149 @@
+//! One port for everything: HTTP/1.1 and h2c, services and the API, told apart by host.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};
+
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use updraft_base::{OnFailure, Shutdown, Tasks};
+
+use crate::{
+    body::Body,
+    config::ProxyConfig,
+    route::{host, is_under},
+    serve::Proxy,
+};
+
+/// Streams one client may have open on one connection of HTTP/2; Cloud Run's limit.
+const STREAMS: u32 = 100;
+/// The wait after the system refused a connection, for want of file descriptors most likely.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Answers what is not for a service.
+pub trait Fallback: Send + Sync + 'static {
+    /// Answers one request.
+    fn call(&self, request: Request<Incoming>) -> BoxFuture<'static, Response<Body>>;
+}
+
+/// The listener.
+#[derive(Debug)]
+pub struct Front {
+    listener: TcpListener,
+}
+
+/// What a connection works with.
+struct Door {
+    proxy: Proxy,
+    domain: String,
+    fallback: Arc<dyn Fallback>,
+    /// Asks the connections to end after their requests.
+    closing: Shutdown,
+    /// Ends them whatever they do.
+    cut: Shutdown,
+}
+
+// === impl Front ===
+
+impl Front {
+    /// Listens at `address`; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// Those of the socket, such as a port that is taken.
+    pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(address).await? })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until the shutdown of `tasks` is asked for: hosts under `domain` by `proxy`, all
+    /// others by `fallback`. Then no connection is accepted any more, requests in flight may finish
+    /// within the proxy's drain time, and the rest is cut off.
+    pub async fn run(self, proxy: Proxy, domain: String, fallback: Arc<dyn Fallback>, tasks: Tasks) {
+        let connections = Tasks::new();
+        let domain = domain.to_ascii_lowercase();
+        let closing = tasks.shutdown().clone();
+        let door = Arc::new(Door { proxy, domain, fallback, closing: closing.clone(), cut: Shutdown::default() });
+        loop {
+            let accepted = tokio::select! {
+                () = closing.asked() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    connections.spawn("connection", OnFailure::Log, door.clone().connection(stream, peer));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    door.proxy.clock().sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(self.listener);
+        let patience = door.proxy.config().drain;
+        if door.proxy.clock().timeout(patience, connections.drain()).await.is_err() {
+            door.cut.ask();
+            connections.drain().await;
+        }
+    }
+}
+
+// === impl Door ===
+
+impl Door {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        // Nagle's algorithm would hold back the end of small answers. A socket that refuses is closed.
+        if stream.set_nodelay(true).is_err() {
+            return;
+        }
+        let builder = builder(&self.proxy.config());
+        let service = service_fn(|request| {
+            let door = self.clone();
+            async move { Ok::<_, Infallible>(door.answer(request, peer).await) }
+        });
+        let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+        tokio::select! {
+            // How a client ends its connection is its own affair.
+            _ = connection.as_mut() => return,
+            () = self.closing.asked() => connection.as_mut().graceful_shutdown(),
+        }
+        tokio::select! {
+            _ = connection.as_mut() => {}
+            () = self.cut.asked() => {}
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let is_service = host(&request).is_some_and(|host| is_under(&host, &self.domain));
+        match is_service {
+            true => self.proxy.serve(request, peer).await,
+            false => self.fallback.call(request).await,
+        }
+    }
+}
+
+fn builder(config: &ProxyConfig) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout)
+        .max_buf_size(config.header_bytes.max(64 << 10));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        // The default of the library is 16 KiB, less than the metadata that gRPC allows itself.
+        .max_header_list_size(u32::try_from(config.header_bytes).unwrap_or(u32::MAX).max(64 << 10));
+    builder
+}

@@ -1,0 +1,132 @@
+//! The connections to one instance.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use updraft_base::{OnFailure, Tasks};
+use updraft_fleet::Slot;
+
+/// Lives with the instance: see [`Slot::attached`]. HTTP/1.1 connections are used one request at a
+/// time, the last one first; of HTTP/2 there is one for all.
+pub(crate) struct Pool {
+    tasks: Tasks,
+    header_bytes: usize,
+    idle: Mutex<Vec<http1::SendRequest<Incoming>>>,
+    shared: Mutex<Option<http2::SendRequest<Incoming>>>,
+    /// Held while the shared connection is made, so that a burst makes one.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+/// A connection of HTTP/1.1 that a request has for itself. Dropped before the end of the answer,
+/// it is closed.
+pub(crate) struct Lease {
+    sender: http1::SendRequest<Incoming>,
+    pool: Arc<Pool>,
+}
+
+// === impl Pool ===
+
+impl Pool {
+    pub(crate) fn new(tasks: Tasks, header_bytes: usize) -> Self {
+        Self {
+            tasks,
+            header_bytes,
+            idle: Mutex::default(),
+            shared: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// A connection that was used before and seems to be open still.
+    pub(crate) fn take(self: &Arc<Self>) -> Option<Lease> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(sender) = idle.pop() {
+            if sender.is_ready() {
+                return Some(Lease { sender, pool: self.clone() });
+            }
+        }
+        None
+    }
+
+    /// A new connection.
+    pub(crate) async fn connect(self: &Arc<Self>, slot: &Slot) -> io::Result<Lease> {
+        let stream = slot.connect().await?;
+        // Nagle's algorithm would hold back the end of small messages.
+        stream.set_nodelay(true)?;
+        let mut builder = http1::Builder::new();
+        let handshake = builder.max_buf_size(self.header_bytes.max(64 << 10)).handshake(TokioIo::new(stream));
+        let (sender, connection) = handshake.await.map_err(io::Error::other)?;
+        self.tasks.spawn("upstream connection", OnFailure::Log, async move {
+            // Its requests are told of an error.
+            let _ = connection.with_upgrades().await;
+        });
+        Ok(Lease { sender, pool: self.clone() })
+    }
+
+    /// The shared connection of HTTP/2, new if there is none or it is closed.
+    pub(crate) async fn shared(&self, slot: &Slot) -> io::Result<http2::SendRequest<Incoming>> {
+        if let Some(sender) = self.open() {
+            return Ok(sender);
+        }
+        let _connecting = self.connecting.lock().await;
+        if let Some(sender) = self.open() {
+            return Ok(sender);
+        }
+        let stream = slot.connect().await?;
+        stream.set_nodelay(true)?;
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        // The default of the library is 16 KiB, less than the metadata that gRPC allows itself.
+        let limit = u32::try_from(self.header_bytes).unwrap_or(u32::MAX).max(64 << 10);
+        let handshake = builder.max_header_list_size(limit).handshake(TokioIo::new(stream));
+        let (sender, connection) = handshake.await.map_err(io::Error::other)?;
+        self.tasks.spawn("upstream connection", OnFailure::Log, async move {
+            let _ = connection.await;
+        });
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
+        Ok(sender)
+    }
+
+    fn open(&self) -> Option<http2::SendRequest<Incoming>> {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.as_ref().filter(|sender| !sender.is_closed()).cloned()
+    }
+
+    fn put(&self, sender: http1::SendRequest<Incoming>) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+    }
+}
+
+// === impl Lease ===
+
+impl Lease {
+    pub(crate) fn sender(&mut self) -> &mut http1::SendRequest<Incoming> {
+        &mut self.sender
+    }
+
+    /// The answer is read to its end: the connection is free for the next request, as soon as the
+    /// rest of this one is sent.
+    pub(crate) fn give_back(self) {
+        let Self { mut sender, pool } = self;
+        if sender.is_ready() {
+            pool.put(sender);
+        } else if !sender.is_closed() {
+            let tasks = pool.tasks.clone();
+            // Held weakly: the connections of an instance that ends must not be kept by this wait.
+            let pool = Arc::downgrade(&pool);
+            tasks.spawn("upstream connection", OnFailure::Log, async move {
+                if sender.ready().await.is_ok()
+                    && let Some(pool) = pool.upgrade()
+                {
+                    pool.put(sender);
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What is kept of a request: times and counts.
+//!
+//! Names begin with `updraft_`; times are in seconds. Cloud Run's name of each is in its help text.
+
+use std::{fmt, sync::Arc, time::Instant};
+
+use http::StatusCode;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+use updraft_base::Clock;
+
+/// A stop of the line, named as its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    Route,
+    Authorise,
+    Split,
+    Admit,
+    Forward,
+    Respond,
+}
+
+/// The metrics of the line, looked up once.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    /// By the first digit of the status; 0 is for requests whose client went away before an answer.
+    classes: [Counter; 6],
+    seconds: Histogram,
+    stops: [Histogram; 6],
+}
+
+/// The times of one request. Recorded when it is dropped, so that no way out is forgotten.
+pub(crate) struct Trip {
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    begun: Instant,
+    last: Instant,
+    status: Option<StatusCode>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Class {
+    response_code_class: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Name {
+    stop: &'static str,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    pub(crate) fn new(registry: &mut Registry) -> Self {
+        let requests = Family::<Class, Counter>::default();
+        let stops = Family::<Name, Histogram>::new_with_constructor(histogram);
+        let class = |response_code_class| requests.get_or_create(&Class { response_code_class }).clone();
+        let stop = |stop| stops.get_or_create(&Name { stop }).clone();
+        let metrics = Self {
+            classes: ["cancelled", "1xx", "2xx", "3xx", "4xx", "5xx"].map(class),
+            seconds: histogram(),
+            stops: ["route", "authorise", "split", "admit", "forward", "respond"].map(stop),
+        };
+        let scope = registry.sub_registry_with_prefix("updraft");
+        scope.register("requests", "Requests to services (request_count)", requests);
+        scope.register(
+            "request_seconds",
+            "From the head of a request to the end of its answer (request_latencies)",
+            metrics.seconds.clone(),
+        );
+        scope.register("request_stop_seconds", "Where that time went; admit is the wait for an instance", stops);
+        metrics
+    }
+}
+
+/// 10 µs to 5 minutes.
+fn histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_01, 3.0, 17))
+}
+
+// === impl Trip ===
+
+impl Trip {
+    pub(crate) fn begin(metrics: Arc<Metrics>, clock: &Clock) -> Self {
+        let now = clock.instant();
+        Self { metrics, clock: clock.clone(), begun: now, last: now, status: None }
+    }
+
+    /// A stop is done.
+    pub(crate) fn pass(&mut self, stop: Stop) {
+        let now = self.clock.instant();
+        let spent = now.saturating_duration_since(std::mem::replace(&mut self.last, now));
+        self.metrics.stops[stop as usize].observe(spent.as_secs_f64());
+    }
+
+    /// The answer has this status.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+}
+
+impl Drop for Trip {
+    fn drop(&mut self) {
+        self.pass(Stop::Respond);
+        let class = self.status.map_or(0, |status| usize::from(status.as_u16() / 100));
+        if let Some(counter) = self.metrics.classes.get(class) {
+            counter.inc();
+        }
+        self.metrics.seconds.observe(self.last.saturating_duration_since(self.begun).as_secs_f64());
+    }
+}
+
+impl fmt::Debug for Trip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trip").field("status", &self.status).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,96 @@
+//! Where does the request lead?
+
+use std::{borrow::Cow, sync::Arc};
+
+use http::{Method, Request, header};
+use updraft_model::{
+    route::{Route, RouteTable},
+    service::Ingress,
+};
+
+use crate::respond::Rejection;
+
+/// A request whose service is known.
+#[derive(Debug)]
+pub(crate) struct Routed {
+    route: Arc<Route>,
+}
+
+// === impl Routed ===
+
+impl Routed {
+    pub(crate) fn route(&self) -> &Route {
+        &self.route
+    }
+}
+
+/// Finds the route by host; there is nothing else to find it by.
+pub(crate) fn route<B>(table: &RouteTable, request: &Request<B>) -> Result<Routed, Rejection> {
+    // Cloud Run rejects both; TRACE would show a client the headers that were added on the way.
+    if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
+        return Err(Rejection::Method);
+    }
+    let host = host(request).ok_or(Rejection::NotFound)?;
+    let route = table.hosts.get(&*host).ok_or(Rejection::NotFound)?;
+    match route.ingress {
+        Ingress::All => Ok(Routed { route: route.clone() }),
+        // What is not for the public looks like nothing.
+        Ingress::Internal | Ingress::InternalAndLoadBalancing | Ingress::None => Err(Rejection::NotFound),
+    }
+}
+
+/// The host a request is for: that of an absolute target or of `:authority`, else `Host`; without
+/// port and final dot, lower case.
+pub(crate) fn host<B>(request: &Request<B>) -> Option<Cow<'_, str>> {
+    let authority = match request.uri().authority() {
+        Some(authority) => authority.as_str(),
+        None => request.headers().get(header::HOST)?.to_str().ok()?,
+    };
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or(rest, |(address, _)| address),
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    };
+    let host = host.strip_suffix('.').unwrap_or(host);
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Some(Cow::Owned(host.to_ascii_lowercase()));
+    }
+    Some(Cow::Borrowed(host))
+}
+
+/// Is `host` the service domain or below it?
+pub(crate) fn is_under(host: &str, domain: &str) -> bool {
+    match host.strip_suffix(domain) {
+        Some(rest) => rest.is_empty() || rest.ends_with('.'),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host_of(uri: &str, header: Option<&str>) -> Option<String> {
+        let mut request = Request::get(uri);
+        if let Some(host) = header {
+            request = request.header("host", host);
+        }
+        let request = request.body(()).expect("well formed");
+        host(&request).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn the_host_is_read_from_the_target_or_the_header() {
+        assert_eq!(host_of("/", Some("A.run.localhost:8080")).as_deref(), Some("a.run.localhost"));
+        assert_eq!(host_of("/", Some("a.run.localhost.")).as_deref(), Some("a.run.localhost"));
+        assert_eq!(host_of("http://b.run.localhost:1/x", Some("a")).as_deref(), Some("b.run.localhost"));
+        assert_eq!(host_of("/", Some("[::1]:8080")).as_deref(), Some("::1"));
+        assert_eq!(host_of("/", None), None);
+    }
+
+    #[test]
+    fn only_whole_labels_are_under_the_domain() {
+        assert!(is_under("run.localhost", "run.localhost") && is_under("a.b.run.localhost", "run.localhost"));
+        assert!(!is_under("brun.localhost", "run.localhost") && !is_under("localhost", "run.localhost"));
+    }
+}

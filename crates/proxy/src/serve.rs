@@ -1,0 +1,160 @@
+//! The line of a request, top to bottom.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use updraft_base::{Clock, Sleep, Tasks};
+use updraft_fleet::Fleet;
+use updraft_model::route::RouteTable;
+
+use crate::{
+    admit::admit,
+    authorise::authorise,
+    body::Body,
+    config::ProxyConfig,
+    forward::{Answered, Failure, Outgoing, Upstream, forward},
+    headers::{self, Upgrade},
+    pool::Pool,
+    record::{Metrics, Stop, Trip},
+    respond::Rejection,
+    route::route,
+    split::{Chosen, split},
+    upgrade::{self, Bond},
+};
+
+/// How many instances a request is offered to, each of which nobody could connect to.
+const OFFERS: u32 = 3;
+
+/// What a proxy works with.
+pub struct ProxyDeps {
+    /// Has the instances.
+    pub fleet: Fleet,
+    /// Where hosts lead.
+    pub routes: watch::Receiver<Arc<RouteTable>>,
+    /// Time.
+    pub clock: Clock,
+    /// Where connections live.
+    pub tasks: Tasks,
+    /// Settings.
+    pub config: ProxyConfig,
+}
+
+/// Answers requests to services. Cheap to clone.
+#[derive(Clone)]
+pub struct Proxy(Arc<Shared>);
+
+struct Shared {
+    deps: ProxyDeps,
+    metrics: Arc<Metrics>,
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// A proxy; it has no task of its own.
+    pub fn new(deps: ProxyDeps, registry: &mut Registry) -> Self {
+        Self(Arc::new(Shared { deps, metrics: Arc::new(Metrics::new(registry)) }))
+    }
+
+    pub(crate) fn config(&self) -> ProxyConfig {
+        self.0.deps.config
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.deps.clock
+    }
+
+    /// Answers one request of the client at `peer`.
+    pub(crate) async fn serve(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let mut trip = Trip::begin(self.0.metrics.clone(), &self.0.deps.clock);
+        let path = request.uri().path_and_query().cloned();
+        let answer = self.line(request, peer, &mut trip).await;
+        let refused = match answer {
+            Ok((answered, timer)) => match self.pass_on(answered, timer, trip) {
+                Ok(response) => return response,
+                Err((rejection, back)) => {
+                    trip = back;
+                    rejection
+                }
+            },
+            Err(rejection) => rejection,
+        };
+        let response = refused.respond(path.as_ref().map_or("/", |path| path.as_str()));
+        trip.answered(response.status());
+        response
+    }
+
+    /// The line: every stop takes what the stop before gave.
+    async fn line(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        trip: &mut Trip,
+    ) -> Result<(Answered, Sleep), Rejection> {
+        let table = self.0.deps.routes.borrow().clone();
+        let routed = route(&table, &request)?;
+        trip.pass(Stop::Route);
+        let permitted = authorise(routed, request.headers())?;
+        trip.pass(Stop::Authorise);
+        let chosen = split(permitted, rand::random())?;
+        trip.pass(Stop::Split);
+        // The time limit is of the whole request: the wait for an instance and its start included.
+        let mut timer = self.0.deps.clock.sleep(chosen.timeout());
+        let outgoing = Outgoing::new(request, peer.ip(), chosen.protocol());
+        tokio::select! {
+            biased;
+            answered = self.exchange(&chosen, outgoing, trip) => Ok((answered?, timer)),
+            () = &mut timer => Err(Rejection::Timeout),
+        }
+    }
+
+    /// Admit and forward; again if the instance turns out to be gone before anything was sent.
+    async fn exchange(&self, chosen: &Chosen, mut outgoing: Outgoing, trip: &mut Trip) -> Result<Answered, Rejection> {
+        let deps = &self.0.deps;
+        for _ in 0..OFFERS {
+            let admitted = admit(&deps.fleet, chosen).await?;
+            trip.pass(Stop::Admit);
+            let pool = || Pool::new(deps.tasks.clone(), deps.config.header_bytes);
+            let answered = forward(admitted, outgoing, pool).await;
+            trip.pass(Stop::Forward);
+            match answered {
+                Ok(answered) => return Ok(answered),
+                Err(Failure::Unreachable(back)) => outgoing = *back,
+                Err(Failure::Broken) => return Err(Rejection::Broken),
+            }
+        }
+        Err(Rejection::Broken)
+    }
+
+    /// The head of the answer is here; its body follows as it comes.
+    fn pass_on(&self, answered: Answered, timer: Sleep, mut trip: Trip) -> Result<Response<Body>, (Rejection, Trip)> {
+        let is_upgrade = answered.is_upgrade();
+        let Answered { mut response, client, held } = answered;
+        if !is_upgrade {
+            trip.answered(response.status());
+            headers::clean(response.headers_mut(), Upgrade::No);
+            return Ok(response.map(|body| Body::upstream(Upstream::new(body, timer, held, trip))));
+        }
+        // Without a client that asked, nobody could read what comes.
+        let Some(client) = client else { return Err((Rejection::Broken, trip)) };
+        trip.answered(response.status());
+        headers::clean(response.headers_mut(), Upgrade::Wanted);
+        upgrade::join(&mut response, Bond { client, held, trip, timer }, &self.0.deps.tasks);
+        Ok(response.map(|_| Body::empty()))
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Proxy")
+    }
+}
+
+impl fmt::Debug for ProxyDeps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyDeps").field("config", &self.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,98 @@
+//! Which revision?
+
+use std::time::Duration;
+
+use updraft_model::{name::RevisionName, revision::Protocol, route::RouteTarget};
+
+use crate::{authorise::Permitted, respond::Rejection};
+
+/// A request whose revision is chosen.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    permitted: Permitted,
+    index: usize,
+}
+
+// === impl Chosen ===
+
+impl Chosen {
+    fn target(&self) -> &RouteTarget {
+        &self.permitted.routed().route().targets[self.index]
+    }
+
+    pub(crate) fn revision(&self) -> &RevisionName {
+        &self.target().revision
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.target().timeout
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.target().protocol
+    }
+}
+
+/// Chooses by share. `dice` is a number that any `u32` is as likely as any other.
+pub(crate) fn split(permitted: Permitted, dice: u32) -> Result<Chosen, Rejection> {
+    let shares = permitted.routed().route().targets.iter().map(|target| target.percent);
+    // A service without a ready revision has a host and no target.
+    let index = choose(shares, dice).ok_or(Rejection::NoRevision)?;
+    Ok(Chosen { permitted, index })
+}
+
+/// The share that `dice` falls into. A single share of zero, as a tag has, is all there is and
+/// takes everything.
+fn choose(shares: impl Iterator<Item = u32> + Clone, dice: u32) -> Option<usize> {
+    let sum: u64 = shares.clone().map(u64::from).sum();
+    if sum == 0 {
+        return shares.clone().next().map(|_| 0);
+    }
+    let point = (u64::from(dice) * sum) >> 32;
+    let mut end = 0;
+    for (index, share) in shares.enumerate() {
+        end += u64::from(share);
+        if point < end {
+            return Some(index);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng as _, SeedableRng as _};
+
+    use super::*;
+
+    fn counts(shares: &[u32], throws: u32) -> Vec<u32> {
+        let mut random = rand::rngs::StdRng::seed_from_u64(7);
+        let mut counts = vec![0; shares.len()];
+        for _ in 0..throws {
+            let index = choose(shares.iter().copied(), random.random()).expect("there is a share");
+            counts[index] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn ninety_and_ten_of_ten_thousand_are_within_chance() {
+        // The standard deviation is 30; five of them are exceeded once in 1.7 million seeds.
+        let counts = counts(&[90, 10], 10_000);
+        assert!(counts[0].abs_diff(9000) <= 150 && counts[1].abs_diff(1000) <= 150, "{counts:?}");
+    }
+
+    #[test]
+    fn nothing_goes_to_a_share_of_zero_beside_others() {
+        let counts = counts(&[0, 100, 0], 10_000);
+        assert_eq!(counts, [0, 10_000, 0]);
+    }
+
+    #[test]
+    fn the_edges_belong_to_the_first_and_the_last() {
+        assert_eq!(choose([1, 99].into_iter(), 0), Some(0));
+        assert_eq!(choose([99, 1].into_iter(), u32::MAX), Some(1));
+        assert_eq!(choose([0].into_iter(), u32::MAX), Some(0));
+        assert_eq!(choose(std::iter::empty(), 0), None);
+    }
+}

@@ -1,1 +1,142 @@
-//! updraft-registry
+//! The embedded registry: the OCI distribution protocol over the image store.
+//!
+//! What `docker push`, `skopeo copy` and `buildah push` send lands in the store that deploys read
+//! from. Blobs stream from the socket to the disk and back; nothing but manifests is held in memory.
+//!
+//! One file for each thing that has a URL: [`manifests`], [`blobs`], [`uploads`], [`listing`]; `route`
+//! tells them apart, `error` is the only place where a refusal becomes bytes.
+
+mod blobs;
+mod error;
+mod listing;
+mod manifests;
+mod respond;
+mod route;
+mod uploads;
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use updraft_base::{Clock, OnFailure, Tasks};
+use updraft_identity::Authenticator;
+use updraft_model::iam::Principal;
+use updraft_oci::{ContentStore, ImageStore};
+
+use self::{
+    error::Refusal,
+    respond::Reply,
+    route::{Route, Target},
+    uploads::Sessions,
+};
+
+/// How long a request under way may go on after the end was asked for.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How long a client may take to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long to wait after the system refused a connection, out of file descriptors perhaps.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The registry. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    content: ContentStore,
+    auth: Authenticator,
+    clock: Clock,
+    sessions: Arc<Sessions>,
+}
+
+// === impl Registry ===
+
+impl Registry {
+    /// A registry over `images`, for whoever `auth` knows.
+    pub fn new(images: ImageStore, auth: Authenticator, clock: Clock) -> Self {
+        let sessions = Arc::new(Sessions::new(clock.clone()));
+        Self { content: images.content().clone(), auth, clock, sessions }
+    }
+
+    /// Serves until the end is asked for; requests under way have ten seconds then.
+    pub async fn serve(self, listener: TcpListener, tasks: Tasks) {
+        let (sessions, shutdown) = (self.sessions.clone(), tasks.shutdown().clone());
+        tasks.spawn("registry uploads", OnFailure::Log, async move { sessions.expire(&shutdown).await });
+        let shutdown = tasks.shutdown().clone();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = shutdown.asked() => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let connection = self.clone().connection(stream, peer, tasks.clone());
+                    tasks.spawn("registry connection", OnFailure::Log, connection);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection to the registry could not be accepted");
+                    self.clock.sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(self, stream: TcpStream, peer: SocketAddr, tasks: Tasks) {
+        let clock = self.clock.clone();
+        let service = service_fn(move |request| {
+            let registry = self.clone();
+            async move { Ok::<_, Infallible>(registry.answer(request).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = tasks.shutdown().asked() => {
+                connection.as_mut().graceful_shutdown();
+                clock.timeout(DRAIN, connection).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = ended {
+            // Clients break off; what they sent is cleaned up with their upload.
+            tracing::debug!(%peer, %error, "registry connection broke");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Reply {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        match self.handle(request).await {
+            Ok(reply) => reply,
+            Err(refusal) => {
+                if refusal.is_ours() {
+                    tracing::error!(%method, path, error = refusal.cause(), "registry request failed");
+                } else {
+                    tracing::debug!(%method, path, error = refusal.cause(), "registry request refused");
+                }
+                refusal.into_reply()
+            }
+        }
+    }
+
+    async fn handle(&self, request: Request<Incoming>) -> Result<Reply, Refusal> {
+        match self.auth.authenticate(request.headers())? {
+            Principal::Anonymous => return Err(Refusal::unauthorized("credentials are needed")),
+            Principal::Local | Principal::AdminToken | Principal::System(_) => {}
+        }
+        let Route { target, query } = Route::of(request.uri())?;
+        match target {
+            Target::Ping => respond::ping(request.method()),
+            Target::Catalog => listing::catalog(&self.content, request.method(), &query).await,
+            Target::Tags { name } => listing::tags(&self.content, request.method(), &name, &query).await,
+            Target::Manifest { name, reference } => manifests::handle(&self.content, request, &name, &reference).await,
+            Target::Blob { name, digest } => blobs::handle(&self.content, request, &name, &digest).await,
+            Target::Uploads { name } => uploads::start(self, request, &name, &query).await,
+            Target::Upload { name, id } => uploads::handle(self, request, &uploads::Session { name, id }, &query).await,
+        }
+    }
+}
+
+/// What a broken request body is called: the client went away, or sent nonsense.
+fn broken_body(error: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, error.to_string())
+}

@@ -1,1 +1,21 @@
-//! updraft-telemetry
+//! What the platform tells about itself and about what runs on it: logs and metrics.
+//!
+//! * [`LogStore`] keeps the output of containers and the platform's own lines about them, on disk
+//!   for later and in memory for now. [`LogStore::run`] is its task: it takes [`LogLine`]s and loses
+//!   none silently. [`LogStore::query`] reads, [`LogStore::follow`] listens.
+//! * [`LogEntry`] is one line as Cloud Logging would show it.
+//! * [`Metrics`] is the registry that every part registers its metrics with, and what `/metrics`
+//!   prints.
+//!
+//! [`LogLine`]: updraft_model::channel::LogLine
+
+mod disk;
+mod entry;
+mod logs;
+mod metrics;
+mod recent;
+
+pub use disk::LogError;
+pub use entry::{LogEntry, Resource, Severity};
+pub use logs::{Followed, Follower, LogConfig, LogQuery, LogStore, Order};
+pub use metrics::{CONTENT_TYPE, Metrics};

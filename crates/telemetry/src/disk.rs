@@ -1,0 +1,273 @@
+//! Log entries on disk: one directory per service, in it segments of one JSON object per line.
+//!
+//! A segment is named after the time of its first entry, in nanoseconds, so names sort by time.
+//! Entries go straight to the file: killing the process loses nothing that was written. A machine
+//! that stops may leave a torn last line; readers skip it, and the writer ends it first.
+
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use updraft_model::name::ServiceName;
+
+use crate::{entry::LogEntry, logs::LogConfig};
+
+/// Why logs could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} '{}'", .path.display())]
+pub struct LogError {
+    /// Create, write, list or remove.
+    pub operation: &'static str,
+    /// Which file or directory.
+    pub path: PathBuf,
+    /// Why not.
+    #[source]
+    pub source: io::Error,
+}
+
+/// The writer's view of the directory.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    dir: PathBuf,
+    config: LogConfig,
+    shelves: HashMap<ServiceName, Shelf>,
+}
+
+/// The segments of one service, oldest first.
+#[derive(Debug, Default)]
+struct Shelf {
+    segments: Vec<Segment>,
+}
+
+/// One file.
+#[derive(Debug, Clone)]
+pub(crate) struct Segment {
+    /// When its first entry was written, in nanoseconds since 1970: its name.
+    pub(crate) start: u64,
+    pub(crate) path: PathBuf,
+    size: u64,
+}
+
+const EXTENSION: &str = "jsonl";
+
+// === impl Disk ===
+
+impl Disk {
+    pub(crate) fn open(dir: &Path, config: LogConfig) -> Result<Self, LogError> {
+        fs::create_dir_all(dir).map_err(failed("create", dir))?;
+        Ok(Self { dir: dir.to_owned(), config, shelves: HashMap::new() })
+    }
+
+    /// Appends whole lines to the log of a service.
+    pub(crate) fn append(&mut self, service: &ServiceName, time: SystemTime, lines: &[u8]) -> Result<(), LogError> {
+        let dir = service_dir(&self.dir, service);
+        if !self.shelves.contains_key(service) {
+            fs::create_dir_all(&dir).map_err(failed("create", &dir))?;
+            self.shelves.insert(service.clone(), Shelf { segments: segments(&dir)? });
+        }
+        let config = self.config;
+        let Some(shelf) = self.shelves.get_mut(service) else { return Ok(()) };
+        let result = shelf.append(&dir, config, (nanos(time), lines));
+        if result.is_err() {
+            // What is on disk now is uncertain, or somebody removed the directory: look again.
+            self.shelves.remove(service);
+        }
+        result
+    }
+
+    /// Removes the log of a service; none there is no error.
+    pub(crate) fn remove(&mut self, service: &ServiceName) -> Result<(), LogError> {
+        self.shelves.remove(service);
+        let dir = service_dir(&self.dir, service);
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &dir)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the segments whose last entry is older than the retention.
+    pub(crate) fn expire(&mut self, now: SystemTime) -> Result<(), LogError> {
+        let limit = nanos(now.checked_sub(self.config.retention).unwrap_or(SystemTime::UNIX_EPOCH));
+        for dir in service_dirs(&self.dir)? {
+            let segments = segments(&dir)?;
+            let expired: Vec<&Segment> = segments.iter().filter(|s| s.start < limit && s.end() < limit).collect();
+            for segment in &expired {
+                remove_file(&segment.path)?;
+            }
+            if !expired.is_empty() {
+                self.shelves.retain(|service, _| service_dir(&self.dir, service) != dir);
+            }
+            if expired.len() == segments.len() {
+                // Not empty any more, or gone already: then there is nothing to tidy.
+                let _ = fs::remove_dir(&dir);
+            }
+        }
+        Ok(())
+    }
+}
+
+// === impl Shelf ===
+
+impl Shelf {
+    fn append(&mut self, dir: &Path, config: LogConfig, (time, lines): (u64, &[u8])) -> Result<(), LogError> {
+        let full = self.segments.last().is_none_or(|last| last.size >= config.segment_bytes);
+        if full {
+            // Names ascend even when the clock goes back.
+            let start = self.segments.last().map_or(time, |last| time.max(last.start + 1));
+            let path = dir.join(format!("{start:020}.{EXTENSION}"));
+            self.segments.push(Segment { start, path, size: 0 });
+            self.trim(config)?;
+        }
+        let Some(segment) = self.segments.last_mut() else { return Ok(()) };
+        segment.append(lines)
+    }
+
+    /// Removes the oldest segments until there is room for one more full one.
+    fn trim(&mut self, config: LogConfig) -> Result<(), LogError> {
+        let allowed = config.service_bytes.saturating_sub(config.segment_bytes);
+        while self.segments.len() > 1 && self.segments.iter().map(|segment| segment.size).sum::<u64>() > allowed {
+            remove_file(&self.segments.remove(0).path)?;
+        }
+        Ok(())
+    }
+}
+
+// === impl Segment ===
+
+impl Segment {
+    fn append(&mut self, lines: &[u8]) -> Result<(), LogError> {
+        let write = || -> io::Result<u64> {
+            let mut file = OpenOptions::new().create(true).append(true).read(true).open(&self.path)?;
+            let mut written = lines.len() as u64;
+            if is_torn(&mut file)? {
+                file.write_all(b"\n")?;
+                written += 1;
+            }
+            file.write_all(lines)?;
+            Ok(written)
+        };
+        self.size += write().map_err(failed("write", &self.path))?;
+        Ok(())
+    }
+
+    /// What is in it; a file that is gone is empty.
+    pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
+        match fs::read(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other,
+        }
+    }
+
+    /// When its last entry was written; its start when it has none.
+    fn end(&self) -> u64 {
+        let bytes = self.read().unwrap_or_default();
+        entries(&bytes).next_back().map_or(self.start, |entry| nanos(entry.timestamp))
+    }
+}
+
+/// The entries of a segment, oldest first; lines that are none are skipped.
+pub(crate) fn entries(bytes: &[u8]) -> impl DoubleEndedIterator<Item = LogEntry> {
+    let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    lines.filter_map(|line| serde_json::from_slice(line).ok())
+}
+
+/// Does the file end in the middle of a line?
+fn is_torn(file: &mut File) -> io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
+}
+
+// === reading ===
+
+/// The segments of a service, oldest first; none when it has no log.
+pub(crate) fn service_segments(dir: &Path, service: &ServiceName) -> Result<Vec<Segment>, LogError> {
+    segments(&service_dir(dir, service))
+}
+
+fn segments(dir: &Path) -> Result<Vec<Segment>, LogError> {
+    let mut found = Vec::new();
+    for path in list(dir)? {
+        let start = path.file_stem().and_then(OsStr::to_str).and_then(|name| name.parse().ok());
+        if path.extension() == Some(OsStr::new(EXTENSION))
+            && let Some(start) = start
+        {
+            let size = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            found.push(Segment { start, path, size });
+        }
+    }
+    found.sort_by_key(|segment| segment.start);
+    Ok(found)
+}
+
+/// Project, location and service are three levels.
+fn service_dirs(dir: &Path) -> Result<Vec<PathBuf>, LogError> {
+    let mut level = vec![dir.to_owned()];
+    for _ in 0..3 {
+        let mut next = Vec::new();
+        for dir in level {
+            next.extend(list(&dir)?.into_iter().filter(|path| path.is_dir()));
+        }
+        level = next;
+    }
+    Ok(level)
+}
+
+fn list(dir: &Path) -> Result<Vec<PathBuf>, LogError> {
+    let read = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed("list", dir))?,
+    };
+    read.map(|item| item.map(|item| item.path())).collect::<io::Result<_>>().map_err(failed("list", dir))
+}
+
+fn remove_file(path: &Path) -> Result<(), LogError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn service_dir(dir: &Path, service: &ServiceName) -> PathBuf {
+    let parent = &service.parent;
+    dir.join(component(&parent.project)).join(component(&parent.location)).join(component(&service.service))
+}
+
+/// The name itself, or its bytes in hexadecimal when it could mean another place.
+fn component(name: &str) -> String {
+    let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'.' | b':');
+    let harmless = !name.is_empty() && !name.starts_with('.') && name.len() <= 100 && name.bytes().all(plain);
+    if harmless { name.to_owned() } else { format!("_{}", hex::encode(name)) }
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LogError {
+    move |source| LogError { operation, path: path.to_owned(), source }
+}
+
+pub(crate) fn nanos(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_lead_out_of_the_directory() {
+        assert_eq!(component("demo-project"), "demo-project");
+        for evil in ["..", ".", "", "a/b", "/etc", "A", "a\0b"] {
+            let name = component(evil);
+            assert!(name.starts_with('_') && !name.contains('/'), "{evil:?}: {name}");
+        }
+    }
+}

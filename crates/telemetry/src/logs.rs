@@ -1,0 +1,372 @@
+//! The log store: lines in, entries out.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use prometheus_client::metrics::{counter::Counter, family::Family};
+use tokio::sync::{broadcast, mpsc};
+use updraft_base::Clock;
+use updraft_model::{
+    channel::{LogLine, LogSource},
+    instance::Stream,
+    name::ServiceName,
+};
+
+use crate::{
+    disk::{self, Disk, LogError},
+    entry::LogEntry,
+    metrics::Metrics,
+    recent::Recent,
+};
+
+/// How much is kept, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A file that has reached this size is followed by a new one, in bytes. What is removed is
+    /// always a whole file.
+    pub segment_bytes: u64,
+    /// What one service may take on disk, in bytes, give or take what is written in one go; the
+    /// oldest entries make room.
+    pub service_bytes: u64,
+    /// How long entries are kept.
+    pub retention: Duration,
+    /// What the newest entries of all services may take in memory, in bytes.
+    pub recent_bytes: usize,
+}
+
+/// Keeps and finds log entries. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct LogStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    dir: PathBuf,
+    config: LogConfig,
+    clock: Clock,
+    disk: Mutex<Writing>,
+    recent: Mutex<Recent>,
+    lines: Family<[(&'static str, &'static str); 1], Counter>,
+    dropped: Counter,
+}
+
+#[derive(Debug)]
+struct Writing {
+    disk: Disk,
+    sequence: u64,
+    health: Health,
+}
+
+/// What a batch has for one service.
+#[derive(Debug, Default)]
+struct Share {
+    bytes: Vec<u8>,
+    /// With their lengths in `bytes`.
+    entries: Vec<(LogEntry, usize)>,
+}
+
+/// Did the last write succeed? One warning per failure, not one per line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Well,
+    Failing,
+}
+
+/// Which entries are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogQuery {
+    /// Of which service.
+    pub service: ServiceName,
+    /// Of which revision of it, by id; `None` for all.
+    pub revision: Option<String>,
+    /// Not older than this.
+    pub since: Option<SystemTime>,
+    /// At most so many.
+    pub limit: usize,
+    /// From which end.
+    pub order: Order,
+}
+
+/// From which end of the log entries are taken, and in which order they come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Order {
+    /// The newest, the newest first.
+    #[default]
+    NewestFirst,
+    /// The oldest, the oldest first.
+    OldestFirst,
+}
+
+/// Listens to the log of a service.
+#[derive(Debug)]
+pub struct Follower {
+    receiver: broadcast::Receiver<Arc<LogEntry>>,
+    revision: Option<String>,
+    /// Entries that a query has returned already.
+    known: HashSet<String>,
+}
+
+/// What a [`Follower`] hears.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Followed {
+    /// An entry.
+    Entry(Arc<LogEntry>),
+    /// The follower was too slow: so many entries of the service are lost to it. They are in the
+    /// store.
+    Lost(u64),
+}
+
+/// How many lines are written in one go.
+const BATCH: usize = 128;
+/// How often entries that are too old are looked for.
+const EXPIRY: Duration = Duration::from_secs(3600);
+/// Lines come nearly in order of time, not quite: instances are read side by side.
+const DISORDER: Duration = Duration::from_secs(60);
+
+// === impl LogConfig ===
+
+impl Default for LogConfig {
+    /// 64 MiB per service in segments of 4 MiB for 30 days (Cloud Logging's default), 8 MiB in memory.
+    fn default() -> Self {
+        Self {
+            segment_bytes: 4 << 20,
+            service_bytes: 64 << 20,
+            retention: Duration::from_secs(30 * 24 * 3600),
+            recent_bytes: 8 << 20,
+        }
+    }
+}
+
+// === impl LogQuery ===
+
+impl LogQuery {
+    /// The newest 100 entries of a service, the newest first.
+    pub fn of(service: ServiceName) -> Self {
+        Self { service, revision: None, since: None, limit: 100, order: Order::default() }
+    }
+
+    fn matches(&self, entry: &LogEntry) -> bool {
+        let revision = self.revision.as_deref().is_none_or(|revision| entry.revision() == Some(revision));
+        revision && self.since.is_none_or(|since| entry.timestamp >= since)
+    }
+}
+
+// === impl LogStore ===
+
+impl LogStore {
+    /// Opens the store in `dir`, which is made when it is missing.
+    ///
+    /// # Errors
+    /// [`LogError`] when the directory cannot be made.
+    pub fn open(dir: &Path, config: LogConfig, metrics: &mut Metrics, clock: Clock) -> Result<Self, LogError> {
+        let (lines, dropped) = (Family::default(), Counter::default());
+        let registry = metrics.registry();
+        registry.register("updraft_log_lines", "Log lines taken, by source", lines.clone());
+        let help = "Log lines that could not be written to disk; they were shown to followers";
+        registry.register("updraft_log_lines_dropped", help, dropped.clone());
+        let disk = Writing { disk: Disk::open(dir, config)?, sequence: 0, health: Health::Well };
+        let recent = Mutex::new(Recent::new(config.recent_bytes));
+        let inner = Inner { dir: dir.to_owned(), config, clock, disk: Mutex::new(disk), recent, lines, dropped };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Takes lines until the channel closes and everything in it is written.
+    pub async fn run(self, mut lines: mpsc::Receiver<LogLine>) {
+        let mut expiry = self.inner.clock.sleep(Duration::ZERO);
+        let mut batch = Vec::new();
+        loop {
+            tokio::select! {
+                count = lines.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                    let (store, batch) = (self.clone(), std::mem::take(&mut batch));
+                    blocking(move || store.write(batch)).await;
+                }
+                () = &mut expiry => {
+                    let store = self.clone();
+                    blocking(move || store.expire()).await;
+                    expiry = self.inner.clock.sleep(EXPIRY);
+                }
+            }
+        }
+    }
+
+    /// The entries that a query asks for. Entries that cannot be read are left out.
+    pub async fn query(&self, mut query: LogQuery) -> Vec<LogEntry> {
+        let oldest = self.inner.clock.now().checked_sub(self.inner.config.retention);
+        query.since = query.since.max(oldest);
+        if query.limit == 0 {
+            return Vec::new();
+        }
+        if query.order == Order::NewestFirst
+            && let Some(found) = self.recent().newest(&query.service, query.limit, |entry| query.matches(entry))
+        {
+            return found;
+        }
+        let dir = self.inner.dir.clone();
+        blocking(move || read(&dir, &query)).await.unwrap_or_default()
+    }
+
+    /// Listens for the entries of a service, of one revision or all, from now on.
+    pub fn follow(&self, service: &ServiceName, revision: Option<String>) -> Follower {
+        Follower { receiver: self.recent().follow(service), revision, known: HashSet::new() }
+    }
+
+    /// The entries that a query asks for and, without a gap or a repetition, those that come after.
+    pub async fn tail(&self, query: LogQuery) -> (Vec<LogEntry>, Follower) {
+        let mut follower = self.follow(&query.service, query.revision.clone());
+        let entries = self.query(query).await;
+        follower.known = entries.iter().map(|entry| entry.insert_id.clone()).collect();
+        (entries, follower)
+    }
+
+    /// Removes everything that a service has written.
+    ///
+    /// # Errors
+    /// [`LogError`] when a file cannot be removed.
+    pub async fn remove(&self, service: &ServiceName) -> Result<(), LogError> {
+        let (store, service) = (self.clone(), service.clone());
+        let removed = blocking(move || {
+            let removed = store.disk().disk.remove(&service);
+            store.recent().remove(&service);
+            removed
+        });
+        removed.await.unwrap_or(Ok(()))
+    }
+
+    /// Writes a batch, service by service, and shows it to those who follow.
+    fn write(&self, batch: Vec<LogLine>) {
+        let mut writing = self.disk();
+        let mut services: HashMap<ServiceName, Share> = HashMap::new();
+        for line in batch {
+            self.inner.lines.get_or_create(&[("source", source_name(line.source))]).inc();
+            writing.sequence += 1;
+            let service = line.revision.service.clone();
+            let entry = LogEntry::new(line, writing.sequence);
+            let share = services.entry(service).or_default();
+            let before = share.bytes.len();
+            // Into memory, and nothing in an entry is without a form in JSON.
+            let _ = serde_json::to_writer(&mut share.bytes, &entry);
+            share.bytes.push(b'\n');
+            share.entries.push((entry, share.bytes.len() - before));
+        }
+        for (service, Share { bytes, entries }) in services {
+            let time = entries.first().map_or(SystemTime::UNIX_EPOCH, |(entry, _)| entry.timestamp);
+            let result = writing.disk.append(&service, time, &bytes);
+            self.note(&mut writing.health, result, entries.len());
+            let mut recent = self.recent();
+            for (entry, bytes) in entries {
+                recent.push(&service, entry, bytes);
+            }
+        }
+    }
+
+    /// Counts what a failed write dropped, and says so once.
+    fn note(&self, health: &mut Health, result: Result<(), LogError>, lines: usize) {
+        match (result, *health) {
+            (Ok(()), Health::Well) => {}
+            (Ok(()), Health::Failing) => {
+                tracing::info!(dropped = self.inner.dropped.get(), "logs are written to disk again");
+                *health = Health::Well;
+            }
+            (Err(error), before) => {
+                self.inner.dropped.inc_by(lines as u64);
+                if before == Health::Well {
+                    let cause = &error.source;
+                    tracing::warn!(%error, %cause, "logs cannot be written to disk: lines are dropped and counted");
+                }
+                *health = Health::Failing;
+            }
+        }
+    }
+
+    fn expire(&self) {
+        if let Err(error) = self.disk().disk.expire(self.inner.clock.now()) {
+            tracing::warn!(%error, cause = %error.source, "old logs cannot be removed");
+        }
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Writing> {
+        self.inner.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Files block; `None` when the runtime is going down.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
+}
+
+fn read(dir: &Path, query: &LogQuery) -> Vec<LogEntry> {
+    let mut segments = disk::service_segments(dir, &query.service).unwrap_or_else(|error| {
+        tracing::warn!(%error, cause = %error.source, "logs cannot be read");
+        Vec::new()
+    });
+    if let Some(since) = query.since {
+        // A segment ends about where the next one begins.
+        let limit = disk::nanos(since.checked_sub(DISORDER).unwrap_or(SystemTime::UNIX_EPOCH));
+        let first = segments.partition_point(|segment| segment.start < limit).saturating_sub(1);
+        segments.drain(..first);
+    }
+    if query.order == Order::NewestFirst {
+        segments.reverse();
+    }
+    let mut found = Vec::new();
+    for segment in segments {
+        let bytes = segment.read().unwrap_or_else(|error| {
+            tracing::warn!(path = %segment.path.display(), %error, "a part of the logs cannot be read");
+            Vec::new()
+        });
+        let room = query.limit - found.len();
+        let entries = disk::entries(&bytes);
+        match query.order {
+            Order::NewestFirst => found.extend(entries.rev().filter(|entry| query.matches(entry)).take(room)),
+            Order::OldestFirst => found.extend(entries.filter(|entry| query.matches(entry)).take(room)),
+        }
+        if found.len() == query.limit {
+            break;
+        }
+    }
+    found
+}
+
+fn source_name(source: LogSource) -> &'static str {
+    match source {
+        LogSource::Container(Stream::Stdout) => "stdout",
+        LogSource::Container(Stream::Stderr) => "stderr",
+        LogSource::System => "system",
+    }
+}
+
+// === impl Follower ===
+
+impl Follower {
+    /// What comes next; `None` when the store is gone. May be dropped and called again.
+    pub async fn next(&mut self) -> Option<Followed> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(entry) if self.wants(&entry) => return Some(Followed::Entry(entry)),
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(lost)) => return Some(Followed::Lost(lost)),
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    fn wants(&mut self, entry: &LogEntry) -> bool {
+        let known = !self.known.is_empty() && self.known.remove(&entry.insert_id);
+        !known && self.revision.as_deref().is_none_or(|revision| entry.revision() == Some(revision))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+use std::{fs, io::Write};
+
+use tempfile::TempDir;
+use updraft_model::{instance::InstanceId, name::Parent};
+
+use super::*;
+
+struct Bench {
+    dir: TempDir,
+    config: LogConfig,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (clock, _hand) = Clock::stopped_at(at(0));
+        Self { dir, config: LogConfig::default(), metrics: Metrics::new(&clock), clock }
+    }
+
+    fn open(&mut self) -> LogStore {
+        LogStore::open(self.dir.path(), self.config, &mut self.metrics, self.clock.clone()).expect("opened")
+    }
+
+    /// A store that finds nothing in memory.
+    fn reopen(&mut self) -> LogStore {
+        self.metrics = Metrics::new(&self.clock);
+        self.open()
+    }
+
+    fn files(&self, service: &ServiceName) -> Vec<PathBuf> {
+        let segments = disk::service_segments(self.dir.path(), service).expect("listed");
+        segments.into_iter().map(|segment| segment.path).collect()
+    }
+}
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds)
+}
+
+fn service(id: &str) -> ServiceName {
+    Parent::new("demo-project", "us-central1").service(id)
+}
+
+fn line(service: &ServiceName, revision: &str, seconds: u64, text: &str) -> LogLine {
+    LogLine {
+        time: at(seconds),
+        revision: service.revision(revision),
+        instance: Some(InstanceId("1".to_owned())),
+        source: LogSource::Container(Stream::Stdout),
+        text: text.to_owned(),
+    }
+}
+
+/// Lines `0` to `count - 1`, one each second, odd ones by revision `b`, even ones by `a`.
+async fn write(store: &LogStore, service: &ServiceName, count: u64) {
+    let (sender, receiver) = mpsc::channel(usize::try_from(count).expect("small").max(1));
+    for n in 0..count {
+        let revision = if n % 2 == 0 { "a" } else { "b" };
+        sender.send(line(service, revision, n, &n.to_string())).await.expect("room");
+    }
+    drop(sender);
+    store.clone().run(receiver).await;
+}
+
+fn texts(entries: &[LogEntry]) -> Vec<&str> {
+    entries.iter().map(|entry| entry.text_payload.as_deref().unwrap_or("?")).collect()
+}
+
+#[tokio::test]
+async fn queries_are_answered_alike_from_memory_and_from_disk() {
+    let mut bench = Bench::new();
+    let (hello, other) = (service("hello"), service("other"));
+    let store = bench.open();
+    write(&store, &hello, 10).await;
+    write(&store, &other, 5).await;
+    for store in [store, bench.reopen()] {
+        let newest = LogQuery { limit: 3, ..LogQuery::of(hello.clone()) };
+        assert_eq!(texts(&store.query(newest.clone()).await), ["9", "8", "7"]);
+        let oldest = LogQuery { order: Order::OldestFirst, ..newest.clone() };
+        assert_eq!(texts(&store.query(oldest).await), ["0", "1", "2"]);
+        let one = LogQuery { revision: Some("a".to_owned()), ..newest.clone() };
+        assert_eq!(texts(&store.query(one).await), ["8", "6", "4"]);
+        let late = LogQuery { since: Some(at(8)), ..newest.clone() };
+        assert_eq!(texts(&store.query(late).await), ["9", "8"]);
+        let all = LogQuery { limit: usize::MAX, ..newest.clone() };
+        assert_eq!(store.query(all).await.len(), 10);
+        assert!(store.query(LogQuery { limit: 0, ..newest }).await.is_empty());
+        assert!(store.query(LogQuery::of(service("nobody"))).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_torn_last_line_costs_only_itself() {
+    let mut bench = Bench::new();
+    let hello = service("hello");
+    write(&bench.open(), &hello, 2).await;
+    let file = bench.files(&hello).remove(0);
+    let mut torn = fs::OpenOptions::new().append(true).open(file).expect("opened");
+    torn.write_all(br#"{"logName":"projects/demo-pro"#).expect("written");
+    let store = bench.reopen();
+    let (sender, receiver) = mpsc::channel(1);
+    sender.send(line(&hello, "a", 7, "after")).await.expect("room");
+    drop(sender);
+    store.run(receiver).await;
+    let found = bench.reopen().query(LogQuery::of(hello)).await;
+    assert_eq!(texts(&found), ["after", "1", "0"]);
+}
+
+#[tokio::test]
+async fn a_service_takes_no_more_than_its_share_and_the_oldest_make_room() {
+    let mut bench = Bench::new();
+    bench.config = LogConfig { segment_bytes: 2000, service_bytes: 10_000, recent_bytes: 1000, ..bench.config };
+    let hello = service("hello");
+    let store = bench.open();
+    for n in 0..200 {
+        let (sender, receiver) = mpsc::channel(1);
+        sender.send(line(&hello, "a", n, &n.to_string())).await.expect("room");
+        drop(sender);
+        store.clone().run(receiver).await;
+    }
+    let files = bench.files(&hello);
+    let total: u64 = files.iter().map(|file| fs::metadata(file).expect("there").len()).sum();
+    assert!(files.len() > 2 && total <= 10_000, "{} files, {total} bytes", files.len());
+    let newest = store.query(LogQuery { limit: 15, ..LogQuery::of(hello.clone()) }).await;
+    assert_eq!(texts(&newest), (185..200).rev().map(|n| n.to_string()).collect::<Vec<_>>());
+    let oldest = store.query(LogQuery { limit: 1, order: Order::OldestFirst, ..LogQuery::of(hello) }).await;
+    assert_ne!(texts(&oldest), ["0"]);
+}
+
+#[tokio::test]
+async fn what_is_older_than_the_retention_is_neither_shown_nor_kept() {
+    let mut bench = Bench::new();
+    let hello = service("hello");
+    write(&bench.open(), &hello, 3).await;
+    (bench.clock, _) = Clock::stopped_at(at(0) + bench.config.retention + Duration::from_secs(2));
+    let store = bench.reopen();
+    assert_eq!(texts(&store.query(LogQuery::of(hello.clone())).await), ["2"]);
+    store.expire();
+    assert_eq!(bench.files(&hello).len(), 1, "the segment has an entry that is kept");
+    (bench.clock, _) = Clock::stopped_at(at(0) + bench.config.retention + Duration::from_secs(9));
+    let store = bench.reopen();
+    store.expire();
+    assert!(bench.files(&hello).is_empty());
+    write(&store, &hello, 1).await;
+    assert_eq!(bench.files(&hello).len(), 1, "and the service can go on writing");
+}
+
+#[tokio::test]
+async fn a_follower_hears_what_comes_and_what_it_lost() {
+    let mut bench = Bench::new();
+    let (hello, other) = (service("hello"), service("other"));
+    let store = bench.open();
+    let mut follower = store.follow(&hello, Some("a".to_owned()));
+    write(&store, &other, 3).await;
+    write(&store, &hello, 3).await;
+    for text in ["0", "2"] {
+        let Some(Followed::Entry(entry)) = follower.next().await else { panic!("an entry") };
+        assert_eq!(entry.text_payload.as_deref(), Some(text));
+    }
+    write(&store, &hello, 1024 + 10).await;
+    assert_eq!(follower.next().await, Some(Followed::Lost(10)));
+    assert!(matches!(follower.next().await, Some(Followed::Entry(_))));
+}
+
+#[tokio::test]
+async fn a_tail_repeats_nothing_that_was_shown() {
+    let mut bench = Bench::new();
+    let hello = service("hello");
+    let store = bench.open();
+    write(&store, &hello, 2).await;
+    let (shown, mut follower) = store.tail(LogQuery::of(hello.clone())).await;
+    assert_eq!(texts(&shown), ["1", "0"]);
+    write(&store, &hello, 1).await;
+    drop(store);
+    assert!(matches!(follower.next().await, Some(Followed::Entry(entry)) if entry.insert_id != shown[1].insert_id));
+    assert_eq!(follower.next().await, None);
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_drops_lines_and_counts_them() {
+    let mut bench = Bench::new();
+    let hello = service("hello");
+    let store = bench.open();
+    // A file where a directory has to be: works as root too.
+    let parent = bench.dir.path().join("demo-project");
+    fs::write(&parent, "in the way").expect("written");
+    let mut follower = store.follow(&hello, None);
+    write(&store, &hello, 3).await;
+    let counted = |metrics: &Metrics, name: &str| metrics.encode().lines().any(|line| line == name);
+    assert!(counted(&bench.metrics, "updraft_log_lines_dropped_total 3"), "{}", bench.metrics.encode());
+    assert!(counted(&bench.metrics, "updraft_log_lines_total{source=\"stdout\"} 3"));
+    assert!(matches!(follower.next().await, Some(Followed::Entry(_))), "followers see them all the same");
+
+    fs::remove_file(&parent).expect("removed");
+    write(&store, &hello, 2).await;
+    assert!(counted(&bench.metrics, "updraft_log_lines_dropped_total 3"));
+    assert_eq!(bench.reopen().query(LogQuery::of(hello)).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_removed_service_leaves_nothing_and_its_namesake_starts_anew() {
+    let mut bench = Bench::new();
+    let (hello, other) = (service("hello"), service("other"));
+    let store = bench.open();
+    write(&store, &hello, 3).await;
+    write(&store, &other, 3).await;
+    store.remove(&hello).await.expect("removed");
+    store.remove(&hello).await.expect("nothing to do");
+    assert!(store.query(LogQuery::of(hello.clone())).await.is_empty());
+    assert!(bench.files(&hello).is_empty());
+    assert_eq!(store.query(LogQuery::of(other)).await.len(), 3);
+    write(&store, &hello, 1).await;
+    assert_eq!(texts(&store.query(LogQuery::of(hello)).await), ["0"]);
+}

@@ -1,1 +1,197 @@
-//! updraft-control
+//! The control plane: intent is written down here, and made true.
+//!
+//! * Use cases (`services`, `revisions`, `operations`, `locations`): authorise → normalise → default →
+//!   validate → diff → one atomic commit of resource and operation. They decide nothing about traffic and
+//!   start nothing; they wake a key.
+//! * Reconcilers (`reconcile`): wake → observe → plan → apply → report, per key, fenced by version. What
+//!   is to be done is decided by `updraft-plan`; what was found out goes into the status, which nobody
+//!   else writes.
+//! * What comes out is published through channels ([`ControlDeps`]): the book, the routes. What comes in
+//!   from the fleet is its health.
+//!
+//! Tasks: `reconcile` (several workers on one keyed queue), `store-watch`, `health-watch`, `resync`.
+//! A crash between any two steps is repaired by running the same steps again.
+
+mod access;
+mod board;
+mod failure;
+mod locations;
+mod operations;
+mod page;
+mod place;
+mod queue;
+mod reconcile;
+mod record;
+mod revisions;
+mod services;
+mod view;
+
+pub use updraft_plan::hosts::UrlConfig;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+use updraft_base::{Clock, Tasks};
+use updraft_engine::Engine;
+use updraft_model::{
+    Error, RevisionName,
+    channel::{RevisionBook, RevisionHealth},
+    route::RouteTable,
+};
+use updraft_oci::ImageStore;
+use updraft_store::{Envelope, Key, Kind, Store};
+
+use crate::{board::Board, failure::of_store, place::Places, queue::Queue};
+
+/// What the control plane works with.
+pub struct ControlDeps {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// Where tags are resolved.
+    pub images: ImageStore,
+    /// What gets revisions ready.
+    pub engine: Arc<dyn Engine>,
+    /// Time.
+    pub clock: Clock,
+    /// Where tasks are born.
+    pub tasks: Tasks,
+    /// Settings.
+    pub config: ControlConfig,
+    /// To the fleet: what must be startable.
+    pub book: watch::Sender<Arc<RevisionBook>>,
+    /// From the fleet: how it fares.
+    pub health: watch::Receiver<Arc<RevisionHealth>>,
+    /// To the proxy: where hosts lead.
+    pub routes: watch::Sender<Arc<RouteTable>>,
+}
+
+/// Settings of the control plane.
+#[derive(Debug, Clone)]
+pub struct ControlConfig {
+    /// The project that exists from the beginning.
+    pub default_project: String,
+    /// The locations that are served; at least one.
+    pub locations: Vec<String>,
+    /// How URLs are written.
+    pub url: UrlConfig,
+    /// The longest that one call of `operations_wait` holds on.
+    pub wait_max: Duration,
+    /// How long a finished operation can be read.
+    pub operations_kept: Duration,
+}
+
+/// A handle on the control plane. Clones are the same one.
+#[derive(Clone)]
+pub struct Control {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    images: ImageStore,
+    engine: Arc<dyn Engine>,
+    clock: Clock,
+    tasks: Tasks,
+    config: ControlConfig,
+    health: watch::Receiver<Arc<RevisionHealth>>,
+    health_seen: Mutex<Arc<RevisionHealth>>,
+    places: Places,
+    board: Board,
+    queue: Queue,
+}
+
+// === impl ControlConfig ===
+
+impl Default for ControlConfig {
+    fn default() -> Self {
+        Self {
+            default_project: "demo-project".to_owned(),
+            locations: vec!["us-central1".to_owned()],
+            url: UrlConfig { scheme: "http".to_owned(), domain: "run.localhost".to_owned(), port: 8080 },
+            wait_max: Duration::from_secs(30),
+            operations_kept: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+// === impl Control ===
+
+impl Control {
+    /// Starts the reconcilers on everything that is stored. Routes are published once every service was
+    /// looked at; [`Control::settled`] waits for that.
+    ///
+    /// # Errors
+    /// `Internal` when the store cannot be read.
+    pub async fn start(deps: ControlDeps) -> Result<Self, Error> {
+        let config = deps.config;
+        let places = Places::load(&*deps.store, config.locations.clone(), &config.default_project).await?;
+        let seen = deps.health.borrow().clone();
+        let inner = Arc::new(Inner {
+            store: deps.store,
+            images: deps.images,
+            engine: deps.engine,
+            clock: deps.clock,
+            tasks: deps.tasks,
+            config,
+            health: deps.health,
+            health_seen: Mutex::new(seen),
+            places,
+            board: Board::new(deps.book, deps.routes),
+            queue: Queue::new(),
+        });
+        reconcile::start(&inner).await?;
+        Ok(Self { inner })
+    }
+
+    /// Ends when no reconcile work is queued or under way and the latest health was taken in. Work that
+    /// waits for the fleet or for a retry counts as settled.
+    pub async fn settled(&self) {
+        loop {
+            self.inner.queue.idle().await;
+            // Lets the tasks that listen to the channels take in what was sent before this call.
+            for _ in 0..16 {
+                tokio::task::yield_now().await;
+            }
+            if self.inner.queue.is_idle() && self.inner.has_seen_latest_health() {
+                return;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").field("config", &self.inner.config).finish_non_exhaustive()
+    }
+}
+
+// === impl ControlDeps ===
+
+impl fmt::Debug for ControlDeps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControlDeps").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    async fn get(&self, key: &Key) -> Result<Option<Envelope>, Error> {
+        self.store.get(key).await.map_err(of_store)
+    }
+
+    /// The envelope of a revision, if it belongs to the service that its name says.
+    async fn get_revision(&self, name: &RevisionName) -> Result<Option<Envelope>, Error> {
+        let key = Key::new(Kind::Revision, name.service.parent.clone(), &name.revision);
+        Ok(self.get(&key).await?.filter(|envelope| envelope.owner == name.service.service))
+    }
+
+    fn has_seen_latest_health(&self) -> bool {
+        let seen = self.health_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::ptr_eq(&seen, &self.health.borrow())
+    }
+}

@@ -145,7 +145,7 @@ impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind, format!("{:?}", self.state).to_lowercase())?;
         if let Some(reason) = self.reason {
-            write!(f, " [{reason:?}]")?;
+            write!(f, " [{}]", reason.as_str())?;
         }
         if !self.message.is_empty() {
             write!(f, " {}", self.message)?;
@@ -155,6 +155,53 @@ impl fmt::Display for Condition {
             Severity::Warning => f.write_str(" (warning)"),
             Severity::Info => f.write_str(" (info)"),
         }
+    }
+}
+
+// === impl Reason ===
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 14] = [
+        Self::RevisionFailed,
+        Self::ProgressDeadlineExceeded,
+        Self::ContainerMissing,
+        Self::ContainerPermissionDenied,
+        Self::WaitingForOperation,
+        Self::PostponedRetry,
+        Self::Internal,
+        Self::Pending,
+        Self::Reserve,
+        Self::Retired,
+        Self::Retiring,
+        Self::HealthCheckContainerError,
+        Self::HealthCheckSkipped,
+        Self::MinInstancesNotProvisioned,
+    ];
+
+    /// The word in the store, which is also v1's. Never change one.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RevisionFailed => "RevisionFailed",
+            Self::ProgressDeadlineExceeded => "ProgressDeadlineExceeded",
+            Self::ContainerMissing => "ContainerMissing",
+            Self::ContainerPermissionDenied => "ContainerPermissionDenied",
+            Self::WaitingForOperation => "WaitingForOperation",
+            Self::PostponedRetry => "PostponedRetry",
+            Self::Internal => "Internal",
+            Self::Pending => "Pending",
+            Self::Reserve => "Reserve",
+            Self::Retired => "Retired",
+            Self::Retiring => "Retiring",
+            Self::HealthCheckContainerError => "HealthCheckContainerError",
+            Self::HealthCheckSkipped => "HealthCheckSkipped",
+            Self::MinInstancesNotProvisioned => "MinInstancesNotProvisioned",
+        }
+    }
+
+    /// The reason of a word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
     }
 }
 

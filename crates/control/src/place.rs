@@ -1,0 +1,113 @@
+//! Projects and locations: what a name may say, and what it means.
+//!
+//! A well-formed project id exists on first use. A project may be named by its id or by its number; in
+//! keys it is always the id.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use updraft_model::{
+    Error, Parent, RevisionName, ServiceName,
+    name::{check_project_id, project_number},
+};
+use updraft_store::{Change, Envelope, FORMAT, Key, Kind, Page, Selection, Store};
+
+use crate::failure::of_store;
+
+/// The location of a project's own key.
+const GLOBAL: &str = "global";
+
+/// The projects that exist, and the locations that are served.
+#[derive(Debug)]
+pub(crate) struct Places {
+    locations: Vec<String>,
+    by_number: Mutex<HashMap<u64, String>>,
+}
+
+// === impl Places ===
+
+impl Places {
+    /// Reads the projects of the store; `default_project` exists from the beginning.
+    pub(crate) async fn load(store: &dyn Store, locations: Vec<String>, default_project: &str) -> Result<Self, Error> {
+        let stored = store.list(&Selection::of(Kind::Project), &Page::default()).await.map_err(of_store)?;
+        let mut by_number = HashMap::from([(project_number(default_project), default_project.to_owned())]);
+        by_number.extend(stored.into_iter().map(|project| (project_number(&project.key.name), project.key.name)));
+        Ok(Self { locations, by_number: Mutex::new(by_number) })
+    }
+
+    /// The locations, in their order.
+    pub(crate) fn locations(&self) -> &[String] {
+        &self.locations
+    }
+
+    /// The id of a project given by its id or its number.
+    pub(crate) fn project(&self, field: &str, project: &str) -> Result<String, Error> {
+        match project.parse::<u64>() {
+            Ok(number) => {
+                let known = self.by_number.lock().unwrap_or_else(PoisonError::into_inner);
+                known.get(&number).cloned().ok_or_else(|| Error::not_found(format!("projects/{project}")))
+            }
+            Err(_) => match check_project_id(field, project) {
+                Ok(()) => Ok(project.to_owned()),
+                Err(violation) => Err(Error::invalid(vec![violation])),
+            },
+        }
+    }
+
+    /// A parent as a request names it, with the project's id. The location has to be one of ours.
+    pub(crate) fn parent(&self, field: &str, parent: &Parent) -> Result<Parent, Error> {
+        let project = self.project(field, &parent.project)?;
+        if parent.location == "-" {
+            return Err(Error::invalid_field(field, "the location must not be the wildcard '-'"));
+        }
+        if !self.locations.contains(&parent.location) {
+            return Err(Error::not_found(parent));
+        }
+        Ok(Parent::new(project, &parent.location))
+    }
+
+    /// A service's name as a request gives it, with the project's id.
+    pub(crate) fn service(&self, name: &str) -> Result<ServiceName, Error> {
+        let name: ServiceName = name.parse()?;
+        Ok(self.parent("name", &name.parent)?.service(name.service))
+    }
+
+    /// A revision's name as a request gives it, with the project's id.
+    pub(crate) fn revision(&self, name: &str) -> Result<RevisionName, Error> {
+        let name: RevisionName = name.parse()?;
+        let service = self.parent("name", &name.service.parent)?.service(name.service.service);
+        Ok(service.revision(name.revision))
+    }
+
+    /// The change that makes the project exist, if it does not yet.
+    pub(crate) fn creation(&self, project: &str, now: SystemTime) -> Option<Change> {
+        let known = self.by_number.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains_key(&project_number(project)) {
+            return None;
+        }
+        Some(Change::Put(Box::new(Envelope {
+            key: Key::new(Kind::Project, Parent::new(project, GLOBAL), project),
+            owner: String::new(),
+            format: FORMAT,
+            uid: uuid::Uuid::new_v4().to_string(),
+            generation: 1,
+            resource_version: 0,
+            owner_epoch: 0,
+            created: now,
+            updated: now,
+            spec: Vec::new(),
+            v1_only: Vec::new(),
+            status: Vec::new(),
+            internal: Vec::new(),
+        })))
+    }
+
+    /// Notes that the project exists.
+    pub(crate) fn created(&self, project: &str) {
+        let mut known = self.by_number.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(project_number(project), project.to_owned());
+    }
+}

@@ -1,0 +1,161 @@
+//! The reconcilers: `wake(key) → observe → plan → apply → report`.
+//!
+//! A pass takes a key and looks at everything anew; it never gets a message of what happened. Keys are
+//! woken by use cases, by changes of the store, by news from the fleet and by a slow timer. What goes
+//! wrong comes back with backoff; nothing else retries.
+
+mod instance;
+mod operation;
+mod revision;
+mod service;
+
+use std::{sync::Arc, sync::PoisonError, time::Duration};
+
+use tokio::sync::broadcast::error::RecvError;
+use updraft_base::OnFailure;
+use updraft_model::{Error, ErrorKind, channel::RevisionHealth};
+use updraft_store::{Key, Kind, Page, Selection};
+
+use crate::{Inner, failure::of_store, queue::Work, view};
+
+/// How many keys are worked on at a time. A pass may wait for a registry, so this is not about CPUs.
+const WORKERS: usize = 32;
+/// How often everything is looked at without a cause.
+const RESYNC: Duration = Duration::from_secs(600);
+/// How long the first table may wait for revisions that take long to prepare.
+const OPENING_MAX: Duration = Duration::from_secs(5);
+
+/// Starts the tasks and wakes everything that is stored.
+pub(crate) async fn start(inner: &Arc<Inner>) -> Result<(), Error> {
+    let mut changes = inner.store.watch();
+    inner.wake_all().await?;
+    for _ in 0..WORKERS {
+        inner.spawn("reconcile", |inner| async move {
+            loop {
+                let work = inner.queue.next().await;
+                inner.wake(work).await;
+            }
+        });
+    }
+    inner.spawn("store-watch", |inner| async move {
+        loop {
+            match changes.recv().await {
+                Ok(key) => inner.wake_key(&key).await,
+                Err(RecvError::Lagged(_)) => inner.wake_all_or_log().await,
+                Err(RecvError::Closed) => return,
+            }
+        }
+    });
+    inner.spawn("health-watch", |inner| async move {
+        let mut health = inner.health.clone();
+        health.mark_changed();
+        while health.changed().await.is_ok() {
+            let latest = health.borrow_and_update().clone();
+            inner.take_in(latest);
+        }
+    });
+    inner.spawn("resync", |inner| async move {
+        // Only an opening that takes too long is not waited for; routes then come one by one.
+        let _ = inner.clock.timeout(OPENING_MAX, inner.queue.idle()).await;
+        inner.board.open();
+        loop {
+            inner.collect_operations_or_log().await;
+            inner.clock.sleep(RESYNC).await;
+            inner.wake_all_or_log().await;
+        }
+    });
+    Ok(())
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn spawn<F>(self: &Arc<Self>, name: &'static str, work: impl FnOnce(Arc<Self>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let shutdown = self.tasks.shutdown().clone();
+        let work = work(self.clone());
+        self.tasks.spawn(name, OnFailure::Stop, async move {
+            tokio::select! {
+                () = work => {}
+                () = shutdown.asked() => {}
+            }
+        });
+    }
+
+    /// One pass over a key.
+    async fn wake(self: &Arc<Self>, work: Work) {
+        let passed = match &work {
+            Work::Service(name) => service::pass(self, name).await,
+            Work::Revision(name) => revision::pass(self, name).await,
+        };
+        match passed {
+            Ok(None) => self.queue.finish(&work),
+            Ok(Some(later)) => {
+                self.queue.finish(&work);
+                self.wake_after(later, work);
+            }
+            Err(error) => {
+                let delay = self.queue.fail(&work);
+                match error.kind() {
+                    // Somebody else wrote first, or a registry is away: nothing is wrong here.
+                    ErrorKind::Aborted | ErrorKind::Unavailable => {
+                        tracing::debug!(?work, %error, cause = error.cause(), ?delay, "pass will be repeated");
+                    }
+                    _ => tracing::warn!(?work, %error, cause = error.cause(), ?delay, "pass failed"),
+                }
+                self.wake_after(delay, work);
+            }
+        }
+    }
+
+    fn wake_after(self: &Arc<Self>, delay: Duration, work: Work) {
+        let (inner, shutdown) = (self.clone(), self.tasks.shutdown().clone());
+        self.tasks.spawn("reconcile-later", OnFailure::Log, async move {
+            tokio::select! {
+                () = inner.clock.sleep(delay) => inner.queue.wake(work),
+                () = shutdown.asked() => {}
+            }
+        });
+    }
+
+    async fn wake_all(&self) -> Result<(), Error> {
+        let services = self.store.list(&Selection::of(Kind::Service), &Page::default()).await.map_err(of_store)?;
+        for service in services {
+            self.queue.wake(Work::Service(view::service_name(&service)));
+        }
+        Ok(())
+    }
+
+    async fn wake_all_or_log(&self) {
+        if let Err(error) = self.wake_all().await {
+            tracing::error!(%error, cause = error.cause(), "services could not be listed");
+        }
+    }
+
+    async fn wake_key(&self, key: &Key) {
+        match key.kind {
+            Kind::Service => self.queue.wake(Work::Service(key.parent.service(&key.name))),
+            Kind::Revision => match self.get(key).await {
+                // The key alone does not say whose revision it is. One that is gone was the doing of its
+                // service's or its own pass.
+                Ok(Some(envelope)) => self.queue.wake(Work::Revision(view::revision_name(&envelope))),
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, cause = error.cause(), %key, "revision could not be read"),
+            },
+            Kind::Operation | Kind::Project => {}
+        }
+    }
+
+    /// Wakes the revisions whose check has news.
+    fn take_in(&self, latest: Arc<RevisionHealth>) {
+        let mut seen = self.health_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, health) in &latest.entries {
+            if seen.entries.get(name).map(|old| &old.check) != Some(&health.check) {
+                self.queue.wake(Work::Revision(name.clone()));
+            }
+        }
+        *seen = latest;
+    }
+}

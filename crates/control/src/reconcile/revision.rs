@@ -1,0 +1,272 @@
+//! The reconciler of revisions: from a tag to something that can serve, or the reason why not.
+
+use std::{sync::PoisonError, time::Duration};
+
+use prost::Message;
+use updraft_api::{
+    pack, run,
+    view::{condition, revision as revision_view, service as service_view},
+};
+use updraft_engine::EngineError;
+use updraft_model::{
+    Condition, Error, ErrorKind, Reason, RevisionName,
+    channel::{BookEntry, Check, CheckOutcome},
+    instance::InstanceSpec,
+    revision::{
+        RevisionTemplate,
+        lifecycle::{self, Failure, Phase},
+    },
+    service::{Scaling, ScalingMode},
+};
+use updraft_oci::ImageError;
+use updraft_plan::readiness::{self, Step};
+use updraft_store::{Change, Envelope, Key, Kind};
+
+use super::{instance, operation::End};
+use crate::{
+    Inner,
+    failure::of_store,
+    queue::Work,
+    record::{self, RevisionRecord},
+    view,
+};
+
+/// How often what may be a passing fault is tried before the revision fails.
+const ATTEMPTS: u32 = 6;
+
+/// Everything a pass looks at.
+struct Observed {
+    name: RevisionName,
+    envelope: Envelope,
+    record: RevisionRecord,
+    template: RevisionTemplate,
+    facts: readiness::Observed,
+}
+
+/// One pass over a revision: step by step, looking anew after each.
+pub(super) async fn pass(inner: &Inner, name: &RevisionName) -> Result<Option<Duration>, Error> {
+    loop {
+        let Some(observed) = observe(inner, name).await? else {
+            inner.board.forget(name);
+            inner.board.publish();
+            return Ok(None);
+        };
+        if let Some(operation) = observed.record.deleting.clone() {
+            delete(inner, &observed, &operation).await?;
+            return Ok(None);
+        }
+        match plan(&observed) {
+            Step::Rest => {
+                report(inner, observed).await?;
+                return Ok(None);
+            }
+            step => apply(inner, observed, step).await?,
+        }
+    }
+}
+
+async fn observe(inner: &Inner, name: &RevisionName) -> Result<Option<Observed>, Error> {
+    let Some(envelope) = inner.get_revision(name).await? else { return Ok(None) };
+    let key = Key::new(Kind::Service, name.service.parent.clone(), &name.service.service);
+    let Some(service) = inner.get(&key).await? else { return Ok(None) };
+    let intent: run::Service = record::message(&service, &service.spec)?;
+    let scaling = service_view::to_model(&name.service, &intent)?.scaling;
+    let message: run::Revision = record::message(&envelope, &envelope.spec)?;
+    let record: RevisionRecord = record::read(&envelope)?;
+    let template = revision_view::to_model(&message)?;
+    let seen = inner.health_seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let facts = readiness::Observed {
+        phase: record.phase(),
+        unsupported: lifecycle::unsupported(&template),
+        prepared: inner.board.is_prepared(name),
+        offered: inner.board.offered(name),
+        check_skipped: record.health_check_disabled || is_switched_off(&scaling),
+        health: seen.entries.get(name).map_or(CheckOutcome::Pending, |health| health.check.clone()),
+        activity: inner.board.activity(name).unwrap_or_default(),
+    };
+    Ok(Some(Observed { name: name.clone(), envelope, record, template, facts }))
+}
+
+fn plan(observed: &Observed) -> Step {
+    readiness::next(&observed.facts)
+}
+
+async fn apply(inner: &Inner, observed: Observed, step: Step) -> Result<(), Error> {
+    tracing::debug!(revision = %observed.name, %step, "revision");
+    match step {
+        Step::Resolve => resolve(inner, observed).await,
+        Step::Prepare => prepare(inner, observed).await,
+        Step::Offer(check) => {
+            inner.board.offer(&observed.name, observed.entry(check)?);
+            inner.board.publish();
+            observed.wake_service(inner);
+            Ok(())
+        }
+        Step::Pass => {
+            let entry = observed.entry(Check::Done)?;
+            let name = observed.name.clone();
+            observed.save(inner, &Phase::Ready).await?;
+            if inner.board.offered(&name).is_some() {
+                inner.board.offer(&name, entry);
+                inner.board.publish();
+            }
+            Ok(())
+        }
+        Step::Fail(failure) => fail(inner, observed, failure).await,
+        Step::Rest => Ok(()),
+    }
+}
+
+/// Writes the status, if it says something new.
+async fn report(inner: &Inner, observed: Observed) -> Result<(), Error> {
+    // Whether traffic goes to a ready revision is not known before its service was looked at.
+    if observed.facts.phase == Phase::Ready && inner.board.activity(&observed.name).is_none() {
+        return Ok(());
+    }
+    let envelope = Envelope { status: observed.status(inner)?, ..observed.envelope.clone() };
+    if envelope != observed.envelope {
+        inner.store.commit(vec![Change::Put(Box::new(envelope))]).await.map_err(of_store)?;
+    }
+    Ok(())
+}
+
+async fn resolve(inner: &Inner, mut observed: Observed) -> Result<(), Error> {
+    let image = observed.template.ingress_container().map(|container| container.image.clone()).unwrap_or_default();
+    match inner.images.resolve(&image).await {
+        Ok(pinned) => {
+            observed.record.image = pinned;
+            observed.save(inner, &Phase::Checking).await
+        }
+        Err(error) => {
+            let reason = match &error {
+                ImageError::Denied { .. } => Some(Reason::ContainerPermissionDenied),
+                ImageError::Missing { .. } | ImageError::Unfit { .. } | ImageError::Invalid { .. } => {
+                    Some(Reason::ContainerMissing)
+                }
+                _ => None,
+            };
+            fail_or_repeat(inner, observed, (reason, error.to_string())).await
+        }
+    }
+}
+
+async fn prepare(inner: &Inner, observed: Observed) -> Result<(), Error> {
+    let error = match inner.engine.prepare(&observed.spec()?).await {
+        Ok(()) => {
+            inner.board.prepared(&observed.name);
+            return Ok(());
+        }
+        Err(error) => error,
+    };
+    if observed.facts.phase == Phase::Ready {
+        // It was fine before, and traffic is meant for it: what can be started goes on being started, and
+        // the rest of the service's traffic does not wait for it.
+        inner.board.offer(&observed.name, observed.entry(Check::Done)?);
+        inner.board.publish();
+        observed.wake_service(inner);
+        tracing::warn!(revision = %observed.name, %error, "a ready revision could not be prepared");
+        return Err(Error::new(ErrorKind::Unavailable, error.to_string()));
+    }
+    let reason = match &error {
+        EngineError::ImageDenied { .. } => Some(Reason::ContainerPermissionDenied),
+        EngineError::ImageMissing { .. } | EngineError::ImageUnfit { .. } => Some(Reason::ContainerMissing),
+        _ => None,
+    };
+    fail_or_repeat(inner, observed, (reason, error.to_string())).await
+}
+
+/// Fails the revision for a lasting cause, or when a passing one has lasted too long.
+async fn fail_or_repeat(
+    inner: &Inner,
+    observed: Observed,
+    (lasting, cause): (Option<Reason>, String),
+) -> Result<(), Error> {
+    let tried = inner.queue.failures(&Work::Revision(observed.name.clone()));
+    let reason = match lasting {
+        Some(reason) => reason,
+        None if tried + 1 < ATTEMPTS => return Err(Error::new(ErrorKind::Unavailable, cause)),
+        None => Reason::ProgressDeadlineExceeded,
+    };
+    fail(inner, observed, Failure::new(reason, sentence(&cause))).await
+}
+
+async fn fail(inner: &Inner, observed: Observed, failure: Failure) -> Result<(), Error> {
+    let name = observed.name.clone();
+    observed.save(inner, &Phase::Failed(failure)).await?;
+    inner.board.withdraw(&name);
+    inner.board.publish();
+    Ok(())
+}
+
+/// It leaves the book; then the revision and the operation end in one commit.
+async fn delete(inner: &Inner, observed: &Observed, operation: &str) -> Result<(), Error> {
+    inner.board.forget(&observed.name);
+    inner.board.publish();
+    let deleted = view::deleted_revision(view::revision(&observed.envelope)?, inner.clock.now());
+    let end = End::Done(pack(&deleted));
+    let mut changes = vec![Change::Delete {
+        key: observed.envelope.key.clone(),
+        resource_version: observed.envelope.resource_version,
+    }];
+    changes.extend(inner.end_operation(&observed.name.service.parent, operation, end).await?);
+    inner.store.commit(changes).await.map_err(of_store)?;
+    observed.wake_service(inner);
+    Ok(())
+}
+
+/// A service with a manual count of 0 starts nothing, not even for a check.
+fn is_switched_off(scaling: &Scaling) -> bool {
+    scaling.mode == ScalingMode::Manual && scaling.manual_count == Some(0)
+}
+
+/// An error's text as a sentence.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
+}
+
+// === impl Observed ===
+
+impl Observed {
+    fn spec(&self) -> Result<InstanceSpec, Error> {
+        instance::spec(&self.name, &self.template, &self.record.image)
+    }
+
+    fn entry(&self, check: Check) -> Result<BookEntry, Error> {
+        instance::entry(self.spec()?, &self.template, check)
+    }
+
+    fn wake_service(&self, inner: &Inner) {
+        inner.queue.wake(Work::Service(self.name.service.clone()));
+    }
+
+    /// Writes down how far the revision has come, what it says of itself then, and tells its service.
+    async fn save(mut self, inner: &Inner, phase: &Phase) -> Result<(), Error> {
+        self.record.set_phase(phase);
+        self.facts.phase = phase.clone();
+        let status = self.status(inner)?;
+        let envelope = Envelope { internal: record::write(&self.record), status, ..self.envelope.clone() };
+        inner.store.commit(vec![Change::Put(Box::new(envelope))]).await.map_err(of_store)?;
+        self.wake_service(inner);
+        Ok(())
+    }
+
+    /// What the revision says of itself.
+    fn status(&self, inner: &Inner) -> Result<Vec<u8>, Error> {
+        let old: run::Revision = record::message(&self.envelope, &self.envelope.status)?;
+        let before: Vec<Condition> = old.conditions.iter().filter_map(condition::to_model).collect();
+        let phase = &self.facts.phase;
+        let conditions: Vec<Condition> =
+            lifecycle::conditions(&self.name.revision, phase, self.facts.activity, inner.clock.now())
+                .into_iter()
+                .map(|condition| condition.carried_over(&before))
+                .collect();
+        let mut status = run::Revision {
+            observed_generation: if phase.is_terminal() { self.envelope.generation } else { 0 },
+            ..run::Revision::default()
+        };
+        condition::write_to_revision(&mut status, &conditions);
+        Ok(status.encode_to_vec())
+    }
+}

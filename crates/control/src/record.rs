@@ -1,0 +1,162 @@
+//! What only the control plane knows of a resource: `Envelope::internal`, as JSON.
+//!
+//! Fields are only ever added, each with a default, so that what an earlier version wrote can be read.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use prost::Message;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use updraft_api::iam;
+use updraft_model::{
+    Error, Reason,
+    revision::lifecycle::{Failure, Phase},
+};
+use updraft_store::Envelope;
+
+/// Of a service.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct ServiceRecord {
+    /// E-mail of who created it.
+    pub(crate) creator: String,
+    /// E-mail of who changed its intent last.
+    pub(crate) last_modifier: String,
+    /// How many revisions it has had.
+    pub(crate) sequence: u64,
+    /// The id of the revision that its template made last.
+    pub(crate) latest_created: String,
+    /// Operations that end when the service is settled.
+    pub(crate) pending: Vec<String>,
+    /// Its policy.
+    pub(crate) policy: PolicyRecord,
+    /// It is being deleted, by this operation.
+    pub(crate) deleting: Option<String>,
+}
+
+/// A policy and how often it was set.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct PolicyRecord {
+    /// The message, in base64.
+    pub(crate) message: String,
+    /// Counts from 0.
+    pub(crate) version: u64,
+}
+
+/// Of a revision.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct RevisionRecord {
+    /// E-mail of who made the change that made it.
+    pub(crate) creator: String,
+    /// Its place in the order in which revisions became the latest.
+    pub(crate) sequence: u64,
+    /// How far it has come: `resolving`, `checking`, `ready`, `failed`.
+    pub(crate) phase: String,
+    /// Why it failed.
+    pub(crate) reason: String,
+    /// Why it failed, for people.
+    pub(crate) message: String,
+    /// Its image, pinned.
+    pub(crate) image: String,
+    /// The check before ready is left out; the message `Revision` has no field for it.
+    pub(crate) health_check_disabled: bool,
+    /// It is being deleted, by this operation.
+    pub(crate) deleting: Option<String>,
+}
+
+/// Of an operation. Its `status` is the message `Operation` once it is done.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct OperationRecord {
+    /// The full name of the service or revision it is about.
+    pub(crate) resource: String,
+    /// The id of the revision it made, if it made one.
+    pub(crate) revision: String,
+}
+
+/// Reads the internal part of an envelope.
+pub(crate) fn read<T: DeserializeOwned>(envelope: &Envelope) -> Result<T, Error> {
+    serde_json::from_slice(&envelope.internal)
+        .map_err(|error| Error::internal(format!("{}: unreadable internal part: {error}", envelope.key)))
+}
+
+/// Writes the internal part of an envelope.
+pub(crate) fn write<T: Serialize>(record: &T) -> Vec<u8> {
+    // Structs of strings and numbers always serialise.
+    serde_json::to_vec(record).unwrap_or_default()
+}
+
+/// Reads a message out of an envelope.
+pub(crate) fn message<M: Message + Default>(envelope: &Envelope, bytes: &[u8]) -> Result<M, Error> {
+    M::decode(bytes).map_err(|error| Error::internal(format!("{}: unreadable message: {error}", envelope.key)))
+}
+
+// === impl PolicyRecord ===
+
+impl PolicyRecord {
+    /// The policy; an empty one if none was set.
+    pub(crate) fn policy(&self) -> Result<iam::Policy, Error> {
+        let bytes = STANDARD.decode(&self.message).map_err(|error| Error::internal(format!("policy: {error}")))?;
+        iam::Policy::decode(&bytes[..]).map_err(|error| Error::internal(format!("policy: {error}")))
+    }
+
+    /// The record after `policy` was set.
+    pub(crate) fn set(&self, policy: &iam::Policy) -> Self {
+        Self { message: STANDARD.encode(policy.encode_to_vec()), version: self.version + 1 }
+    }
+}
+
+// === impl RevisionRecord ===
+
+impl RevisionRecord {
+    /// How far it has come.
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.as_str() {
+            "checking" => Phase::Checking,
+            "ready" => Phase::Ready,
+            "failed" => {
+                let reason = Reason::from_word(&self.reason).unwrap_or(Reason::Internal);
+                Phase::Failed(Failure::new(reason, &self.message))
+            }
+            _ => Phase::Resolving,
+        }
+    }
+
+    /// Writes how far it has come.
+    pub(crate) fn set_phase(&mut self, phase: &Phase) {
+        let word = match phase {
+            Phase::Resolving => "resolving",
+            Phase::Checking => "checking",
+            Phase::Ready => "ready",
+            Phase::Failed(failure) => {
+                failure.reason.as_str().clone_into(&mut self.reason);
+                self.message.clone_from(&failure.message);
+                "failed"
+            }
+        };
+        word.clone_into(&mut self.phase);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_survive_being_written_down() {
+        let failed = Phase::Failed(Failure::new(Reason::ContainerMissing, "Image 'x' not found."));
+        for phase in [Phase::Resolving, Phase::Checking, Phase::Ready, failed] {
+            let mut record = RevisionRecord::default();
+            record.set_phase(&phase);
+            let read: RevisionRecord = serde_json::from_slice(&write(&record)).expect("just written");
+            assert_eq!(read.phase(), phase);
+        }
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_is_readable() {
+        let record: ServiceRecord = serde_json::from_str(r#"{"sequence": 3, "unknown": 1}"#).expect("tolerant");
+        assert_eq!(record.sequence, 3);
+        assert_eq!(record.policy.policy().expect("empty"), iam::Policy::default());
+    }
+}

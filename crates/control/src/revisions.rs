@@ -1,0 +1,157 @@
+//! Revisions: the use cases. They are made by changes of a service, never by a call of their own.
+
+use updraft_api::{longrunning::Operation, pack, run};
+use updraft_model::{Error, ErrorKind, Parent, RevisionName, ServiceName, iam::Principal, service::Allocation};
+use updraft_store::{Change, Envelope, Key, Kind, Selection, StoreError};
+
+use crate::{
+    Control, Inner,
+    access::authorise,
+    failure::{etag_mismatch, of_store},
+    page::{self, PAGE_MAX, Wish},
+    queue::Work,
+    record::{self, OperationRecord, RevisionRecord, ServiceRecord},
+    services::operation,
+    view,
+};
+
+/// How often the mark is tried again because the reconciler wrote its report meanwhile.
+const ATTEMPTS: usize = 16;
+
+// === impl Control ===
+
+impl Control {
+    /// A revision.
+    ///
+    /// # Errors
+    /// `NotFound`, `PermissionDenied`, `InvalidArgument` for a malformed name.
+    pub async fn revisions_get(
+        &self,
+        caller: &Principal,
+        request: run::GetRevisionRequest,
+    ) -> Result<run::Revision, Error> {
+        let name = self.inner.places.revision(&request.name)?;
+        authorise(caller, "run.revisions.get", &name, &[])?;
+        view::revision(&self.inner.live_revision(&name).await?)
+    }
+
+    /// Revisions of a service, or of all services with `-`; newest first.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a bad page token or size and for the location `-`; `PermissionDenied`.
+    pub async fn revisions_list(
+        &self,
+        caller: &Principal,
+        request: run::ListRevisionsRequest,
+    ) -> Result<run::ListRevisionsResponse, Error> {
+        let inner = &*self.inner;
+        let sent: ServiceName = request.parent.parse()?;
+        let parent = inner.places.parent("parent", &sent.parent)?;
+        authorise(caller, "run.revisions.list", &parent, &[])?;
+        let mut selection = Selection::of(Kind::Revision).under(parent);
+        if sent.service != "-" {
+            selection = selection.owned_by(&sent.service);
+        }
+        let wish = Wish { size: request.page_size, token: &request.page_token, max: PAGE_MAX };
+        let keep = |envelope: &Envelope| Ok(request.show_deleted || !is_deleting(envelope)?);
+        let (found, next_page_token) = page::list(&*inner.store, &selection, wish, keep).await?;
+        let revisions = found.iter().map(shown).collect::<Result<_, _>>()?;
+        Ok(run::ListRevisionsResponse { revisions, next_page_token })
+    }
+
+    /// Deletes a revision to which no traffic goes and that is not the latest one.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` for a revision that is still needed; `NotFound`; `Aborted` when the etag is
+    /// not the current one; `PermissionDenied`.
+    pub async fn revisions_delete(
+        &self,
+        caller: &Principal,
+        request: run::DeleteRevisionRequest,
+    ) -> Result<Operation, Error> {
+        let inner = &*self.inner;
+        let name = inner.places.revision(&request.name)?;
+        authorise(caller, "run.revisions.delete", &name, &[])?;
+        for _ in 0..ATTEMPTS {
+            let envelope = inner.live_revision(&name).await?;
+            if !request.etag.is_empty() && request.etag != view::etag(&envelope) {
+                return Err(etag_mismatch(&name.revision));
+            }
+            let service = inner.deletable(&name).await?;
+            let now = inner.clock.now();
+            let deleted = view::deleted_revision(view::revision(&envelope)?, now);
+            let id = uuid::Uuid::new_v4().to_string();
+            let operation_name = view::operation_name(&name.service.parent, &id);
+            if request.validate_only {
+                return Ok(view::succeeded(operation_name, pack(&deleted)));
+            }
+            let about = OperationRecord { resource: name.to_string(), ..OperationRecord::default() };
+            let record: RevisionRecord = record::read(&envelope)?;
+            let marked = Envelope {
+                internal: record::write(&RevisionRecord { deleting: Some(id.clone()), ..record }),
+                updated: now,
+                ..envelope
+            };
+            // The service is written too: traffic that is sent to the revision meanwhile makes a conflict.
+            let puts = [marked, service, operation(&id, &name.service, &about, now)];
+            match inner.store.commit(puts.map(|put| Change::Put(Box::new(put))).into()).await {
+                Ok(_) => {
+                    inner.queue.wake(Work::Revision(name));
+                    return Ok(view::pending_operation(operation_name, Some(pack(&deleted))));
+                }
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(of_store(error)),
+            }
+        }
+        Err(Error::new(ErrorKind::Aborted, format!("Resource '{}' is being changed; try again.", name.revision)))
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// The envelope of a revision that is not being deleted.
+    async fn live_revision(&self, name: &RevisionName) -> Result<Envelope, Error> {
+        match self.get_revision(name).await? {
+            Some(envelope) if !is_deleting(&envelope)? => Ok(envelope),
+            _ => Err(Error::not_found(&name.revision)),
+        }
+    }
+
+    /// The envelope of the service of a revision that may be deleted.
+    async fn deletable(&self, name: &RevisionName) -> Result<Envelope, Error> {
+        let parent: &Parent = &name.service.parent;
+        let key = Key::new(Kind::Service, parent.clone(), &name.service.service);
+        let envelope = self.get(&key).await?.ok_or_else(|| Error::not_found(&name.revision))?;
+        let record: ServiceRecord = record::read(&envelope)?;
+        let intent: run::Service = record::message(&envelope, &envelope.spec)?;
+        let status: run::Service = record::message(&envelope, &envelope.status)?;
+        let model = updraft_api::view::service::to_model(&name.service, &intent)?;
+        let wanted = Allocation::Revision(name.revision.clone());
+        let refuse = |why: &str| {
+            let message = format!("Revision '{}' cannot be deleted: {why}.", name.revision);
+            Err(Error::new(ErrorKind::FailedPrecondition, message))
+        };
+        if record.latest_created == name.revision {
+            return refuse("it is the latest created revision of its service");
+        }
+        if status.latest_ready_revision == name.to_string() {
+            return refuse("it is the latest ready revision of its service");
+        }
+        let routed = status.traffic_statuses.iter().any(|line| line.revision == name.revision);
+        if routed || model.traffic.iter().any(|target| target.allocation == wanted) {
+            return refuse("traffic is sent to it, by a share or a tag");
+        }
+        Ok(envelope)
+    }
+}
+
+/// A revision in a list that may show deleted ones.
+fn shown(envelope: &Envelope) -> Result<run::Revision, Error> {
+    let revision = view::revision(envelope)?;
+    Ok(if is_deleting(envelope)? { view::deleted_revision(revision, envelope.updated) } else { revision })
+}
+
+fn is_deleting(envelope: &Envelope) -> Result<bool, Error> {
+    Ok(record::read::<RevisionRecord>(envelope)?.deleting.is_some())
+}

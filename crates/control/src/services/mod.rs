@@ -1,0 +1,9 @@
+//! Services: the use cases.
+
+mod delete;
+mod draft;
+mod iam;
+mod read;
+mod write;
+
+pub(crate) use draft::operation;

@@ -1,0 +1,256 @@
+//! Creating and updating a service.
+
+use prost::Message;
+use prost_types::FieldMask;
+use updraft_api::{longrunning::Operation, mask, pack, run};
+use updraft_model::{Error, ErrorKind, Parent, RevisionName, ServiceName, iam::Principal, name::check_service_id};
+use updraft_store::{Change, Envelope, Key, Kind, StoreError};
+
+use super::draft::{self, Intent, Revised};
+use crate::{
+    Control, Inner,
+    access::{authorise, authorise_open, policy_of},
+    failure::{etag_mismatch, of_store},
+    queue::Work,
+    record::{self, OperationRecord, ServiceRecord},
+    view,
+};
+
+/// How often a write is tried again because the reconciler wrote its report meanwhile.
+const ATTEMPTS: usize = 16;
+
+/// The envelopes of one write.
+struct Written {
+    service: Envelope,
+    revision: Option<Change>,
+    operation: Envelope,
+    made: Option<RevisionName>,
+}
+
+// === impl Control ===
+
+impl Control {
+    /// Creates a service.
+    ///
+    /// # Errors
+    /// `InvalidArgument` with every broken rule, `AlreadyExists`, `PermissionDenied`.
+    pub async fn services_create(
+        &self,
+        caller: &Principal,
+        request: run::CreateServiceRequest,
+    ) -> Result<Operation, Error> {
+        let inner = &*self.inner;
+        let parent: Parent = request.parent.parse()?;
+        let parent = inner.places.parent("parent", &parent)?;
+        authorise(caller, "run.services.create", &parent, &[])?;
+        check_service_id("service_id", &request.service_id).map_err(|violation| Error::invalid(vec![violation]))?;
+        let name = parent.service(&request.service_id);
+        let Some(sent) = request.service else {
+            return Err(Error::invalid_field("service", "must be set, got nothing"));
+        };
+        inner.create(caller, &name, sent, Mode::of(request.validate_only)).await
+    }
+
+    /// Updates a service, or creates it with `allow_missing`.
+    ///
+    /// # Errors
+    /// As [`Control::services_create`]; `NotFound`; `Aborted` when the etag is not the current one;
+    /// `FailedPrecondition` when traffic is sent to a revision that does not exist.
+    pub async fn services_update(
+        &self,
+        caller: &Principal,
+        request: run::UpdateServiceRequest,
+    ) -> Result<Operation, Error> {
+        let inner = &*self.inner;
+        let Some(sent) = request.service else {
+            return Err(Error::invalid_field("service", "must be set, got nothing"));
+        };
+        let name = inner.places.service(&sent.name)?;
+        let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
+        let mode = Mode::of(request.validate_only);
+        for _ in 0..ATTEMPTS {
+            let Some(current) = inner.service(&name).await? else {
+                if !request.allow_missing {
+                    authorise(caller, "run.services.update", &name, &[])?;
+                    return Err(Error::not_found(&name.service));
+                }
+                authorise(caller, "run.services.create", &name.parent, &[])?;
+                check_service_id("service.name", &name.service).map_err(|found| Error::invalid(vec![found]))?;
+                return inner.create(caller, &name, sent, mode).await;
+            };
+            match inner.update(caller, current, (&sent, &paths), mode).await? {
+                Some(operation) => return Ok(operation),
+                None => continue,
+            }
+        }
+        Err(Error::new(ErrorKind::Aborted, format!("Resource '{}' is being changed; try again.", name.service)))
+    }
+}
+
+/// Is the write carried out, or only checked?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Write,
+    ValidateOnly,
+}
+
+// === impl Mode ===
+
+impl Mode {
+    fn of(validate_only: bool) -> Self {
+        if validate_only { Self::ValidateOnly } else { Self::Write }
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    async fn create(
+        &self,
+        caller: &Principal,
+        name: &ServiceName,
+        sent: run::Service,
+        mode: Mode,
+    ) -> Result<Operation, Error> {
+        let intent = Intent::new(name, sent)?;
+        authorise_open(caller, &intent.message, name, &[])?;
+        self.await_deletion(name).await?;
+        let exists = || Error::new(ErrorKind::AlreadyExists, format!("Resource '{}' already exists.", name.service));
+        if self.service(name).await?.is_some() {
+            return Err(exists());
+        }
+        let revised = intent.revised(self, None).await?;
+        intent.check_traffic(self, &revised).await?;
+        let now = self.clock.now();
+        let key = Key::new(Kind::Service, name.parent.clone(), &name.service);
+        let service = Envelope { generation: 0, ..draft::envelope(key, "", now) };
+        let record = ServiceRecord { creator: caller.email(), ..ServiceRecord::default() };
+        let written = self.written(caller, &intent, (service, record), &revised)?;
+        if mode == Mode::ValidateOnly {
+            return self.validated(&written);
+        }
+        let operation = self.operation_of(&written)?;
+        let mut changes: Vec<Change> = self.places.creation(&name.parent.project, now).into_iter().collect();
+        changes.extend(written.changes());
+        match self.store.commit(changes).await {
+            Ok(_) => {}
+            // Somebody created it between the look and the write.
+            Err(StoreError::Conflict { .. }) => return Err(exists()),
+            Err(error) => return Err(of_store(error)),
+        }
+        self.places.created(&name.parent.project);
+        self.queue.wake(Work::Service(name.clone()));
+        Ok(operation)
+    }
+
+    /// One attempt of an update; `None` when somebody else wrote meanwhile.
+    async fn update(
+        &self,
+        caller: &Principal,
+        current: Envelope,
+        (sent, paths): (&run::Service, &[String]),
+        mode: Mode,
+    ) -> Result<Option<Operation>, Error> {
+        let name = view::service_name(&current);
+        let policy = policy_of(Some(&current))?;
+        authorise(caller, "run.services.update", &name, &[&policy])?;
+        if !sent.etag.is_empty() && sent.etag != view::etag(&current) {
+            return Err(etag_mismatch(&name.service));
+        }
+        let before: run::Service = record::message(&current, &current.spec)?;
+        let record: ServiceRecord = record::read(&current)?;
+        let intent = Intent::new(&name, merged(&before, sent, paths)?)?;
+        if !before.invoker_iam_disabled {
+            authorise_open(caller, &intent.message, &name, &[&policy])?;
+        }
+        let revised = intent.revised(self, Some((&before, &record))).await?;
+        intent.check_traffic(self, &revised).await?;
+        let written = self.written(caller, &intent, (current, record), &revised)?;
+        if mode == Mode::ValidateOnly {
+            return self.validated(&written).map(Some);
+        }
+        let operation = self.operation_of(&written)?;
+        match self.store.commit(written.changes().collect()).await {
+            Ok(_) => {}
+            Err(StoreError::Conflict { .. }) => return Ok(None),
+            Err(error) => return Err(of_store(error)),
+        }
+        self.queue.wake(Work::Service(name));
+        Ok(Some(operation))
+    }
+
+    /// What a write of `intent` over the service as it is would store.
+    fn written(
+        &self,
+        caller: &Principal,
+        intent: &Intent,
+        (mut service, mut record): (Envelope, ServiceRecord),
+        revised: &Revised,
+    ) -> Result<Written, Error> {
+        let (now, name) = (self.clock.now(), &intent.model.name);
+        let before: run::Service = record::message(&service, &service.spec)?;
+        let made = match revised {
+            Revised::Same => None,
+            Revised::New(name) => Some(name.clone()),
+            Revised::Again(envelope) => Some(view::revision_name(envelope)),
+        };
+        // Only a change of intent counts as one; writing the same again wakes the reconciler, no more.
+        // Messages are compared, not bytes: the entries of a map have no order on the wire.
+        if service.generation == 0 || before != intent.message || made.is_some() {
+            service.spec = intent.message.encode_to_vec();
+            service.generation += 1;
+            service.updated = now;
+            record.last_modifier = caller.email();
+        }
+        if let Some(made) = &made {
+            record.sequence += 1;
+            record.latest_created.clone_from(&made.revision);
+        }
+        let revision = draft::revision_change(caller, intent, (revised, record.sequence), now)?;
+        let id = uuid::Uuid::new_v4().to_string();
+        let about = OperationRecord {
+            resource: name.to_string(),
+            revision: made.as_ref().map(|made| made.revision.clone()).unwrap_or_default(),
+        };
+        let operation = draft::operation(&id, name, &about, now);
+        record.pending.push(id);
+        service.internal = record::write(&record);
+        Ok(Written { service, revision, operation, made })
+    }
+
+    /// The answer to a write that is under way.
+    fn operation_of(&self, written: &Written) -> Result<Operation, Error> {
+        let name = view::operation_name(&written.operation.key.parent, &written.operation.key.name);
+        let service = view::service(&written.service, &self.config.url)?;
+        Ok(view::pending_operation(name, Some(pack(&service))))
+    }
+
+    /// The answer to a write that was only checked: the resource as it would be. Nothing is stored, the
+    /// operation neither.
+    fn validated(&self, written: &Written) -> Result<Operation, Error> {
+        let name = view::operation_name(&written.operation.key.parent, &written.operation.key.name);
+        let mut service = view::service(&written.service, &self.config.url)?;
+        if written.made.is_some() {
+            // It was not created.
+            service.latest_created_revision.clear();
+        }
+        Ok(view::succeeded(name, pack(&service)))
+    }
+}
+
+/// What a client sent, put over what is there. Without a mask everything that can be changed is replaced.
+fn merged(before: &run::Service, sent: &run::Service, paths: &[String]) -> Result<run::Service, Error> {
+    if paths.is_empty() || paths == ["*"] {
+        return Ok(sent.clone());
+    }
+    mask::apply(before, sent, &FieldMask { paths: paths.to_vec() })
+}
+
+// === impl Written ===
+
+impl Written {
+    fn changes(self) -> impl Iterator<Item = Change> {
+        let puts = [self.service, self.operation].map(|envelope| Change::Put(Box::new(envelope)));
+        puts.into_iter().chain(self.revision)
+    }
+}

@@ -1,0 +1,169 @@
+//! Envelopes as the messages that clients see.
+
+use std::time::SystemTime;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sha2::{Digest, Sha256};
+use updraft_api::{
+    longrunning::{self, operation},
+    rpc, run,
+    view::{condition, timestamp},
+};
+use updraft_model::{
+    Condition, Error, Parent, RevisionName, ServiceName, State,
+    condition::kind::{CONFIGURATIONS_READY, READY, ROUTES_READY},
+};
+use updraft_plan::hosts::UrlConfig;
+use updraft_store::Envelope;
+
+use crate::record::{self, RevisionRecord, ServiceRecord};
+
+/// The name of the service in an envelope.
+pub(crate) fn service_name(envelope: &Envelope) -> ServiceName {
+    envelope.key.parent.service(&envelope.key.name)
+}
+
+/// The name of the revision in an envelope.
+pub(crate) fn revision_name(envelope: &Envelope) -> RevisionName {
+    envelope.key.parent.service(&envelope.owner).revision(&envelope.key.name)
+}
+
+/// The name of an operation.
+pub(crate) fn operation_name(parent: &Parent, id: &str) -> String {
+    format!("{parent}/operations/{id}")
+}
+
+/// The etag of a resource: it changes with its intent, not with its status, so that a client that has
+/// just read it can write while the reconciler reports.
+pub(crate) fn etag(envelope: &Envelope) -> String {
+    let digest = Sha256::digest(format!("{}/{}", envelope.uid, envelope.generation));
+    format!("\"{}\"", STANDARD.encode(&digest[..12]))
+}
+
+/// A service as clients see it.
+pub(crate) fn service(envelope: &Envelope, urls: &UrlConfig) -> Result<run::Service, Error> {
+    let record: ServiceRecord = record::read(envelope)?;
+    let intent: run::Service = record::message(envelope, &envelope.spec)?;
+    let status: run::Service = record::message(envelope, &envelope.status)?;
+    let name = service_name(envelope);
+    let urls = if intent.default_uri_disabled { Vec::new() } else { urls.service_urls(&name) };
+    let reconciling = status.observed_generation != envelope.generation;
+    let mut service = run::Service {
+        name: name.to_string(),
+        uid: envelope.uid.clone(),
+        generation: envelope.generation,
+        create_time: Some(timestamp(envelope.created)),
+        update_time: Some(timestamp(envelope.updated)),
+        creator: record.creator,
+        last_modifier: record.last_modifier,
+        uri: urls.first().cloned().unwrap_or_default(),
+        urls,
+        observed_generation: status.observed_generation,
+        terminal_condition: status.terminal_condition,
+        conditions: status.conditions,
+        latest_ready_revision: status.latest_ready_revision,
+        latest_created_revision: name.revision(record.latest_created).to_string(),
+        traffic_statuses: status.traffic_statuses,
+        reconciling,
+        etag: etag(envelope),
+        ..intent
+    };
+    let is_settled = |condition: &run::Condition| condition::to_model(condition).is_none_or(|c| c.state.is_terminal());
+    if reconciling && service.terminal_condition.as_ref().is_none_or(is_settled) {
+        // The status still speaks of the intent before.
+        let waits = |kind| Condition::new(kind, State::Reconciling, envelope.updated);
+        condition::write_to_service(&mut service, &[READY, CONFIGURATIONS_READY, ROUTES_READY].map(waits));
+    }
+    Ok(service)
+}
+
+/// A revision as clients see it.
+pub(crate) fn revision(envelope: &Envelope) -> Result<run::Revision, Error> {
+    let record: RevisionRecord = record::read(envelope)?;
+    let mut revision: run::Revision = record::message(envelope, &envelope.spec)?;
+    let status: run::Revision = record::message(envelope, &envelope.status)?;
+    revision.name = revision_name(envelope).to_string();
+    revision.uid.clone_from(&envelope.uid);
+    revision.generation = envelope.generation;
+    revision.create_time = Some(timestamp(envelope.created));
+    revision.update_time = Some(timestamp(envelope.updated));
+    revision.creator = record.creator.clone();
+    revision.conditions = status.conditions;
+    revision.observed_generation = status.observed_generation;
+    revision.scaling_status = status.scaling_status;
+    revision.reconciling = !record.phase().is_terminal();
+    revision.etag = etag(envelope);
+    if let (Some(container), false) = (revision.containers.first_mut(), record.image.is_empty()) {
+        container.image = record.image;
+    }
+    Ok(revision)
+}
+
+/// Takes out of a client's service what only the server writes.
+pub(crate) fn without_outputs(service: run::Service) -> run::Service {
+    let mut intent = run::Service {
+        name: String::new(),
+        uid: String::new(),
+        generation: 0,
+        create_time: None,
+        update_time: None,
+        delete_time: None,
+        expire_time: None,
+        creator: String::new(),
+        last_modifier: String::new(),
+        urls: Vec::new(),
+        observed_generation: 0,
+        terminal_condition: None,
+        conditions: Vec::new(),
+        latest_ready_revision: String::new(),
+        latest_created_revision: String::new(),
+        traffic_statuses: Vec::new(),
+        uri: String::new(),
+        satisfies_pzs: false,
+        threat_detection_enabled: false,
+        reconciling: false,
+        etag: String::new(),
+        ..service
+    };
+    for container in intent.template.iter_mut().flat_map(|template| &mut template.containers) {
+        container.build_info = None;
+    }
+    intent
+}
+
+/// A deleted resource carries the time of its deletion.
+pub(crate) fn deleted_service(mut service: run::Service, now: SystemTime) -> run::Service {
+    service.delete_time = Some(timestamp(now));
+    service.expire_time = Some(timestamp(now));
+    service.reconciling = false;
+    service
+}
+
+/// A deleted resource carries the time of its deletion.
+pub(crate) fn deleted_revision(mut revision: run::Revision, now: SystemTime) -> run::Revision {
+    revision.delete_time = Some(timestamp(now));
+    revision.expire_time = Some(timestamp(now));
+    revision.reconciling = false;
+    revision
+}
+
+/// An operation that is under way.
+pub(crate) fn pending_operation(name: String, metadata: Option<prost_types::Any>) -> longrunning::Operation {
+    longrunning::Operation { name, metadata, done: false, result: None }
+}
+
+/// An operation that ended well: metadata and response are the resource.
+pub(crate) fn succeeded(name: String, resource: prost_types::Any) -> longrunning::Operation {
+    let result = Some(operation::Result::Response(resource.clone()));
+    longrunning::Operation { name, metadata: Some(resource), done: true, result }
+}
+
+/// An operation that ended badly.
+pub(crate) fn failed(
+    name: String,
+    metadata: Option<prost_types::Any>,
+    (code, message): (rpc::Code, String),
+) -> longrunning::Operation {
+    let error = rpc::Status { code: code.into(), message, details: Vec::new() };
+    longrunning::Operation { name, metadata, done: true, result: Some(operation::Result::Error(error)) }
+}

@@ -1,1 +1,26 @@
-//! updraft-engine-local
+//! Containers on this host: the driver behind [`updraft_engine::Engine`] for Linux.
+//!
+//! * [`LocalEngine`] is the server's half: it knows images, addresses and events, and touches no
+//!   container itself.
+//! * The launcher ([`launcher_main`]) is a single-threaded process of its own that makes sandboxes
+//!   and keeps their output and exit statuses. The two speak a versioned protocol over a socket; when
+//!   it closes, the launcher removes everything it made and ends.
+//! * `sandbox` decides what a sandbox looks like, as plain data that prints as text; `sys` is the
+//!   thin layer that does it. All `unsafe` of the project is there and in `net`.
+//! * `net` gives every instance a network namespace with an address, a way out and names.
+//! * [`survey`] tells what this host offers and lacks.
+//!
+//! Everything made on the host carries the engine's tag, which is derived from its data directory:
+//! several servers live beside each other, and a start finds what a dead server of its own left.
+
+mod launcher;
+mod net;
+mod protocol;
+mod sandbox;
+mod server;
+mod survey;
+mod sys;
+
+pub use launcher::launcher_main;
+pub use server::{LauncherCommand, LocalConfig, LocalEngine, StartTiming};
+pub use survey::{Finding, Verdict, survey};

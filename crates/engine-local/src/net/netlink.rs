@@ -78,7 +78,9 @@ const CAPPED: u16 = 0x100;
 /// The kernel's words in those attributes (`NLMSGERR_ATTR_MSG`).
 const ERROR_TEXT: u16 = 1;
 /// The kernel never writes more than 32 KiB of a dump at once.
-const RECEIVE_BUFFER: usize = 64 << 10;
+const DUMP_BUFFER: usize = 64 << 10;
+/// An acknowledgement is two headers and a sentence.
+const ACKNOWLEDGEMENT_BUFFER: usize = 4 << 10;
 /// How often a dump that changed under the reader is started over.
 const DUMP_ATTEMPTS: usize = 8;
 
@@ -103,7 +105,7 @@ impl Socket {
         let mut missing = batch.requests.iter().filter(|request| request.acknowledged).count();
         let first = self.send(&batch)?;
         let mut refusal = None;
-        let mut buffer = vec![0; RECEIVE_BUFFER];
+        let mut buffer = [0; ACKNOWLEDGEMENT_BUFFER];
         // The kernel works while we send, so every answer is there already: an empty queue is an end.
         while missing > 0 {
             let length = match rustix::net::recv(&self.fd, &mut buffer[..], RecvFlags::DONTWAIT) {
@@ -142,7 +144,7 @@ impl Socket {
     /// `None` when the list changed meanwhile.
     fn dump_once(&mut self, batch: Batch) -> Result<Option<Vec<Reply>>, NetlinkError> {
         let sequence = self.send(&batch)?;
-        let mut buffer = vec![0; RECEIVE_BUFFER];
+        let mut buffer = vec![0; DUMP_BUFFER];
         let (mut replies, mut interrupted) = (Vec::new(), false);
         loop {
             let length = match rustix::net::recv(&self.fd, &mut buffer[..], RecvFlags::empty()) {
@@ -293,6 +295,20 @@ impl Request<'_> {
         let length = (self.bytes.len() - self.start) as u32;
         self.bytes[self.start..self.start + 4].copy_from_slice(&length.to_ne_bytes());
         self
+    }
+}
+
+// === impl NetlinkError ===
+
+impl NetlinkError {
+    /// What was to be made is there already.
+    pub(super) fn is_taken(&self) -> bool {
+        self.source.raw_os_error() == Some(libc::EEXIST)
+    }
+
+    /// What was to be changed or removed is not there.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self.source.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) fn remove(socket: &mut Socket, table: &str) -> Result<(), NetlinkErro
     let mut changes = Changes::to(table);
     changes.table_delete();
     match changes.apply(socket) {
-        Err(error) if error.source.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Err(error) if error.is_missing() => Ok(()),
         other => other,
     }
 }

@@ -275,6 +275,20 @@ fn a_configured_range_that_is_in_use_is_refused() {
 }
 
 #[test]
+fn few_addresses_are_enough_for_many_short_lives() {
+    World::run(async |world| {
+        let config = NetConfig { subnet: "10.99.0.0/28".parse().ok(), ..world.config("few") };
+        let network = Network::start(config, &world.tasks, &Clock::system()).await.expect("started");
+        let server = world.listen_outside().await;
+        for _ in 0..60 {
+            let attachment = network.attach().await.expect("attached");
+            assert!(reach(&attachment.netns, OUTSIDE, &server).await.is_some(), "{}", attachment.address);
+        }
+        network.stop().await.expect("stopped");
+    });
+}
+
+#[test]
 fn the_survey_tries_everything_out_and_leaves_nothing() {
     World::run(async |_| {
         let before = snapshot();

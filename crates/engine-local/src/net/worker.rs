@@ -208,7 +208,7 @@ impl Host {
             // Without a source: the address is not there yet.
             link::route_add(&mut batch, subnet, index, Via::Nothing);
             match self.route.execute(batch) {
-                Err(error) if error.source.raw_os_error() == Some(libc::EEXIST) && wanted.is_none() => continue,
+                Err(error) if error.is_taken() && wanted.is_none() => continue,
                 other => other?,
             }
             let mut batch = Batch::default();
@@ -289,7 +289,7 @@ impl Host {
             link::link_delete(&mut batch, link.index);
             match self.route.execute(batch) {
                 // It went by itself meanwhile.
-                Err(error) if error.source.raw_os_error() == Some(libc::ENODEV) => {}
+                Err(error) if error.is_missing() => {}
                 other => other?,
             }
         }
@@ -305,7 +305,22 @@ impl Host {
 // === impl Working ===
 
 impl Working {
+    /// Attaches a new namespace. Where addresses are few, the last cable of the next one may still be
+    /// on its way out: then this waits for it.
     fn attach(&mut self) -> Result<Attachment, NetError> {
+        let mut waited = Duration::ZERO;
+        loop {
+            match self.attach_once() {
+                Err(NetError::Netlink(error)) if error.is_taken() && waited < FAREWELL => {
+                    thread::sleep(FAREWELL_STEP);
+                    waited += FAREWELL_STEP;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn attach_once(&mut self) -> Result<Attachment, NetError> {
         let lease = self.pool.lend()?;
         let address = lease.address();
         let number = address.to_bits() & 0xff_ffff;

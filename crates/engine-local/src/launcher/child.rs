@@ -1,0 +1,260 @@
+//! What the new process does to itself, from its first instruction to the program's.
+//!
+//! It has a copy of the launcher's memory, one thread, and nobody to answer to but the status pipe.
+
+use std::{
+    ffi::CString,
+    fs,
+    io::{self, Read},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::{OpenOptionsExt, PermissionsExt},
+    },
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    fs::{Gid, Mode, OFlags, Uid},
+    process::{Resource, Rlimit, Signal},
+    thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType},
+};
+use serde::{Deserialize, Serialize};
+use updraft_base::Clock;
+
+use crate::{
+    protocol::{Launch, Steps},
+    sandbox::{
+        capabilities,
+        cgroups::Plan,
+        entrypoint::{self, HEAD, Looks},
+        mounts::Step,
+        seccomp::Instruction,
+        user::{self, Identity},
+    },
+    sys::{cgroups, mounts, process},
+};
+
+/// What the process needs; made before it is.
+pub(super) struct Birth<'a> {
+    pub(super) launch: &'a Launch,
+    pub(super) groups: &'a Plan,
+    pub(super) mounts: &'a [Step],
+    pub(super) filter: &'a [Instruction],
+    pub(super) last_capability: u32,
+    pub(super) netns: OwnedFd,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    pub(super) status: OwnedFd,
+    pub(super) clock: &'a Clock,
+}
+
+/// What comes through the status pipe: one line of JSON each. The pipe closes when the program is
+/// executed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Word {
+    /// Everything is made; the program is about to be executed.
+    Ready(Steps),
+    /// It ends here, for this reason.
+    Failed(String),
+}
+
+/// Files per process (Cloud Run's container contract).
+const OPEN_FILES: u64 = 25_000;
+const STACK: u64 = 8 << 20;
+/// Under memory pressure of the host, containers go before the server and what else runs there.
+const OOM_SCORE: &str = "500";
+
+/// Runs in the new process; never returns.
+pub(super) fn live(birth: &Birth<'_>) -> ! {
+    let outcome = catch_unwind(AssertUnwindSafe(|| prepare(birth)));
+    let cause = match outcome {
+        Ok(Ok(never)) => match never {},
+        Ok(Err(cause)) => cause,
+        Err(_) => "the launcher failed while it made the sandbox".to_owned(),
+    };
+    say(birth.status.as_fd(), &Word::Failed(cause));
+    process::leave(127)
+}
+
+fn prepare(birth: &Birth<'_>) -> Result<std::convert::Infallible, String> {
+    let begun = birth.clock.instant();
+    let since = |from: Instant| micros(birth.clock.instant().saturating_duration_since(from));
+    let mut steps = Steps::default();
+    // The signals of the launcher are not the container's; until the program runs none may be lost.
+    process::reset_signals();
+    rustix::process::setsid().map_err(failed("setsid"))?;
+    streams(birth)?;
+    join(birth)?;
+    steps.join = since(begun);
+
+    let begun = birth.clock.instant();
+    for step in birth.mounts {
+        mounts::apply(step).map_err(|error| format!("cannot make the sandbox: {step}: {error}"))?;
+    }
+    steps.mounts = since(begun);
+
+    let begun = birth.clock.instant();
+    let identity = identify(&birth.launch.user);
+    surroundings(birth.launch)?;
+    let (argv, env) = strings(birth.launch, &identity)?;
+    confine(birth, &identity)?;
+    steps.confine = since(begun);
+    say(birth.status.as_fd(), &Word::Ready(steps));
+    process::install_filter(birth.filter).map_err(failed("install the system call filter"))?;
+    Err(execute(birth.launch, &argv, &env))
+}
+
+fn streams(birth: &Birth<'_>) -> Result<(), String> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let null = null.map_err(failed("open /dev/null"))?;
+    for (fd, number) in [(&null, 0), (&birth.stdout, 1), (&birth.stderr, 2)] {
+        process::become_stream(fd.as_fd(), number).map_err(failed("set up the standard streams"))?;
+    }
+    process::close_others_on_exec().map_err(failed("close what is not the container's"))
+}
+
+fn join(birth: &Birth<'_>) -> Result<(), String> {
+    if !birth.groups.born_inside {
+        cgroups::join(birth.groups).map_err(failed("join the control groups"))?;
+    }
+    process::unshare_cgroup().map_err(failed("make a namespace of control groups"))?;
+    rustix::thread::move_into_link_name_space(birth.netns.as_fd(), Some(LinkNameSpaceType::Network))
+        .map_err(failed("join the network namespace"))?;
+    rustix::system::sethostname(birth.launch.hostname.as_bytes()).map_err(failed("set the host name"))
+}
+
+/// The user, by the image's own accounts: read now that the image is the root.
+fn identify(user: &str) -> Identity {
+    user::resolve(user, &small_file("/etc/passwd"), &small_file("/etc/group"))
+}
+
+/// The text of a file of the image. What is not a regular file might block or never end.
+fn small_file(path: &str) -> String {
+    const LIMIT: u64 = 4 << 20;
+    let open = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    let Ok(file) = open else { return String::new() };
+    if !file.metadata().is_ok_and(|found| found.is_file()) {
+        return String::new();
+    }
+    let mut bytes = Vec::new();
+    let _ = file.take(LIMIT).read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Limits, mask, working directory: all that has to be done as root.
+fn surroundings(launch: &Launch) -> Result<(), String> {
+    let limits = [(Resource::Nofile, OPEN_FILES, OPEN_FILES), (Resource::Core, 0, 0)];
+    for (resource, soft, hard) in limits {
+        let limit = Rlimit { current: Some(soft), maximum: Some(hard) };
+        rustix::process::setrlimit(resource, limit).map_err(failed("set the limits of the process"))?;
+    }
+    let stack = Rlimit { current: Some(STACK), maximum: None };
+    // A host with a lower hard limit keeps it.
+    let _ = rustix::process::setrlimit(Resource::Stack, stack);
+    fs::write("/proc/self/oom_score_adj", OOM_SCORE).map_err(failed("write oom_score_adj"))?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    let dir = launch.working_dir.as_str();
+    fs::create_dir_all(dir).map_err(|error| format!("cannot make the working directory '{dir}': {error}"))?;
+    rustix::process::chdir(dir).map_err(|error| format!("cannot enter the working directory '{dir}': {error}"))
+}
+
+fn strings(launch: &Launch, identity: &Identity) -> Result<(Vec<CString>, Vec<CString>), String> {
+    let text = |text: String| CString::new(text).map_err(|_| "arguments and environment must not hold zero bytes".to_owned());
+    let mut env: Vec<CString> =
+        launch.env.iter().map(|(name, value)| text(format!("{name}={value}"))).collect::<Result<_, _>>()?;
+    if !launch.env.iter().any(|(name, _)| name == "HOME") {
+        env.push(text(format!("HOME={}", identity.home))?);
+    }
+    let argv = launch.argv.iter().map(|argument| text(argument.clone())).collect::<Result<_, _>>()?;
+    Ok((argv, env))
+}
+
+/// Gives up everything that the container is not to have.
+fn confine(birth: &Birth<'_>, identity: &Identity) -> Result<(), String> {
+    for one in capabilities::dropped(birth.last_capability) {
+        rustix::thread::remove_capability_from_bounding_set(one).map_err(failed("drop capabilities"))?;
+    }
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    if identity.uid != 0 {
+        // So that `/dev/stdout` can be opened by who it was given to.
+        for number in [1, 2] {
+            let stream = if number == 1 { &birth.stdout } else { &birth.stderr };
+            rustix::fs::fchown(stream, Some(uid), Some(gid)).map_err(failed("hand over the standard streams"))?;
+        }
+    }
+    let groups: Vec<Gid> = identity.groups.iter().map(|&group| Gid::from_raw(group)).collect();
+    rustix::thread::set_thread_groups(&groups).map_err(failed("set the groups"))?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(failed("set the group"))?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(failed("set the user"))?;
+    rustix::thread::clear_ambient_capability_set().map_err(failed("drop capabilities"))?;
+    let kept = if identity.uid == 0 { capabilities::kept() } else { CapabilitySet::empty() };
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    rustix::thread::set_capabilities(None, sets).map_err(failed("drop capabilities"))?;
+    rustix::thread::set_no_new_privs(true).map_err(failed("set no_new_privs"))?;
+    // Changes of user and capabilities clear it, so it comes after them.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("tie it to the launcher"))?;
+    if orphaned(birth.status.as_fd()) {
+        process::leave(127);
+    }
+    Ok(())
+}
+
+/// Did the launcher end before the signal of its death was asked for? Then nobody reads the pipe.
+fn orphaned(status: BorrowedFd<'_>) -> bool {
+    let mut polled = [rustix::event::PollFd::from_borrowed_fd(status, rustix::event::PollFlags::empty())];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().contains(rustix::event::PollFlags::ERR)
+}
+
+/// Executes the program; returns why it could not.
+fn execute(launch: &Launch, argv: &[CString], env: &[CString]) -> String {
+    let Some(program) = launch.argv.first() else { return "no program to execute".to_owned() };
+    let path = launch.env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value.as_str());
+    let mut closest: Option<(String, Looks, io::Error)> = None;
+    for candidate in entrypoint::candidates(program, path) {
+        let Ok(file) = CString::new(candidate.as_str()) else { continue };
+        let error = process::execute(&file, argv, env);
+        let looks = look(&candidate);
+        if closest.as_ref().is_none_or(|(_, so_far, _)| *so_far == Looks::Absent) {
+            closest = Some((candidate, looks, error));
+        }
+    }
+    let error = closest.as_ref().map(|(.., error)| error.to_string()).unwrap_or_default();
+    let found = closest.as_ref().map(|(file, looks, _)| (file.as_str(), looks));
+    entrypoint::explain(program, path, found, &error)
+}
+
+fn look(file: &str) -> Looks {
+    let Ok(found) = fs::metadata(file) else { return Looks::Absent };
+    if found.is_dir() {
+        return Looks::Directory;
+    }
+    if found.permissions().mode() & 0o111 == 0 || rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_err() {
+        return Looks::NotExecutable;
+    }
+    let mut head = vec![0; HEAD];
+    let read = fs::File::open(file).and_then(|mut file| file.read(&mut head));
+    head.truncate(read.unwrap_or(0));
+    Looks::File(head)
+}
+
+fn say(status: BorrowedFd<'_>, word: &Word) {
+    let Ok(mut line) = serde_json::to_vec(word) else { return };
+    line.push(b'\n');
+    let mut left = line.as_slice();
+    while let Ok(written @ 1..) = rustix::io::write(status, left) {
+        left = &left[written..];
+        if left.is_empty() {
+            return;
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn failed<E: std::fmt::Display>(operation: &'static str) -> impl Fn(E) -> String {
+    move |error| format!("cannot make the sandbox: {operation}: {error}")
+}

@@ -1,0 +1,245 @@
+//! One container, as its launcher sees it.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Instant,
+};
+
+use rustix::{
+    io::Errno,
+    process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid},
+};
+
+use super::{child::Word, lines::Lines, start::Born};
+use crate::{
+    protocol::{Exit, Report, Steps, Stream, WINDOW},
+    sandbox::cgroups::Plan,
+    sys,
+};
+
+/// A container.
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub(super) id: String,
+    pidfd: OwnedFd,
+    pipes: [Option<Pipe>; 2],
+    status: Option<Status>,
+    /// Output on its way to the server, in bytes.
+    pending: usize,
+    /// Is the reading of output stopped until the server has taken some?
+    pub(super) paused: bool,
+    groups: Plan,
+    clone: u64,
+    born: Instant,
+    running: bool,
+    failure: Option<String>,
+    ended: Option<Exit>,
+    verdict: Option<Exit>,
+}
+
+#[derive(Debug)]
+struct Pipe {
+    fd: OwnedFd,
+    lines: Lines,
+}
+
+#[derive(Debug)]
+struct Status {
+    fd: OwnedFd,
+    bytes: Vec<u8>,
+    steps: Steps,
+}
+
+/// The descriptors of an instance that are polled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Its end.
+    Process,
+    /// Its standard output.
+    Stdout,
+    /// Its standard error.
+    Stderr,
+    /// Its start.
+    Status,
+}
+
+/// What became of a descriptor after it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// There may be more.
+    Open,
+    /// It has ended and is to be forgotten.
+    Closed,
+}
+
+// === impl Instance ===
+
+impl Instance {
+    pub(super) fn new(id: String, born: Born) -> Self {
+        let pipe = |fd| Some(Pipe { fd, lines: Lines::default() });
+        Self {
+            id,
+            pidfd: born.pidfd,
+            pipes: [pipe(born.stdout), pipe(born.stderr)],
+            status: Some(Status { fd: born.status, bytes: Vec::new(), steps: Steps::default() }),
+            pending: 0,
+            paused: false,
+            groups: born.groups,
+            clone: born.clone,
+            born: born.at,
+            running: false,
+            failure: None,
+            ended: None,
+            verdict: None,
+        }
+    }
+
+    /// The descriptor of `source`, while it is open.
+    pub(super) fn fd(&self, source: Source) -> Option<BorrowedFd<'_>> {
+        match source {
+            Source::Process => self.ended.is_none().then(|| self.pidfd.as_fd()),
+            Source::Stdout => self.pipes[0].as_ref().map(|pipe| pipe.fd.as_fd()),
+            Source::Stderr => self.pipes[1].as_ref().map(|pipe| pipe.fd.as_fd()),
+            Source::Status => self.status.as_ref().map(|status| status.fd.as_fd()),
+        }
+    }
+
+    /// The process, ended or not.
+    pub(super) fn process_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Asks the main process to end. Before the program runs there is nobody to ask.
+    pub(super) fn terminate(&self) {
+        self.signal(if self.running { Signal::TERM } else { Signal::KILL });
+    }
+
+    /// Ends every process: the main process is the first of its PID namespace, and the kernel ends
+    /// the others with it.
+    pub(super) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) {
+        if self.ended.is_none() {
+            // It may have ended and not been waited for yet: then there is nothing to do.
+            let _ = pidfd_send_signal(&self.pidfd, signal);
+        }
+    }
+
+    /// Reads one piece of output, if the server has room for it.
+    pub(super) fn read_output(&mut self, source: Source, report: &mut dyn FnMut(&Report)) -> After {
+        let (index, stream) = match source {
+            Source::Stdout => (0, Stream::Stdout),
+            _ => (1, Stream::Stderr),
+        };
+        let Some(pipe) = self.pipes[index].as_mut() else { return After::Closed };
+        let mut buffer = [0; 16 << 10];
+        let (lines, after) = match rustix::io::read(&pipe.fd, &mut buffer) {
+            Ok(0) => (pipe.lines.finish().into_iter().collect(), After::Closed),
+            Ok(length) => (pipe.lines.push(&buffer[..length]), After::Open),
+            Err(Errno::AGAIN | Errno::INTR) => return After::Open,
+            Err(_) => (pipe.lines.finish().into_iter().collect(), After::Closed),
+        };
+        if after == After::Closed {
+            self.pipes[index] = None;
+        }
+        if !lines.is_empty() {
+            // An empty line is not free either.
+            let bytes = lines.iter().map(|line: &String| line.len() + 1).sum();
+            self.pending += bytes;
+            report(&Report::Output { id: self.id.clone(), stream, lines, bytes });
+        }
+        after
+    }
+
+    /// The server has handed on so many bytes.
+    pub(super) fn taken(&mut self, bytes: usize) {
+        self.pending = self.pending.saturating_sub(bytes);
+    }
+
+    /// Is so much on its way that no more may be read?
+    pub(super) fn is_full(&self) -> bool {
+        self.pending >= WINDOW
+    }
+
+    /// Reads how the start is going. `now` is the time of the reading.
+    pub(super) fn read_status(&mut self, now: Instant, report: &mut dyn FnMut(&Report)) -> After {
+        let Some(status) = self.status.as_mut() else { return After::Closed };
+        let mut buffer = [0; 4096];
+        match rustix::io::read(&status.fd, &mut buffer) {
+            Err(Errno::AGAIN | Errno::INTR) => return After::Open,
+            Ok(length @ 1..) => {
+                status.bytes.extend_from_slice(&buffer[..length]);
+                return After::Open;
+            }
+            Ok(0) | Err(_) => {}
+        }
+        for line in status.bytes.split(|&byte| byte == b'\n') {
+            match serde_json::from_slice(line) {
+                Ok(Word::Ready(steps)) => {
+                    status.steps = steps;
+                    self.running = true;
+                }
+                Ok(Word::Failed(cause)) => self.failure = Some(cause),
+                Err(_) => {}
+            }
+        }
+        if self.failure.is_some() || !self.running {
+            self.running = false;
+        } else {
+            let mut steps = Steps { clone: self.clone, ..status.steps };
+            let whole = u64::try_from(now.saturating_duration_since(self.born).as_micros()).unwrap_or(u64::MAX);
+            steps.exec = whole.saturating_sub(steps.join + steps.mounts + steps.confine);
+            report(&Report::Running { id: self.id.clone(), steps });
+        }
+        self.status = None;
+        After::Closed
+    }
+
+    /// Takes the exit status, if the process has ended.
+    ///
+    /// # Errors
+    /// Those of waitid(2).
+    pub(super) fn reap(&mut self) -> io::Result<After> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        let Some(status) = waitid(WaitId::PidFd(self.pidfd.as_fd()), options)? else { return Ok(After::Open) };
+        self.ended = Some(match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => Exit::Code(code),
+            (None, Some(signal)) => Exit::Signal(signal),
+            (None, None) => Exit::Signal(libc::SIGKILL),
+        });
+        Ok(After::Closed)
+    }
+
+    /// Has everything been read that there will ever be?
+    pub(super) fn is_over(&self) -> bool {
+        self.ended.is_some() && self.status.is_none() && self.pipes.iter().all(Option::is_none)
+    }
+
+    /// Removes the control groups and says how it ended. `None` while the kernel still empties them.
+    pub(super) fn bury(&mut self) -> Option<Exit> {
+        // Judged before the groups go, and once: they may go one by one.
+        let exit = match &self.verdict {
+            Some(exit) => exit.clone(),
+            None => self.verdict.insert(self.judge()).clone(),
+        };
+        match sys::cgroups::remove(&self.groups) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => None,
+            // Anything else will not get better by waiting; a sweep finds it.
+            _ => Some(exit),
+        }
+    }
+
+    fn judge(&self) -> Exit {
+        let ended = self.ended.clone().unwrap_or(Exit::Signal(libc::SIGKILL));
+        if sys::cgroups::memory_kills(&self.groups) > 0 && ended != Exit::Code(0) {
+            return Exit::OutOfMemory { used: sys::cgroups::memory_peak(&self.groups) };
+        }
+        match &self.failure {
+            Some(cause) => Exit::NotStarted { cause: cause.clone() },
+            None => ended,
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The launcher: a process with one thread that makes sandboxes and keeps what comes out of them.
+//!
+//! It is the same program as the server, executed again before any thread exists. Its standard input
+//! is the socket to the server, its standard output the lock that says it is alive. When the socket
+//! closes, it ends every container, removes what it made and ends itself; containers in turn are
+//! killed by the kernel when it dies. It keeps no intent and starts nothing twice.
+//!
+//! One loop over epoll: requests, output, starts and exits; nothing in it blocks.
+
+mod child;
+mod control;
+mod instance;
+mod lines;
+mod start;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    os::fd::{AsFd, OwnedFd},
+    process::ExitCode,
+    time::Duration,
+};
+
+use rustix::event::{Timespec, epoll};
+use updraft_base::Clock;
+
+use self::{
+    control::Control,
+    instance::{After, Instance, Source},
+    start::Workshop,
+};
+use crate::{
+    protocol::{Exit, Launch, Report, Request, VERSION},
+    sys,
+};
+
+/// What `updraft __launcher` runs, before the process has a second thread.
+pub fn launcher_main() -> ExitCode {
+    // The server's terminal is not ours, and its signals are for the server to act on: it closes
+    // the socket when it wants an end.
+    sys::process::ignore_signals(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE]);
+    let _ = rustix::process::setsid();
+    let _ = rustix::thread::set_name(c"updraft-launch");
+    let socket = match io::stdin().as_fd().try_clone_to_owned() {
+        Ok(socket) => socket,
+        Err(_) => return ExitCode::FAILURE,
+    };
+    match Launcher::new(socket).and_then(|mut launcher| launcher.run()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+struct Launcher {
+    clock: Clock,
+    poll: OwnedFd,
+    control: Control,
+    workshop: Option<Workshop>,
+    instances: BTreeMap<u64, Instance>,
+    names: HashMap<String, u64>,
+    next: u64,
+    /// Ended, and their control groups not empty yet.
+    leaving: Vec<u64>,
+    /// Exits that the server has not forgotten.
+    exits: HashMap<String, Exit>,
+}
+
+/// How often control groups are looked at that the kernel has not emptied yet.
+const RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+/// How long the end may take.
+const LAST_CALL: Duration = Duration::from_secs(10);
+/// The socket among what is polled; instances count from 0 and have four numbers each.
+const CONTROL: u64 = u64::MAX;
+const SOURCES: [Source; 4] = [Source::Process, Source::Stdout, Source::Stderr, Source::Status];
+
+// === impl Launcher ===
+
+impl Launcher {
+    fn new(socket: OwnedFd) -> io::Result<Self> {
+        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let control = Control::new(socket);
+        epoll::add(&poll, control.fd(), epoll::EventData::new_u64(CONTROL), epoll::EventFlags::IN)?;
+        Ok(Self {
+            clock: Clock::system(),
+            poll,
+            control,
+            workshop: None,
+            instances: BTreeMap::new(),
+            names: HashMap::new(),
+            next: 0,
+            leaving: Vec::new(),
+            exits: HashMap::new(),
+        })
+    }
+
+    /// Works until the server goes, then removes everything.
+    fn run(&mut self) -> io::Result<()> {
+        let worked = self.work(|launcher| launcher.control.is_closed());
+        for instance in self.instances.values() {
+            instance.kill();
+        }
+        // Nobody takes output any more: what is in the pipes is read and let go.
+        let deadline = self.clock.instant() + LAST_CALL;
+        let ended = self.work(|launcher| launcher.instances.is_empty() || launcher.clock.instant() >= deadline);
+        if let Some(workshop) = &self.workshop {
+            workshop.close();
+        }
+        worked.and(ended)
+    }
+
+    fn work(&mut self, is_done: impl Fn(&Self) -> bool) -> io::Result<()> {
+        let mut events = Vec::with_capacity(64);
+        while !is_done(self) {
+            events.clear();
+            let ending = self.control.is_closed();
+            let wait = (!self.leaving.is_empty() || ending).then_some(&RETRY);
+            match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), wait) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            for event in &events {
+                match event.data.u64() {
+                    CONTROL => self.serve_control()?,
+                    token => self.serve_instance(token / 4, SOURCES[usize::try_from(token % 4).unwrap_or(0)])?,
+                }
+            }
+            self.bury();
+        }
+        Ok(())
+    }
+
+    /// Reads requests and does them; sends what waits.
+    fn serve_control(&mut self) -> io::Result<()> {
+        self.control.flush();
+        self.control.receive()?;
+        while let Some(request) = self.control.next().map_err(io::Error::other)? {
+            self.request(request)?;
+        }
+        if self.control.is_closed() {
+            let _ = epoll::delete(&self.poll, self.control.fd());
+            return Ok(());
+        }
+        self.watch_control()
+    }
+
+    fn watch_control(&self) -> io::Result<()> {
+        let mut flags = epoll::EventFlags::IN;
+        flags.set(epoll::EventFlags::OUT, self.control.has_output());
+        epoll::modify(&self.poll, self.control.fd(), epoll::EventData::new_u64(CONTROL), flags)?;
+        Ok(())
+    }
+
+    fn report(&mut self, report: &Report) -> io::Result<()> {
+        self.control.report(report);
+        if self.control.is_closed() || !self.control.has_output() { Ok(()) } else { self.watch_control() }
+    }
+
+    fn request(&mut self, request: Request) -> io::Result<()> {
+        match request {
+            Request::Hello { version, tag, run_dir } => {
+                self.report(&Report::Hello { version: VERSION })?;
+                if version != VERSION {
+                    return Err(io::Error::other("the server speaks another version"));
+                }
+                match Workshop::open(tag, &run_dir, self.clock.clone()) {
+                    Ok(workshop) => self.workshop = Some(workshop),
+                    Err(error) => self.report(&Report::Unable { cause: error.to_string() })?,
+                }
+                // Does it again what was said and not heard before a reconnect.
+                for (id, exit) in self.exits.clone() {
+                    self.report(&Report::Exited { id, exit })?;
+                }
+                self.report(&Report::Open)
+            }
+            Request::Start(launch) => self.start(*launch),
+            Request::Terminate { id } => Ok(self.named(&id).map(|instance| instance.terminate()).unwrap_or_default()),
+            Request::Kill { id } => Ok(self.named(&id).map(|instance| instance.kill()).unwrap_or_default()),
+            Request::Taken { id, bytes } => self.taken(&id, bytes),
+            Request::Forget { id } => {
+                self.exits.remove(&id);
+                Ok(())
+            }
+        }
+    }
+
+    fn named(&mut self, id: &str) -> Option<&mut Instance> {
+        self.instances.get_mut(self.names.get(id)?)
+    }
+
+    fn start(&mut self, launch: Launch) -> io::Result<()> {
+        let id = launch.id.clone();
+        let born = match (&self.workshop, self.control.descriptor()) {
+            (Some(_), Some(_)) if self.names.contains_key(&id) => Err(io::Error::other("it is there")),
+            (Some(workshop), Some(netns)) => workshop.make(&launch, netns),
+            (None, _) => Err(io::Error::other("a start before the first frame")),
+            (_, None) => Err(io::Error::other("no network namespace came along")),
+        };
+        let born = match born {
+            Ok(born) => born,
+            Err(error) => return self.report(&Report::Refused { id, cause: error.to_string() }),
+        };
+        let key = self.next;
+        self.next += 1;
+        let instance = Instance::new(id.clone(), born);
+        for source in SOURCES {
+            self.watch(key, &instance, source)?;
+        }
+        self.names.insert(id, key);
+        self.instances.insert(key, instance);
+        Ok(())
+    }
+
+    fn watch(&self, key: u64, instance: &Instance, source: Source) -> io::Result<()> {
+        let Some(fd) = instance.fd(source) else { return Ok(()) };
+        let data = epoll::EventData::new_u64(key * 4 + source as u64);
+        epoll::add(&self.poll, fd, data, epoll::EventFlags::IN).map_err(Into::into)
+    }
+
+    /// The server has room again: go on reading if that was what reading waited for.
+    fn taken(&mut self, id: &str, bytes: usize) -> io::Result<()> {
+        let Some(instance) = self.named(id) else { return Ok(()) };
+        instance.taken(bytes);
+        if !instance.paused || instance.is_full() {
+            return Ok(());
+        }
+        instance.paused = false;
+        let Some(key) = self.names.get(id).copied() else { return Ok(()) };
+        let Some(instance) = self.instances.get(&key) else { return Ok(()) };
+        self.watch(key, instance, Source::Stdout)?;
+        self.watch(key, instance, Source::Stderr)
+    }
+
+    fn serve_instance(&mut self, key: u64, source: Source) -> io::Result<()> {
+        let now = self.clock.instant();
+        let Some(instance) = self.instances.get_mut(&key) else { return Ok(()) };
+        let control = &mut self.control;
+        let mut report = |report: &Report| control.report(report);
+        // A closed descriptor leaves the poll by itself: nobody else has it.
+        match source {
+            Source::Status => drop(instance.read_status(now, &mut report)),
+            Source::Process => {
+                if instance.reap()? == After::Closed {
+                    epoll::delete(&self.poll, instance.process_fd())?;
+                }
+            }
+            Source::Stdout | Source::Stderr if instance.paused => {}
+            Source::Stdout | Source::Stderr => {
+                instance.read_output(source, &mut report);
+                if instance.is_full() && !self.control.is_closed() {
+                    instance.paused = true;
+                    for source in [Source::Stdout, Source::Stderr] {
+                        if let Some(fd) = instance.fd(source) {
+                            epoll::delete(&self.poll, fd)?;
+                        }
+                    }
+                }
+            }
+        }
+        if instance.is_over() && !self.leaving.contains(&key) {
+            self.leaving.push(key);
+        }
+        if self.control.has_output() && !self.control.is_closed() { self.watch_control() } else { Ok(()) }
+    }
+
+    /// Lets go of instances that are over, as far as the kernel does.
+    fn bury(&mut self) {
+        for key in std::mem::take(&mut self.leaving) {
+            let Some(instance) = self.instances.get_mut(&key) else { continue };
+            let Some(exit) = instance.bury() else {
+                self.leaving.push(key);
+                continue;
+            };
+            let id = instance.id.clone();
+            self.instances.remove(&key);
+            self.names.remove(&id);
+            self.exits.insert(id.clone(), exit.clone());
+            // A failure to poll shows at the next turn.
+            let _ = self.report(&Report::Exited { id, exit });
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! What the server and the launcher say to each other.
+//!
+//! Frames on a UNIX stream socket: the length of the body as 4 bytes, little endian, then the body
+//! as JSON. The network namespace of a [`Request::Start`] rides along as a file descriptor
+//! (`SCM_RIGHTS`) with the first byte of its frame. Both sides say [`VERSION`] first and refuse any
+//! other: the launcher may be older than the server that talks to it.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// The version of what is described here.
+pub(crate) const VERSION: u32 = 1;
+
+/// The longest body, in bytes. Arguments and environment of one container stay far below: the
+/// kernel refuses more than 6 MiB of them.
+pub(crate) const MAX_FRAME: usize = 16 << 20;
+
+/// The longest piece of a line, in bytes.
+pub(crate) const MAX_LINE: usize = 64 << 10;
+
+/// Output of one container that may be on its way to the server, in bytes. When it is reached, the
+/// launcher stops reading, the pipe fills and the container waits.
+pub(crate) const WINDOW: usize = 256 << 10;
+
+/// Server to launcher.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// The first frame.
+    Hello {
+        /// The server's [`VERSION`].
+        version: u32,
+        /// The engine's tag.
+        tag: String,
+        /// A directory for the launcher alone.
+        run_dir: PathBuf,
+    },
+    /// Make a sandbox and run a container in it. A network namespace comes along.
+    Start(Box<Launch>),
+    /// Ask the main process to end.
+    Terminate {
+        /// Which.
+        id: String,
+    },
+    /// End every process of the container at once.
+    Kill {
+        /// Which.
+        id: String,
+    },
+    /// So much output has been handed on.
+    Taken {
+        /// Of which container.
+        id: String,
+        /// In bytes, as [`Report::Output`] counted them.
+        bytes: usize,
+    },
+    /// The exit has been handed on and need not be kept.
+    Forget {
+        /// Of which container.
+        id: String,
+    },
+}
+
+/// Launcher to server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// The first frame.
+    Hello {
+        /// The launcher's [`VERSION`].
+        version: u32,
+    },
+    /// The launcher is ready for starts; comes after everything it had kept.
+    Open,
+    /// The host does not let the launcher do its work; starts are refused.
+    Unable {
+        /// Why.
+        cause: String,
+    },
+    /// A start was refused by the host before there was a process; nothing of it is left.
+    Refused {
+        /// Which.
+        id: String,
+        /// Why.
+        cause: String,
+    },
+    /// The entrypoint has been executed.
+    Running {
+        /// Which.
+        id: String,
+        /// Where the time went.
+        steps: Steps,
+    },
+    /// Lines of output, without their ends.
+    Output {
+        /// Whose.
+        id: String,
+        /// On which stream.
+        stream: Stream,
+        /// What.
+        lines: Vec<String>,
+        /// What it counts for in the window.
+        bytes: usize,
+    },
+    /// All of the container is gone; repeated after a reconnect until forgotten.
+    Exited {
+        /// Which.
+        id: String,
+        /// How.
+        exit: Exit,
+    },
+}
+
+/// A container to start: everything is decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Launch {
+    /// The instance.
+    pub(crate) id: String,
+    /// The image's layers, lowest first.
+    pub(crate) layers: Vec<PathBuf>,
+    /// The program and its arguments; never empty.
+    pub(crate) argv: Vec<String>,
+    /// The environment, each name once.
+    pub(crate) env: Vec<(String, String)>,
+    /// The user as the image names it: `""`, `name`, `uid`, `name:group`, `uid:gid`.
+    pub(crate) user: String,
+    /// The working directory, absolute.
+    pub(crate) working_dir: String,
+    /// The host name.
+    pub(crate) hostname: String,
+    /// Files of `/etc` that the host provides: name, contents.
+    pub(crate) etc: Vec<(String, String)>,
+    /// CPU, in thousandths.
+    pub(crate) cpu_millis: u32,
+    /// Memory, in bytes.
+    pub(crate) memory_bytes: u64,
+    /// Processes and threads.
+    pub(crate) pids: u32,
+}
+
+/// Where the time of a start went, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Steps {
+    /// Control groups made and the process cloned.
+    pub(crate) clone: u64,
+    /// In the new process: joining control groups and the network namespace.
+    pub(crate) join: u64,
+    /// Mounts, up to the new root.
+    pub(crate) mounts: u64,
+    /// User, capabilities and filter, up to the call that executes.
+    pub(crate) confine: u64,
+    /// Until the launcher knew that the program runs.
+    pub(crate) exec: u64,
+}
+
+/// One of the two streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Exit {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// By the kernel, for its memory; the highest use in bytes, 0 when unknown.
+    OutOfMemory {
+        /// The highest use.
+        used: u64,
+    },
+    /// Before it ran.
+    NotStarted {
+        /// Why.
+        cause: String,
+    },
+}
+
+/// What is wrong with bytes that were received.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FrameError {
+    /// The length is beyond [`MAX_FRAME`].
+    #[error("frame of {0} bytes is too long")]
+    TooLong(usize),
+    /// The body is not what this version understands.
+    #[error("malformed frame")]
+    Malformed(#[source] serde_json::Error),
+}
+
+/// Bytes that have been received and not been understood yet.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+/// A frame, ready to be sent.
+///
+/// # Errors
+/// [`FrameError`] when it would be too long to be accepted.
+pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
+    let mut frame = vec![0; 4];
+    serde_json::to_writer(&mut frame, message).map_err(FrameError::Malformed)?;
+    let length = frame.len() - 4;
+    if length > MAX_FRAME {
+        return Err(FrameError::TooLong(length));
+    }
+    frame[..4].copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+    Ok(frame)
+}
+
+// === impl Inbox ===
+
+impl Inbox {
+    /// Adds what was received.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        if self.start > 0 && self.start == self.bytes.len() {
+            self.bytes.clear();
+            self.start = 0;
+        } else if self.start > MAX_LINE {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Takes the next whole frame, if there is one.
+    ///
+    /// # Errors
+    /// [`FrameError`]; the peer cannot be talked to any more.
+    pub(crate) fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+        let pending = &self.bytes[self.start..];
+        let Some((head, rest)) = pending.split_first_chunk::<4>() else { return Ok(None) };
+        let length = usize::try_from(u32::from_le_bytes(*head)).unwrap_or(usize::MAX);
+        if length > MAX_FRAME {
+            return Err(FrameError::TooLong(length));
+        }
+        let Some(body) = rest.get(..length) else { return Ok(None) };
+        let message = serde_json::from_slice(body).map_err(FrameError::Malformed)?;
+        self.start += 4 + length;
+        Ok(Some(message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_survive_any_fragmentation() {
+        let first = Request::Kill { id: "a".to_owned() };
+        let second = Request::Taken { id: "b".to_owned(), bytes: 7 };
+        let bytes = [encode(&first).expect("short"), encode(&second).expect("short")].concat();
+        let mut inbox = Inbox::default();
+        let mut seen = Vec::new();
+        for byte in bytes {
+            inbox.push(&[byte]);
+            seen.extend(inbox.next::<Request>().expect("well formed"));
+        }
+        assert_eq!(seen, [first, second]);
+    }
+
+    #[test]
+    fn a_length_beyond_the_limit_is_refused_before_any_memory_is_taken() {
+        let mut inbox = Inbox::default();
+        inbox.push(&u32::MAX.to_le_bytes());
+        assert!(matches!(inbox.next::<Request>(), Err(FrameError::TooLong(_))));
+    }
+
+    #[test]
+    fn an_unknown_message_is_refused() {
+        let mut inbox = Inbox::default();
+        let body = br#"{"Dance":{}}"#;
+        inbox.push(&u32::try_from(body.len()).expect("short").to_le_bytes());
+        inbox.push(body);
+        assert!(matches!(inbox.next::<Request>(), Err(FrameError::Malformed(_))));
+    }
+}

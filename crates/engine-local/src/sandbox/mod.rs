@@ -1,0 +1,9 @@
+//! What a sandbox looks like: decisions as plain data, tested as text. Nothing here touches the host.
+
+pub(crate) mod capabilities;
+pub(crate) mod cgroups;
+pub(crate) mod entrypoint;
+pub(crate) mod mounts;
+pub(crate) mod process;
+pub(crate) mod seccomp;
+pub(crate) mod user;

@@ -1,0 +1,304 @@
+//! The file system of a sandbox, as a list of steps.
+//!
+//! All of it lives in the container's own mount namespace and dies with it. The writable layer is a
+//! tmpfs of the container: its pages are charged to whoever writes them, so they count against the
+//! instance's memory, and its size is the instance's memory limit.
+//!
+//! The directories and files that we provide are put into the upper layer *before* the overlay is
+//! mounted: whatever an image has in their place (a symbolic link, a file) is covered rather than
+//! followed, and nothing is copied up.
+
+use std::{fmt, path::PathBuf};
+
+use rustix::mount::MountFlags;
+
+use crate::{protocol::Launch, sandbox::cgroups::Hierarchy};
+
+/// One step. Paths are relative to the directory that was entered last, unless they are absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Make a directory with this mode; one that is there is left alone.
+    Directory(String, u32),
+    /// Make a symbolic link: path, target.
+    Link(String, PathBuf),
+    /// Write a file: path, contents.
+    File(String, String),
+    /// Make a character device: path, major, minor.
+    Device(&'static str, u32, u32),
+    /// Mount a file system.
+    Mount {
+        /// Its type.
+        kind: &'static str,
+        /// Where.
+        target: String,
+        /// How.
+        flags: MountFlags,
+        /// Its own options.
+        options: String,
+    },
+    /// From now on a mount cannot be written to, though its file system can elsewhere.
+    Seal(String, MountFlags),
+    /// Make a directory the current one.
+    Enter(String),
+    /// Make the current directory the root and let go of the old one.
+    Pivot,
+    /// Hide a path, if it is there: a file becomes `/dev/null`, a directory empty.
+    Mask(&'static str),
+    /// Make a path read-only, if it is there.
+    ReadOnly(&'static str),
+}
+
+/// What a container must not see (runc's list, and `/proc/interrupts` and the power and thermal
+/// readings that tell neighbours apart).
+const MASKED: [&str; 13] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/kernel/debug",
+];
+
+/// What a container must not write (runc's list).
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// The devices there are: path, major, minor. All of them harmless, all of them for everybody.
+pub(crate) const DEVICES: [(&str, u32, u32); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+const CLOSED: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+
+/// The steps that make the file system of `launch`. `stage` is an empty directory of the host that
+/// serves as a mount point; nothing is ever written to it.
+pub(crate) fn plan(launch: &Launch, stage: &str, hierarchies: &[Hierarchy]) -> Vec<Step> {
+    let mut steps = root(launch, stage);
+    steps.push(Step::Mount { kind: "proc", target: "/proc".to_owned(), flags: CLOSED, options: String::new() });
+    steps.extend(dev(launch.memory_bytes));
+    let sys = Step::Mount { kind: "sysfs", target: "/sys".to_owned(), flags: CLOSED, options: String::new() };
+    steps.extend([sys, Step::Seal("/sys".to_owned(), CLOSED)]);
+    steps.extend(control_groups(hierarchies));
+    steps.extend(MASKED.map(Step::Mask));
+    steps.extend(READ_ONLY.map(Step::ReadOnly));
+    steps.push(Step::Directory("/tmp".to_owned(), 0o1777));
+    steps
+}
+
+/// Overlay of the image's layers and a tmpfs, made the root.
+fn root(launch: &Launch, stage: &str) -> Vec<Step> {
+    let mut steps = vec![
+        Step::Mount {
+            kind: "tmpfs",
+            target: stage.to_owned(),
+            flags: MountFlags::NOSUID | MountFlags::NODEV,
+            options: format!("mode=0755,size={}", launch.memory_bytes),
+        },
+        Step::Enter(stage.to_owned()),
+    ];
+    let directories = ["lower", "work", "root", "upper", "upper/dev", "upper/proc", "upper/sys", "upper/etc"];
+    steps.extend(directories.map(|path| Step::Directory(path.to_owned(), 0o755)));
+    steps.extend(launch.etc.iter().map(|(name, text)| Step::File(format!("upper/etc/{name}"), text.clone())));
+    // The options of a mount must fit a page, and a comma or a colon in a path would end it: the
+    // layers go by short links, the highest first as overlayfs wants them.
+    steps.extend(
+        launch.layers.iter().rev().enumerate().map(|(n, layer)| Step::Link(format!("lower/{n}"), layer.clone())),
+    );
+    if launch.layers.is_empty() {
+        steps.push(Step::Directory("lower/0".to_owned(), 0o755));
+    }
+    let lower: Vec<String> = (0..launch.layers.len().max(1)).map(|n| format!("lower/{n}")).collect();
+    steps.push(Step::Mount {
+        kind: "overlay",
+        target: "root".to_owned(),
+        flags: MountFlags::NOSUID | MountFlags::NODEV,
+        // What only overlayfs itself may have written must not be believed when it comes with an image.
+        options: format!(
+            "lowerdir={},upperdir=upper,workdir=work,redirect_dir=nofollow,metacopy=off,index=off",
+            lower.join(":")
+        ),
+    });
+    steps.extend([Step::Enter("root".to_owned()), Step::Pivot]);
+    steps
+}
+
+fn dev(memory_bytes: u64) -> Vec<Step> {
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    let mount = |kind, target: &str, flags, options: String| Step::Mount {
+        kind,
+        target: target.to_owned(),
+        flags,
+        options,
+    };
+    let mut steps = vec![mount("tmpfs", "/dev", flags, "mode=0755,size=64k".to_owned())];
+    steps.extend(DEVICES.map(|(path, major, minor)| Step::Device(path, major, minor)));
+    let links = [
+        ("/dev/fd", "/proc/self/fd"),
+        ("/dev/stdin", "/proc/self/fd/0"),
+        ("/dev/stdout", "/proc/self/fd/1"),
+        ("/dev/stderr", "/proc/self/fd/2"),
+        ("/dev/ptmx", "pts/ptmx"),
+    ];
+    steps.extend(links.map(|(path, target)| Step::Link(path.to_owned(), PathBuf::from(target))));
+    steps.extend(["/dev/pts", "/dev/shm", "/dev/mqueue"].map(|path| Step::Directory(path.to_owned(), 0o755)));
+    steps.extend([
+        mount("devpts", "/dev/pts", flags, "newinstance,ptmxmode=0666,mode=0620,gid=5".to_owned()),
+        mount("tmpfs", "/dev/shm", CLOSED, format!("mode=1777,size={memory_bytes}")),
+        mount("mqueue", "/dev/mqueue", CLOSED, String::new()),
+        Step::Seal("/dev".to_owned(), flags),
+    ]);
+    steps
+}
+
+/// The container's own control groups, to read: runtimes size their heaps and thread pools by them.
+fn control_groups(hierarchies: &[Hierarchy]) -> Vec<Step> {
+    const BASE: &str = "/sys/fs/cgroup";
+    let mount = |kind, target: String, flags, options: String| Step::Mount { kind, target, flags, options };
+    if let [Hierarchy { unified: true, .. }] = hierarchies {
+        return vec![
+            mount("cgroup2", BASE.to_owned(), CLOSED, String::new()),
+            Step::Seal(BASE.to_owned(), CLOSED),
+        ];
+    }
+    let mut steps = vec![mount("tmpfs", BASE.to_owned(), CLOSED, "mode=0755,size=16k".to_owned())];
+    for hierarchy in hierarchies {
+        let target = format!("{BASE}/{}", hierarchy.name);
+        steps.push(Step::Directory(target.clone(), 0o755));
+        steps.push(mount("cgroup", target.clone(), CLOSED, hierarchy.controllers.join(",")));
+        steps.push(Step::Seal(target, CLOSED));
+    }
+    steps.push(Step::Seal(BASE.to_owned(), CLOSED));
+    steps
+}
+
+// === impl Step ===
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path, mode) => write!(f, "directory {path} {mode:04o}"),
+            Self::Link(path, target) => write!(f, "link {path} -> {}", target.display()),
+            Self::File(path, text) => write!(f, "file {path} ({} bytes)", text.len()),
+            Self::Device(path, major, minor) => write!(f, "device {path} {major}:{minor}"),
+            Self::Mount { kind, target, flags, options } => {
+                write!(f, "mount {kind} {target} [{}] {options}", names(*flags))
+            }
+            Self::Seal(target, flags) => write!(f, "seal {target} [{}]", names(*flags)),
+            Self::Enter(path) => write!(f, "enter {path}"),
+            Self::Pivot => f.write_str("pivot"),
+            Self::Mask(path) => write!(f, "mask {path}"),
+            Self::ReadOnly(path) => write!(f, "read-only {path}"),
+        }
+    }
+}
+
+fn names(flags: MountFlags) -> String {
+    flags.iter_names().map(|(name, _)| name.to_lowercase()).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn launch(layers: &[&str]) -> Launch {
+        Launch {
+            id: "i".to_owned(),
+            layers: layers.iter().map(PathBuf::from).collect(),
+            argv: vec!["/app".to_owned()],
+            env: Vec::new(),
+            user: String::new(),
+            working_dir: "/".to_owned(),
+            hostname: "localhost".to_owned(),
+            etc: vec![("hosts".to_owned(), "127.0.0.1\tlocalhost\n".to_owned())],
+            cpu_millis: 1000,
+            memory_bytes: 536_870_912,
+            pids: 100,
+        }
+    }
+
+    fn text(steps: &[Step]) -> Vec<String> {
+        steps.iter().map(Step::to_string).collect()
+    }
+
+    #[test]
+    fn the_root_is_an_overlay_whose_upper_layer_is_bounded_by_the_memory_limit() {
+        let steps = text(&root(&launch(&["/store/base", "/store/a:b,c"]), "/run/stage"));
+        assert_eq!(
+            steps,
+            [
+                "mount tmpfs /run/stage [nodev,nosuid] mode=0755,size=536870912",
+                "enter /run/stage",
+                "directory lower 0755",
+                "directory work 0755",
+                "directory root 0755",
+                "directory upper 0755",
+                "directory upper/dev 0755",
+                "directory upper/proc 0755",
+                "directory upper/sys 0755",
+                "directory upper/etc 0755",
+                "file upper/etc/hosts (21 bytes)",
+                "link lower/0 -> /store/a:b,c",
+                "link lower/1 -> /store/base",
+                "mount overlay root [nodev,nosuid] lowerdir=lower/0:lower/1,upperdir=upper,workdir=work,redirect_dir=nofollow,metacopy=off,index=off",
+                "enter root",
+                "pivot",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_options_of_the_overlay_fit_a_page_with_as_many_layers_as_docker_allows() {
+        let long = format!("/{}", "x".repeat(200));
+        let layers = vec![long.as_str(); 127];
+        let steps = root(&launch(&layers), "/run/stage");
+        let longest = steps.iter().filter_map(|step| match step {
+            Step::Mount { options, .. } => Some(options.len()),
+            _ => None,
+        });
+        assert!(longest.max().is_some_and(|length| length < 4000));
+    }
+
+    #[test]
+    fn an_image_without_layers_still_has_a_lower_directory() {
+        assert!(text(&root(&launch(&[]), "/s")).contains(&"directory lower/0 0755".to_owned()));
+    }
+
+    #[test]
+    fn everything_runc_hides_is_hidden() {
+        let steps = text(&plan(&launch(&["/l"]), "/s", &[]));
+        let runc_masks = "acpi asound kcore keys latency_stats timer_list timer_stats sched_debug scsi";
+        for name in runc_masks.split(' ') {
+            assert!(steps.contains(&format!("mask /proc/{name}")), "{name}");
+        }
+        assert!(steps.contains(&"mask /sys/firmware".to_owned()));
+        for name in ["bus", "fs", "irq", "sys", "sysrq-trigger"] {
+            assert!(steps.contains(&format!("read-only /proc/{name}")), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_dev_may_hold_devices_and_it_is_sealed_after_they_are_made() {
+        let steps = plan(&launch(&["/l"]), "/s", &[]);
+        for step in &steps {
+            if let Step::Mount { kind, target, flags, .. } = step {
+                let devices = target == "/dev" || target == "/dev/pts";
+                assert_eq!(flags.contains(MountFlags::NODEV), !devices, "{kind} {target}");
+                assert!(flags.contains(MountFlags::NOSUID), "{kind} {target}");
+            }
+        }
+        let at = |wanted: &str| text(&steps).iter().position(|step| step.starts_with(wanted));
+        assert!(at("device /dev/tty") < at("seal /dev"));
+        assert!(at("seal /dev").is_some());
+    }
+}

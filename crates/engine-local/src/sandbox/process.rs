@@ -1,0 +1,102 @@
+//! What is executed: image and template put together.
+//!
+//! The rules are Docker's, as Cloud Run documents them: a template's `command` replaces the image's
+//! `ENTRYPOINT` and drops its `CMD`; `args` alone replace `CMD` only.
+
+/// Where programs are looked for when the image does not say.
+pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The program and its arguments; empty when neither image nor template name one.
+pub(crate) fn argv(entrypoint: &[String], cmd: &[String], command: &[String], args: &[String]) -> Vec<String> {
+    let head = if command.is_empty() { entrypoint } else { command };
+    let tail = if !args.is_empty() {
+        args
+    } else if command.is_empty() {
+        cmd
+    } else {
+        &[]
+    };
+    head.iter().chain(tail).cloned().collect()
+}
+
+/// The environment: the image's, then the template's; the later wins, at the place of the first.
+/// `PATH` has a default; `HOME` depends on the user and is added where the user is known.
+pub(crate) fn environment(image: &[(String, String)], template: &[(String, String)]) -> Vec<(String, String)> {
+    let mut merged: Vec<(String, String)> = Vec::with_capacity(image.len() + template.len() + 1);
+    for (name, value) in image.iter().chain(template) {
+        match merged.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => known.clone_from(value),
+            None => merged.push((name.clone(), value.clone())),
+        }
+    }
+    if !merged.iter().any(|(name, _)| name == "PATH") {
+        merged.push(("PATH".to_owned(), DEFAULT_PATH.to_owned()));
+    }
+    merged
+}
+
+/// The working directory: the template's, else the image's, else the root. Always absolute.
+pub(crate) fn working_dir(image: &str, template: Option<&str>) -> String {
+    let chosen = template.filter(|dir| !dir.is_empty()).unwrap_or(image);
+    if chosen.starts_with('/') { chosen.to_owned() } else { format!("/{chosen}") }
+}
+
+/// `/etc/hosts`: the loopback names, and the container's own (Cloud Run maps the names of an
+/// instance's containers to 127.0.0.1).
+pub(crate) fn hosts(hostname: &str, container: &str) -> String {
+    let mut names = vec!["localhost"];
+    for name in [hostname, container] {
+        if !name.is_empty() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    format!("127.0.0.1\t{}\n::1\tlocalhost ip6-localhost ip6-loopback\n", names.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn command_and_args_replace_what_the_image_says_as_docker_does() {
+        for (entrypoint, cmd, command, args, want) in [
+            ("/e x", "c d", "", "", "/e x c d"),
+            ("/e x", "c d", "", "a b", "/e x a b"),
+            ("/e x", "c d", "/n y", "", "/n y"),
+            ("/e x", "c d", "/n y", "a", "/n y a"),
+            ("", "/c d", "", "", "/c d"),
+            ("", "", "", "", ""),
+        ] {
+            let got = argv(&words(entrypoint), &words(cmd), &words(command), &words(args));
+            assert_eq!(got, words(want), "{entrypoint} | {cmd} | {command} | {args}");
+        }
+    }
+
+    #[test]
+    fn the_later_variable_wins_and_a_path_is_always_there() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let merged = environment(&[pair("A", "1"), pair("B", "2")], &[pair("A", "3"), pair("C", "4"), pair("A", "5")]);
+        assert_eq!(merged, [pair("A", "5"), pair("B", "2"), pair("C", "4"), pair("PATH", DEFAULT_PATH)]);
+        assert_eq!(environment(&[pair("PATH", "/x")], &[]), [pair("PATH", "/x")]);
+    }
+
+    #[test]
+    fn the_working_directory_is_the_templates_then_the_images_then_the_root() {
+        assert_eq!(working_dir("/app", None), "/app");
+        assert_eq!(working_dir("/app", Some("/srv")), "/srv");
+        assert_eq!(working_dir("app", Some("")), "/app");
+        assert_eq!(working_dir("", None), "/");
+    }
+
+    #[test]
+    fn hosts_names_the_container_once() {
+        assert_eq!(
+            hosts("localhost", "hello-1"),
+            "127.0.0.1\tlocalhost hello-1\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+        );
+    }
+}

@@ -1,0 +1,42 @@
+//! How the engine is set up.
+
+use std::{ffi::OsString, net::IpAddr, path::PathBuf};
+
+/// How the engine is set up.
+#[derive(Debug, Clone)]
+pub struct LocalConfig {
+    /// Where the engine may keep files; nobody else uses its directory `run`. It also tells engines
+    /// apart: what is made on the host carries a tag derived from this path.
+    pub data_dir: PathBuf,
+    /// Name servers of instances; empty for those of the host.
+    pub dns: Vec<IpAddr>,
+    /// How the launcher is started.
+    pub launcher: LauncherCommand,
+}
+
+/// The command that runs [`crate::launcher_main`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LauncherCommand {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+}
+
+// === impl LocalConfig ===
+
+impl LocalConfig {
+    /// With the host's name servers, and the launcher in this very program.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self { data_dir: data_dir.into(), dns: Vec::new(), launcher: LauncherCommand::default() }
+    }
+}
+
+// === impl LauncherCommand ===
+
+impl Default for LauncherCommand {
+    /// `updraft __launcher`: the program that is running, even if its file has been replaced.
+    fn default() -> Self {
+        Self { program: PathBuf::from("/proc/self/exe"), args: vec![OsString::from("__launcher")] }
+    }
+}

@@ -1,0 +1,327 @@
+//! [`LocalEngine`].
+
+use std::{
+    collections::HashMap,
+    fmt, io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, watch},
+};
+use updraft_base::{Clock, OnFailure, Tasks};
+use updraft_engine::{Engine, EngineError, EngineEvent};
+use updraft_model::instance::{InstanceId, InstanceSpec, Usage};
+use updraft_oci::{ImageStore, Rootfs};
+
+use super::{
+    config::LocalConfig,
+    events::{self, Delivery},
+    leftovers::Premises,
+    link::Link,
+    live::{Live, Phase, StartTiming, Table},
+    prepare, supervise,
+};
+use crate::{
+    net::{Attachment, NetConfig, Network},
+    protocol::Request,
+    sandbox::cgroups::{Layout, Limits},
+    sys,
+};
+
+/// Containers on this host.
+pub struct LocalEngine {
+    shared: Arc<Shared>,
+    events: Mutex<Option<mpsc::Receiver<EngineEvent>>>,
+    /// Turns true when the launcher has ended for good.
+    ended: watch::Receiver<bool>,
+}
+
+/// What the engine and its tasks share.
+pub(super) struct Shared {
+    pub(super) config: LocalConfig,
+    pub(super) premises: Premises,
+    pub(super) layout: Layout,
+    pub(super) images: ImageStore,
+    pub(super) network: Network,
+    pub(super) clock: Clock,
+    pub(super) tasks: Tasks,
+    pub(super) table: Table,
+    pub(super) deliveries: mpsc::UnboundedSender<Delivery>,
+    pub(super) down: AtomicBool,
+    link: Mutex<Option<Link>>,
+    prepared: Mutex<HashMap<String, Arc<Rootfs>>>,
+}
+
+/// Events that wait for the reader before instances have to wait for it.
+const EVENTS: usize = 1024;
+
+// === impl LocalEngine ===
+
+impl LocalEngine {
+    /// Removes what a dead engine of the same data directory left, sets up the network and starts
+    /// the launcher. Of a data directory only one engine may be alive at a time.
+    ///
+    /// # Errors
+    /// [`EngineError::Host`] when the host does not let us: `updraft doctor` says what it lacks.
+    pub async fn start(
+        config: LocalConfig,
+        images: ImageStore,
+        tasks: &Tasks,
+        clock: Clock,
+    ) -> Result<Arc<Self>, EngineError> {
+        let layout = sys::cgroups::layout().map_err(host("read the control groups"))?;
+        let premises = Premises::take(&config.data_dir, &clock).await?;
+        premises.sweep(&layout).await?;
+        let net = NetConfig {
+            tag: premises.tag.clone(),
+            dns: config.dns.clone(),
+            subnet: None,
+            run_dir: premises.run_dir.clone(),
+        };
+        let network = Network::start(net, tasks, &clock).await.map_err(host("set up the network"))?;
+        let (deliveries, queue) = mpsc::unbounded_channel();
+        let (sender, receiver) = mpsc::channel(EVENTS);
+        let shared = Arc::new(Shared {
+            config,
+            premises,
+            layout,
+            images,
+            network,
+            clock,
+            tasks: tasks.clone(),
+            table: Table::default(),
+            deliveries,
+            down: AtomicBool::new(false),
+            link: Mutex::default(),
+            prepared: Mutex::default(),
+        });
+        let launcher = match shared.spawn_launcher().await {
+            Ok(launcher) => launcher,
+            Err(error) => {
+                let _ = shared.network.stop().await;
+                return Err(host("start the launcher")(error));
+            }
+        };
+        let (over, ended) = watch::channel(false);
+        tasks.spawn("launcher", OnFailure::Stop, supervise::run(shared.clone(), launcher, over));
+        tasks.spawn("instance events", OnFailure::Stop, events::forward(shared.clone(), queue, sender));
+        Ok(Arc::new(Self { shared, events: Mutex::new(Some(receiver)), ended }))
+    }
+
+    /// Where the time of an instance's start went; `None` before its program runs and after its end.
+    pub fn last_start(&self, id: &InstanceId) -> Option<StartTiming> {
+        match *self.shared.table.get(id)?.phase.borrow() {
+            Phase::Running(timing) => Some(timing),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for LocalEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalEngine")
+            .field("tag", &self.shared.premises.tag)
+            .field("instances", &self.shared.table.ids().len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Engine for LocalEngine {
+    async fn prepare(&self, spec: &InstanceSpec) -> Result<(), EngineError> {
+        let rootfs = prepare::fetch(&self.shared.images, spec).await?;
+        self.shared.prepared().insert(spec.image.clone(), rootfs);
+        Ok(())
+    }
+
+    async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError> {
+        let shared = &self.shared;
+        let Some(rootfs) = shared.prepared().get(&spec.image).cloned() else {
+            return Err(EngineError::NotPrepared { id: id.clone(), image: spec.image.clone() });
+        };
+        check_id(id)?;
+        let limits = Limits {
+            cpu_millis: spec.limits.cpu_millis,
+            memory_bytes: spec.limits.memory_bytes,
+            pids: spec.limits.pids,
+        };
+        let groups = shared.layout.plan(&shared.premises.tag, &id.0, limits);
+        let reservation = shared
+            .table
+            .reserve(id, Live::new(groups, spec.limits.memory_bytes))
+            .ok_or_else(|| refused(id, "it is there"))?;
+        // Asked after the place was taken: a shutdown either sees the place or is seen here.
+        if shared.down.load(Ordering::SeqCst) {
+            return Err(refused(id, "the engine has been shut down"));
+        }
+        let begun = shared.clock.instant();
+        let attachment = shared.network.attach().await.map_err(|error| refused(id, &chain(&error)))?;
+        let netns = attachment.netns.try_clone().map_err(|error| refused(id, &error.to_string()))?;
+        let launch = prepare::launch(id, spec, &rootfs, attachment.resolv_conf());
+        let request = Request::Start(Box::new(launch));
+        reservation.live.hold().network = shared.clock.instant().saturating_duration_since(begun);
+        let live = shared.commit(reservation, attachment, (&request, netns)).map_err(|cause| refused(id, &cause))?;
+        let mut phase = live.phase.subscribe();
+        let reached = phase.wait_for(|phase| *phase != Phase::Starting).await;
+        match reached.as_deref() {
+            Ok(Phase::Refused(cause)) => Err(refused(id, cause)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn stop(&self, id: &InstanceId, grace: Duration) {
+        let Some(live) = self.shared.table.get(id) else { return };
+        {
+            let mut hold = live.hold();
+            if !hold.sent {
+                hold.unwanted = true;
+                return;
+            }
+        }
+        if grace.is_zero() {
+            return self.shared.request(&Request::Kill { id: id.0.clone() });
+        }
+        self.shared.request(&Request::Terminate { id: id.0.clone() });
+        let (shared, id) = (self.shared.clone(), id.clone());
+        self.shared.tasks.spawn("grace", OnFailure::Log, async move {
+            let mut phase = live.phase.subscribe();
+            let ended = phase.wait_for(|phase| *phase == Phase::Ended);
+            if shared.clock.timeout(grace, ended).await.is_err() {
+                shared.request(&Request::Kill { id: id.0 });
+            }
+        });
+    }
+
+    async fn connect(&self, id: &InstanceId, port: u16) -> io::Result<TcpStream> {
+        let live = self.shared.table.get(id).ok_or(io::ErrorKind::NotFound)?;
+        let address = live.hold().attachment.as_ref().map(|attachment| attachment.address);
+        let address = address.ok_or(io::ErrorKind::NotFound)?;
+        let stream = TcpStream::connect(SocketAddr::from((address, port))).await?;
+        // Requests are small and answered; waiting for more to send only delays them.
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    async fn usage(&self, id: &InstanceId) -> Option<Usage> {
+        let live = self.shared.table.get(id)?;
+        Some(Usage {
+            cpu: sys::cgroups::cpu_time(&live.groups)?,
+            memory_bytes: sys::cgroups::memory_now(&live.groups)?,
+            memory_peak_bytes: sys::cgroups::memory_peak(&live.groups),
+        })
+    }
+
+    async fn list(&self) -> Vec<InstanceId> {
+        self.shared.table.ids()
+    }
+
+    fn events(&self) -> Option<mpsc::Receiver<EngineEvent>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    async fn shutdown(&self, grace: Duration) {
+        let shared = &self.shared;
+        shared.down.store(true, Ordering::SeqCst);
+        for id in shared.table.ids() {
+            self.stop(&id, grace).await;
+        }
+        shared.table.empty().await;
+        // The launcher ends when the last handle to it is gone.
+        shared.set_link(None);
+        let _ = self.ended.clone().wait_for(|&ended| ended).await;
+        if let Err(error) = shared.network.stop().await {
+            tracing::warn!(error = chain(&error), "the network could not be removed completely");
+        }
+        shared.premises.leave();
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn prepared(&self) -> MutexGuard<'_, HashMap<String, Arc<Rootfs>>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on requests go there.
+    pub(super) fn set_link(&self, link: Option<Link>) {
+        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
+    }
+
+    /// Sends a request, if there is a launcher: without one there is no instance to be asked about.
+    pub(super) fn request(&self, request: &Request) {
+        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = &*link {
+            // These requests are short.
+            let _ = link.send(request, None);
+        }
+    }
+
+    /// Hands an instance over to the launcher. From here on its end is an event.
+    fn commit(
+        &self,
+        reservation: super::live::Reservation<'_>,
+        attachment: Attachment,
+        (request, netns): (&Request, OwnedFd),
+    ) -> Result<Arc<Live>, String> {
+        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        let link = link.as_ref().ok_or("the launcher is being restarted")?;
+        let mut hold = reservation.live.hold();
+        if hold.unwanted && self.down.load(Ordering::SeqCst) {
+            return Err("the engine has been shut down".to_owned());
+        }
+        match link.send(request, Some(netns)) {
+            Ok(true) => {}
+            Ok(false) => return Err("the launcher has ended".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        }
+        hold.attachment = Some(attachment);
+        hold.sent = true;
+        if hold.unwanted
+            && let Request::Start(launch) = request
+        {
+            let _ = link.send(&Request::Kill { id: launch.id.clone() }, None);
+        }
+        drop(hold);
+        Ok(reservation.keep())
+    }
+}
+
+/// Ids become parts of paths.
+fn check_id(id: &InstanceId) -> Result<(), EngineError> {
+    let well_formed = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+    if (1..=128).contains(&id.0.len()) && id.0.bytes().all(well_formed) {
+        return Ok(());
+    }
+    Err(refused(id, "its id must be 1 to 128 letters, digits, '-' or '_'"))
+}
+
+fn refused(id: &InstanceId, cause: &str) -> EngineError {
+    EngineError::Host { operation: format!("start of {id}"), cause: cause.to_owned() }
+}
+
+/// For `map_err`: the operation that failed.
+pub(super) fn host<E: std::error::Error>(operation: &'static str) -> impl Fn(E) -> EngineError {
+    move |error| EngineError::Host { operation: operation.to_owned(), cause: chain(&error) }
+}
+
+/// An error with its causes, as one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

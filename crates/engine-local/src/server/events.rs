@@ -1,0 +1,141 @@
+//! From the launcher's reports to the engine's events.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+use updraft_base::OnFailure;
+use updraft_engine::EngineEvent;
+use updraft_model::instance::{Exit, InstanceId, Stream};
+
+use super::{
+    engine::Shared,
+    live::{Phase, StartTiming},
+};
+use crate::protocol::{self, Report, Request};
+
+/// Something for the reader of the events. What waits is bounded by the windows of the containers.
+#[derive(Debug)]
+pub(super) enum Delivery {
+    /// Lines, and what they count for.
+    Output(InstanceId, Stream, Vec<String>, usize),
+    /// An end.
+    Exit(InstanceId, Exit),
+}
+
+/// How long a reader that has stopped reading can hold up a shutdown, for each line.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+// === impl Shared ===
+
+impl Shared {
+    /// Does what a report of the launcher asks for; never waits.
+    pub(super) fn hear(&self, report: Report) {
+        match report {
+            Report::Running { id, steps } => {
+                if let Some(live) = self.table.get(&InstanceId(id)) {
+                    let timing = StartTiming::new(live.hold().network, steps);
+                    tracing::debug!(?timing, "started");
+                    live.phase.send_replace(Phase::Running(timing));
+                }
+            }
+            Report::Refused { id, cause } => {
+                if let Some(live) = self.table.remove(&InstanceId(id)) {
+                    live.hold().attachment = None;
+                    live.phase.send_replace(Phase::Refused(cause));
+                }
+            }
+            Report::Output { id, stream, lines, bytes } => {
+                let stream = match stream {
+                    protocol::Stream::Stdout => Stream::Stdout,
+                    protocol::Stream::Stderr => Stream::Stderr,
+                };
+                self.deliver(Delivery::Output(InstanceId(id), stream, lines, bytes));
+            }
+            Report::Exited { id, exit } => {
+                let id = InstanceId(id);
+                let limit = self.table.get(&id).map_or(0, |live| live.memory_limit);
+                self.deliver(Delivery::Exit(id, model_exit(exit, limit)));
+            }
+            // These belong to the greeting.
+            Report::Hello { .. } | Report::Open | Report::Unable { .. } => {}
+        }
+    }
+
+    /// The launcher has died, and the kernel has killed its containers.
+    pub(super) fn lose_all(&self) {
+        for id in self.table.ids() {
+            let sent = self.table.get(&id).is_some_and(|live| live.hold().sent);
+            if sent {
+                self.deliver(Delivery::Exit(id, Exit::Lost));
+            }
+        }
+    }
+
+    fn deliver(&self, delivery: Delivery) {
+        // The receiver lives as long as the scope of tasks; after that nobody listens.
+        let _ = self.deliveries.send(delivery);
+    }
+}
+
+/// Hands events on, in order for each instance.
+pub(super) async fn forward(
+    shared: Arc<Shared>,
+    mut queue: mpsc::UnboundedReceiver<Delivery>,
+    events: mpsc::Sender<EngineEvent>,
+) {
+    loop {
+        // A shutdown that was asked for without `Engine::shutdown` must not wait for us.
+        let delivery = tokio::select! {
+            delivery = queue.recv() => delivery,
+            () = shared.tasks.shutdown().asked(), if shared.table.ids().is_empty() => return,
+        };
+        match delivery {
+            Some(Delivery::Output(id, stream, lines, bytes)) => {
+                for text in lines {
+                    hand_on(&shared, &events, EngineEvent::Output { id: id.clone(), stream, text }).await;
+                }
+                shared.request(&Request::Taken { id: id.0, bytes });
+            }
+            Some(Delivery::Exit(id, exit)) => {
+                let (shared, events) = (shared.clone(), events.clone());
+                shared.clone().tasks.spawn("instance end", OnFailure::Log, async move {
+                    end(&shared, &events, id, exit).await;
+                });
+            }
+            None => return,
+        }
+    }
+}
+
+/// Lets go of what the instance held, then tells.
+async fn end(shared: &Shared, events: &mpsc::Sender<EngineEvent>, id: InstanceId, exit: Exit) {
+    // An exit that was told before a reconnect comes again.
+    if let Some(live) = shared.table.get(&id) {
+        let attachment = live.hold().attachment.take();
+        drop(attachment);
+        live.phase.send_replace(Phase::Ended);
+        shared.table.remove(&id);
+        hand_on(shared, events, EngineEvent::Exited { id: id.clone(), exit }).await;
+    }
+    shared.request(&Request::Forget { id: id.0 });
+}
+
+async fn hand_on(shared: &Shared, events: &mpsc::Sender<EngineEvent>, event: EngineEvent) {
+    let down = shared.down.load(std::sync::atomic::Ordering::SeqCst);
+    let sent = events.send(event);
+    if down {
+        let _ = shared.clock.timeout(PATIENCE, sent).await;
+    } else {
+        // Without a reader nobody wants to know.
+        let _ = sent.await;
+    }
+}
+
+fn model_exit(exit: protocol::Exit, limit: u64) -> Exit {
+    match exit {
+        protocol::Exit::Code(code) => Exit::Code(code),
+        protocol::Exit::Signal(signal) => Exit::Signal(signal),
+        protocol::Exit::OutOfMemory { used } => Exit::OutOfMemory { limit, used },
+        protocol::Exit::NotStarted { cause } => Exit::NotStarted { cause },
+    }
+}

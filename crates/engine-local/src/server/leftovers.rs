@@ -1,0 +1,138 @@
+//! The engine's own place on the host, and what a dead predecessor left there.
+
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use sha2::{Digest, Sha256};
+use updraft_base::{Backoff, Clock};
+use updraft_engine::EngineError;
+
+use super::engine::host;
+use crate::{sandbox::cgroups::Layout, sys};
+
+/// Where the engine keeps its own, and under which tag.
+#[derive(Debug)]
+pub(super) struct Premises {
+    /// Tells engines apart; derived from the path of the data directory.
+    pub(super) tag: String,
+    /// For us and the launcher alone.
+    pub(super) run_dir: PathBuf,
+    /// Held by us and by the launcher: whoever can take it knows that both are gone.
+    pub(super) lock: fs::File,
+}
+
+/// How long a launcher whose server died may take to remove its instances.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// How long after it was killed.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
+
+// === impl Premises ===
+
+impl Premises {
+    /// Makes the run directory and takes the lock. A launcher that outlived its server is waited
+    /// for: it is removing its instances at that moment. One that does not end is killed.
+    ///
+    /// # Errors
+    /// [`EngineError::Host`], also when the lock is still taken then.
+    pub(super) async fn take(data_dir: &Path, clock: &Clock) -> Result<Self, EngineError> {
+        let mut private = fs::DirBuilder::new();
+        private.recursive(true).mode(0o700);
+        private.create(data_dir.join("run")).map_err(host("make the run directory"))?;
+        let data_dir = fs::canonicalize(data_dir).map_err(host("find the data directory"))?;
+        let run_dir = data_dir.join("run");
+        let path = run_dir.join("launcher.lock");
+        let lock = sys::locks::open(&path).map_err(host("open the launcher's lock"))?;
+        let premises = Self { tag: tag(&data_dir), run_dir, lock };
+        if premises.wait(PATIENCE, clock).await? {
+            return Ok(premises);
+        }
+        tracing::warn!("a launcher of a dead server does not end and is killed");
+        sys::locks::kill_owner(&path);
+        if premises.wait(LAST_PATIENCE, clock).await? {
+            return Ok(premises);
+        }
+        let cause = format!("'{}' is in use: another server has this data directory", path.display());
+        Err(EngineError::Host { operation: "take the launcher's lock".to_owned(), cause })
+    }
+
+    async fn wait(&self, patience: Duration, clock: &Clock) -> Result<bool, EngineError> {
+        let deadline = clock.instant() + patience;
+        let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
+        loop {
+            if sys::locks::try_take(&self.lock).map_err(host("take the launcher's lock"))? {
+                return Ok(true);
+            }
+            if clock.instant() >= deadline {
+                return Ok(false);
+            }
+            clock.sleep(backoff.next_exact()).await;
+        }
+    }
+
+    /// Notes who holds the lock, for who finds it taken.
+    pub(super) fn note_launcher(&self, pid: u32) {
+        if let Err(error) = sys::locks::note_owner(&self.run_dir.join("launcher.lock"), pid) {
+            tracing::warn!(%error, "the launcher could not be noted");
+        }
+    }
+
+    /// Ends what runs in our control groups and removes them. Links, tables and settings of the
+    /// network are removed by its own start.
+    ///
+    /// # Errors
+    /// [`EngineError::Host`] when something stays.
+    pub(super) async fn sweep(&self, layout: &Layout) -> Result<(), EngineError> {
+        let (layout, tag) = (layout.clone(), self.tag.clone());
+        let swept = tokio::task::spawn_blocking(move || sys::cgroups::sweep(&layout, &tag)).await;
+        match swept {
+            Ok(swept) => swept.map_err(host("remove control groups that were left"))?,
+            Err(error) => return Err(host("remove control groups that were left")(error)),
+        }
+        for mount in mounts_below(&self.run_dir) {
+            let detached = rustix::mount::unmount(&mount, rustix::mount::UnmountFlags::DETACH);
+            detached.map_err(host("unmount what was left"))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the run directory.
+    pub(super) fn leave(&self) {
+        if let Err(error) = fs::remove_dir_all(&self.run_dir) {
+            tracing::warn!(%error, "the run directory could not be removed");
+        }
+    }
+}
+
+/// Six hexadecimal digits: short enough for the names of links, and enough for the engines of a host.
+fn tag(data_dir: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut tag = hex::encode(Sha256::digest(data_dir.as_os_str().as_bytes()));
+    tag.truncate(6);
+    tag
+}
+
+/// Where something is mounted below `dir`, the last mounted first.
+fn mounts_below(dir: &Path) -> Vec<PathBuf> {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = text.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
+    let mut points: Vec<PathBuf> = points.filter(|point| point.starts_with(dir) && point != dir).collect();
+    points.reverse();
+    points
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_depends_on_the_path_alone_and_fits_a_link_name() {
+        assert_eq!(tag(Path::new("/var/lib/updraft")), tag(Path::new("/var/lib/updraft")));
+        assert_ne!(tag(Path::new("/a")), tag(Path::new("/b")));
+        let tag = tag(Path::new("/a"));
+        assert!(tag.len() == 6 && tag.bytes().all(|c| c.is_ascii_hexdigit()), "{tag}");
+    }
+}

@@ -1,0 +1,14 @@
+//! The server's half: the engine as its users see it.
+
+mod config;
+mod engine;
+mod events;
+mod leftovers;
+mod link;
+mod live;
+mod prepare;
+mod supervise;
+
+pub use config::{LauncherCommand, LocalConfig};
+pub use engine::LocalEngine;
+pub use live::StartTiming;

@@ -1,0 +1,63 @@
+//! From an instance's spec and its image to what the launcher is told.
+
+use std::sync::Arc;
+
+use updraft_engine::EngineError;
+use updraft_model::instance::{InstanceId, InstanceSpec};
+use updraft_oci::{ImageError, ImageStore, Rootfs};
+
+use crate::{protocol::Launch, sandbox::process};
+
+/// The host name of every instance, as on Cloud Run.
+const HOSTNAME: &str = "localhost";
+
+/// Pulls and unpacks the image of `spec` and checks that there is something to execute.
+pub(super) async fn fetch(images: &ImageStore, spec: &InstanceSpec) -> Result<Arc<Rootfs>, EngineError> {
+    images.fetch(&spec.image).await.map_err(|error| engine_error(&spec.image, error))?;
+    let rootfs = images.rootfs(&spec.image).await.map_err(|error| engine_error(&spec.image, error))?;
+    if argv(&rootfs, spec).is_empty() {
+        let cause = "it has neither ENTRYPOINT nor CMD, and the template has no command".to_owned();
+        return Err(EngineError::ImageUnfit { image: spec.image.clone(), cause });
+    }
+    Ok(Arc::new(rootfs))
+}
+
+/// What the launcher has to know to start `id`.
+pub(super) fn launch(id: &InstanceId, spec: &InstanceSpec, rootfs: &Rootfs, resolv_conf: &str) -> Launch {
+    let config = &rootfs.config;
+    Launch {
+        id: id.0.clone(),
+        layers: rootfs.layers.clone(),
+        argv: argv(rootfs, spec),
+        env: process::environment(&config.env, &spec.env),
+        user: config.user.clone(),
+        working_dir: process::working_dir(&config.working_dir, spec.working_dir.as_deref()),
+        hostname: HOSTNAME.to_owned(),
+        etc: vec![
+            ("hosts".to_owned(), process::hosts(HOSTNAME, &spec.container)),
+            ("hostname".to_owned(), format!("{HOSTNAME}\n")),
+            ("resolv.conf".to_owned(), resolv_conf.to_owned()),
+        ],
+        cpu_millis: spec.limits.cpu_millis,
+        memory_bytes: spec.limits.memory_bytes,
+        pids: spec.limits.pids,
+    }
+}
+
+fn argv(rootfs: &Rootfs, spec: &InstanceSpec) -> Vec<String> {
+    process::argv(&rootfs.config.entrypoint, &rootfs.config.cmd, &spec.command, &spec.args)
+}
+
+/// The engine's words for what the image store says.
+fn engine_error(image: &str, error: ImageError) -> EngineError {
+    let image = image.to_owned();
+    match error {
+        ImageError::Missing { cause, .. } => EngineError::ImageMissing { image, cause },
+        ImageError::Denied { cause, .. } => EngineError::ImageDenied { image, cause },
+        ImageError::Unfit { cause, .. } => EngineError::ImageUnfit { image, cause },
+        ImageError::Unavailable { cause, .. } => EngineError::Unavailable { image, cause },
+        ImageError::Invalid { rule, .. } => EngineError::ImageUnfit { image, cause: rule },
+        ImageError::Host { operation, source } => EngineError::Host { operation, cause: source.to_string() },
+        other => EngineError::Host { operation: format!("image '{image}'"), cause: other.to_string() },
+    }
+}

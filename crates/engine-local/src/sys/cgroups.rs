@@ -1,0 +1,172 @@
+//! Control groups on the host: making, reading, emptying, removing.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::sandbox::cgroups::{CpuUnit, Layout, Plan, counter};
+
+/// The layout of this host.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub(crate) fn layout() -> io::Result<Layout> {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
+    let first = Layout::parse(&mountinfo, "");
+    let unified = first.hierarchies.iter().find(|one| one.unified);
+    let Some(unified) = unified else { return Ok(first) };
+    let controllers = fs::read_to_string(unified.mount.join("cgroup.controllers"))?;
+    Ok(Layout::parse(&mountinfo, &controllers))
+}
+
+/// Makes the directories of the engine with this tag.
+///
+/// # Errors
+/// The kernel's, with the path.
+pub(crate) fn make_parents(layout: &Layout, tag: &str) -> io::Result<()> {
+    for parent in layout.parents(tag) {
+        make(&parent)?;
+    }
+    layout.delegation(tag).iter().try_for_each(|(file, text)| write(file, text))
+}
+
+/// Makes the groups of one instance, with their limits. Nothing is left when it fails.
+///
+/// # Errors
+/// The kernel's, with the path.
+pub(crate) fn create(plan: &Plan) -> io::Result<()> {
+    let all = || {
+        plan.directories.iter().try_for_each(|dir| make(dir))?;
+        plan.settings.iter().try_for_each(|(file, text)| write(file, text))
+    };
+    all().inspect_err(|_| {
+        let _ = remove(plan);
+    })?;
+    for (file, text) in &plan.wishes {
+        // A kernel without the feature has no such file.
+        let _ = write(file, text);
+    }
+    Ok(())
+}
+
+/// The calling process joins the groups.
+///
+/// # Errors
+/// The kernel's, with the path.
+pub(crate) fn join(plan: &Plan) -> io::Result<()> {
+    plan.directories.iter().try_for_each(|dir| write(&dir.join("cgroup.procs"), "0"))
+}
+
+/// Removes the groups of one instance; those that are gone are no error.
+///
+/// # Errors
+/// `ResourceBusy` while the kernel still empties them: to be tried again.
+pub(crate) fn remove(plan: &Plan) -> io::Result<()> {
+    plan.directories.iter().try_for_each(|dir| remove_dir(dir))
+}
+
+/// How many processes the kernel has killed for the memory of the instance.
+pub(crate) fn memory_kills(plan: &Plan) -> u64 {
+    let Some((file, key)) = &plan.kills else { return 0 };
+    fs::read_to_string(file).ok().and_then(|text| counter(&text, key)).unwrap_or(0)
+}
+
+/// The highest use of memory, in bytes; 0 when the kernel does not tell.
+pub(crate) fn memory_peak(plan: &Plan) -> u64 {
+    plan.peak.as_deref().and_then(number).unwrap_or(0)
+}
+
+/// The present use of memory, in bytes.
+pub(crate) fn memory_now(plan: &Plan) -> Option<u64> {
+    plan.memory.as_deref().and_then(number)
+}
+
+/// The CPU time used.
+pub(crate) fn cpu_time(plan: &Plan) -> Option<Duration> {
+    match plan.cpu.as_ref()? {
+        (file, CpuUnit::Nanoseconds) => number(file).map(Duration::from_nanos),
+        (file, CpuUnit::UsageUsec) => {
+            let text = fs::read_to_string(file).ok()?;
+            counter(&text, "usage_usec").map(Duration::from_micros)
+        }
+    }
+}
+
+/// Ends every process in the groups of the engine with this tag and removes the groups. For what a
+/// dead launcher left: a live one would be robbed of its instances.
+///
+/// Blocks for up to a few seconds while the kernel lets go.
+///
+/// # Errors
+/// The kernel's, with the path, when something stays.
+pub(crate) fn sweep(layout: &Layout, tag: &str) -> io::Result<()> {
+    for parent in layout.parents(tag) {
+        let children = match fs::read_dir(&parent) {
+            Ok(children) => children,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(named(&parent, error)),
+        };
+        for child in children.filter_map(Result::ok).filter(|child| child.path().is_dir()) {
+            empty(&child.path())?;
+        }
+        empty(&parent)?;
+    }
+    Ok(())
+}
+
+/// Ends every process in one group and removes it.
+fn empty(dir: &Path) -> io::Result<()> {
+    const ATTEMPTS: u32 = 2000;
+    let mut last = io::Error::from(io::ErrorKind::ResourceBusy);
+    for _ in 0..ATTEMPTS {
+        for pid in processes(dir) {
+            // It may have ended by itself meanwhile.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        match remove_dir(dir) {
+            Ok(()) => return Ok(()),
+            Err(error) => last = error,
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    Err(last)
+}
+
+fn processes(dir: &Path) -> Vec<Pid> {
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect()
+}
+
+fn number(file: impl AsRef<Path>) -> Option<u64> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+fn make(dir: &Path) -> io::Result<()> {
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(named(dir, error)),
+        _ => Ok(()),
+    }
+}
+
+fn remove_dir(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(named(dir, error)),
+        _ => Ok(()),
+    }
+}
+
+fn write(file: &PathBuf, text: &str) -> io::Result<()> {
+    // Without O_CREAT: a missing file must not be mistaken for a directory that lacks permission.
+    let mut open = fs::OpenOptions::new();
+    let file_handle = open.write(true).open(file).map_err(|error| named(file, error))?;
+    io::Write::write_all(&mut &file_handle, text.as_bytes()).map_err(|error| named(file, error))
+}
+
+fn named(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}

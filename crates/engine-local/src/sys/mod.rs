@@ -1,0 +1,6 @@
+//! The thin layer over the kernel: does what it is told, decides nothing.
+
+pub(crate) mod cgroups;
+pub(crate) mod locks;
+pub(crate) mod mounts;
+pub(crate) mod process;

@@ -1,0 +1,77 @@
+//! Does the steps of `sandbox::mounts`, in the process whose mount namespace they are for.
+
+use std::{ffi::CString, fs, io, os::unix::fs::PermissionsExt, path::Path};
+
+use rustix::{
+    fs::{CWD, FileType, Mode, makedev, mknodat},
+    mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_remount, unmount},
+    process::pivot_root,
+};
+
+use crate::sandbox::mounts::Step;
+
+/// Does one step.
+///
+/// # Errors
+/// The kernel's; nothing is undone, the namespace is to be given up.
+pub(crate) fn apply(step: &Step) -> io::Result<()> {
+    match step {
+        Step::Directory(path, mode) => directory(path, *mode),
+        Step::Link(path, target) => std::os::unix::fs::symlink(target, path),
+        Step::File(path, text) => fs::write(path, text),
+        Step::Device(path, major, minor) => device(path, *major, *minor),
+        Step::Mount { kind, target, flags, options } => {
+            let options = CString::new(options.as_str())?;
+            mount(*kind, target.as_str(), *kind, *flags, options.as_c_str()).map_err(Into::into)
+        }
+        Step::Seal(target, flags) => seal(target, *flags),
+        Step::Enter(path) => rustix::process::chdir(path.as_str()).map_err(Into::into),
+        Step::Pivot => pivot(),
+        Step::Mask(path) => mask(path),
+        Step::ReadOnly(path) => read_only(path),
+    }
+}
+
+fn directory(path: &str, mode: u32) -> io::Result<()> {
+    match fs::create_dir(path) {
+        // The mask of the process takes bits away, and the sticky bit is not for mkdir.
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn device(path: &str, major: u32, minor: u32) -> io::Result<()> {
+    mknodat(CWD, path, FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(major, minor))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666))
+}
+
+/// Read-only for this mount alone: a remount of the file system would be seen everywhere.
+fn seal(target: &str, flags: MountFlags) -> io::Result<()> {
+    mount_remount(target, flags | MountFlags::BIND | MountFlags::RDONLY, c"").map_err(Into::into)
+}
+
+/// The current directory becomes the root; the old root is stacked below it and let go, so that no
+/// place of the host's tree is needed to put it.
+fn pivot() -> io::Result<()> {
+    pivot_root(".", ".")?;
+    unmount(".", UnmountFlags::DETACH)?;
+    rustix::process::chdir("/").map_err(Into::into)
+}
+
+fn mask(path: &str) -> io::Result<()> {
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.is_dir() {
+        return mount_bind("/dev/null", path).map_err(Into::into);
+    }
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("tmpfs", path, "tmpfs", flags, c"size=0,mode=0555").map_err(Into::into)
+}
+
+fn read_only(path: &str) -> io::Result<()> {
+    if !Path::new(path).exists() {
+        return Ok(());
+    }
+    mount_bind_recursive(path, path)?;
+    seal(path, MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC)
+}

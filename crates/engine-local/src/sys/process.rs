@@ -1,0 +1,155 @@
+//! Processes: making one in new namespaces, and what it does to itself before it executes a program.
+#![expect(unsafe_code, reason = "clone3, execve, dup3 and the like have no safe interface")]
+
+use std::{
+    ffi::{CString, c_char},
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+use rustix::thread::UnshareFlags;
+
+use crate::sandbox::seccomp::Instruction;
+
+/// Which of the two processes returned from [`fork`].
+#[derive(Debug)]
+pub(crate) enum Forked {
+    /// The new one.
+    Child,
+    /// The old one, with a handle to the new one.
+    Parent(OwnedFd),
+}
+
+/// PID, mount, IPC and UTS namespaces. The network namespace is joined; the one of control groups
+/// is made after joining them, because its root is where its maker is.
+const NAMESPACES: u64 =
+    (libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS) as u64;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Makes a process in new namespaces, in the control group `cgroup` (version 2) if one is given.
+///
+/// Only for processes with a single thread: the child goes on with a copy of all memory, and
+/// another thread might hold a lock there.
+///
+/// # Errors
+/// Those of clone3(2).
+pub(crate) fn fork(cgroup: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: clone_args is plain data of integers, for which all zeroes is a valid value.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = NAMESPACES | libc::CLONE_PIDFD as u64;
+    args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    if let Some(group) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = group.as_raw_fd() as u64;
+    }
+    // SAFETY: `args` outlives the call and has the size that is passed; without CLONE_VM the child
+    // has its own copy of memory and stack, so returning twice is sound; `pidfd` is written by the
+    // kernel before it returns.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Forked::Child),
+        // SAFETY: with CLONE_PIDFD the kernel has stored a new descriptor that nobody else owns.
+        _ => Ok(Forked::Parent(unsafe { OwnedFd::from_raw_fd(pidfd) })),
+    }
+}
+
+/// Ends the process without running anything that was registered for its end.
+pub(crate) fn leave(code: i32) -> ! {
+    // SAFETY: _exit takes any value and touches no memory.
+    unsafe { libc::_exit(code) }
+}
+
+/// A control group namespace whose root is where the caller is.
+///
+/// # Errors
+/// Those of unshare(2).
+pub(crate) fn unshare_cgroup() -> io::Result<()> {
+    // SAFETY: this flag does not touch descriptors, which other code might share.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWCGROUP) }.map_err(Into::into)
+}
+
+/// A mount namespace of its own.
+///
+/// # Errors
+/// Those of unshare(2).
+pub(crate) fn unshare_mounts() -> io::Result<()> {
+    // SAFETY: this flag does not touch descriptors, which other code might share.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.map_err(Into::into)
+}
+
+/// Makes `fd` the standard stream `number` (0, 1 or 2).
+///
+/// # Errors
+/// Those of dup2(2).
+pub(crate) fn become_stream(fd: BorrowedFd<'_>, number: i32) -> io::Result<()> {
+    // SAFETY: `fd` is open; whatever `number` was is not owned by any Rust value in this process:
+    // only the standard streams are replaced.
+    check(unsafe { libc::dup2(fd.as_raw_fd(), number) })
+}
+
+/// Every descriptor but the standard streams is closed when a program is executed.
+///
+/// # Errors
+/// Those of close_range(2).
+pub(crate) fn close_others_on_exec() -> io::Result<()> {
+    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
+    // SAFETY: only sets a flag on descriptors.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, CLOSE_RANGE_CLOEXEC) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Every signal has its default effect and none is blocked, as a new program expects.
+pub(crate) fn reset_signals() {
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL is a valid disposition; the signals that cannot be changed are refused.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: the set is initialised by sigemptyset before it is read.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// These signals have no effect on this process.
+pub(crate) fn ignore_signals(signals: &[i32]) {
+    for &signal in signals {
+        // SAFETY: SIG_IGN is a valid disposition; no handler runs.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// Installs a system call filter for this process and all it will make. `no_new_privs` is set already.
+///
+/// # Errors
+/// Those of seccomp(2).
+pub(crate) fn install_filter(program: &[Instruction]) -> io::Result<()> {
+    const SET_MODE_FILTER: libc::c_uint = 1;
+    let len = u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let filter = libc::sock_fprog { len, filter: program.as_ptr().cast_mut().cast() };
+    // SAFETY: `Instruction` has the layout of `sock_filter`; the kernel reads `len` of them and
+    // keeps no pointer.
+    let done = unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, 0u32, &raw const filter) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Becomes another program. Returns only if that fails.
+pub(crate) fn execute(program: &CString, argv: &[CString], env: &[CString]) -> io::Error {
+    let (argv, env) = (pointers(argv), pointers(env));
+    // SAFETY: both arrays end with a null pointer and, like `program`, consist of strings that end
+    // with a zero byte and live until the call returns.
+    unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -165,8 +165,10 @@ impl ImageStore {
         let found = self.fetch_found(pinned).await?;
         let names = layer_names(pinned, &found)?;
         let budget = Arc::new(Budget::new(self.inner.config.limits.bytes));
-        let unpacked: Vec<_> = futures::stream::iter(&names)
-            .map(|name| self.inner.layers.ensure(pinned, &self.inner.content, name, &budget))
+        // Collected first: a stream that maps as it goes is not `Send` for every lifetime.
+        let work: Vec<_> =
+            names.iter().map(|name| self.inner.layers.ensure(pinned, &self.inner.content, name, &budget)).collect();
+        let unpacked: Vec<_> = futures::stream::iter(work)
             .buffered(self.inner.config.parallel_unpacks.max(1))
             .try_collect()
             .await?;
@@ -192,8 +194,9 @@ impl ImageStore {
         let mut blobs: Vec<&Descriptor> = found.manifest.layers.iter().collect();
         blobs.sort_by(|a, b| a.digest.cmp(&b.digest));
         blobs.dedup_by(|a, b| a.digest == b.digest);
-        futures::stream::iter(blobs)
-            .map(|blob| self.blob(&reference, blob))
+        // Collected first: a stream that maps as it goes is not `Send` for every lifetime.
+        let work: Vec<_> = blobs.into_iter().map(|blob| self.blob(&reference, blob)).collect();
+        futures::stream::iter(work)
             .buffer_unordered(self.inner.config.parallel_fetches.max(1))
             .try_collect::<()>()
             .await?;

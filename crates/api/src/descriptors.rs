@@ -22,11 +22,10 @@ const TABLE: &str = include_str!("../descriptors.txt");
 /// The packages that a table may refer to without declaring them.
 const PROTOBUF: &str = "google.protobuf";
 
-static SET: LazyLock<FileDescriptorSet> =
-    LazyLock::new(|| parse(TABLE).expect("the committed table parses: a test reads all of it"));
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
     let mut pool = DescriptorPool::global();
-    pool.add_file_descriptor_set(SET.clone()).expect("the committed table is consistent: a test links all of it");
+    let set = parse(TABLE).expect("the committed table parses: a test reads all of it");
+    pool.add_file_descriptor_set(set).expect("the committed table is consistent: a test links all of it");
     pool
 });
 
@@ -43,10 +42,10 @@ pub fn message(name: &str) -> MessageDescriptor {
     POOL.get_message_by_name(name).unwrap_or_else(|| panic!("descriptors.txt has no message {name}"))
 }
 
-/// The files of the table with only those services that `served` names, for gRPC reflection: what is not
-/// served must not be announced.
+/// Every file, protobuf's own included, with only those services that `served` names, for gRPC
+/// reflection: what is not served must not be announced.
 pub fn reflection_set(served: &[&str]) -> FileDescriptorSet {
-    let mut set = SET.clone();
+    let mut set = FileDescriptorSet { file: POOL.file_descriptor_protos().cloned().collect() };
     for file in &mut set.file {
         let package = file.package().to_owned();
         file.service.retain(|service| served.contains(&format!("{package}.{}", service.name()).as_str()));

@@ -1,4 +1,4 @@
-//! Path templates of REST bindings: `/v2/{name=projects/*/locations/*/services/*}:getIamPolicy`.
+//! Paths and queries of REST: templates such as `/v2/{name=projects/*/locations/*/services/*}:getIamPolicy`.
 
 /// A template, taken apart.
 #[derive(Debug)]
@@ -92,6 +92,15 @@ fn split_verb(path: &str) -> (&str, Option<&str>) {
         Some((path, verb)) if !verb.contains('/') => (path, Some(verb)),
         _ => (path, None),
     }
+}
+
+/// The pairs of a query, decoded.
+pub fn query_pairs(query: &str) -> impl Iterator<Item = (String, String)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let plain = |text: &str| percent_decode(&text.replace('+', " "));
+        (plain(name), plain(value))
+    })
 }
 
 /// Decodes `%41`; what is no such escape stays, bytes that are no UTF-8 are replaced.

@@ -1,1 +1,133 @@
-//! updraft-apiserver
+//! Hosting of the API: REST (ProtoJSON) and gRPC from one handler per method, on one port.
+//!
+//! A call is told apart by its content type, gets its `Principal`, finds its row in the method table and
+//! goes to the one use case of the control plane behind it ([`methods`]); [`rest`] and [`grpc`] only turn
+//! bytes into requests and answers into bytes. Beside the API there are paths of our own ([`own`]).
+
+mod call;
+mod grpc;
+mod images;
+mod logs;
+mod methods;
+mod own;
+mod respond;
+mod rest;
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+use http_body::Body;
+use serde::Serialize;
+use updraft_base::Shutdown;
+use updraft_control::Control;
+use updraft_identity::Authenticator;
+use updraft_oci::ImageStore;
+use updraft_telemetry::{LogStore, Metrics};
+
+pub use respond::{BoxBody, BoxError};
+
+/// What the API hosts.
+#[derive(Debug)]
+pub struct ApiDeps {
+    /// The use cases.
+    pub control: Control,
+    /// Who calls.
+    pub auth: Authenticator,
+    /// What containers and the platform wrote.
+    pub logs: LogStore,
+    /// The embedded store of images.
+    pub images: ImageStore,
+    /// What the server says about itself.
+    pub info: ServerInfo,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Ends what would otherwise go on for ever.
+    pub shutdown: Shutdown,
+    /// A directory for uploads that are under way; on the file system of the images, if possible.
+    pub scratch: PathBuf,
+}
+
+/// What the server says about itself, at `/updraft/v1/info`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerInfo {
+    /// The version.
+    pub version: String,
+    /// The project that clients take when none is given.
+    pub default_project: String,
+    /// The location that clients take when none is given.
+    pub default_location: String,
+    /// `host:port` of the embedded registry; absent when it is switched off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry: Option<String>,
+    /// What the hosts of services end with, such as `run.localhost`.
+    pub service_domain: String,
+}
+
+/// The API. Clones are the same one.
+#[derive(Clone)]
+pub struct Api {
+    inner: Arc<Inner>,
+    mixins: grpc::Mixins,
+}
+
+struct Inner {
+    deps: ApiDeps,
+}
+
+// === impl Api ===
+
+impl Api {
+    /// An API on these.
+    ///
+    /// # Errors
+    /// When the descriptors do not make a reflection service, which the tests rule out.
+    pub fn new(deps: ApiDeps) -> Result<Self, BoxError> {
+        Ok(Self { inner: Arc::new(Inner { deps }), mixins: grpc::Mixins::new()? })
+    }
+
+    /// Answers one call. Never fails: what goes wrong is the answer.
+    pub async fn call<B>(&self, mut request: Request<B>) -> Response<BoxBody>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError> + Send,
+    {
+        name_the_host(&mut request);
+        if grpc::is_grpc(request.headers()) {
+            return grpc::serve(self, request).await;
+        }
+        if let Some(answer) = own::probe(self, &request).await {
+            return answer;
+        }
+        let caller = match self.inner.deps.auth.authenticate(request.headers()) {
+            Ok(caller) => caller,
+            Err(error) => return rest::Format::default().error(&error),
+        };
+        if own::is_own(request.uri().path()) {
+            return own::serve(self, request).await;
+        }
+        rest::serve(self, caller, request).await
+    }
+
+    fn deps(&self) -> &ApiDeps {
+        &self.inner.deps
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("info", &self.inner.deps.info).finish_non_exhaustive()
+    }
+}
+
+/// HTTP/2 has the host in `:authority`; whoever compares it with `Origin` looks at `Host`.
+fn name_the_host<B>(request: &mut Request<B>) {
+    if request.headers().contains_key(header::HOST) {
+        return;
+    }
+    let host = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let Some(host) = host {
+        request.headers_mut().insert(header::HOST, host);
+    }
+}

@@ -4,7 +4,7 @@ use prost_reflect::DynamicMessage;
 use updraft_model::Error;
 
 use super::bind_text;
-use crate::path::percent_decode;
+use crate::path::query_pairs;
 
 /// Parameters that are about the call, not about its request. With or without the `$`.
 const SYSTEM: [&str; 14] = [
@@ -29,21 +29,12 @@ const SYSTEM: [&str; 14] = [
 /// # Errors
 /// `InvalidArgument` for a parameter that the request does not have or whose value does not fit.
 pub fn bind_query(message: &mut DynamicMessage, query: &str) -> Result<(), Error> {
-    for (name, value) in pairs(query) {
+    for (name, value) in query_pairs(query) {
         if !is_system(&name) {
             bind_text(message, &name, &value)?;
         }
     }
     Ok(())
-}
-
-/// The pairs of a query, decoded.
-fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let plain = |text: &str| percent_decode(&text.replace('+', " "));
-        (plain(name), plain(value))
-    })
 }
 
 fn is_system(name: &str) -> bool {

@@ -1,0 +1,202 @@
+//! The gRPC wire: unary calls, reflection, health.
+
+use std::{future::Future, pin::Pin};
+
+use futures::FutureExt;
+use http::{HeaderMap, Request, Response, header};
+use tonic::{
+    Code, Status,
+    server::{Grpc, UnaryService},
+    service::Routes,
+};
+use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_prost::ProstCodec;
+use tower_service::Service;
+use updraft_api::{Named, method, status};
+use updraft_model::{Error, ErrorKind};
+
+use crate::{
+    Api,
+    call::{AnyBody, Call},
+    methods,
+    respond::{BoxBody, BoxError, boxed, note},
+    rest::BODY_MAX,
+};
+
+/// Where health is asked for; nobody has to say who they are.
+const HEALTH: &str = "/grpc.health.v1.Health/";
+
+/// What is served beside the API: reflection (both versions that clients use) and health.
+#[derive(Debug, Clone)]
+pub(crate) struct Mixins(Routes);
+
+/// Work for one call, as tonic wants it.
+struct Once<F>(Option<F>);
+
+// === impl Mixins ===
+
+impl Mixins {
+    pub(crate) fn new() -> Result<Self, BoxError> {
+        let served = method::services();
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_file_descriptor_set(updraft_api::reflection_set(&served))
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let reporter = HealthReporter::new();
+        for service in &served {
+            // Nobody else has the reporter yet, so this does not wait.
+            reporter.set_service_status(service, ServingStatus::Serving).now_or_never();
+        }
+        let health = tonic_health::server::HealthService::from_health_reporter(reporter);
+        let health = tonic_health::pb::health_server::HealthServer::new(health);
+        let routes = Routes::new(reflection().build_v1()?).add_service(reflection().build_v1alpha()?);
+        Ok(Self(routes.add_service(health).prepare()))
+    }
+
+    async fn serve<B: AnyBody>(&self, request: Request<B>) -> Response<BoxBody> {
+        match self.0.clone().call(request).await {
+            Ok(answer) => answer.map(boxed),
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// Is it a call by gRPC?
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(|kind| kind.as_bytes()).unwrap_or_default();
+    // `application/grpc-web` is another protocol.
+    kind.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// Answers a call by gRPC.
+pub(crate) async fn serve<B: AnyBody>(api: &Api, request: Request<B>) -> Response<BoxBody> {
+    let path = request.uri().path();
+    if path.starts_with(HEALTH) {
+        return api.mixins.serve(request).await;
+    }
+    let caller = match api.deps().auth.authenticate(request.headers()) {
+        Ok(caller) => caller,
+        Err(error) => return refuse(&error),
+    };
+    match method::find(path.trim_start_matches('/')) {
+        Some(method) => methods::serve(api.deps().control.clone(), caller, method, Call::Grpc(request)).await,
+        // Reflection, or the answer that there is no such method.
+        None => api.mixins.serve(request).await,
+    }
+}
+
+/// Decodes the request, does the work, encodes the answer.
+pub(crate) async fn unary<B, Q, A, F, W>(request: Request<B>, work: F) -> Response<BoxBody>
+where
+    B: AnyBody,
+    Q: Named + 'static,
+    A: Named + 'static,
+    F: FnOnce(Q) -> W + Send,
+    W: Future<Output = Result<A, Error>> + Send + 'static,
+{
+    let mut grpc = Grpc::new(ProstCodec::<A, Q>::default()).max_decoding_message_size(BODY_MAX);
+    grpc.unary(Once(Some(work)), request).await.map(boxed)
+}
+
+/// An answer that is nothing but an error.
+pub(crate) fn refuse(error: &Error) -> Response<BoxBody> {
+    to_status(error).into_http::<tonic::body::Body>().map(boxed)
+}
+
+impl<Q, A, F, W> UnaryService<Q> for Once<F>
+where
+    A: Named + 'static,
+    F: FnOnce(Q) -> W,
+    W: Future<Output = Result<A, Error>> + Send + 'static,
+{
+    type Response = A;
+    type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<A>, Status>> + Send>>;
+
+    fn call(&mut self, request: tonic::Request<Q>) -> Self::Future {
+        match self.0.take() {
+            Some(work) => {
+                let work = work(request.into_inner());
+                Box::pin(async move { work.await.map(tonic::Response::new).map_err(|error| to_status(&error)) })
+            }
+            None => Box::pin(std::future::ready(Err(to_status(&Error::internal("called twice"))))),
+        }
+    }
+}
+
+fn to_status(error: &Error) -> Status {
+    note(error);
+    let code = Code::from_i32(status::grpc_code(error.kind()));
+    let mut status = Status::with_details(code, error.message(), status::grpc_details(error).into());
+    if error.kind() == ErrorKind::Unauthenticated {
+        status.metadata_mut().insert("www-authenticate", tonic::metadata::MetadataValue::from_static("Bearer"));
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http_body_util::BodyExt;
+    use prost::Message;
+    use updraft_api::{rpc, run};
+
+    use super::*;
+
+    fn with_type(kind: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))])
+    }
+
+    #[test]
+    fn the_content_type_tells_grpc_apart() {
+        for kind in ["application/grpc", "application/grpc+proto", "application/grpc;x=y"] {
+            assert!(is_grpc(&with_type(kind)), "{kind}");
+        }
+        for kind in ["application/json", "application/grpc-web", "application/grpcx"] {
+            assert!(!is_grpc(&with_type(kind)), "{kind}");
+        }
+        assert!(!is_grpc(&HeaderMap::new()));
+    }
+
+    #[tokio::test]
+    async fn a_unary_call_is_decoded_and_encoded() {
+        let asked = run::GetServiceRequest { name: "n".to_owned() }.encode_to_vec();
+        let mut frame = vec![0, 0, 0, 0, u8::try_from(asked.len()).expect("short")];
+        frame.extend(asked);
+        let body = http_body_util::Full::new(bytes::Bytes::from(frame));
+        let request = Request::post("/").header(header::CONTENT_TYPE, "application/grpc").body(body).expect("valid");
+        let answer = unary(request, |asked: run::GetServiceRequest| async move {
+            Ok(run::Service { name: asked.name, ..run::Service::default() })
+        });
+        let body = answer.await.into_body().collect().await.expect("whole");
+        assert_eq!(body.trailers().and_then(|trailers| trailers.get("grpc-status")).expect("given"), "0");
+        let service = run::Service::decode(&body.to_bytes()[5..]).expect("a service");
+        assert_eq!(service.name, "n");
+    }
+
+    #[test]
+    fn an_error_carries_its_details() {
+        let answer = refuse(&Error::invalid_field("service.template", "must be set"));
+        let status = Status::from_header_map(answer.headers()).expect("a status");
+        assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "service.template: must be set"));
+        let details = rpc::Status::decode(status.details()).expect("details");
+        let request: rpc::BadRequest = updraft_api::unpack(&details.details[0]).expect("violations");
+        assert_eq!(request.field_violations[0].field, "service.template");
+    }
+
+    #[tokio::test]
+    async fn reflection_and_health_are_there() {
+        let mixins = Mixins::new().expect("the descriptors are sound");
+        for path in ["/grpc.health.v1.Health/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"] {
+            let body = http_body_util::Full::new(bytes::Bytes::from_static(&[0, 0, 0, 0, 0]));
+            let request =
+                Request::post(path).header(header::CONTENT_TYPE, "application/grpc").body(body).expect("valid");
+            let answer = mixins.serve(request).await;
+            let status = answer.headers().get("grpc-status").cloned();
+            let body = answer.into_body().collect().await.expect("whole");
+            let status = status.or_else(|| body.trailers().and_then(|t| t.get("grpc-status").cloned()));
+            // An empty reflection request is invalid (3), not unimplemented (12).
+            assert!(status.as_ref().is_some_and(|status| status != "12"), "{path}: {status:?}");
+        }
+    }
+}

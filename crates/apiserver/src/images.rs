@@ -1,0 +1,87 @@
+//! Images from files: upload, list, delete.
+
+use std::io;
+
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use updraft_model::{Error, ErrorKind};
+use updraft_oci::ImageError;
+
+use crate::{ApiDeps, call::AnyBody, own::Parameters};
+
+/// The largest archive, in bytes.
+const ARCHIVE_MAX: u64 = 64 << 30;
+
+/// `POST /updraft/v1/images:load?name=repository:tag`: the body is a docker or OCI archive.
+///
+/// # Errors
+/// `InvalidArgument` for no archive of images, `ResourceExhausted` for one that is too large.
+pub(crate) async fn load<B: AnyBody>(deps: &ApiDeps, parameters: &Parameters, body: B) -> Result<Value, Error> {
+    let archive = receive(deps, body).await?;
+    let loaded = deps.images.load(archive.path(), parameters.get("name")).await.map_err(|error| of_images(&error))?;
+    let image = |image: updraft_oci::LoadedImage| json!({"reference": image.reference, "digest": image.digest});
+    Ok(json!({"images": loaded.into_iter().map(image).collect::<Vec<_>>()}))
+}
+
+/// `GET /updraft/v1/images`.
+///
+/// # Errors
+/// `Internal` when the store cannot be read.
+pub(crate) async fn list(deps: &ApiDeps) -> Result<Value, Error> {
+    let images = deps.images.list().await.map_err(|error| of_images(&error))?;
+    let image = |image: updraft_oci::ListedImage| {
+        json!({
+            "reference": image.reference,
+            "digest": image.digest,
+            "size": image.size.to_string(),
+            "created": image.created,
+        })
+    };
+    Ok(json!({"images": images.into_iter().map(image).collect::<Vec<_>>()}))
+}
+
+/// `DELETE /updraft/v1/images?name=reference`.
+///
+/// # Errors
+/// `NotFound`.
+pub(crate) async fn delete(deps: &ApiDeps, parameters: &Parameters) -> Result<Value, Error> {
+    deps.images.delete(parameters.need("name")?).await.map_err(|error| of_images(&error))?;
+    Ok(json!({}))
+}
+
+/// Writes a body to a file that goes when it is dropped: with the call, or with the client.
+async fn receive<B: AnyBody>(deps: &ApiDeps, body: B) -> Result<tempfile::NamedTempFile, Error> {
+    let host = |error: io::Error| Error::internal(format!("upload to {}: {error}", deps.scratch.display()));
+    let named = tempfile::Builder::new().prefix("upload-").suffix(".tar").tempfile_in(&deps.scratch).map_err(host)?;
+    let mut file = tokio::fs::File::from_std(named.reopen().map_err(host)?);
+    let mut body = std::pin::pin!(body);
+    let mut written = 0u64;
+    while let Some(frame) = body.frame().await {
+        let broken = |error: B::Error| {
+            let cause = error.into();
+            Error::new(ErrorKind::InvalidArgument, format!("the upload broke off: {cause}"))
+        };
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        written += data.len() as u64;
+        if written > ARCHIVE_MAX {
+            let message = format!("the archive is larger than {ARCHIVE_MAX} bytes");
+            return Err(Error::new(ErrorKind::ResourceExhausted, message));
+        }
+        file.write_all(&data).await.map_err(host)?;
+    }
+    file.flush().await.map_err(host)?;
+    Ok(named)
+}
+
+fn of_images(error: &ImageError) -> Error {
+    let kind = match error {
+        ImageError::Invalid { .. } | ImageError::Unfit { .. } => ErrorKind::InvalidArgument,
+        ImageError::Missing { .. } => ErrorKind::NotFound,
+        ImageError::Denied { .. } => ErrorKind::PermissionDenied,
+        ImageError::Unavailable { .. } => ErrorKind::Unavailable,
+        ImageError::Host { operation, source } => return Error::internal(format!("{operation}: {source}")),
+        other => return Error::internal(other),
+    };
+    Error::new(kind, error.to_string())
+}

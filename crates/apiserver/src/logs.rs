@@ -1,0 +1,87 @@
+//! Log entries of a service, line by line.
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, future, stream};
+use http::{HeaderValue, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use serde::Serialize;
+use serde_json::json;
+use updraft_model::{
+    Error, Parent, ServiceName,
+    name::{check_project_id, check_service_id},
+};
+use updraft_telemetry::{Followed, Follower, LogQuery};
+
+use crate::{
+    ApiDeps,
+    own::{Parameters, uncached},
+    respond::{BoxBody, BoxError, boxed, text},
+};
+
+/// Entries when the query does not say.
+const LIMIT: usize = 100;
+/// The most entries of one answer.
+const LIMIT_MAX: usize = 10_000;
+/// One JSON object per line.
+const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+
+/// `GET /updraft/v1/logs?service=&revision=&limit=&follow=&project=&location=`: the newest entries, the
+/// oldest of them first, each an object in the form of Cloud Logging; with `follow=true` also those that
+/// come after. A follower that is too slow gets `{"lost": N}` for what it missed.
+///
+/// # Errors
+/// `InvalidArgument` for a parameter that is missing or wrong.
+pub(crate) async fn read(deps: &ApiDeps, parameters: &Parameters) -> Result<Response<BoxBody>, Error> {
+    let limit = parameters.parse::<usize>("limit")?.unwrap_or(LIMIT);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        return Err(Error::invalid_field("limit", format!("must be 1 to {LIMIT_MAX}, got {limit}")));
+    }
+    let revision = parameters.get("revision").map(str::to_owned);
+    let query = LogQuery { revision, limit, ..LogQuery::of(service(deps, parameters)?) };
+    if !parameters.parse::<bool>("follow")?.unwrap_or_default() {
+        let entries = deps.logs.query(query).await;
+        let lines: Vec<u8> = entries.iter().rev().flat_map(line).collect();
+        return Ok(uncached(text(StatusCode::OK, NDJSON, lines)));
+    }
+    let (entries, follower) = deps.logs.tail(query).await;
+    let before: Vec<Bytes> = entries.iter().rev().map(line).collect();
+    // Without an end of its own it would hold up the end of the server.
+    let shutdown = deps.shutdown.clone();
+    let after = follow(follower).take_until(async move { shutdown.asked().await });
+    let lines = stream::iter(before).chain(after).map(|line| Ok::<_, BoxError>(Frame::data(line)));
+    let mut answer = text(StatusCode::OK, NDJSON, "");
+    *answer.body_mut() = boxed(StreamBody::new(lines));
+    Ok(uncached(answer))
+}
+
+fn service(deps: &ApiDeps, parameters: &Parameters) -> Result<ServiceName, Error> {
+    let service = parameters.need("service")?;
+    let project = parameters.get("project").unwrap_or(&deps.info.default_project);
+    let location = parameters.get("location").unwrap_or(&deps.info.default_location);
+    let checks = [check_service_id("service", service), check_project_id("project", project)];
+    match checks.into_iter().find_map(Result::err) {
+        Some(violation) => Err(Error::invalid(vec![violation])),
+        None => Ok(Parent::new(project, location).service(service)),
+    }
+}
+
+fn follow(follower: Follower) -> impl Stream<Item = Bytes> {
+    let heard = stream::unfold(follower, |mut follower| async move {
+        let heard = follower.next().await?;
+        Some((heard, follower))
+    });
+    heard.then(|heard| {
+        future::ready(match heard {
+            Followed::Entry(entry) => line(&*entry),
+            Followed::Lost(lost) => line(&json!({"lost": lost})),
+        })
+    })
+}
+
+fn line(entry: &impl Serialize) -> Bytes {
+    // Into memory, and nothing in an entry is without a form in JSON.
+    let mut line = serde_json::to_vec(entry).unwrap_or_default();
+    line.push(b'\n');
+    line.into()
+}

@@ -1,0 +1,286 @@
+//! The REST wire: paths, queries and JSON, as Google's clients send and read them.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method as Verb, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::{Value, json};
+use updraft_api::{
+    Named,
+    json::{EnumEncoding, to_json},
+    method::{self, Route},
+    path::query_pairs,
+    status,
+};
+use updraft_model::{Error, ErrorKind, iam::Principal};
+
+use crate::{
+    Api,
+    call::{AnyBody, Call},
+    methods,
+    respond::{self, BoxBody, note},
+};
+
+/// The largest body of a request, in bytes. The largest service there can be (1000 variables of 32 KiB)
+/// would not fit, and Google's limit is lower still.
+pub(crate) const BODY_MAX: usize = 10 << 20;
+/// The name of the run API in gcloud's endpoint overrides, as a path prefix.
+const PREFIX: &str = "/run";
+/// Clients behind strict proxies put the verb here.
+const OVERRIDE: &str = "x-http-method-override";
+
+/// The form of an answer, as the query asks for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Format {
+    enums: EnumEncoding,
+    layout: Layout,
+}
+
+/// How JSON is laid out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Layout {
+    /// For people; Google's default.
+    #[default]
+    Pretty,
+    /// `prettyPrint=false`.
+    Compact,
+}
+
+/// Answers a call by REST.
+pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Request<B>) -> Response<BoxBody> {
+    let (parts, body) = request.into_parts();
+    let query = parts.uri.query().unwrap_or_default();
+    let format = match Format::of(query) {
+        Ok(format) => format,
+        Err(error) => return Format::default().error(&error),
+    };
+    let path = parts.uri.path();
+    let found = match method::route(&verb(&parts.method, &parts.headers), plain(path)) {
+        Route::Found(found) => found,
+        Route::WrongVerb(verbs) => return format.wrong_verb(&parts.method, path, &verbs),
+        Route::Unknown => return format.unknown(path),
+    };
+    let request = match read(body).await {
+        Ok(body) => found.request(query, &body),
+        Err(refusal) => return refusal.answer(format),
+    };
+    match request {
+        Ok(request) => {
+            let call: Call<B> = Call::Rest(request, format);
+            methods::serve(api.deps().control.clone(), caller, found.method, call).await
+        }
+        Err(error) => format.error(&error),
+    }
+}
+
+/// Why a body could not be read.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// It is larger than [`BODY_MAX`].
+    TooLarge,
+    /// It broke off.
+    Broken(String),
+}
+
+/// Reads a body of at most [`BODY_MAX`] bytes.
+pub(crate) async fn read<B: AnyBody>(body: B) -> Result<Bytes, Refusal> {
+    match Limited::new(body, BODY_MAX).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
+        Err(error) => Err(Refusal::Broken(error.to_string())),
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    pub(crate) fn answer(&self, format: Format) -> Response<BoxBody> {
+        match self {
+            Self::TooLarge => {
+                let message = format!("Request body is larger than {BODY_MAX} bytes.");
+                format.error_with(&Error::new(ErrorKind::InvalidArgument, message), StatusCode::PAYLOAD_TOO_LARGE)
+            }
+            Self::Broken(cause) => {
+                let message = format!("Request body could not be read: {cause}");
+                format.error(&Error::new(ErrorKind::InvalidArgument, message))
+            }
+        }
+    }
+}
+
+// === impl Format ===
+
+impl Format {
+    /// What a query asks for: `$alt=json;enum-encoding=int`, `alt=json`, `prettyPrint=false`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a form that is not built.
+    pub(crate) fn of(query: &str) -> Result<Self, Error> {
+        let mut format = Self::default();
+        for (name, value) in query_pairs(query) {
+            match name.strip_prefix('$').unwrap_or(&name) {
+                "alt" => format.enums = enums(&value)?,
+                "prettyPrint" | "pp" if matches!(value.as_str(), "false" | "0") => format.layout = Layout::Compact,
+                _ => {}
+            }
+        }
+        Ok(format)
+    }
+
+    /// The answer to work that is done.
+    pub(crate) fn answer<A: Named>(self, outcome: Result<A, Error>) -> Response<BoxBody> {
+        match outcome.and_then(|answer| to_json(&answer, self.enums)) {
+            Ok(body) => self.body(StatusCode::OK, &body),
+            Err(error) => self.error(&error),
+        }
+    }
+
+    /// Any JSON as an answer.
+    pub(crate) fn body(self, status: StatusCode, body: &Value) -> Response<BoxBody> {
+        let text = match self.layout {
+            Layout::Pretty => format!("{body:#}\n"),
+            Layout::Compact => body.to_string(),
+        };
+        respond::json(status, text.into_bytes())
+    }
+
+    /// Any JSON, or why there is none.
+    pub(crate) fn json_or_error(self, outcome: Result<Value, Error>) -> Response<BoxBody> {
+        self.or_error(outcome.map(|body| self.body(StatusCode::OK, &body)))
+    }
+
+    /// An answer, or why there is none.
+    pub(crate) fn or_error(self, outcome: Result<Response<BoxBody>, Error>) -> Response<BoxBody> {
+        outcome.unwrap_or_else(|error| self.error(&error))
+    }
+
+    /// An error as an answer.
+    pub(crate) fn error(self, error: &Error) -> Response<BoxBody> {
+        self.error_with(error, status::http_code(error.kind()))
+    }
+
+    /// An error whose HTTP code says more than its kind.
+    fn error_with(self, error: &Error, code: StatusCode) -> Response<BoxBody> {
+        note(error);
+        let mut body = status::error_body(error, self.enums);
+        body["error"]["code"] = json!(code.as_u16());
+        let mut answer = self.body(code, &body);
+        if code == StatusCode::UNAUTHORIZED {
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        answer
+    }
+
+    /// No such path.
+    pub(crate) fn unknown(self, path: &str) -> Response<BoxBody> {
+        self.error(&Error::new(ErrorKind::NotFound, format!("The requested URL {path} was not found on this server.")))
+    }
+
+    /// The path is there, with other verbs.
+    pub(crate) fn wrong_verb(self, verb: &Verb, path: &str, allowed: &[Verb]) -> Response<BoxBody> {
+        let allowed = allowed.iter().map(Verb::as_str).collect::<Vec<_>>().join(", ");
+        let message = format!("{verb} is not allowed at {path}, only {allowed}");
+        let error = Error::new(ErrorKind::Unimplemented, message);
+        let mut answer = self.error_with(&error, StatusCode::METHOD_NOT_ALLOWED);
+        if let Ok(allowed) = HeaderValue::from_str(&allowed) {
+            answer.headers_mut().insert(header::ALLOW, allowed);
+        }
+        answer
+    }
+}
+
+fn enums(alt: &str) -> Result<EnumEncoding, Error> {
+    let mut parts = alt.split(';').map(str::trim);
+    let refused = || Error::invalid_field("alt", format!("only JSON is served, got '{alt}'"));
+    if parts.next() != Some("json") {
+        return Err(refused());
+    }
+    match parts.next() {
+        None | Some("enum-encoding=name") => Ok(EnumEncoding::Names),
+        Some("enum-encoding=int") => Ok(EnumEncoding::Numbers),
+        Some(_) => Err(refused()),
+    }
+}
+
+/// The verb that is meant. Only POST may mean another one.
+fn verb<'a>(verb: &'a Verb, headers: &HeaderMap) -> Cow<'a, Verb> {
+    let meant =
+        headers.get(OVERRIDE).filter(|_| verb == Verb::POST).and_then(|value| Verb::try_from(value.as_bytes()).ok());
+    meant.map_or(Cow::Borrowed(verb), Cow::Owned)
+}
+
+/// The path without the API's prefix.
+fn plain(path: &str) -> &str {
+    path.strip_prefix(PREFIX).filter(|rest| rest.starts_with('/')).unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+    use updraft_api::run;
+
+    use super::*;
+
+    async fn text(answer: Response<BoxBody>) -> String {
+        let body = answer.into_body().collect().await.expect("whole").to_bytes();
+        String::from_utf8(body.to_vec()).expect("text")
+    }
+
+    #[test]
+    fn the_query_chooses_the_form() {
+        let format = Format::of("$alt=json%3Benum-encoding%3Dint&prettyPrint=false&x=1").expect("known");
+        assert_eq!(format, Format { enums: EnumEncoding::Numbers, layout: Layout::Compact });
+        assert_eq!(Format::of("alt=json").expect("known"), Format::default());
+        for alt in ["alt=proto", "alt=media", "$alt=json;enum-encoding=roman"] {
+            assert!(Format::of(alt).is_err(), "{alt}");
+        }
+    }
+
+    #[tokio::test]
+    async fn enums_are_written_as_the_query_asks() {
+        let service = run::Service { ingress: 2, ..run::Service::default() };
+        let format = Format { enums: EnumEncoding::Numbers, layout: Layout::Compact };
+        assert_eq!(text(format.answer(Ok(service.clone()))).await, r#"{"ingress":2}"#);
+        let pretty = text(Format::default().answer(Ok(service))).await;
+        assert_eq!(pretty, "{\n  \"ingress\": \"INGRESS_TRAFFIC_INTERNAL_ONLY\"\n}\n");
+    }
+
+    #[test]
+    fn the_prefix_of_endpoint_overrides_is_taken_off_once() {
+        assert_eq!(plain("/run/v2/projects"), "/v2/projects");
+        assert_eq!(plain("/v2/projects"), "/v2/projects");
+        assert_eq!(plain("/runner/v2"), "/runner/v2");
+        assert_eq!(plain("/run/run/v2"), "/run/v2");
+    }
+
+    #[test]
+    fn only_post_may_stand_for_another_verb() {
+        let headers = HeaderMap::from_iter([(OVERRIDE.parse().expect("a name"), HeaderValue::from_static("PATCH"))]);
+        assert_eq!(*verb(&Verb::POST, &headers), Verb::PATCH);
+        assert_eq!(*verb(&Verb::GET, &headers), Verb::GET);
+        assert_eq!(*verb(&Verb::POST, &HeaderMap::new()), Verb::POST);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_large_is_refused_before_it_is_kept() {
+        let refusal = read(Full::new(Bytes::from(vec![b' '; BODY_MAX + 1]))).await.expect_err("refused");
+        let answer = refusal.answer(Format::default());
+        assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert!(text(answer).await.contains("\"INVALID_ARGUMENT\""));
+        assert!(read(Full::new(Bytes::from_static(b"{}"))).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn errors_are_googles() {
+        let answer = Format::default().unknown("/nope");
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+        assert!(text(answer).await.contains("\"status\": \"NOT_FOUND\""));
+        let answer = Format::default().wrong_verb(&Verb::PUT, "/v2/x", &[Verb::GET, Verb::DELETE]);
+        assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(answer.headers()[header::ALLOW], "GET, DELETE");
+        let answer = Format::default().error(&Error::new(ErrorKind::Unauthenticated, "who?"));
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(answer.headers()[header::WWW_AUTHENTICATE], "Bearer");
+    }
+}

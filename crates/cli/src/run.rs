@@ -1,7 +1,5 @@
 //! From a command to its end.
 
-use std::process::ExitCode;
-
 use updraft_base::Clock;
 
 use crate::{
@@ -23,8 +21,8 @@ pub(crate) struct Session<'a> {
 }
 
 /// Carries out `command`: data goes to the console's `out`, talk and errors to its `err`.
-pub async fn run(command: Command, globals: Globals, console: Console<'_>, clock: Clock) -> ExitCode {
-    execute(command, globals, console, clock).await.into()
+pub async fn run(command: Command, globals: Globals, console: Console<'_>, clock: Clock) -> Exit {
+    execute(command, globals, console, clock).await
 }
 
 pub(crate) async fn execute(command: Command, globals: Globals, mut console: Console<'_>, clock: Clock) -> Exit {

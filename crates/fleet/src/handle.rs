@@ -100,6 +100,11 @@ impl Fleet {
         }
     }
 
+    /// How many instances there are, those that start and drain included.
+    pub fn live_instances(&self) -> usize {
+        self.context.instances.all().len()
+    }
+
     /// Where the time went in the newest start of `revision` that succeeded.
     pub fn timing(&self, revision: &RevisionName) -> Option<Timing> {
         self.revisions.known(revision)?.timing()

@@ -34,8 +34,15 @@ pub struct Process<'a> {
 /// # Errors
 /// Only if a path cannot be written into a tar header.
 pub fn archive(reference: &str, files: &[File<'_>], process: &Process<'_>) -> io::Result<Vec<u8>> {
-    let layer = tar_of(files)?;
-    let diff_id = format!("sha256:{}", hex::encode(Sha256::digest(&layer)));
+    archive_of_layer(reference, &tar_of(files)?, process)
+}
+
+/// The same around a layer that is a tar already.
+///
+/// # Errors
+/// As for [`archive`].
+pub fn archive_of_layer(reference: &str, layer: &[u8], process: &Process<'_>) -> io::Result<Vec<u8>> {
+    let diff_id = format!("sha256:{}", hex::encode(Sha256::digest(layer)));
     let config = json!({
         "architecture": "amd64",
         "os": "linux",
@@ -52,7 +59,7 @@ pub fn archive(reference: &str, files: &[File<'_>], process: &Process<'_>) -> io
     let manifest = json!([{"Config": config_name, "RepoTags": [reference], "Layers": ["layer.tar"]}]);
     let plain = |path, contents| File { path, contents, mode: 0o644 };
     tar_of(&[
-        plain("layer.tar", &layer),
+        plain("layer.tar", layer),
         plain(&config_name, &config),
         plain("manifest.json", &serde_json::to_vec(&manifest)?),
     ])

@@ -1,0 +1,205 @@
+//! What the binary itself does: serve, quickstart, doctor, config, completion. Every other verb is a client's.
+
+mod config;
+mod doctor;
+mod quickstart;
+mod serve;
+mod signals;
+
+use std::{future::Future, io, process::ExitCode};
+
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, parser::ValueSource};
+use updraft_base::Clock;
+use updraft_cli::{Console, EXIT_CODES, Globals, Shell};
+
+use crate::config::{Config, ConfigError, Layer, Resolved, SETTINGS, combine, environment, file};
+
+/// The word that makes this program a launcher.
+pub const LAUNCHER: &str = "__launcher";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "updraft",
+    version,
+    about = "A serverless container platform: give it an image, get a URL",
+    after_help = EXIT_CODES,
+    disable_help_subcommand = true
+)]
+struct Arguments {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the platform: the API, the services' front door and the image registry.
+    Serve(ServeArgs),
+    /// See it work: serve, deploy a small example, call it from zero, show where the time went.
+    Quickstart(quickstart::QuickstartArgs),
+    /// What this machine offers and lacks to run containers, and what to do.
+    Doctor,
+    /// The configuration of `serve`.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script: `source <(updraft completion bash)`.
+    Completion {
+        /// For which shell.
+        shell: Shell,
+    },
+    #[command(flatten)]
+    Client(updraft_cli::Command),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print every setting, its value and where it came from.
+    Show(ServeArgs),
+}
+
+/// The settings as flags. `--project` and `--region` are flags of every verb.
+#[derive(Debug, Clone, Default, Args)]
+struct ServeArgs {
+    /// A TOML file of settings; variables and flags win over it.
+    #[arg(long, env = "UPDRAFT_CONFIG", value_name = "FILE")]
+    config: Option<std::path::PathBuf>,
+    /// Where everything is kept [default: /var/lib/updraft as root, else ~/.local/share/updraft].
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Address of the API and of all services; port 0 takes a free one and prints it [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<String>,
+    /// Address of the image registry [default: 127.0.0.1:5000].
+    #[arg(long, value_name = "ADDR:PORT")]
+    registry_listen: Option<String>,
+    /// Who may use the API: 'none' (anybody on this machine; loopback only) or 'token' [default: none].
+    #[arg(long, value_name = "MODE")]
+    auth: Option<String>,
+    /// Services get hosts below this domain [default: run.localhost].
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Option<String>,
+    /// How long an instance without requests is kept, such as 30s, 15m, 1h [default: 15m].
+    #[arg(long, value_name = "DURATION")]
+    idle_timeout: Option<String>,
+    /// Name servers of the containers, separated by commas [default: those of this machine].
+    #[arg(long, value_name = "ADDRESSES")]
+    dns: Option<String>,
+    /// Docker's credential file for pulls [default: ~/.docker/config.json].
+    #[arg(long, value_name = "FILE")]
+    registry_credentials: Option<String>,
+    /// What the server says on stderr: error, warn, info, debug, or per module [default: info].
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// How it says it: 'text' or 'json' [default: text].
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+/// Parses the command line and carries it out.
+pub fn main() -> ExitCode {
+    let matches = Arguments::command().get_matches();
+    let arguments = match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
+    match arguments.verb {
+        Verb::Serve(flags) => with_config(&flags, &matches, |config| block_on(serve::run(config))),
+        Verb::Quickstart(flags) => block_on(quickstart::run(flags)),
+        Verb::Doctor => doctor::run(),
+        Verb::Config(ConfigCommand::Show(flags)) => report(resolve(&flags, &matches).map(|all| config::show(&all))),
+        Verb::Completion { shell } => {
+            updraft_cli::completion(&mut Arguments::command(), shell, &mut io::stdout());
+            ExitCode::SUCCESS
+        }
+        Verb::Client(command) => block_on(async move {
+            updraft_cli::run(command, arguments.globals, Console::stdio(), Clock::system()).await.into()
+        }),
+    }
+}
+
+fn with_config(flags: &ServeArgs, matches: &ArgMatches, run: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match resolve(flags, matches).and_then(|resolved| Config::from_resolved(&resolved)) {
+        Ok(config) => run(config),
+        Err(error) => report(Err(error)),
+    }
+}
+
+fn report(result: Result<(), ConfigError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, Some("`updraft config show` prints every setting and where it came from")),
+    }
+}
+
+/// The layers of this process, combined.
+fn resolve(flags: &ServeArgs, matches: &ArgMatches) -> Result<Vec<Resolved>, ConfigError> {
+    let mut layers = Vec::new();
+    if let Some(path) = &flags.config {
+        let read = std::fs::read_to_string(path);
+        let broken = |error: io::Error| ConfigError::File { file: path.display().to_string(), cause: error.to_string() };
+        layers.push(file(path, &read.map_err(broken)?)?);
+    }
+    layers.push(environment(|name| std::env::var(name).ok()));
+    layers.push(flags.layer(matches));
+    Ok(combine(&layers))
+}
+
+// === impl ServeArgs ===
+
+impl ServeArgs {
+    fn layer(&self, matches: &ArgMatches) -> Layer {
+        let globals = ["project", "region"].map(|name| (name, typed(matches, name)));
+        let own = [
+            ("data-dir", self.data_dir.clone()),
+            ("listen", self.listen.clone()),
+            ("registry-listen", self.registry_listen.clone()),
+            ("auth", self.auth.clone()),
+            ("domain", self.domain.clone()),
+            ("idle-timeout", self.idle_timeout.clone()),
+            ("dns", self.dns.clone()),
+            ("registry-credentials", self.registry_credentials.clone()),
+            ("log", self.log.clone()),
+            ("log-format", self.log_format.clone()),
+        ];
+        debug_assert_eq!(own.len() + globals.len(), SETTINGS.len(), "every setting has its flag");
+        let all = own.into_iter().chain(globals);
+        Layer(all.filter_map(|(key, value)| Some((key, (value?, None)))).collect())
+    }
+}
+
+/// What was typed for a global flag, wherever on the command line it stands.
+fn typed(matches: &ArgMatches, name: &str) -> Option<String> {
+    let mut level = Some(matches);
+    while let Some(matches) = level {
+        if matches.try_contains_id(name).unwrap_or(false)
+            && matches.value_source(name) == Some(ValueSource::CommandLine)
+        {
+            return matches.get_one::<String>(name).cloned();
+        }
+        level = matches.subcommand().map(|(_, inner)| inner);
+    }
+    None
+}
+
+/// Says what went wrong, and what to do.
+#[expect(clippy::print_stderr, reason = "talk of a command")]
+fn fail(error: &dyn std::error::Error, hint: Option<&str>) -> ExitCode {
+    eprintln!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprintln!("  caused by: {error}");
+        cause = error.source();
+    }
+    if let Some(hint) = hint {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::FAILURE
+}
+
+fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => fail(&error, None),
+    }
+}

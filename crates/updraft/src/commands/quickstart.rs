@@ -1,0 +1,229 @@
+//! `updraft quickstart`: the whole line once, on this machine, with where the time went.
+//!
+//! It is a client like any other: every step is a verb of the command line, shown as it would be typed.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use clap::{Args, Parser as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use updraft_base::Clock;
+use updraft_cli::{Console, Exit, Terminal};
+use updraft_model::RevisionName;
+
+use super::{Arguments, Verb, fail, serve, signals::Signals};
+use crate::{
+    HELLO,
+    config::{Config, Layer, LogFormat, combine},
+    image::{File, Process, archive},
+    server::{EngineChoice, Options, Server, local_engine},
+};
+
+/// The example's service, and the name of its image.
+const SERVICE: &str = "hello";
+const IMAGE: &str = "localhost/hello:latest";
+/// Instances without requests go after so long: a few seconds show that they do.
+const IDLE: &str = "2s";
+/// Warm requests; their median is shown.
+const WARM: usize = 50;
+/// How long a step may take before something must be wrong.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Args)]
+pub(super) struct QuickstartArgs {
+    /// End after the last step instead of staying until Ctrl-C.
+    #[arg(long)]
+    once: bool,
+    /// Where to keep the data meanwhile; removed at the end.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+/// What went wrong; it ends the tour.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A request, measured.
+struct Measured {
+    body: String,
+    to_first_byte: Duration,
+    sent: Instant,
+    first_byte: Instant,
+}
+
+/// Runs the tour.
+pub(super) async fn run(flags: QuickstartArgs) -> ExitCode {
+    let data_dir = flags.data_dir.clone().unwrap_or_else(default_dir);
+    let result = tour(&flags, &data_dir).await;
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error.as_ref(), Some("`updraft doctor` tells what this machine lacks")),
+    }
+}
+
+async fn tour(flags: &QuickstartArgs, data_dir: &Path) -> Result<(), Failure> {
+    serve::log_to_stderr("warn", LogFormat::Text).map_err(|error| error.to_string())?;
+    let mut signals = Signals::catch()?;
+    let config = config(data_dir)?;
+    let engine = EngineChoice::Local(local_engine(&config));
+    let server = Server::start(Options { config, engine, clock: Clock::system() }).await?;
+    let told = tokio::select! {
+        told = tell(&server, data_dir) => told,
+        _ = signals.next() => Err("interrupted".into()),
+    };
+    if told.is_ok() && !flags.once {
+        say("Ctrl-C ends it and removes everything.");
+        signals.next().await;
+    }
+    server.stop().await;
+    std::fs::remove_dir_all(data_dir)?;
+    told.inspect(|()| say("\nStopped; containers, network and data are removed."))
+}
+
+async fn tell(server: &Server, data_dir: &Path) -> Result<(), Failure> {
+    let clock = Clock::system();
+    say(&format!("Updraft serves on http://{} (images on {}).\n", server.address, server.registry));
+    let archive_file = data_dir.join("hello.tar");
+    std::fs::write(&archive_file, hello_image()?)?;
+    // Left by a tour that was killed.
+    let _ = client(server, &["services", "delete", SERVICE, "--quiet"], silent()).await;
+
+    let loading = clock.instant();
+    shown(server, &["images", "load", &archive_file.display().to_string()]).await?;
+    let loading = loading.elapsed();
+    let deploying = clock.instant();
+    shown(server, &["deploy", SERVICE, "--image", IMAGE, "--allow-unauthenticated"]).await?;
+    let deploying = deploying.elapsed();
+
+    let (revision, host) = described(server).await?;
+    say(&format!("Image loaded in {}, deployed and checked in {}.", ms(loading), ms(deploying)));
+    say("Waiting until the instance of the check is retired …");
+    until_zero(server, &clock).await?;
+    let cold = get(server.address, &host, &clock).await?;
+    let timing = server.fleet.timing(&revision).ok_or("the fleet tells no start")?;
+    let sandbox = timing.started.saturating_duration_since(timing.asked);
+    let app = timing.ready.saturating_duration_since(timing.started);
+    let before = timing.asked.saturating_duration_since(cold.sent);
+    let after = cold.first_byte.saturating_duration_since(timing.ready);
+    say(&format!("\nFrom zero: {:?}\n", cold.body.trim_end()));
+    for (part, time, note) in [
+        ("image", Duration::ZERO, "was unpacked at deploy time"),
+        ("sandbox", sandbox, "namespaces, root, limits, network, exec"),
+        ("app", app, "until it listened"),
+        ("proxy", before + after, "connection, route, queue, and the request itself"),
+        ("total", cold.to_first_byte, "client → first byte"),
+    ] {
+        say(&format!("  {part:<8} {:>10}   {note}", ms(time)));
+    }
+    let mut warm = Vec::with_capacity(WARM);
+    for _ in 0..WARM {
+        warm.push(get(server.address, &host, &clock).await?.to_first_byte);
+    }
+    warm.sort();
+    say(&format!("  {:<8} {:>10}   median of {WARM}, each on a new connection\n", "warm", ms(warm[WARM / 2])));
+    let port = server.address.port();
+    say(&format!("Try it:\n  curl http://{host}:{port}/\n  curl -H 'Host: {host}' http://{}/", server.address));
+    say(&format!("  updraft --endpoint http://{} services describe {SERVICE}\n", server.address));
+    Ok(())
+}
+
+fn config(data_dir: &Path) -> Result<Config, Failure> {
+    let text = |value: &str| (value.to_owned(), None);
+    let settings = [
+        ("data-dir", text(&data_dir.display().to_string())),
+        ("listen", text("127.0.0.1:0")),
+        ("registry-listen", text("127.0.0.1:0")),
+        ("idle-timeout", text(IDLE)),
+    ];
+    Ok(Config::from_resolved(&combine(&[Layer(settings.into())]))?)
+}
+
+/// Always the same, so that a tour finds and removes what a killed one left on the machine.
+fn default_dir() -> PathBuf {
+    std::env::temp_dir().join(format!("updraft-quickstart-{}", rustix::process::geteuid().as_raw()))
+}
+
+fn hello_image() -> io::Result<Vec<u8>> {
+    let files = [File { path: "hello", contents: HELLO, mode: 0o755 }];
+    archive(IMAGE, &files, &Process { entrypoint: &["/hello"], ..Process::default() })
+}
+
+/// Carries out a verb of the command line, shown as it would be typed.
+async fn shown(server: &Server, words: &[&str]) -> Result<(), Failure> {
+    say(&format!("$ updraft {}", words.join(" ")));
+    client(server, words, Console::stdio()).await
+}
+
+async fn client(server: &Server, words: &[&str], console: Console<'_>) -> Result<(), Failure> {
+    let endpoint = format!("http://{}", server.address);
+    let line = ["updraft", "--endpoint", &endpoint].into_iter().chain(words.iter().copied());
+    let arguments = Arguments::try_parse_from(line)?;
+    let Verb::Client(command) = arguments.verb else { return Err("not a verb of the client".into()) };
+    match updraft_cli::run(command, arguments.globals, console, Clock::system()).await {
+        Exit::Done => Ok(()),
+        exit => Err(format!("`updraft {}` ended with {exit:?}", words.join(" ")).into()),
+    }
+}
+
+fn silent() -> Console<'static> {
+    Console::new(io::sink(), io::sink(), io::empty(), Terminal::Plain)
+}
+
+/// The ready revision of the example and the host of its URL.
+async fn described(server: &Server) -> Result<(RevisionName, String), Failure> {
+    let mut data = Vec::new();
+    let console = Console::new(&mut data, io::sink(), io::empty(), Terminal::Plain);
+    client(server, &["services", "describe", SERVICE, "--format", "json"], console).await?;
+    let service: serde_json::Value = serde_json::from_slice(&data)?;
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned).ok_or("the service tells no revision");
+    let revision = text(&service["status"]["latestReadyRevisionName"])?;
+    let url = text(&service["status"]["url"])?;
+    let host = url.trim_start_matches("http://").split([':', '/']).next().unwrap_or_default().to_owned();
+    let name = server.default_parent().service(SERVICE).revision(revision);
+    Ok((name, host))
+}
+
+async fn until_zero(server: &Server, clock: &Clock) -> Result<(), Failure> {
+    let deadline = clock.instant() + PATIENCE;
+    while server.fleet.live_instances() > 0 {
+        if clock.instant() > deadline {
+            return Err("the instance was not retired".into());
+        }
+        clock.sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// A request on a connection of its own, from before the connection to the first byte of the answer.
+async fn get(address: SocketAddr, host: &str, clock: &Clock) -> Result<Measured, Failure> {
+    let sent = clock.instant();
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = vec![stream.read_u8().await?];
+    let first_byte = clock.instant();
+    stream.read_to_end(&mut answer).await?;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("no HTTP answer")?;
+    if !head.starts_with("HTTP/1.1 200") {
+        return Err(format!("the service answered {}", head.lines().next().unwrap_or_default()).into());
+    }
+    Ok(Measured { body: body.to_owned(), to_first_byte: first_byte - sent, sent, first_byte })
+}
+
+fn ms(time: Duration) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1e3)
+}
+
+#[expect(clippy::print_stdout, reason = "the tour is what this command is for")]
+fn say(line: &str) {
+    println!("{line}");
+}

@@ -1,0 +1,83 @@
+//! `updraft serve`.
+
+use std::{io::IsTerminal as _, process::ExitCode};
+
+use tracing_subscriber::EnvFilter;
+use updraft_base::Clock;
+
+use super::{fail, signals::Signals};
+use crate::{
+    config::{Config, LogFormat},
+    server::{EngineChoice, Options, Server, StartError, local_engine},
+};
+
+/// Serves until SIGTERM or SIGINT, then drains and removes everything. A second signal ends it without draining.
+#[expect(clippy::print_stdout, reason = "the addresses are the data of this command")]
+pub(super) async fn run(config: Config) -> ExitCode {
+    if let Err(error) = log_to_stderr(&config.log, config.log_format) {
+        return fail(error.as_ref(), Some("--log takes a level or a list such as 'info,updraft_fleet=debug'"));
+    }
+    let mut signals = match Signals::catch() {
+        Ok(signals) => signals,
+        Err(error) => return fail(&error, None),
+    };
+    let engine = EngineChoice::Local(local_engine(&config));
+    let started = tokio::select! {
+        started = Server::start(Options { config, engine, clock: Clock::system() }) => started,
+        _ = signals.next() => return ExitCode::FAILURE,
+    };
+    let server = match started {
+        Ok(server) => server,
+        Err(error) => {
+            let hint = hint(&error);
+            return fail(&error, hint.as_deref());
+        }
+    };
+    println!("API http://{}", server.address);
+    println!("Registry {}", server.registry);
+    tracing::info!(api = %server.address, registry = %server.registry, "serving");
+    let failed = tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(signal, "draining; a second signal ends without waiting");
+            false
+        }
+        () = server.failed() => {
+            tracing::error!("an essential task failed; stopping");
+            true
+        }
+    };
+    tokio::select! {
+        () = server.stop() => {}
+        signal = signals.next() => {
+            tracing::warn!(signal, "ended without draining; the next start removes what is left");
+            return ExitCode::FAILURE;
+        }
+    }
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Sends the server's own log to stderr.
+pub(super) fn log_to_stderr(filter: &str, format: LogFormat) -> Result<(), Box<dyn std::error::Error>> {
+    let filter = EnvFilter::try_new(filter)?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => {
+            let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            log.with_ansi(ansi).try_init().map_err(|error| error.to_string())?;
+        }
+        LogFormat::Json => log.json().try_init().map_err(|error| error.to_string())?,
+    }
+    Ok(())
+}
+
+/// What to do about a server that could not start.
+pub(super) fn hint(error: &StartError) -> Option<String> {
+    match error {
+        StartError::Listen { address, .. } => {
+            Some(format!("is another server on port {}? --listen and --registry-listen choose others; port 0 takes a free one", address.port()))
+        }
+        StartError::Engine(_) => Some("`updraft doctor` tells what this machine lacks".to_owned()),
+        StartError::Bind(open) => Some(open.hint()),
+        _ => None,
+    }
+}

@@ -1,0 +1,317 @@
+//! The wiring: every part is made here once, and the channels between them are joined.
+//!
+//! ```text
+//!            Front (one port) ── host below the domain ──▶ Proxy ──▶ Fleet ──▶ Engine
+//!                 └───────────── everything else ────────▶ Api ────▶ Control ─▶ Store
+//!   Control ── RouteTable ──▶ Proxy        Control ── RevisionBook ──▶ Fleet ── RevisionHealth ──▶ Control
+//!   Fleet ── LogLine ──▶ LogStore          Registry ──▶ ImageStore ◀── Control, Engine
+//! ```
+
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
+use updraft_apiserver::{Api, ApiDeps, BoxError, ServerInfo};
+use updraft_base::{Clock, OnFailure, Tasks};
+use updraft_control::{Control, ControlConfig, ControlDeps, UrlConfig};
+use updraft_engine::{Engine, EngineError};
+use updraft_engine_local::{LocalConfig, LocalEngine};
+use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
+use updraft_identity::{Authenticator, IdentityError, OpenBind};
+use updraft_model::{
+    Parent,
+    channel::{LogLine, RevisionBook, RevisionHealth},
+    route::RouteTable,
+};
+use updraft_oci::{ImageError, ImageStore, ImageStoreConfig};
+use updraft_proxy::{Body, Fallback, Front, Proxy, ProxyConfig, ProxyDeps};
+use updraft_registry::Registry;
+use updraft_store::{SqliteStore, Store, StoreError};
+use updraft_telemetry::{LogConfig, LogError, LogStore, Metrics};
+
+use crate::config::Config;
+
+/// Lines that may wait for the disk before they are counted as lost.
+const LOG_QUEUE: usize = 8192;
+/// Between SIGTERM and SIGKILL, as the container contract says.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// What a server is made of.
+pub struct Options {
+    /// Its configuration.
+    pub config: Config,
+    /// What runs its containers.
+    pub engine: EngineChoice,
+    /// Its time.
+    pub clock: Clock,
+}
+
+/// What runs the containers.
+pub enum EngineChoice {
+    /// This host, through a launcher that is this program (or another one, in tests).
+    Local(LocalConfig),
+    /// An engine that is there already.
+    Given(Arc<dyn Engine>),
+}
+
+/// Why a server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address that others can reach, and nobody asks who calls.
+    #[error(transparent)]
+    Bind(#[from] OpenBind),
+    /// The token cannot be read or made.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The stored state cannot be taken up.
+    #[error(transparent)]
+    Control(#[from] updraft_model::Error),
+    /// The descriptors of the API do not make a service; a fault of the build.
+    #[error("the API's descriptors: {0}")]
+    Descriptors(BoxError),
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Logs(#[from] LogError),
+    /// The state cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The images cannot be opened.
+    #[error(transparent)]
+    Images(#[from] ImageError),
+    /// Containers cannot be run.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A running server. Dropping it leaves containers running; [`Server::stop`] ends it properly.
+pub struct Server {
+    /// Where API and services are.
+    pub address: SocketAddr,
+    /// Where the registry is.
+    pub registry: SocketAddr,
+    /// The control plane.
+    pub control: Control,
+    /// The instances.
+    pub fleet: Fleet,
+    engine: Arc<dyn Engine>,
+    default_parent: Parent,
+    /// What takes requests; ends first.
+    edges: Tasks,
+    /// What serves the edges; ends last.
+    core: Tasks,
+}
+
+/// The API, as the front door sees it.
+struct ApiFallback(Api);
+
+/// Both listeners, bound before anything else starts: a taken port must not cost a container.
+struct Listeners {
+    front: Front,
+    registry: TcpListener,
+    address: SocketAddr,
+    registry_address: SocketAddr,
+}
+
+/// The ends of the channels between domains.
+struct Channels {
+    book: (watch::Sender<Arc<RevisionBook>>, watch::Receiver<Arc<RevisionBook>>),
+    health: (watch::Sender<Arc<RevisionHealth>>, watch::Receiver<Arc<RevisionHealth>>),
+    routes: (watch::Sender<Arc<RouteTable>>, watch::Receiver<Arc<RouteTable>>),
+    logs: (mpsc::Sender<LogLine>, mpsc::Receiver<LogLine>),
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Starts everything; once it returns, requests are answered.
+    ///
+    /// # Errors
+    /// [`StartError`], after which nothing of it is left running.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let Options { config, engine, clock } = options;
+        let (edges, core) = (Tasks::new(), Tasks::new());
+        for address in [config.listen, config.registry_listen] {
+            updraft_identity::check_bind(config.auth, address)?;
+        }
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data_dir).await?);
+        let auth = Authenticator::open(config.auth, &config.data_dir)?;
+        let listeners = Listeners::bind(&config).await?;
+        let images = open_images(&config, &listeners, &clock)?;
+        let engine: Arc<dyn Engine> = match engine {
+            EngineChoice::Local(local) => LocalEngine::start(local, images.clone(), &core, clock.clone()).await?,
+            EngineChoice::Given(engine) => engine,
+        };
+        let mut metrics = Metrics::new(&clock);
+        let channels = Channels::new();
+        let logs = LogStore::open(&config.data_dir.join("logs"), LogConfig::default(), &mut metrics, clock.clone())?;
+        core.spawn("log writer", OnFailure::Stop, logs.clone().run(channels.logs.1));
+
+        let fleet = Fleet::start(
+            FleetDeps {
+                engine: engine.clone(),
+                clock: clock.clone(),
+                tasks: core.clone(),
+                config: FleetConfig { idle: config.idle_timeout, stop_grace: STOP_GRACE, ..FleetConfig::default() },
+                book: channels.book.1,
+                health: channels.health.0,
+                logs: channels.logs.0,
+            },
+            metrics.registry(),
+        );
+        let control = Control::start(ControlDeps {
+            store,
+            images: images.clone(),
+            engine: engine.clone(),
+            clock: clock.clone(),
+            tasks: core.clone(),
+            config: control_config(&config, listeners.address),
+            book: channels.book.0,
+            health: channels.health.1,
+            routes: channels.routes.0,
+        })
+        .await?;
+        let proxy = Proxy::new(
+            ProxyDeps {
+                fleet: fleet.clone(),
+                routes: channels.routes.1,
+                clock: clock.clone(),
+                tasks: edges.clone(),
+                config: ProxyConfig::default(),
+            },
+            metrics.registry(),
+        );
+        let registry = Registry::new(images.clone(), auth.clone(), clock.clone());
+        let api = Api::new(ApiDeps {
+            control: control.clone(),
+            auth,
+            logs,
+            images,
+            info: server_info(&config, &listeners),
+            metrics: Arc::new(metrics),
+            scratch: config.data_dir.clone(),
+            shutdown: edges.shutdown().clone(),
+        })
+        .map_err(StartError::Descriptors)?;
+        let Listeners { front, registry: registry_listener, address, registry_address } = listeners;
+        let registry_tasks = edges.clone();
+        edges.spawn("registry", OnFailure::Stop, registry.serve(registry_listener, registry_tasks));
+        let door = front.run(proxy, config.domain.clone(), Arc::new(ApiFallback(api)), edges.clone());
+        edges.spawn("front door", OnFailure::Stop, door);
+        let default_parent = Parent::new(&config.project, &config.region);
+        Ok(Self { address, registry: registry_address, control, fleet, engine, default_parent, edges, core })
+    }
+
+    /// Where resources go that name no project and no region.
+    pub fn default_parent(&self) -> &Parent {
+        &self.default_parent
+    }
+
+    /// Ends when an essential task has failed; then the process can do no better than to stop.
+    pub async fn failed(&self) {
+        tokio::select! {
+            () = self.edges.shutdown().asked() => {}
+            () = self.core.shutdown().asked() => {}
+        }
+    }
+
+    /// Lets the requests in flight finish, stops every instance, removes everything from the host.
+    pub async fn stop(self) {
+        // New connections are refused from here on; requests in flight keep their instances.
+        self.edges.shutdown().ask();
+        self.fleet.drain().await;
+        self.edges.drain().await;
+        self.engine.shutdown(STOP_GRACE).await;
+        self.core.shutdown().ask();
+        self.core.drain().await;
+    }
+}
+
+// === impl Listeners ===
+
+impl Listeners {
+    async fn bind(config: &Config) -> Result<Self, StartError> {
+        let failed = |address| move |source| StartError::Listen { address, source };
+        let front = Front::bind(config.listen).await.map_err(failed(config.listen))?;
+        let registry = TcpListener::bind(config.registry_listen).await.map_err(failed(config.registry_listen))?;
+        let address = front.local_addr().map_err(failed(config.listen))?;
+        let registry_address = registry.local_addr().map_err(failed(config.registry_listen))?;
+        Ok(Self { front, registry, address, registry_address })
+    }
+}
+
+// === impl Channels ===
+
+impl Channels {
+    fn new() -> Self {
+        Self {
+            book: watch::channel(Arc::default()),
+            health: watch::channel(Arc::default()),
+            routes: watch::channel(Arc::default()),
+            logs: mpsc::channel(LOG_QUEUE),
+        }
+    }
+}
+
+// === impl ApiFallback ===
+
+impl Fallback for ApiFallback {
+    fn call(&self, request: Request<Incoming>) -> BoxFuture<'static, Response<Body>> {
+        let api = self.0.clone();
+        Box::pin(async move { api.call(request).await.map(Body::new) })
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).field("registry", &self.registry).finish_non_exhaustive()
+    }
+}
+
+/// The images of the data directory; names of our own registry mean the images themselves.
+fn open_images(config: &Config, listeners: &Listeners, clock: &Clock) -> Result<ImageStore, StartError> {
+    let mut images = ImageStoreConfig::new(config.data_dir.join("images"));
+    images.credentials.clone_from(&config.registry_credentials);
+    let images = ImageStore::open(images, clock.clone())?;
+    let port = listeners.registry_address.port();
+    let mut names = vec![format!("localhost:{port}"), format!("127.0.0.1:{port}"), format!("[::1]:{port}")];
+    names.push(listeners.registry_address.to_string());
+    images.set_local_names(names);
+    Ok(images)
+}
+
+fn control_config(config: &Config, address: SocketAddr) -> ControlConfig {
+    ControlConfig {
+        default_project: config.project.clone(),
+        locations: vec![config.region.clone()],
+        url: UrlConfig { scheme: "http".to_owned(), domain: config.domain.clone(), port: address.port() },
+        ..ControlConfig::default()
+    }
+}
+
+fn server_info(config: &Config, listeners: &Listeners) -> ServerInfo {
+    ServerInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        default_project: config.project.clone(),
+        default_location: config.region.clone(),
+        registry: Some(listeners.registry_address.to_string()),
+        service_domain: config.domain.clone(),
+    }
+}
+
+/// The engine of this host, as the configuration wants it.
+pub fn local_engine(config: &Config) -> LocalConfig {
+    LocalConfig { dns: config.dns.clone(), ..LocalConfig::new(&config.data_dir) }
+}

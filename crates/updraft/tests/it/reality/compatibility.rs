@@ -1,0 +1,44 @@
+//! Google's own clients.
+
+use std::{path::PathBuf, process::Command};
+
+use super::{
+    host::{Host, containers_run_here, here, run, skip},
+    images,
+};
+
+/// The Python that has `google-cloud-run` in it.
+fn python() -> Option<PathBuf> {
+    let python = std::env::var_os("UPDRAFT_TEST_PYTHON").map(PathBuf::from);
+    let made = python.or_else(|| Some(here().ancestors().nth(5)?.join("target/python/bin/python")));
+    let found = made.filter(|python| python.is_file());
+    if found.is_none() {
+        skip("google-cloud-run is not installed; `cargo xtask test` installs it");
+    }
+    found
+}
+
+fn walk_through(transport: &str) {
+    if !containers_run_here() {
+        return;
+    }
+    let Some(python) = python() else { return };
+    let host = Host::start(&[]);
+    host.load(&images::witness("first"));
+    host.load(&images::witness_with("second", &["serve"]));
+    let images = ["localhost/first:latest", "localhost/second:latest"];
+    let mut client = Command::new(python);
+    client.arg(here().join("google_client.py")).args([transport, &host.address]).args(images);
+    let told = run(&mut client);
+    assert!(told.ends_with("all steps passed\n"), "{told}");
+}
+
+#[test]
+fn googles_python_client_walks_through_over_rest() {
+    walk_through("rest");
+}
+
+#[test]
+fn googles_python_client_walks_through_over_grpc() {
+    walk_through("grpc");
+}

@@ -1,0 +1,204 @@
+"""Google's own Cloud Run client against a server of ours, over REST or gRPC.
+
+usage: google_client.py rest|grpc HOST:PORT IMAGE OTHER_IMAGE
+
+Prints one line per step and ends with "all steps passed"; any surprise is an exception and a non-zero exit.
+"""
+
+import sys
+
+import grpc
+from google.api_core import exceptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import run_v2
+from google.cloud.run_v2.services.revisions.transports import RevisionsGrpcTransport, RevisionsRestTransport
+from google.cloud.run_v2.services.services.transports import ServicesGrpcTransport, ServicesRestTransport
+from google.iam.v1 import iam_policy_pb2, policy_pb2
+from google.protobuf import field_mask_pb2
+
+PARENT = "projects/demo-project/locations/us-central1"
+WAIT = 90
+
+
+def clients(transport, address):
+    if transport == "grpc":
+        channel = grpc.insecure_channel(address)
+        return (
+            run_v2.ServicesClient(transport=ServicesGrpcTransport(channel=channel)),
+            run_v2.RevisionsClient(transport=RevisionsGrpcTransport(channel=channel)),
+        )
+    options = dict(host=f"http://{address}", url_scheme="http", credentials=AnonymousCredentials())
+    return (
+        run_v2.ServicesClient(transport=ServicesRestTransport(**options)),
+        run_v2.RevisionsClient(transport=RevisionsRestTransport(**options)),
+    )
+
+
+def step(text):
+    print(text, flush=True)
+
+
+def expect(condition, what):
+    if not condition:
+        raise AssertionError(what)
+
+
+def template(image, **env):
+    container = run_v2.Container(image=image)
+    container.env = [run_v2.EnvVar(name=name, value=value) for name, value in env.items()]
+    return run_v2.RevisionTemplate(containers=[container])
+
+
+def create(services, service_id, image):
+    step("create")
+    service = run_v2.Service(template=template(image), labels={"made-by": "google-client"})
+    operation = services.create_service(parent=PARENT, service=service, service_id=service_id)
+    expect(operation.metadata.name.endswith(f"/services/{service_id}"), f"metadata {operation.metadata}")
+    made = operation.result(timeout=WAIT)
+    expect(made.terminal_condition.state == run_v2.Condition.State.CONDITION_SUCCEEDED, f"ready: {made.terminal_condition}")
+    expect(not made.reconciling and made.generation == 1 and made.observed_generation == 1, f"settled: {made}")
+    expect(made.latest_ready_revision.split("/")[-1].startswith(f"{service_id}-00001-"), made.latest_ready_revision)
+    expect(made.uri.startswith("http://") and made.uri in made.urls, f"{made.uri} {made.urls}")
+
+    step("defaults")
+    container = made.template.containers[0]
+    expect(made.ingress == run_v2.IngressTraffic.INGRESS_TRAFFIC_ALL, made.ingress)
+    expect(made.template.timeout.seconds == 300, made.template.timeout)
+    expect(made.template.max_instance_request_concurrency == 80, made.template)
+    expect(container.ports[0].name == "http1" and container.ports[0].container_port == 8080, container.ports)
+    expect(container.resources.limits["memory"] == "512Mi" and container.resources.cpu_idle, container.resources)
+    expect(container.startup_probe.tcp_socket.port == 8080 and container.startup_probe.timeout_seconds == 240, container)
+    expect(made.traffic[0].percent == 100, made.traffic)
+    return made
+
+
+def refuse(services, service_id, image):
+    step("refusals")
+    try:
+        services.create_service(parent=PARENT, service=run_v2.Service(template=template(image)), service_id=service_id)
+        raise AssertionError("a taken name was accepted")
+    except exceptions.AlreadyExists:
+        pass
+    try:
+        services.create_service(parent=PARENT, service=run_v2.Service(template=template(image)), service_id="Not_Valid")
+        raise AssertionError("a malformed name was accepted")
+    except exceptions.InvalidArgument as error:
+        expect("service_id" in str(error), str(error))
+    try:
+        services.get_service(name=f"{PARENT}/services/nobody")
+        raise AssertionError("a missing service was found")
+    except exceptions.NotFound:
+        pass
+
+
+def read(services, made):
+    step("get and list")
+    got = services.get_service(name=made.name)
+    expect(got.uid == made.uid and got.etag, f"{got}")
+    listed = [service.name for service in services.list_services(parent=PARENT)]
+    expect(made.name in listed, listed)
+
+
+def update(services, made, image):
+    step("update makes a second revision")
+    changed = run_v2.Service(name=made.name, template=template(image, GREETING="second"))
+    updated = services.update_service(service=changed, update_mask=field_mask_pb2.FieldMask(paths=["template"])).result(timeout=WAIT)
+    expect(updated.generation == 2, updated.generation)
+    expect(updated.labels["made-by"] == "google-client", "what the mask leaves out was changed")
+    expect(updated.latest_ready_revision != made.latest_ready_revision, updated.latest_ready_revision)
+
+    step("an update of labels makes none")
+    changed = run_v2.Service(name=made.name, labels={"made-by": "google-client", "more": "yes"})
+    relabelled = services.update_service(service=changed, update_mask=field_mask_pb2.FieldMask(paths=["labels"])).result(timeout=WAIT)
+    expect(relabelled.generation == 3, relabelled.generation)
+    expect(relabelled.latest_created_revision == updated.latest_created_revision, relabelled.latest_created_revision)
+    return updated
+
+
+def split(services, made, updated):
+    step("split with a tag")
+    kind = run_v2.TrafficTargetAllocationType.TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION
+    old, new = (name.split("/")[-1] for name in (made.latest_ready_revision, updated.latest_ready_revision))
+    traffic = [
+        run_v2.TrafficTarget(type_=kind, revision=old, percent=90, tag="stable"),
+        run_v2.TrafficTarget(type_=kind, revision=new, percent=10),
+    ]
+    changed = run_v2.Service(name=made.name, traffic=traffic)
+    done = services.update_service(service=changed, update_mask=field_mask_pb2.FieldMask(paths=["traffic"])).result(timeout=WAIT)
+    expect([status.percent for status in done.traffic_statuses] == [90, 10], done.traffic_statuses)
+    expect("stable---" in done.traffic_statuses[0].uri, done.traffic_statuses)
+    try:
+        wrong = run_v2.Service(name=made.name, traffic=traffic[:1])
+        services.update_service(service=wrong, update_mask=field_mask_pb2.FieldMask(paths=["traffic"]))
+        raise AssertionError("90 percent in all were accepted")
+    except exceptions.InvalidArgument as error:
+        expect("100" in str(error), str(error))
+
+
+def policy(services, made):
+    step("policy")
+    binding = policy_pb2.Binding(role="roles/run.invoker", members=["allUsers"])
+    before = services.get_iam_policy(request=iam_policy_pb2.GetIamPolicyRequest(resource=made.name))
+    wanted = policy_pb2.Policy(bindings=[binding], etag=before.etag)
+    services.set_iam_policy(request=iam_policy_pb2.SetIamPolicyRequest(resource=made.name, policy=wanted))
+    after = services.get_iam_policy(request=iam_policy_pb2.GetIamPolicyRequest(resource=made.name))
+    expect(after.bindings[0].members == ["allUsers"] and after.etag != before.etag, after)
+    asked = iam_policy_pb2.TestIamPermissionsRequest(resource=made.name, permissions=["run.services.get"])
+    expect(list(services.test_iam_permissions(request=asked).permissions) == ["run.services.get"], "permissions")
+
+
+def revisions_of(revisions, made, updated):
+    step("revisions")
+    listed = [revision.name for revision in revisions.list_revisions(parent=made.name)]
+    expect(listed == [updated.latest_ready_revision, made.latest_ready_revision], listed)
+    got = revisions.get_revision(name=made.latest_ready_revision)
+    expect("@sha256:" in got.containers[0].image, got.containers[0].image)
+    try:
+        revisions.delete_revision(name=made.latest_ready_revision)
+        raise AssertionError("a revision with traffic was deleted")
+    except exceptions.FailedPrecondition:
+        pass
+
+
+def dry_run(services, made, image):
+    step("validate only")
+    request = run_v2.CreateServiceRequest(
+        parent=PARENT, service=run_v2.Service(template=template(image)), service_id="only-validated", validate_only=True
+    )
+    services.create_service(request=request)
+    try:
+        services.get_service(name=f"{PARENT}/services/only-validated")
+        raise AssertionError("a validated service was stored")
+    except exceptions.NotFound:
+        pass
+
+
+def delete(services, made):
+    step("delete")
+    gone = services.delete_service(name=made.name).result(timeout=WAIT)
+    expect(gone.name == made.name, gone.name)
+    try:
+        services.get_service(name=made.name)
+        raise AssertionError("a deleted service was found")
+    except exceptions.NotFound:
+        pass
+
+
+def main():
+    transport, address, image, other = sys.argv[1:]
+    services, revisions = clients(transport, address)
+    service_id = f"client-{transport}"
+    made = create(services, service_id, image)
+    refuse(services, service_id, image)
+    read(services, made)
+    updated = update(services, made, other)
+    split(services, made, updated)
+    policy(services, made)
+    revisions_of(revisions, made, updated)
+    dry_run(services, made, image)
+    delete(services, made)
+    step("all steps passed")
+
+
+if __name__ == "__main__":
+    main()

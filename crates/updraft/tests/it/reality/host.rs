@@ -1,0 +1,232 @@
+//! A server of a test: the binary as a process of its own, its own data directory, free ports.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::Mutex,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take before a test gives up; generous, because it only ends what hangs.
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The binary under test.
+pub(super) const UPDRAFT: &str = env!("CARGO_BIN_EXE_updraft");
+
+/// A running server.
+pub(super) struct Host {
+    child: Mutex<std::process::Child>,
+    data_dir: TempDir,
+    /// `ADDRESS:PORT` of API and services.
+    pub(super) address: String,
+    /// `ADDRESS:PORT` of the registry.
+    pub(super) registry: String,
+}
+
+/// What a command of the client said.
+#[derive(Debug)]
+pub(super) struct Said {
+    /// Its exit code.
+    pub(super) code: i32,
+    /// Its data.
+    pub(super) stdout: String,
+    /// Its talk.
+    pub(super) stderr: String,
+}
+
+/// Can containers be run here? Says why not; then a test has nothing to show.
+pub(super) fn containers_run_here() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        skip("containers need root");
+    }
+    root
+}
+
+/// Is `program` here? Says so if not.
+pub(super) fn have(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    if !found {
+        skip(&format!("{program} is not installed; `cargo xtask test` installs it"));
+    }
+    found
+}
+
+/// Says why a test shows nothing; on machines that have everything, that is a failure.
+pub(super) fn skip(why: &str) {
+    assert!(std::env::var_os("UPDRAFT_TEST_NO_SKIP").is_none(), "nothing may be skipped here: {why}");
+    eprintln!("skipped: {why}");
+}
+
+// === impl Host ===
+
+impl Host {
+    /// Starts a server with `flags`, and waits until it serves.
+    pub(super) fn start(flags: &[&str]) -> Self {
+        Self::start_in(TempDir::with_prefix("updraft-it-").expect("a temporary directory"), flags)
+    }
+
+    /// The same, in a data directory that may have been used before.
+    pub(super) fn start_in(data_dir: TempDir, flags: &[&str]) -> Self {
+        let mut serve = Command::new(UPDRAFT);
+        serve.args(["serve", "--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0", "--log", "warn"]);
+        serve.arg("--data-dir").arg(data_dir.path().join("data")).args(flags);
+        let mut child = serve.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the binary starts");
+        let stdout = child.stdout.take().expect("piped");
+        let (mut address, mut registry) = (None, None);
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if let Some(url) = line.strip_prefix("API ") {
+                address = Some(url.trim_start_matches("http://").to_owned());
+            } else if let Some(name) = line.strip_prefix("Registry ") {
+                registry = Some(name.to_owned());
+                break;
+            }
+        }
+        let (Some(address), Some(registry)) = (address, registry) else {
+            panic!("the server ended early: {:?}", child.wait());
+        };
+        Self { child: Mutex::new(child), data_dir, address, registry }
+    }
+
+    /// The data directory.
+    pub(super) fn data_dir(&self) -> PathBuf {
+        self.data_dir.path().join("data")
+    }
+
+    /// The server's process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.lock().expect("not poisoned").id()
+    }
+
+    /// Runs a verb of the client.
+    pub(super) fn updraft(&self, arguments: &[&str]) -> Said {
+        let mut client = Command::new(UPDRAFT);
+        client.arg("--endpoint").arg(format!("http://{}", self.address)).args(arguments);
+        said(client.stdin(Stdio::null()).output().expect("the binary starts"))
+    }
+
+    /// Runs a verb that must succeed; returns its data.
+    pub(super) fn ok(&self, arguments: &[&str]) -> String {
+        let said = self.updraft(arguments);
+        assert_eq!(said.code, 0, "updraft {arguments:?}\n{}\n{}", said.stdout, said.stderr);
+        said.stdout
+    }
+
+    /// Loads an archive's bytes as an image.
+    pub(super) fn load(&self, archive: &[u8]) {
+        let file = self.data_dir.path().join(format!("image-{}.tar", rand_suffix(archive)));
+        std::fs::write(&file, archive).expect("writable");
+        self.ok(&["images", "load", file.to_str().expect("UTF-8")]);
+    }
+
+    /// The host name of a service or of one of its tags, from what describe says.
+    pub(super) fn host_of(&self, service: &str, tag: Option<&str>) -> String {
+        let described = self.describe(service);
+        let url = match tag {
+            None => described["status"]["url"].as_str().map(str::to_owned),
+            Some(tag) => described["status"]["traffic"]
+                .as_array()
+                .and_then(|targets| targets.iter().find(|target| target["tag"] == tag))
+                .and_then(|target| target["url"].as_str().map(str::to_owned)),
+        };
+        let url = url.unwrap_or_else(|| panic!("no URL of {service} {tag:?} in {described:#}"));
+        url.trim_start_matches("http://").split(['/', ':']).next().unwrap_or_default().to_owned()
+    }
+
+    /// `services describe --format json`.
+    pub(super) fn describe(&self, service: &str) -> Value {
+        serde_json::from_str(&self.ok(&["services", "describe", service, "--format", "json"])).expect("JSON")
+    }
+
+    /// A GET on the service behind `host`.
+    pub(super) async fn get(&self, client: &reqwest::Client, host: &str, path: &str) -> (u16, String) {
+        let url = format!("http://{}{path}", self.address);
+        let answer = client.get(url).header("host", host).send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a body"))
+    }
+
+    /// The value of the metric lines that begin with `prefix`, summed.
+    pub(super) async fn metric(&self, client: &reqwest::Client, prefix: &str) -> f64 {
+        let text = client.get(format!("http://{}/metrics", self.address)).send().await.expect("an answer");
+        let text = text.text().await.expect("a body");
+        let values = text.lines().filter(|line| line.starts_with(prefix) && !line.starts_with('#'));
+        values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// SIGTERM; returns once the server has ended, with its exit code, and gives the data directory back.
+    pub(super) fn stop(self) -> (i32, TempDir) {
+        let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("our own child");
+        let status = self.wait();
+        (status, self.into_data_dir())
+    }
+
+    /// kill -9; returns once the server is gone and gives the data directory back.
+    pub(super) fn kill(self) -> TempDir {
+        self.child.lock().expect("not poisoned").kill().expect("our own child");
+        self.wait();
+        self.into_data_dir()
+    }
+
+    fn wait(&self) -> i32 {
+        self.child.lock().expect("not poisoned").wait().expect("our own child").code().unwrap_or(-1)
+    }
+
+    fn into_data_dir(mut self) -> TempDir {
+        let empty = TempDir::new().expect("a temporary directory");
+        std::mem::replace(&mut self.data_dir, empty)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // A test that failed leaves no container: SIGTERM lets the server remove them.
+        let Ok(child) = self.child.get_mut() else { return };
+        if matches!(child.try_wait(), Ok(None)) {
+            if let Some(pid) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            }
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Runs a program of the machine that must succeed; returns its stdout.
+pub(super) fn run(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = said(output);
+    assert_eq!(said.code, 0, "{command:?}\n{}\n{}", said.stdout, said.stderr);
+    said.stdout
+}
+
+/// Asks until `condition` holds, for at most [`PATIENCE`].
+pub(super) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let clock = updraft_base::Clock::system();
+    let deadline = clock.instant() + PATIENCE;
+    while !condition().await {
+        assert!(clock.instant() < deadline, "{what}: not within {PATIENCE:?}");
+        clock.sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A folder of this crate's tests.
+pub(super) fn here() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/reality")
+}
+
+fn said(output: Output) -> Said {
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+fn rand_suffix(bytes: &[u8]) -> u64 {
+    updraft_model::name::fnv1a(bytes)
+}

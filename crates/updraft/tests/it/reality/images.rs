@@ -1,0 +1,126 @@
+//! Images for the tests, and the world outside of a sandbox.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+};
+
+use tempfile::TempDir;
+use updraft::image::{File, Process, archive};
+
+use super::host::{Host, here, run, skip};
+
+/// The witness, compiled once for all tests.
+pub(super) fn witness_program() -> &'static [u8] {
+    static PROGRAM: OnceLock<Vec<u8>> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let folder = TempDir::new().expect("a temporary directory");
+        let program = folder.path().join("witness");
+        let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        rustc.args(["--edition", "2024", "-C", "target-feature=+crt-static", "--target", "x86_64-unknown-linux-gnu", "-o"]);
+        run(rustc.arg(&program).arg(here().join("witness.rs")));
+        fs::read(program).expect("compiled")
+    })
+}
+
+/// A docker-archive of the witness, named `localhost/{name}:latest`.
+pub(super) fn witness(name: &str) -> Vec<u8> {
+    witness_with(name, &[])
+}
+
+/// The same with arguments: it fails in the way they say.
+pub(super) fn witness_with(name: &str, cmd: &[&str]) -> Vec<u8> {
+    let files = [File { path: "witness", contents: witness_program(), mode: 0o755 }];
+    let process = Process { entrypoint: &["/witness"], cmd, ..Process::default() };
+    archive(&format!("localhost/{name}:latest"), &files, &process).expect("in memory")
+}
+
+/// An image with the Python of this machine's Debian in it, pushed to the registry of `host`.
+pub(super) fn debian_python(host: &Host) -> Option<String> {
+    const PACKAGES: &[&str] = &[
+        "python3.11-minimal",
+        "libpython3.11-minimal",
+        "libpython3.11-stdlib",
+        "libc6",
+        "libexpat1",
+        "zlib1g",
+    ];
+    let listed = Command::new("dpkg").arg("-L").args(PACKAGES).output().expect("dpkg");
+    if !listed.status.success() {
+        skip("Debian's Python 3.11 is not installed");
+        return None;
+    }
+    let context = TempDir::new().expect("a temporary directory");
+    let list = context.path().join("list");
+    let mut files: Vec<&str> = std::str::from_utf8(&listed.stdout).expect("UTF-8").lines().collect();
+    files.retain(|file| Path::new(file).symlink_metadata().is_ok_and(|found| !found.is_dir()));
+    fs::write(&list, files.join("\n")).expect("writable");
+    let rootfs = context.path().join("rootfs.tar");
+    run(Command::new("tar").args(["--absolute-names", "--transform", "s,^/,,", "-cf"]).arg(&rootfs).arg("-T").arg(&list));
+    run(Command::new("tar").arg("-rf").arg(&rootfs).arg("-C").arg(here()).arg("snake.py"));
+    let tar = fs::read(&rootfs).expect("written");
+    let name = "localhost/snake:latest";
+    let process = Process { entrypoint: &["/usr/bin/python3.11", "/snake.py"], ..Process::default() };
+    host.load(&updraft::image::archive_of_layer(name, &tar, &process).expect("in memory"));
+    Some(name.to_owned())
+}
+
+/// A network namespace of the tests' own with a name server and a web server in it.
+pub(super) struct Outside {
+    namespace: String,
+    server: Child,
+}
+
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+const OUTSIDE_PORT: u16 = 8099;
+
+impl Outside {
+    /// Makes the namespace, connects it to the host and starts the servers in it.
+    pub(super) fn start() -> Self {
+        let id = std::process::id();
+        let (namespace, near, far) = (format!("updraft-it-{id}"), format!("uo{id}"), format!("up{id}"));
+        let ip = |arguments: &str| {
+            run(Command::new("ip").args(arguments.split(' ')));
+        };
+        ip(&format!("netns add {namespace}"));
+        ip(&format!("link add {near} type veth peer name {far} netns {namespace}"));
+        ip(&format!("addr add 192.0.2.1/30 dev {near}"));
+        ip(&format!("link set {near} up"));
+        ip(&format!("-n {namespace} addr add {OUTSIDE}/30 dev {far}"));
+        ip(&format!("-n {namespace} link set {far} up"));
+        ip(&format!("-n {namespace} link set lo up"));
+        let mut server = Command::new("ip");
+        server.args(["netns", "exec", &namespace, "python3"]).arg(here().join("outside.py"));
+        let server = server.args([&OUTSIDE.to_string(), &OUTSIDE_PORT.to_string()]).stdin(Stdio::null()).spawn();
+        Self { namespace, server: server.expect("python3") }
+    }
+
+    /// The address of its name server.
+    pub(super) fn dns(&self) -> String {
+        IpAddr::from(OUTSIDE).to_string()
+    }
+
+    /// The port of its web server.
+    pub(super) fn port(&self) -> u16 {
+        OUTSIDE_PORT
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        // Its end of the link goes with it, and ours with that.
+        let _ = Command::new("ip").args(["netns", "delete", &self.namespace]).status();
+    }
+}
+
+/// A temporary file with `bytes` in it.
+pub(super) fn file(folder: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder.path().join(name);
+    fs::write(&path, bytes).expect("writable");
+    path
+}

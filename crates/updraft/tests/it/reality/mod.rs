@@ -1,0 +1,11 @@
+//! The binary itself, with real containers.
+
+mod host;
+mod images;
+mod traces;
+
+mod compatibility;
+mod failures;
+mod pictures;
+mod scaling;
+mod traffic;

@@ -1,0 +1,105 @@
+//! From zero, up, and back to zero.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    host::{Host, containers_run_here, eventually},
+    images,
+    traces::Traces,
+};
+
+const INSTANCES: &str = "updraft_container_instance_count";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_at_once_never_meet_in_an_instance_and_then_all_goes_to_zero() {
+    if !containers_run_here() {
+        return;
+    }
+    let host = Host::start(&["--idle-timeout", "1s"]);
+    let traces = Traces::of(&host);
+    host.load(&images::witness("one"));
+    let flags = ["--concurrency", "1", "--max-instances", "5", "--allow-unauthenticated", "--quiet"];
+    host.ok(&[&["deploy", "one", "--image", "localhost/one:latest"], &flags[..]].concat());
+    let (client, name) = (reqwest::Client::new(), host.host_of("one", None));
+
+    eventually("zero before the first request", || async { host.metric(&client, INSTANCES).await == 0.0 }).await;
+    assert_eq!(host.get(&client, &name, "/").await, (200, "ok".to_owned()), "the first request is held and answered");
+
+    let watch = async {
+        let mut most = 0.0f64;
+        for _ in 0..40 {
+            most = most.max(host.metric(&client, INSTANCES).await);
+            updraft_base::Clock::system().sleep(Duration::from_millis(25)).await;
+        }
+        most
+    };
+    let all = futures_join_all((0..100).map(|_| host.get(&client, &name, "/slow/50")));
+    let (most, answers) = tokio::join!(watch, all);
+    let kinds: BTreeSet<(u16, String)> = answers.into_iter().collect();
+    assert_eq!(kinds, BTreeSet::from([(200, "1".to_owned())]), "each was alone in its instance");
+    assert!((1.0..=5.0).contains(&most), "{most} instances");
+
+    eventually("zero again", || async { host.metric(&client, INSTANCES).await == 0.0 }).await;
+    eventually("nothing is left of the instances", || async { traces.instances().is_empty() }).await;
+    let (code, _data_dir) = host.stop();
+    assert_eq!(code, 0);
+    assert_eq!(traces.left(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_stopped_under_load_leaves_nothing_behind() {
+    if !containers_run_here() {
+        return;
+    }
+    let host = Host::start(&[]);
+    let traces = Traces::of(&host);
+    host.load(&images::witness("busy"));
+    host.ok(&["deploy", "busy", "--image", "localhost/busy:latest", "--allow-unauthenticated", "--quiet"]);
+    let (client, name) = (reqwest::Client::new(), host.host_of("busy", None));
+    assert_eq!(host.get(&client, &name, "/").await.0, 200);
+    assert!(!traces.left().is_empty(), "a running server has traces, or this test sees none");
+    let (code, _data_dir) = host.stop();
+    assert_eq!(code, 0);
+    assert_eq!(traces.left(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_kill_9_the_next_start_removes_what_was_left_and_serves_what_was_deployed() {
+    if !containers_run_here() {
+        return;
+    }
+    let host = Host::start(&[]);
+    let traces = Traces::of(&host);
+    host.load(&images::witness("phoenix"));
+    host.ok(&["deploy", "phoenix", "--image", "localhost/phoenix:latest", "--allow-unauthenticated", "--quiet"]);
+    let client = reqwest::Client::new();
+    let name = host.host_of("phoenix", None);
+    assert_eq!(host.get(&client, &name, "/").await.0, 200);
+
+    let data_dir = host.kill();
+    let host = Host::start_in(data_dir, &[]);
+    assert!(traces.instances().is_empty(), "left: {:?}", traces.instances());
+    let name = host.host_of("phoenix", None);
+    eventually("the service is served again", || async { host.get(&client, &name, "/").await.0 == 200 }).await;
+    let (code, _data_dir) = host.stop();
+    assert_eq!(code, 0);
+    assert_eq!(traces.left(), Vec::<String>::new());
+}
+
+/// All of `futures`, at once.
+async fn futures_join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut pinned: Vec<_> = futures.map(Box::pin).collect();
+    let mut done: Vec<Option<F::Output>> = pinned.iter().map(|_| None).collect();
+    std::future::poll_fn(|cx| {
+        for (future, slot) in pinned.iter_mut().zip(&mut done) {
+            if slot.is_none()
+                && let std::task::Poll::Ready(output) = future.as_mut().poll(cx)
+            {
+                *slot = Some(output);
+            }
+        }
+        if done.iter().all(Option::is_some) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    done.into_iter().flatten().collect()
+}

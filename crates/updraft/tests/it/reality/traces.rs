@@ -1,0 +1,97 @@
+//! What a server leaves on the machine, found by its tag and its data directory: other servers live beside it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use updraft_engine_local::tag_of;
+
+use super::host::Host;
+
+/// Where to look for the traces of one server.
+pub(super) struct Traces {
+    tag: String,
+    data_dir: PathBuf,
+}
+
+// === impl Traces ===
+
+impl Traces {
+    /// Of this server, also once it is gone.
+    pub(super) fn of(host: &Host) -> Self {
+        let data_dir = fs::canonicalize(host.data_dir()).expect("a data directory");
+        Self { tag: tag_of(&data_dir), data_dir }
+    }
+
+    /// Cgroups and processes of single instances.
+    pub(super) fn instances(&self) -> Vec<String> {
+        let cgroups = self.cgroups().into_iter().filter(|path| !path.ends_with(&self.cgroup()));
+        cgroups.map(|path| path.display().to_string()).collect()
+    }
+
+    /// Everything: processes, cgroups, mounts, links, network namespaces' links and tables.
+    pub(super) fn left(&self) -> Vec<String> {
+        let mut left: Vec<String> = self.cgroups().iter().map(|path| path.display().to_string()).collect();
+        left.extend(self.processes());
+        left.extend(self.mounts());
+        left.extend(self.links());
+        left.extend(self.tables());
+        left
+    }
+
+    fn cgroup(&self) -> String {
+        format!("updraft-{}", self.tag)
+    }
+
+    fn cgroups(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut folders = vec![PathBuf::from("/sys/fs/cgroup")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    let path = entry.path();
+                    if path.iter().any(|part| part.to_string_lossy() == self.cgroup()) {
+                        found.push(path.clone());
+                    }
+                    folders.push(path);
+                }
+            }
+        }
+        found
+    }
+
+    /// Processes in our cgroups, or that name our data directory.
+    fn processes(&self) -> Vec<String> {
+        let ours = |folder: &Path| {
+            let read = |name: &str| fs::read(folder.join(name)).unwrap_or_default();
+            let (cgroup, line) = (read("cgroup"), read("cmdline"));
+            let text = String::from_utf8_lossy(&cgroup).into_owned() + &String::from_utf8_lossy(&line);
+            text.contains(&self.cgroup()) || text.contains(&self.data_dir.display().to_string())
+        };
+        let all = fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());
+        let numbered = all.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().parse::<u32>().is_ok()));
+        numbered.filter(|path| ours(path)).map(|path| format!("process {}", path.display())).collect()
+    }
+
+    fn mounts(&self) -> Vec<String> {
+        let table = fs::read_to_string("/proc/self/mounts").expect("/proc");
+        let data_dir = self.data_dir.display().to_string();
+        table.lines().filter(|line| line.contains(&data_dir)).map(|line| format!("mount {line}")).collect()
+    }
+
+    fn links(&self) -> Vec<String> {
+        let prefix = format!("ud{}", self.tag);
+        let all = fs::read_dir("/sys/class/net").expect("/sys").flatten();
+        let names = all.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with(&prefix)).map(|name| format!("link {name}")).collect()
+    }
+
+    /// Packet filter tables, where `nft` is there to list them.
+    fn tables(&self) -> Vec<String> {
+        let Ok(listed) = Command::new("nft").args(["list", "tables"]).output() else { return Vec::new() };
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        listed.lines().filter(|line| line.contains(&self.cgroup())).map(|line| format!("nft {line}")).collect()
+    }
+}

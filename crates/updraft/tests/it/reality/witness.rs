@@ -1,0 +1,110 @@
+//! The program in the test images: std only, linked statically, compiled by the tests themselves.
+//!
+//! Without arguments it serves HTTP on `0.0.0.0:$PORT`:
+//!
+//! | path | answer |
+//! |--|--|
+//! | `/` | `$ANSWER`, or `ok` |
+//! | `/slow/MS` | after so many milliseconds: `HOSTNAME-or-$K_REVISION IN_FLIGHT`, the requests in this process right now |
+//! | `/peak` | the most requests this process ever had at once |
+//! | `/env/NAME` | the variable, or 404 |
+//! | `/uid` | the user it runs as |
+//! | `/file/PATH` | what is in a file, or 404 |
+//! | `/exit/CODE` | ends the process |
+//! | `/eat/MIB` | takes memory |
+//!
+//! With arguments it fails in the way they say: `exit CODE LINE...`, `deaf` (never listens), `loopback` (listens on
+//! 127.0.0.1 only).
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    process::exit,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    thread,
+    time::Duration,
+};
+
+static IN_FLIGHT: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let port = env::var("PORT").unwrap_or_else(|_| "8080".to_owned());
+    match words[..] {
+        ["exit", code, ref lines @ ..] => {
+            lines.iter().for_each(|line| eprintln!("{line}"));
+            exit(code.parse().unwrap_or(1));
+        }
+        ["deaf"] => loop {
+            println!("I do not listen");
+            thread::sleep(Duration::from_secs(3600));
+        },
+        ["loopback"] => serve(&format!("127.0.0.1:{port}")),
+        _ => serve(&format!("0.0.0.0:{port}")),
+    }
+}
+
+fn serve(address: &str) {
+    let listener = TcpListener::bind(address).expect("the port is free");
+    println!("listening on {address}");
+    for stream in listener.incoming().flatten() {
+        thread::spawn(move || connection(stream));
+    }
+}
+
+fn connection(mut stream: TcpStream) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    loop {
+        let mut request = String::new();
+        if reader.read_line(&mut request).ok()? == 0 {
+            return None;
+        }
+        let mut length = 0;
+        loop {
+            let mut header = String::new();
+            reader.read_line(&mut header).ok()?;
+            if header.trim().is_empty() {
+                break;
+            }
+            if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap_or(0);
+            }
+        }
+        std::io::copy(&mut std::io::Read::take(&mut reader, length), &mut std::io::sink()).ok()?;
+        let path = request.split(' ').nth(1).unwrap_or("/").to_owned();
+        let now = IN_FLIGHT.fetch_add(1, SeqCst) + 1;
+        PEAK.fetch_max(now, SeqCst);
+        let (status, body) = answer(&path);
+        IN_FLIGHT.fetch_sub(1, SeqCst);
+        write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nContent-Type: text/plain\r\n\r\n{body}", body.len()).ok()?;
+    }
+}
+
+fn answer(path: &str) -> (&'static str, String) {
+    const OK: &str = "200 OK";
+    let path = path.split('?').next().unwrap_or_default();
+    let (verb, value) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
+    let found = |text: Option<String>| text.map_or(("404 Not Found", String::new()), |text| (OK, text));
+    match verb {
+        "" => (OK, env::var("ANSWER").unwrap_or_else(|_| "ok".to_owned())),
+        "slow" => {
+            thread::sleep(Duration::from_millis(value.parse().unwrap_or(0)));
+            (OK, IN_FLIGHT.load(SeqCst).to_string())
+        }
+        "peak" => (OK, PEAK.load(SeqCst).to_string()),
+        "env" => found(env::var(value).ok()),
+        "uid" => found(fs::read_to_string("/proc/self/status").ok().and_then(|status| {
+            status.lines().find_map(|line| line.strip_prefix("Uid:")).map(|uids| uids.trim().to_owned())
+        })),
+        "file" => found(fs::read_to_string(format!("/{value}")).ok()),
+        "exit" => exit(value.parse().unwrap_or(0)),
+        "eat" => {
+            let memory = vec![1u8; value.parse::<usize>().unwrap_or(0) << 20];
+            (OK, memory.iter().map(|&byte| usize::from(byte)).sum::<usize>().to_string())
+        }
+        _ => ("404 Not Found", String::new()),
+    }
+}

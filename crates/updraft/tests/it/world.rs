@@ -1,0 +1,136 @@
+//! Worlds: the whole server in this process, with a fake engine and virtual time.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use updraft_testkit::World;
+
+const SERVICES: &str = "/v2/projects/demo-project/locations/us-central1/services";
+
+fn template(image: &str, args: &[&str]) -> Value {
+    json!({"containers": [{"image": image, "args": args}]})
+}
+
+fn uri(service: &Value) -> String {
+    service["uri"].as_str().expect("a URL").to_owned()
+}
+
+/// PATCHes a service and waits for the operation.
+async fn patch(world: &World, service: &str, mask: &str, body: Value) -> Value {
+    let path = format!("{SERVICES}/{service}?updateMask={mask}");
+    let operation = world.ok("PATCH", &path, body).await;
+    world.done(&operation).await
+}
+
+#[tokio::test]
+async fn a_deployed_service_is_called_from_zero_and_goes_back_to_zero() {
+    let world = World::start().await;
+    let image = world.image("hello").await;
+    let service = world.deploy("hello", template(&image, &["serve"])).await;
+    world.until("the instance of the check is retired", || world.engine.live() == 0).await;
+
+    let answer = world.get(&uri(&service), "/").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "ok"));
+    assert_eq!(world.engine.live(), 1);
+    world.hand.advance(Duration::from_secs(14 * 60));
+    assert_eq!(world.engine.live(), 1, "an instance is kept for 15 minutes");
+    world.until("zero again", || world.engine.live() == 0).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_failed_revision_leaves_the_old_one_serving_and_says_why() {
+    let world = World::start().await;
+    let image = world.image("hello").await;
+    let service = world.deploy("hello", template(&image, &["serve"])).await;
+    let broken = json!({"template": template(&image, &["eprint=no such table", "exit=3"])});
+    let operation = patch(&world, "hello", "template", broken).await;
+
+    assert_eq!(operation["error"]["code"], 9, "{operation:#}");
+    let message = operation["error"]["message"].as_str().expect("a message");
+    assert!(message.starts_with("Revision 'hello-00002-"), "{message}");
+    assert!(message.contains("failed to start and listen on the port"), "{message}");
+    assert!(message.contains("no such table"), "the last lines are told: {message}");
+    let now = world.ok("GET", &format!("{SERVICES}/hello"), Value::Null).await;
+    assert_eq!(now["terminalCondition"]["state"], "CONDITION_FAILED");
+    assert_eq!(now["latestReadyRevision"], service["latestReadyRevision"]);
+    assert_ne!(now["latestCreatedRevision"], service["latestReadyRevision"]);
+    assert_eq!(world.get(&uri(&service), "/").await.status, 200);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn once_split_a_later_deploy_keeps_the_split_and_latest_takes_it_back() {
+    let world = World::start().await;
+    let image = world.image("hello").await;
+    let first = world.deploy("hello", template(&image, &["serve"])).await;
+    let revision = first["latestReadyRevision"].as_str().and_then(|name| name.rsplit('/').next()).expect("a name");
+    let pinned = json!({"traffic": [
+        {"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": revision, "percent": 100, "tag": "stable"},
+    ]});
+    patch(&world, "hello", "traffic", pinned).await;
+    let env = json!({"template": {"containers": [{"image": image, "args": ["serve"], "env": [{"name": "ANSWER", "value": "two"}]}]}});
+    let second = patch(&world, "hello", "template", env).await["response"].clone();
+    assert_ne!(second["latestReadyRevision"], first["latestReadyRevision"]);
+    assert_eq!(world.get(&uri(&first), "/").await.body, "ok", "the old revision still has all of the traffic");
+
+    let latest = json!({"traffic": [{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}]});
+    patch(&world, "hello", "traffic", latest).await;
+    assert_eq!(world.get(&uri(&first), "/").await.body, "two");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_makes_no_revision_at_google_makes_none_here() {
+    let world = World::start().await;
+    let image = world.image("hello").await;
+    let first = world.deploy("hello", template(&image, &["serve"])).await;
+    for (mask, body) in [
+        ("labels", json!({"labels": {"team": "a"}})),
+        ("description", json!({"description": "new words"})),
+        ("ingress", json!({"ingress": "INGRESS_TRAFFIC_INTERNAL_ONLY"})),
+        ("scaling", json!({"scaling": {"maxInstanceCount": 7}})),
+        ("template", json!({"template": template(&image, &["serve"])})),
+    ] {
+        let now = patch(&world, "hello", mask, body).await["response"].clone();
+        assert_eq!(now["latestCreatedRevision"], first["latestCreatedRevision"], "{mask}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_deleted_service_is_gone_from_the_api_and_from_the_front_door() {
+    let world = World::start().await;
+    let image = world.image("hello").await;
+    let service = world.deploy("hello", template(&image, &["serve"])).await;
+    let operation = world.ok("DELETE", &format!("{SERVICES}/hello"), Value::Null).await;
+    let done = world.done(&operation).await;
+    assert!(done["response"]["deleteTime"].is_string(), "{done:#}");
+    assert_eq!(world.call("GET", &format!("{SERVICES}/hello"), Value::Null).await.status, 404);
+    let answer = world.get(&uri(&service), "/").await;
+    assert!(answer.status == 404 && answer.body.contains("Page not found"), "{answer:?}");
+    world.until("its instances are stopped", || world.engine.live() == 0).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn bad_input_names_the_field_the_rule_and_the_value() {
+    let world = World::start().await;
+    for (body, field) in [
+        (json!({"template": {"containers": [{}]}}), "image"),
+        (json!({"template": {"containers": [{"image": "x", "ports": [{"containerPort": 70000}]}]}}), "70000"),
+        (json!({"template": {"containers": [{"image": "x"}], "timeout": "7200s"}}), "timeout"),
+        (json!({"template": {"containers": [{"image": "x", "env": [{"name": "PORT", "value": "1"}]}]}}), "PORT"),
+        (json!({"template": {"containers": [{"image": "x"}]}, "traffic": [{"percent": 90}]}), "100"),
+        (json!({"template": {"containers": [{"image": "x"}]}, "ingress": "SIDEWAYS"}), "SIDEWAYS"),
+        (json!({"tmplate": {}}), "tmplate"),
+    ] {
+        let answer = world.call("POST", &format!("{SERVICES}?serviceId=bad"), body.clone()).await;
+        assert_eq!(answer.status, 400, "{body}: {}", answer.body);
+        let error: Value = serde_json::from_str(&answer.body).expect("JSON");
+        assert_eq!(error["error"]["status"], "INVALID_ARGUMENT");
+        assert!(answer.body.contains(field), "{field} in {}", answer.body);
+    }
+    assert_eq!(world.call("GET", "/v2/nowhere", Value::Null).await.status, 404);
+    world.end().await;
+}

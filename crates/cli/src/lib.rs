@@ -21,6 +21,8 @@ mod revisions;
 mod run;
 mod services;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod traffic;
 mod update_traffic;
 mod values;

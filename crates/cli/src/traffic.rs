@@ -235,7 +235,7 @@ mod tests {
             ("a=50 b=50", "c=33", "a=34 b=33 c=33"),
             ("a=50 LATEST=50", "c=99", "a=1 c=99 LATEST=0"),
             ("a=1 b=99", "c=50", "a=1 b=49 c=50"),
-            ("a=10 b=20 c=30 d=40", "e=1", "a=10 b=20 c=29 d=40 e=1"),
+            ("a=10 b=20 c=30 d=40", "e=1", "a=10 b=20 c=30 d=39 e=1"),
             // Tags stay, on lines of their own; shares of one revision are merged.
             ("a=100#v1", "b=30", "a=70 b=30 a=0#v1"),
             ("a=20 a=30#v1 LATEST=50", "LATEST=60", "a=40 LATEST=60 a=0#v1"),

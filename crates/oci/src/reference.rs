@@ -312,7 +312,8 @@ mod tests {
         #[test]
         fn a_reference_survives_printing(
             registry in prop::option::of("[a-z]{1,8}\\.[a-z]{2,3}(:[1-9][0-9]{0,3})?"),
-            repository in "[a-z0-9]{1,6}([._-][a-z0-9]{1,6}){0,2}(/[a-z0-9]{1,6}){0,2}",
+            // A dot in the first part would make it a host.
+            repository in "[a-z0-9]{1,6}([_-][a-z0-9]{1,6}){0,2}(/[a-z0-9]{1,6}([._-][a-z0-9]{1,6}){0,2}){0,2}",
             tag in prop::option::of("[A-Za-z0-9_][A-Za-z0-9._-]{0,20}"),
             digest in prop::option::of("[0-9a-f]{64}"),
         ) {

@@ -168,10 +168,8 @@ impl ImageStore {
         // Collected first: a stream that maps as it goes is not `Send` for every lifetime.
         let work: Vec<_> =
             names.iter().map(|name| self.inner.layers.ensure(pinned, &self.inner.content, name, &budget)).collect();
-        let unpacked: Vec<_> = futures::stream::iter(work)
-            .buffered(self.inner.config.parallel_unpacks.max(1))
-            .try_collect()
-            .await?;
+        let unpacked: Vec<_> =
+            futures::stream::iter(work).buffered(self.inner.config.parallel_unpacks.max(1)).try_collect().await?;
         let mut layers: Vec<PathBuf> = unpacked.into_iter().map(|(path, _)| path).collect();
         if let Some(start) = layers.iter().rposition(|layer| is_opaque(layer)) {
             layers.drain(..start);

@@ -14,7 +14,7 @@ mod respond;
 mod route;
 mod uploads;
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -134,9 +134,4 @@ impl Registry {
             Target::Upload { name, id } => uploads::handle(self, request, &uploads::Session { name, id }, &query).await,
         }
     }
-}
-
-/// What a broken request body is called: the client went away, or sent nonsense.
-fn broken_body(error: impl std::fmt::Display) -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, error.to_string())
 }

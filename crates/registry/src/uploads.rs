@@ -16,7 +16,7 @@ use updraft_base::{Clock, Shutdown};
 use updraft_oci::{ContentStore, Digest, Upload};
 
 use crate::{
-    Registry, broken_body,
+    Registry,
     error::Refusal,
     respond::{self, CONTENT_DIGEST, Reply, UPLOAD_UUID},
     route::Query,
@@ -122,7 +122,7 @@ pub(crate) async fn handle(
 async fn receive(upload: &mut Upload, mut body: Incoming) -> Result<(), Refusal> {
     while let Some(frame) = body.frame().await {
         // What came before a break stays: the client may ask how much and go on from there.
-        let frame = frame.map_err(|error| Refusal::upload_invalid(broken_body(error).to_string()))?;
+        let frame = frame.map_err(|error| Refusal::upload_invalid(error.to_string()))?;
         if let Ok(bytes) = frame.into_data() {
             upload.write(&bytes).await?;
         }

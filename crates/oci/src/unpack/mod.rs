@@ -9,6 +9,8 @@ mod metadata;
 mod place;
 mod stream;
 mod tar;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::{files::Files, metadata::is_opaque, stream::Compression};
 

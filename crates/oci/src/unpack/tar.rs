@@ -86,7 +86,7 @@ impl<R: Read> TarReader<R> {
         loop {
             self.skip()?;
             let Some(header) = self.header()? else { return Ok(None) };
-            let size = field(header.entry_size(), "size")?;
+            let size = number(&header.as_old().size, "size")?;
             match header.entry_type().as_byte() {
                 b'x' => extra.take_pax(&self.metadata(size)?)?,
                 b'g' => drop(self.metadata(size)?),
@@ -112,6 +112,7 @@ impl<R: Read> TarReader<R> {
     }
 
     fn entry(&mut self, header: &Header, kind: u8, extra: Extra) -> Result<Entry, UnpackError> {
+        let old = header.as_old();
         let raw = extra.path.unwrap_or_else(|| header.path_bytes().into_owned());
         let is_dir_name = raw.ends_with(b"/");
         let path = self.clean(raw)?;
@@ -119,7 +120,7 @@ impl<R: Read> TarReader<R> {
             let raw = extra.link.clone().or_else(|| header.link_name_bytes().map(|name| name.into_owned()));
             utf8(raw.unwrap_or_default())
         };
-        let size = extra.size.map_or_else(|| field(header.entry_size(), "size"), Ok)?;
+        let size = extra.size.map_or_else(|| number(&old.size, "size"), Ok)?;
         let kind = match kind {
             // The oldest tars mark a directory only by the slash at its end.
             b'0' | 0 if is_dir_name => Kind::Directory,
@@ -138,12 +139,12 @@ impl<R: Read> TarReader<R> {
         // Links, directories and devices have no content, whatever their size field says.
         self.expect(if let Kind::File { size } = kind { size } else { 0 });
         let meta = Meta {
-            uid: id(extra.uid.map_or_else(|| field(header.uid(), "uid"), Ok)?, &path)?,
-            gid: id(extra.gid.map_or_else(|| field(header.gid(), "gid"), Ok)?, &path)?,
-            mode: field(header.mode(), "mode")? & 0o7777,
+            uid: id(extra.uid.map_or_else(|| number(&old.uid, "uid"), Ok)?, &path)?,
+            gid: id(extra.gid.map_or_else(|| number(&old.gid, "gid"), Ok)?, &path)?,
+            mode: number::<u32>(&old.mode, "mode")? & 0o7777,
             mtime: match extra.mtime {
                 Some(mtime) => mtime,
-                None => (i64::try_from(field(header.mtime(), "mtime")?).unwrap_or(0), 0),
+                None => (number(&old.mtime, "mtime")?, 0),
             },
             xattrs: extra.xattrs,
         };
@@ -191,7 +192,7 @@ impl<R: Read> TarReader<R> {
         }
         let bytes = header.as_bytes();
         let sum: u32 = bytes[..148].iter().chain(&bytes[156..]).map(|byte| u32::from(*byte)).sum::<u32>() + 8 * 32;
-        if field(header.cksum(), "checksum")? != sum {
+        if number::<u32>(&header.as_old().cksum, "checksum")? != sum {
             return Err(UnpackError::layer("it is not a tar, or a damaged one: a header's checksum is wrong"));
         }
         Ok(Some(header))
@@ -288,8 +289,23 @@ impl Extra {
     }
 }
 
-fn field<T>(value: std::io::Result<T>, name: &str) -> Result<T, UnpackError> {
-    value.map_err(|_| UnpackError::Layer(format!("it is not a tar, or a damaged one: bad {name} in a header")))
+/// A numeric field: octal digits, nothing at all (zero, as other readers have it), or GNU's binary form
+/// for what octal digits cannot hold.
+fn number<T: TryFrom<i128>>(field: &[u8], name: &str) -> Result<T, UnpackError> {
+    let value = match field {
+        [first, rest @ ..] if first & 0x80 != 0 => {
+            // The bits below the mark, the highest of them the sign.
+            let start = i128::from(((first << 1) as i8) >> 1);
+            rest.iter().try_fold(start, |sum, byte| Some(sum.checked_mul(256)? + i128::from(*byte)))
+        }
+        _ => {
+            let text = std::str::from_utf8(field).unwrap_or("?");
+            let digits = text.split('\0').next().unwrap_or_default().trim();
+            if digits.is_empty() { Some(0) } else { i128::from_str_radix(digits, 8).ok() }
+        }
+    };
+    let bad = || UnpackError::Layer(format!("it is not a tar, or a damaged one: bad {name} in a header"));
+    value.and_then(|value| T::try_from(value).ok()).ok_or_else(bad)
 }
 
 fn id(value: u64, path: &str) -> Result<u32, UnpackError> {
@@ -345,6 +361,18 @@ mod tests {
         assert_eq!(time("12.25"), Some((12, 250_000_000)));
         assert_eq!(time("-1.5"), Some((-2, 500_000_000)));
         assert_eq!(time("x"), None);
+    }
+
+    #[test]
+    fn numbers_are_octal_or_binary_or_absent() {
+        assert_eq!(number::<u64>(b"0000644\0", "n").expect("octal"), 0o644);
+        assert_eq!(number::<u64>(b"    644 ", "n").expect("octal"), 0o644);
+        assert_eq!(number::<u64>(&[0; 8], "n").expect("absent"), 0);
+        let large = [0x80, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0];
+        assert_eq!(number::<u64>(&large, "n").expect("binary"), 2 << 32);
+        assert_eq!(number::<i64>(&[0xff; 12], "n").expect("negative"), -1);
+        assert!(number::<u64>(&[0xff; 12], "n").is_err());
+        assert!(number::<u64>(b"9\0", "n").is_err());
     }
 
     #[test]

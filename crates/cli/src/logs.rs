@@ -51,12 +51,16 @@ pub(crate) async fn read(session: &mut Session<'_>, args: &LogsArgs) -> Result<(
     }
 }
 
-/// `2026-11-21 08:14:40 hello`, as gcloud prints an entry.
+/// `2026-11-21 08:14:40 hello`, as gcloud prints an entry; one that is an object, as JSON on a line.
 fn text(entry: &Value) -> String {
-    let time = entry["time"].as_str().unwrap_or_default();
+    let time = entry["timestamp"].as_str().unwrap_or_default();
     let time = match time.parse::<jiff::Timestamp>() {
         Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
         Err(_) => time.to_owned(),
     };
-    format!("{time} {}\n", entry["text"].as_str().unwrap_or_default())
+    match (&entry["textPayload"], &entry["jsonPayload"]) {
+        (Value::String(text), _) => format!("{time} {text}\n"),
+        (_, Value::Null) => format!("{time}\n"),
+        (_, object) => format!("{time} {object}\n"),
+    }
 }

@@ -132,7 +132,7 @@ pub struct LogsArgs {
     #[arg(value_name = "SERVICE", required = true, num_args = 1..=2)]
     pub words: Vec<String>,
     /// At most so many lines, the latest.
-    #[arg(long, value_name = "LINES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "LINES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub limit: u32,
     /// Only of this revision.
     #[arg(long, value_name = "REVISION")]

@@ -14,7 +14,7 @@ use updraft_base::Clock;
 
 use crate::{
     Command, Console, Globals, Terminal,
-    run::execute,
+    run::run,
     tests::fake::{Answer, Fake},
 };
 
@@ -72,7 +72,7 @@ impl<'a> Try<'a> {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let terminal = if self.input.is_some() { Terminal::Interactive } else { Terminal::Plain };
         let console = Console::new(&mut out, &mut err, self.input.unwrap_or_default().as_bytes(), terminal);
-        let exit = execute(line.command, globals, console, Clock::system()).await;
+        let exit = run(line.command, globals, console, Clock::system()).await;
         let (out, err) = (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap());
         let mut text = format!("exit: {exit:?}\n");
         for (title, stream) in [("out", out), ("err", err)] {

@@ -277,18 +277,23 @@ async fn revisions_are_deleted_by_their_name_alone() {
 
 #[tokio::test]
 async fn logs_are_printed_as_they_come() {
-    let lines = "{\"time\":\"2026-11-21T08:14:40.5Z\",\"text\":\"hello\",\"source\":\"stdout\"}\n{\"time\":\"2026-11-21T08:14:41Z\",\"text\":\"bye\"}\n";
+    let lines = concat!(
+        r#"{"timestamp":"2026-11-21T08:14:40.5Z","severity":"DEFAULT","textPayload":"hello"}"#,
+        "\n",
+        r#"{"timestamp":"2026-11-21T08:14:41Z","severity":"INFO","jsonPayload":{"message":"bye","n":1}}"#,
+        "\n"
+    );
     let all = "GET /updraft/v1/logs?project=demo-project&location=us-central1&service=hello&limit=100";
     let some =
         "GET /updraft/v1/logs?project=demo-project&location=us-central1&service=hello&limit=5&revision=hello-00001-abc";
     let answer = |request| vec![Answer(request, 200, lines.to_owned())];
     Try::new("services logs hello", answer(all))
         .check(expect![[r#"
-        exit: Done
-        out:
-        2026-11-21 08:14:40 hello
-        2026-11-21 08:14:41 bye
-    "#]])
+            exit: Done
+            out:
+            2026-11-21 08:14:40 hello
+            2026-11-21 08:14:41 {"message":"bye","n":1}
+        "#]])
         .await;
     Try::new("services logs read hello --limit 5 --revision hello-00001-abc --format json", answer(some))
         .check(expect![[r#"
@@ -296,13 +301,17 @@ async fn logs_are_printed_as_they_come() {
             out:
             [
               {
-                "time": "2026-11-21T08:14:40.5Z",
-                "text": "hello",
-                "source": "stdout"
+                "timestamp": "2026-11-21T08:14:40.5Z",
+                "severity": "DEFAULT",
+                "textPayload": "hello"
               },
               {
-                "time": "2026-11-21T08:14:41Z",
-                "text": "bye"
+                "timestamp": "2026-11-21T08:14:41Z",
+                "severity": "INFO",
+                "jsonPayload": {
+                  "message": "bye",
+                  "n": 1
+                }
               }
             ]
         "#]])
@@ -325,7 +334,7 @@ async fn a_server_that_is_not_there_or_no_updraft_is_told_apart() {
         <super::Line as clap::Parser>::parse_from(["updraft", "services", "list", "--endpoint", &closed.to_string()]);
     let console = crate::Console::new(std::io::sink(), &mut err, std::io::empty(), crate::Terminal::Plain);
     let clock = updraft_base::Clock::system();
-    let run = crate::run::execute(line.command, line.globals, console, clock.clone());
+    let run = crate::run::run(line.command, line.globals, console, clock.clone());
     let exit = clock.timeout(Duration::from_secs(20), run).await.expect("a closed port answers at once");
     assert_eq!(exit, crate::Exit::Unreachable);
     expect![[r#"

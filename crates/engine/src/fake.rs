@@ -74,6 +74,7 @@ struct State {
 /// A live instance.
 #[derive(Debug)]
 struct Instance {
+    record: Arc<Record>,
     port: u16,
     listening: Mutex<Option<SocketAddr>>,
     term: CancellationToken,
@@ -92,6 +93,7 @@ pub struct Record {
     now: AtomicU32,
     peak: AtomicU32,
     served: AtomicU64,
+    connections: AtomicU64,
 }
 
 /// A request that is being served; counts until it is dropped.
@@ -200,12 +202,12 @@ impl Shared {
             _ if spec.args.is_empty() => vec!["serve".to_owned()],
             _ => spec.args.clone(),
         };
-        let instance = Arc::new(Instance::new(spec.port));
         let record = Arc::new(Record::new(id.clone(), spec.revision.clone()));
+        let instance = Arc::new(Instance::new(record.clone(), spec.port));
         state.live.insert(id.clone(), instance.clone());
-        state.records.push(record.clone());
+        state.records.push(record);
         state.peak_live = state.peak_live.max(state.live.len());
-        Ok(Launch { id: id.clone(), spec: spec.clone(), steps, instance, record })
+        Ok(Launch { id: id.clone(), spec: spec.clone(), steps, instance })
     }
 
     /// Runs an instance from its start to its end.
@@ -272,7 +274,7 @@ impl Shared {
         drop(running);
         let app = Arc::new(App {
             answer: launch.env("ANSWER").unwrap_or("ok").to_owned(),
-            record: launch.record.clone(),
+            record: launch.instance.record.clone(),
             clock: self.clock.clone(),
             gate: self.gate.subscribe(),
             exit: Instance::exit_of(&launch.instance),
@@ -334,7 +336,11 @@ impl Engine for FakeEngine {
     async fn connect(&self, id: &InstanceId, port: u16) -> io::Result<TcpStream> {
         let Some(instance) = self.lock().live.get(id).cloned() else { return Err(io::ErrorKind::NotFound.into()) };
         match instance.address() {
-            Some(address) if port == instance.port => TcpStream::connect(address).await,
+            Some(address) if port == instance.port => {
+                let stream = TcpStream::connect(address).await?;
+                instance.record.connections.fetch_add(1, Ordering::SeqCst);
+                Ok(stream)
+            }
             _ => Err(io::ErrorKind::ConnectionRefused.into()),
         }
     }
@@ -366,7 +372,6 @@ struct Launch {
     spec: InstanceSpec,
     steps: Vec<String>,
     instance: Arc<Instance>,
-    record: Arc<Record>,
 }
 
 // === impl Launch ===
@@ -380,8 +385,9 @@ impl Launch {
 // === impl Instance ===
 
 impl Instance {
-    fn new(port: u16) -> Self {
+    fn new(record: Arc<Record>, port: u16) -> Self {
         Self {
+            record,
             port,
             listening: Mutex::default(),
             term: CancellationToken::new(),
@@ -422,7 +428,14 @@ impl Instance {
 
 impl Record {
     fn new(id: InstanceId, revision: RevisionName) -> Self {
-        Self { id, revision, now: AtomicU32::new(0), peak: AtomicU32::new(0), served: AtomicU64::new(0) }
+        Self {
+            id,
+            revision,
+            now: AtomicU32::new(0),
+            peak: AtomicU32::new(0),
+            served: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+        }
     }
 
     /// Requests it is serving now.
@@ -438,6 +451,11 @@ impl Record {
     /// Requests that reached it.
     pub fn served(&self) -> u64 {
         self.served.load(Ordering::SeqCst)
+    }
+
+    /// Connections that were made to it.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::SeqCst)
     }
 
     pub(crate) fn enter(self: &Arc<Self>) -> InFlight {

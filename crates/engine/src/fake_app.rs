@@ -76,8 +76,11 @@ impl App {
             let (app, spawner) = (self.clone(), spawner.clone());
             async move { Ok::<_, Infallible>(app.answer(request, &spawner).await) }
         });
+        let mut builder = Builder::new(spawner.clone());
+        // Large metadata is for the proxy to pass on, not for this server to refuse.
+        builder.http2().max_header_list_size(1 << 20);
         // A connection that breaks is the client's end of it.
-        let _ = Builder::new(spawner.clone()).serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+        let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
     }
 
     async fn answer(self: &Arc<Self>, request: Request<Incoming>, spawner: &Spawner) -> Response<Body> {

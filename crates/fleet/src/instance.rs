@@ -16,7 +16,12 @@ use updraft_model::{
 };
 use updraft_plan::scaling::StartReason;
 
-use crate::{context::Context, failure::Cause, probe::Target, revision::Revision};
+use crate::{
+    context::Context,
+    failure::Cause,
+    probe::Target,
+    revision::{End, Revision},
+};
 
 /// The container's lines that are kept for the message of a failed start.
 const LAST_LINES: usize = 20;
@@ -159,16 +164,15 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
             let retry = cause.retry();
             let failure = Arc::new(cause.into_failure(&entry, &instance));
             tracing::info!(revision = %instance.revision, instance = %instance.id, cause = %failure.cause, "start failed");
+            revision.failed(&instance, failure, retry);
             if remains == Remains::Process {
-                // The place is kept until the process is gone: it counts towards the maximum.
-                revision.out_of_use(&instance);
                 end(&context, &instance, Duration::ZERO).await;
             }
-            revision.failed(&instance, failure, retry);
+            revision.gone(&instance, End::Wanted);
         }
         Start::Unwanted => {
             end(&context, &instance, context.config.stop_grace).await;
-            revision.gone(&instance, None);
+            revision.gone(&instance, End::Wanted);
         }
     }
     context.instances.remove(&instance.id);
@@ -227,11 +231,11 @@ async fn serve(context: &Context, revision: &Arc<Revision>, instance: &Arc<Insta
         exit = instance.until_exit() => {
             context.say(instance, exit.to_string());
             instance.detach();
-            revision.gone(instance, Some(&exit));
+            revision.gone(instance, End::Crash);
         }
         () = instance.until_ordered() => {
             end(context, instance, context.config.stop_grace).await;
-            revision.gone(instance, None);
+            revision.gone(instance, End::Wanted);
         }
     }
 }

@@ -13,7 +13,6 @@ use tokio::sync::oneshot;
 use updraft_base::{Backoff, OnFailure};
 use updraft_model::{
     channel::{BookEntry, Check, CheckOutcome, Health, StartFailure},
-    instance::Exit,
     name::RevisionName,
 };
 use updraft_plan::scaling::{self, Action, Bounds, CheckState, Observed, Phase, RetireReason, StartReason};
@@ -77,6 +76,15 @@ struct Counts {
     starting: u32,
     ready: u32,
     draining: u32,
+}
+
+/// Why an instance has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It was told to.
+    Wanted,
+    /// By itself.
+    Crash,
 }
 
 /// What a request gets.
@@ -238,13 +246,16 @@ impl Revision {
         self.settle(state, Effects::default());
     }
 
-    /// A start failed and nothing of it is left.
+    /// A start failed. The place counts towards the maximum until [`Revision::gone`].
     pub(crate) fn failed(self: &Arc<Self>, instance: &Arc<Instance>, failure: Arc<StartFailure>, retry: Retry) {
         let mut state = self.lock();
-        state.places.retain(|place| !Arc::ptr_eq(&place.instance, instance));
+        if let Some(place) = state.place(instance) {
+            place.about = About::Draining;
+        }
         state.failures += 1;
         state.hold_back(self.context.clock.instant());
-        if state.check == CheckState::Open {
+        let asked = state.entry.as_ref().is_some_and(|entry| entry.check == Check::Wanted);
+        if asked && state.check == CheckState::Open {
             state.check = CheckState::Failed;
             state.outcome = CheckOutcome::Failed(StartFailure::clone(&failure));
         }
@@ -257,15 +268,6 @@ impl Revision {
         self.settle(state, effects);
     }
 
-    /// An instance takes no requests any more; it is about to end.
-    pub(crate) fn out_of_use(self: &Arc<Self>, instance: &Arc<Instance>) {
-        let mut state = self.lock();
-        if let Some(place) = state.place(instance) {
-            place.about = About::Draining;
-        }
-        self.settle(state, Effects::default());
-    }
-
     /// Nobody could connect to an instance that was ready.
     pub(crate) fn retire_broken(self: &Arc<Self>, instance: &Arc<Instance>) {
         let mut state = self.lock();
@@ -276,18 +278,16 @@ impl Revision {
             place.about = About::Draining;
             // Its other requests break off by themselves, if they do.
             effects.stops.push(instance.clone());
-            state.hold_back_after(instance, self.context.clock.instant());
+            state.learn_from_end(instance, End::Crash, self.context.clock.instant());
         }
         self.settle(state, effects);
     }
 
-    /// An instance has ended: by itself with `exit`, or because it was told to.
-    pub(crate) fn gone(self: &Arc<Self>, instance: &Arc<Instance>, exit: Option<&Exit>) {
+    /// An instance has ended and nothing of it is left.
+    pub(crate) fn gone(self: &Arc<Self>, instance: &Arc<Instance>, end: End) {
         let mut state = self.lock();
         state.places.retain(|place| !Arc::ptr_eq(&place.instance, instance));
-        if exit.is_some() {
-            state.hold_back_after(instance, self.context.clock.instant());
-        }
+        state.learn_from_end(instance, end, self.context.clock.instant());
         self.settle(state, Effects::default());
     }
 
@@ -426,12 +426,14 @@ impl State {
         self.held_until = Some(now + self.hold_back.next_delay());
     }
 
-    /// After an instance that was ready ended by itself.
-    fn hold_back_after(&mut self, instance: &Instance, now: Instant) {
-        let lived = instance.timing().map(|timing| now.saturating_duration_since(timing.ready));
-        match lived {
-            Some(lived) if lived < CRASH_WINDOW => self.hold_back(now),
-            _ => self.hold_back.reset(),
+    /// An instance that crashes soon after it was up holds the next start back; one that lived long
+    /// shows that the revision works.
+    fn learn_from_end(&mut self, instance: &Instance, end: End, now: Instant) {
+        let Some(timing) = instance.timing() else { return };
+        match end {
+            _ if now.saturating_duration_since(timing.ready) >= CRASH_WINDOW => self.hold_back.reset(),
+            End::Crash => self.hold_back(now),
+            End::Wanted => {}
         }
     }
 

@@ -1,1 +1,164 @@
+//! Worlds: a fleet over the fake engine, in virtual time.
 
+mod admission;
+mod lifecycle;
+mod starts;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, watch};
+use updraft_base::{Clock, Tasks, VirtualClock};
+use updraft_engine::FakeEngine;
+use updraft_model::{
+    channel::{BookEntry, Check, CheckOutcome, Health, LogLine, LogSource, RevisionBook, RevisionHealth},
+    instance::{InstanceSpec, Limits},
+    name::{Parent, RevisionName},
+    revision::{Probe, ProbeKind},
+};
+
+use crate::{Fleet, FleetConfig, FleetDeps};
+
+const IMAGE: &str = "registry.test/app@sha256:00";
+/// How long a test waits, in real time, for what must happen.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+struct World {
+    hand: Arc<VirtualClock>,
+    engine: Arc<FakeEngine>,
+    book: watch::Sender<Arc<RevisionBook>>,
+    health: watch::Receiver<Arc<RevisionHealth>>,
+    logs: mpsc::Receiver<LogLine>,
+    fleet: Fleet,
+    tasks: Tasks,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(FleetConfig::default())
+    }
+
+    fn with(config: FleetConfig) -> Self {
+        let (clock, hand) = Clock::stopped_at(SystemTime::UNIX_EPOCH);
+        let engine = FakeEngine::new(clock.clone());
+        let tasks = Tasks::new();
+        let (book, book_seen) = watch::channel(Arc::default());
+        let (health_said, health) = watch::channel(Arc::default());
+        let (log, logs) = mpsc::channel(1000);
+        let deps = FleetDeps {
+            engine: engine.clone(),
+            clock,
+            tasks: tasks.clone(),
+            config,
+            book: book_seen,
+            health: health_said,
+            logs: log,
+        };
+        let fleet = Fleet::start(deps, &mut Registry::default());
+        Self { hand, engine, book, health, logs, fleet, tasks }
+    }
+
+    /// Puts a revision into the book, or changes it there.
+    fn put(&self, name: &RevisionName, entry: BookEntry) {
+        self.book.send_modify(|book| {
+            let mut entries = book.entries.clone();
+            entries.insert(name.clone(), Arc::new(entry));
+            *book = Arc::new(RevisionBook { entries });
+        });
+    }
+
+    fn remove(&self, name: &RevisionName) {
+        self.book.send_modify(|book| {
+            let mut entries = book.entries.clone();
+            entries.remove(name);
+            *book = Arc::new(RevisionBook { entries });
+        });
+    }
+
+    fn health(&self, name: &RevisionName) -> Option<Health> {
+        self.health.borrow().entries.get(name).cloned()
+    }
+
+    fn outcome(&self, name: &RevisionName) -> Option<CheckOutcome> {
+        self.health(name).map(|health| health.check)
+    }
+
+    /// Lets virtual time pass in steps, and in each of them everything happen that is due.
+    async fn pass(&self, time: Duration, step: Duration) {
+        let mut left = time;
+        while !left.is_zero() {
+            let step = step.min(left);
+            self.hand.advance(step);
+            left -= step;
+            breathe().await;
+        }
+    }
+
+    /// The lines about instances so far, without the ids that chance made.
+    fn lines(&mut self) -> String {
+        let mut text = String::new();
+        while let Ok(line) = self.logs.try_recv() {
+            let source = match line.source {
+                LogSource::System => "system".to_owned(),
+                LogSource::Container(stream) => format!("{stream:?}").to_lowercase(),
+            };
+            text.push_str(&format!("{source}: {}\n", line.text));
+        }
+        text
+    }
+
+    /// The server ends; nothing is left.
+    async fn end(self) {
+        self.fleet.drain().await;
+        assert_eq!(self.engine.live(), 0);
+        self.tasks.drain().await;
+    }
+}
+
+/// Waits until `predicate` holds; time stands still meanwhile.
+async fn until(what: &str, mut predicate: impl FnMut() -> bool) {
+    let clock = Clock::system();
+    let begun = clock.instant();
+    while !predicate() {
+        assert!(clock.instant() - begun < DEADLINE, "never happened: {what}");
+        breathe().await;
+    }
+}
+
+/// Lets other tasks and the network do what they can.
+async fn breathe() {
+    Clock::system().sleep(Duration::from_millis(1)).await;
+}
+
+fn name(id: &str) -> RevisionName {
+    Parent::new("demo-project", "us-central1").service("app").revision(id)
+}
+
+/// A revision with concurrency 1 and at most 5 instances, checked before.
+fn entry(revision: &RevisionName) -> BookEntry {
+    BookEntry {
+        spec: Arc::new(InstanceSpec {
+            revision: revision.clone(),
+            image: IMAGE.to_owned(),
+            container: "app-1".to_owned(),
+            command: Vec::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            working_dir: None,
+            limits: Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: 100 },
+            port: 8080,
+        }),
+        concurrency: 1,
+        min: 0,
+        max: 5,
+        startup_probe: probe(ProbeKind::Tcp { port: 8080 }, 240, 1),
+        check: Check::Done,
+    }
+}
+
+fn probe(kind: ProbeKind, period: i32, threshold: i32) -> Probe {
+    Probe { initial_delay: 0, timeout: period, period, failure_threshold: threshold, kind }
+}

@@ -1,1 +1,244 @@
+//! Worlds: the front door over a real fleet and the fake engine, asked by real clients.
 
+mod connections;
+mod refusals;
+mod scale;
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use futures::{FutureExt as _, future::BoxFuture};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use prometheus_client::{encoding::text::encode, registry::Registry};
+use tokio::sync::{mpsc, watch};
+use updraft_base::{Clock, OnFailure, Tasks, VirtualClock};
+use updraft_engine::FakeEngine;
+use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
+use updraft_model::{
+    channel::{BookEntry, Check, LogLine, RevisionBook},
+    iam::InvokerAccess,
+    instance::{InstanceSpec, Limits},
+    name::{Parent, RevisionName},
+    revision::{Probe, ProbeKind, Protocol},
+    route::{Route, RouteTable, RouteTarget},
+    service::Ingress,
+};
+
+use crate::{Body, Fallback, Front, Proxy, ProxyConfig, ProxyDeps};
+
+/// How long a test waits, in real time, for what must happen.
+const DEADLINE: Duration = Duration::from_secs(20);
+const DOMAIN: &str = "run.localhost";
+/// The host of the service `app`.
+const APP: &str = "app-1.us-central1.run.localhost";
+
+struct World {
+    hand: Arc<VirtualClock>,
+    engine: Arc<FakeEngine>,
+    book: watch::Sender<Arc<RevisionBook>>,
+    routes: watch::Sender<Arc<RouteTable>>,
+    fleet: Fleet,
+    address: SocketAddr,
+    server: Tasks,
+    tasks: Tasks,
+    registry: Registry,
+    _logs: mpsc::Receiver<LogLine>,
+}
+
+struct Api;
+
+impl Fallback for Api {
+    fn call(&self, request: Request<Incoming>) -> BoxFuture<'static, Response<Body>> {
+        async move { Response::new(Body::whole(format!("API {}", request.uri().path()))) }.boxed()
+    }
+}
+
+impl World {
+    async fn new() -> Self {
+        let (clock, hand) = Clock::stopped_at(SystemTime::UNIX_EPOCH);
+        let engine = FakeEngine::new(clock.clone());
+        let (tasks, server) = (Tasks::new(), Tasks::new());
+        let (book, book_seen) = watch::channel(Arc::default());
+        let (routes, routes_seen) = watch::channel(Arc::default());
+        let (health, _) = watch::channel(Arc::default());
+        let (logs, kept) = mpsc::channel(100);
+        let mut registry = Registry::default();
+        let deps = FleetDeps {
+            engine: engine.clone(),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            config: FleetConfig::default(),
+            book: book_seen,
+            health,
+            logs,
+        };
+        let fleet = Fleet::start(deps, &mut registry);
+        let config = ProxyConfig::default();
+        let deps = ProxyDeps { fleet: fleet.clone(), routes: routes_seen, clock, tasks: tasks.clone(), config };
+        let proxy = Proxy::new(deps, &mut registry);
+        let front = Front::bind("127.0.0.1:0").await.expect("loopback has a free port");
+        let address = front.local_addr().expect("it is bound");
+        let run = front.run(proxy, DOMAIN.to_owned(), Arc::new(Api), server.clone());
+        server.spawn("front", OnFailure::Stop, run);
+        Self { hand, engine, book, routes, fleet, address, server, tasks, registry, _logs: kept }
+    }
+
+    /// A world with the service `app` at [`APP`].
+    async fn with(app: App) -> Self {
+        let world = Self::new().await;
+        world.serve(&app, &[(app.revision(1), 100)]);
+        world
+    }
+
+    /// Makes these revisions of `app` startable and gives them their shares.
+    fn serve(&self, app: &App, shares: &[(RevisionName, u32)]) {
+        let entries = shares.iter().map(|(name, _)| (name.clone(), Arc::new(app.entry(name)))).collect();
+        self.book.send_replace(Arc::new(RevisionBook { entries }));
+        let target = |(revision, percent): &(RevisionName, u32)| RouteTarget {
+            revision: revision.clone(),
+            percent: *percent,
+            timeout: app.timeout,
+            protocol: app.protocol,
+        };
+        let route = Route {
+            service: app.revision(1).service,
+            ingress: app.ingress,
+            invoker: app.invoker,
+            targets: shares.iter().map(target).collect(),
+        };
+        let hosts = HashMap::from([(APP.into(), Arc::new(route))]);
+        self.routes.send_replace(Arc::new(RouteTable { hosts }));
+    }
+
+    fn client(&self) -> TestClient {
+        TestClient::new(self.address)
+    }
+
+    /// One GET to [`APP`] on a connection of its own.
+    async fn get(&self, path: &str) -> (StatusCode, String) {
+        self.client().get(path).await
+    }
+
+    /// The value of a metric.
+    fn metric(&self, line: &str) -> u64 {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("a String takes everything");
+        let value = text.lines().find_map(|found| found.strip_prefix(line)).map(str::trim);
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {line} in:\n{text}"))
+    }
+
+    /// Waits until no instance has a request.
+    async fn until_idle(&self) {
+        until("no request is in flight", || self.engine.records().iter().all(|record| record.in_flight() == 0)).await;
+    }
+
+    /// The server ends; nothing is left.
+    async fn end(self) {
+        self.server.shutdown().ask();
+        self.server.drain().await;
+        self.fleet.drain().await;
+        assert_eq!(self.engine.live(), 0);
+        self.tasks.drain().await;
+    }
+}
+
+/// The service that the worlds have.
+#[derive(Clone, Copy)]
+struct App {
+    script: &'static [&'static str],
+    protocol: Protocol,
+    concurrency: u32,
+    max: u32,
+    timeout: Duration,
+    ingress: Ingress,
+    invoker: InvokerAccess,
+}
+
+impl Default for App {
+    fn default() -> Self {
+        Self {
+            script: &["serve"],
+            protocol: Protocol::Http1,
+            concurrency: 80,
+            max: 5,
+            timeout: Duration::from_secs(300),
+            ingress: Ingress::All,
+            invoker: InvokerAccess::Open,
+        }
+    }
+}
+
+impl App {
+    fn revision(&self, number: u32) -> RevisionName {
+        Parent::new("demo-project", "us-central1").service("app").revision(format!("app-{number}"))
+    }
+
+    fn entry(&self, revision: &RevisionName) -> BookEntry {
+        let spec = InstanceSpec {
+            revision: revision.clone(),
+            image: "registry.test/app@sha256:00".to_owned(),
+            container: "app-1".to_owned(),
+            command: Vec::new(),
+            args: self.script.iter().map(|&step| step.to_owned()).collect(),
+            env: vec![("ANSWER".to_owned(), revision.revision.clone())],
+            working_dir: None,
+            limits: Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: 100 },
+            port: 8080,
+        };
+        let kind = ProbeKind::Tcp { port: 8080 };
+        BookEntry {
+            spec: Arc::new(spec),
+            concurrency: self.concurrency,
+            min: 0,
+            max: self.max,
+            startup_probe: Probe { initial_delay: 0, timeout: 240, period: 240, failure_threshold: 1, kind },
+            check: Check::Done,
+        }
+    }
+}
+
+/// A client with its own connections.
+#[derive(Clone)]
+struct TestClient {
+    client: Client<HttpConnector, Empty<Bytes>>,
+    address: SocketAddr,
+}
+
+impl TestClient {
+    fn new(address: SocketAddr) -> Self {
+        Self { client: Client::builder(TokioExecutor::new()).build_http(), address }
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, String) {
+        self.send(Request::get(format!("http://{}{path}", self.address)).header("host", APP)).await
+    }
+
+    async fn send(&self, request: http::request::Builder) -> (StatusCode, String) {
+        let request = request.body(Empty::new()).expect("well formed");
+        let response = self.client.request(request).await.expect("the server answers");
+        let status = response.status();
+        let body = response.into_body().collect().await.expect("the answer is whole").to_bytes();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+}
+
+/// Waits until `predicate` holds; virtual time stands still meanwhile.
+async fn until(what: &str, mut predicate: impl FnMut() -> bool) {
+    let clock = Clock::system();
+    let begun = clock.instant();
+    while !predicate() {
+        assert!(clock.instant() - begun < DEADLINE, "never happened: {what}");
+        clock.sleep(Duration::from_millis(1)).await;
+    }
+}

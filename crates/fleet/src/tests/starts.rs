@@ -1,0 +1,195 @@
+//! Starts, probes, checks, and how they fail.
+
+use expect_test::expect;
+use updraft_engine::EngineError;
+use updraft_model::condition::Reason;
+
+use super::*;
+use crate::Refusal;
+
+fn checked(revision: &RevisionName) -> BookEntry {
+    BookEntry { check: Check::Wanted, ..entry(revision) }
+}
+
+fn failure(outcome: Option<CheckOutcome>) -> String {
+    match outcome {
+        Some(CheckOutcome::Failed(failure)) => {
+            format!("{:?}\n{}\n{}\n", failure.reason, failure.cause, failure.last_lines.join("\n"))
+        }
+        other => format!("not failed: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_check_starts_one_instance_and_says_that_it_passed() {
+    let mut world = World::new();
+    let app = name("app-1");
+    world.put(&app, checked(&app));
+    until("the check passes", || world.outcome(&app) == Some(CheckOutcome::Passed)).await;
+    assert_eq!(world.engine.live(), 1);
+    expect![[r#"
+        system: Starting new instance. Reason: DEPLOYMENT_ROLLOUT - Instance started due to traffic shifting between revisions due to deployment, traffic split adjustment, or deployment health check.
+        system: Default STARTUP TCP probe succeeded after 1 attempt for container "app-1" on port 8080.
+    "#]]
+    .assert_eq(&world.lines());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_container_that_exits_fails_the_check_with_its_last_lines() {
+    let mut world = World::new();
+    let app = name("app-1");
+    world.engine.script(IMAGE, &["print=starting", "eprint=no database", "exit=3"]);
+    world.put(&app, checked(&app));
+    until("the check fails", || matches!(world.outcome(&app), Some(CheckOutcome::Failed(_)))).await;
+    expect![[r#"
+        HealthCheckContainerError
+        The user-provided container failed to start and listen on the port defined provided by the PORT=8080 environment variable within the allocated timeout. Container called exit(3).
+        starting
+        no database
+    "#]]
+    .assert_eq(&failure(world.outcome(&app)));
+    expect![[r#"
+        system: Starting new instance. Reason: DEPLOYMENT_ROLLOUT - Instance started due to traffic shifting between revisions due to deployment, traffic split adjustment, or deployment health check.
+        stdout: starting
+        stderr: no database
+        system: Container called exit(3).
+        system: Default STARTUP TCP probe failed 1 time consecutively for container "app-1" on port 8080. The instance was not started. Connection failed with status CANCELLED.
+    "#]]
+    .assert_eq(&world.lines());
+    // It is not tried again by itself.
+    world.pass(Duration::from_secs(100), Duration::from_secs(1)).await;
+    assert_eq!(world.engine.records().len(), 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_container_that_never_listens_fails_after_240_seconds() {
+    let world = World::new();
+    let app = name("app-1");
+    world.engine.script(IMAGE, &["sleep"]);
+    world.put(&app, checked(&app));
+    until("it starts", || world.engine.live() == 1).await;
+    world.pass(Duration::from_secs(239), Duration::from_secs(1)).await;
+    assert_eq!(world.outcome(&app), Some(CheckOutcome::Pending));
+    world.pass(Duration::from_secs(2), Duration::from_secs(1)).await;
+    until("the check fails", || matches!(world.outcome(&app), Some(CheckOutcome::Failed(_)))).await;
+    expect![[r#"
+        HealthCheckContainerError
+        The user-provided container failed to start and listen on the port defined provided by the PORT=8080 environment variable within the allocated timeout. Default STARTUP TCP probe failed 1 time consecutively for container "app-1" on port 8080. The instance was not started. Connection failed with status DEADLINE_EXCEEDED.
+
+    "#]]
+    .assert_eq(&failure(world.outcome(&app)));
+    until("it is killed", || world.engine.live() == 0).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn memory_and_missing_images_are_told_apart() {
+    let world = World::new();
+    let (fat, lost) = (name("app-1"), name("app-2"));
+    world.engine.script(IMAGE, &["allocate=1024"]);
+    world.put(&fat, checked(&fat));
+    let mut missing = checked(&lost);
+    let image = "registry.test/lost@sha256:01".to_owned();
+    let fault = EngineError::ImageMissing { image: image.clone(), cause: "manifest unknown".to_owned() };
+    world.engine.fail_prepare(&image, Some(fault));
+    missing.spec = Arc::new(InstanceSpec { image, ..(*missing.spec).clone() });
+    world.put(&lost, missing);
+    for revision in [&fat, &lost] {
+        until("the check fails", || matches!(world.outcome(revision), Some(CheckOutcome::Failed(_)))).await;
+    }
+    expect![[r#"
+        HealthCheckContainerError
+        The user-provided container failed to start and listen on the port defined provided by the PORT=8080 environment variable within the allocated timeout. Memory limit of 512 MiB exceeded with 512 MiB used. Consider increasing the memory limit, see https://cloud.google.com/run/docs/configuring/memory-limits
+
+    "#]]
+    .assert_eq(&failure(world.outcome(&fat)));
+    expect![[r#"
+        ContainerMissing
+        image 'registry.test/lost@sha256:01' not found: manifest unknown.
+
+    "#]]
+    .assert_eq(&failure(world.outcome(&lost)));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_request_is_refused_with_the_cause_when_starts_fail_again() {
+    let world = World::new();
+    let app = name("app-1");
+    world.engine.script(IMAGE, &["print=bye", "exit=1"]);
+    world.put(&app, entry(&app));
+    let (refusal, ()) = tokio::join!(world.fleet.admit(&app), async {
+        until("the first start fails", || world.engine.records().len() == 1 && world.engine.live() == 0).await;
+        world.pass(Duration::from_millis(300), Duration::from_millis(50)).await;
+    });
+    let Err(Refusal::StartFailed(failure)) = refusal else { panic!("not refused for the start: {refusal:?}") };
+    assert_eq!(failure.reason, Reason::HealthCheckContainerError);
+    assert!(failure.cause.ends_with("Container called exit(1)."), "{}", failure.cause);
+    assert_eq!(failure.last_lines, ["bye"]);
+    assert_eq!(world.engine.records().len(), 2);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn starts_that_fail_are_tried_less_and_less_often() {
+    let world = World::new();
+    let app = name("app-1");
+    world.engine.script(IMAGE, &["exit=1"]);
+    world.put(&app, BookEntry { min: 1, ..entry(&app) });
+    world.pass(Duration::from_secs(60), Duration::from_millis(200)).await;
+    let starts = world.engine.records().len();
+    // 0.2 + 0.4 + … up to 10 s between two of them: without a hold-back there would be thousands.
+    assert!((9..=16).contains(&starts), "{starts} starts in a minute");
+    world.engine.script(IMAGE, &["serve"]);
+    world.pass(Duration::from_secs(11), Duration::from_millis(200)).await;
+    until("the minimum is there", || world.health(&app).is_some_and(|health| health.ready == 1)).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_slow_container_is_ready_as_soon_as_it_listens() {
+    let world = World::new();
+    let app = name("app-1");
+    world.engine.script(IMAGE, &["wait=1000", "serve"]);
+    world.put(&app, entry(&app));
+    let (slot, ()) = tokio::join!(world.fleet.admit(&app), async {
+        until("it starts", || world.engine.live() == 1).await;
+        world.pass(Duration::from_millis(1100), Duration::from_millis(20)).await;
+    });
+    let timing = slot.expect("it comes up").timing().expect("it is up");
+    let boot = timing.ready - timing.started;
+    assert!(boot >= Duration::from_millis(980) && boot <= Duration::from_millis(1060), "{boot:?}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn http_probes_count_answers_and_grpc_probes_ask_for_health() {
+    let mut world = World::new();
+    let http = |path: &str| ProbeKind::Http { path: path.to_owned(), headers: Vec::new(), port: 0 };
+    let grpc = ProbeKind::Grpc { port: 0, service: "app".to_owned() };
+    let revisions = [
+        (name("app-1"), probe(http("/status/204"), 10, 3)),
+        (name("app-2"), probe(grpc, 10, 3)),
+        (name("app-3"), probe(http("/status/500"), 10, 3)),
+    ];
+    for (revision, startup_probe) in &revisions {
+        world.put(revision, BookEntry { startup_probe: startup_probe.clone(), ..checked(revision) });
+    }
+    for (revision, _) in &revisions[..2] {
+        until("the check passes", || world.outcome(revision) == Some(CheckOutcome::Passed)).await;
+    }
+    world.pass(Duration::from_secs(31), Duration::from_secs(1)).await;
+    let failing = &revisions[2].0;
+    until("the check fails", || matches!(world.outcome(failing), Some(CheckOutcome::Failed(_)))).await;
+    let lines = world.lines();
+    let mut probes: Vec<&str> = lines.lines().filter(|line| line.contains("probe ")).collect();
+    probes.sort_unstable();
+    expect![[r#"
+        system: STARTUP GRPC probe succeeded after 1 attempt for container "app-1" on port 8080.
+        system: STARTUP HTTP probe failed 3 times consecutively for container "app-1" on port 8080. The instance was not started. HTTP probe failed with status code 500.
+        system: STARTUP HTTP probe succeeded after 1 attempt for container "app-1" on port 8080."#]]
+    .assert_eq(&probes.join("\n"));
+    world.end().await;
+}

@@ -1,0 +1,102 @@
+//! Who is not answered by an instance, and what they get.
+
+use super::*;
+
+fn title(answer: &(StatusCode, String)) -> String {
+    let text = &answer.1;
+    let title = text.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>")).map(|(title, _)| title);
+    format!("{}: {}", answer.0.as_u16(), title.unwrap_or(text))
+}
+
+#[tokio::test]
+async fn hosts_tell_services_and_the_api_apart() {
+    let world = World::with(App::default()).await;
+    let client = world.client();
+    let of = |host: &str| Request::get(format!("http://{}/v2/x", world.address)).header("host", host);
+    assert_eq!(client.send(of("App-1.us-central1.RUN.localhost:8080")).await, (StatusCode::OK, "app-1".to_owned()));
+    assert_eq!(client.send(of("localhost:8080")).await, (StatusCode::OK, "API /v2/x".to_owned()));
+    assert_eq!(client.send(of("127.0.0.1")).await, (StatusCode::OK, "API /v2/x".to_owned()));
+    assert_eq!(title(&client.send(of("other.run.localhost")).await), "404: 404 Page not found");
+    assert_eq!(title(&client.send(of("run.localhost")).await), "404: 404 Page not found");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn who_may_not_call_starts_nothing() {
+    let world = World::with(App { invoker: InvokerAccess::Restricted, ..App::default() }).await;
+    assert_eq!(title(&world.get("/x").await), "403: 403 Forbidden");
+    let client = world.client();
+    for name in ["authorization", "x-serverless-authorization"] {
+        let request = Request::get(format!("http://{}/", world.address)).header("host", APP);
+        assert_eq!(title(&client.send(request.header(name, "bearer abc")).await), "401: 401 Unauthorized");
+    }
+    for ingress in [Ingress::Internal, Ingress::InternalAndLoadBalancing, Ingress::None] {
+        let app = App { ingress, ..App::default() };
+        world.serve(&app, &[(app.revision(1), 100)]);
+        assert_eq!(title(&world.get("/").await), "404: 404 Page not found");
+    }
+    assert!(world.engine.records().is_empty());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn trace_is_refused() {
+    let world = World::with(App::default()).await;
+    let request = Request::builder().method("TRACE").uri(format!("http://{}/", world.address)).header("host", APP);
+    assert_eq!(title(&world.client().send(request).await), "405: 405 Method Not Allowed");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_service_without_a_revision_is_unavailable() {
+    let world = World::new().await;
+    world.serve(&App::default(), &[]);
+    assert_eq!(title(&world.get("/").await), "503: 503 Service Unavailable");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_container_that_does_not_start_is_500() {
+    let world = World::with(App { script: &["exit=1"], ..App::default() }).await;
+    let (answer, ()) = tokio::join!(world.get("/"), async {
+        until("the first start fails", || world.engine.records().len() == 1 && world.engine.live() == 0).await;
+        let clock = Clock::system();
+        for _ in 0..20 {
+            world.hand.advance(Duration::from_millis(50));
+            clock.sleep(Duration::from_millis(2)).await;
+        }
+    });
+    assert_eq!(title(&answer), "500: 500 Server Error");
+    assert!(answer.1.contains("The request failed because the instance could not start successfully."));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_504_wherever_it_is() {
+    let app = App { concurrency: 1, max: 1, timeout: Duration::from_secs(5), ..App::default() };
+    let world = World::with(app).await;
+    let (first, second, ()) = tokio::join!(world.get("/hold"), world.get("/"), async {
+        until("one is served and one waits", || {
+            world.engine.live() == 1 && world.metric("updraft_pending_requests") == 1
+        })
+        .await;
+        until("it has arrived", || world.engine.records()[0].in_flight() == 1).await;
+        world.hand.advance(Duration::from_secs(5));
+    });
+    assert_eq!(title(&first), "504: upstream request timeout");
+    assert_eq!(title(&second), "504: upstream request timeout");
+    assert_eq!(world.metric("updraft_pending_requests"), 0);
+    assert_eq!(world.metric("updraft_requests_total{response_code_class=\"5xx\"}"), 2);
+    // The place is free again, whatever the handler goes on doing.
+    assert_eq!(world.get("/").await.0, StatusCode::OK);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_dies_under_a_request_is_503() {
+    let world = World::with(App::default()).await;
+    let answer = world.get("/exit/7").await;
+    assert_eq!(title(&answer), "503: 503 Service Unavailable");
+    assert!(answer.1.contains("either the HTTP response was malformed or connection to the instance had an error."));
+    world.end().await;
+}

@@ -1,0 +1,99 @@
+//! Many requests: from zero, at the maximum, while routes change.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_at_once_from_zero_are_all_answered_one_by_one_in_five_instances() {
+    let app = App { concurrency: 1, max: 5, ..App::default() };
+    let world = World::with(app).await;
+    let requests = (0..100).map(|_| world.get("/"));
+    for answer in futures::future::join_all(requests).await {
+        assert_eq!(answer, (StatusCode::OK, "app-1".to_owned()));
+    }
+    let records = world.engine.records();
+    assert_eq!(records.iter().map(|record| record.served()).sum::<u64>(), 100);
+    assert!(records.iter().all(|record| record.peak() == 1), "{records:?}");
+    assert!(world.engine.peak_live() <= 5);
+    assert_eq!(world.metric("updraft_requests_total{response_code_class=\"2xx\"}"), 100);
+
+    world.hand.advance(Duration::from_secs(15 * 60));
+    until("everything is gone", || world.engine.live() == 0).await;
+    assert_eq!(world.get("/").await.0, StatusCode::OK);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn traffic_is_split_by_share() {
+    let app = App::default();
+    let world = World::new().await;
+    world.serve(&app, &[(app.revision(1), 90), (app.revision(2), 10)]);
+    let client = world.client();
+    let mut second = 0u32;
+    for _ in 0..1000 {
+        second += u32::from(client.get("/").await.1 == "app-2");
+    }
+    // The standard deviation is 9.5; six of them are never exceeded in practice.
+    assert!(second.abs_diff(100) <= 57, "{second} of 1000");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_fails_while_revisions_roll() {
+    let app = App { concurrency: 4, max: 10, ..App::default() };
+    let world = World::with(app).await;
+    let over = AtomicBool::new(false);
+    let load = async {
+        let clients = (0..8).map(|_| async {
+            let (client, mut answered) = (world.client(), 0u32);
+            while !over.load(Ordering::Relaxed) {
+                let (status, body) = client.get("/").await;
+                assert_eq!(status, StatusCode::OK, "{body}");
+                answered += 1;
+            }
+            answered
+        });
+        futures::future::join_all(clients).await.into_iter().sum::<u32>()
+    };
+    let roll = async {
+        let clock = Clock::system();
+        for number in 2..40 {
+            let (old, new) = (app.revision(number - 1), app.revision(number));
+            world.serve(&app, &[(old, 50), (new.clone(), 50)]);
+            clock.sleep(Duration::from_millis(10)).await;
+            // A request may have read the old table just now; the old revision goes only later.
+            world.serve(&app, &[(app.revision(number - 1), 0), (new, 100)]);
+            clock.sleep(Duration::from_millis(10)).await;
+        }
+        over.store(true, Ordering::Relaxed);
+    };
+    let (answered, ()) = tokio::join!(load, roll);
+    assert!(answered > 500, "{answered}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_frees_the_queue_and_the_place() {
+    let app = App { concurrency: 1, max: 1, ..App::default() };
+    let world = World::with(app).await;
+    {
+        let mut held = Box::pin(world.get("/hold"));
+        tokio::select! {
+            _ = &mut held => panic!("it is held"),
+            () = until("one is served", || {
+                world.engine.records().first().is_some_and(|record| record.in_flight() == 1)
+            }) => {}
+        }
+        let mut waits = Box::pin(world.get("/"));
+        tokio::select! {
+            _ = &mut waits => panic!("it waits"),
+            () = until("one waits", || world.metric("updraft_pending_requests") == 1) => {}
+        }
+    }
+    until("the queue is empty", || world.metric("updraft_pending_requests") == 0).await;
+    assert_eq!(world.get("/").await.0, StatusCode::OK);
+    world.until_idle().await;
+    assert!(world.metric("updraft_requests_total{response_code_class=\"cancelled\"}") >= 1);
+    world.end().await;
+}

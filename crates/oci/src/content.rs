@@ -251,7 +251,7 @@ impl Part {
 
     /// Syncs and renames to `target`; the directory is synced too, or a power cut could lose the name.
     fn settle(self, target: &Path) -> Result<(), ContentError> {
-        let parent = target.parent().unwrap_or(Path::new("/"));
+        let parent = target.parent().unwrap_or_else(|| Path::new("/"));
         fs::create_dir_all(parent).map_err(at("create", parent))?;
         self.file.sync_all().map_err(at("sync", &self.path))?;
         fs::rename(&self.path, target).map_err(at("rename to", target))?;

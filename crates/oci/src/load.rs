@@ -151,7 +151,8 @@ impl Load<'_> {
         let mut loaded = Vec::new();
         for entry in &index.manifests {
             let annotation = |key| entry.annotations.get(key).map(String::as_str);
-            let said = annotation(CONTAINERD_NAME).or(annotation(REF_NAME).filter(|name| name.contains([':', '/'])));
+            let said =
+                annotation(CONTAINERD_NAME).or_else(|| annotation(REF_NAME).filter(|name| name.contains([':', '/'])));
             let (repository, tag) = self.place(self.name.or(said))?;
             self.import(&repository, entry, 0)?;
             loaded.push(self.tag(&repository, &tag, &entry.digest)?);

@@ -16,14 +16,13 @@ struct Tar(Vec<u8>);
 
 impl Tar {
     fn entry(self, kind: u8, path: &str, link: &str, content: &[u8]) -> Self {
-        self.raw(kind, path.as_bytes(), link.as_bytes(), content, |_| {})
+        self.raw(kind, (path.as_bytes(), link.as_bytes()), content, |_| {})
     }
 
     fn raw(
         mut self,
         kind: u8,
-        path: &[u8],
-        link: &[u8],
+        (path, link): (&[u8], &[u8]),
         content: &[u8],
         adjust: impl FnOnce(&mut ::tar::Header),
     ) -> Self {
@@ -161,7 +160,7 @@ fn hostile_layers_are_refused_with_a_sentence() {
         ("hard link by pax", Tar::default().pax(&[("linkpath", b"../../x")]).hard("h", "y").end(), "'..'"),
         ("hard link to a directory", Tar::default().dir("d").hard("h", "d").end(), "cannot be linked"),
         ("hard link to the root", Tar::default().hard("h", "/").end(), "directory"),
-        ("not UTF-8", Tar::default().raw(b'0', b"caf\xe9", b"", b"", |_| {}).end(), "UTF-8"),
+        ("not UTF-8", Tar::default().raw(b'0', (b"caf\xe9", b""), b"", |_| {}).end(), "UTF-8"),
         ("zero byte", Tar::default().pax(&[("path", b"a\0b")]).file("x", "").end(), "zero byte"),
         ("deep", Tar::default().pax(&[("path", deep.as_bytes())]).file("x", "").end(), "deeper"),
         ("long name", Tar::default().pax(&[("path", long.as_bytes())]).file("x", "").end(), "longer than 255"),
@@ -179,8 +178,8 @@ fn hostile_layers_are_refused_with_a_sentence() {
         ("sparse", Tar::default().entry(b'S', "s", "", b"").end(), "sparse"),
         ("impossible owner", Tar::default().pax(&[("uid", b"4294967295")]).file("x", "").end(), "impossible id"),
         ("bad pax", Tar::default().entry(b'x', "pax", "", b"99 path=x\n").file("x", "").end(), "malformed"),
-        ("headers of a gigabyte", Tar::default().raw(b'L', b"l", b"", b"", |h| h.set_size(1 << 30)).end(), "headers"),
-        ("cut off", Tar::default().raw(b'0', b"f", b"", b"", |h| h.set_size(1 << 30)).end(), "middle"),
+        ("headers of a gigabyte", Tar::default().raw(b'L', (b"l", b""), b"", |h| h.set_size(1 << 30)).end(), "headers"),
+        ("cut off", Tar::default().raw(b'0', (b"f", b""), b"", |h| h.set_size(1 << 30)).end(), "middle"),
         ("no tar", b"this is no tar at all".repeat(100), "checksum"),
         ("another compression", b"BZh91AY".to_vec(), "bzip2"),
         ("damaged gzip", [&[0x1f, 0x8b, 8, 0], [7u8; 64].as_slice()].concat(), ""),
@@ -303,8 +302,8 @@ fn times_and_modes_are_the_layers() {
     let world = World::new();
     let tar = Tar::default()
         .pax(&[("mtime", b"1234567890.5")])
-        .raw(b'5', b"d/", b"", b"", |h| h.set_mode(0o1777))
-        .raw(b'0', b"d/s", b"", b"x", |h| h.set_mode(0o4755))
+        .raw(b'5', (b"d/", b""), b"", |h| h.set_mode(0o1777))
+        .raw(b'0', (b"d/s", b""), b"x", |h| h.set_mode(0o4755))
         .link("l", "nowhere")
         .entry(b'6', "pipe", "", b"")
         .end();
@@ -335,8 +334,8 @@ fn owners_and_attributes_are_kept_and_only_those_an_image_may_set() {
             ("SCHILY.xattr.trusted.overlay.redirect", b"/etc"),
             ("SCHILY.xattr.security.selinux", b"x"),
         ])
-        .raw(b'0', b"bin", b"", b"x", |h| h.set_mode(0o6755))
-        .raw(b'2', b"l", b"bin", b"", |h| h.set_uid(65532))
+        .raw(b'0', (b"bin", b""), b"x", |h| h.set_mode(0o6755))
+        .raw(b'2', (b"l", b"bin"), b"", |h| h.set_uid(65532))
         .end();
     let unpacked = world.unpack(&tar).expect("unpacked");
     let bin = world.layer().join("bin");

@@ -1,15 +1,13 @@
 //! The tools people have: skopeo and buildah push to the registry and pull from it.
 
-mod world;
-
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
+use crate::world::{Compression, World, image, layer, write_layout};
 use updraft_oci::Digest;
-use world::{Compression, World, image, layer, write_layout};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn skopeo_gets_back_bit_for_bit_what_it_pushed() {

@@ -1,12 +1,10 @@
 //! The registry over real sockets: the protocol by hand, and the image store as its client.
 
-mod world;
-
 use http::StatusCode;
 use reqwest::Client;
 use updraft_oci::{ContentError, Digest, ImageError, ManifestName, media_type};
 
-use world::{Compression, World, image, layer, push, push_index};
+use crate::world::{Compression, World, image, layer, push, push_index};
 
 #[tokio::test]
 async fn a_client_finds_a_registry() {

@@ -1,0 +1,230 @@
+//! Images from files into the store, and out of it again.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use serde_json::json;
+use tempfile::TempDir;
+use updraft_base::{Clock, VirtualClock};
+use updraft_oci::{Digest, HOST_ARCHITECTURE, ImageError, ImageStore, ImageStoreConfig, media_type};
+
+struct World {
+    dir: TempDir,
+    images: ImageStore,
+    hand: std::sync::Arc<VirtualClock>,
+}
+
+/// The files of an archive, by path.
+type Files = Vec<(String, Vec<u8>)>;
+
+impl World {
+    #[expect(clippy::disallowed_methods, reason = "files get the machine's time, and their age is looked at")]
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (clock, hand) = Clock::stopped_at(SystemTime::now());
+        let images = ImageStore::open(ImageStoreConfig::new(dir.path().join("images")), clock).expect("store");
+        Self { dir, images, hand }
+    }
+
+    fn archive(&self, files: &Files) -> PathBuf {
+        let path = self.dir.path().join("archive.tar");
+        fs::write(&path, tar(files)).expect("write");
+        path
+    }
+
+    fn layout(&self, files: &Files) -> PathBuf {
+        let dir = self.dir.path().join("layout");
+        for (path, bytes) in files {
+            let path = dir.join(path);
+            fs::create_dir_all(path.parent().expect("parent")).expect("directory");
+            fs::write(path, bytes).expect("write");
+        }
+        dir
+    }
+
+    async fn load(&self, path: &Path, name: Option<&str>) -> Result<Vec<String>, ImageError> {
+        Ok(self.images.load(path, name).await?.into_iter().map(|loaded| loaded.reference).collect())
+    }
+
+    async fn file_of(&self, reference: &str) -> String {
+        let pinned = self.images.resolve(reference).await.expect("resolved");
+        let rootfs = self.images.rootfs(&pinned).await.expect("unpacked");
+        fs::read_to_string(rootfs.layers[0].join("name")).expect("file")
+    }
+}
+
+fn tar(files: &Files) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, path, bytes.as_slice()).expect("tar");
+    }
+    builder.into_inner().expect("tar")
+}
+
+fn layer(content: &str) -> Vec<u8> {
+    tar(&vec![("name".to_owned(), content.as_bytes().to_vec())])
+}
+
+fn config(layer: &[u8]) -> Vec<u8> {
+    let config = json!({"architecture": HOST_ARCHITECTURE, "os": "linux", "created": "2026-01-02T03:04:05Z",
+        "config": {"Cmd": ["/app"]}, "rootfs": {"type": "layers", "diff_ids": [Digest::of(layer)]}});
+    config.to_string().into_bytes()
+}
+
+fn docker_archive(tags: &[&str]) -> Files {
+    let layer = layer("docker");
+    let manifest = json!([{"Config": "config.json", "RepoTags": tags, "Layers": ["a/layer.tar"]}]);
+    // The manifest comes last, as `docker save` has it.
+    vec![
+        ("a/layer.tar".to_owned(), layer.clone()),
+        ("config.json".to_owned(), config(&layer)),
+        ("manifest.json".to_owned(), manifest.to_string().into_bytes()),
+    ]
+}
+
+fn oci_layout(annotations: &serde_json::Value) -> (Files, Digest) {
+    let layer = layer("oci");
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&layer).expect("deflate");
+    let (config, blob) = (config(&layer), encoder.finish().expect("deflate"));
+    let manifest = json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": Digest::of(&config), "size": config.len()},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": Digest::of(&blob), "size": blob.len()}]});
+    let manifest = manifest.to_string().into_bytes();
+    let digest = Digest::of(&manifest);
+    let index = json!({"schemaVersion": 2, "manifests": [{"mediaType": media_type::OCI_MANIFEST, "digest": digest,
+        "size": manifest.len(), "annotations": annotations}]});
+    let mut files = vec![
+        ("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
+        ("index.json".to_owned(), index.to_string().into_bytes()),
+    ];
+    for blob in [layer_blob(&config), layer_blob(&blob), layer_blob(&manifest)] {
+        files.push(blob);
+    }
+    (files, digest)
+}
+
+fn layer_blob(bytes: &[u8]) -> (String, Vec<u8>) {
+    (format!("blobs/sha256/{}", Digest::of(bytes).hex()), bytes.to_vec())
+}
+
+#[tokio::test]
+async fn a_docker_archive_is_loaded_under_its_tags_without_their_hosts() {
+    let world = World::new();
+    let path = world.archive(&docker_archive(&["quay.io/team/app:v1", "app:latest"]));
+    let loaded = world.load(&path, None).await.expect("loaded");
+    assert_eq!(loaded, ["localhost/team/app:v1", "localhost/app:latest"]);
+    for reference in &loaded {
+        assert_eq!(world.file_of(reference).await, "docker");
+    }
+    assert_eq!(world.load(&path, Some("other:v2")).await.expect("loaded"), ["localhost/other:v2"]);
+    let listed = world.images.list().await.expect("list");
+    assert_eq!(listed.len(), 3);
+    assert_eq!(listed[0].created.as_deref(), Some("2026-01-02T03:04:05Z"));
+    assert!(listed.iter().all(|image| image.digest == listed[0].digest && image.size > 1024));
+}
+
+#[tokio::test]
+async fn an_oci_layout_keeps_its_digest_as_directory_as_tar_and_compressed() {
+    let world = World::new();
+    let (files, digest) = oci_layout(&json!({"org.opencontainers.image.ref.name": "hello:v1"}));
+    let zipped = world.dir.path().join("archive.tar.gz");
+    let mut encoder =
+        flate2::write::GzEncoder::new(fs::File::create(&zipped).expect("file"), flate2::Compression::fast());
+    encoder.write_all(&tar(&files)).expect("deflate");
+    encoder.finish().expect("deflate");
+    for path in [world.layout(&files), world.archive(&files), zipped] {
+        let loaded = world.images.load(&path, None).await.expect("loaded");
+        assert_eq!((loaded[0].reference.as_str(), &loaded[0].digest), ("localhost/hello:v1", &digest));
+        assert_eq!(world.file_of("localhost/hello:v1").await, "oci");
+        world.images.delete("localhost/hello:v1").await.expect("deleted");
+    }
+}
+
+#[tokio::test]
+async fn an_image_without_a_name_needs_one_from_the_caller() {
+    let world = World::new();
+    for annotations in [json!({}), json!({"org.opencontainers.image.ref.name": "latest"})] {
+        let path = world.archive(&oci_layout(&annotations).0);
+        let error = world.load(&path, None).await.expect_err("no name");
+        assert!(matches!(error, ImageError::Invalid { .. }), "{error}");
+        assert_eq!(world.load(&path, Some("localhost:5000/hello")).await.expect("loaded"), ["localhost/hello:latest"]);
+    }
+    let containerd =
+        json!({"io.containerd.image.name": "docker.io/library/hello:v3", "org.opencontainers.image.ref.name": "v3"});
+    let path = world.archive(&oci_layout(&containerd).0);
+    assert_eq!(world.load(&path, None).await.expect("loaded"), ["localhost/hello:v3"]);
+    let error = world.load(&path, Some("Hello")).await.expect_err("no name");
+    assert!(matches!(error, ImageError::Invalid { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_no_archive_of_images_is_refused() {
+    let world = World::new();
+    let (files, _) = oci_layout(&json!({"org.opencontainers.image.ref.name": "hello:v1"}));
+    let mut without_blob = files.clone();
+    without_blob.remove(3);
+    let mut damaged = files.clone();
+    damaged[3].1.push(0);
+    let cases: Vec<(&str, PathBuf)> = vec![
+        ("other files", world.archive(&vec![("readme".to_owned(), b"x".to_vec())])),
+        ("an empty directory", world.dir.path().to_owned()),
+    ];
+    for (what, path) in cases {
+        assert!(matches!(world.load(&path, Some("x")).await, Err(ImageError::Unfit { .. })), "{what}");
+    }
+    for (what, files) in [("a missing blob", &without_blob), ("a damaged blob", &damaged)] {
+        let error = world.load(&world.archive(files), None).await.expect_err(what);
+        assert!(matches!(error, ImageError::Unfit { .. }), "{what}: {error}");
+        let layout = world.layout(files);
+        let error = world.load(&layout, None).await.expect_err(what);
+        assert!(matches!(error, ImageError::Unfit { .. }), "{what}: {error}");
+        fs::remove_dir_all(layout).expect("remove");
+    }
+    let nowhere = world.dir.path().join("nowhere");
+    assert!(matches!(world.load(&nowhere, None).await, Err(ImageError::Host { .. })));
+    assert!(world.images.list().await.expect("list").is_empty());
+}
+
+#[tokio::test]
+async fn garbage_is_what_nobody_leads_to_and_is_no_longer_young() {
+    let world = World::new();
+    let path = world.archive(&docker_archive(&["app:v1"]));
+    let reference = world.load(&path, None).await.expect("loaded").remove(0);
+    let pinned = world.images.resolve(&reference).await.expect("resolved");
+    world.images.rootfs(&pinned).await.expect("unpacked");
+    let collect =
+        async |in_use: &[String]| world.images.collect_garbage(in_use).await.expect("collected").expect("alone");
+
+    world.images.delete(&reference).await.expect("deleted");
+    assert_eq!(collect(&[]).await.blobs, 0, "all of it is young");
+    world.hand.advance(Duration::from_secs(2 * 60 * 60));
+    assert_eq!(collect(std::slice::from_ref(&pinned)).await.layers, 0, "a revision has it");
+    world.images.rootfs(&pinned).await.expect("still there");
+    let collected = collect(&[]).await;
+    assert_eq!((collected.layers, collected.blobs), (1, 3), "{collected:?}");
+    let error = world.images.rootfs(&pinned).await.expect_err("gone");
+    assert!(matches!(error, ImageError::Missing { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_store_opens_again_with_what_it_had_and_without_what_a_crash_left() {
+    let world = World::new();
+    let path = world.archive(&docker_archive(&["app:v1"]));
+    let reference = world.load(&path, None).await.expect("loaded").remove(0);
+    world.file_of(&reference).await;
+    let layers = world.dir.path().join("images/layers");
+    fs::create_dir_all(layers.join(".new-left/deep")).expect("directory");
+    let again =
+        ImageStore::open(ImageStoreConfig::new(world.dir.path().join("images")), Clock::system()).expect("store");
+    assert!(!layers.join(".new-left").exists());
+    let pinned = again.resolve(&reference).await.expect("resolved");
+    assert_eq!(again.rootfs(&pinned).await.expect("unpacked").layers.len(), 1);
+}

@@ -1,0 +1,5 @@
+//! The registry from outside: over sockets, by hand and by the tools people have.
+
+mod distribution;
+mod tools;
+mod world;

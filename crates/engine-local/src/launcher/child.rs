@@ -144,19 +144,32 @@ fn small_file(path: &str) -> String {
 
 /// Limits, mask, working directory: all that has to be done as root.
 fn surroundings(launch: &Launch) -> Result<(), String> {
-    let limits = [(Resource::Nofile, OPEN_FILES, OPEN_FILES), (Resource::Core, 0, 0)];
-    for (resource, soft, hard) in limits {
-        let limit = Rlimit { current: Some(soft), maximum: Some(hard) };
-        rustix::process::setrlimit(resource, limit).map_err(failed("set the limits of the process"))?;
+    let (files, stack) = (Some(OPEN_FILES), Some(STACK));
+    for (resource, soft, hard) in [(Resource::Nofile, files, files), (Resource::Stack, stack, None)] {
+        let wanted = Rlimit { current: soft, maximum: hard };
+        if rustix::process::setrlimit(resource, wanted).is_err() {
+            // A host that keeps even root below that (no CAP_SYS_RESOURCE): as far as it lets us.
+            let most = rustix::process::getrlimit(resource).maximum;
+            let limit = Rlimit { current: least(soft, most), maximum: least(hard, most) };
+            rustix::process::setrlimit(resource, limit).map_err(failed("set the limits of the process"))?;
+        }
     }
-    let stack = Rlimit { current: Some(STACK), maximum: None };
-    // A host with a lower hard limit keeps it.
-    let _ = rustix::process::setrlimit(Resource::Stack, stack);
+    // A core would be written by the host, where its core_pattern says.
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(Resource::Core, none).map_err(failed("set the limits of the process"))?;
     fs::write("/proc/self/oom_score_adj", OOM_SCORE).map_err(failed("write oom_score_adj"))?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let dir = launch.working_dir.as_str();
     fs::create_dir_all(dir).map_err(|error| format!("cannot make the working directory '{dir}': {error}"))?;
     rustix::process::chdir(dir).map_err(|error| format!("cannot enter the working directory '{dir}': {error}"))
+}
+
+/// The lower of two limits, where `None` means no limit.
+fn least(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 fn strings(launch: &Launch, identity: &Identity) -> Result<(Vec<CString>, Vec<CString>), String> {

@@ -1,6 +1,6 @@
 //! One instance's cable: from its namespace to the host.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, thread, time::Duration};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -16,6 +16,10 @@ use super::{
 const INNER: &str = "eth0";
 /// Loopback is always the first link of a namespace.
 const LOOPBACK: u32 = 1;
+
+/// How long an older kernel gets to notice that a cable is complete; it does so by itself, soon.
+const SETTLE_STEP: Duration = Duration::from_micros(200);
+const SETTLE_STEPS: usize = 100;
 
 /// What a cable is made of.
 #[derive(Debug, Clone, Copy)]
@@ -42,12 +46,12 @@ pub(super) fn attach(host: &mut Socket, cable: Cable<'_>) -> Result<OwnedFd, Net
     link::veth(&mut batch, inner, outer, cable.mtu);
     namespace.socket.execute(batch)?;
 
-    let index = namespace.socket.link_index(INNER)?;
+    let inner_index = namespace.socket.link_index(INNER)?;
     let mut batch = Batch::default();
-    link::link_up(&mut batch, index);
-    link::address_add(&mut batch, index, cable.address);
-    link::neighbour_add(&mut batch, index, cable.gateway, outer_mac);
-    link::route_add(&mut batch, Subnet::of(Ipv4Addr::UNSPECIFIED, 0), index, Via::Gateway(cable.gateway));
+    link::link_up(&mut batch, inner_index);
+    link::address_add(&mut batch, inner_index, cable.address);
+    link::neighbour_add(&mut batch, inner_index, cable.gateway, outer_mac);
+    link::route_add(&mut batch, Subnet::of(Ipv4Addr::UNSPECIFIED, 0), inner_index, Via::Gateway(cable.gateway));
     namespace.socket.execute(batch)?;
 
     netns::write_setting(&format!("net/ipv6/conf/{}/disable_ipv6", cable.name), "1")?;
@@ -58,7 +62,20 @@ pub(super) fn attach(host: &mut Socket, cable: Cable<'_>) -> Result<OwnedFd, Net
     link::neighbour_add(&mut batch, index, cable.address, inner_mac);
     link::route_add(&mut batch, Subnet::of(cable.address, 32), index, Via::Link { source: cable.gateway });
     host.execute(batch)?;
+    settle(&mut namespace.socket, inner_index)?;
     Ok(namespace.fd)
+}
+
+/// Waits until the end inside, which was up first, sends: otherwise the first packet of the instance
+/// could be lost, and its first connection would take a second.
+fn settle(inside: &mut Socket, index: u32) -> Result<(), NetError> {
+    for _ in 0..SETTLE_STEPS {
+        if link::link_sends(inside, index)? {
+            break;
+        }
+        thread::sleep(SETTLE_STEP);
+    }
+    Ok(())
 }
 
 /// A locally administered Ethernet address made of an IPv4 one, so that both ends know each other's

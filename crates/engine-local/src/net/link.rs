@@ -207,6 +207,22 @@ pub(super) fn links(socket: &mut Socket) -> Result<Vec<Link>, NetlinkError> {
         .collect())
 }
 
+/// Does the link send? A link that was up before the other end of its cable drops everything until
+/// the kernel has noticed in the background that it has a carrier; asking makes newer kernels (6.8)
+/// notice at once.
+pub(super) fn link_sends(socket: &mut Socket, index: u32) -> Result<bool, NetlinkError> {
+    let replies = socket.dump(|| {
+        let mut batch = Batch::default();
+        batch.request(format!("read link {index}"), libc::RTM_GETLINK, 0, &ifinfo(index, 0));
+        batch
+    })?;
+    let queue = replies.iter().find_map(|reply| {
+        let (_, payload) = attributes(reply.body.get(16..)?).find(|(kind, _)| *kind == libc::IFLA_QDISC)?;
+        Some(string(payload))
+    });
+    Ok(queue.is_some_and(|queue| queue != "noop"))
+}
+
 /// The IPv4 addresses of the namespace, each with the length of its network.
 pub(super) fn addresses(socket: &mut Socket) -> Result<Vec<(Ipv4Addr, u8)>, NetlinkError> {
     let mut header = [0; 8];

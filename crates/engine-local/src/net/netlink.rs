@@ -131,7 +131,7 @@ impl Socket {
         refusal.map_or(Ok(()), Err)
     }
 
-    /// Sends one request for a list and returns its messages.
+    /// Sends one request for a list, or for one thing with an acknowledgement, and returns its messages.
     pub(super) fn dump(&mut self, request: impl Fn() -> Batch) -> Result<Vec<Reply>, NetlinkError> {
         for _ in 0..DUMP_ATTEMPTS {
             if let Some(replies) = self.dump_once(request())? {
@@ -157,8 +157,10 @@ impl Socket {
                 match i32::from(message.kind) {
                     libc::NLMSG_DONE => return Ok((!interrupted).then_some(replies)),
                     libc::NLMSG_ERROR => {
-                        let (error, detail) = message.error();
-                        return Err(batch.failure(0, detail, error.unwrap_or_else(|| io::ErrorKind::Other.into())));
+                        return match message.error() {
+                            (Some(error), detail) => Err(batch.failure(0, detail, error)),
+                            (None, _) => Ok(Some(replies)),
+                        };
                     }
                     _ => replies.push(Reply { body: message.body.to_vec() }),
                 }

@@ -114,6 +114,8 @@ const CT_STATE: u32 = 0;
 /// `NF_CT_STATE_BIT` of established and of related.
 const CT_KNOWN: u32 = 1 << 1 | 1 << 2;
 const VERDICT_GOTO: u32 = -4i32 as u32;
+/// `NF_NAT_RANGE_PROTO_RANDOM_FULLY`.
+const RANDOM_PORT: u32 = 1 << 4;
 const HOOK_FORWARD: u32 = 2;
 const POLICY_DROP: u32 = 0;
 /// Names of links are compared with their NULs up to this length (`IFNAMSIZ`).
@@ -308,7 +310,9 @@ impl Verdict<'_> {
             Self::Accept => immediate(rule, libc::NF_ACCEPT as u32, None),
             Self::Drop => immediate(rule, libc::NF_DROP as u32, None),
             Self::Goto(chain) => immediate(rule, VERDICT_GOTO, Some(chain)),
-            Self::Masquerade => expression(rule, "masq", |data| data),
+            // Instances choose their ports without knowing of each other. Ports that are kept can
+            // clash when two connect to the same place at the same moment; the kernel then drops a packet.
+            Self::Masquerade => expression(rule, "masq", |data| data.number_be(1, RANDOM_PORT)),
         }
     }
 }

@@ -382,6 +382,7 @@ async fn neighbour(name: &str, address: Ipv4Addr) -> OwnedFd {
         socket.execute(batch).expect("an address");
     }
     netns::write_setting(&format!("net/ipv4/conf/{name}/forwarding"), "0").expect("written");
+    while !link::link_sends(&mut namespace.socket, index).expect("a link") {}
     namespace.fd
 }
 

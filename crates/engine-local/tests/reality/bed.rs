@@ -1,0 +1,222 @@
+//! An engine of its own for each test, and what a test asks of it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+use updraft_base::{Backoff, Clock, Tasks};
+use updraft_engine::{Engine, EngineEvent};
+use updraft_engine_local::{LauncherCommand, LocalConfig, LocalEngine};
+use updraft_model::{
+    instance::{Exit, InstanceId, InstanceSpec, Limits, Stream},
+    name::Parent,
+};
+use updraft_oci::{ImageStore, ImageStoreConfig};
+
+use crate::image::Image;
+
+/// How long a test waits for what must happen.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// An engine with a loaded image.
+pub(crate) struct Bed {
+    pub(crate) engine: Arc<LocalEngine>,
+    pub(crate) image: String,
+    pub(crate) clock: Clock,
+    pub(crate) data_dir: PathBuf,
+    events: Option<mpsc::Receiver<EngineEvent>>,
+    images: ImageStore,
+    _dir: Option<tempfile::TempDir>,
+}
+
+/// What came of an instance.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) out: Vec<String>,
+    pub(crate) err: Vec<String>,
+    pub(crate) exit: Exit,
+}
+
+// === impl Bed ===
+
+impl Bed {
+    /// An engine with the plain image; `None` without root, after saying so.
+    pub(crate) async fn new() -> Option<Self> {
+        Self::with(Image::plain()).await
+    }
+
+    /// An engine with this image, and with its events.
+    pub(crate) async fn with(image: Image) -> Option<Self> {
+        if !is_root() {
+            return None;
+        }
+        let dir = tempfile::tempdir().expect("a place for the test");
+        let mut bed = Self::at(dir.path(), &image).await;
+        bed._dir = Some(dir);
+        Some(bed)
+    }
+
+    /// An engine in a directory that the caller keeps.
+    pub(crate) async fn at(dir: &Path, image: &Image) -> Self {
+        let clock = Clock::system();
+        let layout = tempfile::tempdir().expect("a place for the test");
+        image.write(layout.path());
+        let images = ImageStore::open(ImageStoreConfig::new(dir.join("images")), clock.clone()).expect("a new store");
+        let loaded = images.load(layout.path(), Some("test/probe:v1")).await.expect("a well-formed layout");
+        let image = images.resolve(&loaded[0].reference).await.expect("just loaded");
+        let engine = start(dir, images.clone()).await;
+        Self { engine, image, clock, data_dir: dir.to_owned(), events: None, images, _dir: None }
+    }
+
+    /// Another engine on the same directory and images, after the first is gone.
+    pub(crate) async fn restart(&mut self) {
+        self.engine = start(&self.data_dir, self.images.clone()).await;
+        self.events = None;
+    }
+
+    pub(crate) fn spec(&self, steps: &[&str]) -> InstanceSpec {
+        InstanceSpec {
+            revision: Parent::new("demo-project", "us-central1").service("reality").revision("reality-1"),
+            image: self.image.clone(),
+            container: "reality-1".to_owned(),
+            command: Vec::new(),
+            args: steps.iter().map(|&step| step.to_owned()).collect(),
+            env: vec![("PORT".to_owned(), "8080".to_owned()), ("K_SERVICE".to_owned(), "reality".to_owned())],
+            working_dir: None,
+            limits: Limits { cpu_millis: 1000, memory_bytes: 128 << 20, pids: 64 },
+            port: 8080,
+        }
+    }
+
+    /// Starts an instance.
+    pub(crate) async fn start(&self, spec: &InstanceSpec) -> InstanceId {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let id = InstanceId(format!("{:08x}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        self.engine.prepare(spec).await.expect("the image can be prepared");
+        self.engine.start(&id, spec).await.expect("the instance can be started");
+        id
+    }
+
+    /// Runs an instance to its end.
+    pub(crate) async fn run(&mut self, steps: &[&str]) -> Outcome {
+        let spec = self.spec(steps);
+        self.run_spec(&spec).await
+    }
+
+    /// Runs an instance to its end.
+    pub(crate) async fn run_spec(&mut self, spec: &InstanceSpec) -> Outcome {
+        let id = self.start(spec).await;
+        self.until_exit(&id).await
+    }
+
+    /// What the instance wrote until its end.
+    pub(crate) async fn until_exit(&mut self, wanted: &InstanceId) -> Outcome {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        loop {
+            match self.event().await {
+                EngineEvent::Output { id, stream, text } if id == *wanted => match stream {
+                    Stream::Stdout => out.push(text),
+                    Stream::Stderr => err.push(text),
+                },
+                EngineEvent::Exited { id, exit } if id == *wanted => return Outcome { out, err, exit },
+                _ => {}
+            }
+        }
+    }
+
+    /// The next event.
+    pub(crate) async fn event(&mut self) -> EngineEvent {
+        let events = match &mut self.events {
+            Some(events) => events,
+            empty => empty.insert(self.engine.events().expect("asked for once")),
+        };
+        let event = self.clock.timeout(DEADLINE, events.recv()).await;
+        event.expect("an event in time").expect("the engine is there")
+    }
+
+    /// Waits until something holds.
+    pub(crate) async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let deadline = self.clock.instant() + DEADLINE;
+        let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
+        while !holds() {
+            assert!(self.clock.instant() < deadline, "not in time: {what}");
+            self.clock.sleep(backoff.next_exact()).await;
+        }
+    }
+
+    /// Six digits that tell this engine's things apart on the host.
+    pub(crate) fn tag(&self) -> String {
+        let text = format!("{:?}", self.engine);
+        let at = text.find("tag: \"").expect("it is printed") + 6;
+        text[at..at + 6].to_owned()
+    }
+
+    /// What there is on the host that carries the tag: control groups, links, processes, mounts.
+    pub(crate) fn traces(&self) -> Vec<String> {
+        traces(&self.tag(), &self.data_dir)
+    }
+
+    /// Ends the engine and checks that nothing is left of it.
+    pub(crate) async fn end(self) {
+        let (tag, dir) = (self.tag(), self.data_dir.clone());
+        self.engine.shutdown(Duration::ZERO).await;
+        self.until("nothing is left", || traces(&tag, &dir).is_empty()).await;
+        assert!(!dir.join("run").exists());
+    }
+}
+
+/// What there is on the host that carries this tag.
+pub(crate) fn traces(tag: &str, data_dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    for hierarchy in hierarchies {
+        let parent = hierarchy.path().join(format!("updraft-{tag}"));
+        if parent.exists() {
+            found.push(parent.display().to_string());
+        }
+    }
+    for link in std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten() {
+        let name = link.file_name().to_string_lossy().into_owned();
+        if name.starts_with(&format!("ud{tag}-")) {
+            found.push(name);
+        }
+    }
+    let ours = data_dir.join("run").display().to_string();
+    for mount in std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines() {
+        if mount.contains(&ours) {
+            found.push(mount.to_owned());
+        }
+    }
+    found
+}
+
+/// Says why a test is skipped.
+pub(crate) fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: real containers need root");
+    }
+    root
+}
+
+async fn start(data_dir: &Path, images: ImageStore) -> Arc<LocalEngine> {
+    let launcher = LauncherCommand { program: env!("CARGO_BIN_EXE_updraft-launcher").into(), args: Vec::new() };
+    let config = LocalConfig { launcher, ..LocalConfig::new(data_dir) };
+    LocalEngine::start(config, images, &Tasks::new(), Clock::system()).await.expect("the host can run containers")
+}
+
+impl updraft_engine::contract::Bed for Bed {
+    fn engine(&self) -> Arc<dyn Engine> {
+        self.engine.clone()
+    }
+
+    fn image(&self) -> String {
+        self.image.clone()
+    }
+}

@@ -1,0 +1,17 @@
+//! Real containers on this host: needs root. What a test makes carries the tag of its own data
+//! directory, and only that is looked at.
+
+mod bed;
+mod crashes;
+mod image;
+mod isolation;
+mod limits;
+mod processes;
+
+use bed::Bed;
+
+async fn contract_bed() -> Option<Bed> {
+    Bed::new().await
+}
+
+updraft_engine::contract_suite!(contract_bed);

@@ -1,6 +1,6 @@
 //! Images from files: upload, list, delete.
 
-use std::io;
+use std::{io, path::Path};
 
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -12,6 +12,24 @@ use crate::{ApiDeps, call::AnyBody, own::Parameters};
 
 /// The largest archive, in bytes.
 const ARCHIVE_MAX: u64 = 64 << 30;
+/// What files of uploads are called, so that those a crash left behind can be told.
+const PREFIX: &str = "upload-";
+const SUFFIX: &str = ".tar";
+
+/// Removes what uploads left behind when the server was killed. Only one server uses the directory.
+pub(crate) fn sweep(scratch: &Path) {
+    let entries = std::fs::read_dir(scratch).into_iter().flatten().filter_map(Result::ok);
+    for entry in entries {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+            let path = entry.path();
+            if let Err(error) = std::fs::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "an upload that was broken off cannot be removed");
+            }
+        }
+    }
+}
 
 /// `POST /updraft/v1/images:load?name=repository:tag`: the body is a docker or OCI archive.
 ///
@@ -53,7 +71,7 @@ pub(crate) async fn delete(deps: &ApiDeps, parameters: &Parameters) -> Result<Va
 /// Writes a body to a file that goes when it is dropped: with the call, or with the client.
 async fn receive<B: AnyBody>(deps: &ApiDeps, body: B) -> Result<tempfile::NamedTempFile, Error> {
     let host = |error: io::Error| Error::internal(format!("upload to {}: {error}", deps.scratch.display()));
-    let named = tempfile::Builder::new().prefix("upload-").suffix(".tar").tempfile_in(&deps.scratch).map_err(host)?;
+    let named = tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(&deps.scratch).map_err(host)?;
     let mut file = tokio::fs::File::from_std(named.reopen().map_err(host)?);
     let mut body = std::pin::pin!(body);
     let mut written = 0u64;

@@ -44,7 +44,8 @@ pub struct ApiDeps {
     pub metrics: Arc<Metrics>,
     /// Ends what would otherwise go on for ever.
     pub shutdown: Shutdown,
-    /// A directory for uploads that are under way; on the file system of the images, if possible.
+    /// A directory for uploads that are under way, of this server alone: files of uploads that are found
+    /// there at the start are removed.
     pub scratch: PathBuf,
 }
 
@@ -79,11 +80,12 @@ struct Inner {
 // === impl Api ===
 
 impl Api {
-    /// An API on these.
+    /// An API on these. Removes what uploads left behind when the server was killed.
     ///
     /// # Errors
     /// When the descriptors do not make a reflection service, which the tests rule out.
     pub fn new(deps: ApiDeps) -> Result<Self, BoxError> {
+        images::sweep(&deps.scratch);
         Ok(Self { inner: Arc::new(Inner { deps }), mixins: grpc::Mixins::new()? })
     }
 

@@ -22,8 +22,7 @@ use crate::{
     respond::{self, BoxBody, note},
 };
 
-/// The largest body of a request, in bytes. The largest service there can be (1000 variables of 32 KiB)
-/// would not fit, and Google's limit is lower still.
+/// The largest body of a request, in bytes; also of a message by gRPC.
 pub(crate) const BODY_MAX: usize = 10 << 20;
 /// The name of the run API in gcloud's endpoint overrides, as a path prefix.
 const PREFIX: &str = "/run";

@@ -35,7 +35,10 @@ struct Server {
 
 impl Server {
     async fn start(mode: AuthMode) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
+        Self::start_in(tempfile::tempdir().expect("a directory"), mode).await
+    }
+
+    async fn start_in(dir: tempfile::TempDir, mode: AuthMode) -> Self {
         let (clock, tasks) = (Clock::system(), Tasks::new());
         let images = ImageStore::open(ImageStoreConfig::new(dir.path().join("images")), clock.clone()).expect("opens");
         let (book, health, routes) =
@@ -288,4 +291,15 @@ async fn a_log_that_is_followed_ends_with_the_server() {
     assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/x-ndjson");
     server.tasks.shutdown().ask();
     assert!(answer.into_body().collect().await.expect("ends").to_bytes().is_empty());
+}
+
+#[tokio::test]
+async fn uploads_that_a_crash_left_behind_are_removed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for name in ["upload-abc.tar", "upload.txt"] {
+        std::fs::write(dir.path().join(name), "x").expect("writes");
+    }
+    let server = Server::start_in(dir, AuthMode::None).await;
+    assert!(!server.dir.path().join("upload-abc.tar").exists());
+    assert!(server.dir.path().join("upload.txt").exists());
 }

@@ -13,7 +13,8 @@
 //! * The host forwards only what comes in through our cables and through the links its routes lead
 //!   to. Forwarding is switched on link by link; the global switch stays as it is. Links that we
 //!   switched on forward nothing to one another that they did not forward before. What was changed
-//!   is written down first and set back by [`Network::stop`] or, after a crash, [`Network::sweep`].
+//!   is written down first and set back by [`Network::stop`] or, after a crash, the next
+//!   [`Network::start`].
 //!
 //! What carries our tag: links `ud<tag>-…`, the nftables table `updraft-<tag>`, the file
 //! `net-<tag>.json` in the run directory.
@@ -36,7 +37,7 @@ mod tests;
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, mpsc},
 };
 
@@ -74,8 +75,6 @@ pub(crate) struct Network {
 #[derive(Debug)]
 struct Inner {
     commands: mpsc::Sender<Command>,
-    gateway: Ipv4Addr,
-    subnet: Subnet,
     forwarder: Shutdown,
 }
 
@@ -90,8 +89,6 @@ pub(crate) struct Attachment {
     pub(crate) netns: OwnedFd,
     /// The instance's address.
     pub(crate) address: Ipv4Addr,
-    /// The host's address, as the instance sees it.
-    pub(crate) gateway: Ipv4Addr,
     resolv_conf: Arc<str>,
     _lease: Lease,
 }
@@ -113,7 +110,7 @@ impl Network {
             let forwarding = Forwarder::bind(ready.gateway, ready.subnet, ready.forward_dns_to).await?;
             forwarding.spawn(tasks, clock, &forwarder);
         }
-        let inner = Inner { commands, gateway: ready.gateway, subnet: ready.subnet, forwarder };
+        let inner = Inner { commands, forwarder };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -125,16 +122,6 @@ impl Network {
         let (answer, answered) = oneshot::channel();
         self.inner.commands.send(Command::Attach(answer)).map_err(|_| NetError::Stopped)?;
         answered.await.map_err(|_| NetError::Stopped)?
-    }
-
-    /// The host's address, as instances see it.
-    pub(crate) fn gateway(&self) -> Ipv4Addr {
-        self.inner.gateway
-    }
-
-    /// Where instances have their addresses.
-    pub(crate) fn subnet(&self) -> Subnet {
-        self.inner.subnet
     }
 
     /// Removes cables, firewall and gateway and sets forwarding back. Instances are best ended
@@ -151,13 +138,13 @@ impl Network {
         answered.await.map_err(|_| NetError::Stopped)?
     }
 
-    /// Removes what a dead server with this tag left on the host; nothing there is no error.
-    ///
-    /// # Errors
-    /// The first thing that could not be removed; the others are.
-    pub(crate) async fn sweep(tag: &str, run_dir: &Path) -> Result<(), NetError> {
-        check_tag(tag)?;
-        worker::sweep(tag.to_owned(), run_dir.to_owned())?.await.map_err(|_| NetError::Stopped)?
+    /// Ends as SIGKILL ends a server: everything stays.
+    #[cfg(test)]
+    fn abandon(&self) {
+        let (answer, abandoned) = mpsc::channel();
+        self.inner.commands.send(Command::Abandon(answer)).expect("the thread listens");
+        // It never answers, it hangs up.
+        let _ = abandoned.recv();
     }
 }
 

@@ -51,7 +51,7 @@ fn the_host_reaches_an_instance_and_the_neighbour_does_not() {
         let network = world.network("in").await;
         let attachment = network.attach().await.expect("attached");
         let server = listen(&attachment.netns).await;
-        let subnet = network.subnet();
+        let subnet = Subnet::of(attachment.address, 16);
         inside(&world.outside, move || {
             let mut socket = Socket::open(Subsystem::Route).expect("netlink");
             let index = socket.link_index("world").expect("the neighbour's link");
@@ -62,7 +62,7 @@ fn the_host_reaches_an_instance_and_the_neighbour_does_not() {
         .await;
         let here = netns::current().expect("a namespace");
         let peer = reach(&here, attachment.address, &server).await.expect("the host is let in");
-        assert_eq!(peer.ip(), network.gateway());
+        assert_eq!(peer.ip(), gateway(&attachment));
         assert!(reach(&world.outside, attachment.address, &server).await.is_none(), "the neighbour is not");
         network.stop().await.expect("stopped");
     });
@@ -86,7 +86,7 @@ fn an_instance_reaches_no_address_of_the_host() {
         let network = world.network("host").await;
         let attachment = network.attach().await.expect("attached");
         let server = TcpListener::bind("0.0.0.0:0").expect("a listener");
-        for address in [network.gateway(), UPLINK, Ipv4Addr::LOCALHOST] {
+        for address in [gateway(&attachment), UPLINK, Ipv4Addr::LOCALHOST] {
             assert!(reach(&attachment.netns, address, &server).await.is_none(), "{address}");
         }
         network.stop().await.expect("stopped");
@@ -137,7 +137,7 @@ fn a_server_that_only_the_host_reaches_is_asked_through_the_gateway() {
         let config = NetConfig { dns: vec![Ipv4Addr::LOCALHOST.into()], ..world.config("dns") };
         let network = Network::start(config, &world.tasks, &Clock::system()).await.expect("started");
         let attachment = network.attach().await.expect("attached");
-        assert_eq!(attachment.resolv_conf(), format!("nameserver {}\n", network.gateway()));
+        assert_eq!(attachment.resolv_conf(), format!("nameserver {}\n", gateway(&attachment)));
 
         let server = UdpSocket::bind("127.0.0.1:53").expect("the host's name server");
         let echo = thread::spawn(move || {
@@ -147,7 +147,7 @@ fn a_server_that_only_the_host_reaches_is_asked_through_the_gateway() {
             query[length] = b'!';
             server.send_to(&query[..=length], peer).expect("sent");
         });
-        let gateway = network.gateway();
+        let gateway = gateway(&attachment);
         let answer = inside(&attachment.netns, move || {
             let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
             socket.set_read_timeout(Some(PATIENCE)).expect("a deadline");
@@ -214,35 +214,24 @@ fn after_stop_the_host_is_as_it_was() {
 }
 
 #[test]
-fn what_a_killed_server_left_is_swept_and_nothing_else() {
+fn a_start_removes_what_a_killed_server_of_the_same_tag_left_and_nothing_else() {
     World::run(async |world| {
-        let neighbour = world.network("crash2").await;
+        let neighbour = world.network("kill2").await;
         let before = snapshot();
-        let network = world.network("crash").await;
-        let kept = network.attach().await.expect("attached");
-        // As after SIGKILL: nobody cleans up. (The thread stays, but is never told anything again.)
-        std::mem::forget(network);
-        assert_ne!(snapshot(), before);
-        Network::sweep("crash", world.run_dir.path()).await.expect("swept");
-        assert_eq!(snapshot(), before);
-        Network::sweep("crash", world.run_dir.path()).await.expect("nothing left to do");
-        drop(kept);
-        neighbour.stop().await.expect("stopped");
-    });
-}
+        let killed = world.network("kill").await;
+        let kept = killed.attach().await.expect("attached");
+        killed.abandon();
+        assert!(snapshot().len() > before.len() + 3);
 
-#[test]
-fn a_start_takes_over_what_a_killed_server_left() {
-    World::run(async |world| {
-        let before = snapshot();
-        std::mem::forget(world.network("again").await);
-        let network = world.network("again").await;
+        let network = world.network("kill").await;
         let attachment = network.attach().await.expect("attached");
         let server = world.listen_outside().await;
         assert!(reach(&attachment.netns, OUTSIDE, &server).await.is_some());
+        assert!(reach(&kept.netns, OUTSIDE, &server).await.is_none(), "the old cable is cut");
         drop(attachment);
         network.stop().await.expect("stopped");
         assert_eq!(snapshot(), before);
+        neighbour.stop().await.expect("stopped");
     });
 }
 
@@ -250,8 +239,8 @@ fn a_start_takes_over_what_a_killed_server_left() {
 fn two_servers_take_different_ranges_and_do_not_see_each_other() {
     World::run(async |world| {
         let (one, two) = (world.network("a").await, world.network("ab").await);
-        assert!(!one.subnet().overlaps(two.subnet()));
         let (inner, other) = (one.attach().await.expect("attached"), two.attach().await.expect("attached"));
+        assert_ne!(gateway(&inner), gateway(&other));
         let server = listen(&other.netns).await;
         assert!(reach(&inner.netns, other.address, &server).await.is_none());
         one.stop().await.expect("stopped");
@@ -384,6 +373,11 @@ async fn neighbour(name: &str, address: Ipv4Addr) -> OwnedFd {
     netns::write_setting(&format!("net/ipv4/conf/{name}/forwarding"), "0").expect("written");
     while !link::link_sends(&mut namespace.socket, index).expect("a link") {}
     namespace.fd
+}
+
+/// Ranges that nobody configured are a /16.
+fn gateway(attachment: &Attachment) -> Ipv4Addr {
+    Subnet::of(attachment.address, 16).gateway()
 }
 
 fn loopback_up() {

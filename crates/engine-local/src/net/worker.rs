@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, mpsc},
     thread,
     time::Duration,
@@ -30,6 +30,9 @@ use super::{
 pub(super) enum Command {
     Attach(oneshot::Sender<Result<Attachment, NetError>>),
     Stop(oneshot::Sender<Result<(), NetError>>),
+    /// End without another word: for tests of what a killed server leaves.
+    #[cfg(test)]
+    Abandon(mpsc::Sender<()>),
 }
 
 /// An answer that the thread is going to give.
@@ -91,24 +94,9 @@ pub(super) fn spawn(config: NetConfig) -> Result<(mpsc::Sender<Command>, Answer<
             let _ = answer.send(Err(error));
         }
     };
-    start_thread("network", work)?;
+    let thread = thread::Builder::new().name("network".to_owned()).spawn(work);
+    thread.map_err(NetError::io("start the network thread"))?;
     Ok((commands, ready))
-}
-
-/// Removes what carries the tag, on a thread of its own.
-pub(super) fn sweep(tag: String, run_dir: PathBuf) -> Result<Answer<()>, NetError> {
-    let (answer, answered) = oneshot::channel();
-    let work = move || {
-        let swept = Host::open(tag, &run_dir).and_then(|mut host| host.remove());
-        let _ = answer.send(swept);
-    };
-    start_thread("network-sweep", work)?;
-    Ok(answered)
-}
-
-fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), NetError> {
-    let builder = thread::Builder::new().name(name.to_owned());
-    builder.spawn(work).map(drop).map_err(NetError::io("start the network thread"))
 }
 
 fn set_up(config: NetConfig) -> Result<(Working, Ready), NetError> {
@@ -142,6 +130,8 @@ fn run(mut working: Working, orders: &mpsc::Receiver<Command>) {
                 let _ = answer.send(working.host.remove());
                 return;
             }
+            #[cfg(test)]
+            Ok(Command::Abandon(hang_up)) => return drop(hang_up),
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 if let Err(error) = working.host.refresh() {
                     tracing::warn!(%error, "could not bring the forwarding of uplinks up to date");
@@ -329,6 +319,6 @@ impl Working {
         let netns = attach::attach(&mut self.host.route, cable)?;
         tracing::debug!(tag = self.host.tag, %address, "attached a namespace");
         let resolv_conf = self.resolv_conf.clone();
-        Ok(Attachment { netns, address, gateway: self.gateway, resolv_conf, _lease: lease })
+        Ok(Attachment { netns, address, resolv_conf, _lease: lease })
     }
 }

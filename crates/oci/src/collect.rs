@@ -237,7 +237,9 @@ fn collect(
     }
     let mut collected = sweep_blobs(content, &reach, young).map_err(of_content)?;
     for diff_id in store.inner.layers.list().map_err(of_content)? {
-        if !reach.diff_ids.contains(&diff_id) && !young(store.inner.layers.modified(&diff_id)) {
+        let fills = store.inner.layers.facts(&diff_id).map(|facts| facts.fills).unwrap_or_default();
+        let fills_used = !fills.is_empty() && fills.iter().all(|filled| reach.diff_ids.contains(filled));
+        if !fills_used && !reach.diff_ids.contains(&diff_id) && !young(store.inner.layers.modified(&diff_id)) {
             store.inner.layers.remove(&diff_id)?;
             collected.layers += 1;
         }

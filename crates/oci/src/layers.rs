@@ -16,6 +16,7 @@ use crate::{
     content::ContentStore,
     digest::Digest,
     error::{ContentError, ImageError},
+    fill::{self, Stratum},
     flight::Flights,
     unpack::{Budget, UnpackLimits, unpack},
 };
@@ -42,6 +43,8 @@ pub(crate) struct LayerFacts {
     pub(crate) implicit: Vec<String>,
     /// What was left out.
     pub(crate) warnings: Vec<String>,
+    /// The layers it puts right, if it is one of `fill`.
+    pub(crate) fills: Vec<Digest>,
 }
 
 /// A layer to unpack.
@@ -140,6 +143,68 @@ impl Layers {
         self.dir.join(format!("{}.json", diff_id.hex()))
     }
 
+    /// The layer that puts right what `layers` (lowest first) made up; `None` when they made up nothing
+    /// that matters.
+    pub(crate) async fn fill(
+        &self,
+        content: &ContentStore,
+        layers: Vec<(Digest, LayerFacts)>,
+    ) -> Result<Option<PathBuf>, ImageError> {
+        if layers.iter().skip(1).all(|(_, facts)| facts.implicit.is_empty()) {
+            return Ok(None);
+        }
+        let names: Vec<&str> = layers.iter().map(|(diff_id, _)| diff_id.as_str()).collect();
+        let name = Digest::of(format!("fill {}", names.join(" ")).as_bytes());
+        let flight = self.flights.board(name.hex()).await;
+        if self.facts(&name).is_some() {
+            return Ok(Some(self.path(&name)));
+        }
+        let (store, content) = (self.clone(), content.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            let _held = flight;
+            store.fill_now(&content, &name, layers)
+        });
+        match work.await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => Err(closed(io::Error::other(error))),
+        }
+    }
+
+    fn fill_now(
+        &self,
+        content: &ContentStore,
+        name: &Digest,
+        layers: Vec<(Digest, LayerFacts)>,
+    ) -> Result<Option<PathBuf>, ImageError> {
+        let fills = layers.iter().map(|(diff_id, _)| diff_id.clone()).collect();
+        let strata: Vec<Stratum> = layers
+            .into_iter()
+            .map(|(diff_id, facts)| Stratum {
+                dir: self.path(&diff_id),
+                implicit: facts.implicit.into_iter().collect(),
+            })
+            .collect();
+        let plan = fill::plan(&strata);
+        if plan.is_empty() {
+            return Ok(None);
+        }
+        let new = self.temporary();
+        fs::create_dir(&new).map_err(|e| host("create", &new, e))?;
+        fill::build(&new, &plan).map_err(|e| host("fill", &new, e))?;
+        self.settle(content, &new, name, &LayerFacts { fills, ..LayerFacts::default() })?;
+        Ok(Some(self.path(name)))
+    }
+
+    /// Gives a finished directory its name. The facts come first: the directory is what counts.
+    fn settle(&self, content: &ContentStore, new: &Path, name: &Digest, facts: &LayerFacts) -> Result<(), ImageError> {
+        let text = serde_json::to_vec(facts).map_err(|e| ImageError::host("write layer facts", io::Error::other(e)))?;
+        let written = content.write_atomic(&self.facts_path(name), &text);
+        written.map_err(|error| ImageError::of_content("", error))?;
+        let path = self.path(name);
+        fs::rename(new, &path).map_err(|e| host("rename to", &path, e))
+    }
+
     fn unpack(
         &self,
         image: &str,
@@ -162,14 +227,13 @@ impl Layers {
             for warning in &unpacked.warnings {
                 tracing::warn!(image, layer = %name.blob, warning, "part of a layer was left out");
             }
-            let facts = LayerFacts { bytes: unpacked.bytes, implicit: unpacked.implicit, warnings: unpacked.warnings };
-            let text =
-                serde_json::to_vec(&facts).map_err(|e| ImageError::host("write layer facts", io::Error::other(e)))?;
-            content
-                .write_atomic(&self.facts_path(&name.diff_id), &text)
-                .map_err(|error| ImageError::of_content(image, error))?;
-            let path = self.path(&name.diff_id);
-            fs::rename(&new, &path).map_err(|e| host("rename to", &path, e))?;
+            let facts = LayerFacts {
+                bytes: unpacked.bytes,
+                implicit: unpacked.implicit,
+                warnings: unpacked.warnings,
+                fills: Vec::new(),
+            };
+            self.settle(content, &new, &name.diff_id, &facts)?;
             Ok(facts)
         });
         if settled.is_err() {

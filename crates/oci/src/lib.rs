@@ -18,6 +18,7 @@ mod content;
 mod credentials;
 mod digest;
 mod error;
+mod fill;
 mod flight;
 mod layers;
 mod load;

@@ -170,10 +170,18 @@ impl ImageStore {
             names.iter().map(|name| self.inner.layers.ensure(pinned, &self.inner.content, name, &budget)).collect();
         let unpacked: Vec<_> =
             futures::stream::iter(work).buffered(self.inner.config.parallel_unpacks.max(1)).try_collect().await?;
-        let mut layers: Vec<PathBuf> = unpacked.into_iter().map(|(path, _)| path).collect();
-        if let Some(start) = layers.iter().rposition(|layer| is_opaque(layer)) {
-            layers.drain(..start);
+        let mut layers: Vec<PathBuf> = Vec::new();
+        let mut facts = Vec::new();
+        for ((path, fact), name) in unpacked.into_iter().zip(names) {
+            if is_opaque(&path) {
+                // overlayfs does not look at the mark on a root.
+                layers.clear();
+                facts.clear();
+            }
+            layers.push(path);
+            facts.push((name.diff_id, fact));
         }
+        layers.extend(self.inner.layers.fill(&self.inner.content, facts).await?);
         Ok(Rootfs { layers, config: found.file.config })
     }
 

@@ -215,6 +215,43 @@ async fn garbage_is_what_nobody_leads_to_and_is_no_longer_young() {
 }
 
 #[tokio::test]
+async fn a_directory_without_an_entry_keeps_what_the_layer_below_says_of_it() {
+    let world = World::new();
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Directory);
+    header.set_mode(0o1777);
+    header.set_size(0);
+    builder.append_data(&mut header, "tmp", std::io::empty()).expect("tar");
+    let base = builder.into_inner().expect("tar");
+    let top = tar(&vec![("tmp/file".to_owned(), b"x".to_vec())]);
+    let config = json!({"architecture": HOST_ARCHITECTURE, "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": [Digest::of(&base), Digest::of(&top)]}});
+    let manifest = json!([{"Config": "c.json", "RepoTags": ["app:v1"], "Layers": ["base.tar", "top.tar"]}]);
+    let path = world.archive(&vec![
+        ("base.tar".to_owned(), base),
+        ("top.tar".to_owned(), top),
+        ("c.json".to_owned(), config.to_string().into_bytes()),
+        ("manifest.json".to_owned(), manifest.to_string().into_bytes()),
+    ]);
+    let reference = world.load(&path, None).await.expect("loaded").remove(0);
+    let pinned = world.images.resolve(&reference).await.expect("resolved");
+    let first = world.images.rootfs(&pinned).await.expect("unpacked").layers;
+    assert_eq!(first.len(), 3);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(first[2].join("tmp")).expect("tmp").permissions());
+    assert_eq!(mode & 0o7777, 0o1777);
+    assert_eq!(fs::read_dir(first[2].join("tmp")).expect("tmp").count(), 0);
+
+    world.hand.advance(Duration::from_secs(2 * 60 * 60));
+    world.images.collect_garbage(std::slice::from_ref(&pinned)).await.expect("collected");
+    assert!(first.iter().all(|layer| layer.is_dir()), "in use");
+    assert_eq!(world.images.rootfs(&pinned).await.expect("unpacked").layers, first);
+    world.images.delete(&reference).await.expect("deleted");
+    let collected = world.images.collect_garbage(&[]).await.expect("collected").expect("alone");
+    assert_eq!(collected.layers, 3);
+}
+
+#[tokio::test]
 async fn a_store_opens_again_with_what_it_had_and_without_what_a_crash_left() {
     let world = World::new();
     let path = world.archive(&docker_archive(&["app:v1"]));

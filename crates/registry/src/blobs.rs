@@ -2,8 +2,7 @@
 
 use std::io::{Seek, SeekFrom};
 
-use http::{HeaderMap, Method, Request, StatusCode, header};
-use hyper::body::Incoming;
+use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use updraft_oci::{ContentError, ContentStore, Digest};
 
 use crate::{
@@ -20,15 +19,10 @@ enum Wanted {
     Nothing,
 }
 
-pub(crate) async fn handle(
-    content: &ContentStore,
-    request: Request<Incoming>,
-    name: &str,
-    digest: &str,
-) -> Result<Reply, Refusal> {
+pub(crate) async fn handle(content: &ContentStore, head: &Parts, name: &str, digest: &str) -> Result<Reply, Refusal> {
     let digest: Digest = digest.parse()?;
-    match *request.method() {
-        Method::GET => get(content, request.headers(), name, &digest).await,
+    match head.method {
+        Method::GET => get(content, &head.headers, name, &digest).await,
         Method::HEAD => {
             let size = content.linked_blob(name, &digest).await?;
             let mut reply = respond::empty(StatusCode::OK);

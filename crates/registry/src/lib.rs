@@ -16,6 +16,8 @@ mod uploads;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
+use http::request::Parts;
+use http_body_util::BodyExt;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,6 +35,8 @@ use self::{
 
 /// How long a request under way may go on after the end was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How much of a refused request is read and dropped, in bytes.
+const MAX_DRAINED: usize = 16 << 20;
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long to wait after the system refused a connection, out of file descriptors perhaps.
@@ -104,34 +108,54 @@ impl Registry {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Reply {
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        match self.handle(request).await {
+        let (head, mut body) = request.into_parts();
+        match self.handle(&head, &mut body).await {
             Ok(reply) => reply,
             Err(refusal) => {
+                let (method, path) = (&head.method, head.uri.path());
                 if refusal.is_ours() {
                     tracing::error!(%method, path, error = refusal.cause(), "registry request failed");
                 } else {
                     tracing::debug!(%method, path, error = refusal.cause(), "registry request refused");
                 }
+                // Slow clients get the reply they deserve, a broken connection.
+                let _ = self.clock.timeout(DRAIN, drain(&mut body)).await;
                 refusal.into_reply()
             }
         }
     }
 
-    async fn handle(&self, request: Request<Incoming>) -> Result<Reply, Refusal> {
-        match self.auth.authenticate(request.headers())? {
+    async fn handle(&self, head: &Parts, body: &mut Incoming) -> Result<Reply, Refusal> {
+        match self.auth.authenticate(&head.headers)? {
             Principal::Anonymous => return Err(Refusal::unauthorized("credentials are needed")),
             Principal::Local | Principal::AdminToken | Principal::System(_) => {}
         }
-        let Route { target, query } = Route::of(request.uri())?;
+        let Route { target, query } = Route::of(&head.uri)?;
+        let content = &self.content;
         match target {
-            Target::Ping => respond::ping(request.method()),
-            Target::Catalog => listing::catalog(&self.content, request.method(), &query).await,
-            Target::Tags { name } => listing::tags(&self.content, request.method(), &name, &query).await,
-            Target::Manifest { name, reference } => manifests::handle(&self.content, request, &name, &reference).await,
-            Target::Blob { name, digest } => blobs::handle(&self.content, request, &name, &digest).await,
-            Target::Uploads { name } => uploads::start(self, request, &name, &query).await,
-            Target::Upload { name, id } => uploads::handle(self, request, &uploads::Session { name, id }, &query).await,
+            Target::Ping => respond::ping(&head.method),
+            Target::Catalog => listing::catalog(content, &head.method, &query).await,
+            Target::Tags { name } => listing::tags(content, &head.method, &name, &query).await,
+            Target::Manifest { name, reference } => {
+                manifests::handle(content, head, body, &manifests::Place { name, reference }).await
+            }
+            Target::Blob { name, digest } => blobs::handle(content, head, &name, &digest).await,
+            Target::Uploads { name } => uploads::start(self, &head.method, body, &uploads::Wish { name, query }).await,
+            Target::Upload { name, id } => {
+                uploads::handle(self, head, body, &uploads::Session { name, id, query }).await
+            }
+        }
+    }
+}
+
+/// Reads what a refused request still sends, within bounds: a client that is cut off while it sends
+/// sees a broken connection, not the reason.
+async fn drain(body: &mut Incoming) {
+    let mut size = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        size += frame.data_ref().map_or(0, |data| data.len());
+        if size > MAX_DRAINED {
+            return;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `/v2/<name>/manifests/<reference>`
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, StatusCode, header};
+use http::{Method, StatusCode, header, request::Parts};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use updraft_oci::{ContentStore, MAX_MANIFEST, ManifestName};
@@ -11,18 +11,22 @@ use crate::{
     respond::{self, CONTENT_DIGEST, Reply},
 };
 
-/// How much of a manifest that is too large is read and dropped: a client that is cut off while it
-/// sends sees a broken connection, not the reason.
-const MAX_DRAINED: usize = 4 * MAX_MANIFEST;
+/// Which manifest a request speaks of.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) name: String,
+    /// A tag or a digest.
+    pub(crate) reference: String,
+}
 
 pub(crate) async fn handle(
     content: &ContentStore,
-    request: Request<Incoming>,
-    name: &str,
-    reference: &str,
+    head: &Parts,
+    body: &mut Incoming,
+    place: &Place,
 ) -> Result<Reply, Refusal> {
-    let reference = parse(reference)?;
-    match *request.method() {
+    let (name, reference) = (place.name.as_str(), parse(&place.reference)?);
+    match head.method {
         Method::GET => get(content, name, &reference).await,
         Method::HEAD => {
             let mut reply = get(content, name, &reference).await?;
@@ -30,7 +34,15 @@ pub(crate) async fn handle(
             respond::set(&mut reply, header::CONTENT_LENGTH, &length.to_string());
             Ok(reply)
         }
-        Method::PUT => put(content, request, name, &reference).await,
+        Method::PUT => {
+            let declared = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            let declared = declared.map(|value| value.split(';').next().unwrap_or_default().trim());
+            let digest = content.put_manifest(name, &reference, declared, read(body).await?).await?;
+            let mut reply = respond::empty(StatusCode::CREATED);
+            respond::set(&mut reply, header::LOCATION, &format!("/v2/{name}/manifests/{digest}"));
+            respond::set(&mut reply, CONTENT_DIGEST, digest.as_str());
+            Ok(reply)
+        }
         Method::DELETE => {
             content.delete_manifest(name, &reference).await?;
             Ok(respond::empty(StatusCode::ACCEPTED))
@@ -47,39 +59,18 @@ async fn get(content: &ContentStore, name: &str, reference: &ManifestName) -> Re
     Ok(reply)
 }
 
-async fn put(
-    content: &ContentStore,
-    request: Request<Incoming>,
-    name: &str,
-    reference: &ManifestName,
-) -> Result<Reply, Refusal> {
-    let declared = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let declared = declared.map(|value| value.split(';').next().unwrap_or_default().trim().to_owned());
-    let bytes = read(request.into_body()).await?;
-    let digest = content.put_manifest(name, reference, declared.as_deref(), bytes).await?;
-    let mut reply = respond::empty(StatusCode::CREATED);
-    respond::set(&mut reply, header::LOCATION, &format!("/v2/{name}/manifests/{digest}"));
-    respond::set(&mut reply, CONTENT_DIGEST, digest.as_str());
-    Ok(reply)
-}
-
-async fn read(mut body: Incoming) -> Result<Bytes, Refusal> {
-    let (mut bytes, mut size) = (BytesMut::new(), 0);
+async fn read(body: &mut Incoming) -> Result<Bytes, Refusal> {
+    let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| Refusal::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", e.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
-        size += data.len();
-        if size <= MAX_MANIFEST {
-            bytes.extend_from_slice(&data);
-        } else if size > MAX_DRAINED {
-            break;
+        if bytes.len() + data.len() > MAX_MANIFEST {
+            let message = format!("a manifest may have {MAX_MANIFEST} bytes");
+            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "MANIFEST_INVALID", message));
         }
+        bytes.extend_from_slice(&data);
     }
-    if size <= MAX_MANIFEST {
-        return Ok(bytes.freeze());
-    }
-    let message = format!("a manifest may have {MAX_MANIFEST} bytes");
-    Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "MANIFEST_INVALID", message))
+    Ok(bytes.freeze())
 }
 
 /// A reference with a colon can only be a digest, and then its form is what is wrong with it.

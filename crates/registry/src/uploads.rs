@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use updraft_base::{Clock, Shutdown};
@@ -41,6 +41,14 @@ pub(crate) struct Sessions {
 pub(crate) struct Session {
     pub(crate) name: String,
     pub(crate) id: String,
+    pub(crate) query: Query,
+}
+
+/// Where a new upload is to go, and how.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    pub(crate) name: String,
+    pub(crate) query: Query,
 }
 
 #[derive(Debug, Clone)]
@@ -55,13 +63,14 @@ struct Open {
 /// `POST`: a mount, a whole blob, or the start of an upload.
 pub(crate) async fn start(
     registry: &Registry,
-    request: Request<Incoming>,
-    name: &str,
-    query: &Query,
+    method: &Method,
+    body: &mut Incoming,
+    wish: &Wish,
 ) -> Result<Reply, Refusal> {
-    if *request.method() != Method::POST {
+    if *method != Method::POST {
         return Err(Refusal::method());
     }
+    let Wish { name, query } = wish;
     let content = &registry.content;
     if let (Some(digest), Some(from)) = (query.get("mount"), query.get("from")) {
         let digest: Digest = digest.parse()?;
@@ -73,36 +82,36 @@ pub(crate) async fn start(
     } else if let Some(digest) = query.get("digest") {
         let digest: Digest = digest.parse()?;
         let mut upload = content.upload().await?;
-        receive(&mut upload, request.into_body()).await?;
+        receive(&mut upload, body).await?;
         return finish(content, upload, name, &digest).await;
     }
     let upload = content.upload().await?;
     let id = registry.sessions.open(name, upload)?;
-    Ok(progress(StatusCode::ACCEPTED, &Session { name: name.to_owned(), id }, 0))
+    Ok(progress(StatusCode::ACCEPTED, name, &id, 0))
 }
 
 /// What may be done with an upload under way.
 pub(crate) async fn handle(
     registry: &Registry,
-    request: Request<Incoming>,
+    head: &Parts,
+    body: &mut Incoming,
     session: &Session,
-    query: &Query,
 ) -> Result<Reply, Refusal> {
     let unknown = || Refusal::upload_unknown(&session.id);
     let open = registry.sessions.find(session).ok_or_else(unknown)?;
     let mut slot = open.upload.lock().await;
     let upload = slot.as_mut().ok_or_else(unknown)?;
-    let reply = match *request.method() {
-        Method::GET => Ok(progress(StatusCode::NO_CONTENT, session, upload.size())),
+    let reply = match head.method {
+        Method::GET => Ok(progress(StatusCode::NO_CONTENT, &session.name, &session.id, upload.size())),
         Method::PATCH => {
-            check_range(request.headers(), session, upload.size())?;
-            let received = receive(upload, request.into_body()).await;
-            received.map(|()| progress(StatusCode::ACCEPTED, session, upload.size()))
+            check_range(&head.headers, session, upload.size())?;
+            let received = receive(upload, body).await;
+            received.map(|()| progress(StatusCode::ACCEPTED, &session.name, &session.id, upload.size()))
         }
         Method::PUT => {
-            let digest: Digest = query.get("digest").unwrap_or_default().parse()?;
-            check_range(request.headers(), session, upload.size())?;
-            receive(upload, request.into_body()).await?;
+            let digest: Digest = session.query.get("digest").unwrap_or_default().parse()?;
+            check_range(&head.headers, session, upload.size())?;
+            receive(upload, body).await?;
             let upload = slot.take().ok_or_else(unknown)?;
             registry.sessions.close(session);
             finish(&registry.content, upload, &session.name, &digest).await
@@ -119,7 +128,7 @@ pub(crate) async fn handle(
     reply
 }
 
-async fn receive(upload: &mut Upload, mut body: Incoming) -> Result<(), Refusal> {
+async fn receive(upload: &mut Upload, body: &mut Incoming) -> Result<(), Refusal> {
     while let Some(frame) = body.frame().await {
         // What came before a break stays: the client may ask how much and go on from there.
         let frame = frame.map_err(|error| Refusal::upload_invalid(error.to_string()))?;
@@ -157,17 +166,19 @@ fn check_range(headers: &HeaderMap, session: &Session, size: u64) -> Result<(), 
         Some((Ok(_), Ok(_))) => {
             let message = format!("the upload has {size} bytes; the chunk belongs elsewhere");
             let refusal = Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", message);
-            Err(refusal.with(header::RANGE, &received(size)).with(header::LOCATION, &location(session)))
+            Err(refusal
+                .with(header::RANGE, &received(size))
+                .with(header::LOCATION, &location(&session.name, &session.id)))
         }
         _ => Err(Refusal::upload_invalid("Content-Range has the form <first>-<last>")),
     }
 }
 
-fn progress(status: StatusCode, session: &Session, size: u64) -> Reply {
+fn progress(status: StatusCode, name: &str, id: &str, size: u64) -> Reply {
     let mut reply = respond::empty(status);
-    respond::set(&mut reply, header::LOCATION, &location(session));
+    respond::set(&mut reply, header::LOCATION, &location(name, id));
     respond::set(&mut reply, header::RANGE, &received(size));
-    respond::set(&mut reply, UPLOAD_UUID, &session.id);
+    respond::set(&mut reply, UPLOAD_UUID, id);
     reply
 }
 
@@ -178,8 +189,8 @@ fn created(name: &str, digest: &Digest) -> Reply {
     reply
 }
 
-fn location(session: &Session) -> String {
-    format!("/v2/{}/blobs/uploads/{}", session.name, session.id)
+fn location(name: &str, id: &str) -> String {
+    format!("/v2/{name}/blobs/uploads/{id}")
 }
 
 /// The bytes that are here; of none, `0-0` is said by everybody.

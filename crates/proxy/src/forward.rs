@@ -147,6 +147,16 @@ impl Outgoing {
         let client = Some(hyper::upgrade::on(&mut request)).filter(|_| upgrade == Upgrade::Wanted);
         Self { request, protocol, client }
     }
+
+    /// Another revision is to get it, which may speak another protocol.
+    pub(crate) fn retarget(self, protocol: Protocol) -> Self {
+        if protocol == self.protocol {
+            return self;
+        }
+        let (mut parts, body) = self.request.into_parts();
+        headers::retarget(&mut parts, protocol);
+        Self { request: Request::from_parts(parts, body), protocol, client: None }
+    }
 }
 
 // === impl Answered ===

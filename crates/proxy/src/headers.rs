@@ -115,6 +115,13 @@ fn forwarded(headers: &mut HeaderMap, peer: IpAddr) {
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
 }
 
+/// Turns a request that was prepared for one protocol into one for another. An upgrade that was
+/// wanted is not any more.
+pub(crate) fn retarget(parts: &mut Parts, protocol: Protocol) {
+    strip(&mut parts.headers);
+    address(parts, protocol);
+}
+
 /// HTTP/1.1 wants the path in the target and the host in a header, HTTP/2 both in the target.
 fn address(parts: &mut Parts, protocol: Protocol) {
     let uri = std::mem::take(&mut parts.uri).into_parts();

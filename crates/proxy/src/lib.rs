@@ -4,8 +4,9 @@
 //! in [`serve`]. Each stop takes the type the stop before made, so none can be left out; a refusal
 //! becomes bytes in [`respond`] and nowhere else.
 //!
-//! A request takes one snapshot of the [`RouteTable`] and keeps it. There is no store here and no
-//! lock across an await; a client that goes away only drops guards.
+//! A request takes one snapshot of the [`RouteTable`] and keeps what it chose from it; only if that
+//! revision is removed before the request got a place does it choose again. There is no store here
+//! and no lock across an await; a client that goes away only drops guards.
 //!
 //! Tasks: one `connection` for each accepted connection, one `upstream connection` for each to an
 //! instance, one `upgraded connection` for each WebSocket and its like.

@@ -25,7 +25,7 @@ use crate::{
     upgrade::{self, Bond},
 };
 
-/// How many instances a request is offered to, each of which nobody could connect to.
+/// How often a request is offered to an instance; more than once only if nothing of it was sent.
 const OFFERS: u32 = 3;
 
 /// What a proxy works with.
@@ -94,28 +94,50 @@ impl Proxy {
         peer: SocketAddr,
         trip: &mut Trip,
     ) -> Result<(Answered, Sleep), Rejection> {
-        let table = self.0.deps.routes.borrow().clone();
-        let routed = route(&table, &request)?;
-        trip.pass(Stop::Route);
-        let permitted = authorise(routed, request.headers())?;
-        trip.pass(Stop::Authorise);
-        let chosen = split(permitted, rand::random())?;
-        trip.pass(Stop::Split);
+        let chosen = self.choose(&request, trip)?;
         // The time limit is of the whole request: the wait for an instance and its start included.
         let mut timer = self.0.deps.clock.sleep(chosen.timeout());
         let outgoing = Outgoing::new(request, peer.ip(), chosen.protocol());
         tokio::select! {
             biased;
-            answered = self.exchange(&chosen, outgoing, trip) => Ok((answered?, timer)),
+            answered = self.exchange(chosen, outgoing, trip) => Ok((answered?, timer)),
             () = &mut timer => Err(Rejection::Timeout),
         }
     }
 
-    /// Admit and forward; again if the instance turns out to be gone before anything was sent.
-    async fn exchange(&self, chosen: &Chosen, mut outgoing: Outgoing, trip: &mut Trip) -> Result<Answered, Rejection> {
+    /// The stops that only think, over one snapshot of the table.
+    fn choose(&self, request: &Request<Incoming>, trip: &mut Trip) -> Result<Chosen, Rejection> {
+        let table = self.0.deps.routes.borrow().clone();
+        let routed = route(&table, request)?;
+        trip.pass(Stop::Route);
+        let permitted = authorise(routed, request.headers())?;
+        trip.pass(Stop::Authorise);
+        let chosen = split(permitted, rand::random())?;
+        trip.pass(Stop::Split);
+        Ok(chosen)
+    }
+
+    /// Admit and forward; again if the instance turns out to be gone before anything was sent, or
+    /// if the revision was removed while the request waited: then the newest table knows another.
+    async fn exchange(
+        &self,
+        mut chosen: Chosen,
+        mut outgoing: Outgoing,
+        trip: &mut Trip,
+    ) -> Result<Answered, Rejection> {
         let deps = &self.0.deps;
+        let mut refused = Rejection::Broken;
         for _ in 0..OFFERS {
-            let admitted = admit(&deps.fleet, chosen).await?;
+            let admitted = match admit(&deps.fleet, &chosen).await {
+                Ok(admitted) => admitted,
+                Err(Rejection::NoRevision) => {
+                    refused = Rejection::NoRevision;
+                    chosen = self.choose(&outgoing.request, trip)?;
+                    outgoing = outgoing.retarget(chosen.protocol());
+                    continue;
+                }
+                Err(rejection) => return Err(rejection),
+            };
             trip.pass(Stop::Admit);
             let pool = || Pool::new(deps.tasks.clone(), deps.config.header_bytes);
             let answered = forward(admitted, outgoing, pool).await;
@@ -126,7 +148,7 @@ impl Proxy {
                 Err(Failure::Broken) => return Err(Rejection::Broken),
             }
         }
-        Err(Rejection::Broken)
+        Err(refused)
     }
 
     /// The head of the answer is here; its body follows as it comes.

@@ -62,7 +62,6 @@ async fn no_request_fails_while_revisions_roll() {
             let (old, new) = (app.revision(number - 1), app.revision(number));
             world.serve(&app, &[(old, 50), (new.clone(), 50)]);
             clock.sleep(Duration::from_millis(10)).await;
-            // A request may have read the old table just now; the old revision goes only later.
             world.serve(&app, &[(app.revision(number - 1), 0), (new, 100)]);
             clock.sleep(Duration::from_millis(10)).await;
         }
@@ -70,6 +69,28 @@ async fn no_request_fails_while_revisions_roll() {
     };
     let (answered, ()) = tokio::join!(load, roll);
     assert!(answered > 500, "{answered}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_revision_that_is_removed_is_answered_by_its_successor() {
+    let old = App { concurrency: 1, max: 1, ..App::default() };
+    let world = World::with(old).await;
+    let new = App { protocol: Protocol::H2c, ..old };
+    let (held, waited, ()) = tokio::join!(world.get("/hold"), world.get("/"), async {
+        until("one is served and one waits", || {
+            world.metric("updraft_pending_requests") == 1 && world.engine.records().iter().any(|r| r.in_flight() == 1)
+        })
+        .await;
+        world.serve(&new, &[(new.revision(2), 100)]);
+        until("the successor has answered", || {
+            world.engine.records().iter().any(|r| r.served() == 1 && r.in_flight() == 0)
+        })
+        .await;
+        world.engine.open_gate();
+    });
+    assert_eq!(held, (StatusCode::OK, "app-1".to_owned()));
+    assert_eq!(waited, (StatusCode::OK, "app-2".to_owned()));
     world.end().await;
 }
 

@@ -1,6 +1,6 @@
 //! The line of a request, top to bottom.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -27,6 +27,9 @@ use crate::{
 
 /// How often a request is offered to an instance; more than once only if nothing of it was sent.
 const OFFERS: u32 = 3;
+
+/// How long the table may lag behind the book.
+const TABLE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a proxy works with.
 pub struct ProxyDeps {
@@ -117,6 +120,26 @@ impl Proxy {
         Ok(chosen)
     }
 
+    /// Chooses after the revision that was chosen has been removed. The book is published a moment
+    /// before the table: in that moment the table still leads to what is not there any more.
+    async fn choose_anew(
+        &self,
+        before: &Chosen,
+        request: &Request<Incoming>,
+        trip: &mut Trip,
+    ) -> Result<Chosen, Rejection> {
+        let deps = &self.0.deps;
+        let mut routes = deps.routes.clone();
+        routes.mark_unchanged();
+        let chosen = self.choose(request, trip)?;
+        if chosen.revision() != before.revision() {
+            return Ok(chosen);
+        }
+        // Whether it changed or not, the next answer is the last word.
+        let _ = deps.clock.timeout(TABLE_PATIENCE, routes.changed()).await;
+        self.choose(request, trip)
+    }
+
     /// Admit and forward; again if the instance turns out to be gone before anything was sent, or
     /// if the revision was removed while the request waited: then the newest table knows another.
     async fn exchange(
@@ -132,7 +155,7 @@ impl Proxy {
                 Ok(admitted) => admitted,
                 Err(Rejection::NoRevision) => {
                     refused = Rejection::NoRevision;
-                    chosen = self.choose(&outgoing.request, trip)?;
+                    chosen = self.choose_anew(&chosen, &outgoing.request, trip).await?;
                     outgoing = outgoing.retarget(chosen.protocol());
                     continue;
                 }

@@ -103,12 +103,9 @@ impl World {
 
     /// Makes these revisions of `app` startable and gives them their shares.
     fn serve(&self, app: &App, shares: &[(RevisionName, u32)]) {
-        let wanted: HashMap<_, _> = shares.iter().map(|(name, _)| (name.clone(), Arc::new(app.entry(name)))).collect();
-        // As control does: what is new is startable before it has a route, what is old is removed
-        // after it has none.
-        let mut both = self.book.borrow().entries.clone();
-        both.extend(wanted.clone());
-        self.book.send_replace(Arc::new(RevisionBook { entries: both }));
+        let entries = shares.iter().map(|(name, _)| (name.clone(), Arc::new(app.entry(name)))).collect();
+        // The book first, as control does it.
+        self.book.send_replace(Arc::new(RevisionBook { entries }));
         let target = |(revision, percent): &(RevisionName, u32)| RouteTarget {
             revision: revision.clone(),
             percent: *percent,
@@ -123,7 +120,6 @@ impl World {
         };
         let hosts = HashMap::from([(APP.into(), Arc::new(route))]);
         self.routes.send_replace(Arc::new(RouteTable { hosts }));
-        self.book.send_replace(Arc::new(RevisionBook { entries: wanted }));
     }
 
     fn client(&self) -> TestClient {

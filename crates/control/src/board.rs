@@ -21,6 +21,9 @@ use updraft_model::{
 /// How long a revision stays in the book after its last route is gone.
 pub(crate) const RETIRE_AFTER: Duration = Duration::from_secs(30);
 
+/// The hosts of one service, and where each leads.
+pub(crate) type Hosts = Vec<(Box<str>, Arc<Route>)>;
+
 /// The book and the routes, as they are put together.
 #[derive(Debug)]
 pub(crate) struct Board {
@@ -39,7 +42,7 @@ struct State {
     slots: HashMap<RevisionName, Slot>,
     prepared: HashSet<RevisionName>,
     activity: HashMap<RevisionName, Activity>,
-    routes: BTreeMap<ServiceName, Vec<(Box<str>, Arc<Route>)>>,
+    routes: BTreeMap<ServiceName, Hosts>,
 }
 
 #[derive(Debug)]
@@ -153,7 +156,7 @@ impl Board {
     }
 
     /// Sets where the hosts of a service lead.
-    pub(crate) fn route(&self, service: &ServiceName, hosts: Vec<(Box<str>, Arc<Route>)>) {
+    pub(crate) fn route(&self, service: &ServiceName, hosts: Hosts) {
         let mut state = self.lock();
         if state.routes.get(service) != Some(&hosts) {
             state.routes.insert(service.clone(), hosts);

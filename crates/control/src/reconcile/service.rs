@@ -25,6 +25,7 @@ use updraft_store::{Change, Envelope, Key, Kind, Page, Selection};
 use super::operation::{self, End};
 use crate::{
     Inner,
+    board::Hosts,
     failure::of_store,
     queue::Work,
     record::{self, RevisionRecord, ServiceRecord},
@@ -179,7 +180,7 @@ fn apply(inner: &Inner, observed: &Observed, plan: &Rollout) -> Result<Applied, 
 }
 
 /// The hosts of the service and of its tags, and where each leads.
-fn routes(inner: &Inner, observed: &Observed, plan: &Rollout) -> Result<Vec<(Box<str>, Arc<Route>)>, Error> {
+fn routes(inner: &Inner, observed: &Observed, plan: &Rollout) -> Result<Hosts, Error> {
     let (model, domain) = (&observed.model, &inner.config.url.domain);
     if model.default_uri_disabled {
         return Ok(Vec::new());

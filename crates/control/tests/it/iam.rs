@@ -1,0 +1,80 @@
+//! Policies.
+
+use updraft_api::{iam, run};
+use updraft_model::{
+    ErrorKind,
+    iam::{InvokerAccess, Principal},
+};
+
+use crate::world::*;
+
+fn resource() -> String {
+    format!("{PARENT}/services/hello")
+}
+
+fn policy(role: &str, member: &str) -> iam::Policy {
+    let binding = iam::Binding { role: role.to_owned(), members: vec![member.to_owned()], condition: None };
+    iam::Policy { bindings: vec![binding], ..Default::default() }
+}
+
+async fn set(world: &World, policy: iam::Policy) -> Result<iam::Policy, updraft_model::Error> {
+    let request = iam::SetIamPolicyRequest { resource: resource(), policy: Some(policy), update_mask: None };
+    world.control.services_set_iam_policy(&ME, request).await
+}
+
+#[tokio::test]
+async fn all_users_open_a_service_and_their_removal_closes_it() {
+    let world = World::new().await;
+    let host = host(&world.deploy("hello").await.uri);
+    let invoker = |world: &World| world.route(&host).expect("a route").invoker;
+    assert_eq!(invoker(&world), InvokerAccess::Restricted);
+    let stored = set(&world, policy("roles/run.invoker", "allUsers")).await.expect("is set");
+    world.settle().await;
+    assert_eq!(invoker(&world), InvokerAccess::Open);
+    let request = iam::GetIamPolicyRequest { resource: resource(), options: None };
+    let read = world.control.services_get_iam_policy(&ME, request).await.expect("is there");
+    assert_eq!(read, stored);
+    let closed = iam::Policy { bindings: Vec::new(), ..read };
+    set(&world, closed.clone()).await.expect("is set");
+    world.settle().await;
+    assert_eq!(invoker(&world), InvokerAccess::Restricted);
+    let error = set(&world, closed).await.expect_err("has an old etag");
+    assert_eq!(error.kind(), ErrorKind::Aborted);
+    assert_eq!(world.get("hello").await.generation, 1, "a policy is no intent of the service");
+}
+
+#[tokio::test]
+async fn the_check_can_be_switched_off() {
+    let world = World::new().await;
+    let service = world.deploy("hello").await;
+    let host = host(&service.uri);
+    world.update(run::Service { invoker_iam_disabled: true, ..service }).await;
+    world.settle().await;
+    assert_eq!(world.route(&host).expect("a route").invoker, InvokerAccess::Open);
+}
+
+#[tokio::test]
+async fn a_policy_that_makes_no_sense_is_refused_field_by_field() {
+    let world = World::new().await;
+    world.create("hello", service("app")).await;
+    let mut bad = policy("invoker", "me@example.com");
+    bad.bindings[0].condition = Some(Default::default());
+    let error = set(&world, bad).await.expect_err("is refused");
+    let fields: Vec<&str> = error.violations().iter().map(|violation| violation.field.as_str()).collect();
+    assert_eq!(fields, ["policy.bindings[0].role", "policy.bindings[0].condition", "policy.bindings[0].members[0]"]);
+}
+
+#[tokio::test]
+async fn permissions_can_be_asked_for_by_anybody() {
+    let world = World::new().await;
+    world.create("hello", service("app")).await;
+    set(&world, policy("roles/run.viewer", "allUsers")).await.expect("is set");
+    let request = iam::TestIamPermissionsRequest {
+        resource: resource(),
+        permissions: vec!["run.services.get".to_owned(), "run.services.delete".to_owned()],
+    };
+    let mine = world.control.services_test_iam_permissions(&ME, request.clone()).await.expect("answers");
+    assert_eq!(mine.permissions.len(), 2);
+    let theirs = world.control.services_test_iam_permissions(&Principal::Anonymous, request).await.expect("answers");
+    assert_eq!(theirs.permissions, ["run.services.get"]);
+}

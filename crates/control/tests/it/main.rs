@@ -1,0 +1,8 @@
+//! The control plane alone: memory store, fake engine, virtual time, and a fleet that the test plays.
+
+mod iam;
+mod lifecycle;
+mod operations;
+mod services;
+mod traffic;
+mod world;

@@ -1,0 +1,257 @@
+//! What the tests share.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::watch;
+use updraft_api::{
+    longrunning::{GetOperationRequest, Operation, operation},
+    run, unpack,
+};
+use updraft_base::{Clock, Tasks, VirtualClock};
+use updraft_control::{Control, ControlConfig, ControlDeps};
+use updraft_engine::FakeEngine;
+use updraft_model::{
+    Parent, Reason, RevisionName, ServiceName,
+    channel::{BookEntry, Check, CheckOutcome, Health, RevisionBook, RevisionHealth, StartFailure},
+    iam::Principal,
+    route::{Route, RouteTable},
+};
+use updraft_oci::{ImageStore, ImageStoreConfig};
+use updraft_store::{MemoryStore, Store};
+
+/// Who calls in the tests.
+pub(crate) const ME: Principal = Principal::Local;
+/// Where everything is.
+pub(crate) const PARENT: &str = "projects/demo-project/locations/us-central1";
+
+/// A control plane, and the test as its fleet and its proxy.
+pub(crate) struct World {
+    pub(crate) control: Control,
+    pub(crate) hand: Arc<VirtualClock>,
+    pub(crate) engine: Arc<FakeEngine>,
+    pub(crate) store: Arc<dyn Store>,
+    clock: Clock,
+    tasks: Tasks,
+    book: watch::Receiver<Arc<RevisionBook>>,
+    routes: watch::Receiver<Arc<RouteTable>>,
+    health: watch::Sender<Arc<RevisionHealth>>,
+    _dir: tempfile::TempDir,
+}
+
+/// A pinned image: nothing has to be pulled to know what it is.
+pub(crate) fn image(name: &str) -> String {
+    format!("localhost:5000/{name}@sha256:{}", "a".repeat(64))
+}
+
+/// A service made of an image.
+pub(crate) fn service(image_name: &str) -> run::Service {
+    let container = run::Container { image: image(image_name), ..Default::default() };
+    let template = run::RevisionTemplate { containers: vec![container], ..Default::default() };
+    run::Service { template: Some(template), ..Default::default() }
+}
+
+/// A line of traffic to the latest revision.
+pub(crate) fn latest(percent: i32) -> run::TrafficTarget {
+    let r#type = run::TrafficTargetAllocationType::Latest.into();
+    run::TrafficTarget { r#type, percent, ..Default::default() }
+}
+
+/// A line of traffic to a certain revision.
+pub(crate) fn to(revision: &str, percent: i32, tag: &str) -> run::TrafficTarget {
+    let r#type = run::TrafficTargetAllocationType::Revision.into();
+    run::TrafficTarget { r#type, revision: revision.to_owned(), percent, tag: tag.to_owned() }
+}
+
+/// The last part of a full name.
+pub(crate) fn id(full: &str) -> String {
+    full.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+// === impl World ===
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::over(Arc::new(MemoryStore::new())).await
+    }
+
+    /// A world over a store that may have something in it.
+    pub(crate) async fn over(store: Arc<dyn Store>) -> Self {
+        let (clock, hand) = Clock::stopped_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let images = ImageStore::open(ImageStoreConfig::new(dir.path()), clock.clone()).expect("an image store");
+        images.set_local_names(vec!["localhost:5000".to_owned()]);
+        let engine = FakeEngine::new(clock.clone());
+        let tasks = Tasks::new();
+        let (book_sender, book) = watch::channel(Arc::default());
+        let (routes_sender, routes) = watch::channel(Arc::default());
+        let (health, health_receiver) = watch::channel(Arc::default());
+        let control = Control::start(ControlDeps {
+            store: store.clone(),
+            images,
+            engine: engine.clone(),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            config: ControlConfig::default(),
+            book: book_sender,
+            health: health_receiver,
+            routes: routes_sender,
+        })
+        .await
+        .expect("starts");
+        let world = Self { control, hand, engine, store, clock, tasks, book, routes, health, _dir: dir };
+        world.control.settled().await;
+        world
+    }
+
+    /// Ends this control plane and starts another over the same store.
+    pub(crate) async fn restart(self) -> Self {
+        self.tasks.shutdown().ask();
+        self.tasks.drain().await;
+        let again = Self::over(self.store.clone()).await;
+        again.hand.advance(self.clock.now().duration_since(again.clock.now()).unwrap_or_default());
+        again
+    }
+
+    pub(crate) async fn settle(&self) {
+        self.control.settled().await;
+    }
+
+    /// Moves time, and lets what was due happen.
+    pub(crate) async fn advance(&self, duration: Duration) {
+        self.hand.advance(duration);
+        for _ in 0..64 {
+            tokio::task::yield_now().await;
+        }
+        self.settle().await;
+    }
+
+    pub(crate) fn service_name(&self, id: &str) -> ServiceName {
+        Parent::new("demo-project", "us-central1").service(id)
+    }
+
+    /// The fleet answers every check that is wanted.
+    pub(crate) async fn answer(&self, outcome: CheckOutcome) {
+        self.settle().await;
+        let mut entries: HashMap<RevisionName, Health> = self.health.borrow().entries.clone();
+        let book = self.book.borrow().clone();
+        entries.retain(|name, _| book.entries.contains_key(name));
+        for name in book.entries.iter().filter(|(_, entry)| entry.check == Check::Wanted).map(|(name, _)| name) {
+            entries.insert(name.clone(), Health { check: outcome.clone(), ready: 1, starting: 0 });
+        }
+        self.health.send_replace(Arc::new(RevisionHealth { entries }));
+        self.settle().await;
+    }
+
+    pub(crate) async fn pass(&self) {
+        self.answer(CheckOutcome::Passed).await;
+    }
+
+    pub(crate) async fn fail(&self) {
+        self.answer(CheckOutcome::Failed(StartFailure {
+            reason: Reason::HealthCheckContainerError,
+            cause: "The user-provided container failed to start.".to_owned(),
+            last_lines: vec!["boom".to_owned()],
+        }))
+        .await;
+    }
+
+    pub(crate) async fn create(&self, id: &str, service: run::Service) -> Operation {
+        let request = run::CreateServiceRequest {
+            parent: PARENT.to_owned(),
+            service_id: id.to_owned(),
+            service: Some(service),
+            validate_only: false,
+        };
+        self.control.services_create(&ME, request).await.expect("is created")
+    }
+
+    /// Creates a service and passes its check.
+    pub(crate) async fn deploy(&self, id: &str) -> run::Service {
+        self.create(id, service("app")).await;
+        self.pass().await;
+        self.get(id).await
+    }
+
+    pub(crate) async fn get(&self, id: &str) -> run::Service {
+        let name = format!("{PARENT}/services/{id}");
+        self.control.services_get(&ME, run::GetServiceRequest { name }).await.expect("exists")
+    }
+
+    pub(crate) async fn update(&self, service: run::Service) -> Operation {
+        let request = run::UpdateServiceRequest { service: Some(service), ..Default::default() };
+        self.control.services_update(&ME, request).await.expect("is updated")
+    }
+
+    /// Changes what runs, and passes the check.
+    pub(crate) async fn redeploy(&self, id: &str, image_name: &str) -> run::Service {
+        let mut changed = self.get(id).await;
+        changed.template = service(image_name).template;
+        self.update(changed).await;
+        self.pass().await;
+        self.get(id).await
+    }
+
+    pub(crate) async fn revisions(&self, id: &str) -> Vec<run::Revision> {
+        let parent = format!("{PARENT}/services/{id}");
+        let request = run::ListRevisionsRequest { parent, ..Default::default() };
+        self.control.revisions_list(&ME, request).await.expect("lists").revisions
+    }
+
+    pub(crate) async fn operation(&self, operation: &Operation) -> Operation {
+        let request = GetOperationRequest { name: operation.name.clone() };
+        self.control.operations_get(&ME, request).await.expect("exists")
+    }
+
+    /// The service that an operation ended with.
+    pub(crate) async fn response(&self, operation: &Operation) -> run::Service {
+        match self.operation(operation).await.result {
+            Some(operation::Result::Response(any)) => unpack(&any).expect("a service"),
+            other => panic!("no response: {other:?}"),
+        }
+    }
+
+    /// Code and message of the error that an operation ended with.
+    pub(crate) async fn error(&self, operation: &Operation) -> (i32, String) {
+        match self.operation(operation).await.result {
+            Some(operation::Result::Error(status)) => (status.code, status.message),
+            other => panic!("no error: {other:?}"),
+        }
+    }
+
+    pub(crate) fn route(&self, host: &str) -> Option<Arc<Route>> {
+        self.routes.borrow().hosts.get(host).cloned()
+    }
+
+    /// `revision percent` of a host's targets, in the order of their ids.
+    pub(crate) fn targets(&self, host: &str) -> Vec<(String, u32)> {
+        let route = self.route(host).unwrap_or_else(|| panic!("no route for {host}"));
+        let mut targets: Vec<_> =
+            route.targets.iter().map(|target| (target.revision.revision.clone(), target.percent)).collect();
+        targets.sort();
+        targets
+    }
+
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        let mut hosts: Vec<String> = self.routes.borrow().hosts.keys().map(|host| host.to_string()).collect();
+        hosts.sort();
+        hosts
+    }
+
+    pub(crate) fn booked(&self, service: &str, revision: &str) -> Option<Arc<BookEntry>> {
+        self.book.borrow().entries.get(&self.service_name(service).revision(revision)).cloned()
+    }
+
+    pub(crate) fn book_len(&self) -> usize {
+        self.book.borrow().entries.len()
+    }
+}
+
+/// The host of a URL.
+pub(crate) fn host(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(':').next().unwrap_or_default().to_owned()
+}

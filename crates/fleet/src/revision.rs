@@ -54,6 +54,8 @@ struct State {
     timer: Option<Instant>,
     timing: Option<Timing>,
     counted: Counts,
+    /// What was published last.
+    said: Option<Health>,
 }
 
 /// An instance and the requests it has.
@@ -122,6 +124,7 @@ impl Revision {
             timer: None,
             timing: None,
             counted: Counts::default(),
+            said: None,
         };
         Self { name, context, state: Mutex::new(state) }
     }
@@ -356,7 +359,10 @@ impl Revision {
             ready: now.ready,
             starting: now.starting,
         });
-        self.context.board.set(&self.name, health);
+        if state.said != health {
+            state.said.clone_from(&health);
+            self.context.board.set(&self.name, health);
+        }
     }
 
     fn apply(self: &Arc<Self>, effects: Effects) {

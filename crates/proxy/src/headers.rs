@@ -104,10 +104,12 @@ fn strip(headers: &mut HeaderMap) {
 }
 
 fn forwarded(headers: &mut HeaderMap, peer: IpAddr) {
-    let chain = match headers.get(&FORWARDED_FOR).and_then(|value| value.to_str().ok()) {
-        Some(chain) => format!("{chain}, {peer}"),
-        None => peer.to_string(),
-    };
+    let mut chain = String::new();
+    for value in headers.get_all(&FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()) {
+        chain.push_str(value);
+        chain.push_str(", ");
+    }
+    chain.push_str(&peer.to_string());
     // Both were header values or an address before.
     if let Ok(chain) = HeaderValue::from_str(&chain) {
         headers.insert(FORWARDED_FOR, chain);
@@ -174,7 +176,8 @@ mod tests {
             .header("keep-alive", "5")
             .header("te", "gzip, trailers;q=1")
             .header("expect", "100-continue")
-            .header("x-forwarded-for", "10.0.0.1");
+            .header("x-forwarded-for", "10.0.0.1")
+            .header("x-forwarded-for", "10.0.0.2");
         let (parts, upgrade) = prepared(request, Protocol::Http1);
         assert_eq!(upgrade, Upgrade::No);
         for gone in ["connection", "x-mine", "keep-alive", "expect"] {
@@ -182,7 +185,7 @@ mod tests {
         }
         assert_eq!(parts.headers["host"], "a.test");
         assert_eq!(parts.headers["te"], "trailers");
-        assert_eq!(parts.headers["x-forwarded-for"], "10.0.0.1, 127.0.0.1");
+        assert_eq!(parts.headers["x-forwarded-for"], "10.0.0.1, 10.0.0.2, 127.0.0.1");
         assert_eq!(parts.headers["x-forwarded-proto"], "http");
     }
 

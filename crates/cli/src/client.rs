@@ -225,7 +225,8 @@ fn refusal(code: reqwest::StatusCode, text: &str) -> CliError {
         let description = violation["description"].as_str()?;
         // What the message says already need not be said again.
         let field = violation["field"].as_str().unwrap_or_default();
-        (!message.contains(description)).then(|| format!("{field}: {description}"))
+        let is_said = message.contains(field) && message.contains(description);
+        (!is_said).then(|| format!("{field}: {description}"))
     });
     let refused = CliError::new(exit, message)
         .with_notes(notes.collect())
@@ -305,11 +306,11 @@ mod tests {
         let body = serde_json::json!({ "error": {
             "code": 400, "status": "INVALID_ARGUMENT", "message": "a: wrong (and 1 more)",
             "details": [{ "@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [
-                { "field": "a", "description": "wrong" }, { "field": "b", "description": "too long" }
+                { "field": "a", "description": "wrong" }, { "field": "b[x]", "description": "wrong" }
             ] }]
         } });
         let error = refusal(reqwest::StatusCode::BAD_REQUEST, &body.to_string());
-        assert_eq!(error.to_string(), "error: a: wrong (and 1 more)\n  b: too long\n");
+        assert_eq!(error.to_string(), "error: a: wrong (and 1 more)\n  b[x]: wrong\n");
         assert!(error.is("INVALID_ARGUMENT"));
     }
 }

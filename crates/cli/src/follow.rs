@@ -103,9 +103,17 @@ fn stages(service: Option<&Service>, change: &Change) -> Vec<(&'static str, Stag
 fn failure(message: &str, service: Option<&Service>) -> CliError {
     let error = CliError::failed(message);
     let Some(service) = service else { return error };
-    let logs = format!("'updraft services logs {}' shows what the container wrote", id(&service.name));
-    match id(&service.latest_ready_revision) {
-        "" => error.with_hint(logs),
-        ready => error.with_hint(format!("{logs}; revision [{ready}] goes on serving")),
+    let mut hints = Vec::new();
+    // An image that is not there writes nothing.
+    if message.contains("failed to start") {
+        hints.push(format!("'updraft services logs {}' shows what the container wrote", id(&service.name)));
     }
+    let statuses = service.traffic_statuses.iter().filter(|status| status.percent > 0);
+    let serving: Vec<String> = statuses.map(|status| format!("[{}]", id(&status.revision))).collect();
+    match &serving[..] {
+        [] => {}
+        [one] => hints.push(format!("revision {one} goes on serving")),
+        several => hints.push(format!("revisions {} go on serving", several.join(", "))),
+    }
+    if hints.is_empty() { error } else { error.with_hint(hints.join("; ")) }
 }

@@ -21,11 +21,7 @@ pub(crate) struct Session<'a> {
 }
 
 /// Carries out `command`: data goes to the console's `out`, talk and errors to its `err`.
-pub async fn run(command: Command, globals: Globals, console: Console<'_>, clock: Clock) -> Exit {
-    execute(command, globals, console, clock).await
-}
-
-pub(crate) async fn execute(command: Command, globals: Globals, mut console: Console<'_>, clock: Clock) -> Exit {
+pub async fn run(command: Command, globals: Globals, mut console: Console<'_>, clock: Clock) -> Exit {
     let client = match Client::new(&globals, clock) {
         Ok(client) => client,
         Err(error) => return report(&mut console, &error),

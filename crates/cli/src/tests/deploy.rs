@@ -81,7 +81,10 @@ async fn on_a_terminal_a_new_service_asks_who_may_call_and_stages_turn_into_tick
 async fn a_deploy_whose_container_fails_says_why_and_what_goes_on_serving() {
     let failed = with(
         reconciling(2, "CONDITION_FAILED", 2),
-        json!({ "latestReadyRevision": format!("{}/revisions/hello-00001-abc", super::NAME) }),
+        json!({
+            "latestReadyRevision": format!("{}/revisions/hello-00001-abc", super::NAME),
+            "trafficStatuses": service(1)["trafficStatuses"],
+        }),
     );
     let metadata = running(failed)["metadata"].clone();
     let end = json!({

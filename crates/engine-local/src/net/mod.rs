@@ -39,6 +39,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::{Arc, mpsc},
+    thread,
 };
 
 use rustix::fd::OwnedFd;
@@ -74,7 +75,9 @@ pub(crate) struct Network {
 
 #[derive(Debug)]
 struct Inner {
-    commands: mpsc::Sender<Command>,
+    /// `None` only while it is being dropped.
+    commands: Option<mpsc::Sender<Command>>,
+    worker: Option<thread::JoinHandle<()>>,
     forwarder: Shutdown,
 }
 
@@ -103,14 +106,16 @@ impl Network {
     /// [`NetError`] when the host refuses; nothing is left behind then.
     pub(crate) async fn start(config: NetConfig, tasks: &Tasks, clock: &Clock) -> Result<Self, NetError> {
         check_tag(&config.tag)?;
-        let (commands, ready) = worker::spawn(config)?;
-        let ready = ready.await.map_err(|_| NetError::Stopped)??;
+        let (commands, orders) = mpsc::channel();
+        let (worker, ready) = worker::spawn(config, orders)?;
+        // From here on, dropping this removes everything.
         let forwarder = Shutdown::default();
+        let inner = Inner { commands: Some(commands), worker: Some(worker), forwarder: forwarder.clone() };
+        let ready = ready.await.map_err(|_| NetError::Stopped)??;
         if !ready.forward_dns_to.is_empty() {
             let forwarding = Forwarder::bind(ready.gateway, ready.subnet, ready.forward_dns_to).await?;
             forwarding.spawn(tasks, clock, &forwarder);
         }
-        let inner = Inner { commands, forwarder };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -120,7 +125,7 @@ impl Network {
     /// [`NetError`] when the host refuses, all addresses are in use or the network was stopped.
     pub(crate) async fn attach(&self) -> Result<Attachment, NetError> {
         let (answer, answered) = oneshot::channel();
-        self.inner.commands.send(Command::Attach(answer)).map_err(|_| NetError::Stopped)?;
+        self.inner.tell(Command::Attach(answer))?;
         answered.await.map_err(|_| NetError::Stopped)?
     }
 
@@ -132,7 +137,8 @@ impl Network {
     pub(crate) async fn stop(&self) -> Result<(), NetError> {
         self.inner.forwarder.ask();
         let (answer, answered) = oneshot::channel();
-        if self.inner.commands.send(Command::Stop(answer)).is_err() {
+        if self.inner.tell(Command::Stop(answer)).is_err() {
+            // Stopped before.
             return Ok(());
         }
         answered.await.map_err(|_| NetError::Stopped)?
@@ -142,15 +148,31 @@ impl Network {
     #[cfg(test)]
     fn abandon(&self) {
         let (answer, abandoned) = mpsc::channel();
-        self.inner.commands.send(Command::Abandon(answer)).expect("the thread listens");
+        self.inner.tell(Command::Abandon(answer)).expect("the thread listens");
         // It never answers, it hangs up.
         let _ = abandoned.recv();
     }
 }
 
+// === impl Inner ===
+
+impl Inner {
+    fn tell(&self, command: Command) -> Result<(), NetError> {
+        let commands = self.commands.as_ref().ok_or(NetError::Stopped)?;
+        commands.send(command).map_err(|_| NetError::Stopped)
+    }
+}
+
 impl Drop for Inner {
+    /// Who could not stop the network, because a test or a start failed, must not leave it either:
+    /// the process may end right after this, so it waits for the thread to have removed everything.
     fn drop(&mut self) {
         self.forwarder.ask();
+        self.commands = None;
+        if let Some(worker) = self.worker.take() {
+            // It has said itself why it failed, if it did.
+            let _ = worker.join();
+        }
     }
 }
 

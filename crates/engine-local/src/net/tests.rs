@@ -214,6 +214,17 @@ fn after_stop_the_host_is_as_it_was() {
 }
 
 #[test]
+fn a_network_that_nobody_stopped_goes_when_it_is_dropped() {
+    World::run(async |world| {
+        let before = snapshot();
+        let network = world.network("drop").await;
+        drop(network.attach().await.expect("attached"));
+        drop(network);
+        assert_eq!(snapshot(), before);
+    });
+}
+
+#[test]
 fn a_start_removes_what_a_killed_server_of_the_same_tag_left_and_nothing_else() {
     World::run(async |world| {
         let neighbour = world.network("kill2").await;

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     path::Path,
     sync::{Arc, mpsc},
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -71,8 +71,9 @@ struct Working {
     resolv_conf: Arc<str>,
 }
 
-/// How often the thread looks for new uplinks (a VPN that came up, a link that was made anew).
-const REFRESH: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(5) };
+/// How often the thread looks for uplinks that do not forward: a VPN that came up, a link that was
+/// made anew, one that another server on this host set back when it stopped.
+const REFRESH: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(1) };
 /// How long cables get to disappear with their namespaces before they are cut one by one, which
 /// takes the kernel some 20 ms each.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -80,9 +81,12 @@ const FAREWELL_STEP: Duration = Duration::from_millis(5);
 /// When no uplink says otherwise.
 const DEFAULT_MTU: u32 = 1500;
 
-/// Starts the thread, in the network namespace of the caller.
-pub(super) fn spawn(config: NetConfig) -> Result<(mpsc::Sender<Command>, Answer<Ready>), NetError> {
-    let (commands, orders) = mpsc::channel();
+/// Starts the thread, in the network namespace of the caller. It ends, and removes everything, when
+/// nobody can give it orders any more.
+pub(super) fn spawn(
+    config: NetConfig,
+    orders: mpsc::Receiver<Command>,
+) -> Result<(JoinHandle<()>, Answer<Ready>), NetError> {
     let (answer, ready) = oneshot::channel();
     let work = move || match set_up(config) {
         Ok((working, state)) => {
@@ -94,9 +98,9 @@ pub(super) fn spawn(config: NetConfig) -> Result<(mpsc::Sender<Command>, Answer<
             let _ = answer.send(Err(error));
         }
     };
-    let thread = thread::Builder::new().name("network".to_owned()).spawn(work);
-    thread.map_err(NetError::io("start the network thread"))?;
-    Ok((commands, ready))
+    let worker = thread::Builder::new().name("network".to_owned()).spawn(work);
+    let worker = worker.map_err(NetError::io("start the network thread"))?;
+    Ok((worker, ready))
 }
 
 fn set_up(config: NetConfig) -> Result<(Working, Ready), NetError> {

@@ -64,6 +64,11 @@ impl Board {
         self.publish();
     }
 
+    /// Has the first table been published?
+    pub(crate) fn is_open(&self) -> bool {
+        self.lock().is_open
+    }
+
     /// Publishes what has changed: the book first, for routes must not lead to what is not in it.
     pub(crate) fn publish(&self) {
         let mut state = self.lock();

@@ -147,8 +147,8 @@ impl Control {
         Ok(Self { inner })
     }
 
-    /// Ends when no reconcile work is queued or under way and the latest health was taken in. Work that
-    /// waits for the fleet or for a retry counts as settled.
+    /// Ends when no reconcile work is queued or under way, the latest health was taken in and the first
+    /// table is published. Work that waits for the fleet or for a retry counts as settled.
     pub async fn settled(&self) {
         loop {
             self.inner.queue.idle().await;
@@ -156,7 +156,8 @@ impl Control {
             for _ in 0..16 {
                 tokio::task::yield_now().await;
             }
-            if self.inner.queue.is_idle() && self.inner.has_seen_latest_health() {
+            let is_quiet = self.inner.queue.is_idle() && self.inner.has_seen_latest_health();
+            if is_quiet && (self.inner.board.is_open() || self.inner.tasks.shutdown().is_asked()) {
                 return;
             }
         }

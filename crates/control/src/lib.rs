@@ -156,7 +156,8 @@ impl Control {
             for _ in 0..16 {
                 tokio::task::yield_now().await;
             }
-            let is_quiet = self.inner.queue.is_idle() && self.inner.has_seen_latest_health();
+            // In this order: what was taken in is in the queue by then.
+            let is_quiet = self.inner.has_seen_latest_health() && self.inner.queue.is_idle();
             if is_quiet && (self.inner.board.is_open() || self.inner.tasks.shutdown().is_asked()) {
                 return;
             }

@@ -201,3 +201,20 @@ async fn only_a_revision_that_nobody_needs_can_be_deleted() {
     assert!(ended.done && gone.delete_time.is_some());
     assert_eq!(world.revisions("hello").await.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_whole_line_holds_over_sqlite_and_several_threads() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = updraft_store::SqliteStore::open(dir.path()).await.expect("a store");
+    let world = World::over(std::sync::Arc::new(store)).await;
+    for name in ["a", "b", "c", "d"] {
+        world.create(name, service("app")).await;
+    }
+    world.pass().await;
+    let second = world.redeploy("a", "app2").await;
+    assert!(id(&second.latest_ready_revision).starts_with("a-00002-"));
+    assert_eq!(world.hosts().len(), 8);
+    let world = world.restart().await;
+    assert_eq!(world.hosts().len(), 8);
+    assert_eq!(world.targets(&host(&second.uri)), [(id(&second.latest_ready_revision), 100)]);
+}

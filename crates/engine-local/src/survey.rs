@@ -58,13 +58,23 @@ fn root() -> Finding {
     if rustix::process::geteuid().is_root() {
         return Finding::ok("root", "running as root");
     }
-    Finding::bad("root", Verdict::Fail, "not running as root", "run the server as root: namespaces, mounts and control groups need it")
+    Finding::bad(
+        "root",
+        Verdict::Fail,
+        "not running as root",
+        "run the server as root: namespaces, mounts and control groups need it",
+    )
 }
 
 fn kernel() -> Finding {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     if !cfg!(target_arch = "x86_64") {
-        return Finding::bad("kernel", Verdict::Fail, "not an x86_64 machine", "use an x86_64 machine: the system call filter is written for it");
+        return Finding::bad(
+            "kernel",
+            Verdict::Fail,
+            "not an x86_64 machine",
+            "use an x86_64 machine: the system call filter is written for it",
+        );
     }
     // clone3 with a control group came with 5.7, close_range's flag with 5.11.
     if version(&release) < (5, 11) {
@@ -96,7 +106,12 @@ fn overlay() -> Finding {
     if has("overlay") {
         return Finding::ok("overlayfs", "image layers can be stacked");
     }
-    Finding::bad("overlayfs", Verdict::Fail, "the kernel does not know it", "load the kernel module 'overlay' (modprobe overlay)")
+    Finding::bad(
+        "overlayfs",
+        Verdict::Fail,
+        "the kernel does not know it",
+        "load the kernel module 'overlay' (modprobe overlay)",
+    )
 }
 
 fn seccomp() -> Finding {
@@ -104,18 +119,30 @@ fn seccomp() -> Finding {
     if actions.contains("errno") && actions.contains("kill_process") {
         return Finding::ok("seccomp", "system calls can be filtered");
     }
-    Finding::bad("seccomp", Verdict::Fail, "the kernel cannot filter system calls", "use a kernel built with CONFIG_SECCOMP_FILTER")
+    Finding::bad(
+        "seccomp",
+        Verdict::Fail,
+        "the kernel cannot filter system calls",
+        "use a kernel built with CONFIG_SECCOMP_FILTER",
+    )
 }
 
 fn memory() -> Finding {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let available = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse::<u64>().ok());
+    let available = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse::<u64>().ok());
     let Some(available) = available.map(|kib| kib << 10) else {
         return Finding::bad("memory", Verdict::Warn, "/proc/meminfo cannot be read", "mount /proc");
     };
     let detail = format!("{:.1} GiB available", available as f64 / GIB as f64);
     if available < GIB {
-        return Finding::bad("memory", Verdict::Warn, detail, "an instance may use 512 MiB by default: free some, or set smaller limits");
+        return Finding::bad(
+            "memory",
+            Verdict::Warn,
+            detail,
+            "an instance may use 512 MiB by default: free some, or set smaller limits",
+        );
     }
     Finding::ok("memory", detail)
 }
@@ -138,7 +165,12 @@ fn control_groups() -> Vec<Finding> {
     let mut findings = vec![if layout.version() == 1 {
         Finding::ok(NAME, "version 1 with cpu, cpuacct, memory, pids and devices")
     } else {
-        Finding::bad(NAME, Verdict::Warn, "version 2 with cpu, memory and pids", "none needed; support for version 2 has not been verified on a real host yet")
+        Finding::bad(
+            NAME,
+            Verdict::Warn,
+            "version 2 with cpu, memory and pids",
+            "none needed; support for version 2 has not been verified on a real host yet",
+        )
     }];
     findings.extend(swap(&layout));
     findings

@@ -173,7 +173,8 @@ fn least(one: Option<u64>, other: Option<u64>) -> Option<u64> {
 }
 
 fn strings(launch: &Launch, identity: &Identity) -> Result<(Vec<CString>, Vec<CString>), String> {
-    let text = |text: String| CString::new(text).map_err(|_| "arguments and environment must not hold zero bytes".to_owned());
+    let text =
+        |text: String| CString::new(text).map_err(|_| "arguments and environment must not hold zero bytes".to_owned());
     let mut env: Vec<CString> =
         launch.env.iter().map(|(name, value)| text(format!("{name}={value}"))).collect::<Result<_, _>>()?;
     if !launch.env.iter().any(|(name, _)| name == "HOME") {

@@ -100,6 +100,10 @@ impl Launcher {
             instance.kill();
         }
         // Nobody takes output any more: what is in the pipes is read and let go.
+        let paused: Vec<u64> = self.instances.iter().filter(|(_, one)| one.paused).map(|(&key, _)| key).collect();
+        for key in paused {
+            self.resume(key)?;
+        }
         let deadline = self.clock.instant() + LAST_CALL;
         let ended = self.work(|launcher| launcher.instances.is_empty() || launcher.clock.instant() >= deadline);
         if let Some(workshop) = &self.workshop {
@@ -173,8 +177,18 @@ impl Launcher {
                 self.report(&Report::Open)
             }
             Request::Start(launch) => self.start(*launch),
-            Request::Terminate { id } => Ok(self.named(&id).map(|instance| instance.terminate()).unwrap_or_default()),
-            Request::Kill { id } => Ok(self.named(&id).map(|instance| instance.kill()).unwrap_or_default()),
+            Request::Terminate { id } => {
+                if let Some(instance) = self.named(&id) {
+                    instance.terminate();
+                }
+                Ok(())
+            }
+            Request::Kill { id } => {
+                if let Some(instance) = self.named(&id) {
+                    instance.kill();
+                }
+                Ok(())
+            }
             Request::Taken { id, bytes } => self.taken(&id, bytes),
             Request::Forget { id } => {
                 self.exits.remove(&id);
@@ -223,8 +237,15 @@ impl Launcher {
         if !instance.paused || instance.is_full() {
             return Ok(());
         }
+        match self.names.get(id) {
+            Some(&key) => self.resume(key),
+            None => Ok(()),
+        }
+    }
+
+    fn resume(&mut self, key: u64) -> io::Result<()> {
+        let Some(instance) = self.instances.get_mut(&key) else { return Ok(()) };
         instance.paused = false;
-        let Some(key) = self.names.get(id).copied() else { return Ok(()) };
         let Some(instance) = self.instances.get(&key) else { return Ok(()) };
         self.watch(key, instance, Source::Stdout)?;
         self.watch(key, instance, Source::Stderr)

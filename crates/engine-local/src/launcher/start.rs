@@ -63,7 +63,10 @@ impl Workshop {
         }
         let stage: PathBuf = run_dir.join("stage");
         std::fs::create_dir_all(&stage)?;
-        let stage = stage.into_os_string().into_string().map_err(|_| io::Error::other("the data directory's path is not UTF-8"))?;
+        let stage = stage
+            .into_os_string()
+            .into_string()
+            .map_err(|_| io::Error::other("the data directory's path is not UTF-8"))?;
         sys::process::unshare_mounts()?;
         // Not private: what the host unmounts must not stay busy because of us.
         rustix::mount::mount_change(
@@ -104,7 +107,9 @@ impl Workshop {
         let (stderr, child_stderr) = pipe()?;
         let (status, child_status) = pipe()?;
         let group = match groups.directories.first().filter(|_| groups.born_inside) {
-            Some(dir) => Some(rustix::fs::open(dir, OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?),
+            Some(dir) => {
+                Some(rustix::fs::open(dir, OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+            }
             None => None,
         };
         let mounts = mounts::plan(launch, &self.stage, &self.layout.hierarchies);

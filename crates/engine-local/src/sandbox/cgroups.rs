@@ -245,8 +245,7 @@ fn hierarchy(line: &str) -> Option<Hierarchy> {
 }
 
 /// Controllers that may be mounted together with ours; a mount has to name all of a hierarchy.
-const OTHER_V1: [&str; 8] =
-    ["cpuset", "blkio", "freezer", "net_cls", "net_prio", "perf_event", "hugetlb", "rdma"];
+const OTHER_V1: [&str; 8] = ["cpuset", "blkio", "freezer", "net_cls", "net_prio", "perf_event", "hugetlb", "rdma"];
 
 #[cfg(test)]
 mod tests {

@@ -38,13 +38,17 @@ pub(crate) fn explain(program: &str, path: &str, found: Option<(&str, &Looks)>, 
     };
     match looks {
         Looks::Directory => format!("'{file}': is a directory"),
-        Looks::NotExecutable => format!("'{file}': permission denied: the file is not executable for the container's user"),
+        Looks::NotExecutable => {
+            format!("'{file}': permission denied: the file is not executable for the container's user")
+        }
         Looks::File(head) if head.is_empty() => format!("'{file}': exec format error: the file is empty"),
         Looks::File(head) => match architecture(head) {
             Some(other) => format!("'{file}': exec format error: built for {other}, not for linux/amd64"),
             None => match interpreter(head) {
                 Some(interpreter) => {
-                    format!("'{file}': its interpreter '{interpreter}' is missing from the image or cannot be executed ({error})")
+                    format!(
+                        "'{file}': its interpreter '{interpreter}' is missing from the image or cannot be executed ({error})"
+                    )
                 }
                 None if !head.starts_with(ELF) => {
                     format!("'{file}': exec format error: neither an ELF file nor a script that begins with #!")
@@ -138,7 +142,8 @@ mod tests {
     #[test]
     fn the_cause_is_named_precisely() {
         let file = |bytes: &[u8]| Some(Looks::File(bytes.to_vec()));
-        let say = |looks: Option<Looks>| explain("/app", "/bin", looks.as_ref().map(|looks| ("/app", looks)), "os error");
+        let say =
+            |looks: Option<Looks>| explain("/app", "/bin", looks.as_ref().map(|looks| ("/app", looks)), "os error");
         for (looks, want) in [
             (None, "'/app': no such file in the image"),
             (Some(Looks::Absent), "'/app': no such file in the image"),

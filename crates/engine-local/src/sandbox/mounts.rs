@@ -135,12 +135,8 @@ fn root(launch: &Launch, stage: &str) -> Vec<Step> {
 
 fn dev(memory_bytes: u64) -> Vec<Step> {
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
-    let mount = |kind, target: &str, flags, options: String| Step::Mount {
-        kind,
-        target: target.to_owned(),
-        flags,
-        options,
-    };
+    let mount =
+        |kind, target: &str, flags, options: String| Step::Mount { kind, target: target.to_owned(), flags, options };
     let mut steps = vec![mount("tmpfs", "/dev", flags, "mode=0755,size=64k".to_owned())];
     steps.extend(DEVICES.map(|(path, major, minor)| Step::Device(path, major, minor)));
     let links = [
@@ -166,10 +162,7 @@ fn control_groups(hierarchies: &[Hierarchy]) -> Vec<Step> {
     const BASE: &str = "/sys/fs/cgroup";
     let mount = |kind, target: String, flags, options: String| Step::Mount { kind, target, flags, options };
     if let [Hierarchy { unified: true, .. }] = hierarchies {
-        return vec![
-            mount("cgroup2", BASE.to_owned(), CLOSED, String::new()),
-            Step::Seal(BASE.to_owned(), CLOSED),
-        ];
+        return vec![mount("cgroup2", BASE.to_owned(), CLOSED, String::new()), Step::Seal(BASE.to_owned(), CLOSED)];
     }
     let mut steps = vec![mount("tmpfs", BASE.to_owned(), CLOSED, "mode=0755,size=16k".to_owned())];
     for hierarchy in hierarchies {
@@ -247,7 +240,7 @@ mod tests {
                 "directory upper/proc 0755",
                 "directory upper/sys 0755",
                 "directory upper/etc 0755",
-                "file upper/etc/hosts (21 bytes)",
+                "file upper/etc/hosts (20 bytes)",
                 "link lower/0 -> /store/a:b,c",
                 "link lower/1 -> /store/base",
                 "mount overlay root [nodev,nosuid] lowerdir=lower/0:lower/1,upperdir=upper,workdir=work,redirect_dir=nofollow,metacopy=off,index=off",

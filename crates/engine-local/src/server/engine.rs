@@ -70,6 +70,8 @@ impl LocalEngine {
     /// Removes what a dead engine of the same data directory left, sets up the network and starts
     /// the launcher. Of a data directory only one engine may be alive at a time.
     ///
+    /// Its tasks end with [`Engine::shutdown`] and not before: call it before `tasks` is drained.
+    ///
     /// # Errors
     /// [`EngineError::Host`] when the host does not let us: `updraft doctor` says what it lacks.
     pub async fn start(
@@ -113,7 +115,7 @@ impl LocalEngine {
         };
         let (over, ended) = watch::channel(false);
         tasks.spawn("launcher", OnFailure::Stop, supervise::run(shared.clone(), launcher, over));
-        tasks.spawn("instance events", OnFailure::Stop, events::forward(shared.clone(), queue, sender));
+        tasks.spawn("instance events", OnFailure::Stop, events::forward(shared.clone(), queue, sender, ended.clone()));
         Ok(Arc::new(Self { shared, events: Mutex::new(Some(receiver)), ended }))
     }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use updraft_base::OnFailure;
 use updraft_engine::EngineEvent;
 use updraft_model::instance::{Exit, InstanceId, Stream};
@@ -32,9 +32,10 @@ impl Shared {
     pub(super) fn hear(&self, report: Report) {
         match report {
             Report::Running { id, steps } => {
-                if let Some(live) = self.table.get(&InstanceId(id)) {
+                let id = InstanceId(id);
+                if let Some(live) = self.table.get(&id) {
                     let timing = StartTiming::new(live.hold().network, steps);
-                    tracing::debug!(?timing, "started");
+                    tracing::debug!(instance = %id, ?timing, "started");
                     live.phase.send_replace(Phase::Running(timing));
                 }
             }
@@ -77,17 +78,19 @@ impl Shared {
     }
 }
 
-/// Hands events on, in order for each instance.
+/// Hands events on, in order for each instance, until the last launcher is `over`.
 pub(super) async fn forward(
     shared: Arc<Shared>,
     mut queue: mpsc::UnboundedReceiver<Delivery>,
     events: mpsc::Sender<EngineEvent>,
+    mut over: watch::Receiver<bool>,
 ) {
     loop {
-        // A shutdown that was asked for without `Engine::shutdown` must not wait for us.
         let delivery = tokio::select! {
+            biased;
             delivery = queue.recv() => delivery,
-            () = shared.tasks.shutdown().asked(), if shared.table.ids().is_empty() => return,
+            // Also when its task has failed and will say nothing any more.
+            _ = over.wait_for(|&over| over) => return,
         };
         match delivery {
             Some(Delivery::Output(id, stream, lines, bytes)) => {

@@ -101,7 +101,9 @@ impl Premises {
 
     /// Removes the run directory.
     pub(super) fn leave(&self) {
-        if let Err(error) = fs::remove_dir_all(&self.run_dir) {
+        if let Err(error) = fs::remove_dir_all(&self.run_dir)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
             tracing::warn!(%error, "the run directory could not be removed");
         }
     }

@@ -106,8 +106,8 @@ impl Launcher {
     /// [`LinkError`]; nothing is left then but what the launcher removes by itself.
     pub(super) async fn spawn(orders: &Orders<'_>) -> Result<(Self, Link), LinkError> {
         let spawn = |source| LinkError::Spawn { program: orders.command.program.display().to_string(), source };
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(|e| spawn(e.into()))?;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .map_err(|e| spawn(e.into()))?;
         let ours = std::os::unix::net::UnixStream::from(ours);
         ours.set_nonblocking(true).map_err(spawn)?;
         let socket = UnixStream::from_std(ours).map_err(spawn)?;
@@ -136,11 +136,7 @@ impl Launcher {
     }
 
     async fn greet(&mut self, orders: &Orders<'_>) -> Result<(), LinkError> {
-        let hello = Request::Hello {
-            version: VERSION,
-            tag: orders.tag.to_owned(),
-            run_dir: orders.run_dir.to_owned(),
-        };
+        let hello = Request::Hello { version: VERSION, tag: orders.tag.to_owned(), run_dir: orders.run_dir.to_owned() };
         let hello = Outgoing { frame: encode(&hello)?, descriptor: None };
         write(&self.socket, hello).await.map_err(LinkError::Ended)?;
         loop {

@@ -1,10 +1,6 @@
 //! The lock that lives as long as the launcher, however the server ends.
 
-use std::{
-    fs, io,
-    os::fd::AsFd,
-    path::Path,
-};
+use std::{fs, io, os::fd::AsFd, path::Path};
 
 use rustix::{
     fs::{FlockOperation, flock},

@@ -22,8 +22,7 @@ pub(crate) enum Forked {
 
 /// PID, mount, IPC and UTS namespaces. The network namespace is joined; the one of control groups
 /// is made after joining them, because its root is where its maker is.
-const NAMESPACES: u64 =
-    (libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS) as u64;
+const NAMESPACES: u64 = (libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS) as u64;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Makes a process in new namespaces, in the control group `cgroup` (version 2) if one is given.
@@ -103,9 +102,16 @@ pub(crate) fn close_others_on_exec() -> io::Result<()> {
 
 /// Every signal has its default effect and none is blocked, as a new program expects.
 pub(crate) fn reset_signals() {
+    // The kernel's struct sigaction: handler, flags, restorer, mask. All zeroes is SIG_DFL. Not by
+    // way of the libc, which keeps two signals to itself that a parent may have ignored.
+    let default = [0u64; 4];
+    const MASK_BYTES: usize = 8;
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL is a valid disposition; the signals that cannot be changed are refused.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the kernel reads the 32 bytes of `default` and writes nothing; the two signals
+        // that cannot be changed are refused.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null_mut::<u64>(), MASK_BYTES)
+        };
     }
     // SAFETY: the set is initialised by sigemptyset before it is read.
     unsafe {

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::mpsc,
+};
 use updraft_base::{Backoff, Clock, Tasks};
 use updraft_engine::{Engine, EngineEvent};
 use updraft_engine_local::{LauncherCommand, LocalConfig, LocalEngine};
@@ -115,6 +118,25 @@ impl Bed {
         self.until_exit(&id).await
     }
 
+    /// The whole answer to a GET, asked as soon as the instance listens.
+    pub(crate) async fn get(&self, id: &InstanceId, path: &str) -> String {
+        let deadline = self.clock.instant() + DEADLINE;
+        let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
+        let mut stream = loop {
+            match self.engine.connect(id, 8080).await {
+                Ok(stream) => break stream,
+                Err(error) => assert!(self.clock.instant() < deadline, "it does not listen: {error}"),
+            }
+            self.clock.sleep(backoff.next_exact()).await;
+        };
+        let request = format!("GET {path} HTTP/1.1\r\nhost: reality\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("the request is taken");
+        let mut answer = String::new();
+        let read = self.clock.timeout(DEADLINE, stream.read_to_string(&mut answer)).await;
+        read.expect("the answer comes").expect("the answer is text");
+        answer
+    }
+
     /// What the instance wrote until its end.
     pub(crate) async fn until_exit(&mut self, wanted: &InstanceId) -> Outcome {
         let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -197,6 +219,7 @@ pub(crate) fn traces(tag: &str, data_dir: &Path) -> Vec<String> {
 }
 
 /// Says why a test is skipped.
+#[expect(clippy::print_stderr, reason = "a skip that nobody sees is a test that nobody runs")]
 pub(crate) fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {

@@ -22,5 +22,5 @@ mod survey;
 mod sys;
 
 pub use launcher::launcher_main;
-pub use server::{LauncherCommand, LocalConfig, LocalEngine, StartTiming};
+pub use server::{LauncherCommand, LocalConfig, LocalEngine, StartTiming, tag_of};
 pub use survey::{Finding, Verdict, survey};

@@ -2,7 +2,11 @@
 
 use std::fs;
 
-use crate::{net, sandbox::cgroups::Layout, sys};
+use crate::{
+    net,
+    sandbox::{cgroups::Layout, process::OPEN_FILES},
+    sys,
+};
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +37,7 @@ const GIB: u64 = 1 << 30;
 /// Looks at the host. Changes nothing on it; what has to be tried out is tried out in namespaces that
 /// are thrown away. Blocks for some milliseconds.
 pub fn survey() -> Vec<Finding> {
-    let mut findings = vec![root(), kernel(), namespaces(), overlay(), seccomp(), memory()];
+    let mut findings = vec![root(), kernel(), namespaces(), overlay(), seccomp(), memory(), open_files()];
     findings.extend(control_groups());
     findings.extend(net::survey().into_iter().map(|(name, fine, detail, hint)| {
         let verdict = if fine { Verdict::Ok } else { Verdict::Fail };
@@ -145,6 +149,19 @@ fn memory() -> Finding {
         );
     }
     Finding::ok("memory", detail)
+}
+
+fn open_files() -> Finding {
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    let may_raise = rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_RESOURCE));
+    match most.filter(|&most| most < OPEN_FILES && !may_raise) {
+        None => Finding::ok("open files", format!("a process of an instance may open {OPEN_FILES}")),
+        Some(most) => {
+            let detail = format!("a process of an instance may open {most} files, not {OPEN_FILES}");
+            Finding::bad("open files", Verdict::Warn, detail, "raise the server's hard limit (ulimit -Hn 25000)")
+        }
+    }
 }
 
 fn control_groups() -> Vec<Finding> {

@@ -29,6 +29,7 @@ use crate::{
         cgroups::Plan,
         entrypoint::{self, HEAD, Looks},
         mounts::Step,
+        process::OPEN_FILES,
         seccomp::Instruction,
         user::{self, Identity},
     },
@@ -59,8 +60,7 @@ pub(super) enum Word {
     Failed(String),
 }
 
-/// Files per process (Cloud Run's container contract).
-const OPEN_FILES: u64 = 25_000;
+/// What the main thread's stack may grow to, in bytes.
 const STACK: u64 = 8 << 20;
 /// Under memory pressure of the host, containers go before the server and what else runs there.
 const OOM_SCORE: &str = "500";

@@ -6,6 +6,9 @@
 /// Where programs are looked for when the image does not say.
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Files that one process may open (Cloud Run's container contract).
+pub(crate) const OPEN_FILES: u64 = 25_000;
+
 /// The program and its arguments; empty when neither image nor template name one.
 pub(crate) fn argv(entrypoint: &[String], cmd: &[String], command: &[String], args: &[String]) -> Vec<String> {
     let head = if command.is_empty() { entrypoint } else { command };

@@ -46,7 +46,7 @@ impl Premises {
         let run_dir = data_dir.join("run");
         let path = run_dir.join("launcher.lock");
         let lock = sys::locks::open(&path).map_err(host("open the launcher's lock"))?;
-        let premises = Self { tag: tag(&data_dir), run_dir, lock };
+        let premises = Self { tag: tag_of(&data_dir), run_dir, lock };
         if premises.wait(PATIENCE, clock).await? {
             return Ok(premises);
         }
@@ -109,8 +109,10 @@ impl Premises {
     }
 }
 
-/// Six hexadecimal digits: short enough for the names of links, and enough for the engines of a host.
-fn tag(data_dir: &Path) -> String {
+/// The tag of the engine whose data directory is at `data_dir`, an absolute path without links in it: six hexadecimal
+/// digits, short enough for the names of links, and enough for the engines of a host. Every cgroup, link and table of
+/// the engine carries it.
+pub fn tag_of(data_dir: &Path) -> String {
     use std::os::unix::ffi::OsStrExt as _;
     let mut tag = hex::encode(Sha256::digest(data_dir.as_os_str().as_bytes()));
     tag.truncate(6);
@@ -132,9 +134,9 @@ mod tests {
 
     #[test]
     fn a_tag_depends_on_the_path_alone_and_fits_a_link_name() {
-        assert_eq!(tag(Path::new("/var/lib/updraft")), tag(Path::new("/var/lib/updraft")));
-        assert_ne!(tag(Path::new("/a")), tag(Path::new("/b")));
-        let tag = tag(Path::new("/a"));
+        assert_eq!(tag_of(Path::new("/var/lib/updraft")), tag_of(Path::new("/var/lib/updraft")));
+        assert_ne!(tag_of(Path::new("/a")), tag_of(Path::new("/b")));
+        let tag = tag_of(Path::new("/a"));
         assert!(tag.len() == 6 && tag.bytes().all(|c| c.is_ascii_hexdigit()), "{tag}");
     }
 }

@@ -11,4 +11,5 @@ mod supervise;
 
 pub use config::{LauncherCommand, LocalConfig};
 pub use engine::LocalEngine;
+pub use leftovers::tag_of;
 pub use live::StartTiming;

@@ -140,3 +140,13 @@ async fn only_the_standard_streams_are_open_and_signals_are_as_new() {
     assert_eq!(seen, ["0 1 2 3", "SigIgn: 0000000000001000", "SigBlk: 0000000000000000", "Umask: 0022"]);
     bed.end().await;
 }
+
+#[tokio::test]
+async fn names_and_addresses_come_from_files_that_the_host_provides() {
+    let Some(mut bed) = Bed::new().await else { return };
+    let seen = bed.run(&["cat=/etc/hosts", "cat=/etc/resolv.conf", "ls=/sys/class/net"]).await.out;
+    assert_eq!(seen[0], "127.0.0.1\tlocalhost reality-1");
+    assert!(seen.iter().any(|line| line.starts_with("nameserver ")), "{seen:?}");
+    assert_eq!(seen.last().map(String::as_str), Some("eth0 lo"));
+    bed.end().await;
+}

@@ -25,8 +25,11 @@ use log::Log;
 
 /// How long a test may take in real time before something must hang.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Virtual time that passes in one real millisecond while [`World::drive`] waits.
+/// Virtual time that passes in one real millisecond while [`World::drive`] waits: what is on its way through real
+/// sockets must not meet a deadline on the way.
 const STEP: Duration = Duration::from_millis(20);
+/// The same while [`World::until`] waits: nothing is on its way then, and idle times are long.
+const STRIDE: Duration = Duration::from_millis(250);
 
 /// A server with a fake engine, and the hand on its clock.
 pub struct World {
@@ -99,7 +102,7 @@ impl World {
         while !condition() {
             assert!(real.instant() < deadline, "{what}: not within {PATIENCE:?}; {}", self.log.all());
             real.sleep(Duration::from_millis(1)).await;
-            self.hand.advance(STEP);
+            self.hand.advance(STRIDE);
         }
     }
 

@@ -42,6 +42,7 @@ const LOG_QUEUE: usize = 8192;
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// What a server is made of.
+#[expect(missing_debug_implementations, reason = "an engine that is there already cannot be printed")]
 pub struct Options {
     /// Its configuration.
     pub config: Config,
@@ -52,6 +53,7 @@ pub struct Options {
 }
 
 /// What runs the containers.
+#[expect(missing_debug_implementations, reason = "an engine that is there already cannot be printed")]
 pub enum EngineChoice {
     /// This host, through a launcher that is this program (or another one, in tests).
     Local(LocalConfig),
@@ -229,13 +231,19 @@ impl Server {
 
     /// Lets the requests in flight finish, stops every instance, removes everything from the host.
     pub async fn stop(self) {
+        let Self { control, fleet, engine, edges, core, .. } = self;
         // New connections are refused from here on; requests in flight keep their instances.
-        self.edges.shutdown().ask();
-        self.fleet.drain().await;
-        self.edges.drain().await;
-        self.engine.shutdown(STOP_GRACE).await;
-        self.core.shutdown().ask();
-        self.core.drain().await;
+        edges.shutdown().ask();
+        fleet.drain().await;
+        tracing::debug!("the fleet is drained");
+        edges.drain().await;
+        tracing::debug!("the edges are closed");
+        engine.shutdown(STOP_GRACE).await;
+        tracing::debug!("the engine has removed everything");
+        core.shutdown().ask();
+        // The log writer ends with the last of who may write to it.
+        drop((control, fleet));
+        core.drain().await;
     }
 }
 

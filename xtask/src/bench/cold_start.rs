@@ -85,7 +85,7 @@ fn wait_for_zero(server: &Server) -> Result<(), Error> {
     let deadline = now() + PATIENCE;
     loop {
         let metrics = server.get("localhost", "/metrics")?;
-        let mut counts = metrics.lines().filter(|line| line.starts_with("updraft_container_instance_count{"));
+        let mut counts = metrics.lines().filter(|line| line.starts_with("updraft_instances{"));
         if counts.all(|line| line.ends_with(" 0")) {
             return Ok(());
         }

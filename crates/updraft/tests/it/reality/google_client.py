@@ -77,12 +77,12 @@ def refuse(services, service_id, image):
     try:
         services.create_service(parent=PARENT, service=run_v2.Service(template=template(image)), service_id=service_id)
         raise AssertionError("a taken name was accepted")
-    except exceptions.AlreadyExists:
+    except exceptions.Conflict:  # over gRPC its subclass AlreadyExists
         pass
     try:
         services.create_service(parent=PARENT, service=run_v2.Service(template=template(image)), service_id="Not_Valid")
         raise AssertionError("a malformed name was accepted")
-    except exceptions.InvalidArgument as error:
+    except exceptions.BadRequest as error:  # over gRPC its subclass InvalidArgument
         expect("service_id" in str(error), str(error))
     try:
         services.get_service(name=f"{PARENT}/services/nobody")
@@ -131,7 +131,7 @@ def split(services, made, updated):
         wrong = run_v2.Service(name=made.name, traffic=traffic[:1])
         services.update_service(service=wrong, update_mask=field_mask_pb2.FieldMask(paths=["traffic"]))
         raise AssertionError("90 percent in all were accepted")
-    except exceptions.InvalidArgument as error:
+    except exceptions.BadRequest as error:
         expect("100" in str(error), str(error))
 
 
@@ -156,8 +156,8 @@ def revisions_of(revisions, made, updated):
     try:
         revisions.delete_revision(name=made.latest_ready_revision)
         raise AssertionError("a revision with traffic was deleted")
-    except exceptions.FailedPrecondition:
-        pass
+    except exceptions.BadRequest as error:  # over gRPC its subclass FailedPrecondition
+        expect("traffic" in str(error), str(error))
 
 
 def dry_run(services, made, image):

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::OnceLock,
 };
@@ -56,10 +56,11 @@ pub(super) fn debian_python(host: &Host) -> Option<String> {
     let context = TempDir::new().expect("a temporary directory");
     let list = context.path().join("list");
     let mut files: Vec<&str> = std::str::from_utf8(&listed.stdout).expect("UTF-8").lines().collect();
-    files.retain(|file| Path::new(file).symlink_metadata().is_ok_and(|found| !found.is_dir()));
+    // Neither directories nor links to them: where /lib is a link, the files below it are packed below /lib all the same.
+    files.retain(|file| !Path::new(file).is_dir() && Path::new(file).symlink_metadata().is_ok());
     fs::write(&list, files.join("\n")).expect("writable");
     let rootfs = context.path().join("rootfs.tar");
-    run(Command::new("tar").args(["--absolute-names", "--transform", "s,^/,,", "-cf"]).arg(&rootfs).arg("-T").arg(&list));
+    run(Command::new("tar").arg("-cf").arg(&rootfs).arg("-T").arg(&list));
     run(Command::new("tar").arg("-rf").arg(&rootfs).arg("-C").arg(here()).arg("snake.py"));
     let tar = fs::read(&rootfs).expect("written");
     let name = "localhost/snake:latest";
@@ -116,11 +117,4 @@ impl Drop for Outside {
         // Its end of the link goes with it, and ours with that.
         let _ = Command::new("ip").args(["netns", "delete", &self.namespace]).status();
     }
-}
-
-/// A temporary file with `bytes` in it.
-pub(super) fn file(folder: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
-    let path = folder.path().join(name);
-    fs::write(&path, bytes).expect("writable");
-    path
 }

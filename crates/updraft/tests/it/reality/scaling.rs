@@ -2,13 +2,15 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use futures::future::join_all;
+
 use super::{
     host::{Host, containers_run_here, eventually},
     images,
     traces::Traces,
 };
 
-const INSTANCES: &str = "updraft_container_instance_count";
+const INSTANCES: &str = "updraft_instances{";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_at_once_never_meet_in_an_instance_and_then_all_goes_to_zero() {
@@ -33,7 +35,7 @@ async fn a_hundred_at_once_never_meet_in_an_instance_and_then_all_goes_to_zero()
         }
         most
     };
-    let all = futures_join_all((0..100).map(|_| host.get(&client, &name, "/slow/50")));
+    let all = join_all((0..100).map(|_| host.get(&client, &name, "/slow/50")));
     let (most, answers) = tokio::join!(watch, all);
     let kinds: BTreeSet<(u16, String)> = answers.into_iter().collect();
     assert_eq!(kinds, BTreeSet::from([(200, "1".to_owned())]), "each was alone in its instance");
@@ -84,22 +86,4 @@ async fn after_kill_9_the_next_start_removes_what_was_left_and_serves_what_was_d
     let (code, _data_dir) = host.stop();
     assert_eq!(code, 0);
     assert_eq!(traces.left(), Vec::<String>::new());
-}
-
-/// All of `futures`, at once.
-async fn futures_join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut pinned: Vec<_> = futures.map(Box::pin).collect();
-    let mut done: Vec<Option<F::Output>> = pinned.iter().map(|_| None).collect();
-    std::future::poll_fn(|cx| {
-        for (future, slot) in pinned.iter_mut().zip(&mut done) {
-            if slot.is_none()
-                && let std::task::Poll::Ready(output) = future.as_mut().poll(cx)
-            {
-                *slot = Some(output);
-            }
-        }
-        if done.iter().all(Option::is_some) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
-    done.into_iter().flatten().collect()
 }

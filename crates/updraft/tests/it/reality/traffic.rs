@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use futures::future::join_all;
+
 use super::{
     host::{Host, containers_run_here, have},
     images,
@@ -30,9 +32,7 @@ async fn ninety_to_ten_over_ten_thousand_requests_is_within_what_chance_allows()
     let (client, name) = (reqwest::Client::new(), host.host_of("split", None));
     let mut answered_two = 0u32;
     for _ in 0..10_000 / 50 {
-        let batch = (0..50).map(|_| host.get(&client, &name, "/"));
-        for future in batch.map(Box::pin).collect::<Vec<_>>() {
-            let (status, answer) = future.await;
+        for (status, answer) in join_all((0..50).map(|_| host.get(&client, &name, "/"))).await {
             assert_eq!(status, 200);
             answered_two += u32::from(answer == "two");
         }

@@ -27,14 +27,11 @@ pub fn decide(principal: &Principal, permission: &str, policies: &[&Policy]) -> 
     }
 }
 
-/// Who may call a service: anybody when the check is off or `allUsers` is an invoker.
-pub fn invoker_access(policy: &Policy, invoker_iam_disabled: bool) -> InvokerAccess {
+/// Who may call a service with this policy: anybody when `allUsers` is an invoker. Without the check
+/// (`invokerIamDisabled`) nobody asks.
+pub fn invoker_access(policy: &Policy) -> InvokerAccess {
     let open = |binding: &Binding| is_for_everybody(binding) && role_grants(&binding.role, "run.routes.invoke");
-    if invoker_iam_disabled || policy.bindings.iter().any(open) {
-        InvokerAccess::Open
-    } else {
-        InvokerAccess::Restricted
-    }
+    if policy.bindings.iter().any(open) { InvokerAccess::Open } else { InvokerAccess::Restricted }
 }
 
 /// Does a predefined role hold a permission? Roles that are not known grant nothing.
@@ -76,9 +73,9 @@ mod tests {
             ("roles/run.viewer", ALL_USERS, false, InvokerAccess::Restricted),
         ];
         for (role, member, conditional, expected) in cases {
-            assert_eq!(invoker_access(&policy(role, member, conditional), false), expected, "{role} {member}");
+            assert_eq!(invoker_access(&policy(role, member, conditional)), expected, "{role} {member}");
         }
-        assert_eq!(invoker_access(&Policy::default(), true), InvokerAccess::Open);
+        assert_eq!(invoker_access(&Policy::default()), InvokerAccess::Restricted);
     }
 
     #[test]

@@ -53,11 +53,8 @@ impl Log {
     /// Fails on a complaint that was not listed.
     pub(crate) fn check(&self) {
         let complaints = lock(&self.complaints);
-        let unlisted: Vec<&String> = complaints
-            .lines
-            .iter()
-            .filter(|line| !complaints.allowed.iter().any(|part| line.contains(part)))
-            .collect();
+        let unlisted: Vec<&String> =
+            complaints.lines.iter().filter(|line| !complaints.allowed.iter().any(|part| line.contains(part))).collect();
         assert!(unlisted.is_empty(), "the server complained: {unlisted:#?}");
     }
 }

@@ -284,7 +284,10 @@ impl Fallback for ApiFallback {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("address", &self.address).field("registry", &self.registry).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .field("registry", &self.registry)
+            .finish_non_exhaustive()
     }
 }
 

@@ -92,7 +92,6 @@ fn wait_for_zero(server: &Server) -> Result<(), Error> {
         if now() > deadline {
             return Err("the instances did not go to zero".into());
         }
-        #[expect(clippy::disallowed_methods, reason = "paces a poll of a bench, which lives in real time")]
         std::thread::sleep(POLL);
     }
 }
@@ -123,7 +122,6 @@ fn ask(port: u16) -> Result<TcpStream, Error> {
                 return Ok(stream);
             }
             Err(error) if error.kind() == ErrorKind::ConnectionRefused && now() < deadline => {
-                #[expect(clippy::disallowed_methods, reason = "paces a poll of a bench, which lives in real time")]
                 std::thread::sleep(Duration::from_micros(100));
             }
             Err(error) => return Err(error.into()),

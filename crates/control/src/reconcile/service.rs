@@ -9,6 +9,7 @@ use updraft_api::{
 };
 use updraft_model::{
     Condition, Error, ServiceName,
+    iam::InvokerAccess,
     revision::{
         RevisionTemplate,
         lifecycle::{Phase, not_ready},
@@ -199,7 +200,7 @@ fn routes(inner: &Inner, observed: &Observed, plan: &Rollout) -> Result<Hosts, E
         Arc::new(Route {
             service: observed.name.clone(),
             ingress: model.ingress.unwrap_or(Ingress::All),
-            invoker: iam::invoker_access(&policy, model.invoker_iam_disabled),
+            invoker: if model.invoker_iam_disabled { InvokerAccess::Open } else { iam::invoker_access(&policy) },
             targets: targets.iter().filter_map(target).collect(),
         })
     };

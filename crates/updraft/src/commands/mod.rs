@@ -137,7 +137,8 @@ fn resolve(flags: &ServeArgs, matches: &ArgMatches) -> Result<Vec<Resolved>, Con
     let mut layers = Vec::new();
     if let Some(path) = &flags.config {
         let read = std::fs::read_to_string(path);
-        let broken = |error: io::Error| ConfigError::File { file: path.display().to_string(), cause: error.to_string() };
+        let broken =
+            |error: io::Error| ConfigError::File { file: path.display().to_string(), cause: error.to_string() };
         layers.push(file(path, &read.map_err(broken)?)?);
     }
     layers.push(environment(|name| std::env::var(name).ok()));

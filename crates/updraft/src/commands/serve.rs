@@ -73,9 +73,10 @@ pub(super) fn log_to_stderr(filter: &str, format: LogFormat) -> Result<(), Box<d
 /// What to do about a server that could not start.
 pub(super) fn hint(error: &StartError) -> Option<String> {
     match error {
-        StartError::Listen { address, .. } => {
-            Some(format!("is another server on port {}? --listen and --registry-listen choose others; port 0 takes a free one", address.port()))
-        }
+        StartError::Listen { address, .. } => Some(format!(
+            "is another server on port {}? --listen and --registry-listen choose others; port 0 takes a free one",
+            address.port()
+        )),
         StartError::Engine(_) => Some("`updraft doctor` tells what this machine lacks".to_owned()),
         StartError::Bind(open) => Some(open.hint()),
         _ => None,

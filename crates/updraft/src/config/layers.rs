@@ -122,7 +122,10 @@ mod tests {
         assert_eq!(value(&resolved, "listen").origin, Origin::Variable("UPDRAFT_LISTEN"));
         assert_eq!(value(&resolved, "region").origin, Origin::File("u.toml".to_owned()));
         assert_eq!(value(&resolved, "dns").value, "1.1.1.1,8.8.8.8");
-        assert_eq!((value(&resolved, "domain").value.as_str(), &value(&resolved, "domain").origin), ("flag.test", &Origin::Flag));
+        assert_eq!(
+            (value(&resolved, "domain").value.as_str(), &value(&resolved, "domain").origin),
+            ("flag.test", &Origin::Flag)
+        );
         assert_eq!(value(&resolved, "auth").origin, Origin::Default);
     }
 

@@ -31,7 +31,9 @@ impl<'a> Values<'a> {
 
     pub(super) fn addresses(&self, key: &str) -> Result<Vec<IpAddr>, ConfigError> {
         let parts = self.text(key).split(',').map(str::trim).filter(|part| !part.is_empty());
-        parts.map(|part| part.parse().map_err(|_| self.refuse(key, "must be IP addresses separated by commas"))).collect()
+        parts
+            .map(|part| part.parse().map_err(|_| self.refuse(key, "must be IP addresses separated by commas")))
+            .collect()
     }
 
     pub(super) fn auth(&self) -> Result<AuthMode, ConfigError> {
@@ -80,7 +82,8 @@ impl<'a> Values<'a> {
         if rustix::process::geteuid().is_root() {
             return Ok(PathBuf::from("/var/lib/updraft"));
         }
-        let home = std::env::var_os("HOME").ok_or_else(|| self.refuse("data-dir", "is needed where $HOME is not set"))?;
+        let home =
+            std::env::var_os("HOME").ok_or_else(|| self.refuse("data-dir", "is needed where $HOME is not set"))?;
         Ok(PathBuf::from(home).join(".local/share/updraft"))
     }
 

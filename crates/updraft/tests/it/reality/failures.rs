@@ -68,7 +68,8 @@ async fn a_container_that_never_listens_is_told_once_its_probe_has_waited() {
     let name = working(&host, "patient").await;
     host.load(&images::witness_with("deaf", &["deaf"]));
     let probe = "tcpSocket.port=8080,timeoutSeconds=1,periodSeconds=1,failureThreshold=2";
-    let said = host.updraft(&["deploy", "patient", "--image", "localhost/deaf:latest", "--startup-probe", probe, "--quiet"]);
+    let said =
+        host.updraft(&["deploy", "patient", "--image", "localhost/deaf:latest", "--startup-probe", probe, "--quiet"]);
     assert_ne!(said.code, 0, "{said:?}");
     assert!(said.stderr.contains(SENTENCE) && said.stderr.contains("I do not listen"), "{said:?}");
     assert_eq!(host.get(&reqwest::Client::new(), &name, "/").await.0, 200);

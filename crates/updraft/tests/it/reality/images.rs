@@ -20,7 +20,15 @@ pub(super) fn witness_program() -> &'static [u8] {
         let folder = TempDir::new().expect("a temporary directory");
         let program = folder.path().join("witness");
         let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-        rustc.args(["--edition", "2024", "-C", "target-feature=+crt-static", "--target", "x86_64-unknown-linux-gnu", "-o"]);
+        rustc.args([
+            "--edition",
+            "2024",
+            "-C",
+            "target-feature=+crt-static",
+            "--target",
+            "x86_64-unknown-linux-gnu",
+            "-o",
+        ]);
         run(rustc.arg(&program).arg(here().join("witness.rs")));
         fs::read(program).expect("compiled")
     })
@@ -40,14 +48,8 @@ pub(super) fn witness_with(name: &str, cmd: &[&str]) -> Vec<u8> {
 
 /// An image with the Python of this machine's Debian in it, pushed to the registry of `host`.
 pub(super) fn debian_python(host: &Host) -> Option<String> {
-    const PACKAGES: &[&str] = &[
-        "python3.11-minimal",
-        "libpython3.11-minimal",
-        "libpython3.11-stdlib",
-        "libc6",
-        "libexpat1",
-        "zlib1g",
-    ];
+    const PACKAGES: &[&str] =
+        &["python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib", "libc6", "libexpat1", "zlib1g"];
     let listed = Command::new("dpkg").arg("-L").args(PACKAGES).output().expect("dpkg");
     if !listed.status.success() {
         skip("Debian's Python 3.11 is not installed");
@@ -75,7 +77,10 @@ pub(super) struct Outside {
     server: Child,
 }
 
-const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+/// From the range for benchmarks of networks (RFC 2544), which no real network has; the last octet of the host's end
+/// is 1 and that of the namespace's is 2.
+const NEAR: Ipv4Addr = Ipv4Addr::new(198, 18, 117, 1);
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 117, 2);
 const OUTSIDE_PORT: u16 = 8099;
 
 impl Outside {
@@ -88,7 +93,7 @@ impl Outside {
         };
         ip(&format!("netns add {namespace}"));
         ip(&format!("link add {near} type veth peer name {far} netns {namespace}"));
-        ip(&format!("addr add 192.0.2.1/30 dev {near}"));
+        ip(&format!("addr add {NEAR}/30 dev {near}"));
         ip(&format!("link set {near} up"));
         ip(&format!("-n {namespace} addr add {OUTSIDE}/30 dev {far}"));
         ip(&format!("-n {namespace} link set {far} up"));

@@ -27,7 +27,7 @@ impl Traces {
 
     /// Cgroups and processes of single instances.
     pub(super) fn instances(&self) -> Vec<String> {
-        let cgroups = self.cgroups().into_iter().filter(|path| !path.ends_with(&self.cgroup()));
+        let cgroups = self.cgroups().into_iter().filter(|path| !path.ends_with(self.cgroup()));
         cgroups.map(|path| path.display().to_string()).collect()
     }
 
@@ -71,7 +71,8 @@ impl Traces {
             text.contains(&self.cgroup()) || text.contains(&self.data_dir.display().to_string())
         };
         let all = fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());
-        let numbered = all.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().parse::<u32>().is_ok()));
+        let numbered =
+            all.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().parse::<u32>().is_ok()));
         numbered.filter(|path| ours(path)).map(|path| format!("process {}", path.display())).collect()
     }
 

@@ -14,7 +14,16 @@ fn two_revisions(host: &Host, service: &str) -> (String, String) {
     host.load(&images::witness(service));
     let image = format!("localhost/{service}:latest");
     let deploy = |answer: &str| {
-        host.ok(&["deploy", service, "--image", &image, "--set-env-vars", answer, "--allow-unauthenticated", "--quiet"]);
+        host.ok(&[
+            "deploy",
+            service,
+            "--image",
+            &image,
+            "--set-env-vars",
+            answer,
+            "--allow-unauthenticated",
+            "--quiet",
+        ]);
         let described = host.describe(service);
         described["status"]["latestReadyRevisionName"].as_str().expect("a revision").to_owned()
     };

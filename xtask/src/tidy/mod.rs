@@ -1,10 +1,12 @@
 //! The structure, checked: what reviewers would otherwise have to remember.
 //!
 //! * `floors`: an import goes down a floor, never up or sideways; the picture in ARCHITECTURE.md.
+//! * `walks`: the links of ARCHITECTURE.md.
 //! * `sources`: lengths of files, parameters, docs, words that do not belong.
 
 mod floors;
 mod sources;
+mod walks;
 
 use std::{fs, path::Path};
 
@@ -29,6 +31,7 @@ pub(crate) fn run(root: &Path, mode: Mode) -> Result<(), Error> {
     let mut complaints = floors::check(&packages);
     complaints.extend(sources::check(root)?);
     let page = fs::read_to_string(root.join(PICTURE))?;
+    complaints.extend(walks::check(root, &page));
     let redrawn = redraw(&page, &floors::draw(&packages))?;
     if redrawn != page {
         match mode {

@@ -44,6 +44,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("buildah", "buildah"),
     ("runc", "runc"),
     ("wrk", "wrk"),
+    ("busybox-static", "busybox"),
     ("iproute2", "ip"),
     ("nftables", "nft"),
     ("python3-venv", "python3"),

@@ -59,7 +59,7 @@ async fn an_image_of_several_layers_with_its_own_user_and_command_answers() {
         context.path().join("Dockerfile"),
         "FROM scratch\n\
          COPY --chmod=0755 busybox /bin/busybox\n\
-         SHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n\
+         COPY --chmod=0755 busybox /bin/sh\n\
          RUN /bin/busybox mkdir -p /etc /app /gone && echo 'app:x:4321:4321::/app:/bin/sh' > /etc/passwd && echo 'app:x:4321:' > /etc/group\n\
          COPY --chmod=0755 witness /app/witness\n\
          RUN /bin/busybox rm -r /gone && echo layered > /app/note\n\

@@ -35,7 +35,7 @@ const STEPS: &[Step] = &[
     Step { name: "lint", what: "clippy, warnings are errors", run: lint },
     Step { name: "example", what: "examples/hello, linked statically", run: example },
     Step { name: "test", what: "every test of the workspace", run: tests },
-    Step { name: "docs", what: "the API documentation builds without a warning", run: docs },
+    Step { name: "docs", what: "the documentation of the code builds without a warning", run: docs },
 ];
 
 /// `(package, a program of it)`.
@@ -143,7 +143,9 @@ fn tests(root: &Path) -> Result<(), Error> {
 
 fn docs(root: &Path) -> Result<(), Error> {
     let mut doc = Command::new("cargo");
-    doc.current_dir(root).args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "--deny warnings");
+    doc.current_dir(root)
+        .args(["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"])
+        .env("RUSTDOCFLAGS", "--deny warnings");
     command(&mut doc)
 }
 

@@ -80,7 +80,7 @@ impl World {
         self.log.allow(part);
     }
 
-    /// Waits for `work` while virtual time flows, [`STEP`] by [`STEP`].
+    /// Waits for `work` while virtual time flows, 20 ms in each real millisecond.
     pub async fn drive<F: Future>(&self, work: F) -> F::Output {
         let real = Clock::system();
         let deadline = real.instant() + PATIENCE;

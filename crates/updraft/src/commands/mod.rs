@@ -6,7 +6,11 @@ mod quickstart;
 mod serve;
 mod signals;
 
-use std::{future::Future, io, process::ExitCode};
+use std::{
+    future::Future,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, parser::ValueSource};
 use updraft_base::Clock;
@@ -181,6 +185,12 @@ fn typed(matches: &ArgMatches, name: &str) -> Option<String> {
         level = matches.subcommand().map(|(_, inner)| inner);
     }
     None
+}
+
+/// Data of a command: one line on stdout. When the reader is gone, as in `updraft doctor | head -1` or after a script
+/// has read the address of a server, the work goes on.
+fn print(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// Says what went wrong, and what to do.

@@ -19,7 +19,7 @@ use updraft_base::Clock;
 use updraft_cli::{Console, Exit, Terminal};
 use updraft_model::RevisionName;
 
-use super::{Arguments, Verb, fail, serve, signals::Signals};
+use super::{Arguments, Verb, fail, print, serve, signals::Signals};
 use crate::{
     HELLO,
     config::{Config, Layer, LogFormat, combine},
@@ -79,17 +79,17 @@ async fn tour(flags: &QuickstartArgs, data_dir: &Path) -> Result<(), Failure> {
         _ = signals.next() => Err("interrupted".into()),
     };
     if told.is_ok() && !flags.once {
-        say("Ctrl-C ends it and removes everything.");
+        print("Ctrl-C ends it and removes everything.");
         signals.next().await;
     }
     server.stop().await;
     std::fs::remove_dir_all(data_dir)?;
-    told.inspect(|()| say("\nStopped; containers, network and data are removed."))
+    told.inspect(|()| print("\nStopped; containers, network and data are removed."))
 }
 
 async fn tell(server: &Server, data_dir: &Path) -> Result<(), Failure> {
     let clock = Clock::system();
-    say(&format!("Updraft serves on http://{} (images on {}).\n", server.address, server.registry));
+    print(format!("Updraft serves on http://{} (images on {}).\n", server.address, server.registry));
     let archive_file = data_dir.join("hello.tar");
     std::fs::write(&archive_file, hello_image()?)?;
     // Left by a tour that was killed.
@@ -103,8 +103,8 @@ async fn tell(server: &Server, data_dir: &Path) -> Result<(), Failure> {
     let deploying = deploying.elapsed();
 
     let (revision, host) = described(server).await?;
-    say(&format!("Image loaded in {}, deployed and checked in {}.", ms(loading), ms(deploying)));
-    say("Waiting until the instance of the check is retired …");
+    print(format!("Image loaded in {}, deployed and checked in {}.", ms(loading), ms(deploying)));
+    print("Waiting until the instance of the check is retired …");
     until_zero(server, &clock).await?;
     let cold = get(server.address, &host, &clock).await?;
     let timing = server.fleet.timing(&revision).ok_or("the fleet tells no start")?;
@@ -112,7 +112,7 @@ async fn tell(server: &Server, data_dir: &Path) -> Result<(), Failure> {
     let app = timing.ready.saturating_duration_since(timing.started);
     let before = timing.asked.saturating_duration_since(cold.sent);
     let after = cold.first_byte.saturating_duration_since(timing.ready);
-    say(&format!("\nFrom zero: {:?}\n", cold.body.trim_end()));
+    print(format!("\nFrom zero: {:?}\n", cold.body.trim_end()));
     for (part, time, note) in [
         ("image", Duration::ZERO, "was unpacked at deploy time"),
         ("sandbox", sandbox, "namespaces, root, limits, network, exec"),
@@ -120,17 +120,17 @@ async fn tell(server: &Server, data_dir: &Path) -> Result<(), Failure> {
         ("proxy", before + after, "connection, route, queue, and the request itself"),
         ("total", cold.to_first_byte, "client → first byte"),
     ] {
-        say(&format!("  {part:<8} {:>10}   {note}", ms(time)));
+        print(format!("  {part:<8} {:>10}   {note}", ms(time)));
     }
     let mut warm = Vec::with_capacity(WARM);
     for _ in 0..WARM {
         warm.push(get(server.address, &host, &clock).await?.to_first_byte);
     }
     warm.sort();
-    say(&format!("  {:<8} {:>10}   median of {WARM}, each on a new connection\n", "warm", ms(warm[WARM / 2])));
+    print(format!("  {:<8} {:>10}   median of {WARM}, each on a new connection\n", "warm", ms(warm[WARM / 2])));
     let port = server.address.port();
-    say(&format!("Try it:\n  curl http://{host}:{port}/\n  curl -H 'Host: {host}' http://{}/", server.address));
-    say(&format!("  updraft --endpoint http://{} services describe {SERVICE}\n", server.address));
+    print(format!("Try it:\n  curl http://{host}:{port}/\n  curl -H 'Host: {host}' http://{}/", server.address));
+    print(format!("  updraft --endpoint http://{} services describe {SERVICE}\n", server.address));
     Ok(())
 }
 
@@ -157,7 +157,7 @@ fn hello_image() -> io::Result<Vec<u8>> {
 
 /// Carries out a verb of the command line, shown as it would be typed.
 async fn shown(server: &Server, words: &[&str]) -> Result<(), Failure> {
-    say(&format!("$ updraft {}", words.join(" ")));
+    print(format!("$ updraft {}", words.join(" ")));
     client(server, words, Console::stdio()).await
 }
 
@@ -221,9 +221,4 @@ async fn get(address: SocketAddr, host: &str, clock: &Clock) -> Result<Measured,
 
 fn ms(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1e3)
-}
-
-#[expect(clippy::print_stdout, reason = "the tour is what this command is for")]
-fn say(line: &str) {
-    println!("{line}");
 }

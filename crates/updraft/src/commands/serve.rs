@@ -5,14 +5,13 @@ use std::{io::IsTerminal as _, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 use updraft_base::Clock;
 
-use super::{fail, signals::Signals};
+use super::{fail, print, signals::Signals};
 use crate::{
     config::{Config, LogFormat},
     server::{EngineChoice, Options, Server, StartError, local_engine},
 };
 
 /// Serves until SIGTERM or SIGINT, then drains and removes everything. A second signal ends it without draining.
-#[expect(clippy::print_stdout, reason = "the addresses are the data of this command")]
 pub(super) async fn run(config: Config) -> ExitCode {
     if let Err(error) = log_to_stderr(&config.log, config.log_format) {
         return fail(error.as_ref(), Some("--log takes a level or a list such as 'info,updraft_fleet=debug'"));
@@ -33,8 +32,8 @@ pub(super) async fn run(config: Config) -> ExitCode {
             return fail(&error, hint.as_deref());
         }
     };
-    println!("API http://{}", server.address);
-    println!("Registry {}", server.registry);
+    print(format_args!("API http://{}", server.address));
+    print(format_args!("Registry {}", server.registry));
     tracing::info!(api = %server.address, registry = %server.registry, "serving");
     let failed = tokio::select! {
         signal = signals.next() => {

@@ -1,8 +1,8 @@
 //! The client: verbs and flags of gcloud's, spoken to an Updraft server over REST. Nothing more: what
 //! it knows of the server is the public API.
 //!
-//! [`Command`] and [`Globals`] are clap types that the binary composes with its own verbs; [`run`]
-//! carries one out; [`completion`] prints the completion of the whole. What is edited is pure:
+//! [`Command`] and [`Globals`] are clap types that the binary composes with its own verbs; [`run()`]
+//! carries one out; [`completion()`] prints the completion of the whole. What is edited is pure:
 //! `settings` (flags → service) and `traffic` (shares and tags).
 
 mod args;

@@ -84,17 +84,21 @@ impl Authenticator {
         }
     }
 
-    /// Who sent a request with these headers. `Host` is compared with `Origin`: whoever serves
-    /// HTTP/2 puts `:authority` there.
+    /// Who sent a request with these headers. Whoever serves HTTP/2 puts `:authority` into `Host`.
     ///
     /// # Errors
-    /// `PermissionDenied` for a page of another site when no token is asked for; `Unauthenticated`
+    /// `PermissionDenied` for a page of another site, or under a name that is not of this machine,
+    /// when no token is asked for; `Unauthenticated`
     /// when a token is asked for and none, or a wrong one, was shown.
     pub fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Error> {
         match &*self.0 {
             Means::None if origin::is_foreign(headers) => Err(Error::new(
                 ErrorKind::PermissionDenied,
                 "requests from web pages of other origins are refused while the server asks for no token",
+            )),
+            Means::None if !origin::is_called_locally(headers) => Err(Error::new(
+                ErrorKind::PermissionDenied,
+                "while the server asks for no token it answers only to 127.0.0.1, [::1], localhost and names below localhost",
             )),
             Means::None => Ok(Principal::Local),
             Means::Token(token) => {

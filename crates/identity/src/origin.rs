@@ -8,19 +8,26 @@ use std::net::IpAddr;
 use http::{HeaderMap, header};
 
 /// Does the request come from a page of another site? False when it does not come from a page.
+///
+/// Only addresses of this machine and `localhost` itself are its own. The request's own host does not count: a page
+/// whose name was pointed here after it was loaded (DNS rebinding) has the same. Neither do names below `localhost`:
+/// the services that run here have them, and what they serve may be anybody's.
 pub(crate) fn is_foreign(headers: &HeaderMap) -> bool {
     headers.get_all(header::ORIGIN).iter().any(|origin| {
-        let Some((scheme, authority)) = origin.to_str().ok().and_then(|origin| origin.split_once("://")) else {
+        match origin.to_str().ok().and_then(|origin| origin.split_once("://")) {
+            Some((_, authority)) => !is_loopback(host_of(authority)),
             // `null`, or nothing we understand: sandboxed frames and files send that.
-            return true;
-        };
-        let default_port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
-        let own = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        let is_own = own.is_some_and(|own| {
-            let bare = |authority: &str| authority.strip_suffix(default_port).unwrap_or(authority).to_ascii_lowercase();
-            bare(own) == bare(authority)
-        });
-        !is_own && !is_loopback(host_of(authority))
+            None => true,
+        }
+    })
+}
+
+/// Is the request addressed to this machine by a name that no stranger can point here? A browser that was made to
+/// believe that `example.com` is 127.0.0.1 sends no `Origin` with a plain GET, but it does send that name.
+pub(crate) fn is_called_locally(headers: &HeaderMap) -> bool {
+    headers.get_all(header::HOST).iter().all(|host| {
+        let host = host.to_str().map(host_of).unwrap_or_default();
+        is_loopback(host) || host.trim_end_matches('.').to_ascii_lowercase().ends_with(".localhost")
     })
 }
 
@@ -36,7 +43,7 @@ fn is_loopback(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     match host.parse::<IpAddr>() {
         Ok(ip) => ip.is_loopback(),
-        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+        Err(_) => host == "localhost",
     }
 }
 
@@ -52,10 +59,9 @@ mod tests {
             ("127.0.0.1:8080", Some("http://127.0.0.2:3000"), false),
             ("127.0.0.1:8080", Some("http://localhost:3000"), false),
             ("127.0.0.1:8080", Some("http://LOCALHOST"), false),
-            ("127.0.0.1:8080", Some("http://console.localhost:8080"), false),
+            ("127.0.0.1:8080", Some("http://evil-1.us-central1.run.localhost:8080"), true),
             ("127.0.0.1:8080", Some("http://[::1]:8080"), false),
-            ("run.local:8080", Some("http://run.local:8080"), false),
-            ("run.local", Some("https://run.local:443"), false),
+            ("rebound.example:8080", Some("http://rebound.example:8080"), true),
             ("run.local:8080", Some("http://run.local:9090"), true),
             ("run.local:8080", Some("http://run.local"), true),
             ("127.0.0.1:8080", Some("https://example.com"), true),
@@ -72,6 +78,29 @@ mod tests {
                 headers.insert(header::ORIGIN, origin.parse().unwrap());
             }
             assert_eq!(is_foreign(&headers), foreign, "origin {origin:?} at host {host}");
+        }
+    }
+
+    #[test]
+    fn only_names_of_this_machine_are_local() {
+        for (host, local) in [
+            (Some("127.0.0.1:8080"), true),
+            (Some("[::1]:8080"), true),
+            (Some("localhost"), true),
+            (Some("us-central1-run.localhost:8080"), true),
+            (Some("LOCALHOST."), true),
+            (None, true),
+            (Some("rebound.example:8080"), false),
+            (Some("192.0.2.1:8080"), false),
+            (Some("notlocalhost"), false),
+            (Some("localhost.example"), false),
+            (Some(""), false),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(host) = host {
+                headers.insert(header::HOST, host.parse().unwrap());
+            }
+            assert_eq!(is_called_locally(&headers), local, "{host:?}");
         }
     }
 

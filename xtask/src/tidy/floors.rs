@@ -51,14 +51,28 @@ fn parse(manifest: &str) -> Result<Package, Error> {
         .and_then(|metadata| metadata.get("updraft"))
         .and_then(|ours| ours.get("floor"))
         .and_then(toml::Value::as_integer);
-    let imports = manifest
-        .get("dependencies")
-        .and_then(toml::Value::as_table)
-        .map(|table| table.keys().cloned().collect())
-        .unwrap_or_default();
+    let imports = dependency_tables(&manifest).into_iter().flatten().map(|(name, how)| package_of(name, how)).collect();
     let lints =
         manifest.get("lints").and_then(|lints| lints.get("workspace")).and_then(toml::Value::as_bool).unwrap_or(false);
     Ok(Package { name, floor, imports, lints })
+}
+
+/// Every table of a manifest that makes the package import something, tests aside: an import for one target, or one
+/// of a build script, is an import.
+fn dependency_tables(manifest: &toml::Table) -> Vec<&toml::Table> {
+    let targets = manifest.get("target").and_then(toml::Value::as_table);
+    let scopes = targets.into_iter().flat_map(toml::Table::values).filter_map(toml::Value::as_table);
+    [manifest]
+        .into_iter()
+        .chain(scopes)
+        .flat_map(|scope| [scope.get("dependencies"), scope.get("build-dependencies")])
+        .filter_map(|table| table?.as_table())
+        .collect()
+}
+
+/// The package behind a dependency, whatever name it is given here.
+fn package_of(name: &str, how: &toml::Value) -> String {
+    how.get("package").and_then(toml::Value::as_str).unwrap_or(name).to_owned()
 }
 
 /// All that is wrong with the edges.
@@ -137,6 +151,22 @@ mod tests {
         let bare = parse("[package]\nname = \"updraft-new\"\n").expect("well formed");
         let complaints = check(&[bare]);
         assert_eq!(complaints.len(), 2, "{complaints:?}");
+    }
+
+    #[test]
+    fn an_import_for_one_target_of_a_build_script_or_under_another_name_is_an_import() {
+        let manifest = r#"
+            [package]
+            name = "updraft-fleet"
+            [target.'cfg(unix)'.dependencies]
+            updraft-control.workspace = true
+            [build-dependencies]
+            updraft-build = "1"
+            [dependencies]
+            harmless = { package = "updraft-proxy", version = "1" }
+        "#;
+        let imports = parse(manifest).expect("well formed").imports;
+        assert_eq!(imports, ["updraft-build", "updraft-control", "updraft-proxy"].map(str::to_owned).into());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From zero, up, and back to zero.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use futures::future::join_all;
 
@@ -17,7 +17,7 @@ async fn a_hundred_at_once_never_meet_in_an_instance_and_then_all_goes_to_zero()
     if !containers_run_here() {
         return;
     }
-    let host = Host::start(&["--idle-timeout", "1s"]);
+    let host = Host::start(&["--idle-timeout", "3s"]);
     let traces = Traces::of(&host);
     host.load(&images::witness("one"));
     let flags = ["--concurrency", "1", "--max-instances", "5", "--allow-unauthenticated", "--quiet"];
@@ -27,19 +27,15 @@ async fn a_hundred_at_once_never_meet_in_an_instance_and_then_all_goes_to_zero()
     eventually("zero before the first request", || async { host.metric(&client, INSTANCES).await == 0.0 }).await;
     assert_eq!(host.get(&client, &name, "/").await, (200, "ok".to_owned()), "the first request is held and answered");
 
-    let watch = async {
-        let mut most = 0.0f64;
-        for _ in 0..40 {
-            most = most.max(host.metric(&client, INSTANCES).await);
-            updraft_base::Clock::system().sleep(Duration::from_millis(25)).await;
-        }
-        most
-    };
-    let all = join_all((0..100).map(|_| host.get(&client, &name, "/slow/50")));
-    let (most, answers) = tokio::join!(watch, all);
-    let kinds: BTreeSet<(u16, String)> = answers.into_iter().collect();
-    assert_eq!(kinds, BTreeSet::from([(200, "1".to_owned())]), "each was alone in its instance");
-    assert!((1.0..=5.0).contains(&most), "{most} instances");
+    let answers = join_all((0..100).map(|_| host.get(&client, &name, "/slow/50"))).await;
+    let mut instances = BTreeSet::new();
+    for (status, answer) in answers {
+        let (peak, instance) = answer.split_once(' ').unwrap_or_default();
+        assert_eq!((status, peak), (200, "1"), "answered, and never two requests in one instance");
+        instances.insert(instance.to_owned());
+    }
+    // None is retired within the second that this takes at the least, so each that ever was has answered.
+    assert!((1..=5).contains(&instances.len()), "{instances:?}");
 
     eventually("zero again", || async { host.metric(&client, INSTANCES).await == 0.0 }).await;
     eventually("nothing is left of the instances", || async { traces.instances().is_empty() }).await;

@@ -5,7 +5,7 @@
 //! | path | answer |
 //! |--|--|
 //! | `/` | `$ANSWER`, or `ok` |
-//! | `/slow/MS` | after so many milliseconds: `HOSTNAME-or-$K_REVISION IN_FLIGHT`, the requests in this process right now |
+//! | `/slow/MS` | after so many milliseconds: `IN_FLIGHT INSTANCE`, the most requests this process had at once, and its host name |
 //! | `/peak` | the most requests this process ever had at once |
 //! | `/env/NAME` | the variable, or 404 |
 //! | `/uid` | the user it runs as |
@@ -94,7 +94,8 @@ fn answer(path: &str) -> (&'static str, String) {
         "" => (OK, env::var("ANSWER").unwrap_or_else(|_| "ok".to_owned())),
         "slow" => {
             thread::sleep(Duration::from_millis(value.parse().unwrap_or(0)));
-            (OK, IN_FLIGHT.load(SeqCst).to_string())
+            let instance = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            (OK, format!("{} {}", PEAK.load(SeqCst), instance.trim()))
         }
         "peak" => (OK, PEAK.load(SeqCst).to_string()),
         "env" => found(env::var(value).ok()),

@@ -168,7 +168,7 @@ impl LogStore {
         let registry = metrics.registry();
         registry.register("updraft_log_lines", "Log lines taken, by source", lines.clone());
         let help = "Log lines that could not be written to disk; they were shown to followers";
-        registry.register("updraft_log_lines_dropped", help, dropped.clone());
+        registry.register("updraft_log_lines_lost", help, dropped.clone());
         let disk = Writing { disk: Disk::open(dir, config)?, sequence: 0, health: Health::Well };
         let recent = Mutex::new(Recent::new(config.recent_bytes));
         let inner = Inner { dir: dir.to_owned(), config, clock, disk: Mutex::new(disk), recent, lines, dropped };

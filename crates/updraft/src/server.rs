@@ -67,6 +67,9 @@ pub enum StartError {
     /// An address that others can reach, and nobody asks who calls.
     #[error(transparent)]
     Bind(#[from] OpenBind),
+    /// Namespaces, cgroups and the network are root's to make.
+    #[error("running containers needs root")]
+    NotRoot,
     /// The token cannot be read or made.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -144,6 +147,9 @@ impl Server {
     /// [`StartError`], after which nothing of it is left running.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let Options { config, engine, clock } = options;
+        if matches!(engine, EngineChoice::Local(_)) && !rustix::process::geteuid().is_root() {
+            return Err(StartError::NotRoot);
+        }
         let (edges, core) = (Tasks::new(), Tasks::new());
         for address in [config.listen, config.registry_listen] {
             updraft_identity::check_bind(config.auth, address)?;

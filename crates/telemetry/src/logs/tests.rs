@@ -189,13 +189,13 @@ async fn a_disk_that_fails_drops_lines_and_counts_them() {
     let mut follower = store.follow(&hello, None);
     write(&store, &hello, 3).await;
     let counted = |metrics: &Metrics, name: &str| metrics.encode().lines().any(|line| line == name);
-    assert!(counted(&bench.metrics, "updraft_log_lines_dropped_total 3"), "{}", bench.metrics.encode());
+    assert!(counted(&bench.metrics, "updraft_log_lines_lost_total 3"), "{}", bench.metrics.encode());
     assert!(counted(&bench.metrics, "updraft_log_lines_total{source=\"stdout\"} 3"));
     assert!(matches!(follower.next().await, Some(Followed::Entry(_))), "followers see them all the same");
 
     fs::remove_file(&parent).expect("removed");
     write(&store, &hello, 2).await;
-    assert!(counted(&bench.metrics, "updraft_log_lines_dropped_total 3"));
+    assert!(counted(&bench.metrics, "updraft_log_lines_lost_total 3"));
     assert_eq!(bench.reopen().query(LogQuery::of(hello)).await.len(), 2);
 }
 

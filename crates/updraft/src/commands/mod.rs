@@ -14,7 +14,7 @@ use std::{
 
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, parser::ValueSource};
 use updraft_base::Clock;
-use updraft_cli::{Console, EXIT_CODES, Globals, Shell};
+use updraft_cli::{Console, EXIT_CODES, Exit, Format, Globals, Shell};
 
 use crate::config::{Config, ConfigError, Layer, Resolved, SETTINGS, combine, environment, file};
 
@@ -109,11 +109,14 @@ pub fn main() -> ExitCode {
     };
     match arguments.verb {
         Verb::Serve(flags) => with_config(&flags, &matches, |config| block_on(serve::run(config))),
-        Verb::Quickstart(flags) => block_on(quickstart::run(flags)),
-        Verb::Doctor => doctor::run(),
-        Verb::Config(ConfigCommand::Show(flags)) => report(resolve(&flags, &matches).map(|all| config::show(&all))),
+        Verb::Quickstart(flags) => block_on(quickstart::run(flags, ServeArgs::default().layer(&matches))),
+        Verb::Doctor => doctor::run(arguments.globals.format),
+        Verb::Config(ConfigCommand::Show(flags)) => show(&flags, &matches, arguments.globals.format),
         Verb::Completion { shell } => {
-            updraft_cli::completion(&mut Arguments::command(), shell, &mut io::stdout());
+            let mut script = Vec::new();
+            updraft_cli::completion(&mut Arguments::command(), shell, &mut script);
+            // A reader that has seen enough closes the pipe: nothing went wrong.
+            let _ = io::stdout().write_all(&script);
             ExitCode::SUCCESS
         }
         Verb::Client(command) => block_on(async move {
@@ -125,15 +128,23 @@ pub fn main() -> ExitCode {
 fn with_config(flags: &ServeArgs, matches: &ArgMatches, run: impl FnOnce(Config) -> ExitCode) -> ExitCode {
     match resolve(flags, matches).and_then(|resolved| Config::from_resolved(&resolved)) {
         Ok(config) => run(config),
-        Err(error) => report(Err(error)),
+        Err(error) => misconfigured(&error),
     }
 }
 
-fn report(result: Result<(), ConfigError>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, Some("`updraft config show` prints every setting and where it came from")),
+fn show(flags: &ServeArgs, matches: &ArgMatches, format: Option<Format>) -> ExitCode {
+    match resolve(flags, matches) {
+        Ok(resolved) => {
+            config::show(&resolved, format);
+            ExitCode::SUCCESS
+        }
+        Err(error) => misconfigured(&error),
     }
+}
+
+fn misconfigured(error: &ConfigError) -> ExitCode {
+    fail(error, Some("`updraft config show` prints every setting and where it came from"));
+    Exit::Usage.into()
 }
 
 /// The layers of this process, combined.

@@ -32,6 +32,8 @@ const SERVICE: &str = "hello";
 const IMAGE: &str = "localhost/hello:latest";
 /// Instances without requests go after so long: a few seconds show that they do.
 const IDLE: &str = "2s";
+/// The file that says that a folder was made by a tour.
+const MARK: &str = "QUICKSTART";
 /// Warm requests; their median is shown.
 const WARM: usize = 50;
 /// How long a step may take before something must be wrong.
@@ -42,7 +44,7 @@ pub(super) struct QuickstartArgs {
     /// End after the last step instead of staying until Ctrl-C.
     #[arg(long)]
     once: bool,
-    /// Where to keep the data meanwhile; removed at the end.
+    /// Where to keep the data meanwhile: a folder that does not exist or is empty. It is removed at the end.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
@@ -58,20 +60,23 @@ struct Measured {
     first_byte: Instant,
 }
 
-/// Runs the tour.
-pub(super) async fn run(flags: QuickstartArgs) -> ExitCode {
-    let data_dir = flags.data_dir.clone().unwrap_or_else(default_dir);
-    let result = tour(&flags, &data_dir).await;
-    match result {
+/// Runs the tour, in `project` and `region` if some were typed.
+pub(super) async fn run(flags: QuickstartArgs, place: Layer) -> ExitCode {
+    match tour(&flags, place).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(error.as_ref(), Some("`updraft doctor` tells what this machine lacks")),
     }
 }
 
-async fn tour(flags: &QuickstartArgs, data_dir: &Path) -> Result<(), Failure> {
+async fn tour(flags: &QuickstartArgs, place: Layer) -> Result<(), Failure> {
     serve::log_to_stderr("warn", LogFormat::Text).map_err(|error| error.to_string())?;
     let mut signals = Signals::catch()?;
-    let config = config(data_dir)?;
+    let data_dir = &match &flags.data_dir {
+        Some(given) => std::path::absolute(given)?,
+        None => default_dir()?,
+    };
+    claim(data_dir)?;
+    let config = config(data_dir, place)?;
     let engine = EngineChoice::Local(local_engine(&config));
     let server = Server::start(Options { config, engine, clock: Clock::system() }).await?;
     let told = tokio::select! {
@@ -134,7 +139,7 @@ async fn tell(server: &Server, data_dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn config(data_dir: &Path) -> Result<Config, Failure> {
+fn config(data_dir: &Path, place: Layer) -> Result<Config, Failure> {
     let text = |value: &str| (value.to_owned(), None);
     let settings = [
         ("data-dir", text(&data_dir.display().to_string())),
@@ -142,12 +147,41 @@ fn config(data_dir: &Path) -> Result<Config, Failure> {
         ("registry-listen", text("127.0.0.1:0")),
         ("idle-timeout", text(IDLE)),
     ];
-    Ok(Config::from_resolved(&combine(&[Layer(settings.into())]))?)
+    Ok(Config::from_resolved(&combine(&[Layer(settings.into()), place]))?)
 }
 
-/// Always the same, so that a tour finds and removes what a killed one left on the machine.
-fn default_dir() -> PathBuf {
-    std::env::temp_dir().join(format!("updraft-quickstart-{}", rustix::process::geteuid().as_raw()))
+/// Always the same, so that a tour finds and removes what a killed one left on the machine; and not below a folder that
+/// others may write to, who could have put something there first.
+fn default_dir() -> Result<PathBuf, Failure> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/updraft-quickstart"));
+    }
+    let home = std::env::var_os("HOME").ok_or("$HOME is not set; --data-dir says where the data may go")?;
+    Ok(PathBuf::from(home).join(".local/share/updraft-quickstart"))
+}
+
+/// Makes the folder ours, and private. What is removed at the end is only what a tour made: the mark says so.
+fn claim(data_dir: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+    let mark = data_dir.join(MARK);
+    match std::fs::symlink_metadata(data_dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
+        }
+        Err(error) => return Err(error.into()),
+        Ok(found) => {
+            let ours = found.is_dir() && found.uid() == rustix::process::geteuid().as_raw();
+            let is_free = ours && (mark.is_file() || std::fs::read_dir(data_dir)?.next().is_none());
+            if !is_free {
+                let shown = data_dir.display();
+                return Err(
+                    format!("{shown} is not an empty folder of yours; the tour removes its folder at the end").into()
+                );
+            }
+            std::fs::set_permissions(data_dir, std::fs::Permissions::from_mode(0o700))?;
+        }
+    }
+    Ok(std::fs::write(mark, "made by `updraft quickstart`, and removed by it\n")?)
 }
 
 fn hello_image() -> io::Result<Vec<u8>> {
@@ -221,4 +255,32 @@ async fn get(address: SocketAddr, host: &str, clock: &Clock) -> Result<Measured,
 
 fn ms(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_with_something_in_it_is_never_claimed() {
+        let outer = tempfile::TempDir::new().expect("a temporary directory");
+        let precious = outer.path().join("precious");
+        std::fs::create_dir(&precious).expect("writable");
+        std::fs::write(precious.join("file"), "mine").expect("writable");
+        assert!(claim(&precious).is_err());
+        assert!(claim(&precious.join("file")).is_err(), "a file is no folder");
+        std::os::unix::fs::symlink(&precious, outer.path().join("link")).expect("writable");
+        assert!(claim(&outer.path().join("link")).is_err(), "a link may lead anywhere");
+    }
+
+    #[test]
+    fn a_new_an_empty_and_an_earlier_folder_are_claimed() {
+        let outer = tempfile::TempDir::new().expect("a temporary directory");
+        let (new, empty) = (outer.path().join("a/b"), outer.path().join("empty"));
+        std::fs::create_dir(&empty).expect("writable");
+        for folder in [&new, &empty, &new] {
+            claim(folder).expect("free");
+            std::fs::write(folder.join("left"), "by a tour that was killed").expect("writable");
+        }
+    }
 }

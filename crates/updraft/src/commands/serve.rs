@@ -76,6 +76,7 @@ pub(super) fn hint(error: &StartError) -> Option<String> {
             "is another server on port {}? --listen and --registry-listen choose others; port 0 takes a free one",
             address.port()
         )),
+        StartError::NotRoot => Some("start the server as root, for example with sudo".to_owned()),
         StartError::Engine(_) => Some("`updraft doctor` tells what this machine lacks".to_owned()),
         StartError::Bind(open) => Some(open.hint()),
         _ => None,

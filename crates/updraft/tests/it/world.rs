@@ -134,3 +134,16 @@ async fn bad_input_names_the_field_the_rule_and_the_value() {
     assert_eq!(world.call("GET", "/v2/nowhere", Value::Null).await.status, 404);
     world.end().await;
 }
+
+#[tokio::test]
+async fn every_metric_is_told_once() {
+    let world = World::start().await;
+    let text = world.call("GET", "/metrics", Value::Null).await.body;
+    let mut seen = std::collections::BTreeSet::new();
+    for line in text.lines().filter(|line| line.starts_with("# TYPE ") || !line.starts_with('#')) {
+        let series = line.rsplit_once(' ').map_or(line, |(series, _)| series);
+        assert!(seen.insert(series), "{series} twice in\n{text}");
+    }
+    assert!(seen.iter().any(|series| series.starts_with("updraft_instances{")), "{text}");
+    world.end().await;
+}

@@ -5,7 +5,7 @@
 //! | path | answer |
 //! |--|--|
 //! | `/` | `$ANSWER`, or `ok` |
-//! | `/slow/MS` | after so many milliseconds: `IN_FLIGHT INSTANCE`, the most requests this process had at once, and its host name |
+//! | `/slow/MS` | after so many milliseconds: `IN_FLIGHT INSTANCE`, the most requests this process had at once, and a name that no other has |
 //! | `/peak` | the most requests this process ever had at once |
 //! | `/env/NAME` | the variable, or 404 |
 //! | `/uid` | the user it runs as |
@@ -21,7 +21,10 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     process::exit,
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     thread,
     time::Duration,
 };
@@ -85,6 +88,12 @@ fn connection(mut stream: TcpStream) -> Option<()> {
     }
 }
 
+/// A name of this process that no other has.
+fn instance() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default().trim().to_owned())
+}
+
 fn answer(path: &str) -> (&'static str, String) {
     const OK: &str = "200 OK";
     let path = path.split('?').next().unwrap_or_default();
@@ -94,8 +103,7 @@ fn answer(path: &str) -> (&'static str, String) {
         "" => (OK, env::var("ANSWER").unwrap_or_else(|_| "ok".to_owned())),
         "slow" => {
             thread::sleep(Duration::from_millis(value.parse().unwrap_or(0)));
-            let instance = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-            (OK, format!("{} {}", PEAK.load(SeqCst), instance.trim()))
+            (OK, format!("{} {}", PEAK.load(SeqCst), instance()))
         }
         "peak" => (OK, PEAK.load(SeqCst).to_string()),
         "env" => found(env::var(value).ok()),

@@ -37,7 +37,13 @@ pub(crate) fn sweep(scratch: &Path) {
 /// `InvalidArgument` for no archive of images, `ResourceExhausted` for one that is too large.
 pub(crate) async fn load<B: AnyBody>(deps: &ApiDeps, parameters: &Parameters, body: B) -> Result<Value, Error> {
     let archive = receive(deps, body).await?;
-    let loaded = deps.images.load(archive.path(), parameters.get("name")).await.map_err(|error| of_images(&error))?;
+    let loaded = deps.images.load(archive.path(), parameters.get("name")).await;
+    let loaded = loaded.map_err(|error| {
+        // The caller knows nothing of the file that the upload went to.
+        let error = of_images(&error);
+        let message = error.message().replace(&archive.path().display().to_string(), "the uploaded archive");
+        error.with_message(message)
+    })?;
     let image = |image: updraft_oci::LoadedImage| json!({"reference": image.reference, "digest": image.digest});
     Ok(json!({"images": loaded.into_iter().map(image).collect::<Vec<_>>()}))
 }

@@ -233,6 +233,10 @@ fn refusal(code: reqwest::StatusCode, text: &str) -> CliError {
         .with_status(error["status"].as_str().unwrap_or_default());
     match code.as_u16() {
         401 => refused.with_hint("pass the server's token with UPDRAFT_TOKEN or --token-file"),
+        // The place itself, not something in it.
+        404 if message.rsplit_once("/locations/").is_some_and(|(_, rest)| !rest.contains('/')) => {
+            refused.with_hint("--region must be one that the server serves: see 'serve --region'")
+        }
         _ => refused,
     }
 }

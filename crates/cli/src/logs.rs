@@ -7,6 +7,7 @@ use tokio_util::io::StreamReader;
 
 use crate::{
     args::{Format, LogsArgs},
+    deploy,
     error::CliError,
     output,
     run::Session,
@@ -34,16 +35,21 @@ pub(crate) async fn read(session: &mut Session<'_>, args: &LogsArgs) -> Result<(
     let response = client.stream(&["updraft", "v1", "logs"], &query).await?;
     let broken = |error: std::io::Error| CliError::failed(format!("the log broke off: {error}"));
     let mut lines = StreamReader::new(response.bytes_stream().map_err(std::io::Error::other)).lines();
-    let mut entries = Vec::new();
+    let (mut entries, mut any) = (Vec::new(), false);
     while let Some(line) = lines.next_line().await.map_err(broken)? {
         if line.is_empty() {
             continue;
         }
+        any = true;
         let entry: Value = serde_json::from_str(&line).map_err(CliError::unexpected)?;
         match session.format {
             Some(Format::Json | Format::Yaml) => entries.push(entry),
             Some(Format::Table) | None => session.console.print(&text(&entry))?,
         }
+    }
+    // A service that is gone may have left lines; one that never was has none, and saying nothing would look like success.
+    if !any && session.client.service(service).await?.is_none() {
+        return Err(deploy::missing(service));
     }
     match output::many(session.format, &entries)? {
         Some(text) => session.console.print(&text),

@@ -327,6 +327,20 @@ async fn logs_are_printed_as_they_come() {
 }
 
 #[tokio::test]
+async fn logs_of_a_service_that_never_was_are_not_found() {
+    let empty = "GET /updraft/v1/logs?project=demo-project&location=us-central1&service=hello&limit=100";
+    let answers = vec![Answer(empty, 200, String::new()), refused(GET, 404, "NOT_FOUND", "Resource was not found")];
+    Try::new("services logs hello", answers)
+        .check(expect![[r#"
+            exit: NotFound
+            err:
+            error: cannot find service [hello]
+            hint: 'updraft services list' shows those of this project and region
+        "#]])
+        .await;
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_or_no_updraft_is_told_apart() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut err = Vec::new();

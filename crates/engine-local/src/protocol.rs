@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 /// The version of what is described here.
 pub(crate) const VERSION: u32 = 1;
 
-/// The longest body, in bytes. Arguments and environment of one container stay far below: the
-/// kernel refuses more than 6 MiB of them.
+/// The longest body, in bytes. The longest there is, is a launch whose arguments and environment are as
+/// long as Linux takes them (`sandbox::process::STRINGS`, checked when an image is prepared), each byte
+/// of them written as the six of `\u0001`.
 pub(crate) const MAX_FRAME: usize = 16 << 20;
 
 /// The longest piece of a line, in bytes.
@@ -269,6 +270,24 @@ mod tests {
         let mut inbox = Inbox::default();
         inbox.push(&u32::MAX.to_le_bytes());
         assert!(matches!(inbox.next::<Request>(), Err(FrameError::TooLong(_))));
+    }
+
+    #[test]
+    fn the_longest_launch_that_linux_would_take_fits_a_frame() {
+        let request = Request::Start(Box::new(Launch {
+            id: "i".repeat(128),
+            layers: vec![PathBuf::from("l".repeat(4096)); 127],
+            argv: vec!["/app".to_owned()],
+            env: vec![("A".to_owned(), "\u{1}".repeat(crate::sandbox::process::STRINGS))],
+            user: "u".repeat(4096),
+            working_dir: "w".repeat(4096),
+            hostname: "localhost".to_owned(),
+            etc: vec![("resolv.conf".to_owned(), "r".repeat(64 << 10))],
+            cpu_millis: u32::MAX,
+            memory_bytes: u64::MAX,
+            pids: u32::MAX,
+        }));
+        assert!(encode(&request).is_ok());
     }
 
     #[test]

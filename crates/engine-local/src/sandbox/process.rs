@@ -9,6 +9,16 @@ pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:
 /// Files that one process may open (Cloud Run's container contract).
 pub(crate) const OPEN_FILES: u64 = 25_000;
 
+/// What the main thread's stack may grow to, in bytes.
+pub(crate) const STACK: u64 = 8 << 20;
+
+/// What arguments and environment may take together, in bytes: Linux gives them a quarter of the stack
+/// (execve(2)). Less what comes to them later: the path that is executed and `HOME`.
+pub(crate) const STRINGS: usize = STACK as usize / 4 - (16 << 10);
+
+/// What one of them may take, in bytes, with its zero byte (`MAX_ARG_STRLEN`).
+const STRING: usize = 128 << 10;
+
 /// The program and its arguments; empty when neither image nor template name one.
 pub(crate) fn argv(entrypoint: &[String], cmd: &[String], command: &[String], args: &[String]) -> Vec<String> {
     let head = if command.is_empty() { entrypoint } else { command };
@@ -36,6 +46,30 @@ pub(crate) fn environment(image: &[(String, String)], template: &[(String, Strin
         merged.push(("PATH".to_owned(), DEFAULT_PATH.to_owned()));
     }
     merged
+}
+
+/// Would Linux take these arguments and this environment?
+///
+/// # Errors
+/// A sentence that says what is too much.
+pub(crate) fn check_size(argv: &[String], env: &[(String, String)]) -> Result<(), String> {
+    const POINTER: usize = 8;
+    let arguments = argv.iter().map(|argument| ("the argument", argument, argument.len() + 1));
+    let variables = env.iter().map(|(name, value)| ("the variable", name, name.len() + value.len() + 2));
+    let mut total = 0;
+    for (what, text, bytes) in arguments.chain(variables) {
+        if bytes > STRING {
+            let start: String = text.chars().take(64).collect();
+            return Err(format!("{what} '{start}' takes {bytes} bytes, of which Linux takes at most {STRING}"));
+        }
+        total += bytes + POINTER;
+    }
+    if total > STRINGS {
+        return Err(format!(
+            "its arguments and environment take {total} bytes together, of which Linux takes at most {STRINGS}"
+        ));
+    }
+    Ok(())
 }
 
 /// The working directory: the template's, else the image's, else the root. Always absolute.
@@ -85,6 +119,17 @@ mod tests {
         let merged = environment(&[pair("A", "1"), pair("B", "2")], &[pair("A", "3"), pair("C", "4"), pair("A", "5")]);
         assert_eq!(merged, [pair("A", "5"), pair("B", "2"), pair("C", "4"), pair("PATH", DEFAULT_PATH)]);
         assert_eq!(environment(&[pair("PATH", "/x")], &[]), [pair("PATH", "/x")]);
+    }
+
+    #[test]
+    fn what_linux_would_not_take_is_refused_by_size_and_name() {
+        let variable = |name: &str, bytes: usize| (name.to_owned(), "\u{1}".repeat(bytes));
+        assert_eq!(check_size(&words("/app x"), &[variable("A", 100)]), Ok(()));
+        assert_eq!(check_size(&[], &vec![variable("A", 32 << 10); 63]), Ok(()));
+        let refused = check_size(&words("/app"), &[variable("LONG", 128 << 10)]).expect_err("too long");
+        assert!(refused.starts_with("the variable 'LONG' takes 131078 bytes"), "{refused}");
+        let refused = check_size(&words("/app"), &vec![variable("A", 32 << 10); 1000]).expect_err("too much");
+        assert!(refused.contains("take 32779013 bytes together"), "{refused}");
     }
 
     #[test]

@@ -15,10 +15,12 @@ const HOSTNAME: &str = "localhost";
 pub(super) async fn fetch(images: &ImageStore, spec: &InstanceSpec) -> Result<Arc<Rootfs>, EngineError> {
     images.fetch(&spec.image).await.map_err(|error| engine_error(&spec.image, error))?;
     let rootfs = images.rootfs(&spec.image).await.map_err(|error| engine_error(&spec.image, error))?;
-    if argv(&rootfs, spec).is_empty() {
-        let cause = "it has neither ENTRYPOINT nor CMD, and the template has no command".to_owned();
-        return Err(EngineError::ImageUnfit { image: spec.image.clone(), cause });
+    let unfit = |cause| EngineError::ImageUnfit { image: spec.image.clone(), cause };
+    let argv = argv(&rootfs, spec);
+    if argv.is_empty() {
+        return Err(unfit("it has neither ENTRYPOINT nor CMD, and the template has no command".to_owned()));
     }
+    process::check_size(&argv, &process::environment(&rootfs.config.env, &spec.env)).map_err(unfit)?;
     Ok(Arc::new(rootfs))
 }
 

@@ -80,9 +80,9 @@ fn kernel() -> Finding {
             "use an x86_64 machine: the system call filter is written for it",
         );
     }
-    // clone3 with a control group came with 5.7, close_range's flag with 5.11.
-    if version(&release) < (5, 11) {
-        return Finding::bad("kernel", Verdict::Fail, format!("Linux {release}"), "use Linux 5.11 or newer");
+    // clone3 with a control group came with 5.7, close_range with 5.9, mount_setattr with 5.12.
+    if version(&release) < (5, 12) {
+        return Finding::bad("kernel", Verdict::Fail, format!("Linux {release}"), "use Linux 5.12 or newer");
     }
     Finding::ok("kernel", format!("Linux {release}"))
 }

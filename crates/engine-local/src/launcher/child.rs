@@ -29,11 +29,11 @@ use crate::{
         cgroups::Plan,
         entrypoint::{self, HEAD, Looks},
         mounts::Step,
-        process::OPEN_FILES,
+        process::{OPEN_FILES, STACK},
         seccomp::Instruction,
         user::{self, Identity},
     },
-    sys::{cgroups, mounts, process},
+    sys::{cgroups, mounts, paths, process},
 };
 
 /// What the process needs; made before it is.
@@ -60,8 +60,6 @@ pub(super) enum Word {
     Failed(String),
 }
 
-/// What the main thread's stack may grow to, in bytes.
-const STACK: u64 = 8 << 20;
 /// Under memory pressure of the host, containers go before the server and what else runs there.
 const OOM_SCORE: &str = "500";
 
@@ -86,16 +84,20 @@ fn prepare(birth: &Birth<'_>) -> Result<std::convert::Infallible, String> {
     rustix::process::setsid().map_err(failed("setsid"))?;
     streams(birth)?;
     join(birth)?;
+    // The control group, other instances' pipes, the server's socket: closed, and not only on exec.
+    // From here on paths of the image are followed, and `/proc/self/fd` leads to whatever is open.
+    process::close_others(birth.status.as_fd()).map_err(failed("close what is not the container's"))?;
     steps.join = since(begun);
 
     let begun = birth.clock.instant();
     for step in birth.mounts {
         mounts::apply(step).map_err(|error| format!("cannot make the sandbox: {step}: {error}"))?;
     }
+    standard_input()?;
     steps.mounts = since(begun);
 
     let begun = birth.clock.instant();
-    let identity = identify(&birth.launch.user);
+    let identity = identify(&birth.launch.user)?;
     surroundings(birth.launch)?;
     let (argv, env) = strings(birth.launch, &identity)?;
     confine(birth, &identity)?;
@@ -106,12 +108,18 @@ fn prepare(birth: &Birth<'_>) -> Result<std::convert::Infallible, String> {
 }
 
 fn streams(birth: &Birth<'_>) -> Result<(), String> {
-    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    let null = null.map_err(failed("open /dev/null"))?;
-    for (fd, number) in [(&null, 0), (&birth.stdout, 1), (&birth.stderr, 2)] {
+    for (fd, number) in [(&birth.stdout, 0), (&birth.stdout, 1), (&birth.stderr, 2)] {
         process::become_stream(fd.as_fd(), number).map_err(failed("set up the standard streams"))?;
     }
-    process::close_others_on_exec().map_err(failed("close what is not the container's"))
+    Ok(())
+}
+
+/// The container's own `/dev/null`: who has a descriptor of the host's could change its mode for the
+/// whole host.
+fn standard_input() -> Result<(), String> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let null = null.map_err(failed("open /dev/null"))?;
+    process::become_stream(null.as_fd(), 0).map_err(failed("set up the standard streams"))
 }
 
 fn join(birth: &Birth<'_>) -> Result<(), String> {
@@ -125,7 +133,7 @@ fn join(birth: &Birth<'_>) -> Result<(), String> {
 }
 
 /// The user, by the image's own accounts: read now that the image is the root.
-fn identify(user: &str) -> Identity {
+fn identify(user: &str) -> Result<Identity, String> {
     user::resolve(user, &small_file("/etc/passwd"), &small_file("/etc/group"))
 }
 
@@ -160,8 +168,7 @@ fn surroundings(launch: &Launch) -> Result<(), String> {
     fs::write("/proc/self/oom_score_adj", OOM_SCORE).map_err(failed("write oom_score_adj"))?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let dir = launch.working_dir.as_str();
-    fs::create_dir_all(dir).map_err(|error| format!("cannot make the working directory '{dir}': {error}"))?;
-    rustix::process::chdir(dir).map_err(|error| format!("cannot enter the working directory '{dir}': {error}"))
+    paths::enter(dir).map_err(|error| format!("cannot enter the working directory '{dir}': {error}"))
 }
 
 /// The lower of two limits, where `None` means no limit.
@@ -192,8 +199,7 @@ fn confine(birth: &Birth<'_>, identity: &Identity) -> Result<(), String> {
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     if identity.uid != 0 {
         // So that `/dev/stdout` can be opened by who it was given to.
-        for number in [1, 2] {
-            let stream = if number == 1 { &birth.stdout } else { &birth.stderr };
+        for stream in [io::stdout().as_fd(), io::stderr().as_fd()] {
             rustix::fs::fchown(stream, Some(uid), Some(gid)).map_err(failed("hand over the standard streams"))?;
         }
     }
@@ -228,8 +234,11 @@ fn execute(launch: &Launch, argv: &[CString], env: &[CString]) -> String {
     let mut closest: Option<(String, Looks, io::Error)> = None;
     for candidate in entrypoint::candidates(program, path) {
         let Ok(file) = CString::new(candidate.as_str()) else { continue };
-        let error = process::execute(&file, argv, env);
-        let looks = look(&candidate);
+        let (error, looks) = if paths::is_magic(&candidate) {
+            (rustix::io::Errno::LOOP.into(), Looks::Magic)
+        } else {
+            (process::execute(&file, argv, env), look(&candidate))
+        };
         if closest.as_ref().is_none_or(|(_, so_far, _)| *so_far == Looks::Absent) {
             closest = Some((candidate, looks, error));
         }

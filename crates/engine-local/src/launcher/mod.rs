@@ -34,13 +34,18 @@ use crate::{
     sys,
 };
 
-/// What `updraft __launcher` runs, before the process has a second thread.
+/// What `updraft __launcher` runs, before the process has a second thread or has opened anything: all
+/// descriptors but the standard streams are closed.
 pub fn launcher_main() -> ExitCode {
     // The server's terminal is not ours, and its signals are for the server to act on: it closes
     // the socket when it wants an end.
     sys::process::ignore_signals(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE]);
     let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"updraft-launch");
+    // Whatever the server's parent left open is not ours to keep, or to have near containers.
+    if sys::process::close_others(io::stdin().as_fd()).is_err() {
+        return ExitCode::FAILURE;
+    }
     let socket = match io::stdin().as_fd().try_clone_to_owned() {
         Ok(socket) => socket,
         Err(_) => return ExitCode::FAILURE,

@@ -9,6 +9,8 @@ pub(crate) enum Looks {
     Directory,
     /// It is there and may not be executed by the user.
     NotExecutable,
+    /// Its path leads through one of the links of `/proc` that are not paths, or in a circle.
+    Magic,
     /// It is there; these are its first bytes.
     File(Vec<u8>),
 }
@@ -41,6 +43,8 @@ pub(crate) fn explain(program: &str, path: &str, found: Option<(&str, &Looks)>, 
         Looks::NotExecutable => {
             format!("'{file}': permission denied: the file is not executable for the container's user")
         }
+        // Such as /proc/self/exe, which is the launcher until a program has been executed.
+        Looks::Magic => format!("'{file}': its path leads through a link of /proc, or in a circle"),
         Looks::File(head) if head.is_empty() => format!("'{file}': exec format error: the file is empty"),
         Looks::File(head) => match architecture(head) {
             Some(other) => format!("'{file}': exec format error: built for {other}, not for linux/amd64"),
@@ -148,6 +152,7 @@ mod tests {
             (None, "'/app': no such file in the image"),
             (Some(Looks::Absent), "'/app': no such file in the image"),
             (Some(Looks::Directory), "'/app': is a directory"),
+            (Some(Looks::Magic), "'/app': its path leads through a link of /proc, or in a circle"),
             (
                 Some(Looks::NotExecutable),
                 "'/app': permission denied: the file is not executable for the container's user",

@@ -21,11 +21,18 @@ struct Account<'a> {
     home: &'a str,
 }
 
+/// `(uid_t) -1`, which setresuid(2) and setresgid(2) take for "leave as it is".
+const UNCHANGED: u32 = u32::MAX;
+
 /// Resolves `user`, which is `""`, `name`, `uid`, `name:group`, `uid:gid` and their mixtures.
 ///
 /// A user name that is not there becomes root, as Cloud Run documents; a number need not be there.
 /// Supplementary groups are those that list the user, unless a group was named (as Docker does).
-pub(crate) fn resolve(user: &str, passwd: &str, group: &str) -> Identity {
+///
+/// # Errors
+/// A sentence, when the user or a group of it has the number that means "leave as it is" to the kernel
+/// ([`UNCHANGED`]): the container would keep the launcher's, which is root.
+pub(crate) fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, String> {
     let (who, with) = match user.split_once(':') {
         Some((who, with)) => (who, Some(with).filter(|with| !with.is_empty())),
         None => (user, None),
@@ -43,7 +50,10 @@ pub(crate) fn resolve(user: &str, passwd: &str, group: &str) -> Identity {
         Some(with) => (with.parse().ok().or_else(|| gid_of(group, with)).unwrap_or(0), Vec::new()),
         None => (own_gid, account.map(|account| memberships(group, account.name)).unwrap_or_default()),
     };
-    Identity { uid, gid, groups, home: if home.is_empty() { "/".to_owned() } else { home.to_owned() } }
+    if [uid, gid].iter().chain(&groups).any(|&number| number == UNCHANGED) {
+        return Err(format!("the user '{user}': {UNCHANGED} is not a number that a user or a group can have"));
+    }
+    Ok(Identity { uid, gid, groups, home: if home.is_empty() { "/".to_owned() } else { home.to_owned() } })
 }
 
 fn accounts(passwd: &str) -> impl Iterator<Item = Account<'_>> {
@@ -94,13 +104,24 @@ mod tests {
             ("odd", "0:0 [] /root"),
             ("-1", "0:0 [] /root"),
         ] {
-            let got = resolve(user, PASSWD, GROUP);
+            let got = resolve(user, PASSWD, GROUP).expect("a user");
             assert_eq!(format!("{}:{} {:?} {}", got.uid, got.gid, got.groups, got.home), want, "{user}");
         }
     }
 
     #[test]
     fn an_image_without_any_account_runs_as_root() {
-        assert_eq!(resolve("", "", ""), Identity { uid: 0, gid: 0, groups: Vec::new(), home: "/".to_owned() });
+        let root = Identity { uid: 0, gid: 0, groups: Vec::new(), home: "/".to_owned() };
+        assert_eq!(resolve("", "", ""), Ok(root));
+    }
+
+    #[test]
+    fn the_number_that_would_leave_the_user_as_it_is_is_refused_wherever_it_comes_from() {
+        let passwd = "u:x:4294967295:1::/:\ng:x:1:4294967295::/:\nok:x:1:1::/:\n";
+        let group = "huge:x:4294967295:ok\n";
+        for user in ["4294967295", "1:4294967295", "u", "g", "1000:huge", "ok"] {
+            let refused = resolve(user, passwd, group);
+            assert!(refused.as_ref().is_err_and(|cause| cause.contains("4294967295")), "{user}: {refused:?}");
+        }
     }
 }

@@ -17,7 +17,8 @@ pub struct LocalConfig {
 /// The command that runs [`crate::launcher_main`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LauncherCommand {
-    /// The program.
+    /// The program: a path, which is not searched for. It is executed from a read-only mount of the
+    /// server's own making.
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,

@@ -4,7 +4,7 @@ use std::{
     fs, io,
     io::IoSlice,
     mem::MaybeUninit,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
     process::Stdio,
     time::Duration,
@@ -22,7 +22,10 @@ use tokio::{
 use updraft_base::Clock;
 
 use super::config::LauncherCommand;
-use crate::protocol::{FrameError, Inbox, Report, Request, VERSION, encode};
+use crate::{
+    protocol::{FrameError, Inbox, Report, Request, VERSION, encode},
+    sys,
+};
 
 /// A frame on its way to the launcher.
 #[derive(Debug)]
@@ -111,7 +114,10 @@ impl Launcher {
         let ours = std::os::unix::net::UnixStream::from(ours);
         ours.set_nonblocking(true).map_err(spawn)?;
         let socket = UnixStream::from_std(ours).map_err(spawn)?;
-        let process = Command::new(&orders.command.program)
+        // Never the host's file itself: a container can get hold of `/proc/self/exe` of what made it.
+        let program = sys::programs::read_only(&orders.command.program).map_err(spawn)?;
+        let process = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
+            .arg0(&orders.command.program)
             .args(&orders.command.args)
             // The server's environment may hold secrets; its containers' launcher needs none of it.
             .env_clear()

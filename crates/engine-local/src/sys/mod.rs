@@ -3,4 +3,6 @@
 pub(crate) mod cgroups;
 pub(crate) mod locks;
 pub(crate) mod mounts;
+pub(crate) mod paths;
 pub(crate) mod process;
+pub(crate) mod programs;

@@ -89,15 +89,25 @@ pub(crate) fn become_stream(fd: BorrowedFd<'_>, number: i32) -> io::Result<()> {
     check(unsafe { libc::dup2(fd.as_raw_fd(), number) })
 }
 
-/// Every descriptor but the standard streams is closed when a program is executed.
+/// Closes every descriptor but the standard streams and `kept`.
+///
+/// Not to be followed by anything that uses or drops a descriptor of before: it is for a process that
+/// has none yet, or ends without dropping anything.
 ///
 /// # Errors
 /// Those of close_range(2).
-pub(crate) fn close_others_on_exec() -> io::Result<()> {
-    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
-    // SAFETY: only sets a flag on descriptors.
-    let done = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, CLOSE_RANGE_CLOEXEC) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+pub(crate) fn close_others(kept: BorrowedFd<'_>) -> io::Result<()> {
+    let kept = kept.as_raw_fd().unsigned_abs();
+    for (first, last) in [(3, kept.saturating_sub(1)), (kept.max(2) + 1, u32::MAX)] {
+        if first > last {
+            continue;
+        }
+        // SAFETY: what is closed is not used any more, as the documentation demands of the caller.
+        if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0u32) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// Every signal has its default effect and none is blocked, as a new program expects.

@@ -26,17 +26,19 @@ pub(crate) enum Entry {
 /// The program of the tests, built once.
 pub(crate) fn probe() -> &'static Path {
     static PROBE: OnceLock<PathBuf> = OnceLock::new();
-    PROBE.get_or_init(|| build("probe", "tests/reality/fixture/probe.rs"))
+    PROBE.get_or_init(|| build("probe", "tests/reality/fixture/probe.rs", &[]))
 }
 
-/// Builds a program that needs the standard library alone; static, so that it runs in an empty image.
-pub(crate) fn build(name: &str, source: &str) -> PathBuf {
+/// Builds a program that needs the standard library at most; static, so that it runs in an empty image.
+pub(crate) fn build(name: &str, source: &str, options: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
     let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let (program, fresh) = (place.join(name), place.join(format!("{name}-{}", std::process::id())));
     let rustc = option_env!("RUSTC").unwrap_or("rustc");
     let built = Command::new(rustc)
-        .args(["--edition", "2024", "-Copt-level=1", "-Cpanic=abort", "-Ctarget-feature=+crt-static", "-o"])
+        .args(["--edition", "2024", "-Copt-level=1", "-Cpanic=abort", "-Ctarget-feature=+crt-static"])
+        .args(options)
+        .arg("-o")
         .args([&fresh, &source])
         .status();
     assert!(built.expect("rustc is there").success(), "{name} does not build");

@@ -3,6 +3,7 @@
 
 mod bed;
 mod crashes;
+mod escapes;
 mod image;
 mod isolation;
 mod limits;

@@ -95,6 +95,27 @@ async fn a_user_name_that_the_image_does_not_know_is_root() {
 }
 
 #[tokio::test]
+async fn a_user_number_that_would_mean_the_launchers_own_user_is_refused() {
+    let Some(mut bed) = Bed::with(Image::plain().with("User", json!("4294967295"))).await else { return };
+    let exit = bed.run(&["status=Uid"]).await.exit;
+    assert!(matches!(&exit, Exit::NotStarted { cause } if cause.contains("'4294967295'")), "{exit:?}");
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn more_environment_than_linux_takes_is_refused_before_any_start() {
+    let Some(mut bed) = Bed::new().await else { return };
+    let mut spec = bed.spec(&["print=ran"]);
+    let variable = |n: usize| (format!("V{n}"), "\u{1}".repeat(32 << 10));
+    spec.env.extend((0..63).map(variable));
+    assert_eq!(bed.run_spec(&spec).await.out, ["ran"]);
+    spec.env.extend((63..1000).map(variable));
+    let refused = bed.engine.prepare(&spec).await.expect_err("too much").to_string();
+    assert!(refused.contains("arguments and environment take"), "{refused}");
+    bed.end().await;
+}
+
+#[tokio::test]
 async fn an_image_with_nothing_but_a_program_runs() {
     let mut image = Image::plain();
     image.layers.truncate(1);
@@ -171,7 +192,7 @@ async fn an_id_that_could_be_a_path_is_refused() {
 
 #[tokio::test]
 async fn the_example_answers_from_its_container() {
-    let program = std::fs::read(build("hello", "../../examples/hello/src/main.rs")).expect("just built");
+    let program = std::fs::read(build("hello", "../../examples/hello/src/main.rs", &[])).expect("just built");
     let mut image = Image::plain().with("Entrypoint", json!(["/hello"])).with("User", json!("65532"));
     image.layers = vec![vec![Entry::File("hello", 0o755, program)]];
     let Some(mut bed) = Bed::with(image).await else { return };

@@ -1,0 +1,46 @@
+//! Paths that an image chose: where they lead is looked at before they are used.
+//!
+//! The links of `/proc` that lead to what a process has open, and not to a path ("magic links"), are
+//! the way out of a sandbox. Nothing of the host is open when these functions run; they refuse the
+//! links all the same.
+
+use std::{fs, io};
+
+use rustix::{
+    fs::{CWD, Mode, OFlags, ResolveFlags, openat2},
+    io::Errno,
+    process::{fchdir, getcwd},
+};
+
+/// Makes `dir` the current directory, with all directories on the way to it that are missing.
+///
+/// # Errors
+/// The kernel's; also for a path through a magic link, and for a directory that is
+/// not below the root (CVE-2024-21626).
+pub(crate) fn enter(dir: &str) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = || openat2(CWD, dir, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
+    let found = match open() {
+        Err(Errno::NOENT) => {
+            fs::create_dir_all(dir)?;
+            open()
+        }
+        found => found,
+    };
+    let found = found.map_err(|error| match error {
+        Errno::LOOP => io::Error::other("its path leads through a link of /proc, or in a circle"),
+        other => other.into(),
+    })?;
+    fchdir(found)?;
+    // What is not below the root is "(unreachable)" to the kernel.
+    if getcwd(Vec::new())?.as_bytes().starts_with(b"/") {
+        return Ok(());
+    }
+    Err(io::Error::other("it is outside of the container"))
+}
+
+/// Does the path lead through a magic link, or in a circle? What else is wrong with it, its user finds.
+pub(crate) fn is_magic(path: &str) -> bool {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS).is_err_and(|error| error == Errno::LOOP)
+}

@@ -14,7 +14,8 @@ pub struct FleetConfig {
     pub drain: Duration,
     /// Requests that may wait for one revision; each holds a connection. More are refused.
     pub queue: usize,
-    /// Starts that fail one after the other before the waiting requests are refused.
+    /// Starts that fail one after the other before the waiting requests are refused, and
+    /// before a check fails for a fault of the platform.
     pub attempts: u32,
 }
 

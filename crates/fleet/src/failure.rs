@@ -25,6 +25,8 @@ pub(crate) enum Cause {
 /// Is another try worth the wait?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Retry {
+    /// The fault is the platform's: it says nothing of the revision, whose check stays open.
+    Platform,
     MayHelp,
     Useless,
 }
@@ -35,16 +37,20 @@ impl Cause {
     /// May another try help? An image that is missing is missing the next time too.
     pub(crate) fn retry(&self) -> Retry {
         match self {
-            Self::Engine(EngineError::Unavailable { .. } | EngineError::Host { .. }) => Retry::MayHelp,
+            Self::Engine(EngineError::Unavailable { .. } | EngineError::Host { .. }) => Retry::Platform,
+            Self::Exited(Exit::Lost) => Retry::Platform,
             Self::Engine(_) | Self::Exited(Exit::NotStarted { .. }) => Retry::Useless,
             Self::Exited(_) | Self::Probe(_) => Retry::MayHelp,
         }
     }
 
     pub(crate) fn into_failure(self, entry: &BookEntry, instance: &Instance) -> StartFailure {
+        let platform = self.retry() == Retry::Platform;
         let (reason, cause) = match self {
+            Self::Engine(error) if platform => (Reason::Internal, ours(&format!("{error}."))),
+            Self::Exited(exit) if platform => (Reason::Internal, ours(&exit.to_string())),
             Self::Engine(error) => (engine_reason(&error), format!("{error}.")),
-            Self::Exited(exit @ (Exit::NotStarted { .. } | Exit::Lost)) => {
+            Self::Exited(exit @ Exit::NotStarted { .. }) => {
                 (Reason::HealthCheckContainerError, format!("The user-provided container failed to start. {exit}"))
             }
             Self::Exited(exit) => (Reason::HealthCheckContainerError, not_listening(entry, &exit.to_string())),
@@ -52,6 +58,10 @@ impl Cause {
         };
         StartFailure { reason, cause, last_lines: instance.last_lines() }
     }
+}
+
+fn ours(cause: &str) -> String {
+    format!("The platform could not start an instance. {cause}")
 }
 
 fn not_listening(entry: &BookEntry, cause: &str) -> String {
@@ -66,7 +76,6 @@ fn engine_reason(error: &EngineError) -> Reason {
     match error {
         EngineError::ImageMissing { .. } | EngineError::ImageUnfit { .. } => Reason::ContainerMissing,
         EngineError::ImageDenied { .. } => Reason::ContainerPermissionDenied,
-        EngineError::Unavailable { .. } => Reason::PostponedRetry,
         _ => Reason::Internal,
     }
 }

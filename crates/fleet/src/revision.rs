@@ -201,17 +201,24 @@ impl Revision {
         if state.entry == entry {
             return;
         }
-        let was_wanted = state.entry.as_ref().is_some_and(|entry| entry.check == Check::Wanted);
+        let was_wanted = state.is_check_wanted();
         let is_wanted = entry.as_ref().is_some_and(|entry| entry.check == Check::Wanted);
-        if is_wanted && !was_wanted {
-            state.check = CheckState::Open;
-            state.outcome = CheckOutcome::Pending;
+        let mut effects = Effects::default();
+        let is_other = match (&state.entry, &entry) {
+            (Some(old), Some(new)) => old.spec != new.spec,
+            _ => false,
+        };
+        if is_other {
+            // Removed and made anew under its old name: what runs, and what is known, is another's.
+            state.drain_places(&mut effects);
+        }
+        if is_other || (is_wanted && !was_wanted) {
+            state.reopen_check();
             if state.places.iter().any(|place| place.about == About::Ready) {
                 state.pass_check();
             }
         }
         state.entry = entry;
-        let mut effects = Effects::default();
         if state.entry.is_none() {
             state.refuse_all(&Refusal::Unavailable, &mut effects);
         }
@@ -237,14 +244,14 @@ impl Revision {
     /// An instance passed its startup probe.
     pub(crate) fn came_up(self: &Arc<Self>, instance: &Arc<Instance>, timing: Timing) {
         let mut state = self.lock();
-        state.failures = 0;
-        state.timing = Some(timing);
-        state.pass_check();
-        if let Some(place) = state.place(instance) {
+        if let Some(place) = state.place(instance)
+            && place.about == About::Starting
+        {
             place.idle_since = timing.ready;
-            if place.about == About::Starting {
-                place.about = About::Ready;
-            }
+            place.about = About::Ready;
+            state.failures = 0;
+            state.timing = Some(timing);
+            state.pass_check();
         }
         self.settle(state, Effects::default());
     }
@@ -252,17 +259,19 @@ impl Revision {
     /// A start failed. The place counts towards the maximum until [`Revision::gone`].
     pub(crate) fn failed(self: &Arc<Self>, instance: &Arc<Instance>, failure: Arc<StartFailure>, retry: Retry) {
         let mut state = self.lock();
-        if let Some(place) = state.place(instance) {
-            place.about = About::Draining;
-        }
+        let place = state.place(instance).filter(|place| place.about == About::Starting);
+        // One that is not wanted any more, perhaps of another spec, teaches nothing.
+        let Some(place) = place else { return };
+        place.about = About::Draining;
         state.failures += 1;
         state.hold_back(self.context.clock.instant());
-        let asked = state.entry.as_ref().is_some_and(|entry| entry.check == Check::Wanted);
-        if asked && state.check == CheckState::Open {
+        let is_last = state.failures >= self.context.config.attempts;
+        let is_verdict = retry != Retry::Platform || is_last;
+        if is_verdict && state.is_check_wanted() && state.check == CheckState::Open {
             state.check = CheckState::Failed;
             state.outcome = CheckOutcome::Failed(StartFailure::clone(&failure));
         }
-        let hopeless = retry == Retry::Useless || state.failures >= self.context.config.attempts;
+        let hopeless = retry == Retry::Useless || is_last;
         let alone = state.places.iter().all(|place| place.about == About::Draining);
         let mut effects = Effects::default();
         if hopeless && alone {
@@ -353,7 +362,7 @@ impl Revision {
         ] {
             gauge.inc_by(i64::from(now) - i64::from(before));
         }
-        let asked = state.entry.as_ref().is_some_and(|entry| entry.check == Check::Wanted);
+        let asked = state.is_check_wanted();
         let health = (state.entry.is_some() && (asked || now.ready + now.starting > 0)).then(|| Health {
             check: state.outcome.clone(),
             ready: now.ready,
@@ -405,6 +414,29 @@ impl State {
 
     fn place(&mut self, instance: &Arc<Instance>) -> Option<&mut Place> {
         self.places.iter_mut().find(|place| Arc::ptr_eq(&place.instance, instance))
+    }
+
+    fn is_check_wanted(&self) -> bool {
+        self.entry.as_ref().is_some_and(|entry| entry.check == Check::Wanted)
+    }
+
+    /// Forgets what earlier starts showed.
+    fn reopen_check(&mut self) {
+        self.check = CheckState::Open;
+        self.outcome = CheckOutcome::Pending;
+        self.failures = 0;
+        self.held_until = None;
+        self.hold_back.reset();
+    }
+
+    /// Every instance ends when its requests have.
+    fn drain_places(&mut self, effects: &mut Effects) {
+        for place in self.places.iter_mut().filter(|place| place.about != About::Draining) {
+            place.about = About::Draining;
+            if place.in_flight == 0 {
+                effects.stops.push(place.instance.clone());
+            }
+        }
     }
 
     fn retire(&mut self, index: usize, why: RetireReason, effects: &mut Effects) {

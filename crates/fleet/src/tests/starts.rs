@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 use updraft_engine::EngineError;
-use updraft_model::condition::Reason;
+use updraft_model::{condition::Reason, instance::Exit};
 
 use super::*;
 use crate::Refusal;
@@ -111,6 +111,60 @@ async fn memory_and_missing_images_are_told_apart() {
 
     "#]]
     .assert_eq(&failure(world.outcome(&lost)));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_fault_of_the_platform_that_passes_fails_no_check() {
+    let world = World::new();
+    let app = name("app-1");
+    world.engine.script(IMAGE, &["sleep"]);
+    world.put(&app, checked(&app));
+    until("it starts", || world.engine.live() == 1).await;
+    world.engine.script(IMAGE, &["serve"]);
+    world.engine.kill(&world.engine.records()[0].id, Exit::Lost);
+    until("it is gone", || world.engine.live() == 0).await;
+    world.pass(Duration::from_millis(300), Duration::from_millis(50)).await;
+    until("the check passes", || world.outcome(&app) == Some(CheckOutcome::Passed)).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_fault_of_the_platform_that_stays_is_not_called_the_users() {
+    let world = World::new();
+    let app = name("app-1");
+    let fault = EngineError::Host { operation: "make a cgroup".to_owned(), cause: "no space".to_owned() };
+    world.engine.fail_prepare(IMAGE, Some(fault));
+    world.put(&app, checked(&app));
+    until("the first start fails", || world.engine.prepares() == 1).await;
+    world.pass(Duration::from_millis(100), Duration::from_millis(50)).await;
+    assert_eq!(world.outcome(&app), Some(CheckOutcome::Pending));
+    world.pass(Duration::from_millis(200), Duration::from_millis(50)).await;
+    until("the check fails", || matches!(world.outcome(&app), Some(CheckOutcome::Failed(_)))).await;
+    expect![[r#"
+        Internal
+        The platform could not start an instance. make a cgroup: no space.
+
+    "#]]
+    .assert_eq(&failure(world.outcome(&app)));
+    assert_eq!(world.engine.prepares(), 2);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_revision_made_anew_under_its_old_name_runs_its_own_spec() {
+    let world = World::new();
+    let app = name("app-1");
+    world.put(&app, checked(&app));
+    until("the check passes", || world.outcome(&app) == Some(CheckOutcome::Passed)).await;
+    let slot = world.fleet.admit(&app).await.expect("it serves");
+    let mut other = checked(&app);
+    other.spec = Arc::new(InstanceSpec { args: vec!["exit=1".to_owned()], ..(*other.spec).clone() });
+    world.put(&app, other);
+    until("the new check fails", || matches!(world.outcome(&app), Some(CheckOutcome::Failed(_)))).await;
+    assert_eq!(world.engine.live(), 1, "a request in flight keeps its instance");
+    drop(slot);
+    until("the old instance is gone", || world.engine.live() == 0).await;
     world.end().await;
 }
 

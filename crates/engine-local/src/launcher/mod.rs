@@ -1,6 +1,7 @@
 //! The launcher: a process with one thread that makes sandboxes and keeps what comes out of them.
 //!
-//! It is the same program as the server, executed again before any thread exists. Its standard input
+//! It is the same program as the server, executed again before any thread exists, and from a read-only
+//! mount of it: a container can get hold of the file that its maker executes. Its standard input
 //! is the socket to the server, its standard output the lock that says it is alive. When the socket
 //! closes, it ends every container, removes what it made and ends itself; containers in turn are
 //! killed by the kernel when it dies. It keeps no intent and starts nothing twice.

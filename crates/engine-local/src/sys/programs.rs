@@ -74,12 +74,14 @@ mod tests {
         let path = dir.path().join("program");
         fs::write(&path, "text").expect("a file of the test");
         let host = fs::File::open(&path).expect("just made");
-        let view = read_only(&path).expect("root may do it");
-        let again = format!("/proc/self/fd/{}", view.as_raw_fd());
         for removed in [false, true] {
             if removed {
                 fs::remove_file(&path).expect("still there");
             }
+            // As `/proc/self/exe` is: it leads there even when there is no path any more.
+            let link = format!("/proc/self/fd/{}", host.as_raw_fd());
+            let view = read_only(Path::new(&link)).expect("root may do it");
+            let again = format!("/proc/self/fd/{}", view.as_raw_fd());
             let seen = fs::File::open(&again).expect("it can be read");
             assert_eq!(seen.metadata().expect("open").ino(), host.metadata().expect("open").ino());
             let changes = [

@@ -53,6 +53,7 @@ impl Server {
             book: book.0,
             health: health.1,
             routes: routes.0,
+            deleted: tokio::sync::mpsc::channel(16).0,
         })
         .await
         .expect("starts");

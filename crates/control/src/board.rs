@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::sync::watch;
@@ -42,8 +42,13 @@ struct State {
     slots: HashMap<RevisionName, Slot>,
     prepared: HashSet<RevisionName>,
     activity: HashMap<RevisionName, Activity>,
-    routes: BTreeMap<ServiceName, Hosts>,
+    /// By the age of the service: two could claim one host.
+    routes: BTreeMap<Owner, Hosts>,
+    owners: HashMap<ServiceName, SystemTime>,
 }
+
+/// When a service was created, and its name.
+type Owner = (SystemTime, ServiceName);
 
 #[derive(Debug)]
 struct Slot {
@@ -82,7 +87,7 @@ impl Board {
         if std::mem::take(&mut state.routes_changed) {
             let mut hosts = HashMap::new();
             for (host, route) in state.routes.values().flatten() {
-                // `a---b` can be a service and a tag of a service: who comes first by name keeps the host.
+                // `a---b` may be a service of earlier days and a tag of `b`: the older service keeps the host.
                 hosts.entry(host.clone()).or_insert_with(|| route.clone());
             }
             self.routes.send_replace(Arc::new(RouteTable { hosts }));
@@ -160,19 +165,26 @@ impl Board {
         self.lock().activity.get(revision).copied()
     }
 
-    /// Sets where the hosts of a service lead.
-    pub(crate) fn route(&self, service: &ServiceName, hosts: Hosts) {
+    /// Sets where the hosts of a service lead that was created at `created`.
+    pub(crate) fn route(&self, service: &ServiceName, created: SystemTime, hosts: Hosts) {
         let mut state = self.lock();
-        if state.routes.get(service) != Some(&hosts) {
-            state.routes.insert(service.clone(), hosts);
-            state.routes_changed = true;
+        let owner = (created, service.clone());
+        if state.routes.get(&owner) == Some(&hosts) {
+            return;
         }
+        // A service that was deleted and created again has another age.
+        if let Some(before) = state.owners.insert(service.clone(), created) {
+            state.routes.remove(&(before, service.clone()));
+        }
+        state.routes.insert(owner, hosts);
+        state.routes_changed = true;
     }
 
     /// Forgets the hosts of a service.
     pub(crate) fn unroute(&self, service: &ServiceName) {
         let mut state = self.lock();
-        if state.routes.remove(service).is_some() {
+        if let Some(created) = state.owners.remove(service) {
+            state.routes.remove(&(created, service.clone()));
             state.routes_changed = true;
         }
     }
@@ -198,5 +210,33 @@ impl State {
         if self.slots.remove(revision).is_some() {
             self.book_changed = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use updraft_model::{Parent, iam::InvokerAccess, service::Ingress};
+
+    use super::*;
+
+    #[test]
+    fn of_two_services_the_older_keeps_the_host() {
+        let routes = watch::Sender::new(Arc::default());
+        let board = Board::new(watch::Sender::new(Arc::default()), routes.clone());
+        board.open();
+        let place = Parent::new("demo-project", "here");
+        let route = |id: &str, age: u64| {
+            let service = place.service(id);
+            let (ingress, invoker) = (Ingress::All, InvokerAccess::Open);
+            let route = Route { service: service.clone(), ingress, invoker, targets: Vec::new() };
+            let created = SystemTime::UNIX_EPOCH + Duration::from_secs(age);
+            board.route(&service, created, vec![("t---ws".into(), Arc::new(route))]);
+            board.publish();
+            routes.borrow().hosts["t---ws"].service.service.clone()
+        };
+        assert_eq!(route("ws", 1), "ws");
+        assert_eq!(route("t---ws", 2), "ws");
+        // Deleted and created again, it is the younger one.
+        assert_eq!(route("ws", 3), "t---ws");
     }
 }

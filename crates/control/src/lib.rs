@@ -9,16 +9,19 @@
 //! * What comes out is published through channels ([`ControlDeps`]): the book, the routes. What comes in
 //!   from the fleet is its health.
 //!
-//! Tasks: `reconcile` (several workers on one keyed queue), `store-watch`, `health-watch`, `resync`.
+//! Tasks: `reconcile` (several workers on one keyed queue), `pull` (one per revision whose image is being
+//! fetched), `store-watch`, `health-watch`, `resync`, `images` (removes what no revision needs).
 //! A crash between any two steps is repaired by running the same steps again.
 
 mod access;
 mod board;
 mod failure;
+mod guard;
 mod locations;
 mod operations;
 mod page;
 mod place;
+mod pull;
 mod queue;
 mod reconcile;
 mod record;
@@ -34,18 +37,18 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use updraft_base::{Clock, Tasks};
 use updraft_engine::Engine;
 use updraft_model::{
-    Error, RevisionName,
+    Error, RevisionName, ServiceName,
     channel::{RevisionBook, RevisionHealth},
     route::RouteTable,
 };
 use updraft_oci::ImageStore;
 use updraft_store::{Envelope, Key, Kind, Store};
 
-use crate::{board::Board, failure::of_store, place::Places, queue::Queue};
+use crate::{board::Board, failure::of_store, place::Places, pull::Pulls, queue::Queue};
 
 /// What the control plane works with.
 pub struct ControlDeps {
@@ -67,6 +70,8 @@ pub struct ControlDeps {
     pub health: watch::Receiver<Arc<RevisionHealth>>,
     /// To the proxy: where hosts lead.
     pub routes: watch::Sender<Arc<RouteTable>>,
+    /// To whoever keeps something of services elsewhere: this one is deleted. What finds no room is lost.
+    pub deleted: mpsc::Sender<ServiceName>,
 }
 
 /// Settings of the control plane.
@@ -102,6 +107,8 @@ struct Inner {
     places: Places,
     board: Board,
     queue: Queue,
+    pulls: Pulls,
+    deleted: mpsc::Sender<ServiceName>,
 }
 
 // === impl ControlConfig ===
@@ -142,6 +149,8 @@ impl Control {
             places,
             board: Board::new(deps.book, deps.routes),
             queue: Queue::new(),
+            pulls: Pulls::new(),
+            deleted: deps.deleted,
         });
         reconcile::start(&inner).await?;
         Ok(Self { inner })
@@ -151,13 +160,13 @@ impl Control {
     /// table is published. Work that waits for the fleet or for a retry counts as settled.
     pub async fn settled(&self) {
         loop {
-            self.inner.queue.idle().await;
+            self.inner.idle().await;
             // Lets the tasks that listen to the channels take in what was sent before this call.
             for _ in 0..16 {
                 tokio::task::yield_now().await;
             }
             // In this order: what was taken in is in the queue by then.
-            let is_quiet = self.inner.has_seen_latest_health() && self.inner.queue.is_idle();
+            let is_quiet = self.inner.has_seen_latest_health() && self.inner.is_idle();
             if is_quiet && (self.inner.board.is_open() || self.inner.tasks.shutdown().is_asked()) {
                 return;
             }
@@ -190,6 +199,24 @@ impl Inner {
     async fn get_revision(&self, name: &RevisionName) -> Result<Option<Envelope>, Error> {
         let key = Key::new(Kind::Revision, name.service.parent.clone(), &name.revision);
         Ok(self.get(&key).await?.filter(|envelope| envelope.owner == name.service.service))
+    }
+
+    /// Ends when nothing is queued, worked on or pulled.
+    async fn idle(&self) {
+        while !self.is_idle() {
+            self.queue.idle().await;
+            self.pulls.idle().await;
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.queue.is_idle() && self.pulls.is_idle()
+    }
+
+    /// Forgets everything of a revision that is gone, and ends the pull for it.
+    fn forget(&self, revision: &RevisionName) {
+        self.pulls.forget(revision);
+        self.board.forget(revision);
     }
 
     fn has_seen_latest_health(&self) -> bool {

@@ -95,6 +95,11 @@ impl Queue {
         self.release(work);
     }
 
+    /// Ends the work on a key that goes on elsewhere: how often it went wrong is remembered.
+    pub(crate) fn leave(&self, work: &Work) {
+        self.release(work);
+    }
+
     /// Ends the work on a key that went wrong; says after what time to wake it again.
     pub(crate) fn fail(&self, work: &Work) -> Duration {
         let delay = {

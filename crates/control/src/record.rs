@@ -24,6 +24,8 @@ pub(crate) struct ServiceRecord {
     pub(crate) sequence: u64,
     /// The id of the revision that its template made last.
     pub(crate) latest_created: String,
+    /// The generation that has come as far as it will get, well or badly; 0 before the first.
+    pub(crate) settled_generation: i64,
     /// Operations that end when the service is settled.
     pub(crate) pending: Vec<String>,
     /// Its policy.

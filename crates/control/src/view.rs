@@ -47,7 +47,7 @@ pub(crate) fn service(envelope: &Envelope, urls: &UrlConfig) -> Result<run::Serv
     let status: run::Service = record::message(envelope, &envelope.status)?;
     let name = service_name(envelope);
     let urls = if intent.default_uri_disabled { Vec::new() } else { urls.service_urls(&name) };
-    let reconciling = status.observed_generation != envelope.generation;
+    let reconciling = record.settled_generation != envelope.generation;
     let mut service = run::Service {
         name: name.to_string(),
         uid: envelope.uid.clone(),

@@ -141,6 +141,11 @@ pub fn check_project_id(field: &str, id: &str) -> Result<(), Violation> {
 
 /// A service id: at most 49 of `[a-z0-9-]`, a letter first, no hyphen last.
 pub fn check_service_id(field: &str, id: &str) -> Result<(), Violation> {
+    // Three hyphens part a tag from its service in a host name: the service `a---b` would answer for the tag
+    // `a` of `b`.
+    if id.contains("---") {
+        return Err(Violation::new(field, format!("must not have three hyphens in a row, got '{id}'")));
+    }
     if !id.is_empty() && id.len() <= SERVICE_ID_MAX && is_label(id) && starts_with_letter(id) {
         return Ok(());
     }
@@ -240,7 +245,8 @@ mod tests {
 
     #[test]
     fn service_ids_follow_the_documented_rule() {
-        for good in ["a", "hello", "a-1", &"a".repeat(49)] {
+        assert!(check_service_id("service_id", "t---ws").is_err(), "would be the tag t of ws");
+        for good in ["a", "hello", "a-1", "a--b", &"a".repeat(49)] {
             assert!(check_service_id("service_id", good).is_ok(), "{good}");
         }
         for bad in ["", "1a", "a-", "-a", "A", "a_b", &"a".repeat(50)] {

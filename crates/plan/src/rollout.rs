@@ -215,7 +215,9 @@ fn configuration(input: &Input<'_>) -> Half {
     match created.map(|revision| &revision.phase) {
         Some(Phase::Ready) => Half::Holds,
         Some(Phase::Failed(failure)) => Half::Fails { message: not_ready(input.latest_created, &failure.message) },
-        Some(Phase::Resolving | Phase::Checking) | None => Half::Waits { message: String::new() },
+        Some(Phase::Resolving | Phase::Checking) => Half::Waits { message: String::new() },
+        // It is written together with its service. Were it waited for, nothing would ever end the wait.
+        None => Half::Fails { message: format!("Revision '{}' is not found.", input.latest_created) },
     }
 }
 
@@ -257,6 +259,11 @@ impl Rollout {
     pub fn is_settled(&self) -> bool {
         self.ready().is_some_and(|ready| ready.state.is_terminal())
             && self.conditions.iter().all(|c| c.state.is_terminal())
+    }
+
+    /// Is everything as the intent wants it?
+    pub fn serves(&self) -> bool {
+        self.is_settled() && self.ready().is_some_and(|ready| ready.state == State::Succeeded)
     }
 
     /// The `Ready` condition.

@@ -17,14 +17,14 @@ use tokio::{
     sync::{mpsc, watch},
 };
 use updraft_apiserver::{Api, ApiDeps, BoxError, ServerInfo};
-use updraft_base::{Clock, OnFailure, Tasks};
+use updraft_base::{Clock, OnFailure, Shutdown, Tasks};
 use updraft_control::{Control, ControlConfig, ControlDeps, UrlConfig};
 use updraft_engine::{Engine, EngineError};
 use updraft_engine_local::{LocalConfig, LocalEngine};
 use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
 use updraft_identity::{Authenticator, IdentityError, OpenBind};
 use updraft_model::{
-    Parent,
+    Parent, ServiceName,
     channel::{LogLine, RevisionBook, RevisionHealth},
     route::RouteTable,
 };
@@ -38,6 +38,8 @@ use crate::config::Config;
 
 /// Lines that may wait for the disk before they are counted as lost.
 const LOG_QUEUE: usize = 8192;
+/// Deleted services whose logs may wait to be removed.
+const DELETED_QUEUE: usize = 1024;
 /// Between SIGTERM and SIGKILL, as the container contract says.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
@@ -136,6 +138,7 @@ struct Channels {
     health: (watch::Sender<Arc<RevisionHealth>>, watch::Receiver<Arc<RevisionHealth>>),
     routes: (watch::Sender<Arc<RouteTable>>, watch::Receiver<Arc<RouteTable>>),
     logs: (mpsc::Sender<LogLine>, mpsc::Receiver<LogLine>),
+    deleted: (mpsc::Sender<ServiceName>, mpsc::Receiver<ServiceName>),
 }
 
 // === impl Server ===
@@ -154,7 +157,9 @@ impl Server {
         for address in [config.listen, config.registry_listen] {
             updraft_identity::check_bind(config.auth, address)?;
         }
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data_dir).await?);
+        let store = SqliteStore::open(&config.data_dir).await?;
+        core.spawn("store watch", OnFailure::Stop, stop_on(store.failed(), core.shutdown().clone()));
+        let store: Arc<dyn Store> = Arc::new(store);
         let auth = Authenticator::open(config.auth, &config.data_dir)?;
         let listeners = Listeners::bind(&config).await?;
         let images = open_images(&config, &listeners, &clock)?;
@@ -166,6 +171,7 @@ impl Server {
         let channels = Channels::new();
         let logs = LogStore::open(&config.data_dir.join("logs"), LogConfig::default(), &mut metrics, clock.clone())?;
         core.spawn("log writer", OnFailure::Stop, logs.clone().run(channels.logs.1));
+        core.spawn("log remover", OnFailure::Log, remove_logs(logs.clone(), channels.deleted.1));
 
         let fleet = Fleet::start(
             FleetDeps {
@@ -189,6 +195,7 @@ impl Server {
             book: channels.book.0,
             health: channels.health.1,
             routes: channels.routes.0,
+            deleted: channels.deleted.0,
         })
         .await?;
         let proxy = Proxy::new(
@@ -275,6 +282,7 @@ impl Channels {
             health: watch::channel(Arc::default()),
             routes: watch::channel(Arc::default()),
             logs: mpsc::channel(LOG_QUEUE),
+            deleted: mpsc::channel(DELETED_QUEUE),
         }
     }
 }
@@ -307,6 +315,23 @@ fn open_images(config: &Config, listeners: &Listeners, clock: &Clock) -> Result<
     names.push(listeners.registry_address.to_string());
     images.set_local_names(names);
     Ok(images)
+}
+
+/// Asks everything to end when something has failed that nothing works without.
+async fn stop_on(failed: impl Future<Output = ()>, shutdown: Shutdown) {
+    tokio::select! {
+        () = failed => shutdown.ask(),
+        () = shutdown.asked() => {}
+    }
+}
+
+/// What a service wrote goes with it. Ends with the control plane, which has the other end.
+async fn remove_logs(logs: LogStore, mut deleted: mpsc::Receiver<ServiceName>) {
+    while let Some(service) = deleted.recv().await {
+        if let Err(error) = logs.remove(&service).await {
+            tracing::warn!(%service, %error, "the logs of a deleted service stay on disk");
+        }
+    }
 }
 
 fn control_config(config: &Config, address: SocketAddr) -> ControlConfig {

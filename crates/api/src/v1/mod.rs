@@ -145,12 +145,15 @@ fn service_annotations(service: &run::Service) -> Vec<(String, Value)> {
 
 fn service_status(service: &run::Service) -> Value {
     let conditions = service.terminal_condition.iter().chain(&service.conditions);
+    // In v1 it says which intent was dealt with, well or badly: clients wait until it is the generation. In
+    // v2 it says which one serves, and `reconciling` that the last one is not dealt with yet.
+    let observed = if service.reconciling { service.observed_generation } else { service.generation };
     object(vec![
         ("address", object(vec![("url", json!(service.uri))])),
         ("conditions", conditions.map(condition_json).collect()),
         ("latestCreatedRevisionName", json!(short(&service.latest_created_revision))),
         ("latestReadyRevisionName", json!(short(&service.latest_ready_revision))),
-        ("observedGeneration", json!(service.observed_generation)),
+        ("observedGeneration", json!(observed)),
         ("traffic", service.traffic_statuses.iter().map(target_status_json).collect()),
         ("url", json!(service.uri)),
     ])

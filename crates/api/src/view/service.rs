@@ -90,10 +90,12 @@ fn scaling(issues: &mut Issues, message: Option<&run::ServiceScaling>) -> Scalin
 }
 
 /// Fields that are set and that nothing here acts on, though ignoring them would serve something else
-/// than was asked for. `iap_enabled` for one: without IAP in front the service would be open.
+/// than was asked for. Without `iap_enabled` the service would be open, without `binary_authorization` it
+/// would run images that its owner forbids.
 fn unsupported(message: &run::Service) -> Vec<String> {
     let set = [
         ("iap_enabled", message.iap_enabled),
+        ("binary_authorization", message.binary_authorization.is_some()),
         ("multi_region_settings", message.multi_region_settings.is_some()),
         ("build_config", message.build_config.is_some()),
     ];

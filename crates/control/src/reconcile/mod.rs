@@ -4,6 +4,7 @@
 //! woken by use cases, by changes of the store, by news from the fleet and by a slow timer. What goes
 //! wrong comes back with backoff; nothing else retries.
 
+mod images;
 mod instance;
 mod operation;
 mod revision;
@@ -16,14 +17,24 @@ use updraft_base::OnFailure;
 use updraft_model::{Error, ErrorKind, channel::RevisionHealth};
 use updraft_store::{Key, Kind, Page, Selection};
 
-use crate::{Inner, failure::of_store, queue::Work, view};
+use crate::{Inner, failure::of_store, guard, queue::Work, view};
 
-/// How many keys are worked on at a time. A pass may wait for a registry, so this is not about CPUs.
-const WORKERS: usize = 32;
+/// How many keys are worked on at a time. A pass waits for the store, never for a registry.
+const WORKERS: usize = 8;
 /// How often everything is looked at without a cause.
 const RESYNC: Duration = Duration::from_secs(600);
 /// How long the first table may wait for revisions that take long to prepare.
 const OPENING_MAX: Duration = Duration::from_secs(5);
+
+/// How a pass ended that went well.
+enum Passed {
+    /// Nothing to do until something changes.
+    Done,
+    /// To be repeated after this time, if nothing changes before.
+    Later(Duration),
+    /// It waits for a pull: how often it went wrong before is not forgotten.
+    Pulling,
+}
 
 /// Starts the tasks and wakes everything that is stored.
 pub(crate) async fn start(inner: &Arc<Inner>) -> Result<(), Error> {
@@ -56,7 +67,7 @@ pub(crate) async fn start(inner: &Arc<Inner>) -> Result<(), Error> {
     });
     inner.spawn("resync", |inner| async move {
         // Only an opening that takes too long is not waited for; routes then come one by one.
-        let _ = inner.clock.timeout(OPENING_MAX, inner.queue.idle()).await;
+        let _ = inner.clock.timeout(OPENING_MAX, inner.idle()).await;
         inner.board.open();
         loop {
             inner.collect_operations_or_log().await;
@@ -64,6 +75,7 @@ pub(crate) async fn start(inner: &Arc<Inner>) -> Result<(), Error> {
             inner.wake_all_or_log().await;
         }
     });
+    inner.spawn("images", |inner| async move { inner.collect_images().await });
     Ok(())
 }
 
@@ -86,16 +98,23 @@ impl Inner {
 
     /// One pass over a key.
     async fn wake(self: &Arc<Self>, work: Work) {
-        let passed = match &work {
-            Work::Service(name) => service::pass(self, name).await,
-            Work::Revision(name) => revision::pass(self, name).await,
+        let pass = async {
+            match &work {
+                Work::Service(name) => service::pass(self, name).await,
+                Work::Revision(name) => revision::pass(self, name).await,
+            }
         };
+        let passed = guard::caught(pass).await.unwrap_or_else(|panic| {
+            tracing::error!(?work, panic, "a pass panicked");
+            Err(Error::internal(format!("panic: {panic}")))
+        });
         match passed {
-            Ok(None) => self.queue.finish(&work),
-            Ok(Some(later)) => {
+            Ok(Passed::Done) => self.queue.finish(&work),
+            Ok(Passed::Later(later)) => {
                 self.queue.finish(&work);
                 self.wake_after(later, work);
             }
+            Ok(Passed::Pulling) => self.queue.leave(&work),
             Err(error) => {
                 let delay = self.queue.fail(&work);
                 match error.kind() {

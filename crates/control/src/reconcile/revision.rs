@@ -1,6 +1,6 @@
 //! The reconciler of revisions: from a tag to something that can serve, or the reason why not.
 
-use std::{sync::PoisonError, time::Duration};
+use std::sync::{Arc, PoisonError};
 
 use prost::Message;
 use updraft_api::{
@@ -22,10 +22,11 @@ use updraft_oci::ImageError;
 use updraft_plan::readiness::{self, Step};
 use updraft_store::{Change, Envelope, Key, Kind};
 
-use super::{instance, operation::End};
+use super::{Passed, instance, operation::End};
 use crate::{
     Inner,
     failure::of_store,
+    pull::Fault,
     queue::Work,
     record::{self, RevisionRecord},
     view,
@@ -43,24 +44,37 @@ struct Observed {
     facts: readiness::Observed,
 }
 
+/// What came of a step.
+enum Went {
+    /// It is done: look anew.
+    On,
+    /// A pull is under way, whose end wakes the revision.
+    Pulling,
+}
+
 /// One pass over a revision: step by step, looking anew after each.
-pub(super) async fn pass(inner: &Inner, name: &RevisionName) -> Result<Option<Duration>, Error> {
+pub(super) async fn pass(inner: &Arc<Inner>, name: &RevisionName) -> Result<Passed, Error> {
     loop {
         let Some(observed) = observe(inner, name).await? else {
-            inner.board.forget(name);
+            inner.forget(name);
             inner.board.publish();
-            return Ok(None);
+            return Ok(Passed::Done);
         };
         if let Some(operation) = observed.record.deleting.clone() {
             delete(inner, &observed, &operation).await?;
-            return Ok(None);
+            return Ok(Passed::Done);
         }
         match plan(&observed) {
             Step::Rest => {
+                inner.pulls.forget(name);
                 report(inner, observed).await?;
-                return Ok(None);
+                return Ok(Passed::Done);
             }
-            step => apply(inner, observed, step).await?,
+            step => {
+                if let Went::Pulling = apply(inner, observed, step).await? {
+                    return Ok(Passed::Pulling);
+                }
+            }
         }
     }
 }
@@ -91,16 +105,15 @@ fn plan(observed: &Observed) -> Step {
     readiness::next(&observed.facts)
 }
 
-async fn apply(inner: &Inner, observed: Observed, step: Step) -> Result<(), Error> {
+async fn apply(inner: &Arc<Inner>, observed: Observed, step: Step) -> Result<Went, Error> {
     tracing::debug!(revision = %observed.name, %step, "revision");
     match step {
-        Step::Resolve => resolve(inner, observed).await,
-        Step::Prepare => prepare(inner, observed).await,
+        Step::Resolve => return resolve(inner, observed).await,
+        Step::Prepare => return prepare(inner, observed).await,
         Step::Offer(check) => {
             inner.board.offer(&observed.name, observed.entry(check)?);
             inner.board.publish();
             observed.wake_service(inner);
-            Ok(())
         }
         Step::Pass => {
             let entry = observed.entry(Check::Done)?;
@@ -110,11 +123,11 @@ async fn apply(inner: &Inner, observed: Observed, step: Step) -> Result<(), Erro
                 inner.board.offer(&name, entry);
                 inner.board.publish();
             }
-            Ok(())
         }
-        Step::Fail(failure) => fail(inner, observed, failure).await,
-        Step::Rest => Ok(()),
+        Step::Fail(failure) => fail(inner, observed, failure).await?,
+        Step::Rest => {}
     }
+    Ok(Went::On)
 }
 
 /// Writes the status, if it says something new.
@@ -130,77 +143,71 @@ async fn report(inner: &Inner, observed: Observed) -> Result<(), Error> {
     Ok(())
 }
 
-async fn resolve(inner: &Inner, mut observed: Observed) -> Result<(), Error> {
+async fn resolve(inner: &Arc<Inner>, mut observed: Observed) -> Result<Went, Error> {
     let image = observed.template.ingress_container().map(|container| container.image.clone()).unwrap_or_default();
-    match inner.images.resolve(&image).await {
-        Ok(pinned) => {
+    let (images, wanted) = (inner.images.clone(), image.clone());
+    let work = async move { images.resolve(&wanted).await.map_err(Fault::from) };
+    match inner.pull(&observed.name, &image, work) {
+        None => return Ok(Went::Pulling),
+        Some(Ok(pinned)) => {
             observed.record.image = pinned;
-            observed.save(inner, &Phase::Checking).await
+            observed.save(inner, &Phase::Checking).await?;
         }
-        Err(error) => {
-            let reason = match &error {
-                ImageError::Denied { .. } => Some(Reason::ContainerPermissionDenied),
-                ImageError::Missing { .. } | ImageError::Unfit { .. } | ImageError::Invalid { .. } => {
-                    Some(Reason::ContainerMissing)
-                }
-                _ => None,
-            };
-            fail_or_repeat(inner, observed, (reason, error.to_string())).await
-        }
+        Some(Err(fault)) => fail_or_repeat(inner, observed, fault).await?,
     }
+    Ok(Went::On)
 }
 
-async fn prepare(inner: &Inner, observed: Observed) -> Result<(), Error> {
-    let error = match inner.engine.prepare(&observed.spec()?).await {
-        Ok(()) => {
+async fn prepare(inner: &Arc<Inner>, observed: Observed) -> Result<Went, Error> {
+    let (engine, spec) = (inner.engine.clone(), observed.spec()?);
+    let image = spec.image.clone();
+    let work = async move { engine.prepare(&spec).await.map(|()| String::new()).map_err(Fault::from) };
+    let fault = match inner.pull(&observed.name, &image, work) {
+        None => return Ok(Went::Pulling),
+        Some(Ok(_)) => {
             inner.board.prepared(&observed.name);
-            return Ok(());
+            inner.pulls.forget(&observed.name);
+            return Ok(Went::On);
         }
-        Err(error) => error,
+        Some(Err(fault)) => fault,
     };
     if observed.facts.phase == Phase::Ready {
         // It was fine before, and traffic is meant for it: what can be started goes on being started, and
         // the rest of the service's traffic does not wait for it.
+        inner.pulls.forget(&observed.name);
         inner.board.offer(&observed.name, observed.entry(Check::Done)?);
         inner.board.publish();
         observed.wake_service(inner);
-        tracing::warn!(revision = %observed.name, %error, "a ready revision could not be prepared");
-        return Err(Error::new(ErrorKind::Unavailable, error.to_string()));
+        tracing::warn!(revision = %observed.name, error = fault.cause, "a ready revision could not be prepared");
+        return Err(Error::new(ErrorKind::Unavailable, fault.cause));
     }
-    let reason = match &error {
-        EngineError::ImageDenied { .. } => Some(Reason::ContainerPermissionDenied),
-        EngineError::ImageMissing { .. } | EngineError::ImageUnfit { .. } => Some(Reason::ContainerMissing),
-        _ => None,
-    };
-    fail_or_repeat(inner, observed, (reason, error.to_string())).await
+    fail_or_repeat(inner, observed, fault).await?;
+    Ok(Went::On)
 }
 
 /// Fails the revision for a lasting cause, or when a passing one has lasted too long.
-async fn fail_or_repeat(
-    inner: &Inner,
-    observed: Observed,
-    (lasting, cause): (Option<Reason>, String),
-) -> Result<(), Error> {
+async fn fail_or_repeat(inner: &Inner, observed: Observed, fault: Fault) -> Result<(), Error> {
     let tried = inner.queue.failures(&Work::Revision(observed.name.clone()));
-    let reason = match lasting {
+    let reason = match fault.lasting {
         Some(reason) => reason,
-        None if tried + 1 < ATTEMPTS => return Err(Error::new(ErrorKind::Unavailable, cause)),
+        None if tried + 1 < ATTEMPTS => return Err(Error::new(ErrorKind::Unavailable, fault.cause)),
         None => Reason::ProgressDeadlineExceeded,
     };
-    fail(inner, observed, Failure::new(reason, sentence(&cause))).await
+    fail(inner, observed, Failure::new(reason, sentence(&fault.cause))).await
 }
 
 async fn fail(inner: &Inner, observed: Observed, failure: Failure) -> Result<(), Error> {
     let name = observed.name.clone();
     observed.save(inner, &Phase::Failed(failure)).await?;
     inner.board.withdraw(&name);
+    inner.pulls.forget(&name);
     inner.board.publish();
     Ok(())
 }
 
 /// It leaves the book; then the revision and the operation end in one commit.
 async fn delete(inner: &Inner, observed: &Observed, operation: &str) -> Result<(), Error> {
-    inner.board.forget(&observed.name);
+    inner.forget(&observed.name);
     inner.board.publish();
     let deleted = view::deleted_revision(view::revision(&observed.envelope)?, inner.clock.now());
     let end = End::Done(pack(&deleted));
@@ -224,6 +231,32 @@ fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
     format!("{first}{}.", letters.as_str().trim_end_matches('.'))
+}
+
+// === impl Fault ===
+
+impl From<ImageError> for Fault {
+    fn from(error: ImageError) -> Self {
+        let lasting = match &error {
+            ImageError::Denied { .. } => Some(Reason::ContainerPermissionDenied),
+            ImageError::Missing { .. } | ImageError::Unfit { .. } | ImageError::Invalid { .. } => {
+                Some(Reason::ContainerMissing)
+            }
+            _ => None,
+        };
+        Self { lasting, cause: error.to_string() }
+    }
+}
+
+impl From<EngineError> for Fault {
+    fn from(error: EngineError) -> Self {
+        let lasting = match &error {
+            EngineError::ImageDenied { .. } => Some(Reason::ContainerPermissionDenied),
+            EngineError::ImageMissing { .. } | EngineError::ImageUnfit { .. } => Some(Reason::ContainerMissing),
+            _ => None,
+        };
+        Self { lasting, cause: error.to_string() }
+    }
 }
 
 // === impl Observed ===

@@ -23,7 +23,10 @@ use updraft_plan::{
 };
 use updraft_store::{Change, Envelope, Key, Kind, Page, Selection};
 
-use super::operation::{self, End};
+use super::{
+    Passed,
+    operation::{self, End},
+};
 use crate::{
     Inner,
     board::Hosts,
@@ -60,22 +63,22 @@ enum Applied {
     Wholly(Option<Duration>),
 }
 
-/// One pass over a service. Returns when to come again without a cause.
-pub(super) async fn pass(inner: &Inner, name: &ServiceName) -> Result<Option<Duration>, Error> {
+/// One pass over a service.
+pub(super) async fn pass(inner: &Inner, name: &ServiceName) -> Result<Passed, Error> {
     let Some(observed) = observe(inner, name).await? else {
         inner.board.unroute(name);
         inner.board.publish();
-        return Ok(None);
+        return Ok(Passed::Done);
     };
     if observed.record.deleting.is_some() {
         return delete(inner, observed).await;
     }
     let plan = plan(inner, &observed);
     match apply(inner, &observed, &plan)? {
-        Applied::Waiting => Ok(None),
+        Applied::Waiting => Ok(Passed::Done),
         Applied::Wholly(later) => {
             report(inner, observed, plan).await?;
-            Ok(later)
+            Ok(later.map_or(Passed::Done, Passed::Later))
         }
     }
 }
@@ -163,7 +166,7 @@ fn apply(inner: &Inner, observed: &Observed, plan: &Rollout) -> Result<Applied, 
     if waiting {
         return Ok(Applied::Waiting);
     }
-    board.route(&observed.name, routes(inner, observed, plan)?);
+    board.route(&observed.name, observed.envelope.created, routes(inner, observed, plan)?);
     board.publish();
     let mut later: Option<Duration> = None;
     for action in &plan.actions {
@@ -173,7 +176,7 @@ fn apply(inner: &Inner, observed: &Observed, plan: &Rollout) -> Result<Applied, 
                 let left = board.retire(&observed.name.revision(revision), inner.clock.instant());
                 later = later.into_iter().chain(left).min();
             }
-            Action::Collect { revision } => board.forget(&observed.name.revision(revision)),
+            Action::Collect { revision } => inner.forget(&observed.name.revision(revision)),
         }
     }
     board.publish();
@@ -232,6 +235,8 @@ async fn report(inner: &Inner, observed: Observed, plan: Rollout) -> Result<(), 
     let mut envelope = Envelope { status: status.encode_to_vec(), ..observed.envelope.clone() };
     let mut record = observed.record.clone();
     if plan.is_settled() {
+        record.settled_generation = envelope.generation;
+        envelope.internal = record::write(&record);
         let resource = pack(&view::service(&envelope, &inner.config.url)?);
         record.pending.clear();
         for id in &observed.record.pending {
@@ -247,7 +252,9 @@ async fn report(inner: &Inner, observed: Observed, plan: Rollout) -> Result<(), 
         }
     }
     envelope.internal = record::write(&record);
-    if envelope != observed.envelope {
+    // With revisions that are collected the service is always written: traffic that is sent to one of them
+    // meanwhile makes a conflict.
+    if envelope != observed.envelope || !changes.is_empty() {
         changes.push(Change::Put(Box::new(envelope)));
     }
     if !changes.is_empty() {
@@ -269,7 +276,9 @@ fn status(inner: &Inner, observed: &Observed, plan: &Rollout) -> run::Service {
     let line = |line: &Assignment| traffic::status(&line.target, &line.revision, tag_url(line));
     let full = |id: &String| observed.name.revision(id).to_string();
     let mut status = run::Service {
-        observed_generation: if plan.is_settled() { observed.envelope.generation } else { old.observed_generation },
+        // After a failure it goes on naming the intent that serves; that the failure is settled stands in
+        // the record.
+        observed_generation: if plan.serves() { observed.envelope.generation } else { old.observed_generation },
         latest_ready_revision: plan.latest_ready.as_ref().map(full).unwrap_or_default(),
         traffic_statuses: plan.traffic.iter().map(line).collect(),
         ..run::Service::default()
@@ -292,6 +301,9 @@ fn outcome(observed: &Observed, plan: &Rollout, made: &str) -> Outcome {
         Some(Phase::Failed(failure)) => return Outcome::Failed(not_ready(made, &failure.message)),
         // Superseded by a later one, but still on its way.
         Some(Phase::Resolving | Phase::Checking) => return Outcome::Open,
+        None if !made.is_empty() && made == observed.record.latest_created => {
+            return Outcome::Failed(format!("Revision '{made}' is not found."));
+        }
         Some(Phase::Ready) | None => {}
     }
     match plan.routes_failure() {
@@ -301,12 +313,12 @@ fn outcome(observed: &Observed, plan: &Rollout, made: &str) -> Outcome {
 }
 
 /// Traffic stops first; then the service, its revisions and what waited for them end in one commit.
-async fn delete(inner: &Inner, observed: Observed) -> Result<Option<Duration>, Error> {
+async fn delete(inner: &Inner, observed: Observed) -> Result<Passed, Error> {
     let (name, board) = (&observed.name, &inner.board);
     board.unroute(name);
     board.publish();
     for seen in &observed.revisions {
-        board.forget(&view::revision_name(&seen.envelope));
+        inner.forget(&view::revision_name(&seen.envelope));
     }
     board.publish();
     let deleted = view::deleted_service(view::service(&observed.envelope, &inner.config.url)?, inner.clock.now());
@@ -333,7 +345,10 @@ async fn delete(inner: &Inner, observed: Observed) -> Result<Option<Duration>, E
     }
     inner.store.commit(changes).await.map_err(of_store)?;
     tracing::debug!(service = %name, "service deleted");
-    Ok(None)
+    if inner.deleted.try_send(name.clone()).is_err() {
+        tracing::warn!(service = %name, "what the service leaves behind, such as its logs, is not removed");
+    }
+    Ok(Passed::Done)
 }
 
 // === impl Observed ===

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use prost::Message;
 use updraft_api::{run, view};
 use updraft_model::{
-    Error, ErrorKind, RevisionName, ServiceName, Violation,
+    Error, ErrorKind, RevisionName, ServiceName,
     iam::Principal,
     name::generated_revision_id,
     service::{Allocation, Service, defaults, validation},
@@ -48,13 +48,7 @@ impl Intent {
         let mut message = crate::view::without_outputs(sent);
         let mut model = view::service::to_model(name, &message)?;
         defaults::apply(&mut model);
-        let mut found = validation::check(&model);
-        found.extend(
-            model
-                .unsupported
-                .iter()
-                .map(|field| Violation::new(format!("service.{field}"), "is not supported by this version of Updraft")),
-        );
+        let found = validation::check(&model);
         if !found.is_empty() {
             return Err(Error::invalid(found));
         }
@@ -92,6 +86,10 @@ impl Intent {
         let key = Key::new(Kind::Revision, service.parent.clone(), id);
         match inner.get(&key).await? {
             None => Ok(Revised::New(name)),
+            // It would be the latest revision of its service, and gone a moment later.
+            Some(envelope) if record::read::<RevisionRecord>(&envelope)?.deleting.is_some() => {
+                Err(Error::new(ErrorKind::Aborted, format!("Revision '{id}' is being deleted; try again.")))
+            }
             Some(envelope) if envelope.owner == service.service && self.has_spec(&envelope)? => {
                 Ok(Revised::Again(Box::new(envelope)))
             }

@@ -48,7 +48,7 @@ impl Control {
         let Some(sent) = request.service else {
             return Err(Error::invalid_field("service", "must be set, got nothing"));
         };
-        inner.create(caller, &name, sent, Mode::of(request.validate_only)).await
+        inner.create(caller, &name, &sent, Mode::of(request.validate_only)).await
     }
 
     /// Updates a service, or creates it with `allow_missing`.
@@ -76,7 +76,7 @@ impl Control {
                 }
                 authorise(caller, "run.services.create", &name.parent, &[])?;
                 check_service_id("service.name", &name.service).map_err(|found| Error::invalid(vec![found]))?;
-                return inner.create(caller, &name, sent, mode).await;
+                return inner.create(caller, &name, &sent, mode).await;
             };
             match inner.update(caller, current, (&sent, &paths), mode).await? {
                 Some(operation) => return Ok(operation),
@@ -109,38 +109,57 @@ impl Inner {
         &self,
         caller: &Principal,
         name: &ServiceName,
-        sent: run::Service,
+        sent: &run::Service,
         mode: Mode,
     ) -> Result<Operation, Error> {
-        let intent = Intent::new(name, sent)?;
+        let intent = Intent::new(name, sent.clone())?;
         authorise_open(caller, &intent.message, name, &[])?;
         self.await_deletion(name).await?;
-        let exists = || Error::new(ErrorKind::AlreadyExists, format!("Resource '{}' already exists.", name.service));
-        if self.service(name).await?.is_some() {
-            return Err(exists());
+        for _ in 0..ATTEMPTS {
+            if self.service(name).await?.is_some() {
+                return Err(Error::new(
+                    ErrorKind::AlreadyExists,
+                    format!("Resource '{}' already exists.", name.service),
+                ));
+            }
+            if let Some(operation) = self.try_create(caller, &intent, mode).await? {
+                return Ok(operation);
+            }
         }
+        Err(Error::new(ErrorKind::Aborted, format!("Resource '{}' is being changed; try again.", name.service)))
+    }
+
+    /// One attempt of a creation; `None` when somebody else wrote one of its keys meanwhile.
+    async fn try_create(&self, caller: &Principal, intent: &Intent, mode: Mode) -> Result<Option<Operation>, Error> {
+        let name = &intent.model.name;
         let revised = intent.revised(self, None).await?;
         intent.check_traffic(self, &revised).await?;
         let now = self.clock.now();
         let key = Key::new(Kind::Service, name.parent.clone(), &name.service);
         let service = Envelope { generation: 0, ..draft::envelope(key, "", now) };
         let record = ServiceRecord { creator: caller.email(), ..ServiceRecord::default() };
-        let written = self.written(caller, &intent, (service, record), &revised)?;
+        let written = self.written(caller, intent, (service, record), &revised)?;
         if mode == Mode::ValidateOnly {
-            return self.validated(&written);
+            return self.validated(&written).map(Some);
         }
         let operation = self.operation_of(&written)?;
         let mut changes: Vec<Change> = self.places.creation(&name.parent.project, now).into_iter().collect();
         changes.extend(written.changes());
         match self.store.commit(changes).await {
             Ok(_) => {}
-            // Somebody created it between the look and the write.
-            Err(StoreError::Conflict { .. }) => return Err(exists()),
+            // The first service of a project also creates the project: whoever loses that race has lost
+            // nothing. Whether the service itself was created meanwhile, the next look shows.
+            Err(StoreError::Conflict { key, .. }) => {
+                if key.kind == Kind::Project {
+                    self.places.created(&name.parent.project);
+                }
+                return Ok(None);
+            }
             Err(error) => return Err(of_store(error)),
         }
         self.places.created(&name.parent.project);
         self.queue.wake(Work::Service(name.clone()));
-        Ok(operation)
+        Ok(Some(operation))
     }
 
     /// One attempt of an update; `None` when somebody else wrote meanwhile.

@@ -41,6 +41,9 @@ async fn a_failed_revision_leaves_the_old_one_serving_and_says_why() {
     let sentence =
         format!("Revision '{new}' is not ready and cannot serve traffic. The user-provided container failed");
     assert!(message.starts_with(&sentence) && message.ends_with("boom"), "{message}");
+    // The operation has ended, in v1 the failure counts as observed; what v2 calls so goes on serving.
+    assert_eq!((failed.generation, failed.observed_generation, failed.reconciling), (2, 1, false));
+    assert_eq!(updraft_api::v1::service_json(&failed)["status"]["observedGeneration"], 2);
     assert_eq!(failed.terminal_condition.expect("ready").message, message);
     assert_eq!(id(&failed.latest_ready_revision), old);
     assert_eq!(world.targets(&host(&failed.uri)), [(old.clone(), 100)]);
@@ -157,7 +160,7 @@ async fn a_ready_revision_whose_image_is_gone_does_not_hold_up_the_others() {
 
 #[tokio::test]
 async fn a_deleted_service_takes_its_revisions_along_and_frees_its_name() {
-    let world = World::new().await;
+    let mut world = World::new().await;
     let service_before = world.deploy("hello").await;
     let request = run::DeleteServiceRequest { name: service_before.name.clone(), ..Default::default() };
     let operation = world.control.services_delete(&ME, request.clone()).await.expect("is deleted");
@@ -168,6 +171,7 @@ async fn a_deleted_service_takes_its_revisions_along_and_frees_its_name() {
     world.settle().await;
     let deleted = world.response(&operation).await;
     assert!(deleted.delete_time.is_some());
+    assert_eq!(world.deleted.try_recv(), Ok(world.service_name("hello")), "its logs can go");
     assert!(world.hosts().is_empty());
     world.pass().await;
     let again = world.get("hello").await;
@@ -200,6 +204,55 @@ async fn only_a_revision_that_nobody_needs_can_be_deleted() {
     let gone: run::Revision = unpack(&ended.metadata.expect("metadata")).expect("a revision");
     assert!(ended.done && gone.delete_time.is_some());
     assert_eq!(world.revisions("hello").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_revision_that_is_being_deleted_cannot_become_the_latest_again() {
+    let world = World::new().await;
+    let named = |revision: &str, image: &str| {
+        let mut sent = service(image);
+        sent.template.as_mut().expect("a template").revision = revision.to_owned();
+        sent
+    };
+    world.create("ag", named("ag-a", "app")).await;
+    world.pass().await;
+    let mut changed = world.get("ag").await;
+    changed.template = named("ag-b", "app2").template;
+    world.update(changed.clone()).await;
+    world.pass().await;
+    let request =
+        run::DeleteRevisionRequest { name: format!("{PARENT}/services/ag/revisions/ag-a"), ..Default::default() };
+    world.control.revisions_delete(&ME, request).await.expect("is retired");
+    changed.template = named("ag-a", "app").template;
+    changed.etag.clear();
+    let again = run::UpdateServiceRequest { service: Some(changed), ..Default::default() };
+    let error = world.control.services_update(&ME, again.clone()).await.expect_err("is on its way out");
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Aborted, "Revision 'ag-a' is being deleted; try again."));
+    // Once it is gone, the name is free.
+    world.settle().await;
+    world.control.services_update(&ME, again).await.expect("makes a new one");
+    world.pass().await;
+    assert_eq!(id(&world.get("ag").await.latest_ready_revision), "ag-a");
+}
+
+#[tokio::test]
+async fn what_no_revision_needs_leaves_the_disk() {
+    let world = World::new().await;
+    world.deploy("hello").await;
+    let shelf = world.dir.path().join("blobs/sha256/bb");
+    std::fs::create_dir_all(&shelf).expect("a directory");
+    let orphan = shelf.join("b".repeat(64));
+    std::fs::write(&orphan, "nobody's").expect("a file");
+    // The file is of today, the virtual time is not.
+    let written = orphan.metadata().and_then(|metadata| metadata.modified()).expect("a time");
+    let ahead = written.duration_since(world.now()).unwrap_or_default();
+    world.advance(ahead + Duration::from_secs(3 * 3600)).await;
+    let mut left = 10_000_000;
+    while orphan.exists() && left > 0 {
+        tokio::task::yield_now().await;
+        left -= 1;
+    }
+    assert!(!orphan.exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -4,5 +4,6 @@ mod iam;
 mod lifecycle;
 mod operations;
 mod services;
+mod stuck;
 mod traffic;
 mod world;

@@ -2,7 +2,8 @@
 
 use expect_test::expect;
 use updraft_api::{run, unpack};
-use updraft_model::{ErrorKind, iam::Principal, name::project_number};
+use updraft_model::{ErrorKind, Parent, iam::Principal, name::project_number};
+use updraft_store::{Change, Envelope, Key, Kind};
 
 use crate::world::*;
 
@@ -106,6 +107,35 @@ async fn another_project_exists_on_first_use_and_keeps_its_number_over_a_restart
     let name = format!("projects/{}/locations/us-central1/services/hello", project_number("another-project"));
     let service = world.control.services_get(&ME, run::GetServiceRequest { name }).await.expect("is found");
     assert!(service.name.starts_with("projects/another-project/"));
+}
+
+#[tokio::test]
+async fn whoever_creates_the_project_first_the_other_service_is_created_too() {
+    let world = World::new().await;
+    let parent = Parent::new("another-project", "global");
+    let hello = world.create("hello", service("app")).await;
+    let key = Key::new(Kind::Operation, Parent::new("demo-project", "us-central1"), id(&hello.name));
+    let some = world.store.get(&key).await.expect("reads").expect("is there");
+    // Somebody else's creation is in the store, and not yet known here.
+    let key = Key::new(Kind::Project, parent, "another-project");
+    let project = Envelope { key, resource_version: 0, owner: String::new(), ..some };
+    world.store.commit(vec![Change::Put(Box::new(project))]).await.expect("is stored");
+    let parent = "projects/another-project/locations/us-central1".to_owned();
+    let request = run::CreateServiceRequest { parent, ..create("hello", service("app")) };
+    world.control.services_create(&ME, request.clone()).await.expect("is created");
+    let error = world.control.services_create(&ME, request).await.expect_err("once is enough");
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+}
+
+#[tokio::test]
+async fn a_field_that_nothing_acts_on_is_named_once() {
+    let world = World::new().await;
+    let mut sent = service("app");
+    sent.iap_enabled = true;
+    sent.binary_authorization = Some(run::BinaryAuthorization::default());
+    let error = world.control.services_create(&ME, create("hello", sent)).await.expect_err("is refused");
+    let fields: Vec<&str> = error.violations().iter().map(|violation| violation.field.as_str()).collect();
+    assert_eq!(fields, ["service.iap_enabled", "service.binary_authorization"]);
 }
 
 #[tokio::test]

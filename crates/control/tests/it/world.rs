@@ -6,7 +6,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::sync::watch;
+use crate::stuck::StuckEngine;
+use tokio::sync::{mpsc, watch};
 use updraft_api::{
     longrunning::{GetOperationRequest, Operation, operation},
     run, unpack,
@@ -33,13 +34,15 @@ pub(crate) struct World {
     pub(crate) control: Control,
     pub(crate) hand: Arc<VirtualClock>,
     pub(crate) engine: Arc<FakeEngine>,
+    pub(crate) stuck: Arc<StuckEngine>,
+    pub(crate) dir: tempfile::TempDir,
     pub(crate) store: Arc<dyn Store>,
     clock: Clock,
     tasks: Tasks,
     book: watch::Receiver<Arc<RevisionBook>>,
     routes: watch::Receiver<Arc<RouteTable>>,
     health: watch::Sender<Arc<RevisionHealth>>,
-    _dir: tempfile::TempDir,
+    pub(crate) deleted: mpsc::Receiver<ServiceName>,
 }
 
 /// A pinned image: nothing has to be pulled to know what it is.
@@ -85,24 +88,27 @@ impl World {
         let images = ImageStore::open(ImageStoreConfig::new(dir.path()), clock.clone()).expect("an image store");
         images.set_local_names(vec!["localhost:5000".to_owned()]);
         let engine = FakeEngine::new(clock.clone());
+        let stuck = Arc::new(StuckEngine::over(engine.clone()));
         let tasks = Tasks::new();
+        let (deleted_sender, deleted) = mpsc::channel(16);
         let (book_sender, book) = watch::channel(Arc::default());
         let (routes_sender, routes) = watch::channel(Arc::default());
         let (health, health_receiver) = watch::channel(Arc::default());
         let control = Control::start(ControlDeps {
             store: store.clone(),
             images,
-            engine: engine.clone(),
+            engine: stuck.clone(),
             clock: clock.clone(),
             tasks: tasks.clone(),
             config: ControlConfig::default(),
             book: book_sender,
             health: health_receiver,
             routes: routes_sender,
+            deleted: deleted_sender,
         })
         .await
         .expect("starts");
-        let world = Self { control, hand, engine, store, clock, tasks, book, routes, health, _dir: dir };
+        let world = Self { control, hand, engine, store, clock, tasks, book, routes, health, deleted, stuck, dir };
         world.control.settled().await;
         world
     }
@@ -114,6 +120,10 @@ impl World {
         let again = Self::over(self.store.clone()).await;
         again.hand.advance(self.clock.now().duration_since(again.clock.now()).unwrap_or_default());
         again
+    }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        self.clock.now()
     }
 
     pub(crate) async fn settle(&self) {
@@ -136,6 +146,12 @@ impl World {
     /// The fleet answers every check that is wanted.
     pub(crate) async fn answer(&self, outcome: CheckOutcome) {
         self.settle().await;
+        self.tell(outcome);
+        self.settle().await;
+    }
+
+    /// The fleet answers every check that is wanted by now.
+    pub(crate) fn tell(&self, outcome: CheckOutcome) {
         let mut entries: HashMap<RevisionName, Health> = self.health.borrow().entries.clone();
         let book = self.book.borrow().clone();
         entries.retain(|name, _| book.entries.contains_key(name));
@@ -143,7 +159,6 @@ impl World {
             entries.insert(name.clone(), Health { check: outcome.clone(), ready: 1, starting: 0 });
         }
         self.health.send_replace(Arc::new(RevisionHealth { entries }));
-        self.settle().await;
     }
 
     pub(crate) async fn pass(&self) {

@@ -262,3 +262,14 @@ fn bounds_of_the_service_are_shared_out_by_traffic() {
     assert_eq!(bounds(&manual(0), own, 100), (0, 0));
     assert_eq!(bounds(&manual(4), own, 0), (0, 1));
 }
+
+#[test]
+fn a_latest_revision_that_is_not_there_is_not_waited_for() {
+    let service = service("LATEST 100");
+    let revisions = revisions("r1 ready");
+    let (current, now) = (&[], SystemTime::UNIX_EPOCH);
+    let input = Input { service: &service, latest_created: "r2", revisions: &revisions, current, now };
+    let plan = plan(&input);
+    assert!(plan.is_settled() && !plan.serves());
+    assert_eq!(plan.ready().map(|ready| ready.message.as_str()), Some("Revision 'r2' is not found."));
+}

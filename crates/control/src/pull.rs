@@ -1,0 +1,186 @@
+//! Pulls: what a revision waits for that may take minutes, outside of the workers.
+//!
+//! A pass asks for a pull and ends; the end of the pull wakes its key, and the next pass finds the outcome.
+//! So a registry that never answers holds up its own revisions, not the deletes and deploys of others: a
+//! pull waits only for other pulls from the same registry. Nothing here is durable; after a restart the
+//! passes ask again.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock, Semaphore, oneshot, watch};
+use updraft_base::OnFailure;
+use updraft_model::{Reason, RevisionName};
+
+use crate::{Inner, guard, queue::Work};
+
+/// How long a revision may take, from the first look at its image until it can be started. It fails then
+/// with `PROGRESS_DEADLINE_EXCEEDED`.
+pub(crate) const PULL_MAX: Duration = Duration::from_secs(600);
+/// How many pulls one registry is asked for at a time.
+const PER_REGISTRY: usize = 8;
+
+/// What a pull came to: the pinned image after resolving, nothing after preparing.
+pub(crate) type Outcome = Result<String, Fault>;
+
+/// Why a pull led to nothing.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    /// The reason, if trying again is of no use.
+    pub(crate) lasting: Option<Reason>,
+    /// The cause, for people.
+    pub(crate) cause: String,
+}
+
+/// The pulls that are under way.
+#[derive(Debug)]
+pub(crate) struct Pulls {
+    state: Mutex<State>,
+    busy: watch::Sender<usize>,
+    /// Held for reading by pulls, for writing while images are collected.
+    gate: Arc<RwLock<()>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: HashMap<RevisionName, Job>,
+    registries: HashMap<String, Arc<Semaphore>>,
+}
+
+#[derive(Debug)]
+struct Job {
+    /// When the first pull for the revision was asked for.
+    began: Instant,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Between two attempts.
+    Idle,
+    /// Dropping the sender ends the pull.
+    Running { _life: oneshot::Sender<()> },
+    /// Nobody has looked at it yet.
+    Done(Outcome),
+}
+
+// === impl Pulls ===
+
+impl Pulls {
+    pub(crate) fn new() -> Self {
+        Self { state: Mutex::default(), busy: watch::Sender::new(0), gate: Arc::default() }
+    }
+
+    /// Ends the pull for a revision, if there is one, and forgets how long it has taken.
+    pub(crate) fn forget(&self, revision: &RevisionName) {
+        let mut state = self.lock();
+        if state.jobs.remove(revision).is_some() {
+            self.tell(&mut state);
+        }
+    }
+
+    /// Ends when no pull is under way.
+    pub(crate) async fn idle(&self) {
+        // The sender lives in `self`, so the channel cannot be closed.
+        let _ = self.busy.subscribe().wait_for(|busy| *busy == 0).await;
+    }
+
+    /// Is no pull under way?
+    pub(crate) fn is_idle(&self) -> bool {
+        *self.busy.borrow() == 0
+    }
+
+    /// Keeps pulls from beginning; `None` while one is under way.
+    pub(crate) fn pause(&self) -> Option<OwnedRwLockWriteGuard<()>> {
+        self.gate.clone().try_write_owned().ok()
+    }
+
+    fn tell(&self, state: &mut State) {
+        state.registries.retain(|_, permits| Arc::strong_count(permits) > 1);
+        let busy = state.jobs.values().filter(|job| matches!(job.stage, Stage::Running { .. })).count();
+        self.busy.send_replace(busy);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// The outcome of a pull for `revision`; `None` while it is under way. The first call begins it.
+    pub(crate) fn pull<F>(self: &Arc<Self>, revision: &RevisionName, image: &str, work: F) -> Option<Outcome>
+    where
+        F: Future<Output = Outcome> + Send + 'static,
+    {
+        let now = self.clock.instant();
+        let mut state = self.pulls.lock();
+        let job = state.jobs.entry(revision.clone()).or_insert(Job { began: now, stage: Stage::Idle });
+        match std::mem::replace(&mut job.stage, Stage::Idle) {
+            Stage::Done(outcome) => return Some(outcome),
+            running @ Stage::Running { .. } => {
+                job.stage = running;
+                return None;
+            }
+            Stage::Idle => {}
+        }
+        let (life, ended) = oneshot::channel();
+        job.stage = Stage::Running { _life: life };
+        let left = (job.began + PULL_MAX).saturating_duration_since(now);
+        let registry = image.split('/').next().unwrap_or_default().to_owned();
+        let permits = state.registries.entry(registry).or_insert_with(|| Arc::new(Semaphore::new(PER_REGISTRY)));
+        let permits = permits.clone();
+        self.pulls.tell(&mut state);
+        drop(state);
+        let (inner, revision, gate) = (self.clone(), revision.clone(), self.pulls.gate.clone());
+        let pull = async move {
+            let _permit = permits.acquire_owned().await;
+            let _open = gate.read_owned().await;
+            work.await
+        };
+        self.tasks.spawn("pull", OnFailure::Log, inner.run_pull(revision, (left, ended), pull));
+        None
+    }
+
+    async fn run_pull(
+        self: Arc<Self>,
+        revision: RevisionName,
+        (left, mut ended): (Duration, oneshot::Receiver<()>),
+        pull: impl Future<Output = Outcome> + Send,
+    ) {
+        let outcome = tokio::select! {
+            biased;
+            _ = &mut ended => return,
+            () = self.tasks.shutdown().asked() => return,
+            outcome = guard::caught(self.clock.timeout(left, pull)) => match outcome {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) => Err(Fault::late()),
+                Err(panic) => {
+                    tracing::error!(%revision, panic, "a pull panicked");
+                    Err(Fault { lasting: None, cause: "internal error while the image was fetched".to_owned() })
+                }
+            },
+        };
+        // One lock over both: between them nothing would be under way.
+        let mut state = self.pulls.lock();
+        let is_wanted = ended.try_recv() == Err(oneshot::error::TryRecvError::Empty);
+        if let (true, Some(job)) = (is_wanted, state.jobs.get_mut(&revision)) {
+            job.stage = Stage::Done(outcome);
+            self.queue.wake(Work::Revision(revision));
+            self.pulls.tell(&mut state);
+        }
+    }
+}
+
+// === impl Fault ===
+
+impl Fault {
+    fn late() -> Self {
+        let cause = format!("the image could not be made ready within {} seconds", PULL_MAX.as_secs());
+        Self { lasting: Some(Reason::ProgressDeadlineExceeded), cause }
+    }
+}

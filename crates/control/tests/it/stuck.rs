@@ -1,0 +1,162 @@
+//! Registries that never answer, and what goes on meanwhile.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::{net::TcpStream, sync::mpsc};
+use updraft_api::{longrunning::Operation, run};
+use updraft_engine::{Engine, EngineError, EngineEvent, FakeEngine};
+use updraft_model::{
+    channel::CheckOutcome,
+    instance::{InstanceId, InstanceSpec, Usage},
+};
+
+use crate::world::*;
+
+/// A fake engine to which two registries do harm: one never answers, and one makes it panic.
+pub(crate) struct StuckEngine {
+    fake: Arc<FakeEngine>,
+    stuck: AtomicUsize,
+}
+
+/// Counts while it lives.
+struct Counted<'a>(&'a AtomicUsize);
+
+// === impl StuckEngine ===
+
+impl StuckEngine {
+    pub(crate) fn over(fake: Arc<FakeEngine>) -> Self {
+        Self { fake, stuck: AtomicUsize::new(0) }
+    }
+
+    fn stuck(&self) -> usize {
+        self.stuck.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl Engine for StuckEngine {
+    async fn prepare(&self, spec: &InstanceSpec) -> Result<(), EngineError> {
+        if spec.image.starts_with("stuck.example/") {
+            self.stuck.fetch_add(1, Ordering::SeqCst);
+            let _counted = Counted(&self.stuck);
+            std::future::pending::<()>().await;
+        }
+        assert!(!spec.image.starts_with("panic.example/"), "expected by the test");
+        self.fake.prepare(spec).await
+    }
+
+    async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError> {
+        self.fake.start(id, spec).await
+    }
+
+    async fn stop(&self, id: &InstanceId, grace: Duration) {
+        self.fake.stop(id, grace).await;
+    }
+
+    async fn connect(&self, id: &InstanceId, port: u16) -> std::io::Result<TcpStream> {
+        self.fake.connect(id, port).await
+    }
+
+    async fn usage(&self, id: &InstanceId) -> Option<Usage> {
+        self.fake.usage(id).await
+    }
+
+    async fn list(&self) -> Vec<InstanceId> {
+        self.fake.list().await
+    }
+
+    fn events(&self) -> Option<mpsc::Receiver<EngineEvent>> {
+        self.fake.events()
+    }
+
+    async fn shutdown(&self, grace: Duration) {
+        self.fake.shutdown(grace).await;
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A service whose image is in `registry`.
+fn from(registry: &str) -> run::Service {
+    let mut sent = service("app");
+    let container = &mut sent.template.as_mut().expect("a template").containers[0];
+    container.image = container.image.replace("localhost:5000", registry);
+    sent
+}
+
+/// Lets the others work until `is_so`; nothing here waits for time to pass.
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..100_000 {
+        if is_so() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("not reached: {what}");
+}
+
+async fn until_done(world: &World, operation: &Operation) {
+    for _ in 0..10_000 {
+        if world.operation(operation).await.done {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("{} does not end", operation.name);
+}
+
+async fn delete(world: &World, id: &str) -> Operation {
+    let request = run::DeleteServiceRequest { name: format!("{PARENT}/services/{id}"), ..Default::default() };
+    world.control.services_delete(&ME, request).await.expect("is deleted")
+}
+
+#[tokio::test]
+async fn a_registry_that_never_answers_holds_up_only_its_own_revisions() {
+    let world = World::new().await;
+    let mut last = None;
+    for number in 0..40 {
+        last = Some(world.create(&format!("stuck-{number}"), from("stuck.example")).await);
+    }
+    until("some are being prepared", || world.stuck.stuck() > 0).await;
+    let healthy = world.create("hello", service("app")).await;
+    let created = id(&world.get("hello").await.latest_created_revision);
+    until("the healthy one is offered", || world.booked("hello", &created).is_some()).await;
+    world.tell(CheckOutcome::Passed);
+    until_done(&world, &healthy).await;
+    assert_eq!(world.targets(&host(&world.get("hello").await.uri)), [(created, 100)]);
+    for number in 0..39 {
+        let deletion = delete(&world, &format!("stuck-{number}")).await;
+        until_done(&world, &deletion).await;
+    }
+    // What was deleted is not fetched any longer, and what is left ends in time.
+    until("one is left", || world.stuck.stuck() == 1).await;
+    world.hand.advance(Duration::from_secs(600));
+    let last = last.expect("forty were made");
+    until_done(&world, &last).await;
+    let (_, message) = world.error(&last).await;
+    assert!(message.contains("The image could not be made ready within 600 seconds"), "{message}");
+    assert_eq!(world.stuck.stuck(), 0);
+}
+
+#[tokio::test]
+async fn a_panic_while_an_image_is_prepared_fails_its_revision_and_nothing_else() {
+    let world = World::new().await;
+    let operation = world.create("bad", from("panic.example")).await;
+    world.deploy("hello").await;
+    for _ in 0..8 {
+        world.advance(Duration::from_secs(10)).await;
+    }
+    let (_, message) = world.error(&operation).await;
+    assert!(message.contains("Internal error while the image was fetched"), "{message}");
+}

@@ -97,8 +97,14 @@ impl SqliteStore {
         let changed = broadcast::Sender::new(WATCH_BACKLOG);
         let tasks = Tasks::new();
         let writer = Writer { database, jobs, changed: changed.clone(), _lock: Arc::clone(&lock) };
-        tasks.spawn("store writer", OnFailure::Log, writer.run());
+        tasks.spawn("store writer", OnFailure::Stop, writer.run());
         Ok(Self { readers, commits, changed, tasks, _lock: lock })
+    }
+
+    /// Ends when the writer has failed. Every commit fails from then on: the process had better end.
+    pub fn failed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let shutdown = self.tasks.shutdown().clone();
+        async move { shutdown.asked().await }
     }
 
     /// Ends once everything handed over is written and the directory is free for another store.
@@ -143,7 +149,7 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, changes: Vec<Change>) -> Result<Vec<Envelope>, StoreError> {
-        let gone = || StoreError::Medium { operation: "commit", cause: "the writer has stopped".to_owned() };
+        let gone = || StoreError::Medium { operation: "commit", cause: "the task that writes has failed".to_owned() };
         let (answer, answered) = oneshot::channel();
         self.commits.send(Job { changes, answer }).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?

@@ -57,6 +57,21 @@ async fn a_second_store_on_the_directory_is_refused_and_told_who_has_it() {
 }
 
 #[tokio::test]
+async fn a_writer_that_fails_is_told_and_no_commit_hangs() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).await;
+    let options = SqliteConnectOptions::new().filename(dir.path().join(FILE));
+    let mut beside = options.connect().await.unwrap();
+    // The next number does not exist, which no check expects.
+    sqlx::query("UPDATE writes SET count = ?").bind(i64::MAX).execute(&mut beside).await.unwrap();
+    for _ in 0..2 {
+        let error = store.commit(change("hello")).await.unwrap_err();
+        assert_eq!(error.to_string(), "commit: the task that writes has failed");
+    }
+    store.failed().await;
+}
+
+#[tokio::test]
 async fn nobody_else_can_read_the_data() {
     let dir = TempDir::new().unwrap();
     let data = dir.path().join("deep/data");

@@ -7,6 +7,7 @@
 use std::{
     fs,
     io::{self, Write},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -45,6 +46,13 @@ struct Part {
     size: u64,
 }
 
+/// Makes a directory that only its owner may enter, whatever it was before: unpacked layers hold
+/// setuid programs of strangers, which no user of this host may run.
+pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+}
+
 // === impl ContentStore ===
 
 impl ContentStore {
@@ -60,8 +68,8 @@ impl ContentStore {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at("remove", &uploads)(error)),
             _ => {}
         }
-        for dir in [uploads, store.blobs(), store.repositories_dir()] {
-            fs::create_dir_all(&dir).map_err(at("create", &dir))?;
+        for dir in [dir.to_owned(), uploads, store.blobs(), store.repositories_dir()] {
+            private_dir(&dir).map_err(at("create", &dir))?;
         }
         Ok(store)
     }

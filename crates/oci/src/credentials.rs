@@ -3,10 +3,10 @@
 //! Read are `auths` with `auth` (base64 of `user:password`), `username` and `password`, or
 //! `registrytoken`. Credential helpers (`credHelpers`, `credsStore`) are programs; they are not run.
 
-use std::{collections::HashMap, fs, io, path::Path};
+use std::{collections::HashMap, fmt, fs, io, path::Path};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use oci_client::secrets::RegistryAuth;
+use reqwest::header::{HeaderValue, InvalidHeaderValue};
 use serde::Deserialize;
 
 use crate::{
@@ -17,9 +17,19 @@ use crate::{
 /// What to show a registry.
 #[derive(Debug, Clone)]
 pub(crate) struct Credentials {
-    pub(crate) auth: RegistryAuth,
+    pub(crate) login: Login,
     /// Why there may be better ones that were not used: a hint for whoever is refused.
     pub(crate) hint: Option<&'static str>,
+}
+
+/// Who we are to a registry.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Login {
+    Anonymous,
+    /// User and password.
+    Basic(String, String),
+    /// A token.
+    Bearer(String),
 }
 
 #[derive(Deserialize, Default)]
@@ -50,7 +60,7 @@ impl Credentials {
     /// The credentials for `reference`; none when there is no file or it does not know the registry.
     /// The file is read each time, so a `docker login` counts at once.
     pub(crate) fn find(path: Option<&Path>, reference: &Reference) -> Result<Self, ImageError> {
-        let none = Self { auth: RegistryAuth::Anonymous, hint: None };
+        let none = Self { login: Login::Anonymous, hint: None };
         let Some(path) = path else { return Ok(none) };
         let error = |source| ImageError::host(format!("read credential file {}", path.display()), source);
         let text = match fs::read(path) {
@@ -59,6 +69,27 @@ impl Credentials {
         };
         let file: File = serde_json::from_slice(&text).map_err(|e| error(e.into()))?;
         file.lookup(reference).map_err(|rule| error(io::Error::other(rule)))
+    }
+}
+
+// === impl Login ===
+
+impl Login {
+    /// The header that shows user and password.
+    pub(crate) fn basic(user: &str, password: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+        let mut header = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))?;
+        header.set_sensitive(true);
+        Ok(header)
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Anonymous => "Anonymous",
+            Self::Basic(..) => "Basic",
+            Self::Bearer(_) => "Bearer",
+        })
     }
 }
 
@@ -77,24 +108,24 @@ impl File {
         if let Some((_, entry)) = best
             && let Some(auth) = entry.auth()?
         {
-            return Ok(Credentials { auth, hint: None });
+            return Ok(Credentials { login: auth, hint: None });
         }
         let helper = self.creds_store.is_some() || self.cred_helpers.keys().any(|key| covers(key).is_some());
         let identity = best.is_some_and(|(_, entry)| entry.identitytoken.is_some());
         let hint = if identity { Some(IDENTITY) } else { helper.then_some(HELPER) };
-        Ok(Credentials { auth: RegistryAuth::Anonymous, hint })
+        Ok(Credentials { login: Login::Anonymous, hint })
     }
 }
 
 // === impl Entry ===
 
 impl Entry {
-    fn auth(&self) -> Result<Option<RegistryAuth>, String> {
+    fn auth(&self) -> Result<Option<Login>, String> {
         if let Some(token) = self.registrytoken.as_ref().filter(|token| !token.is_empty()) {
-            return Ok(Some(RegistryAuth::Bearer(token.clone())));
+            return Ok(Some(Login::Bearer(token.clone())));
         }
         if let (Some(user), Some(password)) = (&self.username, &self.password) {
-            return Ok(Some(RegistryAuth::Basic(user.clone(), password.clone())));
+            return Ok(Some(Login::Basic(user.clone(), password.clone())));
         }
         let Some(auth) = self.auth.as_ref().filter(|auth| !auth.is_empty()) else { return Ok(None) };
         // The value itself is a secret: the message must not show it.
@@ -103,7 +134,7 @@ impl Entry {
             // Older clients padded the password with NULs.
             Some((user, password)) => {
                 let password = password.trim_matches('\0').to_owned();
-                Ok(Some(RegistryAuth::Basic(user.to_owned(), password)))
+                Ok(Some(Login::Basic(user.to_owned(), password)))
             }
             None => Err("an `auth` is not the base64 form of user:password".to_owned()),
         }
@@ -133,8 +164,8 @@ mod tests {
         Credentials::find(Some(&path), &reference.parse().expect("reference")).expect("credentials")
     }
 
-    fn basic(user: &str, password: &str) -> RegistryAuth {
-        RegistryAuth::Basic(user.to_owned(), password.to_owned())
+    fn basic(user: &str, password: &str) -> Login {
+        Login::Basic(user.to_owned(), password.to_owned())
     }
 
     #[test]
@@ -142,18 +173,18 @@ mod tests {
         // "u:p" and "org:q".
         let json = r#"{"auths":{"https://index.docker.io/v1/":{"auth":"dTpw"},"quay.io":{"auth":"dTpw"},
             "quay.io/org":{"auth":"b3JnOnE="},"tok.io":{"registrytoken":"t"}}}"#;
-        assert_eq!(find(json, "nginx").auth, basic("u", "p"));
-        assert_eq!(find(json, "quay.io/x/y").auth, basic("u", "p"));
-        assert_eq!(find(json, "quay.io/org/y").auth, basic("org", "q"));
-        assert_eq!(find(json, "quay.io/organ/y").auth, basic("u", "p"));
-        assert_eq!(find(json, "tok.io/a").auth, RegistryAuth::Bearer("t".to_owned()));
-        assert_eq!(find(json, "ghcr.io/a/b").auth, RegistryAuth::Anonymous);
+        assert_eq!(find(json, "nginx").login, basic("u", "p"));
+        assert_eq!(find(json, "quay.io/x/y").login, basic("u", "p"));
+        assert_eq!(find(json, "quay.io/org/y").login, basic("org", "q"));
+        assert_eq!(find(json, "quay.io/organ/y").login, basic("u", "p"));
+        assert_eq!(find(json, "tok.io/a").login, Login::Bearer("t".to_owned()));
+        assert_eq!(find(json, "ghcr.io/a/b").login, Login::Anonymous);
     }
 
     #[test]
     fn a_helper_is_not_run_but_named() {
         let credentials = find(r#"{"auths":{"ghcr.io":{}},"credHelpers":{"ghcr.io":"secretservice"}}"#, "ghcr.io/a/b");
-        assert_eq!(credentials.auth, RegistryAuth::Anonymous);
+        assert_eq!(credentials.login, Login::Anonymous);
         assert_eq!(credentials.hint, Some(HELPER));
     }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::{
-    content::ContentStore,
+    content::{ContentStore, private_dir},
     digest::Digest,
     error::{ContentError, ImageError},
     fill::{self, Stratum},
@@ -60,7 +60,7 @@ pub(crate) struct LayerName {
 
 impl Layers {
     pub(crate) fn open(dir: PathBuf, limits: UnpackLimits, parallel: usize) -> Result<Self, ImageError> {
-        fs::create_dir_all(&dir).map_err(|e| host("create", &dir, e))?;
+        private_dir(&dir).map_err(|e| host("create", &dir, e))?;
         for entry in fs::read_dir(&dir).map_err(|e| host("read", &dir, e))? {
             let entry = entry.map_err(|e| host("read", &dir, e))?;
             if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
@@ -81,26 +81,23 @@ impl Layers {
     ) -> Result<(PathBuf, LayerFacts), ImageError> {
         let path = self.path(&name.diff_id);
         let flight = self.flights.board(name.diff_id.hex()).await;
-        if let Some(facts) = self.facts(&name.diff_id) {
+        let (layers, diff_id) = (self.clone(), name.diff_id.clone());
+        if let Some(facts) = blocking(move || Ok(layers.facts(&diff_id))).await? {
             budget.spend(facts.bytes).map_err(|error| error.of_image(image, &name.blob))?;
             return Ok((path, facts));
         }
         let slot = self.slots.clone().acquire_owned().await.map_err(|e| closed(io::Error::other(e)))?;
         let (layers, image, content, name) = (self.clone(), image.to_owned(), content.clone(), name.clone());
         let budget = budget.clone();
-        let work = tokio::task::spawn_blocking(move || {
+        let facts = blocking(move || {
             // They belong to the work, not to whoever asked: it goes on when that one is gone.
             let _held = (flight, slot);
             layers.unpack(&image, &content, &name, &budget)
         });
-        match work.await {
-            Ok(result) => Ok((path, result?)),
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(error) => Err(closed(io::Error::other(error))),
-        }
+        Ok((path, facts.await?))
     }
 
-    /// What is known of a layer, `None` when it is not unpacked.
+    /// What is known of a layer, `None` when it is not unpacked. Reads files: not for the runtime.
     pub(crate) fn facts(&self, diff_id: &Digest) -> Option<LayerFacts> {
         if !self.path(diff_id).is_dir() {
             return None;
@@ -156,19 +153,15 @@ impl Layers {
         let names: Vec<&str> = layers.iter().map(|(diff_id, _)| diff_id.as_str()).collect();
         let name = Digest::of(format!("fill {}", names.join(" ")).as_bytes());
         let flight = self.flights.board(name.hex()).await;
-        if self.facts(&name).is_some() {
-            return Ok(Some(self.path(&name)));
-        }
         let (store, content) = (self.clone(), content.clone());
-        let work = tokio::task::spawn_blocking(move || {
+        blocking(move || {
             let _held = flight;
-            store.fill_now(&content, &name, layers)
-        });
-        match work.await {
-            Ok(result) => result,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(error) => Err(closed(io::Error::other(error))),
-        }
+            match store.facts(&name) {
+                Some(_) => Ok(Some(store.path(&name))),
+                None => store.fill_now(&content, &name, layers),
+            }
+        })
+        .await
     }
 
     fn fill_now(
@@ -241,6 +234,19 @@ impl Layers {
             let _ = remove_dir(&new);
         }
         settled
+    }
+}
+
+/// Runs what waits for the disk where it holds nobody up.
+async fn blocking<T, F>(work: F) -> Result<T, ImageError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, ImageError> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(closed(io::Error::other(error))),
     }
 }
 

@@ -27,6 +27,7 @@ mod reference;
 mod remote;
 mod repository;
 mod store;
+mod transport;
 mod unpack;
 
 pub use collect::{Collected, ListedImage};

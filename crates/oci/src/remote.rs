@@ -1,58 +1,50 @@
-//! Other registries, through `oci-client`.
+//! Other registries: which digest a tag has, manifests, blobs; again and again where that helps.
 
 use std::{
     collections::HashMap,
     future::Future,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures::TryStreamExt;
-use oci_client::{
-    Client,
-    client::{BlobResponse, ClientConfig, ClientProtocol},
-    errors::{OciDistributionError, OciErrorCode},
-    secrets::RegistryAuth,
-};
+use reqwest::{Method, StatusCode};
 use updraft_base::{Backoff, Clock};
 
 use crate::{
     content::{ContentStore, Upload},
-    credentials::Credentials,
+    credentials::{Credentials, Login},
     digest::Digest,
     error::ImageError,
-    manifest::{Descriptor, MAX_MANIFEST, media_type},
+    manifest::{Descriptor, MAX_MANIFEST},
     reference::{DEFAULT_TAG, Reference},
+    transport::{self, Ask, Transport, TransportError},
 };
 
 /// How often a passing error is met with another try: about six seconds in all.
 const ATTEMPTS: u32 = 6;
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_secs(3);
-/// A registry that sends nothing for so long is not coming back.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A manifest takes no longer, its token included: a registry that sends a byte now and then would
+/// hold a deploy for ever.
+const MANIFEST_TIME: Duration = Duration::from_secs(60);
+/// The header that says which digest a manifest has.
+const DIGEST_HEADER: &str = "docker-content-digest";
 
 /// The way to other registries. Clients are kept: they hold connections and tokens.
 #[derive(Debug)]
 pub(crate) struct Remote {
     credentials: Option<PathBuf>,
     clock: Clock,
-    clients: Mutex<HashMap<String, Known>>,
-}
-
-struct Known {
-    auth: RegistryAuth,
-    client: Client,
+    clients: Mutex<HashMap<String, Arc<Transport>>>,
 }
 
 /// One registry, for one image.
 pub(crate) struct Session<'a> {
     remote: &'a Remote,
     reference: &'a Reference,
-    client: Client,
+    client: Arc<Transport>,
     credentials: Credentials,
 }
 
@@ -72,18 +64,19 @@ impl Remote {
 
     pub(crate) fn session<'a>(&'a self, reference: &'a Reference) -> Result<Session<'a>, ImageError> {
         let credentials = Credentials::find(self.credentials.as_deref(), reference)?;
-        let key = match &credentials.auth {
-            RegistryAuth::Anonymous => reference.registry().to_owned(),
-            // Credentials can be for one repository; the client keeps one set for each registry.
+        let key = match &credentials.login {
+            Login::Anonymous => reference.registry().to_owned(),
+            // Credentials can be for one repository; the client keeps one set.
             _ => format!("{}/{}", reference.registry(), reference.repository()),
         };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let client = match clients.get(&key) {
-            Some(known) if known.auth == credentials.auth => known.client.clone(),
+            Some(known) if *known.login() == credentials.login => known.clone(),
             _ => {
-                let client = Client::try_from(config_for(reference))
+                let client = Transport::new(credentials.login.clone())
                     .map_err(|error| ImageError::host("set up the registry client", std::io::Error::other(error)))?;
-                clients.insert(key, Known { auth: credentials.auth.clone(), client: client.clone() });
+                let client = Arc::new(client);
+                clients.insert(key, client.clone());
                 client
             }
         };
@@ -96,47 +89,61 @@ impl Remote {
 impl Session<'_> {
     /// Which digest the reference's tag has now.
     pub(crate) async fn digest(&self) -> Result<Digest, ImageError> {
-        let target = target(self.reference, None);
-        self.retry(|| async {
-            self.login().await;
-            let digest = self.client.fetch_manifest_digest(&target, &self.credentials.auth).await;
-            let digest = digest.map_err(|error| self.fault(error))?;
-            digest.parse().map_err(|error: crate::DigestError| Fault::Final(self.unfit(error.to_string())))
+        let tag = self.reference.tag().unwrap_or(DEFAULT_TAG);
+        let head = Ask { method: Method::HEAD, path: format!("manifests/{tag}"), offset: 0 };
+        self.retry(|| {
+            self.in_time(async {
+                let response = self.send(&head).await?;
+                let Some(digest) = response.headers().get(DIGEST_HEADER) else {
+                    let get = Ask { method: Method::GET, ..head.clone() };
+                    return Ok(Digest::of(&self.whole_manifest(&get).await?));
+                };
+                let digest = String::from_utf8_lossy(digest.as_bytes());
+                digest.parse().map_err(|error: crate::DigestError| Fault::Final(self.unfit(error.to_string())))
+            })
         })
         .await
     }
 
     /// The bytes of a manifest or an index.
     pub(crate) async fn manifest(&self, digest: &Digest) -> Result<Bytes, ImageError> {
-        let target = target(self.reference, Some(digest));
-        let bytes = self
-            .retry(|| async {
-                self.login().await;
-                let pulled = self.client.pull_manifest_raw(&target, &self.credentials.auth, &media_type::ALL).await;
-                pulled.map(|(bytes, _)| bytes).map_err(|error| self.fault(error))
-            })
-            .await?;
-        if bytes.len() > MAX_MANIFEST {
-            return Err(self.unfit(format!("manifest {digest} is larger than {MAX_MANIFEST} bytes")));
-        }
+        let ask = Ask { method: Method::GET, path: format!("manifests/{digest}"), offset: 0 };
+        let bytes = self.retry(|| self.in_time(self.whole_manifest(&ask))).await?;
         if Digest::of(&bytes) != *digest {
             return Err(self.unfit(format!("the registry sent another manifest than {digest}")));
         }
         Ok(bytes)
     }
 
+    async fn whole_manifest(&self, ask: &Ask) -> Result<Bytes, Fault> {
+        let response = self.send(ask).await?;
+        transport::read(response, MAX_MANIFEST).await.map_err(|error| match error {
+            TransportError::TooLarge(_) => {
+                Fault::Final(self.unfit(format!("{} is larger than {MAX_MANIFEST} bytes", ask.path)))
+            }
+            error => self.fault(error),
+        })
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        let late = |_| Fault::Passing(format!("the registry took longer than {} s", MANIFEST_TIME.as_secs()));
+        self.remote.clock.timeout(MANIFEST_TIME, work).await.map_err(late)?
+    }
+
+    async fn send(&self, ask: &Ask) -> Result<reqwest::Response, Fault> {
+        self.client.send(self.reference, ask).await.map_err(|error| self.fault(error))
+    }
+
     /// Streams a blob into the content store. A broken transfer goes on where it stopped.
     pub(crate) async fn blob(&self, content: &ContentStore, blob: &Descriptor) -> Result<(), ImageError> {
-        let target = target(self.reference, None);
         let part = tokio::sync::Mutex::new(None);
         self.retry(|| async {
-            self.login().await;
             let mut part = part.lock().await;
             let mut upload = match part.take() {
                 Some(upload) => upload,
                 None => content.upload().await.map_err(|error| self.host(error))?,
             };
-            match self.transfer(&target, blob, content, &mut upload).await {
+            match self.transfer(blob, content, &mut upload).await {
                 Ok(()) => {}
                 Err(fault) => {
                     *part = Some(upload);
@@ -153,28 +160,17 @@ impl Session<'_> {
         .await
     }
 
-    async fn transfer(
-        &self,
-        target: &oci_client::Reference,
-        blob: &Descriptor,
-        content: &ContentStore,
-        upload: &mut Upload,
-    ) -> Result<(), Fault> {
+    async fn transfer(&self, blob: &Descriptor, content: &ContentStore, upload: &mut Upload) -> Result<(), Fault> {
         if upload.size() == blob.size {
             return Ok(());
         }
         let offset = upload.size();
-        let response = self.client.pull_blob_stream_partial(target, blob.digest.as_str(), offset, None).await;
-        let mut stream = match response.map_err(|error| self.fault(error))? {
-            BlobResponse::Partial(stream) => stream.stream,
-            BlobResponse::Full(stream) => {
-                if offset > 0 {
-                    *upload = content.upload().await.map_err(|error| self.host(error))?;
-                }
-                stream.stream
-            }
-        };
-        while let Some(bytes) = stream.try_next().await.map_err(|error| Fault::Passing(chain(&error)))? {
+        let ask = Ask { method: Method::GET, path: format!("blobs/{}", blob.digest), offset };
+        let mut response = self.send(&ask).await?;
+        if offset > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
+            *upload = content.upload().await.map_err(|error| self.host(error))?;
+        }
+        while let Some(bytes) = response.chunk().await.map_err(|error| self.fault(transport::broken(error)))? {
             if upload.size() + bytes.len() as u64 > blob.size {
                 let cause = format!("blob {} is larger than the {} bytes its manifest says", blob.digest, blob.size);
                 return Err(Fault::Final(self.unfit(cause)));
@@ -190,11 +186,6 @@ impl Session<'_> {
             )));
         }
         Ok(())
-    }
-
-    /// Hands the credentials to the client, which shows them when it is asked to.
-    async fn login(&self) {
-        self.client.store_auth_if_needed(target(self.reference, None).resolve_registry(), &self.credentials.auth).await;
     }
 
     async fn retry<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, ImageError>
@@ -219,30 +210,23 @@ impl Session<'_> {
         }
     }
 
-    fn fault(&self, error: OciDistributionError) -> Fault {
-        use OciDistributionError as E;
-        use OciErrorCode as C;
+    fn fault(&self, error: TransportError) -> Fault {
         let image = self.reference.to_string();
-        let cause = chain(&error);
+        let cause = error.to_string();
         match &error {
-            E::AuthenticationFailure(_) | E::UnauthorizedError { .. } => Fault::Final(self.denied(cause)),
-            E::ServerError { code: 401 | 403, .. } => Fault::Final(self.denied(cause)),
-            E::ServerError { code: 404, .. } | E::ImageManifestNotFoundError(_) => {
-                Fault::Final(ImageError::Missing { image, cause })
-            }
-            E::ServerError { code: 408 | 429 | 500.., .. } | E::RequestError(_) | E::IoError(_) => {
-                Fault::Passing(cause)
-            }
-            E::RegistryError { envelope, .. } => match envelope.errors.first().map(|error| &error.code) {
-                Some(C::Unauthorized | C::Denied) => Fault::Final(self.denied(cause)),
-                Some(C::ManifestUnknown | C::NameUnknown | C::BlobUnknown | C::NotFound) => {
+            TransportError::Broken(_) => Fault::Passing(cause),
+            TransportError::Login(_) => Fault::Final(self.denied(cause)),
+            TransportError::TooLarge(_) => Fault::Final(ImageError::Unavailable { image, cause }),
+            TransportError::Refused { status, code, .. } => match (code.as_str(), status.as_u16()) {
+                ("UNAUTHORIZED" | "DENIED", _) => Fault::Final(self.denied(cause)),
+                ("MANIFEST_UNKNOWN" | "NAME_UNKNOWN" | "BLOB_UNKNOWN" | "NOT_FOUND", _) => {
                     Fault::Final(ImageError::Missing { image, cause })
                 }
-                Some(C::Toomanyrequests) => Fault::Passing(cause),
+                ("TOOMANYREQUESTS", _) | (_, 408 | 429 | 500..) => Fault::Passing(cause),
+                (_, 401 | 403) => Fault::Final(self.denied(cause)),
+                (_, 404) => Fault::Final(ImageError::Missing { image, cause }),
                 _ => Fault::Final(ImageError::Unavailable { image, cause }),
             },
-            E::DigestError(_) => Fault::Passing(cause),
-            _ => Fault::Final(ImageError::Unavailable { image, cause }),
         }
     }
 
@@ -261,46 +245,4 @@ impl Session<'_> {
     fn host(&self, error: crate::ContentError) -> Fault {
         Fault::Final(ImageError::of_content(&self.reference.to_string(), error))
     }
-}
-
-impl std::fmt::Debug for Known {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Known").field("auth", &self.auth).finish_non_exhaustive()
-    }
-}
-
-fn config_for(reference: &Reference) -> ClientConfig {
-    let protocol = if reference.is_loopback() { ClientProtocol::Http } else { ClientProtocol::Https };
-    ClientConfig {
-        protocol,
-        read_timeout: Some(READ_TIMEOUT),
-        connect_timeout: Some(CONNECT_TIMEOUT),
-        user_agent: concat!("updraft/", env!("CARGO_PKG_VERSION")),
-        ..ClientConfig::default()
-    }
-}
-
-fn target(reference: &Reference, digest: Option<&Digest>) -> oci_client::Reference {
-    let (registry, repository) = (reference.registry().to_owned(), reference.repository().to_owned());
-    match digest {
-        Some(digest) => oci_client::Reference::with_digest(registry, repository, digest.to_string()),
-        None => {
-            let tag = reference.tag().unwrap_or(DEFAULT_TAG).to_owned();
-            oci_client::Reference::with_tag(registry, repository, tag)
-        }
-    }
-}
-
-/// An error with its causes: the HTTP client's own text leaves out what broke.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Write,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -113,6 +114,24 @@ fn oci_layout(annotations: &serde_json::Value) -> (Files, Digest) {
 
 fn layer_blob(bytes: &[u8]) -> (String, Vec<u8>) {
     (format!("blobs/sha256/{}", Digest::of(bytes).hex()), bytes.to_vec())
+}
+
+#[test]
+fn nobody_else_may_enter_what_images_are_made_of() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let images = dir.path().join("images");
+    let layers = images.join("layers");
+    fs::create_dir_all(&layers).expect("directory");
+    for dir in [&images, &layers] {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("mode");
+    }
+    let (clock, _hand) = Clock::stopped_at(SystemTime::UNIX_EPOCH);
+    ImageStore::open(ImageStoreConfig::new(&images), clock).expect("store");
+    let inside = fs::read_dir(&images).expect("directory").map(|entry| entry.expect("entry").path());
+    for dir in inside.chain([images.clone()]) {
+        let mode = fs::metadata(&dir).expect("metadata").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700, "{}", dir.display());
+    }
 }
 
 #[tokio::test]

@@ -118,7 +118,7 @@ impl Instance {
         self.attached.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    async fn until_exit(&self) -> Exit {
+    pub(crate) async fn until_exit(&self) -> Exit {
         let mut exit = self.exit.subscribe();
         // An error cannot be: the sender is in `self`.
         let exit = exit.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());

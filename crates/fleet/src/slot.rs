@@ -1,9 +1,12 @@
 //! A place in an instance, and why there is none.
 
-use std::{fmt, io, sync::Arc};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use tokio::{net::TcpStream, sync::oneshot};
-use updraft_model::{channel::StartFailure, instance::InstanceId};
+use updraft_model::{
+    channel::StartFailure,
+    instance::{Exit, InstanceId},
+};
 
 use crate::{
     instance::{Instance, Timing},
@@ -67,6 +70,12 @@ impl Slot {
     /// Those of the engine; the instance may have ended since the slot was given.
     pub async fn connect(&self) -> io::Result<TcpStream> {
         self.revision.context().engine.connect(&self.instance.id, self.instance.port).await
+    }
+
+    /// How the instance ended, if it has or does so `within` a while: a connection breaks before the
+    /// engine can say why.
+    pub async fn ended(&self, within: Duration) -> Option<Exit> {
+        self.revision.context().clock.timeout(within, self.instance.until_exit()).await.ok()
     }
 
     /// Something of the caller's that lives as long as the instance takes requests, such as its

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use updraft_base::Sleep;
 use updraft_fleet::Slot;
-use updraft_model::revision::Protocol;
+use updraft_model::{instance::Exit, revision::Protocol};
 
 use crate::{
     admit::Admitted,
@@ -51,7 +52,12 @@ pub(crate) enum Failure {
     Unreachable(Box<Outgoing>),
     /// The connection broke, or what came was not HTTP. The instance may have done the work.
     Broken,
+    /// The instance was ended for its memory, and this request with it.
+    OutOfMemory,
 }
+
+/// How long after a connection broke the engine may take to say that the instance ended.
+const EXIT_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The body of an answer on its way through.
 pub(crate) struct Upstream {
@@ -99,7 +105,7 @@ async fn http1(slot: Slot, pool: &Arc<Pool>, mut outgoing: Outgoing) -> Result<A
             Err(mut error) => match error.take_message() {
                 // The instance closed a connection that rested; nothing of the request was sent.
                 Some(request) if reused => outgoing.request = request,
-                _ => return Err(broken(&slot, error.error())),
+                _ => return Err(broken(&slot, error.error()).await),
             },
         }
     }
@@ -118,7 +124,7 @@ async fn http2(slot: Slot, pool: &Arc<Pool>, mut outgoing: Outgoing) -> Result<A
             }
             Err(mut error) => match error.take_message() {
                 Some(request) if sender.is_closed() => outgoing.request = request,
-                _ => return Err(broken(&slot, error.error())),
+                _ => return Err(broken(&slot, error.error()).await),
             },
         }
     }
@@ -130,9 +136,12 @@ fn unreachable(slot: Slot, outgoing: Outgoing, error: &std::io::Error) -> Failur
     Failure::Unreachable(Box::new(outgoing))
 }
 
-fn broken(slot: &Slot, error: &hyper::Error) -> Failure {
+async fn broken(slot: &Slot, error: &hyper::Error) -> Failure {
     tracing::debug!(instance = %slot.instance(), %error, "the connection to an instance broke");
-    Failure::Broken
+    match slot.ended(EXIT_PATIENCE).await {
+        Some(Exit::OutOfMemory { .. }) => Failure::OutOfMemory,
+        _ => Failure::Broken,
+    }
 }
 
 // === impl Outgoing ===

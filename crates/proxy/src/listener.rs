@@ -9,7 +9,11 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, join},
+    net::{TcpListener, TcpStream, ToSocketAddrs},
+    sync::Semaphore,
+};
 use updraft_base::{OnFailure, Shutdown, Tasks};
 
 use crate::{
@@ -23,6 +27,9 @@ use crate::{
 const STREAMS: u32 = 100;
 /// The wait after the system refused a connection, for want of file descriptors most likely.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// What a connection of HTTP/2 begins with (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Answers what is not for a service.
 pub trait Fallback: Send + Sync + 'static {
@@ -43,8 +50,6 @@ struct Door {
     fallback: Arc<dyn Fallback>,
     /// Asks the connections to end after their requests.
     closing: Shutdown,
-    /// Ends them whatever they do.
-    cut: Shutdown,
 }
 
 // === impl Front ===
@@ -73,15 +78,24 @@ impl Front {
         let connections = Tasks::new();
         let domain = domain.to_ascii_lowercase();
         let closing = tasks.shutdown().clone();
-        let door = Arc::new(Door { proxy, domain, fallback, closing: closing.clone(), cut: Shutdown::default() });
+        let door = Arc::new(Door { proxy, domain, fallback, closing: closing.clone() });
+        let seats = Arc::new(Semaphore::new(door.proxy.config().connections));
         loop {
+            let accept = async {
+                let seat = seats.clone().acquire_owned().await.map_err(io::Error::other)?;
+                Ok::<_, io::Error>((self.listener.accept().await?, seat))
+            };
             let accepted = tokio::select! {
                 () = closing.asked() => break,
-                accepted = self.listener.accept() => accepted,
+                accepted = accept => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => {
-                    connections.spawn("connection", OnFailure::Log, door.clone().connection(stream, peer));
+                Ok(((stream, peer), seat)) => {
+                    let door = door.clone();
+                    connections.spawn("connection", OnFailure::Log, async move {
+                        door.connection(stream, peer).await;
+                        drop(seat);
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -90,11 +104,16 @@ impl Front {
             }
         }
         drop(self.listener);
-        let patience = door.proxy.config().drain;
-        if door.proxy.clock().timeout(patience, connections.drain()).await.is_err() {
-            door.cut.ask();
+        let lines = door.proxy.lines();
+        let drained = async {
             connections.drain().await;
-        }
+            lines.upgraded.drain().await;
+        };
+        // In time or not: the connections to instances, which rest when nobody asks, end as well.
+        let _ = door.proxy.clock().timeout(door.proxy.config().drain, drained).await;
+        lines.cut.ask();
+        connections.drain().await;
+        lines.upgraded.drain().await;
     }
 }
 
@@ -106,7 +125,16 @@ impl Door {
         if stream.set_nodelay(true).is_err() {
             return;
         }
-        let builder = builder(&self.proxy.config());
+        let config = self.proxy.config();
+        let stream = tokio::select! {
+            () = self.closing.asked() => return,
+            begun = self.proxy.clock().timeout(config.header_timeout, begin(stream)) => match begun {
+                Ok(Ok(stream)) => stream,
+                // Silence, or its own end: nobody waits for an answer.
+                _ => return,
+            },
+        };
+        let builder = builder(&config);
         let service = service_fn(|request| {
             let door = self.clone();
             async move { Ok::<_, Infallible>(door.answer(request, peer).await) }
@@ -119,7 +147,7 @@ impl Door {
         }
         tokio::select! {
             _ = connection.as_mut() => {}
-            () = self.cut.asked() => {}
+            () = self.proxy.lines().cut.asked() => {}
         }
     }
 
@@ -132,6 +160,19 @@ impl Door {
     }
 }
 
+/// Waits until a connection has shown which protocol it speaks. The library would wait for ever:
+/// its time limits begin with the first byte of HTTP/1.1 and the last of HTTP/2's preface.
+async fn begin(stream: TcpStream) -> io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static> {
+    let (mut reader, writer) = stream.into_split();
+    let mut first = Vec::with_capacity(PREFACE.len());
+    while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
+        if (&mut reader).take((PREFACE.len() - first.len()) as u64).read_buf(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(join(io::Cursor::new(first).chain(reader), writer))
+}
+
 fn builder(config: &ProxyConfig) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
@@ -142,6 +183,8 @@ fn builder(config: &ProxyConfig) -> Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
+        // Finds the clients that are gone without a word.
+        .keep_alive_interval(config.header_timeout)
         .max_concurrent_streams(STREAMS)
         // The default of the library is 16 KiB, less than the metadata that gRPC allows itself.
         .max_header_list_size(u32::try_from(config.header_bytes).unwrap_or(u32::MAX).max(64 << 10));

@@ -10,13 +10,14 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use updraft_base::{OnFailure, Tasks};
+use updraft_base::{OnFailure, Shutdown, Tasks};
 use updraft_fleet::Slot;
 
 /// Lives with the instance: see [`Slot::attached`]. HTTP/1.1 connections are used one request at a
 /// time, the last one first; of HTTP/2 there is one for all.
 pub(crate) struct Pool {
     tasks: Tasks,
+    cut: Shutdown,
     header_bytes: usize,
     idle: Mutex<Vec<http1::SendRequest<Incoming>>>,
     shared: Mutex<Option<http2::SendRequest<Incoming>>>,
@@ -34,9 +35,10 @@ pub(crate) struct Lease {
 // === impl Pool ===
 
 impl Pool {
-    pub(crate) fn new(tasks: Tasks, header_bytes: usize) -> Self {
+    pub(crate) fn new(tasks: Tasks, cut: Shutdown, header_bytes: usize) -> Self {
         Self {
             tasks,
+            cut,
             header_bytes,
             idle: Mutex::default(),
             shared: Mutex::default(),
@@ -63,10 +65,7 @@ impl Pool {
         let mut builder = http1::Builder::new();
         let handshake = builder.max_buf_size(self.header_bytes.max(64 << 10)).handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
-        self.tasks.spawn("upstream connection", OnFailure::Log, async move {
-            // Its requests are told of an error.
-            let _ = connection.with_upgrades().await;
-        });
+        self.run(connection.with_upgrades());
         Ok(Lease { sender, pool: self.clone() })
     }
 
@@ -86,11 +85,24 @@ impl Pool {
         let limit = u32::try_from(self.header_bytes).unwrap_or(u32::MAX).max(64 << 10);
         let handshake = builder.max_header_list_size(limit).handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
-        self.tasks.spawn("upstream connection", OnFailure::Log, async move {
-            let _ = connection.await;
-        });
+        self.run(connection);
         *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
         Ok(sender)
+    }
+
+    /// Serves a connection until it ends or is cut.
+    fn run<F>(&self, connection: F)
+    where
+        F: Future<Output = hyper::Result<()>> + Send + 'static,
+    {
+        let cut = self.cut.clone();
+        self.tasks.spawn("upstream connection", OnFailure::Log, async move {
+            tokio::select! {
+                // Its requests are told of an error.
+                _ = connection => {}
+                () = cut.asked() => {}
+            }
+        });
     }
 
     fn open(&self) -> Option<http2::SendRequest<Incoming>> {

@@ -25,12 +25,17 @@ pub(crate) enum Rejection {
     StartFailed,
     /// The instance broke off or did not speak HTTP.
     Broken,
+    /// The instance was ended for its memory while it worked on the request.
+    OutOfMemory,
     /// The request took longer than it may.
     Timeout,
     /// The server ends.
     ShuttingDown,
 }
 
+/// Source: the request log of Cloud Run for an instance over its memory limit.
+const OUT_OF_MEMORY: &str =
+    "While handling this request, the container instance was found to be using too much memory and was terminated.";
 const BROKEN: &str =
     "The request failed because either the HTTP response was malformed or connection to the instance had an error.";
 const NOT_STARTED: &str = "The request failed because the instance could not start successfully.";
@@ -65,6 +70,7 @@ impl Rejection {
                 page(S::SERVICE_UNAVAILABLE, "503 Service Unavailable", NO_INSTANCE)
             }
             Self::Broken => page(S::SERVICE_UNAVAILABLE, "503 Service Unavailable", BROKEN),
+            Self::OutOfMemory => page(S::INTERNAL_SERVER_ERROR, "500 Server Error", OUT_OF_MEMORY),
             Self::Timeout => text(S::GATEWAY_TIMEOUT, "upstream request timeout"),
         }
     }

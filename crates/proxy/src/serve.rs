@@ -6,7 +6,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
-use updraft_base::{Clock, Sleep, Tasks};
+use updraft_base::{Clock, Shutdown, Sleep, Tasks};
 use updraft_fleet::Fleet;
 use updraft_model::route::RouteTable;
 
@@ -51,7 +51,17 @@ pub struct Proxy(Arc<Shared>);
 
 struct Shared {
     deps: ProxyDeps,
+    lines: Lines,
     metrics: Arc<Metrics>,
+}
+
+/// What the front door has to wait for, or to cut, beside its own connections.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    /// Connections that are not HTTP any more.
+    pub(crate) upgraded: Tasks,
+    /// Ends every connection, whatever it does.
+    pub(crate) cut: Shutdown,
 }
 
 // === impl Proxy ===
@@ -59,7 +69,7 @@ struct Shared {
 impl Proxy {
     /// A proxy; it has no task of its own.
     pub fn new(deps: ProxyDeps, registry: &mut Registry) -> Self {
-        Self(Arc::new(Shared { deps, metrics: Arc::new(Metrics::new(registry)) }))
+        Self(Arc::new(Shared { deps, lines: Lines::default(), metrics: Arc::new(Metrics::new(registry)) }))
     }
 
     pub(crate) fn config(&self) -> ProxyConfig {
@@ -68,6 +78,10 @@ impl Proxy {
 
     pub(crate) fn clock(&self) -> &Clock {
         &self.0.deps.clock
+    }
+
+    pub(crate) fn lines(&self) -> &Lines {
+        &self.0.lines
     }
 
     /// Answers one request of the client at `peer`.
@@ -162,13 +176,14 @@ impl Proxy {
                 Err(rejection) => return Err(rejection),
             };
             trip.pass(Stop::Admit);
-            let pool = || Pool::new(deps.tasks.clone(), deps.config.header_bytes);
+            let pool = || Pool::new(deps.tasks.clone(), self.0.lines.cut.clone(), deps.config.header_bytes);
             let answered = forward(admitted, outgoing, pool).await;
             trip.pass(Stop::Forward);
             match answered {
                 Ok(answered) => return Ok(answered),
                 Err(Failure::Unreachable(back)) => outgoing = *back,
                 Err(Failure::Broken) => return Err(Rejection::Broken),
+                Err(Failure::OutOfMemory) => return Err(Rejection::OutOfMemory),
             }
         }
         Err(refused)
@@ -187,7 +202,8 @@ impl Proxy {
         let Some(client) = client else { return Err((Rejection::Broken, trip)) };
         trip.answered(response.status());
         headers::clean(response.headers_mut(), Upgrade::Wanted);
-        upgrade::join(&mut response, Bond { client, held, trip, timer }, &self.0.deps.tasks);
+        let bond = Bond { client, held, trip, timer };
+        upgrade::join(&mut response, bond, &self.0.lines, &self.0.deps.clock);
         Ok(response.map(|_| Body::empty()))
     }
 }

@@ -66,6 +66,10 @@ impl Fallback for Api {
 
 impl World {
     async fn new() -> Self {
+        Self::configured(ProxyConfig::default()).await
+    }
+
+    async fn configured(config: ProxyConfig) -> Self {
         let (clock, hand) = Clock::stopped_at(SystemTime::UNIX_EPOCH);
         let engine = FakeEngine::new(clock.clone());
         let (tasks, server) = (Tasks::new(), Tasks::new());
@@ -84,7 +88,6 @@ impl World {
             logs,
         };
         let fleet = Fleet::start(deps, &mut registry);
-        let config = ProxyConfig::default();
         let deps = ProxyDeps { fleet: fleet.clone(), routes: routes_seen, clock, tasks: tasks.clone(), config };
         let proxy = Proxy::new(deps, &mut registry);
         let front = Front::bind("127.0.0.1:0").await.expect("loopback has a free port");

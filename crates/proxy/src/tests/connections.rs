@@ -1,6 +1,5 @@
 //! What passes through: bodies, trailers, upgrades, both protocols.
 
-use futures::StreamExt as _;
 use http::HeaderMap;
 use http_body_util::{Full, StreamBody};
 use hyper::{
@@ -13,7 +12,11 @@ use tokio::{
     net::TcpStream,
 };
 
+use updraft_model::instance::Exit;
+
 use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
 
 type Stream = StreamBody<futures::channel::mpsc::Receiver<Result<Frame<Bytes>, std::io::Error>>>;
 
@@ -42,6 +45,24 @@ impl World {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("it speaks HTTP");
         self.tasks.spawn("client", OnFailure::Log, connection.map(drop));
         sender
+    }
+
+    /// A client whose connection the instance has taken over.
+    async fn upgraded(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.expect("it listens");
+        let head = format!("GET /upgrade HTTP/1.1\r\nhost: {APP}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.expect("it reads");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(stream.read_u8().await.expect("the head comes"));
+        }
+        let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+        assert!(answer.starts_with("http/1.1 101") && answer.contains("upgrade: websocket"), "{answer}");
+        stream
+    }
+
+    fn is_listening(&self) -> bool {
+        std::net::TcpStream::connect(self.address).is_ok()
     }
 
     /// Writes `request` as it stands and reads until the server closes.
@@ -146,18 +167,34 @@ async fn bodies_stream_both_ways_at_the_same_time() {
 
 #[tokio::test]
 async fn who_does_not_read_holds_the_sender_back() {
+    /// More than the sockets on the way hold by themselves.
+    const TOO_MUCH: usize = 128 << 20;
     let world = World::with(App::default()).await;
+    let (mut sender, receiver) = futures::channel::mpsc::channel(1);
+    let body: Stream = StreamBody::new(receiver);
+    let request = Request::post("/hold").header("host", APP).body(body).expect("well formed");
     let mut client = world.http1().await;
-    let request = Request::get("/endless").header("host", APP).body(Empty::<Bytes>::new()).expect("well formed");
-    let body = client.send_request(request).await.expect("it begins").into_body();
-    let mut parts = body.into_data_stream();
-    for _ in 0..10 {
-        parts.next().await.expect("it goes on").expect("it is whole");
+    let mut answer = Box::pin(client.send_request(request));
+    let chunk = Bytes::from(vec![b'.'; 256 << 10]);
+    let (mut pushed, mut refused) = (0, 0);
+    // The sender stands still when it was refused for so long; a memory without end never refuses it.
+    while refused < 200 {
+        match sender.try_send(Ok(Frame::data(chunk.clone()))) {
+            Ok(()) => (pushed, refused) = (pushed + chunk.len(), 0),
+            Err(error) => {
+                assert!(error.is_full(), "{error}");
+                refused += 1;
+                tokio::select! {
+                    answer = &mut answer => panic!("it is held: {answer:?}"),
+                    () = Clock::system().sleep(Duration::from_millis(1)) => {}
+                }
+            }
+        }
+        assert!(pushed < TOO_MUCH, "nobody holds the sender back");
     }
-    // Nobody reads for a while; what is on the way is bounded by the sockets' buffers, or memory
-    // would grow without end. Then the client goes, and the instance is rid of the request.
-    Clock::system().sleep(Duration::from_millis(50)).await;
-    drop((parts, client));
+    assert_eq!(world.engine.records()[0].in_flight(), 1);
+    world.engine.open_gate();
+    drop((sender, answer, client));
     world.end().await;
 }
 
@@ -245,15 +282,7 @@ async fn an_http2_client_reaches_an_http1_container() {
 async fn an_upgrade_passes_bytes_both_ways_and_keeps_the_place() {
     let app = App { concurrency: 1, max: 1, ..App::default() };
     let world = World::with(app).await;
-    let mut stream = TcpStream::connect(world.address).await.expect("it listens");
-    let head = format!("GET /upgrade HTTP/1.1\r\nhost: {APP}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.expect("it reads");
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n") {
-        answer.push(stream.read_u8().await.expect("the head comes"));
-    }
-    let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
-    assert!(answer.starts_with("http/1.1 101") && answer.contains("upgrade: websocket"), "{answer}");
+    let mut stream = world.upgraded().await;
     let mut echo = [0; 4];
     for word in [b"ping", b"pong"] {
         stream.write_all(word).await.expect("it reads");
@@ -266,6 +295,66 @@ async fn an_upgrade_passes_bytes_both_ways_and_keeps_the_place() {
         () = until("it waits", || world.metric("updraft_pending_requests") == 1) => {}
     }
     drop(stream);
+    assert_eq!(waits.await.0, StatusCode::OK);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_silent_upgraded_client_does_not_outlive_its_instance() {
+    let world = World::with(App::default()).await;
+    let mut stream = world.upgraded().await;
+    world.engine.kill(&world.engine.records()[0].id, Exit::Code(1));
+    assert_eq!(stream.read(&mut [0]).await.expect("it is closed in order"), 0);
+    until("the rest of the way is waited for", || world.hand.next_timer().is_some_and(|left| left <= SECOND)).await;
+    world.hand.advance(SECOND);
+    world.until_idle().await;
+    until("the place is free", || world.metric("updraft_instances{state=\"ready\"}") == 0).await;
+    world.server.shutdown().ask();
+    world.server.drain().await;
+    drop(stream);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_silent_upgraded_client_is_cut_when_the_drain_is_over() {
+    let world = World::with(App::default()).await;
+    let mut stream = world.upgraded().await;
+    world.server.shutdown().ask();
+    until("the door is closed", || !world.is_listening()).await;
+    world.hand.advance(ProxyConfig::default().drain);
+    let ended = Clock::system().timeout(DEADLINE, world.server.drain()).await;
+    ended.expect("nobody keeps the server from its end");
+    assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn who_says_nothing_or_half_a_preface_is_hung_up_on() {
+    for words in ["", "PRI * HT"] {
+        let world = World::with(App::default()).await;
+        let mut stream = TcpStream::connect(world.address).await.expect("it listens");
+        stream.write_all(words.as_bytes()).await.expect("it reads");
+        until("it is waited for", || world.hand.next_timer().is_some()).await;
+        world.hand.advance(ProxyConfig::default().header_timeout);
+        let read = Clock::system().timeout(DEADLINE, stream.read(&mut [0])).await;
+        assert_eq!(read.expect("it is closed").unwrap_or(0), 0);
+        world.end().await;
+    }
+}
+
+#[tokio::test]
+async fn above_the_limit_the_next_connection_waits_until_one_is_closed() {
+    let world = World::configured(ProxyConfig { connections: 1, ..ProxyConfig::default() }).await;
+    let app = App::default();
+    world.serve(&app, &[(app.revision(1), 100)]);
+    let first = world.client();
+    assert_eq!(first.get("/").await.0, StatusCode::OK);
+    let mut waits = Box::pin(world.get("/"));
+    tokio::select! {
+        _ = &mut waits => panic!("the only seat is taken"),
+        () = async { for _ in 0..5 { assert_eq!(first.get("/").await.0, StatusCode::OK); } } => {}
+    }
+    drop(first);
     assert_eq!(waits.await.0, StatusCode::OK);
     world.end().await;
 }

@@ -1,6 +1,6 @@
 //! Many requests: from zero, at the maximum, while routes change.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::*;
 
@@ -43,32 +43,34 @@ async fn traffic_is_split_by_share() {
 async fn no_request_fails_while_revisions_roll() {
     let app = App { concurrency: 4, max: 10, ..App::default() };
     let world = World::with(app).await;
-    let over = AtomicBool::new(false);
+    let (over, answered) = (AtomicBool::new(false), AtomicU32::new(0));
     let load = async {
         let clients = (0..8).map(|_| async {
-            let (client, mut answered) = (world.client(), 0u32);
+            let client = world.client();
             while !over.load(Ordering::Relaxed) {
                 let (status, body) = client.get("/").await;
                 assert_eq!(status, StatusCode::OK, "{body}");
-                answered += 1;
+                answered.fetch_add(1, Ordering::Relaxed);
             }
-            answered
         });
-        futures::future::join_all(clients).await.into_iter().sum::<u32>()
+        futures::future::join_all(clients).await;
+    };
+    let some_more = || {
+        let goal = answered.load(Ordering::Relaxed) + 8;
+        let answered = &answered;
+        until("requests are answered", move || answered.load(Ordering::Relaxed) >= goal)
     };
     let roll = async {
-        let clock = Clock::system();
         for number in 2..40 {
             let (old, new) = (app.revision(number - 1), app.revision(number));
             world.serve(&app, &[(old, 50), (new.clone(), 50)]);
-            clock.sleep(Duration::from_millis(10)).await;
+            some_more().await;
             world.serve(&app, &[(app.revision(number - 1), 0), (new, 100)]);
-            clock.sleep(Duration::from_millis(10)).await;
+            some_more().await;
         }
         over.store(true, Ordering::Relaxed);
     };
-    let (answered, ()) = tokio::join!(load, roll);
-    assert!(answered > 500, "{answered}");
+    tokio::join!(load, roll);
     world.end().await;
 }
 

@@ -22,7 +22,7 @@ pub(crate) async fn caught<F: Future>(work: F) -> Result<F::Output, String> {
 }
 
 fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
+    let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
     text.unwrap_or("no message").to_owned()
 }
 

@@ -3,6 +3,8 @@
 //! Everything is under one short lock that is never held across an await or a call to somebody
 //! else; what follows from a change is collected in [`Effects`] and done after the lock is free.
 
+mod state;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,7 +17,7 @@ use updraft_model::{
     channel::{BookEntry, Check, CheckOutcome, Health, StartFailure},
     name::RevisionName,
 };
-use updraft_plan::scaling::{self, Action, Bounds, CheckState, Observed, Phase, RetireReason, StartReason};
+use updraft_plan::scaling::{self, Action, CheckState, RetireReason, StartReason};
 
 use crate::{
     context::Context,
@@ -28,9 +30,6 @@ use crate::{
 const HOLD_BACK_FIRST: Duration = Duration::from_millis(200);
 /// The longest wait before another start is tried.
 const HOLD_BACK_CAP: Duration = Duration::from_secs(10);
-/// An instance that ends by itself sooner than this after it was ready counts as a failed start:
-/// otherwise one that crashes at once would be started in a tight loop.
-const CRASH_WINDOW: Duration = Duration::from_secs(10);
 
 /// A revision with something to do.
 pub(crate) struct Revision {
@@ -397,118 +396,5 @@ impl Revision {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl State ===
-
-impl State {
-    fn free_place(&mut self, concurrency: u32) -> Option<&mut Place> {
-        let loads = self.places.iter().map(|place| match place.about {
-            About::Ready => place.in_flight,
-            About::Starting | About::Draining => u32::MAX,
-        });
-        let index = scaling::pick(loads, concurrency)?;
-        self.places.get_mut(index)
-    }
-
-    fn place(&mut self, instance: &Arc<Instance>) -> Option<&mut Place> {
-        self.places.iter_mut().find(|place| Arc::ptr_eq(&place.instance, instance))
-    }
-
-    fn is_check_wanted(&self) -> bool {
-        self.entry.as_ref().is_some_and(|entry| entry.check == Check::Wanted)
-    }
-
-    /// Forgets what earlier starts showed.
-    fn reopen_check(&mut self) {
-        self.check = CheckState::Open;
-        self.outcome = CheckOutcome::Pending;
-        self.failures = 0;
-        self.held_until = None;
-        self.hold_back.reset();
-    }
-
-    /// Every instance ends when its requests have.
-    fn drain_places(&mut self, effects: &mut Effects) {
-        for place in self.places.iter_mut().filter(|place| place.about != About::Draining) {
-            place.about = About::Draining;
-            if place.in_flight == 0 {
-                effects.stops.push(place.instance.clone());
-            }
-        }
-    }
-
-    fn retire(&mut self, index: usize, why: RetireReason, effects: &mut Effects) {
-        let Some(place) = self.places.get_mut(index) else { return };
-        place.about = About::Draining;
-        effects.retired.push((place.instance.clone(), why));
-        if place.in_flight == 0 {
-            effects.stops.push(place.instance.clone());
-        }
-    }
-
-    fn refuse_all(&mut self, refusal: &Refusal, effects: &mut Effects) {
-        let waiting = std::mem::take(&mut self.queue);
-        effects.answers.extend(waiting.into_values().map(|waiting| (waiting, Err(refusal.clone()))));
-    }
-
-    fn pass_check(&mut self) {
-        if self.check == CheckState::Open {
-            self.check = CheckState::Passed;
-            self.outcome = CheckOutcome::Passed;
-        }
-    }
-
-    fn hold_back(&mut self, now: Instant) {
-        self.held_until = Some(now + self.hold_back.next_delay());
-    }
-
-    /// An instance that crashes soon after it was up holds the next start back; one that lived long
-    /// shows that the revision works.
-    fn learn_from_end(&mut self, instance: &Instance, end: End, now: Instant) {
-        let Some(timing) = instance.timing() else { return };
-        match end {
-            _ if now.saturating_duration_since(timing.ready) >= CRASH_WINDOW => self.hold_back.reset(),
-            End::Crash => self.hold_back(now),
-            End::Wanted => {}
-        }
-    }
-
-    fn count(&self) -> Counts {
-        let mut counts = Counts::default();
-        for place in &self.places {
-            match place.about {
-                About::Starting => counts.starting += 1,
-                About::Ready => counts.ready += 1,
-                About::Draining => counts.draining += 1,
-            }
-        }
-        counts
-    }
-
-    fn observe(&self, now: Instant, idle: Duration) -> Observed<usize> {
-        let phase = |place: &Place| match place.about {
-            About::Starting => Phase::Starting,
-            About::Draining => Phase::Draining,
-            About::Ready if place.in_flight > 0 => {
-                Phase::Ready { in_flight: place.in_flight, idle_for: Duration::ZERO }
-            }
-            About::Ready => Phase::Ready { in_flight: 0, idle_for: now.saturating_duration_since(place.idle_since) },
-        };
-        let instances = self.places.iter().enumerate();
-        Observed {
-            bounds: self.entry.as_ref().map(|entry| Bounds {
-                concurrency: entry.concurrency,
-                min: entry.min,
-                max: entry.max,
-                check: entry.check,
-            }),
-            check: self.check,
-            waiting: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
-            instances: instances.map(|(id, place)| scaling::Instance { id, phase: phase(place) }).collect(),
-            idle,
-            held_back: self.held_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now)),
-        }
     }
 }

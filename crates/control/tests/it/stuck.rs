@@ -3,19 +3,23 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::{
+    net::TcpStream,
+    sync::{broadcast, mpsc},
+};
 use updraft_api::{longrunning::Operation, run};
 use updraft_engine::{Engine, EngineError, EngineEvent, FakeEngine};
 use updraft_model::{
     channel::CheckOutcome,
     instance::{InstanceId, InstanceSpec, Usage},
 };
+use updraft_store::{Change, Envelope, Key, MemoryStore, Page, Selection, Store, StoreError};
 
 use crate::world::*;
 
@@ -159,4 +163,43 @@ async fn a_panic_while_an_image_is_prepared_fails_its_revision_and_nothing_else(
     }
     let (_, message) = world.error(&operation).await;
     assert!(message.contains("Internal error while the image was fetched"), "{message}");
+}
+
+/// A store that makes the next list panic once it is armed.
+struct Trap {
+    store: MemoryStore,
+    is_armed: AtomicBool,
+}
+
+#[async_trait]
+impl Store for Trap {
+    async fn get(&self, key: &Key) -> Result<Option<Envelope>, StoreError> {
+        self.store.get(key).await
+    }
+
+    async fn list(&self, selection: &Selection, page: &Page) -> Result<Vec<Envelope>, StoreError> {
+        assert!(!self.is_armed.swap(false, Ordering::SeqCst), "expected by the test");
+        self.store.list(selection, page).await
+    }
+
+    async fn commit(&self, changes: Vec<Change>) -> Result<Vec<Envelope>, StoreError> {
+        self.store.commit(changes).await
+    }
+
+    fn watch(&self) -> broadcast::Receiver<Key> {
+        self.store.watch()
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_a_pass_is_repeated_later_and_stops_nothing() {
+    let trap = Arc::new(Trap { store: MemoryStore::new(), is_armed: AtomicBool::new(false) });
+    let world = World::over(trap.clone()).await;
+    trap.is_armed.store(true, Ordering::SeqCst);
+    world.create("hello", service("app")).await;
+    world.settle().await;
+    assert!(!trap.is_armed.load(Ordering::SeqCst), "a pass has panicked");
+    world.advance(Duration::from_secs(1)).await;
+    world.pass().await;
+    assert!(!world.get("hello").await.reconciling);
 }

@@ -124,6 +124,16 @@ impl Queue {
         let _ = self.busy.subscribe().wait_for(|busy| *busy == 0).await;
     }
 
+    /// Ends when this key neither waits nor is worked on.
+    pub(crate) async fn quiet(&self, work: &Work) {
+        let mut busy = self.busy.subscribe();
+        while self.lock().keys.contains_key(work) {
+            if busy.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Does nothing wait, and is nothing worked on?
     pub(crate) fn is_idle(&self) -> bool {
         self.lock().keys.is_empty()

@@ -1,5 +1,7 @@
 //! The policies of services.
 
+use std::time::Duration;
+
 use sha2::{Digest, Sha256};
 use updraft_api::{iam, view::policy};
 use updraft_model::{Error, ErrorKind, ServiceName, Violation, iam::Principal};
@@ -18,6 +20,8 @@ use crate::{
 const MEMBERS_MAX: usize = 1500;
 /// How often a write is tried again because the reconciler wrote its report meanwhile.
 const ATTEMPTS: usize = 16;
+/// How long an answer waits until the front door knows the new policy.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(2);
 /// The prefixes of members, besides `allUsers` and `allAuthenticatedUsers`.
 const MEMBER_PREFIXES: [&str; 10] = [
     "user:",
@@ -82,7 +86,11 @@ impl Control {
             let answer = shown(&envelope)?;
             match inner.store.commit(vec![Change::Put(Box::new(envelope))]).await {
                 Ok(_) => {
-                    inner.queue.wake(Work::Service(name));
+                    // Who closes a service must be able to rely on it once this returns; so must a script that
+                    // opens one and calls it. A pass that takes longer does not hold the answer back.
+                    let work = Work::Service(name);
+                    inner.queue.wake(work.clone());
+                    let _ = inner.clock.timeout(PUBLISHED_WITHIN, inner.queue.quiet(&work)).await;
                     return Ok(answer);
                 }
                 Err(StoreError::Conflict { .. }) => {}

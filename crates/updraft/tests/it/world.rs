@@ -147,3 +147,19 @@ async fn every_metric_is_told_once() {
     assert!(seen.iter().any(|series| series.starts_with("updraft_instances{")), "{text}");
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_policy_is_in_force_when_it_has_been_set() {
+    let world = World::start().await;
+    let image = world.image("hello").await;
+    let service = world.deploy("hello", template(&image, &["serve"])).await;
+    patch(&world, "hello", "invokerIamDisabled", json!({"invokerIamDisabled": false})).await;
+    for round in 0..10 {
+        let (members, status) = if round % 2 == 0 { (json!(["allUsers"]), 200) } else { (json!([]), 403) };
+        let policy = json!({"policy": {"bindings": [{"role": "roles/run.invoker", "members": members}]}});
+        let path = format!("{SERVICES}/hello:setIamPolicy");
+        world.drive(world.ok("POST", &path, policy)).await;
+        assert_eq!(world.get(&uri(&service), "/").await.status, status, "round {round}");
+    }
+    world.end().await;
+}

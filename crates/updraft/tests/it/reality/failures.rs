@@ -101,3 +101,19 @@ async fn a_private_service_shows_cloud_runs_page() {
     assert_eq!(status, 403);
     assert!(page.contains("<h1>Error: Forbidden</h1>"), "{page}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_takes_too_much_memory_ends_with_500_and_the_next_is_answered() {
+    if !containers_run_here() {
+        return;
+    }
+    let host = Host::start(&[]);
+    let name = working(&host, "hungry").await;
+    let client = reqwest::Client::new();
+    let (status, page) = host.get(&client, &name, "/eat/700").await;
+    assert_eq!(status, 500, "{page}");
+    assert!(page.contains("using too much memory"), "{page}");
+    assert_eq!(host.get(&client, &name, "/").await, (200, "ok".to_owned()));
+    let log = host.ok(&["services", "logs", "read", "hungry"]);
+    assert!(log.contains("Memory limit of 512 MiB exceeded with"), "{log}");
+}

@@ -22,8 +22,9 @@ use crate::{
     transport::{self, Ask, Transport, TransportError},
 };
 
-/// How often a passing error is met with another try: about six seconds in all.
-const ATTEMPTS: u32 = 6;
+/// How often a passing error is met with another try: about half a second in all. Who asks for an image tries again
+/// itself, with longer pauses.
+const ATTEMPTS: u32 = 3;
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_secs(3);
 /// A manifest takes no longer, its token included: a registry that sends a byte now and then would

@@ -9,6 +9,7 @@ use std::{
     ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -60,6 +61,8 @@ const EXTENSION: &str = "jsonl";
 impl Disk {
     pub(crate) fn open(dir: &Path, config: LogConfig) -> Result<Self, LogError> {
         fs::create_dir_all(dir).map_err(failed("create", dir))?;
+        // What containers write is their owner's, also below a data directory that others may enter.
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(failed("close", dir))?;
         Ok(Self { dir: dir.to_owned(), config, shelves: HashMap::new() })
     }
 

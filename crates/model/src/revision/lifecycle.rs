@@ -116,7 +116,10 @@ fn failed(id: &str, failure: &Failure, now: SystemTime) -> Vec<Condition> {
     let message = not_ready(id, &failure.message);
     let culprit = match failure.reason {
         Reason::HealthCheckContainerError => kind::CONTAINER_HEALTHY,
-        Reason::ContainerMissing | Reason::ContainerPermissionDenied => kind::CONTAINER_READY,
+        // What takes too long before a container exists is its image.
+        Reason::ContainerMissing | Reason::ContainerPermissionDenied | Reason::ProgressDeadlineExceeded => {
+            kind::CONTAINER_READY
+        }
         _ => kind::RESOURCES_AVAILABLE,
     };
     // What came before the culprit held; what comes after it was never tried.

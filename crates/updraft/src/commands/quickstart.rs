@@ -118,8 +118,8 @@ async fn tell(server: &Server, data_dir: &Path) -> Result<(), Failure> {
     let before = timing.asked.saturating_duration_since(cold.sent);
     let after = cold.first_byte.saturating_duration_since(timing.ready);
     print(format!("\nFrom zero: {:?}\n", cold.body.trim_end()));
+    print(format!("  {:<8} {:>10}   unpacked when it was deployed: no part of this", "image", "–"));
     for (part, time, note) in [
-        ("image", Duration::ZERO, "was unpacked at deploy time"),
         ("sandbox", sandbox, "namespaces, root, limits, network, exec"),
         ("app", app, "until it listened"),
         ("proxy", before + after, "connection, route, queue, and the request itself"),

@@ -1,11 +1,14 @@
 //! From zero, up, and back to zero.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    io::{Read as _, Write as _},
+};
 
 use futures::future::join_all;
 
 use super::{
-    host::{Host, containers_run_here, eventually},
+    host::{Host, PATIENCE, containers_run_here, eventually},
     images,
     traces::Traces,
 };
@@ -59,6 +62,32 @@ async fn a_server_stopped_under_load_leaves_nothing_behind() {
     let (code, _data_dir) = host.stop();
     assert_eq!(code, 0);
     assert_eq!(traces.left(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_upgraded_client_does_not_hold_up_the_end() {
+    if !containers_run_here() {
+        return;
+    }
+    let host = Host::start(&[]);
+    let traces = Traces::of(&host);
+    host.load(&images::witness("silent"));
+    host.ok(&["deploy", "silent", "--image", "localhost/silent:latest", "--allow-unauthenticated", "--quiet"]);
+    let name = host.host_of("silent", None);
+    let mut client = std::net::TcpStream::connect(&host.address).expect("the server listens");
+    write!(client, "GET /upgrade HTTP/1.1\r\nHost: {name}\r\nConnection: upgrade\r\nUpgrade: silence\r\n\r\n")
+        .expect("sent");
+    let mut status = [0; 12];
+    client.read_exact(&mut status).expect("an answer");
+    assert_eq!(&status, b"HTTP/1.1 101");
+
+    let clock = updraft_base::Clock::system();
+    let asked = clock.instant();
+    let (code, _data_dir) = host.stop();
+    assert_eq!(code, 0);
+    assert!(clock.instant() - asked < PATIENCE, "the request's own limit is 300 s, and the end must not wait for it");
+    assert_eq!(traces.left(), Vec::<String>::new());
+    drop(client);
 }
 
 #[tokio::test(flavor = "multi_thread")]

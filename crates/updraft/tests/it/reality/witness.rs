@@ -10,6 +10,7 @@
 //! | `/env/NAME` | the variable, or 404 |
 //! | `/uid` | the user it runs as |
 //! | `/file/PATH` | what is in a file, or 404 |
+//! | `/upgrade` | switches protocols, and then says nothing for ever |
 //! | `/exit/CODE` | ends the process |
 //! | `/eat/MIB` | takes memory |
 //!
@@ -78,6 +79,12 @@ fn connection(mut stream: TcpStream) -> Option<()> {
         }
         std::io::copy(&mut std::io::Read::take(&mut reader, length), &mut std::io::sink()).ok()?;
         let path = request.split(' ').nth(1).unwrap_or("/").to_owned();
+        if path == "/upgrade" {
+            stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: silence\r\n\r\n").ok()?;
+            loop {
+                thread::sleep(Duration::from_secs(3600));
+            }
+        }
         let now = IN_FLIGHT.fetch_add(1, SeqCst) + 1;
         PEAK.fetch_max(now, SeqCst);
         let (status, body) = answer(&path);

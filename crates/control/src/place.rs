@@ -13,9 +13,9 @@ use updraft_model::{
     Error, Parent, RevisionName, ServiceName,
     name::{check_project_id, project_number},
 };
-use updraft_store::{Change, Envelope, FORMAT, Key, Kind, Page, Selection, Store};
+use updraft_store::{Change, Key, Kind, Page, Selection, Store};
 
-use crate::failure::of_store;
+use crate::{failure::of_store, record};
 
 /// The location of a project's own key.
 const GLOBAL: &str = "global";
@@ -88,21 +88,8 @@ impl Places {
         if known.contains_key(&project_number(project)) {
             return None;
         }
-        Some(Change::Put(Box::new(Envelope {
-            key: Key::new(Kind::Project, Parent::new(project, GLOBAL), project),
-            owner: String::new(),
-            format: FORMAT,
-            uid: uuid::Uuid::new_v4().to_string(),
-            generation: 1,
-            resource_version: 0,
-            owner_epoch: 0,
-            created: now,
-            updated: now,
-            spec: Vec::new(),
-            v1_only: Vec::new(),
-            status: Vec::new(),
-            internal: Vec::new(),
-        })))
+        let key = Key::new(Kind::Project, Parent::new(project, GLOBAL), project);
+        Some(Change::Put(Box::new(record::envelope(key, "", now))))
     }
 
     /// Notes that the project exists.

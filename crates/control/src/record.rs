@@ -2,6 +2,8 @@
 //!
 //! Fields are only ever added, each with a default, so that what an earlier version wrote can be read.
 
+use std::time::SystemTime;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use prost::Message;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -10,7 +12,7 @@ use updraft_model::{
     Error, Reason,
     revision::lifecycle::{Failure, Phase},
 };
-use updraft_store::Envelope;
+use updraft_store::{Envelope, FORMAT, Key};
 
 /// Of a service.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -137,6 +139,25 @@ impl RevisionRecord {
             }
         };
         word.clone_into(&mut self.phase);
+    }
+}
+
+/// A new envelope of generation 1.
+pub(crate) fn envelope(key: Key, owner: &str, now: SystemTime) -> Envelope {
+    Envelope {
+        key,
+        owner: owner.to_owned(),
+        format: FORMAT,
+        uid: uuid::Uuid::new_v4().to_string(),
+        generation: 1,
+        resource_version: 0,
+        owner_epoch: 0,
+        created: now,
+        updated: now,
+        spec: Vec::new(),
+        v1_only: Vec::new(),
+        status: Vec::new(),
+        internal: Vec::new(),
     }
 }
 

@@ -10,7 +10,7 @@ use updraft_model::{
     name::generated_revision_id,
     service::{Allocation, Service, defaults, validation},
 };
-use updraft_store::{Change, Envelope, FORMAT, Key, Kind};
+use updraft_store::{Change, Envelope, Key, Kind};
 
 use crate::{
     Inner,
@@ -165,8 +165,11 @@ pub(super) fn revision_change(
             };
             let spec = view::revision::from_template(name, &template).encode_to_vec();
             let key = Key::new(Kind::Revision, name.service.parent.clone(), &name.revision);
-            let envelope =
-                Envelope { spec, internal: record::write(&record), ..envelope(key, &name.service.service, now) };
+            let envelope = Envelope {
+                spec,
+                internal: record::write(&record),
+                ..record::envelope(key, &name.service.service, now)
+            };
             Ok(Some(Change::Put(Box::new(envelope))))
         }
         Revised::Again(envelope) => {
@@ -177,27 +180,8 @@ pub(super) fn revision_change(
     }
 }
 
-/// A new envelope of generation 1.
-pub(crate) fn envelope(key: Key, owner: &str, now: SystemTime) -> Envelope {
-    Envelope {
-        key,
-        owner: owner.to_owned(),
-        format: FORMAT,
-        uid: uuid::Uuid::new_v4().to_string(),
-        generation: 1,
-        resource_version: 0,
-        owner_epoch: 0,
-        created: now,
-        updated: now,
-        spec: Vec::new(),
-        v1_only: Vec::new(),
-        status: Vec::new(),
-        internal: Vec::new(),
-    }
-}
-
 /// A new operation about `resource`, which belongs to `service`.
 pub(crate) fn operation(id: &str, service: &ServiceName, record: &OperationRecord, now: SystemTime) -> Envelope {
     let key = Key::new(Kind::Operation, service.parent.clone(), id);
-    Envelope { internal: record::write(record), ..envelope(key, &service.service, now) }
+    Envelope { internal: record::write(record), ..record::envelope(key, &service.service, now) }
 }

@@ -136,7 +136,7 @@ impl Inner {
         intent.check_traffic(self, &revised).await?;
         let now = self.clock.now();
         let key = Key::new(Kind::Service, name.parent.clone(), &name.service);
-        let service = Envelope { generation: 0, ..draft::envelope(key, "", now) };
+        let service = Envelope { generation: 0, ..record::envelope(key, "", now) };
         let record = ServiceRecord { creator: caller.email(), ..ServiceRecord::default() };
         let written = self.written(caller, intent, (service, record), &revised)?;
         if mode == Mode::ValidateOnly {

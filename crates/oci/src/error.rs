@@ -105,6 +105,12 @@ pub enum ContentError {
     /// Nothing can be removed while somebody copies it (see [`Hold`](crate::Hold)).
     #[error("the images are being copied, so nothing can be removed from them now; try again later")]
     Held,
+    /// The repository has no such upload under way.
+    #[error("upload '{0}' is not known")]
+    UploadUnknown(String),
+    /// There are too many uploads under way.
+    #[error("{0} uploads are under way, and more are not taken")]
+    UploadsTooMany(usize),
     /// An upload that broke earlier was written to again.
     #[error("the upload broke off in the middle of a write")]
     UploadBroken,
@@ -143,8 +149,10 @@ impl ImageError {
             ContentError::RepositoryUnknown(_)
             | ContentError::ManifestUnknown(_)
             | ContentError::BlobUnknown(_)
+            | ContentError::UploadUnknown(_)
             | ContentError::ManifestBlobUnknown(_) => Self::missing(image, error.to_string()),
             ContentError::Held => Self::Held,
+            ContentError::UploadsTooMany(_) => Self::Unavailable { image: image.to_owned(), cause: error.to_string() },
             ContentError::ManifestInvalid(_) | ContentError::DigestMismatch { .. } | ContentError::UploadBroken => {
                 Self::unfit(image, error.to_string())
             }
@@ -155,6 +163,13 @@ impl ImageError {
 // === impl ContentError ===
 
 impl ContentError {
+    /// Did the host refuse for want of space, on the disk or in a quota?
+    pub fn is_full(&self) -> bool {
+        use rustix::io::Errno;
+        let Self::Host { source, .. } = self else { return false };
+        source.raw_os_error().map(Errno::from_raw_os_error).is_some_and(|e| matches!(e, Errno::NOSPC | Errno::DQUOT))
+    }
+
     pub(crate) fn host(operation: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self::Host { operation: operation.into(), source: source.into() }
     }

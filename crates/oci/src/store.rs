@@ -10,6 +10,7 @@ use futures::{StreamExt, TryStreamExt};
 use updraft_base::Clock;
 
 use crate::{
+    collect::Garbage,
     config::{ConfigFile, ImageConfig},
     content::ContentStore,
     digest::Digest,
@@ -66,6 +67,8 @@ pub(crate) struct Inner {
     remote: Remote,
     flights: Flights,
     local_names: Mutex<Vec<String>>,
+    /// What the last collection found without a reference.
+    pub(crate) garbage: Mutex<Garbage>,
 }
 
 /// An image, ready to be mounted.
@@ -113,7 +116,8 @@ impl ImageStore {
         let remote = Remote::new(config.credentials.clone(), clock.clone());
         let local_names = Mutex::default();
         let flights = Flights::default();
-        Ok(Self { inner: Arc::new(Inner { content, layers, clock, config, remote, flights, local_names }) })
+        let garbage = Mutex::default();
+        Ok(Self { inner: Arc::new(Inner { content, layers, clock, config, remote, flights, local_names, garbage }) })
     }
 
     /// Which registry names, `host:port`, mean the embedded store besides [`LOCAL_REGISTRY`].

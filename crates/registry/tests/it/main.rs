@@ -1,5 +1,6 @@
 //! The registry from outside: over sockets, by hand and by the tools people have.
 
+mod conformance;
 mod distribution;
 mod tools;
 mod world;

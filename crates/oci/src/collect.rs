@@ -30,8 +30,8 @@ use crate::{
 
 /// How old content has to be, and how long without a reference. Longer than a request may run.
 const GRACE: Duration = Duration::from_secs(60 * 60);
-/// While something is being uploaded to a repository, its blobs stay this long: a push of large layers
-/// over a slow line takes hours from the first blob to the manifest.
+/// While a push to a repository goes on, or may be about to name what it has sent, blobs there stay this
+/// long: large layers over a slow line take hours from the first blob to the manifest.
 const LONG_PUSH: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What nobody refers to, and since when that is known.
@@ -303,8 +303,10 @@ impl Sweep<'_> {
             for digest in content.manifests_now(&repository)? {
                 held.follow(content, &digest);
             }
-            let age = if busy.contains(&repository) { LONG_PUSH } else { GRACE };
-            for link in content.links_now(&repository)? {
+            let links = content.links_now(&repository)?;
+            let is_new = |link| !self.is_old(modified(&content.blob_link(&repository, link)), GRACE);
+            let age = if busy.contains(&repository) || links.iter().any(is_new) { LONG_PUSH } else { GRACE };
+            for link in links {
                 if held.blobs.contains(&link) {
                     continue;
                 }

@@ -2,5 +2,7 @@
 
 mod conformance;
 mod distribution;
+mod durable;
+mod garbage;
 mod tools;
 mod world;

@@ -25,6 +25,7 @@ pub(crate) struct World {
     /// The same without the relay.
     pub(crate) direct: SocketAddr,
     pub(crate) images: ImageStore,
+    pub(crate) clock: Clock,
     tasks: Tasks,
     blob_requests: Arc<AtomicUsize>,
 }
@@ -84,10 +85,10 @@ impl World {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("listener");
         let address = listener.local_addr().expect("address");
         let tasks = Tasks::new();
-        let registry = Registry::new(images.clone(), auth, clock);
+        let registry = Registry::new(images.clone(), auth, clock.clone());
         let serve = registry.serve(listener, tasks.clone());
         tasks.spawn("registry", OnFailure::Stop, serve);
-        let world = Self { dir, address, direct: address, images, tasks, blob_requests: Arc::default() };
+        let world = Self { dir, address, direct: address, images, clock, tasks, blob_requests: Arc::default() };
         world.front().await
     }
 

@@ -73,7 +73,11 @@ impl Host {
 
     /// The same, in a data directory that may have been used before.
     pub(super) fn start_in(data_dir: TempDir, flags: &[&str]) -> Self {
-        let mut serve = Command::new(UPDRAFT);
+        Self::start_by(Command::new(UPDRAFT), data_dir, flags)
+    }
+
+    /// The same, by a command that runs the binary with the arguments it is given.
+    pub(super) fn start_by(mut serve: Command, data_dir: TempDir, flags: &[&str]) -> Self {
         serve.args(["serve", "--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0", "--log", "warn"]);
         serve.arg("--data-dir").arg(data_dir.path().join("data")).args(flags);
         let mut child = serve.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the binary starts");

@@ -7,5 +7,6 @@ mod traces;
 mod compatibility;
 mod failures;
 mod pictures;
+mod registry;
 mod scaling;
 mod traffic;

@@ -440,9 +440,10 @@ fn read_text(path: &Path) -> Result<Option<String>, ContentError> {
     }
 }
 
+/// Durably: what is acknowledged as deleted does not come back after a power cut.
 fn remove(path: &Path, unknown: impl Fn() -> ContentError) -> Result<(), ContentError> {
     match fs::remove_file(path) {
-        Ok(()) => Ok(()),
+        Ok(()) => path.parent().map_or(Ok(()), sync_dir),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(unknown()),
         Err(error) => Err(at("remove", path)(error)),
     }

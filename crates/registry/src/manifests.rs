@@ -50,7 +50,7 @@ async fn put(registry: &Registry, head: &Parts, body: &mut Incoming, place: &Pla
     let tags: Vec<String> = place.query.all("tag").map(str::to_owned).collect();
     if tags.len() > MAX_TAGS {
         let message = format!("a push may have {MAX_TAGS} tags");
-        return Err(Refusal::new(StatusCode::URI_TOO_LONG, "TOOMANYREQUESTS", message));
+        return Err(Refusal::new(StatusCode::URI_TOO_LONG, "UNSUPPORTED", message));
     }
     if let (ManifestName::Tag(tag), false) = (&name, tags.is_empty()) {
         let message = format!("tag parameters are for a push by digest, not by the tag {tag}");

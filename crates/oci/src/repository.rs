@@ -393,13 +393,17 @@ impl ContentStore {
     /// Clients push children first and rely on being told when one is missing. One of another size
     /// than the manifest says would only be found when somebody pulls it.
     fn check_held(&self, repository: &str, manifest: &Manifest) -> Result<(), ContentError> {
-        let (children, link): (Vec<&Descriptor>, fn(&Self, &str, &Digest) -> PathBuf) = match manifest {
-            Manifest::Image(image) => (std::iter::once(&image.config).chain(&image.layers).collect(), Self::blob_link),
-            Manifest::Index(index) => (index.manifests.iter().collect(), Self::manifest_path),
+        let (children, is_index): (Vec<&Descriptor>, bool) = match manifest {
+            Manifest::Image(image) => (std::iter::once(&image.config).chain(&image.layers).collect(), false),
+            Manifest::Index(index) => (index.manifests.iter().collect(), true),
         };
         for child in children {
+            let link = match is_index {
+                true => self.manifest_path(repository, &child.digest),
+                false => self.blob_link(repository, &child.digest),
+            };
             let size = size_of(&self.blob_path(&child.digest))?;
-            match size.filter(|_| link(self, repository, &child.digest).exists()) {
+            match size.filter(|_| link.exists()) {
                 Some(size) if size == child.size => {}
                 Some(size) => {
                     let Descriptor { digest, size: said, .. } = child;

@@ -71,7 +71,7 @@ async fn a_blob_is_pushed_in_chunks() {
 async fn a_blob_is_pushed_as_a_stream() {
     let peer = Peer::start().await;
     let place = peer.begin("app").await;
-    let pieces = futures::stream::iter([A, B].map(|piece| Ok::<_, std::io::Error>(piece)));
+    let pieces = futures::stream::iter([A, B].map(Ok::<_, std::io::Error>));
     let sent = peer.ask(Method::PATCH, &place, &super::NO_HEADERS, reqwest::Body::wrap_stream(pieces)).await;
     assert_eq!((sent.status, sent.header("range")), (StatusCode::ACCEPTED, "0-29"));
     let done = peer.put(&format!("{place}?digest={}", Digest::of(&whole())), "").await;

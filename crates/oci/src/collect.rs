@@ -71,13 +71,18 @@ impl ImageStore {
     /// tags when `reference` has a digest. The bytes go with the next collection.
     ///
     /// # Errors
-    /// [`ImageError::Invalid`], [`ImageError::Missing`], [`ImageError::Host`].
+    /// [`ImageError::Invalid`], [`ImageError::Missing`], [`ImageError::Held`], [`ImageError::Host`].
     pub async fn delete(&self, reference: &str) -> Result<(), ImageError> {
         let parsed: Reference = reference.parse()?;
         let is_local = self.is_local(&parsed);
         let content = self.inner.content.clone();
-        let work = blocking(move || if is_local { delete_local(&content, &parsed) } else { forget(&content, &parsed) });
-        work.await.map_err(|error| ImageError::of_content(reference, error))
+        let of_content = |error| ImageError::of_content(reference, error);
+        let alone = content.removing().await.map_err(of_content)?;
+        let work = blocking(move || {
+            let _alone = alone;
+            if is_local { delete_local(&content, &parsed) } else { forget(&content, &parsed) }
+        });
+        work.await.map_err(of_content)
     }
 
     /// Removes blobs and unpacked layers that no image of the embedded registry and none of `in_use`

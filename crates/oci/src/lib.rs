@@ -20,6 +20,7 @@ mod digest;
 mod error;
 mod fill;
 mod flight;
+mod hold;
 mod layers;
 mod load;
 mod manifest;
@@ -35,6 +36,7 @@ pub use config::{ExposedPort, ImageConfig};
 pub use content::{ContentStore, Upload};
 pub use digest::{Digest, DigestError};
 pub use error::{ContentError, ImageError};
+pub use hold::Hold;
 pub use load::LoadedImage;
 pub use manifest::{
     Descriptor, HOST_ARCHITECTURE, HOST_OS, ImageManifest, Index, MAX_MANIFEST, Manifest, Platform, media_type,

@@ -107,7 +107,8 @@ impl ImageStore {
     /// # Errors
     /// [`ImageError::Host`].
     pub fn open(config: ImageStoreConfig, clock: Clock) -> Result<Self, ImageError> {
-        let content = ContentStore::open(&config.dir).map_err(|error| ImageError::of_content("", error))?;
+        let content =
+            ContentStore::open(&config.dir, clock.clone()).map_err(|error| ImageError::of_content("", error))?;
         let layers = Layers::open(config.dir.join("layers"), config.limits, config.parallel_unpacks)?;
         let remote = Remote::new(config.credentials.clone(), clock.clone());
         let local_names = Mutex::default();

@@ -72,6 +72,7 @@ impl Server {
                 service_domain: "run.localhost".to_owned(),
             },
             metrics: Arc::new(metrics),
+            backups: None,
             scratch: dir.path().to_owned(),
             shutdown: tasks.shutdown().clone(),
         })

@@ -21,6 +21,7 @@ mod error;
 mod fill;
 mod flight;
 mod hold;
+mod inventory;
 mod layers;
 mod load;
 mod manifest;
@@ -37,6 +38,7 @@ pub use content::{ContentStore, Upload};
 pub use digest::{Digest, DigestError};
 pub use error::{ContentError, ImageError};
 pub use hold::Hold;
+pub use inventory::{Inventory, StoredBlob, StoredName};
 pub use load::LoadedImage;
 pub use manifest::{
     Descriptor, HOST_ARCHITECTURE, HOST_OS, ImageManifest, Index, MAX_MANIFEST, Manifest, Platform, media_type,

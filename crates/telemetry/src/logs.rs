@@ -17,7 +17,7 @@ use updraft_model::{
 };
 
 use crate::{
-    disk::{self, Disk, LogError},
+    disk::{self, Disk, FrozenLog, LogError},
     entry::LogEntry,
     metrics::Metrics,
     recent::Recent,
@@ -224,6 +224,16 @@ impl LogStore {
         let entries = self.query(query).await;
         follower.known = entries.iter().map(|entry| entry.insert_id.clone()).collect();
         (entries, follower)
+    }
+
+    /// Everything that has been written, as it is now, under second names in `into`: a directory on the same file
+    /// system that the caller removes. The log goes on, and may forget what is old.
+    ///
+    /// # Errors
+    /// [`LogError`] when a file cannot be linked.
+    pub async fn freeze(&self, into: &Path) -> Result<Vec<FrozenLog>, LogError> {
+        let (store, into) = (self.clone(), into.to_owned());
+        blocking(move || store.disk().disk.freeze(&into)).await.unwrap_or_else(|| Ok(Vec::new()))
     }
 
     /// Removes everything that a service has written.

@@ -34,7 +34,10 @@ use updraft_registry::Registry;
 use updraft_store::{SqliteStore, Store, StoreError};
 use updraft_telemetry::{LogConfig, LogError, LogStore, Metrics};
 
-use crate::config::Config;
+use crate::{
+    backup::{self, BackupDeps, RestoreError, ServerBackups},
+    config::Config,
+};
 
 /// Lines that may wait for the disk before they are counted as lost.
 const LOG_QUEUE: usize = 8192;
@@ -84,6 +87,9 @@ pub enum StartError {
     /// The log cannot be opened.
     #[error(transparent)]
     Logs(#[from] LogError),
+    /// The data directory was to be restored, and is not.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// The state cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -157,7 +163,10 @@ impl Server {
         for address in [config.listen, config.registry_listen] {
             updraft_identity::check_bind(config.auth, address)?;
         }
+        backup::check_restored(&config.data_dir)?;
         let store = SqliteStore::open(&config.data_dir).await?;
+        backup::sweep(&config.data_dir);
+        let snapshots = store.snapshots();
         core.spawn("store watch", OnFailure::Stop, stop_on(store.failed(), core.shutdown().clone()));
         let store: Arc<dyn Store> = Arc::new(store);
         let auth = Authenticator::open(config.auth, &config.data_dir)?;
@@ -209,6 +218,15 @@ impl Server {
             metrics.registry(),
         );
         let registry = Registry::new(images.clone(), auth.clone(), clock.clone());
+        let backups = ServerBackups::new(BackupDeps {
+            data_dir: config.data_dir.clone(),
+            control: control.clone(),
+            snapshots,
+            images: images.clone(),
+            logs: logs.clone(),
+            clock: clock.clone(),
+            tasks: edges.clone(),
+        });
         let api = Api::new(ApiDeps {
             control: control.clone(),
             auth,
@@ -216,6 +234,7 @@ impl Server {
             images,
             info: server_info(&config, &listeners),
             metrics: Arc::new(metrics),
+            backups: Some(Arc::new(backups)),
             scratch: config.data_dir.clone(),
             shutdown: edges.shutdown().clone(),
         })

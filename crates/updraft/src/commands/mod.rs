@@ -3,6 +3,7 @@
 mod config;
 mod doctor;
 mod quickstart;
+mod restore;
 mod serve;
 mod signals;
 
@@ -16,6 +17,7 @@ use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, S
 use updraft_base::Clock;
 use updraft_cli::{Console, EXIT_CODES, Exit, Format, Globals, Shell};
 
+use self::restore::RestoreArgs;
 use crate::config::{Config, ConfigError, Layer, Resolved, SETTINGS, combine, environment, file};
 
 /// The word that makes this program a launcher.
@@ -44,6 +46,8 @@ enum Verb {
     Quickstart(quickstart::QuickstartArgs),
     /// What this machine offers and lacks to run containers, and what to do.
     Doctor,
+    /// Fill an empty data directory from a file that `updraft backup` wrote.
+    Restore(restore::RestoreArgs),
     /// The configuration of `serve`.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -110,6 +114,10 @@ pub fn main() -> ExitCode {
     match arguments.verb {
         Verb::Serve(flags) => with_config(&flags, &matches, |config| block_on(serve::run(config))),
         Verb::Quickstart(flags) => block_on(quickstart::run(flags, ServeArgs::default().layer(&matches))),
+        Verb::Restore(flags) => {
+            let RestoreArgs { file, settings } = flags;
+            with_config(&settings, &matches, |config| restore::run(&file, &config.data_dir))
+        }
         Verb::Doctor => doctor::run(arguments.globals.format),
         Verb::Config(ConfigCommand::Show(flags)) => show(&flags, &matches, arguments.globals.format),
         Verb::Completion { shell } => {

@@ -117,6 +117,14 @@ impl Host {
         said.stdout
     }
 
+    /// What [`Host::ok`] does, for another thread.
+    pub(super) fn client(&self) -> impl Fn(&[&str]) + Send + 'static {
+        let endpoint = format!("http://{}", self.address);
+        move |arguments| {
+            run(Command::new(UPDRAFT).args(["--endpoint", &endpoint]).args(arguments));
+        }
+    }
+
     /// Loads an archive's bytes as an image.
     pub(super) fn load(&self, archive: &[u8]) {
         let file = self.data_dir.path().join(format!("image-{}.tar", rand_suffix(archive)));

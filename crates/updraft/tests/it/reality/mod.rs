@@ -4,6 +4,7 @@ mod host;
 mod images;
 mod traces;
 
+mod backups;
 mod compatibility;
 mod failures;
 mod pictures;

@@ -263,19 +263,41 @@ impl Server {
 
     /// Lets the requests in flight finish, stops every instance, removes everything from the host.
     pub async fn stop(self) {
+        self.stop_unless_hurried(Shutdown::default()).await;
+    }
+
+    /// The same, until `hurry` is asked: then requests are cut off and instances killed; what is removed is the same.
+    pub async fn stop_unless_hurried(self, hurry: Shutdown) {
         let Self { control, fleet, engine, edges, core, .. } = self;
         // New connections are refused from here on; requests in flight keep their instances.
         edges.shutdown().ask();
-        fleet.drain().await;
-        tracing::debug!("the fleet is drained");
-        edges.drain().await;
-        tracing::debug!("the edges are closed");
+        let drained = async {
+            fleet.drain().await;
+            tracing::debug!("the fleet is drained");
+        };
+        let killed = async {
+            hurry.asked().await;
+            // The fleet sees the instances end, and is drained by that.
+            engine.shutdown(Duration::ZERO).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = drained => {}
+            () = killed => {}
+        }
+        tokio::select! {
+            () = edges.drain() => tracing::debug!("the edges are closed"),
+            () = hurry.asked() => tracing::debug!("the edges are left as they are"),
+        }
         engine.shutdown(STOP_GRACE).await;
         tracing::debug!("the engine has removed everything");
         core.shutdown().ask();
         // The log writer ends with the last of who may write to it.
         drop((control, fleet));
-        core.drain().await;
+        tokio::select! {
+            () = core.drain() => {}
+            () = hurry.asked() => {}
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod config;
 mod doctor;
+mod install;
 mod quickstart;
 mod restore;
 mod serve;
@@ -46,6 +47,10 @@ enum Verb {
     Quickstart(quickstart::QuickstartArgs),
     /// What this machine offers and lacks to run containers, and what to do.
     Doctor,
+    /// Set this machine up to run the platform as a service.
+    Install(install::InstallArgs),
+    /// Take the service away again; configuration and data stay.
+    Uninstall(install::UninstallArgs),
     /// Fill an empty data directory from a file that `updraft backup` wrote.
     Restore(restore::RestoreArgs),
     /// The configuration of `serve`.
@@ -114,6 +119,8 @@ pub fn main() -> ExitCode {
     match arguments.verb {
         Verb::Serve(flags) => with_config(&flags, &matches, |config| block_on(serve::run(config))),
         Verb::Quickstart(flags) => block_on(quickstart::run(flags, ServeArgs::default().layer(&matches))),
+        Verb::Install(flags) => install::run(&flags),
+        Verb::Uninstall(flags) => install::undo(&flags),
         Verb::Restore(flags) => {
             let RestoreArgs { file, settings } = flags;
             with_config(&settings, &matches, |config| restore::run(&file, &config.data_dir))

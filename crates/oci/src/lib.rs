@@ -24,6 +24,7 @@ mod hold;
 mod inventory;
 mod layers;
 mod load;
+mod local;
 mod manifest;
 mod reference;
 mod remote;

@@ -178,7 +178,7 @@ impl Server {
         };
         let mut metrics = Metrics::new(&clock);
         let channels = Channels::new();
-        let logs = LogStore::open(&config.data_dir.join("logs"), LogConfig::default(), &mut metrics, clock.clone())?;
+        let logs = LogStore::open(&config.data_dir.join("logs"), log_config(&config), &mut metrics, clock.clone())?;
         core.spawn("log writer", OnFailure::Stop, logs.clone().run(channels.logs.1));
         core.spawn("log remover", OnFailure::Log, remove_logs(logs.clone(), channels.deleted.1));
 
@@ -211,6 +211,7 @@ impl Server {
             ProxyDeps {
                 fleet: fleet.clone(),
                 routes: channels.routes.1,
+                auth: auth.clone(),
                 clock: clock.clone(),
                 tasks: edges.clone(),
                 config: ProxyConfig::default(),
@@ -354,6 +355,11 @@ fn open_images(config: &Config, listeners: &Listeners, clock: &Clock) -> Result<
     let port = listeners.registry_address.port();
     let mut names = vec![format!("localhost:{port}"), format!("127.0.0.1:{port}"), format!("[::1]:{port}")];
     names.push(listeners.registry_address.to_string());
+    names.extend(config.registry_names.iter().cloned());
+    if listeners.registry_address.ip().is_unspecified() {
+        names.push(format!("{}:{port}", rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase()));
+        images.set_local_port(port);
+    }
     images.set_local_names(names);
     Ok(images)
 }
@@ -373,6 +379,13 @@ async fn remove_logs(logs: LogStore, mut deleted: mpsc::Receiver<ServiceName>) {
             tracing::warn!(%service, %error, "the logs of a deleted service stay on disk");
         }
     }
+}
+
+/// Segments small enough that what is removed at a time is a part of the whole.
+fn log_config(config: &Config) -> LogConfig {
+    let default = LogConfig::default();
+    let segment_bytes = default.segment_bytes.min(config.log_max_size / 4);
+    LogConfig { segment_bytes, service_bytes: config.log_max_size, retention: config.log_retention, ..default }
 }
 
 fn control_config(config: &Config, address: SocketAddr) -> ControlConfig {

@@ -7,6 +7,8 @@ mod traces;
 mod backups;
 mod compatibility;
 mod failures;
+mod lan;
 mod pictures;
 mod scaling;
+mod stopping;
 mod traffic;

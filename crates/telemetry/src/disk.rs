@@ -142,7 +142,9 @@ impl Disk {
 
 impl Shelf {
     fn append(&mut self, dir: &Path, config: LogConfig, (time, lines): (u64, &[u8])) -> Result<(), LogError> {
-        let full = self.segments.last().is_none_or(|last| last.size >= config.segment_bytes);
+        let age = nanos(SystemTime::UNIX_EPOCH + config.segment_age());
+        let is_done = |last: &Segment| last.size >= config.segment_bytes || time.saturating_sub(last.start) >= age;
+        let full = self.segments.last().is_none_or(is_done);
         if full {
             // Names ascend even when the clock goes back.
             let start = self.segments.last().map_or(time, |last| time.max(last.start + 1));

@@ -26,8 +26,8 @@ use crate::{
 /// How much is kept, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogConfig {
-    /// A file that has reached this size is followed by a new one, in bytes. What is removed is
-    /// always a whole file.
+    /// A file that has reached this size is followed by a new one, in bytes; so is one that spans a day, or a quarter
+    /// of the retention. What is removed is always a whole file.
     pub segment_bytes: u64,
     /// What one service may take on disk, in bytes, give or take what is written in one go; the
     /// oldest entries make room.
@@ -121,6 +121,7 @@ pub enum Followed {
     Lost(u64),
 }
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How many lines are written in one go.
 const BATCH: usize = 128;
 /// How often entries that are too old are looked for.
@@ -139,6 +140,14 @@ impl Default for LogConfig {
             retention: Duration::from_secs(30 * 24 * 3600),
             recent_bytes: 8 << 20,
         }
+    }
+}
+
+impl LogConfig {
+    /// How much time one segment spans at most. What is removed is whole segments: in one that a quiet service fills
+    /// for years, the first entries would be kept as long as the last.
+    pub(crate) fn segment_age(&self) -> Duration {
+        (self.retention / 4).min(DAY)
     }
 }
 

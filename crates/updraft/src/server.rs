@@ -163,6 +163,7 @@ impl Server {
         for address in [config.listen, config.registry_listen] {
             updraft_identity::check_bind(config.auth, address)?;
         }
+        check_domain(&config);
         backup::check_restored(&config.data_dir)?;
         let store = SqliteStore::open(&config.data_dir).await?;
         backup::sweep(&config.data_dir);
@@ -394,6 +395,17 @@ fn control_config(config: &Config, address: SocketAddr) -> ControlConfig {
         locations: vec![config.region.clone()],
         url: UrlConfig { scheme: "http".to_owned(), domain: config.domain.clone(), port: address.port() },
         ..ControlConfig::default()
+    }
+}
+
+/// Says so when clients elsewhere are told URLs that lead to themselves.
+fn check_domain(config: &Config) {
+    let is_local = config.domain == "localhost" || config.domain.ends_with(".localhost");
+    if is_local && !config.listen.ip().to_canonical().is_loopback() {
+        tracing::warn!(
+            domain = config.domain,
+            "others reach this server, but the hosts of services mean their own machine to them: set a domain"
+        );
     }
 }
 

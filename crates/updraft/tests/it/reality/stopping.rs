@@ -155,3 +155,22 @@ fn the_unit_that_is_installed_is_one_that_systemd_takes() {
     install("uninstall");
     assert!(!unit.exists() && config.exists());
 }
+
+#[test]
+fn what_the_unit_takes_away_keeps_no_container_from_running() {
+    if !containers_run_here() || !have("setpriv") {
+        return;
+    }
+    let unit = run(Command::new(UPDRAFT).args(["install", "--systemd", "--print"]));
+    let lost = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=~")).expect("a list");
+    let lost: Vec<String> = lost.split(' ').map(|name| name.to_lowercase().replace("cap_", "-")).collect();
+    assert!(unit.contains("\nNoNewPrivileges=yes\n") && unit.contains("\nUMask=0077\n") && lost.len() > 10, "{unit}");
+    let folder = TempDir::new().expect("a directory");
+    let mut sheet = Command::new("sh");
+    sheet.args([
+        "-c",
+        "umask 077; exec setpriv --no-new-privs --bounding-set \"$1\" \"$2\" quickstart --once --data-dir \"$3\"",
+    ]);
+    let told = run(sheet.args(["sh", &lost.join(","), UPDRAFT]).arg(folder.path().join("data")));
+    assert!(told.contains("From zero: \"Hello from hello-00001-"), "{told}");
+}

@@ -48,11 +48,11 @@ impl Token {
             let path = path.clone();
             move |source| IdentityError::TokenFile { operation, path, source }
         };
-        match fs::symlink_metadata(&path) {
+        match fs::metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return make(&path).map_err(failed("write")).inspect(|_| {
+                make(&path).map_err(failed("write")).inspect(|_| {
                     tracing::info!(path = %path.display(), "made a new admin token");
-                });
+                })
             }
             _ => Self::read(data_dir),
         }

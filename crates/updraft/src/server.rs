@@ -31,7 +31,7 @@ use updraft_model::{
 use updraft_oci::{ImageError, ImageStore, ImageStoreConfig};
 use updraft_proxy::{Body, Fallback, Front, Proxy, ProxyConfig, ProxyDeps};
 use updraft_registry::Registry;
-use updraft_store::{SqliteStore, Store, StoreError};
+use updraft_store::{Snapshots, SqliteStore, Store, StoreError};
 use updraft_telemetry::{LogConfig, LogError, LogStore, Metrics};
 
 use crate::{
@@ -160,16 +160,8 @@ impl Server {
             return Err(StartError::NotRoot);
         }
         let (edges, core) = (Tasks::new(), Tasks::new());
-        for address in [config.listen, config.registry_listen] {
-            updraft_identity::check_bind(config.auth, address)?;
-        }
-        check_domain(&config);
-        backup::check_restored(&config.data_dir)?;
-        let store = SqliteStore::open(&config.data_dir).await?;
-        backup::sweep(&config.data_dir);
-        let snapshots = store.snapshots();
-        core.spawn("store watch", OnFailure::Stop, stop_on(store.failed(), core.shutdown().clone()));
-        let store: Arc<dyn Store> = Arc::new(store);
+        check(&config)?;
+        let (store, snapshots) = open_store(&config, &core).await?;
         let auth = Authenticator::open(config.auth, &config.data_dir)?;
         let listeners = Listeners::bind(&config).await?;
         let images = open_images(&config, &listeners, &clock)?;
@@ -220,15 +212,7 @@ impl Server {
             metrics.registry(),
         );
         let registry = Registry::new(images.clone(), auth.clone(), clock.clone());
-        let backups = ServerBackups::new(BackupDeps {
-            data_dir: config.data_dir.clone(),
-            control: control.clone(),
-            snapshots,
-            images: images.clone(),
-            logs: logs.clone(),
-            clock: clock.clone(),
-            tasks: edges.clone(),
-        });
+        let backups = backups(&config, snapshots, (&control, &images, &logs), &edges, &clock);
         let api = Api::new(ApiDeps {
             control: control.clone(),
             auth,
@@ -236,7 +220,7 @@ impl Server {
             images,
             info: server_info(&config, &listeners),
             metrics: Arc::new(metrics),
-            backups: Some(Arc::new(backups)),
+            backups: Some(backups),
             scratch: config.data_dir.clone(),
             shutdown: edges.shutdown().clone(),
         })
@@ -346,6 +330,43 @@ impl fmt::Debug for Server {
             .field("registry", &self.registry)
             .finish_non_exhaustive()
     }
+}
+
+/// What can be seen to be wrong before anything is made.
+fn check(config: &Config) -> Result<(), StartError> {
+    for address in [config.listen, config.registry_listen] {
+        updraft_identity::check_bind(config.auth, address)?;
+    }
+    check_domain(config);
+    Ok(backup::check_restored(&config.data_dir)?)
+}
+
+/// The state, and what takes snapshots of it.
+async fn open_store(config: &Config, core: &Tasks) -> Result<(Arc<dyn Store>, Snapshots), StartError> {
+    let store = SqliteStore::open(&config.data_dir).await?;
+    // Behind the lock of the directory: nobody else's backup is under way.
+    backup::sweep(&config.data_dir);
+    core.spawn("store watch", OnFailure::Stop, stop_on(store.failed(), core.shutdown().clone()));
+    let snapshots = store.snapshots();
+    Ok((Arc::new(store), snapshots))
+}
+
+fn backups(
+    config: &Config,
+    snapshots: Snapshots,
+    (control, images, logs): (&Control, &ImageStore, &LogStore),
+    tasks: &Tasks,
+    clock: &Clock,
+) -> Arc<ServerBackups> {
+    Arc::new(ServerBackups::new(BackupDeps {
+        data_dir: config.data_dir.clone(),
+        control: control.clone(),
+        snapshots,
+        images: images.clone(),
+        logs: logs.clone(),
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+    }))
 }
 
 /// The images of the data directory; names of our own registry mean the images themselves.

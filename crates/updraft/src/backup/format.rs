@@ -46,8 +46,8 @@ pub struct FileEntry {
 pub(super) fn is_allowed(path: &str) -> bool {
     let plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
     let clean = plain && !path.ends_with('/') && !path.contains("//") && !path.contains('\0');
-    let below = |folder: &&str| path.strip_prefix(*folder).is_some_and(|rest| rest.len() > 1 && rest.starts_with('/'));
-    clean && (FILES.contains(&path) || FOLDERS.iter().any(|folder| below(&folder)))
+    let below = |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.len() > 1 && rest.starts_with('/'));
+    clean && (FILES.contains(&path) || FOLDERS.iter().any(|folder| below(folder)))
 }
 
 #[cfg(test)]

@@ -5,7 +5,10 @@ use std::{io::IsTerminal as _, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 use updraft_base::{Clock, Shutdown};
 
-use super::{fail, print, signals::Signals};
+use super::{
+    fail, print,
+    signals::{Hangup, Signals},
+};
 use crate::{
     config::{Config, LogFormat},
     server::{EngineChoice, Options, Server, StartError, local_engine},
@@ -18,7 +21,8 @@ pub(super) async fn run(config: Config) -> ExitCode {
     if let Err(error) = log_to_stderr(&config.log, config.log_format) {
         return fail(error.as_ref(), Some("--log takes a level or a list such as 'info,updraft_fleet=debug'"));
     }
-    let mut signals = match Signals::catch() {
+    let hangup = if std::io::stdin().is_terminal() { Hangup::Ends } else { Hangup::Reloads };
+    let mut signals = match Signals::catch(hangup) {
         Ok(signals) => signals,
         Err(error) => return fail(&error, None),
     };

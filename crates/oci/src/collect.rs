@@ -77,8 +77,8 @@ pub struct Collected {
 
 /// Everything that a manifest leads to.
 #[derive(Default)]
-struct Reach {
-    blobs: HashSet<Digest>,
+pub(crate) struct Reach {
+    pub(crate) blobs: HashSet<Digest>,
     diff_ids: HashSet<Digest>,
     created: Option<String>,
 }
@@ -155,7 +155,7 @@ impl ImageStore {
 
 impl Reach {
     /// Follows `digest`. What is not here is passed over: an index names images for other hosts too.
-    fn follow(&mut self, content: &ContentStore, digest: &Digest) {
+    pub(crate) fn follow(&mut self, content: &ContentStore, digest: &Digest) {
         if !self.blobs.insert(digest.clone()) {
             return;
         }
@@ -356,7 +356,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
-fn pulled_dir(content: &ContentStore) -> PathBuf {
+pub(crate) fn pulled_dir(content: &ContentStore) -> PathBuf {
     content.root().join("pulled")
 }
 

@@ -21,8 +21,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Hold {
     /// Keeps the collector away.
     _content: OwnedRwLockReadGuard<()>,
-    /// Keeps away who would remove names.
-    _names: OwnedRwLockReadGuard<()>,
+    /// Keeps away who would remove names; none once they have been read.
+    names: Option<OwnedRwLockReadGuard<()>>,
+}
+
+// === impl Hold ===
+
+impl Hold {
+    /// The names have been read: who waits to remove one may go on. Content stays.
+    pub fn release_names(&mut self) {
+        self.names = None;
+    }
 }
 
 // === impl ImageStore ===
@@ -35,7 +44,7 @@ impl ImageStore {
     pub async fn hold(&self) -> Hold {
         let content = self.inner.content.gate.clone().read_owned().await;
         let names = self.inner.content.names.clone().read_owned().await;
-        Hold { _content: content, _names: names }
+        Hold { _content: content, names: Some(names) }
     }
 }
 

@@ -22,8 +22,10 @@ mod error;
 mod fill;
 mod flight;
 mod hold;
+mod inventory;
 mod layers;
 mod load;
+mod local;
 mod manifest;
 mod reference;
 mod referrers;
@@ -41,6 +43,7 @@ pub use content::ContentStore;
 pub use digest::{Digest, DigestError};
 pub use error::{ContentError, ImageError};
 pub use hold::Hold;
+pub use inventory::{Inventory, StoredBlob, StoredName};
 pub use load::LoadedImage;
 pub use manifest::{
     Descriptor, HOST_ARCHITECTURE, HOST_OS, ImageManifest, Index, MAX_MANIFEST, Manifest, Platform, media_type,

@@ -4,9 +4,12 @@ mod host;
 mod images;
 mod traces;
 
+mod backups;
 mod compatibility;
 mod failures;
+mod lan;
 mod pictures;
 mod registry;
 mod scaling;
+mod stopping;
 mod traffic;

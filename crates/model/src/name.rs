@@ -37,6 +37,8 @@ pub struct RevisionName {
 pub const SERVICE_ID_MAX: usize = 49;
 /// The longest DNS label, in characters (RFC 1035).
 pub const LABEL_MAX: usize = 63;
+/// The longest DNS name, in characters (RFC 1035).
+pub const DOMAIN_MAX: usize = 253;
 
 // === impl Parent ===
 
@@ -184,6 +186,23 @@ pub fn check_tag(field: &str, tag: &str) -> Result<(), Violation> {
     ))
 }
 
+/// The e-mail of a service account, such as `name@project.iam.gserviceaccount.com`: one `@`, a name of
+/// `[a-z0-9.-]` before it, a DNS name after it.
+pub fn check_service_account(field: &str, email: &str) -> Result<(), Violation> {
+    let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'.';
+    let is_email = email.split_once('@').is_some_and(|(name, domain)| {
+        (1..=LABEL_MAX).contains(&name.len())
+            && name.bytes().all(fits)
+            && domain.len() <= DOMAIN_MAX
+            && domain.contains('.')
+            && domain.split('.').all(is_label)
+    });
+    if is_email {
+        return Ok(());
+    }
+    Err(Violation::new(field, format!("must be the e-mail of a service account, got '{email}'")))
+}
+
 /// `[a-z0-9]([a-z0-9-]*[a-z0-9])?`, at most 63 characters (RFC 1123).
 pub fn is_label(text: &str) -> bool {
     let edge = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -259,6 +278,16 @@ mod tests {
         assert!(check_revision_id("f", "hello", "hello-v2").is_ok());
         for bad in ["hello", "hello-", "other-v2", "helloX-1", &format!("hello-{}", "a".repeat(60))] {
             assert!(check_revision_id("f", "hello", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_service_account_is_an_email() {
+        for good in ["1-compute@developer.gserviceaccount.com", "runner@demo-project.iam.gserviceaccount.com", "a@b.c"] {
+            assert!(check_service_account("f", good).is_ok(), "{good}");
+        }
+        for bad in ["", "runner", "@b.c", "a@", "a@b", "A@b.c", "a@b..c", "a b@c.d", "a@b@c.d", "a@b.c/", "a@-b.c"] {
+            assert!(check_service_account("f", bad).is_err(), "{bad}");
         }
     }
 

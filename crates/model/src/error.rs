@@ -110,6 +110,13 @@ impl Error {
         Self { message: cut(message.into(), MESSAGE_SHOWN), ..self }
     }
 
+    /// With only the first `count` violations; the message stays.
+    #[must_use]
+    pub fn with_violations(mut self, count: usize) -> Self {
+        self.violations.truncate(count);
+        self
+    }
+
     /// With the time after which it is worth trying again.
     #[must_use]
     pub fn retry_after(self, delay: Duration) -> Self {

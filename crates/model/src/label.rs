@@ -26,7 +26,8 @@ pub fn check_labels(field: &str, labels: &BTreeMap<String, String>, found: &mut 
         found.push(Violation::new(field, format!("must have at most {LABELS_MAX} labels, got {}", labels.len())));
     }
     for (key, value) in labels {
-        let rule = "key must be [prefix/]name with a name of 1 to 63 lowercase letters, digits, '_' or '-', a letter first";
+        let rule =
+            "key must be [prefix/]name with a name of 1 to 63 lowercase letters, digits, '_' or '-', a letter first";
         check_key((field, key), (is_label_name, rule), found);
         if value.chars().count() > LABEL_TEXT_MAX || !value.chars().all(is_label_char) {
             let rule = "value must be at most 63 lowercase letters, digits, underscores or hyphens";

@@ -283,7 +283,8 @@ mod tests {
 
     #[test]
     fn a_service_account_is_an_email() {
-        for good in ["1-compute@developer.gserviceaccount.com", "runner@demo-project.iam.gserviceaccount.com", "a@b.c"] {
+        for good in ["1-compute@developer.gserviceaccount.com", "runner@demo-project.iam.gserviceaccount.com", "a@b.c"]
+        {
             assert!(check_service_account("f", good).is_ok(), "{good}");
         }
         for bad in ["", "runner", "@b.c", "a@", "a@b", "A@b.c", "a@b..c", "a b@c.d", "a@b@c.d", "a@b.c/", "a@-b.c"] {

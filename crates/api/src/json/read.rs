@@ -7,12 +7,10 @@ use base64::{
 };
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage, Value as Field};
 use serde_json::{Map, Value};
-use updraft_model::{Error, Violation};
+use updraft_model::{Error, Violation, error::VIOLATIONS_MAX};
 
 use super::refuse;
 
-/// More violations than these help nobody.
-const MOST_VIOLATIONS: usize = 20;
 /// The longest piece of a wrong value that is shown.
 const MOST_SHOWN: usize = 64;
 
@@ -65,6 +63,10 @@ impl Reader {
 
     fn field(&mut self, message: &mut DynamicMessage, field: &FieldDescriptor, (json, at): (&Value, &str)) {
         let path = join(at, field.name());
+        // Once as `serviceAccount` and once as `service_account`; an empty one counts for nothing.
+        if message.has_field(field) {
+            return self.unknown(at, field.json_name(), "The field is given twice.");
+        }
         if let Some(oneof) = field.containing_oneof()
             && let Some(other) = oneof.fields().find(|other| other != field && message.has_field(other))
         {
@@ -177,7 +179,7 @@ impl Reader {
     }
 
     fn add(&mut self, field: &str, rule: String) {
-        if self.violations.len() < MOST_VIOLATIONS {
+        if self.violations.len() < VIOLATIONS_MAX {
             self.violations.push(Violation::new(field, rule));
         }
     }

@@ -83,7 +83,8 @@ fn check_kind(path: &str, rules: &Rules, kind: &ProbeKind, found: &mut Vec<Viola
         ProbeKind::Tcp { port } => ("tcp_socket", *port),
         ProbeKind::Grpc { port, service } => {
             if service.len() > TEXT_BYTES_MAX || service.contains(char::is_control) {
-                let rule = format!("must be at most {TEXT_BYTES_MAX} bytes without control characters, got '{service}'");
+                let rule =
+                    format!("must be at most {TEXT_BYTES_MAX} bytes without control characters, got '{service}'");
                 found.push(Violation::new(format!("{path}.grpc.service"), rule));
             }
             ("grpc", *port)

@@ -4,6 +4,7 @@ use std::{future::Future, pin::Pin};
 
 use futures::FutureExt;
 use http::{HeaderMap, Request, Response, header};
+use http_body_util::BodyExt as _;
 use tonic::{
     Code, Status,
     server::{Grpc, UnaryService},
@@ -17,12 +18,14 @@ use updraft_model::{Error, ErrorKind};
 
 use crate::{
     Api,
-    call::{AnyBody, Call},
+    body::{Allowance, BODY_MAX},
+    call::{AnyBody, Call, Gate},
     methods,
     respond::{BoxBody, BoxError, boxed, note},
-    rest::BODY_MAX,
 };
 
+/// The largest message, in bytes.
+const MESSAGE_MAX: usize = BODY_MAX as usize;
 /// Where health is asked for; nobody has to say who they are.
 const HEALTH: &str = "/grpc.health.v1.Health/";
 
@@ -80,7 +83,14 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, request: Request<B>) -> Respons
         Err(error) => return refuse(&error),
     };
     match method::find(path.trim_start_matches('/')) {
-        Some(method) => methods::serve(api.deps().control.clone(), caller, method, Call::Grpc(request)).await,
+        Some(method) => {
+            let gate = Gate { api: api.clone(), caller: caller.clone(), method };
+            // Room for the frame's head; what the message itself may be, the decoder checks.
+            let allowance = Allowance { size: BODY_MAX + 1024, ..Allowance::REQUEST };
+            let bound = |body| api.bound(body, allowance).map_err(|error| to_status(&error.to_error()));
+            let call = Call::Grpc(request.map(bound), gate);
+            methods::serve(api.deps().control.clone(), caller, method, call).await
+        }
         // Reflection, or the answer that there is no such method.
         None => api.mixins.serve(request).await,
     }
@@ -95,7 +105,7 @@ where
     F: FnOnce(Q) -> W + Send,
     W: Future<Output = Result<A, Error>> + Send + 'static,
 {
-    let mut grpc = Grpc::new(ProstCodec::<A, Q>::default()).max_decoding_message_size(BODY_MAX);
+    let mut grpc = Grpc::new(ProstCodec::<A, Q>::default()).max_decoding_message_size(MESSAGE_MAX);
     grpc.unary(Once(Some(work)), request).await.map(boxed)
 }
 
@@ -137,7 +147,6 @@ fn to_status(error: &Error) -> Status {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
-    use http_body_util::BodyExt;
     use prost::Message;
     use updraft_api::{rpc, run};
 

@@ -4,12 +4,14 @@
 //! goes to the one use case of the control plane behind it ([`methods`]); [`rest`] and [`grpc`] only turn
 //! bytes into requests and answers into bytes. Beside the API there are paths of our own ([`own`]).
 
+mod body;
 mod call;
 mod grpc;
 mod images;
 mod logs;
 mod methods;
 mod own;
+mod rates;
 mod respond;
 mod rest;
 
@@ -19,12 +21,19 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use serde::Serialize;
-use updraft_base::Shutdown;
+use updraft_base::{Clock, Shutdown};
 use updraft_control::Control;
 use updraft_identity::Authenticator;
 use updraft_oci::ImageStore;
 use updraft_telemetry::{LogStore, Metrics};
 
+use crate::{
+    body::{Allowance, Bounded, IN_FLIGHT_MAX, Memory},
+    call::AnyBody,
+    rates::Buckets,
+};
+
+pub use rates::CallRates;
 pub use respond::{BoxBody, BoxError};
 
 /// What the API hosts.
@@ -42,6 +51,10 @@ pub struct ApiDeps {
     pub info: ServerInfo,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// How often a caller may call.
+    pub rates: CallRates,
+    /// Time.
+    pub clock: Clock,
     /// Ends what would otherwise go on for ever.
     pub shutdown: Shutdown,
     /// A directory for uploads that are under way, of this server alone: files of uploads that are found
@@ -75,6 +88,8 @@ pub struct Api {
 
 struct Inner {
     deps: ApiDeps,
+    memory: Memory,
+    buckets: Buckets,
 }
 
 // === impl Api ===
@@ -86,7 +101,9 @@ impl Api {
     /// When the descriptors do not make a reflection service, which the tests rule out.
     pub fn new(deps: ApiDeps) -> Result<Self, BoxError> {
         images::sweep(&deps.scratch);
-        Ok(Self { inner: Arc::new(Inner { deps }), mixins: grpc::Mixins::new()? })
+        let buckets = Buckets::new(deps.rates, deps.clock.clone());
+        let inner = Inner { deps, memory: Memory::new(IN_FLIGHT_MAX), buckets };
+        Ok(Self { inner: Arc::new(inner), mixins: grpc::Mixins::new()? })
     }
 
     /// Answers one call. Never fails: what goes wrong is the answer.
@@ -114,6 +131,15 @@ impl Api {
 
     fn deps(&self) -> &ApiDeps {
         &self.inner.deps
+    }
+
+    /// `body` within the bounds of `allowance`.
+    fn bound<B: AnyBody>(&self, body: B, allowance: Allowance) -> Bounded<B> {
+        Bounded::new(body, allowance, (&self.inner.memory, &self.inner.deps.clock))
+    }
+
+    fn buckets(&self) -> &Buckets {
+        &self.inner.buckets
     }
 }
 

@@ -13,12 +13,13 @@ use hyper_util::{
 use prost::Message;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use updraft_apiserver::{Api, ApiDeps, ServerInfo};
+use updraft_apiserver::{Api, ApiDeps, CallRates, ServerInfo};
 use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_control::{Control, ControlConfig, ControlDeps};
 use updraft_engine::FakeEngine;
 use updraft_identity::{AuthMode, Authenticator};
 use updraft_oci::{ImageStore, ImageStoreConfig};
+use updraft_plan::rate::Rate;
 use updraft_store::MemoryStore;
 use updraft_telemetry::{LogConfig, LogStore, Metrics};
 
@@ -58,7 +59,8 @@ impl Server {
         .await
         .expect("starts");
         let mut metrics = Metrics::new(&clock);
-        let logs = LogStore::open(&dir.path().join("logs"), LogConfig::default(), &mut metrics, clock).expect("opens");
+        let logs =
+            LogStore::open(&dir.path().join("logs"), LogConfig::default(), &mut metrics, clock.clone()).expect("opens");
         let api = Api::new(ApiDeps {
             control,
             auth: Authenticator::open(mode, dir.path()).expect("opens"),
@@ -73,6 +75,8 @@ impl Server {
             },
             metrics: Arc::new(metrics),
             scratch: dir.path().to_owned(),
+            rates: CallRates { writes: Rate::per_minute(60), ..CallRates::default() },
+            clock: clock.clone(),
             shutdown: tasks.shutdown().clone(),
         })
         .expect("the descriptors are sound");
@@ -303,4 +307,32 @@ async fn uploads_that_a_crash_left_behind_are_removed() {
     let server = Server::start_in(dir, AuthMode::None).await;
     assert!(!server.dir.path().join("upload-abc.tar").exists());
     assert!(server.dir.path().join("upload.txt").exists());
+}
+
+#[tokio::test]
+async fn who_writes_too_often_is_told_when_to_try_again_by_either_wire() {
+    let server = Server::start(AuthMode::None).await;
+    let mut told = (StatusCode::OK, Value::Null);
+    for _ in 0..200 {
+        told = server.ask(Method::DELETE, &format!("{SERVICES}/nobody"), Value::Null).await;
+        if told.0 != StatusCode::NOT_FOUND {
+            break;
+        }
+    }
+    let (status, answer) = told;
+    assert_eq!((status, &answer["error"]["status"]), (StatusCode::TOO_MANY_REQUESTS, &json!("RESOURCE_EXHAUSTED")));
+    assert!(answer.to_string().contains("google.rpc.RetryInfo"), "{answer:#}");
+    let (status, _) = server.ask(Method::GET, &format!("{SERVICES}/nobody"), Value::Null).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "reads have a bucket of their own");
+
+    let channel = tonic::transport::Channel::from_shared(server.listen().await).expect("an address");
+    let mut client = run::services_client::ServicesClient::new(channel.connect().await.expect("connects"));
+    let name = "projects/demo-project/locations/us-central1/services/nobody".to_owned();
+    let request = run::DeleteServiceRequest { name, ..run::DeleteServiceRequest::default() };
+    let mut codes = std::collections::HashSet::new();
+    for _ in 0..200 {
+        codes.insert(client.delete_service(request.clone()).await.expect_err("there is none").code());
+    }
+    assert!(codes.contains(&tonic::Code::ResourceExhausted), "{codes:?}");
+    server.tasks.shutdown().ask();
 }

@@ -7,6 +7,7 @@ use http::{HeaderMap, Request, Response, header};
 use http_body_util::BodyExt as _;
 use tonic::{
     Code, Status,
+    codec::{BufferSettings, Codec, DecodeBuf, Decoder},
     server::{Grpc, UnaryService},
     service::Routes,
 };
@@ -32,6 +33,12 @@ const HEALTH: &str = "/grpc.health.v1.Health/";
 /// What is served beside the API: reflection (both versions that clients use) and health.
 #[derive(Debug, Clone)]
 pub(crate) struct Mixins(Routes);
+
+/// Protobuf, whose decoder takes a message that cannot be read for what it is: a mistake of the caller's.
+struct Protobuf<A, Q>(ProstCodec<A, Q>);
+
+/// The decoder of [`Protobuf`].
+struct Reader<D>(D);
 
 /// Work for one call, as tonic wants it.
 struct Once<F>(Option<F>);
@@ -105,7 +112,7 @@ where
     F: FnOnce(Q) -> W + Send,
     W: Future<Output = Result<A, Error>> + Send + 'static,
 {
-    let mut grpc = Grpc::new(ProstCodec::<A, Q>::default()).max_decoding_message_size(MESSAGE_MAX);
+    let mut grpc = Grpc::new(Protobuf(ProstCodec::<A, Q>::default())).max_decoding_message_size(MESSAGE_MAX);
     grpc.unary(Once(Some(work)), request).await.map(boxed)
 }
 
@@ -113,6 +120,38 @@ where
 pub(crate) fn refuse(error: &Error) -> Response<BoxBody> {
     to_status(error).into_http::<tonic::body::Body>().map(boxed)
 }
+
+// === impl Protobuf ===
+
+impl<A: Named + 'static, Q: Named + 'static> Codec for Protobuf<A, Q> {
+    type Encode = A;
+    type Decode = Q;
+    type Encoder = <ProstCodec<A, Q> as Codec>::Encoder;
+    type Decoder = Reader<<ProstCodec<A, Q> as Codec>::Decoder>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        self.0.encoder()
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        Reader(self.0.decoder())
+    }
+}
+
+impl<D: Decoder<Error = Status>> Decoder for Reader<D> {
+    type Item = D::Item;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<D::Item>, Status> {
+        self.0.decode(buffer).map_err(|status| to_status(&Error::new(ErrorKind::InvalidArgument, status.message())))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        self.0.buffer_settings()
+    }
+}
+
+// === impl Once ===
 
 impl<Q, A, F, W> UnaryService<Q> for Once<F>
 where

@@ -271,6 +271,18 @@ async fn logs_and_images_say_what_they_need() {
     let (status, answer) = server.ask(Method::GET, "/updraft/v1/logs", Value::Null).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert_eq!(answer["error"]["details"][0]["fieldViolations"][0]["field"], "service");
+    for (query, field) in [
+        ("service=Hello", "service"),
+        ("service=hello&limit=0", "limit"),
+        ("service=hello&limit=many", "limit"),
+        ("service=hello&follow=perhaps", "follow"),
+        ("service=hello&location=..%2F..", "location"),
+        ("service=hello&project=..%2F..:demo-project", "project"),
+    ] {
+        let (status, answer) = server.ask(Method::GET, &format!("/updraft/v1/logs?{query}"), Value::Null).await;
+        let named = &answer["error"]["details"][0]["fieldViolations"][0]["field"];
+        assert_eq!((status, named), (StatusCode::BAD_REQUEST, &json!(field)), "{query}");
+    }
     let (status, answer) = server.ask(Method::GET, "/updraft/v1/logs?service=hello&limit=5", Value::Null).await;
     assert_eq!((status, answer), (StatusCode::OK, json!("")));
     let (status, answer) = server.ask(Method::GET, "/updraft/v1/images", Value::Null).await;

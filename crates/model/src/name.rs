@@ -129,8 +129,11 @@ impl FromStr for RevisionName {
 /// A project id: 6 to 30 of `[a-z0-9-]`, a letter first, no hyphen last; `google.com:`-like domain
 /// prefixes are accepted as Google does.
 pub fn check_project_id(field: &str, id: &str) -> Result<(), Violation> {
-    let plain = id.rsplit(':').next().unwrap_or(id);
-    if (6..=30).contains(&plain.len()) && is_label(plain) && starts_with_letter(plain) {
+    let (domain, plain) = id.split_once(':').map_or((None, id), |(domain, plain)| (Some(domain), plain));
+    let is_domain =
+        |domain: &str| domain.len() <= DOMAIN_MAX && domain.contains('.') && domain.split('.').all(is_label);
+    let is_plain = (6..=30).contains(&plain.len()) && is_label(plain) && starts_with_letter(plain);
+    if is_plain && domain.is_none_or(is_domain) {
         return Ok(());
     }
     Err(Violation::new(
@@ -157,6 +160,14 @@ pub fn check_service_id(field: &str, id: &str) -> Result<(), Violation> {
             "only lowercase, digits, and hyphens; must begin with letter, and cannot end with hyphen; must be less than 50 characters, got '{id}'"
         ),
     ))
+}
+
+/// A location id, such as `us-central1`: a DNS label.
+pub fn check_location_id(field: &str, id: &str) -> Result<(), Violation> {
+    if is_label(id) {
+        return Ok(());
+    }
+    Err(Violation::new(field, format!("must be the id of a location, got '{id}'")))
 }
 
 /// A revision id: `{service}-…`, at most 63 of `[a-z0-9-]`, no hyphen last.
@@ -270,6 +281,26 @@ mod tests {
         }
         for bad in ["", "1a", "a-", "-a", "A", "a_b", &"a".repeat(50)] {
             assert!(check_service_id("service_id", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn project_ids_may_have_a_domain_and_nothing_else_before_them() {
+        for good in ["demo-project", "a23456", "google.com:demo-project"] {
+            assert!(check_project_id("f", good).is_ok(), "{good}");
+        }
+        for bad in [
+            "a2345",
+            "1demo-project",
+            "demo-project-",
+            "Demo-project",
+            ":demo-project",
+            "google:demo-project",
+            "../..:demo-project",
+            "a.b:c.d:demo-project",
+            "a b.c:demo-project",
+        ] {
+            assert!(check_project_id("f", bad).is_err(), "{bad}");
         }
     }
 

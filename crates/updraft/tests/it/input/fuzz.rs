@@ -84,7 +84,7 @@ fn replaced() -> impl Strategy<Value = Vec<u8>> {
         let mut service: Value = rich().parse().expect("JSON");
         let mut paths = Vec::new();
         pointers(&service, String::new(), &mut paths);
-        if let Some(value) = service.pointer_mut(place.get(&paths)) {
+        if let Some(value) = service.pointer_mut(&paths[place.index(paths.len())]) {
             *value = leaf;
         }
         service.to_string().into_bytes()

@@ -130,6 +130,11 @@ impl Reader {
         if let Some(paths) = paths {
             return field_mask(descriptor, paths);
         }
+        let is_time = ["google.protobuf.Duration", "google.protobuf.Timestamp"].contains(&descriptor.full_name());
+        if is_time && json.as_str().is_some_and(is_finer_than_nanos) {
+            self.wrong(at, &type_url(descriptor.full_name()), json);
+            return DynamicMessage::new(descriptor.clone());
+        }
         DynamicMessage::deserialize(descriptor.clone(), json).unwrap_or_else(|error| {
             let kind = type_url(descriptor.full_name());
             self.add(at, format!("Invalid value at '{at}' ({kind}), {error}"));
@@ -188,6 +193,12 @@ impl Reader {
 /// The field that a client means by `name`, in either spelling.
 pub(crate) fn find(descriptor: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
     descriptor.get_field_by_json_name(name).or_else(|| descriptor.get_field_by_name(name))
+}
+
+/// Has a time more than nine digits of fraction? The library would drop them.
+fn is_finer_than_nanos(text: &str) -> bool {
+    let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+    fraction.bytes().take_while(u8::is_ascii_digit).count() > 9
 }
 
 fn field_mask(descriptor: &MessageDescriptor, paths: &str) -> DynamicMessage {

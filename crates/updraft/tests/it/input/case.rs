@@ -30,6 +30,8 @@ pub(super) enum Ask {
     Rest { verb: &'static str, target: String, headers: Vec<String>, body: Vec<u8> },
     /// By HTTP/1.1, as it stands.
     Raw(Vec<u8>),
+    /// The same, and then the end of what the client has to say.
+    Cut(Vec<u8>),
     /// By gRPC: the method and the frames.
     Grpc { path: &'static str, headers: Vec<(&'static str, &'static str)>, frames: Vec<u8> },
 }

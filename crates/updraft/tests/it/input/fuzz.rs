@@ -129,6 +129,7 @@ fn request() -> impl Strategy<Value = Ask> {
 fn check(got: &Got) -> Result<(), TestCaseError> {
     prop_assert!(got.http != 0 && got.http < 500, "{got:?}");
     prop_assert!(got.http == 200 || !got.code.is_empty(), "an error of the API's form: {got:?}");
+    prop_assert!(!["INTERNAL", "UNKNOWN", "DATA_LOSS"].contains(&got.code.as_str()), "no fault of its own: {got:?}");
     prop_assert!(got.http == 200 || !got.message.is_empty(), "with a message: {got:?}");
     Ok(())
 }
@@ -141,7 +142,9 @@ fn run<S: Strategy<Value = Ask>>(cases: u32, strategy: &S) {
     let outcome = TestRunner::new(config).run(strategy, |ask| {
         // Time gives calls back.
         world.hand.advance(std::time::Duration::from_secs(1));
-        check(&runtime.block_on(wire::send(&world, &ask)))
+        let got = runtime.block_on(wire::send(&world, &ask));
+        prop_assert!(matches!(ask, Ask::Rest { .. }) || !got.code.is_empty(), "gRPC always has a status: {got:?}");
+        check(&got)
     });
     outcome.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(runtime.block_on(super::everything(&world)), before, "nothing was stored or changed");

@@ -64,12 +64,6 @@ fn wire() -> Vec<Case> {
     };
     let huge = [&[0][..], &(11u32 << 20).to_be_bytes(), &vec![0; 11 << 20]].concat();
     let compressed = [&[1][..], &0u32.to_be_bytes()].concat();
-    let nested: Vec<u8> = (0..200).fold(Vec::new(), |inner, _| {
-        let mut outer = vec![0x1a];
-        prost::encoding::encode_varint(inner.len() as u64, &mut outer);
-        outer.extend(inner);
-        outer
-    });
     let with = |mut case: Case, header| {
         if let Ask::Grpc { headers, .. } = &mut case.ask {
             headers.push(header);
@@ -105,7 +99,7 @@ fn wire() -> Vec<Case> {
         broken("a message with a tag of zero", &[0x00]),
         broken("a text that is no UTF-8", &[0x0a, 0x02, 0xff, 0xfe]),
         broken("a number without an end", &[0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
-        call("200 levels of something unknown", LIST, frame(&nested), "INVALID_ARGUMENT", ("", "")),
+        broken("200 levels of something unknown", &[0x7b; 200]),
         call("a message of 11 MiB", LIST, huge, "OUT_OF_RANGE", ("", "too large")),
         call("a message that says it is compressed", LIST, compressed, "INTERNAL", ("", "compress")),
         with(

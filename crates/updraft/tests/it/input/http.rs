@@ -170,7 +170,13 @@ fn sizes() -> Vec<Case> {
         chunked.extend(b"\r\n");
     }
     chunked.extend(b"0\r\n\r\n");
-    let cut = |name, body: &str| raw(name, format!("{post}{body}"), 0, "");
+    let cut = |name, body: &str, (http, code, says)| Case {
+        name,
+        ask: Ask::Cut(format!("{post}{body}").into_bytes()),
+        expected: Expected { http, code, field: String::new(), says },
+        source: U,
+    };
+    let broken = (400, "INVALID_ARGUMENT", "Request body could not be read");
     vec![
         ask(
             "a body of more than 10 MiB",
@@ -185,13 +191,23 @@ fn sizes() -> Vec<Case> {
         raw("a length that is no number", format!("{post}content-length: ten\r\n\r\n"), 400, ""),
         raw("a length below zero", format!("{post}content-length: -1\r\n\r\n"), 400, ""),
         raw("two lengths", format!("{post}content-length: 2\r\ncontent-length: 3\r\n\r\n{{}}"), 400, ""),
-        // The client closes in the middle: nobody is there for an answer.
-        cut("a body that breaks off", "content-type: application/json\r\ncontent-length: 100\r\n\r\n{\"template\""),
+        cut(
+            "a body that breaks off",
+            "content-type: application/json\r\ncontent-length: 100\r\n\r\n{\"template\"",
+            broken,
+        ),
         cut(
             "a chunk that breaks off",
             "content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n40\r\n{\"templ",
+            broken,
         ),
-        cut("a head that breaks off", "content-type: appl"),
+        cut(
+            "a chunk whose size is none",
+            "content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+            broken,
+        ),
+        // There was no request yet, so there is no answer.
+        cut("a head that breaks off", "content-type: appl", (0, "", "")),
         Case {
             source: R(JSON),
             ..ask(

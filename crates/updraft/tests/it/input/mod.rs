@@ -73,6 +73,12 @@ async fn every_bad_request_is_refused_as_the_table_says_and_changes_nothing() {
     let names: BTreeSet<&str> = table.iter().map(|case| case.name).collect();
     assert_eq!(names.len(), table.len(), "each row has a name of its own");
     assert!(table.len() >= 160, "{} rows", table.len());
+    for case in &table {
+        let Source::Reference(line) = case.source else { continue };
+        let rest = ["admin-api-v2.md §", "cloud-run-contract.md §"].iter().find_map(|file| line.strip_prefix(file));
+        let names = rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()) && rest.len() > 4);
+        assert!(names, "{}: '{line}' names a section and what it says", case.name);
+    }
     let world = world().await;
     let before = everything(&world).await;
     let mut wrong = Vec::new();
@@ -86,7 +92,7 @@ async fn every_bad_request_is_refused_as_the_table_says_and_changes_nothing() {
     assert_eq!(everything(&world).await, before, "nothing was stored or changed");
     assert_eq!(world.engine.live(), 0, "nothing was started");
     let confirmed = table.iter().filter(|case| matches!(case.source, Source::Reference(_))).count();
-    println!("{} rows of bad input, {confirmed} by the reference, the others unconfirmed", table.len());
+    eprintln!("{} rows of bad input, {confirmed} by the reference, the others unconfirmed", table.len());
 
     let image = world.image("hello").await;
     world.deploy("after", json!({"containers": [{"image": image, "args": ["serve"]}]})).await;

@@ -103,7 +103,11 @@ fn paths() -> Vec<Case> {
             &format!("{SERVICES}/hello/revisions/hello-v9"),
             "'hello-v9' was not found",
         ),
-        missing("a revision of another service", &format!("{SERVICES}/other/revisions/hello-v1"), "was not found"),
+        missing(
+            "a revision that another service has",
+            &format!("{SERVICES}/other/revisions/hello-v1"),
+            "was not found",
+        ),
         Case { source: R(polled), ..missing("an operation that is not there", operation, "was not found") },
         Case {
             source: R(deleted),
@@ -114,11 +118,11 @@ fn paths() -> Vec<Case> {
             .gets(404, "NOT_FOUND"),
         gone("a path that leads nowhere", "/v2/nowhere"),
         gone("the root", "/"),
-        gone("a version that there is not", "/v9/projects/demo-project/locations/us-central1/services"),
+        gone("a version of the API that there is not", "/v9/projects/demo-project/locations/us-central1/services"),
         gone("a slash at the end", &format!("{SERVICES}/")),
         gone("an empty segment", "/v2/projects//locations/us-central1/services"),
         gone("a slash in a name", &format!("{SERVICES}/a%2Fb")),
-        gone("a verb that there is not", &format!("{SERVICES}/hello:fly")),
+        gone("a method of a service that there is not", &format!("{SERVICES}/hello:fly")),
         gone("dots that lead up", &format!("{SERVICES}/hello/../hello")),
         Case {
             source: R("admin-api-v2.md §2: there is no Operations.Cancel"),
@@ -129,6 +133,6 @@ fn paths() -> Vec<Case> {
             ..gone("the services in the singular", "/v2/projects/demo-project/locations/us-central1/service")
         },
         missing("a name that is no text", &format!("{SERVICES}/%FF%FE"), "was not found"),
-        missing("a name that is very long", &format!("{SERVICES}/{}", "a".repeat(8000)), "was not found"),
+        missing("a name that is very long", &format!("{SERVICES}/{}", "a".repeat(8000)), "Resource 'aaaa"),
     ]
 }

@@ -28,7 +28,7 @@ where
 /// A call that found its method.
 pub(crate) enum Call<B> {
     /// By gRPC; the request is still in the body, and whether it may go on shows when it is read.
-    Grpc(Request<B>, Gate),
+    Grpc(Box<Request<B>>, Gate),
     /// By REST; the request is put together, and the answer has a form.
     Rest(DynamicMessage, Format),
 }
@@ -65,7 +65,7 @@ impl<B: AnyBody> Call<B> {
                     let work = gate.admit(&request).map(|()| work(request));
                     async move { work?.await }
                 };
-                grpc::unary(request, admitted).await
+                grpc::unary(*request, admitted).await
             }
             Self::Rest(request, format) => match from_dynamic(&request) {
                 Ok(request) => format.answer(work(request).await),

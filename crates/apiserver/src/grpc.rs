@@ -95,7 +95,7 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, request: Request<B>) -> Respons
             // Room for the frame's head; what the message itself may be, the decoder checks.
             let allowance = Allowance { size: BODY_MAX + 1024, ..Allowance::REQUEST };
             let bound = |body| api.bound(body, allowance).map_err(|error| to_status(&error.to_error()));
-            let call = Call::Grpc(request.map(bound), gate);
+            let call = Call::Grpc(Box::new(request.map(bound)), gate);
             methods::serve(api.deps().control.clone(), caller, method, call).await
         }
         // Reflection, or the answer that there is no such method.

@@ -51,8 +51,6 @@ pub struct ApiDeps {
     pub info: ServerInfo,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// How often a caller may call.
-    pub rates: CallRates,
     /// Time.
     pub clock: Clock,
     /// Ends what would otherwise go on for ever.
@@ -100,8 +98,16 @@ impl Api {
     /// # Errors
     /// When the descriptors do not make a reflection service, which the tests rule out.
     pub fn new(deps: ApiDeps) -> Result<Self, BoxError> {
+        Self::with_rates(deps, CallRates::default())
+    }
+
+    /// The same, with other rates than the usual ones.
+    ///
+    /// # Errors
+    /// As [`Api::new`].
+    pub fn with_rates(deps: ApiDeps, rates: CallRates) -> Result<Self, BoxError> {
         images::sweep(&deps.scratch);
-        let buckets = Buckets::new(deps.rates, deps.clock.clone());
+        let buckets = Buckets::new(rates, deps.clock.clone());
         let inner = Inner { deps, memory: Memory::new(IN_FLIGHT_MAX), buckets };
         Ok(Self { inner: Arc::new(inner), mixins: grpc::Mixins::new()? })
     }

@@ -61,7 +61,8 @@ impl Server {
         let mut metrics = Metrics::new(&clock);
         let logs =
             LogStore::open(&dir.path().join("logs"), LogConfig::default(), &mut metrics, clock.clone()).expect("opens");
-        let api = Api::new(ApiDeps {
+        let rates = CallRates { writes: Rate::per_minute(60), ..CallRates::default() };
+        let deps = ApiDeps {
             control,
             auth: Authenticator::open(mode, dir.path()).expect("opens"),
             logs,
@@ -75,11 +76,10 @@ impl Server {
             },
             metrics: Arc::new(metrics),
             scratch: dir.path().to_owned(),
-            rates: CallRates { writes: Rate::per_minute(60), ..CallRates::default() },
             clock: clock.clone(),
             shutdown: tasks.shutdown().clone(),
-        })
-        .expect("the descriptors are sound");
+        };
+        let api = Api::with_rates(deps, rates).expect("the descriptors are sound");
         Self { api, tasks, dir, _ends: Box::new((book.1, health.0, routes.1)) }
     }
 

@@ -16,7 +16,7 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
 };
-use updraft_apiserver::{Api, ApiDeps, BoxError, CallRates, ServerInfo};
+use updraft_apiserver::{Api, ApiDeps, BoxError, ServerInfo};
 use updraft_base::{Clock, OnFailure, Shutdown, Tasks};
 use updraft_control::{Control, ControlConfig, ControlDeps, UrlConfig};
 use updraft_engine::{Engine, EngineError};
@@ -217,7 +217,6 @@ impl Server {
             info: server_info(&config, &listeners),
             metrics: Arc::new(metrics),
             scratch: config.data_dir.clone(),
-            rates: CallRates::default(),
             clock: clock.clone(),
             shutdown: edges.shutdown().clone(),
         })

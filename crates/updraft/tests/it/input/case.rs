@@ -19,7 +19,9 @@ pub(super) struct Case {
 pub(super) enum Source {
     /// This one.
     Reference(&'static str),
-    /// None does: the answer is what `google.rpc.Code` and the RFCs suggest.
+    /// This one, which is marked there as unconfirmed.
+    Marked(&'static str),
+    /// None: the answer is what `google.rpc.Code` and the RFCs suggest.
     Unconfirmed,
 }
 
@@ -62,7 +64,7 @@ impl Expected {
         if got.code != self.code {
             return wrong("the code");
         }
-        if !self.field.is_empty() && !got.fields.iter().any(|field| *field == self.field) {
+        if !self.field.is_empty() && !got.fields.contains(&self.field) {
             return wrong("the field");
         }
         if !got.message.contains(self.says) && !got.descriptions.iter().any(|text| text.contains(self.says)) {

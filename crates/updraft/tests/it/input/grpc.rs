@@ -5,7 +5,7 @@ use updraft_api::{iam, longrunning, run};
 
 use super::case::{
     Ask, Case, Expected,
-    Source::{self, Reference as R, Unconfirmed as U},
+    Source::{self, Marked as M, Reference as R, Unconfirmed as U},
 };
 
 const CREATE: &str = "/google.cloud.run.v2.Services/CreateService";
@@ -209,14 +209,14 @@ fn messages() -> Vec<Case> {
             "/google.cloud.run.v2.Services/UpdateService",
             &mask,
             ("update_mask", "'colour' is not a field"),
-            R("admin-api-v2.md §4 updateMask: unknown path ⇒ INVALID_ARGUMENT (error unconfirmed)"),
+            M("admin-api-v2.md §4 updateMask: unknown path ⇒ INVALID_ARGUMENT"),
         ),
         refused(
             "by gRPC: a permission that there is not",
             "/google.cloud.run.v2.Services/TestIamPermissions",
             &test,
             ("permissions[0]", "is not valid"),
-            R("admin-api-v2.md §10 Permissions"),
+            M("admin-api-v2.md §10 Permissions"),
         ),
         refused(
             "by gRPC: a wait of less than no time",

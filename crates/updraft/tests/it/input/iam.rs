@@ -6,7 +6,7 @@ use super::{
     SERVICES,
     case::{
         Case,
-        Source::{self, Reference as R, Unconfirmed as U},
+        Source::{self, Marked as M, Reference as R, Unconfirmed as U},
         ask, get,
     },
 };
@@ -35,13 +35,13 @@ pub(super) fn cases() -> Vec<Case> {
             "a permission that there is not",
             &json!(["run.services.fly"]),
             ("permissions[0]", "is not valid for this resource"),
-            R(PERMISSIONS),
+            M(PERMISSIONS),
         ),
         test(
             "a permission of another product",
             &json!(["run.services.get", "storage.buckets.get"]),
             ("permissions[1]", "is not valid for this resource"),
-            R(PERMISSIONS),
+            M(PERMISSIONS),
         ),
         test("a permission that is empty", &json!([""]), ("permissions[0]", "is not valid"), U),
         test("all permissions", &json!(["run.*"]), ("permissions[0]", "wildcards are not allowed"), U),

@@ -4,7 +4,7 @@ use super::{
     SERVICES,
     case::{
         Case,
-        Source::{Reference as R, Unconfirmed as U},
+        Source::{Marked as M, Reference as R, Unconfirmed as U},
         ask, get,
     },
 };
@@ -110,7 +110,7 @@ fn paths() -> Vec<Case> {
         ),
         Case { source: R(polled), ..missing("an operation that is not there", operation, "was not found") },
         Case {
-            source: R(deleted),
+            source: M(deleted),
             ..ask("deleting what is not there", ("DELETE", &format!("{SERVICES}/nobody")), "", ("", "was not found"), U)
                 .gets(404, "NOT_FOUND")
         },

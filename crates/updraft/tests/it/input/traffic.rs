@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::case::{
     Case,
-    Source::{self, Reference as R, Unconfirmed as U},
+    Source::{self, Marked as M, Reference as R, Unconfirmed as U},
     service, text, update,
 };
 
-const LABELS: &str =
-    "admin-api-v2.md §8.1 labels: 4 namespaces rejected; ≤64 labels, key ≤63, value ≤63, lowercase/digits/_/-";
+const LABELS: &str = "admin-api-v2.md §8.1 labels: keys in 4 namespaces rejected";
+const FORM: &str = "admin-api-v2.md §8.1 labels: ≤64 labels, key ≤63, value ≤63, lowercase/digits/_/-";
 const ANNOTATIONS: &str = "admin-api-v2.md §8.1 annotations: same 4 reserved namespaces rejected";
 const TRAFFIC: &str = "admin-api-v2.md §8.1 traffic: percents of all entries must sum to 100";
 const TARGET: &str = "admin-api-v2.md §8.1 TrafficTarget";
@@ -75,22 +75,18 @@ fn texts() -> Vec<Case> {
 
 fn labels() -> Vec<Case> {
     let label = |name, key: &str, value: &str, says| {
-        service(name, &json!({"labels": {key: value}}), (&format!("labels[{key}]"), says), R(LABELS))
+        service(name, &json!({"labels": {key: value}}), (&format!("labels[{key}]"), says), M(FORM))
     };
+    let reserved = |name, key: &str, says| Case { source: R(LABELS), ..label(name, key, "y", says) };
     let note = |name, key: &str, says| {
         service(name, &json!({"annotations": {key: "x"}}), (&format!("annotations[{key}]"), says), R(ANNOTATIONS))
     };
     let many: BTreeMap<String, &str> = (0..65).map(|n| (format!("label-{n}"), "x")).collect();
     vec![
-        label("a label of Cloud Run's own", "run.googleapis.com/x", "y", "run.googleapis.com are reserved"),
-        label(
-            "a label of Google Cloud's own",
-            "cloud.googleapis.com/location",
-            "y",
-            "cloud.googleapis.com are reserved",
-        ),
-        label("a label of Knative's own", "serving.knative.dev/x", "y", "serving.knative.dev are reserved"),
-        label("a label of its autoscaler's", "autoscaling.knative.dev/x", "y", "autoscaling.knative.dev are reserved"),
+        reserved("a label of Cloud Run's own", "run.googleapis.com/x", "run.googleapis.com are reserved"),
+        reserved("a label of Google Cloud's own", "cloud.googleapis.com/location", "cloud.googleapis.com are reserved"),
+        reserved("a label of Knative's own", "serving.knative.dev/x", "serving.knative.dev are reserved"),
+        reserved("a label of its autoscaler's", "autoscaling.knative.dev/x", "autoscaling.knative.dev are reserved"),
         label("a label in capitals", "Team", "y", "lowercase"),
         label("a label without a name", "", "y", "key must be"),
         label("a label with a slash first", "/x", "y", "key must be"),
@@ -99,7 +95,7 @@ fn labels() -> Vec<Case> {
         label("a label's value in capitals", "team", "Blue", "value must be"),
         label("a label's value of 64 characters", "team", &"a".repeat(64), "value must be"),
         label("a label's value with a dot", "team", "a.b", "value must be"),
-        service("65 labels", &json!({"labels": many}), ("labels", "at most 64 labels, got 65"), R(LABELS)),
+        service("65 labels", &json!({"labels": many}), ("labels", "at most 64 labels, got 65"), M(FORM)),
         note("an annotation of Cloud Run's own", "run.googleapis.com/launch-stage", "reserved"),
         note("an annotation of Google Cloud's own", "cloud.googleapis.com/x", "reserved"),
         note("an annotation of Knative's own", "serving.knative.dev/creator", "reserved"),

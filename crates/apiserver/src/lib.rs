@@ -4,6 +4,7 @@
 //! goes to the one use case of the control plane behind it ([`methods`]); [`rest`] and [`grpc`] only turn
 //! bytes into requests and answers into bytes. Beside the API there are paths of our own ([`own`]).
 
+mod backup;
 mod body;
 mod call;
 mod grpc;
@@ -33,11 +34,12 @@ use crate::{
     rates::Buckets,
 };
 
+pub use backup::{Backups, Logs, Pieces};
 pub use rates::CallRates;
 pub use respond::{BoxBody, BoxError};
 
 /// What the API hosts.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "what takes backups cannot be printed")]
 pub struct ApiDeps {
     /// The use cases.
     pub control: Control,
@@ -51,6 +53,8 @@ pub struct ApiDeps {
     pub info: ServerInfo,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Takes backups; none where the state is not kept in files.
+    pub backups: Option<Arc<dyn Backups>>,
     /// Time.
     pub clock: Clock,
     /// Ends what would otherwise go on for ever.
@@ -130,7 +134,7 @@ impl Api {
             Err(error) => return rest::Format::default().error(&error),
         };
         if own::is_own(request.uri().path()) {
-            return own::serve(self, request).await;
+            return own::serve(self, caller, request).await;
         }
         rest::serve(self, caller, request).await
     }

@@ -5,12 +5,14 @@
 //! bytes into requests and answers into bytes. Beside the API there are paths of our own ([`own`]).
 
 mod backup;
+mod body;
 mod call;
 mod grpc;
 mod images;
 mod logs;
 mod methods;
 mod own;
+mod rates;
 mod respond;
 mod rest;
 
@@ -20,13 +22,20 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use serde::Serialize;
-use updraft_base::Shutdown;
+use updraft_base::{Clock, Shutdown};
 use updraft_control::Control;
 use updraft_identity::Authenticator;
 use updraft_oci::ImageStore;
 use updraft_telemetry::{LogStore, Metrics};
 
+use crate::{
+    body::{Allowance, Bounded, IN_FLIGHT_MAX, Memory},
+    call::AnyBody,
+    rates::Buckets,
+};
+
 pub use backup::{Backups, Logs, Pieces};
+pub use rates::CallRates;
 pub use respond::{BoxBody, BoxError};
 
 /// What the API hosts.
@@ -46,6 +55,8 @@ pub struct ApiDeps {
     pub metrics: Arc<Metrics>,
     /// Takes backups; none where the state is not kept in files.
     pub backups: Option<Arc<dyn Backups>>,
+    /// Time.
+    pub clock: Clock,
     /// Ends what would otherwise go on for ever.
     pub shutdown: Shutdown,
     /// A directory for uploads that are under way, of this server alone: files of uploads that are found
@@ -79,6 +90,8 @@ pub struct Api {
 
 struct Inner {
     deps: ApiDeps,
+    memory: Memory,
+    buckets: Buckets,
 }
 
 // === impl Api ===
@@ -89,8 +102,18 @@ impl Api {
     /// # Errors
     /// When the descriptors do not make a reflection service, which the tests rule out.
     pub fn new(deps: ApiDeps) -> Result<Self, BoxError> {
+        Self::with_rates(deps, CallRates::default())
+    }
+
+    /// The same, with other rates than the usual ones.
+    ///
+    /// # Errors
+    /// As [`Api::new`].
+    pub fn with_rates(deps: ApiDeps, rates: CallRates) -> Result<Self, BoxError> {
         images::sweep(&deps.scratch);
-        Ok(Self { inner: Arc::new(Inner { deps }), mixins: grpc::Mixins::new()? })
+        let buckets = Buckets::new(rates, deps.clock.clone());
+        let inner = Inner { deps, memory: Memory::new(IN_FLIGHT_MAX), buckets };
+        Ok(Self { inner: Arc::new(inner), mixins: grpc::Mixins::new()? })
     }
 
     /// Answers one call. Never fails: what goes wrong is the answer.
@@ -118,6 +141,15 @@ impl Api {
 
     fn deps(&self) -> &ApiDeps {
         &self.inner.deps
+    }
+
+    /// `body` within the bounds of `allowance`.
+    fn bound<B: AnyBody>(&self, body: B, allowance: Allowance) -> Bounded<B> {
+        Bounded::new(body, allowance, (&self.inner.memory, &self.inner.deps.clock))
+    }
+
+    fn buckets(&self) -> &Buckets {
+        &self.inner.buckets
     }
 }
 

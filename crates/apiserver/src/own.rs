@@ -60,7 +60,7 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
         (&Verb::GET, "backup") => format.or_error(backup::take(deps, caller, &parameters).await),
         (&Verb::GET, "images") => format.json_or_error(images::list(deps).await),
         (&Verb::DELETE, "images") => format.json_or_error(images::delete(deps, &parameters).await),
-        (&Verb::POST, "images:load") => format.json_or_error(images::load(deps, &parameters, body).await),
+        (&Verb::POST, "images:load") => format.json_or_error(images::load(api, &parameters, body).await),
         (verb, METRICS | "info" | "logs" | "backup") => format.wrong_verb(verb, path, &[Verb::GET]),
         (verb, "images") => format.wrong_verb(verb, path, &[Verb::GET, Verb::DELETE]),
         (verb, "images:load") => format.wrong_verb(verb, path, &[Verb::POST]),

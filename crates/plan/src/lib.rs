@@ -6,10 +6,12 @@
 //! * [`readiness`]: the next step of a revision on its way to ready.
 //! * [`hosts`]: the host names and URLs of a service.
 //! * [`iam`]: who may do what.
+//! * [`rate`]: how many calls a caller may make.
 //! * [`scaling`]: how many instances a revision needs.
 
 pub mod hosts;
 pub mod iam;
+pub mod rate;
 pub mod readiness;
 pub mod rollout;
 pub mod scaling;

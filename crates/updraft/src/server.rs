@@ -222,6 +222,7 @@ impl Server {
             metrics: Arc::new(metrics),
             backups: Some(backups),
             scratch: config.data_dir.clone(),
+            clock: clock.clone(),
             shutdown: edges.shutdown().clone(),
         })
         .map_err(StartError::Descriptors)?;

@@ -114,28 +114,6 @@ async fn a_deleted_service_is_gone_from_the_api_and_from_the_front_door() {
 }
 
 #[tokio::test]
-async fn bad_input_names_the_field_the_rule_and_the_value() {
-    let world = World::start().await;
-    for (body, field) in [
-        (json!({"template": {"containers": [{}]}}), "image"),
-        (json!({"template": {"containers": [{"image": "x", "ports": [{"containerPort": 70000}]}]}}), "70000"),
-        (json!({"template": {"containers": [{"image": "x"}], "timeout": "7200s"}}), "timeout"),
-        (json!({"template": {"containers": [{"image": "x", "env": [{"name": "PORT", "value": "1"}]}]}}), "PORT"),
-        (json!({"template": {"containers": [{"image": "x"}]}, "traffic": [{"percent": 90}]}), "100"),
-        (json!({"template": {"containers": [{"image": "x"}]}, "ingress": "SIDEWAYS"}), "SIDEWAYS"),
-        (json!({"tmplate": {}}), "tmplate"),
-    ] {
-        let answer = world.call("POST", &format!("{SERVICES}?serviceId=bad"), body.clone()).await;
-        assert_eq!(answer.status, 400, "{body}: {}", answer.body);
-        let error: Value = serde_json::from_str(&answer.body).expect("JSON");
-        assert_eq!(error["error"]["status"], "INVALID_ARGUMENT");
-        assert!(answer.body.contains(field), "{field} in {}", answer.body);
-    }
-    assert_eq!(world.call("GET", "/v2/nowhere", Value::Null).await.status, 404);
-    world.end().await;
-}
-
-#[tokio::test]
 async fn every_metric_is_told_once() {
     let world = World::start().await;
     let text = world.call("GET", "/metrics", Value::Null).await.body;

@@ -93,6 +93,8 @@ fn make(path: &Path) -> io::Result<Token> {
     writeln!(file, "{token}")?;
     file.sync_all()?;
     fs::rename(&draft, path)?;
+    // Clients are going to be given it: it must not be another one after a power cut.
+    fs::File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
     Ok(Token(token))
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     config::ConfigFile,
-    content::{ContentStore, at, blocking, size_of},
+    content::{ContentStore, at, blocking, size_of, sync_dir},
     digest::Digest,
     error::{ContentError, ImageError},
     manifest::{MAX_MANIFEST, Manifest},
@@ -200,7 +200,7 @@ fn forget(content: &ContentStore, reference: &Reference) -> Result<(), ContentEr
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Err(ContentError::ManifestUnknown(reference.to_string()))
         }
-        other => other.map_err(at("remove", &path)),
+        other => other.map_err(at("remove", &path)).and_then(|()| sync_dir(&pulled_dir(content))),
     }
 }
 

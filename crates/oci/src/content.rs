@@ -260,7 +260,7 @@ impl Part {
     /// Syncs and renames to `target`; the directory is synced too, or a power cut could lose the name.
     fn settle(self, target: &Path) -> Result<(), ContentError> {
         let parent = target.parent().unwrap_or_else(|| Path::new("/"));
-        fs::create_dir_all(parent).map_err(at("create", parent))?;
+        durable_dir(parent)?;
         self.file.sync_all().map_err(at("sync", &self.path))?;
         fs::rename(&self.path, target).map_err(at("rename to", target))?;
         sync_dir(parent)
@@ -296,6 +296,22 @@ pub(crate) fn size_of(path: &Path) -> Result<Option<u64>, ContentError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(at("read", path)(error)),
     }
+}
+
+/// Makes a directory and those above it that are missing, each synced into its parent: a power cut could lose the name
+/// otherwise, and with it every synced file below.
+pub(crate) fn durable_dir(dir: &Path) -> Result<(), ContentError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().unwrap_or_else(|| Path::new("/"));
+    durable_dir(parent)?;
+    match fs::create_dir(dir) {
+        // Somebody else made it at the same moment; both sync it.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(at("create", dir)(error)),
+        _ => {}
+    }
+    sync_dir(parent)
 }
 
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), ContentError> {

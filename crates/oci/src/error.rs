@@ -48,6 +48,16 @@ pub enum ImageError {
         /// What broke.
         cause: String,
     },
+    /// A later version laid the store out.
+    #[error("the images in {dir} are in layout {found}, which a later version wrote; this one knows layouts up to {known}")]
+    TooNew {
+        /// The store's directory.
+        dir: String,
+        /// The layout found.
+        found: u32,
+        /// The latest that this version knows.
+        known: u32,
+    },
     /// The host refused: no space, no permission.
     #[error("{operation}")]
     Host {

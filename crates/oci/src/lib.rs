@@ -10,6 +10,7 @@
 //! DIR/repositories/…             names of the embedded registry (see `repository`)
 //! DIR/pulled/…                   what was fetched from other registries
 //! DIR/layers/<diff id>/          unpacked, shared between images
+//! DIR/FORMAT                     the number of this layout (see `layout`)
 //! ```
 
 mod collect;
@@ -21,6 +22,7 @@ mod error;
 mod fill;
 mod flight;
 mod layers;
+mod layout;
 mod load;
 mod manifest;
 mod reference;
@@ -35,6 +37,7 @@ pub use config::{ExposedPort, ImageConfig};
 pub use content::{ContentStore, Upload};
 pub use digest::{Digest, DigestError};
 pub use error::{ContentError, ImageError};
+pub use layout::{LAYOUT, Stray, StrayKind, strays};
 pub use load::LoadedImage;
 pub use manifest::{
     Descriptor, HOST_ARCHITECTURE, HOST_OS, ImageManifest, Index, MAX_MANIFEST, Manifest, Platform, media_type,

@@ -17,7 +17,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    content::{ContentStore, at, blocking, size_of},
+    content::{ContentStore, at, blocking, size_of, sync_dir},
     digest::Digest,
     error::ContentError,
     manifest::{MAX_MANIFEST, Manifest},
@@ -178,12 +178,9 @@ impl ContentStore {
         if size_of(&self.blob_path(digest))?.is_none() {
             return Err(ContentError::BlobUnknown(digest.clone()));
         }
-        let link = self.blob_link(repository, digest);
-        if let Some(parent) = link.parent() {
-            fs::create_dir_all(parent).map_err(at("create", parent))?;
-        }
-        // Written again when it is there: the fresh time keeps it from the collector.
-        fs::write(&link, b"").map_err(at("write", &link))
+        // Written again when it is there: the fresh time keeps it from the collector. Synced: whoever is told that
+        // the repository holds the blob goes on with a manifest that needs it.
+        self.write_atomic(&self.blob_link(repository, digest), b"")
     }
 
     pub(crate) fn put_manifest_now(
@@ -339,7 +336,8 @@ fn read_text(path: &Path) -> Result<Option<String>, ContentError> {
 
 fn remove(path: &Path, unknown: impl Fn() -> ContentError) -> Result<(), ContentError> {
     match fs::remove_file(path) {
-        Ok(()) => Ok(()),
+        // A deletion that was acknowledged must not be undone by a power cut.
+        Ok(()) => path.parent().map_or(Ok(()), sync_dir),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(unknown()),
         Err(error) => Err(at("remove", path)(error)),
     }

@@ -87,7 +87,7 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY);
         let mut database = options.connect().await.map_err(medium("open the database"))?;
-        migration::run(&mut database, steps).await?;
+        migration::run(&mut database, dir, steps).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(options.read_only(true))
@@ -99,6 +99,32 @@ impl SqliteStore {
         let writer = Writer { database, jobs, changed: changed.clone(), _lock: Arc::clone(&lock) };
         tasks.spawn("store writer", OnFailure::Stop, writer.run());
         Ok(Self { readers, commits, changed, tasks, _lock: lock })
+    }
+
+    /// The keys of a kind in `dir`, without opening the store: nothing is locked, made, migrated or changed, and a server
+    /// may have it open. None when there is no store.
+    ///
+    /// # Errors
+    /// [`StoreError::Medium`] when it cannot be read, also because a later version has other tables.
+    pub async fn peek(dir: &Path, kind: Kind) -> Result<Vec<Key>, StoreError> {
+        let path = dir.join(FILE);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        // Without a log nobody has it open, and then SQLite must not make one either.
+        let has_log = dir.join(format!("{FILE}-wal")).exists();
+        let options = SqliteConnectOptions::new().filename(&path).read_only(true).immutable(!has_log).busy_timeout(BUSY);
+        let mut database = options.connect().await.map_err(medium("open the database for reading"))?;
+        let rows = sqlx::query("SELECT project, location, name FROM envelopes WHERE kind = ? ORDER BY 1, 2, 3")
+            .bind(kind.as_str())
+            .fetch_all(&mut database)
+            .await
+            .map_err(medium("list"))?;
+        let key = |row: &SqliteRow| -> sqlx::Result<Key> {
+            let parent = Parent::new(row.try_get::<String, _>(0)?, row.try_get::<String, _>(1)?);
+            Ok(Key::new(kind, parent, row.try_get::<String, _>(2)?))
+        };
+        rows.iter().map(key).collect::<sqlx::Result<_>>().map_err(medium("list"))
     }
 
     /// Ends when the writer has failed. Every commit fails from then on: the process had better end.
@@ -307,7 +333,17 @@ fn time(nanos: i64) -> SystemTime {
 }
 
 pub(crate) fn medium(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreError + Copy {
-    move |error| StoreError::Medium { operation, cause: error.to_string() }
+    move |error| {
+        let cause = error.to_string();
+        if is_full(&error) { StoreError::Full { operation, cause } } else { StoreError::Medium { operation, cause } }
+    }
+}
+
+/// Is there no room on the disk? SQLite says so for the file system; a quota shows as an error of writing or of growing
+/// the shared memory, whose extended codes are the same whatever the system's error was.
+fn is_full(error: &sqlx::Error) -> bool {
+    const FULL: &str = "13";
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == FULL)
 }
 
 #[cfg(test)]

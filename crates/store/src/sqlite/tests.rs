@@ -154,7 +154,7 @@ async fn a_newer_format_is_refused_and_not_touched() {
     database.close().await.unwrap();
     let before = std::fs::read(dir.path().join(FILE)).unwrap();
     match SqliteStore::open(dir.path()).await {
-        Err(StoreError::TooNew { found: 99, known: FORMAT }) => {}
+        Err(StoreError::TooNew { found: 99, known: FORMAT, .. }) => {}
         other => panic!("expected a refusal, got {other:?}"),
     }
     assert_eq!(std::fs::read(dir.path().join(FILE)).unwrap(), before);
@@ -166,6 +166,28 @@ async fn a_file_that_is_no_database_is_refused() {
     std::fs::write(dir.path().join(FILE), "this is a letter, not a database. ".repeat(100)).unwrap();
     let error = SqliteStore::open(dir.path()).await.unwrap_err();
     assert!(matches!(error, StoreError::Medium { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_peek_changes_nothing_whether_a_server_runs_was_killed_or_was_stopped() {
+    let dir = TempDir::new().unwrap();
+    let peek = || async { SqliteStore::peek(dir.path(), Kind::Service).await.unwrap() };
+    assert_eq!(peek().await, []);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    let store = open(&dir).await;
+    let key = store.commit(change("hello")).await.unwrap()[0].key.clone();
+    assert_eq!(peek().await, [key.clone()], "beside the server that has it open");
+    store.close().await;
+    let files = || {
+        let entries = std::fs::read_dir(dir.path()).unwrap();
+        let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files.into_iter().map(|path| (std::fs::read(&path).unwrap(), path)).collect::<Vec<_>>()
+    };
+    let before = files();
+    assert_eq!(peek().await, [key]);
+    assert_eq!(files(), before);
+    assert!(SqliteStore::peek(dir.path(), Kind::Revision).await.unwrap().is_empty());
 }
 
 async fn raw(dir: &TempDir) -> SqliteConnection {

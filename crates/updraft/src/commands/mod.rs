@@ -2,6 +2,7 @@
 
 mod config;
 mod doctor;
+mod leaks;
 mod quickstart;
 mod serve;
 mod signals;
@@ -43,7 +44,7 @@ enum Verb {
     /// See it work: serve, deploy a small example, call it from zero, show where the time went.
     Quickstart(quickstart::QuickstartArgs),
     /// What this machine offers and lacks to run containers, and what to do.
-    Doctor,
+    Doctor(doctor::DoctorArgs),
     /// The configuration of `serve`.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -110,7 +111,10 @@ pub fn main() -> ExitCode {
     match arguments.verb {
         Verb::Serve(flags) => with_config(&flags, &matches, |config| block_on(serve::run(config))),
         Verb::Quickstart(flags) => block_on(quickstart::run(flags, ServeArgs::default().layer(&matches))),
-        Verb::Doctor => doctor::run(arguments.globals.format),
+        Verb::Doctor(flags) if flags.leaks => with_config(&flags.serving(), &matches, |config| {
+            block_on(leaks::run(&config.data_dir, flags.scope(), arguments.globals.format))
+        }),
+        Verb::Doctor(_) => doctor::run(arguments.globals.format),
         Verb::Config(ConfigCommand::Show(flags)) => show(&flags, &matches, arguments.globals.format),
         Verb::Completion { shell } => {
             let mut script = Vec::new();

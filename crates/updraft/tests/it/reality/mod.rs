@@ -6,6 +6,7 @@ mod traces;
 
 mod compatibility;
 mod failures;
+mod killed;
 mod pictures;
 mod scaling;
 mod traffic;

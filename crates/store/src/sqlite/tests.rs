@@ -269,6 +269,61 @@ proptest! {
     }
 }
 
+// === no space ===
+
+/// A small file system of the test's own, as far as it may make one.
+struct Small(TempDir);
+
+impl Small {
+    fn mount(bytes: u32) -> Option<Self> {
+        let dir = TempDir::new().unwrap();
+        let options = std::ffi::CString::new(format!("size={bytes},mode=0700")).unwrap();
+        let flags = rustix::mount::MountFlags::NODEV;
+        match rustix::mount::mount("tmpfs", dir.path(), "tmpfs", flags, options.as_c_str()) {
+            Ok(()) => Some(Self(dir)),
+            Err(error) => {
+                assert!(std::env::var_os("UPDRAFT_TEST_NO_SKIP").is_none(), "nothing may be skipped here: {error}");
+                eprintln!("skipped: a file system cannot be mounted: {error}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(self.0.path(), rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_what_does_not_fit_and_takes_it_once_there_is_space() {
+    let Some(small) = Small::mount(2 << 20) else { return };
+    let ballast = small.0.path().join("ballast");
+    std::fs::write(&ballast, vec![0; 1 << 20]).unwrap();
+    let store = SqliteStore::open(small.0.path()).await.unwrap();
+    let mut stored = 0;
+    let large = |number: u64| {
+        let envelope = Envelope { spec: vec![7; 64 << 10], ..sample(&format!("s-{number}"), number) };
+        vec![Change::Put(Box::new(envelope))]
+    };
+    let error = loop {
+        match store.commit(large(stored)).await {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    assert!(stored > 0 && error.to_string().contains("no space left"), "{stored}: {error}");
+    assert_eq!(everything(&store).await.len() as u64, stored, "what was refused is not there in part");
+    std::fs::remove_file(&ballast).unwrap();
+    store.commit(large(stored)).await.expect("there is space");
+    store.close().await;
+    let again = SqliteStore::open(small.0.path()).await.unwrap();
+    assert_eq!(everything(&again).await.len() as u64, stored + 1);
+    again.close().await;
+}
+
 // === kill -9 ===
 
 /// Not a test of its own: what the child of the next one does, for ever.

@@ -5,5 +5,6 @@
 
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod formats;
 mod reality;
 mod world;

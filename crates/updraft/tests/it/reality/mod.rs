@@ -1,11 +1,12 @@
 //! The binary itself, with real containers.
 
-mod host;
+pub(crate) mod host;
 mod images;
 mod traces;
 
 mod compatibility;
 mod failures;
+mod full;
 mod killed;
 mod pictures;
 mod scaling;

@@ -55,6 +55,10 @@ struct Job {
 
 struct Writer {
     database: SqliteConnection,
+    options: SqliteConnectOptions,
+    /// After a failure of the medium nobody knows how far the connection got: SQLite ends the transaction itself when
+    /// the disk is full, and the next one could not begin.
+    doubtful: bool,
     jobs: mpsc::Receiver<Job>,
     changed: broadcast::Sender<Key>,
     // Freed after the last write, not when the last handle is dropped.
@@ -90,13 +94,14 @@ impl SqliteStore {
         migration::run(&mut database, dir, steps).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
-            .connect_with(options.read_only(true))
+            .connect_with(options.clone().read_only(true))
             .await
             .map_err(medium("open the database for reading"))?;
         let (commits, jobs) = mpsc::channel(QUEUE);
         let changed = broadcast::Sender::new(WATCH_BACKLOG);
         let tasks = Tasks::new();
-        let writer = Writer { database, jobs, changed: changed.clone(), _lock: Arc::clone(&lock) };
+        let _lock = Arc::clone(&lock);
+        let writer = Writer { database, options, doubtful: false, jobs, changed: changed.clone(), _lock };
         tasks.spawn("store writer", OnFailure::Stop, writer.run());
         Ok(Self { readers, commits, changed, tasks, _lock: lock })
     }
@@ -120,6 +125,8 @@ impl SqliteStore {
             .fetch_all(&mut database)
             .await
             .map_err(medium("list"))?;
+        // Waited for: a server that stops meanwhile would not be the last to leave, and its log would stay.
+        database.close().await.map_err(medium("close the database"))?;
         let key = |row: &SqliteRow| -> sqlx::Result<Key> {
             let parent = Parent::new(row.try_get::<String, _>(0)?, row.try_get::<String, _>(1)?);
             Ok(Key::new(kind, parent, row.try_get::<String, _>(2)?))
@@ -206,8 +213,21 @@ impl Writer {
         }
     }
 
-    /// Writes all of `changes` or none; returns what was put, and every key that changed.
+    /// Writes all of `changes` or none; returns what was put, and every key that changed. A failure of one commit is
+    /// not one of the next: there may be space again.
     async fn commit(&mut self, changes: Vec<Change>) -> Result<(Vec<Envelope>, Vec<Key>), StoreError> {
+        if self.doubtful {
+            let fresh = self.options.connect().await.map_err(medium("open the database again"))?;
+            // Whatever it still held it lets go of; how well it closes tells nothing.
+            let _ = std::mem::replace(&mut self.database, fresh).close_hard().await;
+            self.doubtful = false;
+        }
+        let outcome = self.try_commit(changes).await;
+        self.doubtful = !matches!(outcome, Ok(_) | Err(StoreError::Conflict { .. }));
+        outcome
+    }
+
+    async fn try_commit(&mut self, changes: Vec<Change>) -> Result<(Vec<Envelope>, Vec<Key>), StoreError> {
         let failed = medium("commit");
         let mut transaction = self.database.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
         let mut writes: i64 =

@@ -46,6 +46,7 @@ async fn a_data_directory_of_every_format_opens_and_its_service_answers() {
         let traffic = described["status"]["traffic"].as_array().expect("a table");
         let shares: Vec<(&str, &Value)> = traffic
             .iter()
+            .filter(|line| line["percent"].is_number())
             .map(|line| (line["revisionName"].as_str().unwrap_or_default(), &line["percent"]))
             .collect();
         assert_eq!(shares, [("old-00002-zod", &Value::from(25)), ("old-00002-zod", &Value::from(75))], "{described:#}");

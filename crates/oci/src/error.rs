@@ -49,7 +49,9 @@ pub enum ImageError {
         cause: String,
     },
     /// A later version laid the store out.
-    #[error("the images in {dir} are in layout {found}, which a later version wrote; this one knows layouts up to {known}")]
+    #[error(
+        "the images in {dir} are in layout {found}, which a later version wrote; this one knows layouts up to {known}"
+    )]
     TooNew {
         /// The store's directory.
         dir: String,

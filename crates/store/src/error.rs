@@ -23,7 +23,9 @@ pub enum StoreError {
         holder: String,
     },
     /// The data was written by a later version.
-    #[error("the data directory {dir} is in format {found}, which a later version wrote; this one reads formats up to {known}")]
+    #[error(
+        "the data directory {dir} is in format {found}, which a later version wrote; this one reads formats up to {known}"
+    )]
     TooNew {
         /// The directory.
         dir: String,

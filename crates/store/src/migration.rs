@@ -17,11 +17,7 @@ pub(crate) const ALL: [&str; FORMAT as usize] = [include_str!("../migrations/000
 ///
 /// # Errors
 /// [`StoreError::TooNew`] when more steps were taken than this version knows; then nothing is touched.
-pub(crate) async fn run(
-    database: &mut SqliteConnection,
-    dir: &Path,
-    steps: &[&'static str],
-) -> Result<(), StoreError> {
+pub(crate) async fn run(database: &mut SqliteConnection, dir: &Path, steps: &[&'static str]) -> Result<(), StoreError> {
     let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);
     let found = format(database).await.map_err(medium("read the format of the data"))?;
     if found > known {

@@ -118,7 +118,8 @@ impl SqliteStore {
         }
         // Without a log nobody has it open, and then SQLite must not make one either.
         let has_log = dir.join(format!("{FILE}-wal")).exists();
-        let options = SqliteConnectOptions::new().filename(&path).read_only(true).immutable(!has_log).busy_timeout(BUSY);
+        let options =
+            SqliteConnectOptions::new().filename(&path).read_only(true).immutable(!has_log).busy_timeout(BUSY);
         let mut database = options.connect().await.map_err(medium("open the database for reading"))?;
         let rows = sqlx::query("SELECT project, location, name FROM envelopes WHERE kind = ? ORDER BY 1, 2, 3")
             .bind(kind.as_str())

@@ -177,8 +177,7 @@ impl Server {
         };
         let mut metrics = Metrics::new(&clock);
         let channels = Channels::new();
-        let logs = LogStore::open(&config.data_dir.join("logs"), LogConfig::default(), &mut metrics, clock.clone())?;
-        sweep_logs(&logs, &*store).await?;
+        let logs = open_logs(&config, &*store, &mut metrics, &clock).await?;
         core.spawn("log writer", OnFailure::Stop, logs.clone().run(channels.logs.1));
         let remover = remove_logs(logs.clone(), store.clone(), clock.clone(), channels.deleted.1);
         core.spawn("log remover", OnFailure::Log, remover);
@@ -366,15 +365,21 @@ async fn remove_logs(logs: LogStore, store: Arc<dyn Store>, clock: Clock, mut de
     }
 }
 
-/// Removes the logs of services that are gone: a server may have been killed between the two.
-async fn sweep_logs(logs: &LogStore, store: &dyn Store) -> Result<(), StartError> {
+/// The logs, without those of services that are gone: a server may have been killed between the deletion of the two.
+async fn open_logs(
+    config: &Config,
+    store: &dyn Store,
+    metrics: &mut Metrics,
+    clock: &Clock,
+) -> Result<LogStore, StartError> {
+    let logs = LogStore::open(&config.data_dir.join("logs"), LogConfig::default(), metrics, clock.clone())?;
     let services = store.list(&Selection::of(Kind::Service), &Page::default()).await?;
     let names = services.into_iter().map(|service| service.key.parent.service(service.key.name)).collect();
     let gone = logs.keep(names).await?;
     if gone > 0 {
         tracing::info!(gone, "logs of services that were deleted are removed");
     }
-    Ok(())
+    Ok(logs)
 }
 
 fn control_config(config: &Config, address: SocketAddr) -> ControlConfig {

@@ -272,7 +272,7 @@ async fn told(world: &World) -> String {
     let revisions = world.revisions(SERVICE).await;
     let image_of = |name: &str| {
         let found = revisions.iter().find(|revision| id(&revision.name) == id(name));
-        found.map_or("nothing".to_owned(), |revision| revision.containers[0].image.clone())
+        found.map_or_else(|| "nothing".to_owned(), |revision| revision.containers[0].image.clone())
     };
     let states = |conditions: &[run::Condition]| -> Vec<String> {
         conditions.iter().map(|one| format!("{} {}", one.r#type, one.state)).collect()
@@ -288,8 +288,11 @@ async fn told(world: &World) -> String {
         service.terminal_condition.as_ref().map(|one| one.state),
         states(&service.conditions),
     );
-    let mut lines: Vec<String> =
-        service.traffic_statuses.iter().map(|line| format!("{}% {}\n", line.percent, image_of(&line.revision))).collect();
+    let mut lines: Vec<String> = service
+        .traffic_statuses
+        .iter()
+        .map(|line| format!("{}% {}\n", line.percent, image_of(&line.revision)))
+        .collect();
     let revision = |one: &run::Revision| format!("{} {:?}\n", one.containers[0].image, states(&one.conditions));
     lines.extend(revisions.iter().map(revision));
     if let Some(route) = world.route(&host(&service.uri)) {

@@ -241,7 +241,10 @@ mod tests {
         let (seen, mut owners) = host();
         owners.insert(LIVE.to_owned(), Owner { launcher: None, namespaces: [4, 5].into() });
         let leaks = judge(&seen, &owners, Some(LIVE));
-        assert!(!leaks.iter().any(|leak| leak.what.ends_with("gw") || leak.kind == LeakKind::PacketFilter), "{leaks:?}");
+        assert!(
+            !leaks.iter().any(|leak| leak.what.ends_with("gw") || leak.kind == LeakKind::PacketFilter),
+            "{leaks:?}"
+        );
         assert!(!leaks.iter().any(|leak| leak.what == "ud11fe00-2"), "{leaks:?}");
     }
 

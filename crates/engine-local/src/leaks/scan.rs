@@ -59,7 +59,8 @@ pub(super) fn owners(seen: &Seen, serving: Option<(&str, u32)>) -> Owners {
     for process in &seen.processes {
         let Role::Launcher(tag) = &process.role else { continue };
         let Some(&parent) = seen.parents.get(&process.pid) else { continue };
-        let serves = serving.is_some_and(|serving| serving == (tag.as_str(), parent)) || share_lock(parent, process.pid);
+        let serves =
+            serving.is_some_and(|serving| serving == (tag.as_str(), parent)) || share_lock(parent, process.pid);
         if serves {
             owners.entry(tag.clone()).or_default().launcher = Some(process.pid);
             holders.entry(tag.clone()).or_default().extend([parent, process.pid]);
@@ -75,7 +76,8 @@ pub(super) fn owners(seen: &Seen, serving: Option<(&str, u32)>) -> Owners {
     if let Ok(mut reader) = Reader::open() {
         for (tag, owner) in &mut owners {
             let pids = holders.get(tag).into_iter().flatten();
-            owner.namespaces = pids.flat_map(|&pid| namespaces(pid)).filter_map(|path| number(&mut reader, &path)).collect();
+            owner.namespaces =
+                pids.flat_map(|&pid| namespaces(pid)).filter_map(|path| number(&mut reader, &path)).collect();
         }
     }
     owners
@@ -111,7 +113,8 @@ fn locker(line: &str, file: &fs::Metadata) -> Option<u32> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [_, "FLOCK", _, _, pid, place, ..] = words[..] else { return None };
     let mut numbers = place.split(':');
-    let (major, minor) = (u32::from_str_radix(numbers.next()?, 16).ok()?, u32::from_str_radix(numbers.next()?, 16).ok()?);
+    let (major, minor) =
+        (u32::from_str_radix(numbers.next()?, 16).ok()?, u32::from_str_radix(numbers.next()?, 16).ok()?);
     let inode: u64 = numbers.next()?.parse().ok()?;
     let is_it = inode == file.ino() && (major, minor) == (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
     is_it.then(|| pid.parse().unwrap_or(0))
@@ -247,7 +250,8 @@ mod tests {
 
     #[test]
     fn mounts_are_known_by_their_place_or_by_their_name() {
-        let see = |line: &str| mount(line, (Path::new("/my data/run"), "aaaaaa")).map(|mount| (mount.tag, mount.namespace));
+        let see =
+            |line: &str| mount(line, (Path::new("/my data/run"), "aaaaaa")).map(|mount| (mount.tag, mount.namespace));
         let own = |tag: &str, namespace| Some((tag.to_owned(), namespace));
         assert_eq!(see("9 1 0:4 / /my\\040data/run/stage rw - tmpfs tmpfs rw"), own("aaaaaa", false));
         assert_eq!(see("9 1 0:4 net:[42] /run/netns/updraft-0a1b2c rw - nsfs nsfs rw"), own("0a1b2c", true));

@@ -35,7 +35,8 @@ struct Finding {
 }
 
 /// The pauses between looks: what is only being made or removed is gone, or another's, at a later look. Under load the
-/// kernel takes its time to take down a network namespace or to empty a control group.
+/// kernel takes its time to take down a network namespace or to empty a control group. Beside no server the first of
+/// them is enough: nothing is being made.
 const PAUSES: [Duration; 4] =
     [Duration::from_millis(250), Duration::from_millis(750), Duration::from_secs(2), Duration::from_secs(3)];
 
@@ -52,20 +53,28 @@ pub(super) async fn run(data_dir: &Path, scope: Scope, format: Option<Format>) -
 
 /// What all looks have in common.
 async fn find(data_dir: &Path, scope: Scope, clock: &Clock) -> Result<BTreeSet<Finding>, Failure> {
-    let mut findings = once(data_dir, scope).await?;
-    for pause in PAUSES {
-        if findings.is_empty() {
+    let (mut findings, mut serving) = once(data_dir, scope).await?;
+    for (number, pause) in PAUSES.into_iter().enumerate() {
+        if findings.is_empty() || (serving == Serving::Nobody && scope == Scope::Own && number > 0) {
             break;
         }
         clock.sleep(pause).await;
-        let again = once(data_dir, scope).await?;
+        let again;
+        (again, serving) = once(data_dir, scope).await?;
         findings.retain(|finding| again.contains(finding));
     }
     Ok(findings)
 }
 
+/// Has the data directory a living server?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Serving {
+    Somebody,
+    Nobody,
+}
+
 /// One look.
-async fn once(data_dir: &Path, scope: Scope) -> Result<BTreeSet<Finding>, Failure> {
+async fn once(data_dir: &Path, scope: Scope) -> Result<(BTreeSet<Finding>, Serving), Failure> {
     let data_dir = fs::canonicalize(data_dir).unwrap_or_else(|_| data_dir.to_owned());
     let seen = look(&data_dir, scope)?;
     let mut findings: BTreeSet<Finding> = seen
@@ -103,7 +112,7 @@ async fn once(data_dir: &Path, scope: Scope) -> Result<BTreeSet<Finding>, Failur
     let services: HashSet<_> = services.into_iter().map(|key| key.parent.service(key.name)).collect();
     let logs = updraft_telemetry::strays(&data_dir.join("logs"), &services)?;
     findings.extend(logs.into_iter().map(|path| file(path, "the log of a service that is deleted")));
-    Ok(findings)
+    Ok((findings, if holder.is_some() { Serving::Somebody } else { Serving::Nobody }))
 }
 
 /// What is nobody's in the data directory itself and in its directory `run`, by the names in both, and why. `is_open`
@@ -129,7 +138,8 @@ fn own_files(
         }
     }
     if is_open("run").is_some() {
-        let known = ["launcher.lock".to_owned(), "stage".to_owned(), format!("net-{tag}.json"), format!("net-{tag}.new")];
+        let known =
+            ["launcher.lock".to_owned(), "stage".to_owned(), format!("net-{tag}.json"), format!("net-{tag}.new")];
         let strays = run.iter().filter(|name| !known.contains(name));
         found.extend(strays.map(|name| (format!("run/{name}"), "nothing of a server has such a name")));
     }

@@ -86,9 +86,9 @@ pub(super) fn hint(error: &StartError) -> Option<String> {
              Nothing was changed"
                 .to_owned(),
         ),
-        StartError::Store(StoreError::Locked { .. }) => {
-            Some("of a data directory one server runs at a time: stop the other, or choose another --data-dir".to_owned())
-        }
+        StartError::Store(StoreError::Locked { .. }) => Some(
+            "of a data directory one server runs at a time: stop the other, or choose another --data-dir".to_owned(),
+        ),
         StartError::Store(StoreError::Full { .. }) => Some("make room on the disk of the data directory".to_owned()),
         _ => None,
     }

@@ -29,7 +29,8 @@ fn unpacked(archive: &[u8]) -> TempDir {
 fn refused(dir: &Path) -> (Option<i32>, String) {
     let mut serve = Command::new(UPDRAFT);
     serve.args(["serve", "--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0", "--log", "error"]);
-    let output = serve.arg("--data-dir").arg(dir.join("data")).stdin(Stdio::null()).output().expect("the binary starts");
+    let output =
+        serve.arg("--data-dir").arg(dir.join("data")).stdin(Stdio::null()).output().expect("the binary starts");
     assert!(output.stdout.is_empty(), "it serves nothing");
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
@@ -100,7 +101,10 @@ fn a_later_format_is_refused_with_both_formats_and_the_way_out() {
     fs::write(dir.path().join("data/images/FORMAT"), "7\n").expect("writable");
     let (code, said) = refused(dir.path());
     assert_eq!(code, Some(1), "{said}");
-    let expected = format!("error: the images in {} are in layout 7, which a later version wrote; this one knows layouts up to 1\nhint: ", dir.path().join("data/images").display());
+    let expected = format!(
+        "error: the images in {} are in layout 7, which a later version wrote; this one knows layouts up to 1\nhint: ",
+        dir.path().join("data/images").display()
+    );
     assert!(said.starts_with(&expected), "{said}");
     assert!(dir.path().join("data/images/layers").exists() && dir.path().join("data/images/uploads").exists());
 }

@@ -79,7 +79,8 @@ async fn on_a_full_disk_changes_are_refused_services_answer_and_space_mends_it()
     assert_eq!(host.describe("small")["metadata"]["generation"], before["metadata"]["generation"]);
 
     std::fs::remove_file(small.ballast()).expect("there");
-    eventually("changes are taken again", async || describe(&client, &host, "after all").await.0 == StatusCode::OK).await;
+    eventually("changes are taken again", async || describe(&client, &host, "after all").await.0 == StatusCode::OK)
+        .await;
     host.ok(&["deploy", "small", "--image", "localhost/small:latest", "--update-env-vars", "ANSWER=more", "--quiet"]);
     assert_eq!(host.get(&client, &name, "/").await, (200, "more".to_owned()));
     let dir = host.kill();

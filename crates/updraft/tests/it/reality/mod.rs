@@ -8,6 +8,7 @@ mod compatibility;
 mod failures;
 mod full;
 mod killed;
+mod leaks;
 mod pictures;
 mod scaling;
 mod traffic;

@@ -251,9 +251,14 @@ impl Trial {
             let lines = service["trafficStatuses"].as_array().expect("a table");
             let serving: BTreeSet<&str> = lines.iter().filter_map(|line| line["revision"].as_str()).collect();
             let revisions = api.revisions(&id).await?;
-            let name = |revision: &Value| revision["name"].as_str().and_then(|name| name.rsplit('/').next()).map(str::to_owned);
+            let name = |revision: &Value| {
+                revision["name"].as_str().and_then(|name| name.rsplit('/').next()).map(str::to_owned)
+            };
             let by = revisions.iter().find(|revision| answer_of(revision) == body).and_then(name);
-            assert!(by.as_deref().is_some_and(|by| serving.contains(by)), "round {round}: {id}: {body} of {by:?}\n{service:#}");
+            assert!(
+                by.as_deref().is_some_and(|by| serving.contains(by)),
+                "round {round}: {id}: {body} of {by:?}\n{service:#}"
+            );
         }
         Ok(())
     }

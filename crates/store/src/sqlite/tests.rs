@@ -281,6 +281,7 @@ proptest! {
 struct Small(TempDir);
 
 impl Small {
+    #[expect(clippy::print_stderr, reason = "a skipped test says why")]
     fn mount(bytes: u32) -> Option<Self> {
         let dir = TempDir::new().unwrap();
         let options = std::ffi::CString::new(format!("size={bytes},mode=0700")).unwrap();
@@ -289,7 +290,7 @@ impl Small {
             Ok(()) => Some(Self(dir)),
             Err(error) => {
                 assert!(std::env::var_os("UPDRAFT_TEST_NO_SKIP").is_none(), "nothing may be skipped here: {error}");
-                println!("skipped: a file system cannot be mounted: {error}");
+                eprintln!("skipped: a file system cannot be mounted: {error}");
                 None
             }
         }

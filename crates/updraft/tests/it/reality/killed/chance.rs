@@ -13,8 +13,8 @@ impl Chance {
     pub(super) fn seeded(test: &str) -> Self {
         let given = std::env::var("UPDRAFT_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
         let now = updraft_base::Clock::system().now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let seed = given.unwrap_or(u64::try_from(now.as_nanos()).unwrap_or(0));
-        println!("{test}: UPDRAFT_TEST_SEED={seed}");
+        let seed = given.unwrap_or_else(|| u64::try_from(now.as_nanos()).unwrap_or(0));
+        eprintln!("{test}: UPDRAFT_TEST_SEED={seed}");
         Self(Cell::new(seed))
     }
 

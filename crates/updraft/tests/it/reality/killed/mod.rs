@@ -84,7 +84,7 @@ async fn kill_9_at_any_moment_loses_nothing_and_leaves_nothing() {
     }
     let tags = trial.ledger.tags().len();
     let operations = trial.ledger.operations().len();
-    println!("{} writes were acknowledged, {operations} operations, {tags} tags", trial.ledger.acknowledged());
+    eprintln!("{} writes were acknowledged, {operations} operations, {tags} tags", trial.ledger.acknowledged());
     assert!(operations > KILLS && tags > 3, "too little was going on to show anything");
     let data = host.data_dir();
     let (code, _data_dir) = host.stop();
@@ -122,7 +122,6 @@ impl Trial {
             // It may have ended by itself.
             let _ = kill_process(launcher, Signal::KILL);
         }
-        drop((deployers, pusher));
         host.kill()
     }
 

@@ -1,9 +1,12 @@
 //! What the binary itself does: serve, quickstart, doctor, config, completion. Every other verb is a client's.
 
+mod auth;
 mod config;
 mod doctor;
+mod install;
 mod leaks;
 mod quickstart;
+mod restore;
 mod serve;
 mod signals;
 
@@ -17,6 +20,7 @@ use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, S
 use updraft_base::Clock;
 use updraft_cli::{Console, EXIT_CODES, Exit, Format, Globals, Shell};
 
+use self::restore::RestoreArgs;
 use crate::config::{Config, ConfigError, Layer, Resolved, SETTINGS, combine, environment, file};
 
 /// The word that makes this program a launcher.
@@ -45,6 +49,15 @@ enum Verb {
     Quickstart(quickstart::QuickstartArgs),
     /// What this machine offers and lacks to run containers, and what to do.
     Doctor(doctor::DoctorArgs),
+    /// Set this machine up to run the platform as a service.
+    Install(install::InstallArgs),
+    /// Take the service away again; configuration and data stay.
+    Uninstall(install::UninstallArgs),
+    /// Fill an empty data directory from a file that `updraft backup` wrote.
+    Restore(restore::RestoreArgs),
+    /// The token of a server on this machine.
+    #[command(subcommand)]
+    Auth(AuthCommand),
     /// The configuration of `serve`.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -55,6 +68,12 @@ enum Verb {
     },
     #[command(flatten)]
     Client(updraft_cli::Command),
+}
+
+#[derive(Debug, Subcommand)]
+enum AuthCommand {
+    /// Print the token in the data directory, for `--token`, `docker login --password-stdin` and the like.
+    PrintAccessToken(ServeArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -93,6 +112,15 @@ struct ServeArgs {
     /// Docker's credential file for pulls [default: ~/.docker/config.json].
     #[arg(long, value_name = "FILE")]
     registry_credentials: Option<String>,
+    /// Names under which others reach the image registry, separated by commas [default: its addresses].
+    #[arg(long, value_name = "NAMES")]
+    registry_names: Option<String>,
+    /// How long what containers write is kept, such as 12h, 30d [default: 30d].
+    #[arg(long, value_name = "DURATION")]
+    log_retention: Option<String>,
+    /// What the log of one service may take on disk [default: 64Mi].
+    #[arg(long, value_name = "SIZE")]
+    log_max_size: Option<String>,
     /// What the server says on stderr: error, warn, info, debug, or per module [default: info].
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -115,6 +143,15 @@ pub fn main() -> ExitCode {
             block_on(leaks::run(&config.data_dir, flags.scope(), arguments.globals.format))
         }),
         Verb::Doctor(_) => doctor::run(arguments.globals.format),
+        Verb::Install(flags) => install::run(&flags),
+        Verb::Uninstall(flags) => install::undo(&flags),
+        Verb::Restore(flags) => {
+            let RestoreArgs { file, settings } = flags;
+            with_config(&settings, &matches, |config| restore::run(&file, &config.data_dir))
+        }
+        Verb::Auth(AuthCommand::PrintAccessToken(flags)) => {
+            with_config(&flags, &matches, |config| auth::print_token(&config))
+        }
         Verb::Config(ConfigCommand::Show(flags)) => show(&flags, &matches, arguments.globals.format),
         Verb::Completion { shell } => {
             let mut script = Vec::new();
@@ -179,6 +216,9 @@ impl ServeArgs {
             ("idle-timeout", self.idle_timeout.clone()),
             ("dns", self.dns.clone()),
             ("registry-credentials", self.registry_credentials.clone()),
+            ("registry-names", self.registry_names.clone()),
+            ("log-retention", self.log_retention.clone()),
+            ("log-max-size", self.log_max_size.clone()),
             ("log", self.log.clone()),
             ("log-format", self.log_format.clone()),
         ];

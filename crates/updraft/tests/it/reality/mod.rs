@@ -4,11 +4,14 @@ pub(crate) mod host;
 mod images;
 mod traces;
 
+mod backups;
 mod compatibility;
 mod failures;
 mod full;
 mod killed;
+mod lan;
 mod leaks;
 mod pictures;
 mod scaling;
+mod stopping;
 mod traffic;

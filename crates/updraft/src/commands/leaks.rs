@@ -101,6 +101,12 @@ async fn once(data_dir: &Path, scope: Scope) -> Result<(BTreeSet<Finding>, Servi
         holder.map(|holder| has_open(holder, &data_dir.join(name)))
     });
     findings.extend(own.into_iter().map(|(name, why)| file(data_dir.join(name), why)));
+    let scratch = data_dir.join("scratch");
+    for path in names(&scratch).into_iter().map(|name| scratch.join(name)) {
+        if !holder.is_some_and(|holder| has_open(holder, &path)) {
+            findings.extend([file(path, "part of a backup that nobody is taking")]);
+        }
+    }
     for stray in updraft_oci::strays(&data_dir.join("images"))? {
         match stray.kind {
             StrayKind::Unknown => findings.extend([file(stray.path, "nothing of the image store has such a name")]),

@@ -8,12 +8,13 @@
 //! * `sandbox` decides what a sandbox looks like, as plain data that prints as text; `sys` is the
 //!   thin layer that does it. All `unsafe` of the project is there and in `net`.
 //! * `net` gives every instance a network namespace with an address, a way out and names.
-//! * [`survey()`] tells what this host offers and lacks.
+//! * [`survey()`] tells what this host offers and lacks, [`look()`] what engines left on it.
 //!
 //! Everything made on the host carries the engine's tag, which is derived from its data directory:
 //! several servers live beside each other, and a start finds what a dead server of its own left.
 
 mod launcher;
+mod leaks;
 mod net;
 mod protocol;
 mod sandbox;
@@ -22,5 +23,6 @@ mod survey;
 mod sys;
 
 pub use launcher::launcher_main;
+pub use leaks::{Holder, Leak, LeakKind, Look, Scope, look};
 pub use server::{LauncherCommand, LocalConfig, LocalEngine, StartTiming, tag_of};
 pub use survey::{Finding, Verdict, survey};

@@ -69,6 +69,7 @@ impl Authenticator {
     /// # Errors
     /// When the token cannot be read or made, is unfit, or others can read it.
     pub fn open(mode: AuthMode, data_dir: &Path) -> Result<Self, IdentityError> {
+        crate::token::sweep(data_dir)?;
         let means = match mode {
             AuthMode::None => Means::None,
             AuthMode::Token => Means::Token(Token::open(data_dir)?),

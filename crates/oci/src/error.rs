@@ -48,6 +48,18 @@ pub enum ImageError {
         /// What broke.
         cause: String,
     },
+    /// A later version laid the store out.
+    #[error(
+        "the images in {dir} are in layout {found}, which a later version wrote; this one knows layouts up to {known}"
+    )]
+    TooNew {
+        /// The store's directory.
+        dir: String,
+        /// The layout found.
+        found: u32,
+        /// The latest that this version knows.
+        known: u32,
+    },
     /// Nothing can be removed while somebody copies it (see [`Hold`](crate::Hold)).
     #[error("the images are being copied, so nothing can be removed from them now; try again later")]
     Held,

@@ -18,10 +18,12 @@ use crate::{
     error::{ContentError, ImageError},
     fill::{self, Stratum},
     flight::Flights,
+    layout,
     unpack::{Budget, UnpackLimits, unpack},
 };
 
-const TEMPORARY: &str = ".new-";
+/// What the directories of layers are called that are being made or removed.
+pub(crate) const TEMPORARY: &str = ".new-";
 
 /// The unpacked layers of a store.
 #[derive(Debug, Clone)]
@@ -61,11 +63,9 @@ pub(crate) struct LayerName {
 impl Layers {
     pub(crate) fn open(dir: PathBuf, limits: UnpackLimits, parallel: usize) -> Result<Self, ImageError> {
         private_dir(&dir).map_err(|e| host("create", &dir, e))?;
-        for entry in fs::read_dir(&dir).map_err(|e| host("read", &dir, e))? {
-            let entry = entry.map_err(|e| host("read", &dir, e))?;
-            if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-                remove_dir(&entry.path())?;
-            }
+        for half in layout::halves(&dir).map_err(|e| host("read", &dir, e))? {
+            let removed = if half.is_dir() { fs::remove_dir_all(&half) } else { fs::remove_file(&half) };
+            removed.map_err(|e| host("remove", &half, e))?;
         }
         let slots = Arc::new(Semaphore::new(parallel.max(1)));
         Ok(Self { dir: Arc::new(dir), limits, flights: Flights::default(), slots })
@@ -185,6 +185,8 @@ impl Layers {
         let new = self.temporary();
         fs::create_dir(&new).map_err(|e| host("create", &new, e))?;
         fill::build(&new, &plan).map_err(|e| host("fill", &new, e))?;
+        let opened = fs::File::open(&new).map_err(|e| host("open", &new, e))?;
+        rustix::fs::syncfs(&opened).map_err(|e| host("sync", &new, e.into()))?;
         self.settle(content, &new, name, &LayerFacts { fills, ..LayerFacts::default() })?;
         Ok(Some(self.path(name)))
     }

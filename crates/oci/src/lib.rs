@@ -11,6 +11,7 @@
 //! DIR/repositories/…             names of the embedded registry (see `repository`)
 //! DIR/pulled/…                   what was fetched from other registries
 //! DIR/layers/<diff id>/          unpacked, shared between images
+//! DIR/FORMAT                     the number of this layout (see `layout`)
 //! ```
 
 mod collect;
@@ -24,6 +25,7 @@ mod flight;
 mod hold;
 mod inventory;
 mod layers;
+mod layout;
 mod load;
 mod local;
 mod manifest;
@@ -44,6 +46,7 @@ pub use digest::{Digest, DigestError};
 pub use error::{ContentError, ImageError};
 pub use hold::Hold;
 pub use inventory::{Inventory, StoredBlob, StoredName};
+pub use layout::{LAYOUT, Stray, StrayKind, strays};
 pub use load::LoadedImage;
 pub use manifest::{
     Descriptor, HOST_ARCHITECTURE, HOST_OS, ImageManifest, Index, MAX_MANIFEST, Manifest, Platform, media_type,

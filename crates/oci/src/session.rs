@@ -36,7 +36,8 @@ const IDLE: Duration = Duration::from_secs(60 * 60);
 /// More at once are refused: they are files on the disk until they are idle for an hour.
 const MAX_SESSIONS: usize = 1024;
 
-const REPOSITORY: &str = ".repository";
+/// What the file that names the repository has after the id.
+pub(crate) const REPOSITORY: &str = ".repository";
 
 /// The uploads under way, by id.
 #[derive(Debug, Default)]

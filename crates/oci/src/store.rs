@@ -20,6 +20,7 @@ use crate::{
     error::{ContentError, ImageError},
     flight::Flights,
     layers::{LayerName, Layers},
+    layout,
     local::is_own_address,
     manifest::{Descriptor, HOST_ARCHITECTURE, HOST_OS, ImageManifest, MAX_MANIFEST, Manifest},
     reference::Reference,
@@ -114,10 +115,12 @@ impl ImageStore {
     /// Opens the store, making it when it is not there and removing what a crash left half done.
     ///
     /// # Errors
-    /// [`ImageError::Host`].
+    /// [`ImageError::TooNew`] when a later version laid it out (nothing is touched then), [`ImageError::Host`].
     pub fn open(config: ImageStoreConfig, clock: Clock) -> Result<Self, ImageError> {
+        layout::check(&config.dir)?;
         let content =
             ContentStore::open(&config.dir, clock.clone()).map_err(|error| ImageError::of_content("", error))?;
+        layout::mark(&content).map_err(|error| ImageError::of_content("", error))?;
         let layers = Layers::open(config.dir.join("layers"), config.limits, config.parallel_unpacks)?;
         let remote = Remote::new(config.credentials.clone(), clock.clone());
         let (local_names, local_port) = (Mutex::default(), AtomicU16::default());

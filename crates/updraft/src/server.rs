@@ -7,7 +7,13 @@
 //!   Fleet ── LogLine ──▶ LogStore          Registry ──▶ ImageStore ◀── Control, Engine
 //! ```
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    fmt, io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -31,7 +37,7 @@ use updraft_model::{
 use updraft_oci::{ImageError, ImageStore, ImageStoreConfig};
 use updraft_proxy::{Body, Fallback, Front, Proxy, ProxyConfig, ProxyDeps};
 use updraft_registry::Registry;
-use updraft_store::{Snapshots, SqliteStore, Store, StoreError};
+use updraft_store::{Key, Kind, Page, Selection, Snapshots, SqliteStore, Store, StoreError};
 use updraft_telemetry::{LogConfig, LogError, LogStore, Metrics};
 
 use crate::{
@@ -45,6 +51,8 @@ const LOG_QUEUE: usize = 8192;
 const DELETED_QUEUE: usize = 1024;
 /// Between SIGTERM and SIGKILL, as the container contract says.
 const STOP_GRACE: Duration = Duration::from_secs(10);
+/// How long after the deletion of a service its instances may still write.
+const LAST_WORDS: Duration = Duration::from_secs(15);
 
 /// What a server is made of.
 #[expect(missing_debug_implementations, reason = "an engine that is there already cannot be printed")]
@@ -171,9 +179,10 @@ impl Server {
         };
         let mut metrics = Metrics::new(&clock);
         let channels = Channels::new();
-        let logs = LogStore::open(&config.data_dir.join("logs"), log_config(&config), &mut metrics, clock.clone())?;
+        let logs = open_logs(&config, &*store, &mut metrics, &clock).await?;
         core.spawn("log writer", OnFailure::Stop, logs.clone().run(channels.logs.1));
-        core.spawn("log remover", OnFailure::Log, remove_logs(logs.clone(), channels.deleted.1));
+        let remover = remove_logs(logs.clone(), store.clone(), clock.clone(), channels.deleted.1);
+        core.spawn("log remover", OnFailure::Log, remover);
 
         let fleet = Fleet::start(
             FleetDeps {
@@ -395,13 +404,52 @@ async fn stop_on(failed: impl Future<Output = ()>, shutdown: Shutdown) {
     }
 }
 
-/// What a service wrote goes with it. Ends with the control plane, which has the other end.
-async fn remove_logs(logs: LogStore, mut deleted: mpsc::Receiver<ServiceName>) {
-    while let Some(service) = deleted.recv().await {
+/// What a service wrote goes with it: at once, and once more when its instances, which may write to their last moment,
+/// are gone. Ends with the control plane, which has the other end of the channel.
+async fn remove_logs(logs: LogStore, store: Arc<dyn Store>, clock: Clock, mut deleted: mpsc::Receiver<ServiceName>) {
+    let mut again: VecDeque<(Instant, ServiceName)> = VecDeque::new();
+    loop {
+        let due = again.front().map(|(due, _)| due.saturating_duration_since(clock.instant()));
+        let service = tokio::select! {
+            service = deleted.recv() => match service {
+                Some(service) => {
+                    again.push_back((clock.instant() + LAST_WORDS, service.clone()));
+                    service
+                }
+                // What is left to be done the next start does.
+                None => return,
+            },
+            () = clock.sleep(due.unwrap_or_default()), if due.is_some() => {
+                let Some((_, service)) = again.pop_front() else { continue };
+                let key = Key::new(Kind::Service, service.parent.clone(), &service.service);
+                // One of the same name may have been made since; its log is its own.
+                match store.get(&key).await {
+                    Ok(None) => service,
+                    _ => continue,
+                }
+            }
+        };
         if let Err(error) = logs.remove(&service).await {
             tracing::warn!(%service, %error, "the logs of a deleted service stay on disk");
         }
     }
+}
+
+/// The logs, without those of services that are gone: a server may have been killed between the deletion of the two.
+async fn open_logs(
+    config: &Config,
+    store: &dyn Store,
+    metrics: &mut Metrics,
+    clock: &Clock,
+) -> Result<LogStore, StartError> {
+    let logs = LogStore::open(&config.data_dir.join("logs"), log_config(config), metrics, clock.clone())?;
+    let services = store.list(&Selection::of(Kind::Service), &Page::default()).await?;
+    let names = services.into_iter().map(|service| service.key.parent.service(service.key.name)).collect();
+    let gone = logs.keep(names).await?;
+    if gone > 0 {
+        tracing::info!(gone, "logs of services that were deleted are removed");
+    }
+    Ok(logs)
 }
 
 /// Segments small enough that what is removed at a time is a part of the whole.

@@ -172,6 +172,9 @@ impl Launcher {
                 if version != VERSION {
                     return Err(io::Error::other("the server speaks another version"));
                 }
+                // Carries the tag, as everything does that the engine makes: `updraft doctor --leaks` knows it by that.
+                let name = std::ffi::CString::new(format!("updraft-{tag}")).unwrap_or_default();
+                let _ = rustix::thread::set_name(&name);
                 match Workshop::open(tag, &run_dir, self.clock.clone()) {
                     Ok(workshop) => self.workshop = Some(workshop),
                     Err(error) => self.report(&Report::Unable { cause: error.to_string() })?,

@@ -30,6 +30,7 @@ mod resolver;
 mod rules;
 mod subnet;
 mod survey;
+pub(crate) mod traces;
 mod worker;
 
 #[cfg(test)]

@@ -1,12 +1,43 @@
-//! `updraft doctor`: what this machine offers and lacks.
+//! `updraft doctor`: what this machine offers and lacks. With `--leaks`, see `leaks`.
 
-use std::{net::ToSocketAddrs as _, process::ExitCode};
+use std::{net::ToSocketAddrs as _, path::PathBuf, process::ExitCode};
 
+use clap::Args;
 use serde_json::json;
 use updraft_cli::Format;
-use updraft_engine_local::{Finding, Verdict, survey};
+use updraft_engine_local::{Finding, Scope, Verdict, survey};
 
-use super::print;
+use super::{ServeArgs, print};
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// Look instead for what servers left on this machine: processes, control groups, mounts, links, packet filter
+    /// tables, settings, files. Only looks; exit code 1 when there is something.
+    #[arg(long)]
+    pub(super) leaks: bool,
+    /// Not only of the data directory's server, but of every server of this machine.
+    #[arg(long, requires = "leaks")]
+    all: bool,
+    /// The server's data directory [default: as of `updraft serve`].
+    #[arg(long, value_name = "DIR", requires = "leaks")]
+    data_dir: Option<String>,
+    /// The server's file of settings.
+    #[arg(long, env = "UPDRAFT_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+// === impl DoctorArgs ===
+
+impl DoctorArgs {
+    /// The flags of the server that is meant.
+    pub(super) fn serving(&self) -> ServeArgs {
+        ServeArgs { config: self.config.clone(), data_dir: self.data_dir.clone(), ..ServeArgs::default() }
+    }
+
+    pub(super) fn scope(&self) -> Scope {
+        if self.all { Scope::All } else { Scope::Own }
+    }
+}
 
 /// Prints the findings; fails if one of them keeps containers from running.
 pub(super) fn run(format: Option<Format>) -> ExitCode {

@@ -4,6 +4,7 @@ mod auth;
 mod config;
 mod doctor;
 mod install;
+mod leaks;
 mod quickstart;
 mod restore;
 mod serve;
@@ -47,7 +48,7 @@ enum Verb {
     /// See it work: serve, deploy a small example, call it from zero, show where the time went.
     Quickstart(quickstart::QuickstartArgs),
     /// What this machine offers and lacks to run containers, and what to do.
-    Doctor,
+    Doctor(doctor::DoctorArgs),
     /// Set this machine up to run the platform as a service.
     Install(install::InstallArgs),
     /// Take the service away again; configuration and data stay.
@@ -138,6 +139,10 @@ pub fn main() -> ExitCode {
     match arguments.verb {
         Verb::Serve(flags) => with_config(&flags, &matches, |config| block_on(serve::run(config))),
         Verb::Quickstart(flags) => block_on(quickstart::run(flags, ServeArgs::default().layer(&matches))),
+        Verb::Doctor(flags) if flags.leaks => with_config(&flags.serving(), &matches, |config| {
+            block_on(leaks::run(&config.data_dir, flags.scope(), arguments.globals.format))
+        }),
+        Verb::Doctor(_) => doctor::run(arguments.globals.format),
         Verb::Install(flags) => install::run(&flags),
         Verb::Uninstall(flags) => install::undo(&flags),
         Verb::Restore(flags) => {
@@ -147,7 +152,6 @@ pub fn main() -> ExitCode {
         Verb::Auth(AuthCommand::PrintAccessToken(flags)) => {
             with_config(&flags, &matches, |config| auth::print_token(&config))
         }
-        Verb::Doctor => doctor::run(arguments.globals.format),
         Verb::Config(ConfigCommand::Show(flags)) => show(&flags, &matches, arguments.globals.format),
         Verb::Completion { shell } => {
             let mut script = Vec::new();

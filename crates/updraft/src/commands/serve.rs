@@ -4,6 +4,8 @@ use std::{io::IsTerminal as _, process::ExitCode};
 
 use tracing_subscriber::EnvFilter;
 use updraft_base::{Clock, Shutdown};
+use updraft_oci::ImageError;
+use updraft_store::StoreError;
 
 use super::{
     fail, print,
@@ -104,6 +106,15 @@ pub(super) fn hint(error: &StartError) -> Option<String> {
         StartError::NotRoot => Some("start the server as root, for example with sudo".to_owned()),
         StartError::Engine(_) => Some("`updraft doctor` tells what this machine lacks".to_owned()),
         StartError::Bind(open) => Some(open.hint()),
+        StartError::Store(StoreError::TooNew { .. }) | StartError::Images(ImageError::TooNew { .. }) => Some(
+            "start the version of Updraft that wrote it, or a later one; or choose another directory with --data-dir. \
+             Nothing was changed"
+                .to_owned(),
+        ),
+        StartError::Store(StoreError::Locked { .. }) => Some(
+            "of a data directory one server runs at a time: stop the other, or choose another --data-dir".to_owned(),
+        ),
+        StartError::Store(StoreError::Full { .. }) => Some("make room on the disk of the data directory".to_owned()),
         _ => None,
     }
 }

@@ -1,13 +1,16 @@
 //! The binary itself, with real containers.
 
-mod host;
+pub(crate) mod host;
 mod images;
 mod traces;
 
 mod backups;
 mod compatibility;
 mod failures;
+mod full;
+mod killed;
 mod lan;
+mod leaks;
 mod pictures;
 mod registry;
 mod scaling;

@@ -14,6 +14,7 @@
 //! Everything made on the host carries the engine's tag, which is derived from its data directory:
 //! several servers live beside each other, and a start finds what a dead server of its own left.
 
+mod fault;
 mod inspect;
 mod launcher;
 mod net;

@@ -175,7 +175,7 @@ pub async fn a_program_that_cannot_be_executed_is_an_event(bed: &impl Bed) {
     let spec = InstanceSpec { command: vec![NO_SUCH_PROGRAM.to_owned()], ..stage.spec(&[]) };
     let id = stage.start_spec("a", &spec).await;
     let exit = stage.until_exit(&id).await.1;
-    assert!(matches!(&exit, Exit::NotStarted { cause } if cause.contains(NO_SUCH_PROGRAM)), "{exit:?}");
+    assert!(matches!(&exit, Exit::NotStarted { cause } if cause.to_string().contains(NO_SUCH_PROGRAM)), "{exit:?}");
     stage.end().await;
 }
 

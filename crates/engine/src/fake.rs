@@ -16,8 +16,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use updraft_base::{Clock, OnFailure, Tasks};
-use updraft_model::instance::{
-    Exit, Inspection, InstanceId, InstanceSpec, Listener, Process, ProcessState, Stream, Usage,
+use updraft_model::{
+    fault::{ProgramFault, ProgramProblem, StartFault},
+    instance::{Exit, Inspection, InstanceId, InstanceSpec, Listener, Process, ProcessState, Stream, Usage},
 };
 
 use crate::{
@@ -211,7 +212,14 @@ impl Shared {
         let mut running = Some(running);
         let mut term = launch.instance.term.clone();
         if launch.spec.command.first().is_some_and(|program| program == NO_SUCH_PROGRAM) {
-            return Exit::NotStarted { cause: format!("{NO_SUCH_PROGRAM}: no such file or directory") };
+            let program = ProgramFault {
+                program: NO_SUCH_PROGRAM.to_owned(),
+                searched: None,
+                file: NO_SUCH_PROGRAM.to_owned(),
+                problem: ProgramProblem::Absent,
+                similar: Vec::new(),
+            };
+            return Exit::NotStarted { cause: StartFault::Program(Box::new(program)) };
         }
         for step in &launch.steps {
             match Step::parse(step) {
@@ -251,7 +259,7 @@ impl Shared {
     async fn serve(&self, launch: &Launch, running: Option<oneshot::Sender<()>>, term: CancellationToken) -> Exit {
         let listener = match TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await {
             Ok(listener) => listener,
-            Err(error) => return Exit::NotStarted { cause: error.to_string() },
+            Err(error) => return Exit::NotStarted { cause: StartFault::Sandbox(error.to_string()) },
         };
         launch.instance.listen(listener.local_addr().ok());
         launch.instance.show(Listener::Tcp((Ipv4Addr::UNSPECIFIED, launch.spec.port).into()));

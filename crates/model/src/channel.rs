@@ -7,6 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use crate::{
     condition::Reason,
+    diagnosis::Diagnosis,
     instance::{InstanceId, InstanceSpec, Stream},
     name::RevisionName,
     revision::Probe,
@@ -79,9 +80,9 @@ pub enum CheckOutcome {
 pub struct StartFailure {
     /// For programs.
     pub reason: Reason,
-    /// For people, Google's sentence first: the whole text of the condition but for the revision's
-    /// name, which the condition adds.
-    pub cause: String,
+    /// For people: the whole text of the condition but for the revision's name, which the condition
+    /// adds.
+    pub diagnosis: Diagnosis,
     /// The container's last lines, oldest first.
     pub last_lines: Vec<String>,
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::name::RevisionName;
+use crate::{fault::StartFault, name::RevisionName};
 
 /// The identity of one instance: hex, unique for ever, made by who starts it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,10 +60,17 @@ pub enum Exit {
         /// The highest use seen, in bytes; 0 when the kernel does not tell.
         used: u64,
     },
+    /// It ended by itself, not well, after the kernel had refused it a new process or thread.
+    OutOfProcesses {
+        /// How many it may have.
+        limit: u32,
+        /// How it ended, as a shell says it: the code, or 128 and the signal.
+        status: i32,
+    },
     /// It never ran: the sandbox could not be made, or the entrypoint could not be executed.
     NotStarted {
-        /// Why, for people.
-        cause: String,
+        /// Why.
+        cause: StartFault,
     },
     /// The engine lost sight of it (its launcher ended).
     Lost,
@@ -160,6 +167,16 @@ impl fmt::Display for InstanceId {
 
 // === impl Listener ===
 
+impl Listener {
+    /// Its address, if it is TCP.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Udp(_) | Self::Unix(_) => None,
+        }
+    }
+}
+
 /// `127.0.0.1:8080`, `127.0.0.1:53 (UDP)`, `/run/app.sock (UNIX socket)`.
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -185,6 +202,9 @@ impl fmt::Display for Exit {
                 limit / MIB,
                 used.max(limit) / MIB
             ),
+            Self::OutOfProcesses { limit, status } => {
+                write!(f, "Limit of {limit} processes and threads reached. Container ended with status {status}.")
+            }
             Self::NotStarted { cause } => write!(f, "The container could not be started: {cause}"),
             Self::Lost => f.write_str("The instance was lost with the process that kept it."),
         }

@@ -37,6 +37,8 @@ pub enum ImageError {
     Unfit {
         /// The image.
         image: String,
+        /// Why, as a kind.
+        kind: UnfitKind,
         /// Why.
         cause: String,
     },
@@ -57,6 +59,17 @@ pub enum ImageError {
         #[source]
         source: io::Error,
     },
+}
+
+/// Why an image cannot run here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UnfitKind {
+    /// It is for other machines.
+    Platform,
+    /// A part of it is not what its digest or its manifest says, or cannot be unpacked.
+    Corrupt,
+    /// It breaks another rule.
+    Other,
 }
 
 /// Why the content store refused. Each variant has its own error code in the distribution protocol.
@@ -121,7 +134,15 @@ impl ImageError {
     }
 
     pub(crate) fn unfit(image: &str, cause: impl Into<String>) -> Self {
-        Self::Unfit { image: image.to_owned(), cause: cause.into() }
+        Self::Unfit { image: image.to_owned(), kind: UnfitKind::Other, cause: cause.into() }
+    }
+
+    pub(crate) fn corrupt(image: &str, cause: impl Into<String>) -> Self {
+        Self::Unfit { image: image.to_owned(), kind: UnfitKind::Corrupt, cause: cause.into() }
+    }
+
+    pub(crate) fn other_platform(image: &str, cause: impl Into<String>) -> Self {
+        Self::Unfit { image: image.to_owned(), kind: UnfitKind::Platform, cause: cause.into() }
     }
 
     pub(crate) fn host(operation: impl Into<String>, source: impl Into<io::Error>) -> Self {
@@ -139,7 +160,7 @@ impl ImageError {
             | ContentError::BlobUnknown(_)
             | ContentError::ManifestBlobUnknown(_) => Self::missing(image, error.to_string()),
             ContentError::ManifestInvalid(_) | ContentError::DigestMismatch { .. } | ContentError::UploadBroken => {
-                Self::unfit(image, error.to_string())
+                Self::corrupt(image, error.to_string())
             }
         }
     }

@@ -34,7 +34,7 @@ pub use collect::{Collected, ListedImage};
 pub use config::{ExposedPort, ImageConfig};
 pub use content::{ContentStore, Upload};
 pub use digest::{Digest, DigestError};
-pub use error::{ContentError, ImageError};
+pub use error::{ContentError, ImageError, UnfitKind};
 pub use load::LoadedImage;
 pub use manifest::{
     Descriptor, HOST_ARCHITECTURE, HOST_OS, ImageManifest, Index, MAX_MANIFEST, Manifest, Platform, media_type,

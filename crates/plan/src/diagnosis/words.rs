@@ -1,0 +1,197 @@
+//! What the last lines of a container say.
+//!
+//! A line is evidence that the container wrote it, not that it is true or the reason of its end. Only what
+//! the writer cannot have meant otherwise (the dynamic loader, an uncaught exception) counts as certain; the
+//! rest is told as a suggestion, and only if it is among the very last lines.
+
+use updraft_model::diagnosis::Code;
+
+use super::{Told, told};
+
+/// A line, and what it means.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clue<'a> {
+    rule: &'static Rule,
+    line: &'a str,
+}
+
+#[derive(Debug)]
+struct Rule {
+    code: Code,
+    /// Words, in small letters; of each group one has to be in the line.
+    words: &'static [&'static [&'static str]],
+    /// Can the line be meant otherwise?
+    certainty: Certainty,
+    /// What the line says, or suggests.
+    meaning: &'static str,
+    advice: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Certainty {
+    Certain,
+    Likely,
+}
+
+/// A line further from the end is not taken for the reason of the end.
+const LAST: usize = 6;
+/// The longest quotation, in bytes.
+const QUOTE_MAX: usize = 300;
+
+const DENIED: &[&str] = &["permission denied", "permissiondenied", "eacces", "operation not permitted"];
+
+/// From the most to the least telling.
+const RULES: &[Rule] = &[
+    Rule {
+        code: Code::SharedLibraryMissing,
+        words: &[&["error while loading shared libraries", "error loading shared library", "error relocating /"]],
+        certainty: Certainty::Certain,
+        meaning: "a shared library is not in the image",
+        advice: "Put the library into the image, or link the program statically.",
+    },
+    Rule {
+        code: Code::ModuleMissing,
+        words: &[&[
+            "modulenotfounderror",
+            "importerror: no module named",
+            "error: cannot find module",
+            "err_module_not_found",
+            "could not find or load main class",
+            "unable to access jarfile",
+            "cannot load such file --",
+        ]],
+        certainty: Certainty::Certain,
+        meaning: "a module of its language's is not in the image",
+        advice: "Install the module in the image (requirements.txt, package.json, …), and see that the paths are right.",
+    },
+    Rule {
+        code: Code::PortTaken,
+        words: &[&["address already in use", "eaddrinuse", "addrinuse"]],
+        certainty: Certainty::Likely,
+        meaning: "two parts of the container want to listen on one port",
+        advice: "Start one server only, or let the others listen on other ports.",
+    },
+    Rule {
+        code: Code::PortForbidden,
+        words: &[DENIED, &["bind", "listen", "socket", "port"]],
+        certainty: Certainty::Likely,
+        meaning: "it may not listen on the port it wants",
+        advice: "Ports below 1024 are for root: listen on the port that PORT names, or run as root.",
+    },
+    Rule {
+        code: Code::DependencyUnreachable,
+        words: &[&[
+            "connection refused",
+            "connectionrefused",
+            "econnrefused",
+            "enotfound",
+            "eai_again",
+            "name or service not known",
+            "temporary failure in name resolution",
+            "no such host",
+            "etimedout",
+            "network is unreachable",
+            "no route to host",
+        ]],
+        certainty: Certainty::Likely,
+        meaning: "it needs something that it cannot reach",
+        advice: "See that what it connects to is there, and reachable from the container: 127.0.0.1 is the container itself.",
+    },
+    Rule {
+        code: Code::ReadOnly,
+        words: &[&["read-only file system", "erofs", "readonlyfilesystem"]],
+        certainty: Certainty::Likely,
+        meaning: "it writes where nothing can be written",
+        advice: "Let it write below /tmp.",
+    },
+    Rule {
+        code: Code::PermissionDenied,
+        words: &[DENIED],
+        certainty: Certainty::Likely,
+        meaning: "its user may not do what it tries",
+        advice: "See to the permissions of its files in the image, or to its USER.",
+    },
+    Rule {
+        code: Code::FileMissing,
+        words: &[&["no such file or directory", "enoent", "filenotfound"]],
+        certainty: Certainty::Likely,
+        meaning: "it needs a file that is not there",
+        advice: "See that the build puts the file into the image, and from which directory it is named.",
+    },
+    Rule {
+        code: Code::Exception,
+        words: &[&["panicked at", "panic: ", "exception in thread", "uncaught", "unhandled"]],
+        certainty: Certainty::Certain,
+        meaning: "nobody caught that",
+        advice: "The lines after it say where: 'updraft services logs' shows all of them.",
+    },
+];
+
+/// Python writes the exception itself last, after where it happened.
+const TRACEBACK: &str = "traceback (most recent call last)";
+const PYTHON: Rule = Rule {
+    code: Code::Exception,
+    words: &[],
+    certainty: Certainty::Certain,
+    meaning: "nobody caught that exception",
+    advice: "The lines before it say where: 'updraft services logs' shows all of them.",
+};
+
+/// What the lines tell, if anything.
+pub(super) fn clue(lines: &[String]) -> Option<Clue<'_>> {
+    let lines: Vec<&str> = lines.iter().map(String::as_str).filter(|line| !line.trim().is_empty()).collect();
+    let end = &lines[lines.len().saturating_sub(LAST)..];
+    let found = RULES.iter().find_map(|rule| {
+        let among: &[&str] = if rule.certainty == Certainty::Certain { &lines } else { end };
+        among.iter().rev().find(|line| rule.fits(line)).map(|line| Clue { rule, line })
+    });
+    let traceback = lines.iter().rposition(|line| line.to_lowercase().contains(TRACEBACK));
+    match (found, traceback) {
+        (Some(found), _) if found.rule.code != Code::Exception => Some(found),
+        (_, Some(at)) => {
+            let after = lines[at + 1..].iter().find(|line| !line.starts_with(char::is_whitespace));
+            after.map(|line| Clue { rule: &PYTHON, line }).or(found)
+        }
+        (found, None) => found,
+    }
+}
+
+/// The last line with one of these words, given in small letters.
+pub(super) fn last_with<'a>(lines: &'a [String], words: &[&str]) -> Option<&'a str> {
+    let fits = |line: &&String| words.iter().any(|word| line.to_lowercase().contains(word));
+    lines.iter().rev().find(fits).map(|line| short(line))
+}
+
+fn short(line: &str) -> &str {
+    let line = line.trim();
+    &line[..line.floor_char_boundary(QUOTE_MAX)]
+}
+
+// === impl Rule ===
+
+impl Rule {
+    fn fits(&self, line: &str) -> bool {
+        let line = line.to_lowercase();
+        self.words.iter().all(|group| group.iter().any(|word| line.contains(word)))
+    }
+}
+
+// === impl Clue ===
+
+impl Clue<'_> {
+    pub(super) fn is_certain(&self) -> bool {
+        self.rule.certainty == Certainty::Certain
+    }
+
+    /// What it tells of a container that ended like this.
+    pub(super) fn told(&self, exit: &str) -> Told {
+        let Rule { code, meaning, advice, .. } = self.rule;
+        let line = short(self.line);
+        let cause = if self.is_certain() {
+            format!("{exit} It had written '{line}': {meaning}.")
+        } else {
+            format!("{exit} It had written '{line}', which suggests that {meaning}.")
+        };
+        told(*code, cause, *advice)
+    }
+}

@@ -5,6 +5,7 @@
 //! bytes into requests and answers into bytes. Beside the API there are paths of our own ([`own`]).
 
 mod call;
+mod diagnosis;
 mod grpc;
 mod images;
 mod logs;
@@ -107,7 +108,7 @@ impl Api {
             Err(error) => return rest::Format::default().error(&error),
         };
         if own::is_own(request.uri().path()) {
-            return own::serve(self, request).await;
+            return own::serve(self, &caller, request).await;
         }
         rest::serve(self, caller, request).await
     }

@@ -6,7 +6,7 @@ use crate::{
     args::{Command, Format, Globals, ImagesCommand, RevisionsCommand, ServicesCommand},
     client::Client,
     console::{Answer, Console},
-    deploy,
+    deploy, doctor,
     error::{CliError, Exit},
     images, logs, revisions, services, update_traffic,
 };
@@ -43,6 +43,9 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Cli
             ServicesCommand::UpdateTraffic(args) => update_traffic::update_traffic(session, &args).await,
             ServicesCommand::Delete { service, asynchronous } => {
                 services::delete(session, &service, When::from(asynchronous)).await
+            }
+            ServicesCommand::Doctor { service, revision } => {
+                doctor::doctor(session, &service, revision.as_deref()).await
             }
             ServicesCommand::Logs(args) => logs::read(session, &args).await,
         },

@@ -15,7 +15,9 @@
 
 mod access;
 mod board;
+mod diagnosis;
 mod failure;
+mod fault;
 mod guard;
 mod locations;
 mod operations;
@@ -29,6 +31,7 @@ mod revisions;
 mod services;
 mod view;
 
+pub use diagnosis::{Report, Standing};
 pub use updraft_plan::hosts::UrlConfig;
 
 use std::{

@@ -62,6 +62,8 @@ pub struct Health {
     pub ready: u32,
     /// Instances on their way up.
     pub starting: u32,
+    /// Why the latest start failed, if none has succeeded since.
+    pub trouble: Option<Arc<StartFailure>>,
 }
 
 /// The outcome of the check before ready.

@@ -152,6 +152,16 @@ impl Failure {
         Self { reason, message: message.into(), diagnosis: None, last_lines: Vec::new() }
     }
 
+    /// A failure whose cause was looked for. The message has the diagnosis and the container's last lines.
+    pub fn diagnosed(reason: Reason, diagnosis: Diagnosis, last_lines: Vec<String>) -> Self {
+        let mut message = diagnosis.to_string();
+        if !last_lines.is_empty() {
+            message.push_str("\nLast lines of the container's output:\n");
+            message.push_str(&last_lines.join("\n"));
+        }
+        Self { reason, message, diagnosis: Some(Box::new(diagnosis)), last_lines }
+    }
+
     /// The template asks for what this version cannot give.
     pub fn unsupported(fields: &[String]) -> Self {
         let message = format!("This version of Updraft does not support: {}.", fields.join(", "));
@@ -161,13 +171,7 @@ impl Failure {
 
 impl From<&StartFailure> for Failure {
     fn from(failure: &StartFailure) -> Self {
-        let mut message = failure.diagnosis.to_string();
-        if !failure.last_lines.is_empty() {
-            message.push_str("\nLast lines of the container's output:\n");
-            message.push_str(&failure.last_lines.join("\n"));
-        }
-        let diagnosis = Some(Box::new(failure.diagnosis.clone()));
-        Self { reason: failure.reason, message, diagnosis, last_lines: failure.last_lines.clone() }
+        Self::diagnosed(failure.reason, failure.diagnosis.clone(), failure.last_lines.clone())
     }
 }
 

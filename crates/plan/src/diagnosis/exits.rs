@@ -4,16 +4,18 @@ use updraft_model::{diagnosis::Code, instance::Exit};
 
 use super::{Told, told, words};
 
+const MIB: u64 = 1 << 20;
 const READ: &str = "Its output says more: 'updraft services logs' shows all of it.";
 
 pub(super) fn exited(exit: &Exit, lines: &[String]) -> Told {
     match exit {
         Exit::Code(code) => code_of(*code, lines),
         Exit::Signal(signal) => signalled(*signal, &exit.to_string(), lines),
-        Exit::OutOfMemory { .. } => told(
+        Exit::OutOfMemory { limit, used } => told(
             Code::OutOfMemory,
-            exit.to_string(),
-            "Deploy with a larger --memory, or make it need less at its start.",
+            format!("Memory limit of {} MiB exceeded with {} MiB used.", limit / MIB, used.max(limit) / MIB),
+            "Consider increasing the memory limit with --memory, see \
+             https://cloud.google.com/run/docs/configuring/memory-limits",
         ),
         Exit::OutOfProcesses { .. } => {
             told(Code::OutOfProcesses, exit.to_string(), "Make it start fewer processes and threads.")
@@ -86,6 +88,10 @@ fn signalled(signal: i32, exit: &str, lines: &[String]) -> Told {
         _ => "",
     };
     let exit = format!("{}{name}.", exit.trim_end_matches('.'));
+    // Programs end so after they have said what is wrong: abort(3), and the traps of compilers.
+    if let (4 | 6 | 11, Some(clue)) = (signal, words::clue(lines).filter(words::Clue::is_certain)) {
+        return clue.told(&exit);
+    }
     let (code, what, advice) = match signal {
         4 => (
             Code::IllegalInstruction,
@@ -95,7 +101,8 @@ fn signalled(signal: i32, exit: &str, lines: &[String]) -> Told {
         6 => return aborted(&exit, lines),
         7 | 11 => (
             Code::SegmentationFault,
-            "It touched memory that it may not touch.",
+            "It touched memory that it may not touch, or called abort(), which ends the first process of a container \
+             like this.",
             "This is a fault of the program or of a library it uses: run it with a debugger, or with other versions.",
         ),
         31 => (

@@ -73,10 +73,10 @@ const RULES: &[Rule] = &[
     },
     Rule {
         code: Code::PortForbidden,
-        words: &[DENIED, &["bind", "listen", "socket", "port"]],
+        words: &[DENIED, &["bind", "listen", "port"]],
         certainty: Certainty::Likely,
         meaning: "it may not listen on the port it wants",
-        advice: "Ports below 1024 are for root: listen on the port that PORT names, or run as root.",
+        advice: "Listen on the port that PORT names; others may be for root only.",
     },
     Rule {
         code: Code::DependencyUnreachable,
@@ -120,7 +120,16 @@ const RULES: &[Rule] = &[
     },
     Rule {
         code: Code::Exception,
-        words: &[&["panicked at", "panic: ", "exception in thread", "uncaught", "unhandled"]],
+        words: &[&[
+            "panicked at",
+            "panic: ",
+            "exception in thread",
+            "uncaught",
+            "unhandled",
+            "terminate called after throwing",
+            "assertion failed",
+            "assertion `",
+        ]],
         certainty: Certainty::Certain,
         meaning: "nobody caught that",
         advice: "The lines after it say where: 'updraft services logs' shows all of them.",

@@ -1,6 +1,7 @@
 //! Commands as a whole: what is typed, what is asked of the server, what is printed.
 
 mod deploy;
+mod doctor;
 mod fake;
 mod images;
 mod show;

@@ -110,7 +110,7 @@ fn signalled(signal: i32, exit: &str, lines: &[String]) -> Told {
             "It made a system call that the sandbox forbids.",
             "Find the call with strace, and do without it.",
         ),
-        9 => (Code::Signalled, "It was not the limit of memory that did it, nor the platform.", READ),
+        9 => (Code::Signalled, "The platform did not send it, and its limit of memory was not reached.", READ),
         _ => (Code::Signalled, "The platform did not send it: something in the container did.", READ),
     };
     told(code, format!("{exit} {what}"), advice)

@@ -4,15 +4,17 @@
 //! the writer cannot have meant otherwise (the dynamic loader, an uncaught exception) counts as certain; the
 //! rest is told as a suggestion, and only if it is among the very last lines.
 
+use std::borrow::Cow;
+
 use updraft_model::diagnosis::Code;
 
 use super::{Told, told};
 
 /// A line, and what it means.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Clue<'a> {
     rule: &'static Rule,
-    line: &'a str,
+    line: Cow<'a, str>,
 }
 
 #[derive(Debug)]
@@ -83,8 +85,9 @@ const RULES: &[Rule] = &[
         words: &[&[
             "connection refused",
             "connectionrefused",
+            "connectionrefusederror",
             "econnrefused",
-            "enotfound",
+            "getaddrinfo enotfound",
             "eai_again",
             "name or service not known",
             "temporary failure in name resolution",
@@ -113,7 +116,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         code: Code::FileMissing,
-        words: &[&["no such file or directory", "enoent", "filenotfound"]],
+        words: &[&["no such file or directory", "enoent", "filenotfounderror", "filenotfoundexception"]],
         certainty: Certainty::Likely,
         meaning: "it needs a file that is not there",
         advice: "See that the build puts the file into the image, and from which directory it is named.",
@@ -125,7 +128,9 @@ const RULES: &[Rule] = &[
             "panic: ",
             "exception in thread",
             "uncaught",
+            "uncaughtexception",
             "unhandled",
+            "unhandledpromiserejection",
             "terminate called after throwing",
             "assertion failed",
             "assertion `",
@@ -149,20 +154,35 @@ const PYTHON: Rule = Rule {
 /// What the lines tell, if anything.
 pub(super) fn clue(lines: &[String]) -> Option<Clue<'_>> {
     let lines: Vec<&str> = lines.iter().map(String::as_str).filter(|line| !line.trim().is_empty()).collect();
-    let end = &lines[lines.len().saturating_sub(LAST)..];
     let found = RULES.iter().find_map(|rule| {
-        let among: &[&str] = if rule.certainty == Certainty::Certain { &lines } else { end };
-        among.iter().rev().find(|line| rule.fits(line)).map(|line| Clue { rule, line })
+        let among = if rule.certainty == Certainty::Certain { 0 } else { lines.len().saturating_sub(LAST) };
+        let at = among + lines[among..].iter().rposition(|line| rule.fits(line))?;
+        // "… panicked at src/main.rs:3:5:" goes on in the next line.
+        let line = match lines.get(at + 1).filter(|_| lines[at].ends_with(':')) {
+            Some(next) => Cow::from(format!("{} {next}", lines[at])),
+            None => Cow::from(lines[at]),
+        };
+        Some(Clue { rule, line })
     });
     let traceback = lines.iter().rposition(|line| line.to_lowercase().contains(TRACEBACK));
     match (found, traceback) {
         (Some(found), _) if found.rule.code != Code::Exception => Some(found),
-        (_, Some(at)) => {
+        (found, Some(at)) => {
             let after = lines[at + 1..].iter().find(|line| !line.starts_with(char::is_whitespace));
-            after.map(|line| Clue { rule: &PYTHON, line }).or(found)
+            after.map(|line| Clue { rule: &PYTHON, line: Cow::from(*line) }).or(found)
         }
         (found, None) => found,
     }
+}
+
+/// Are these words in the line, and not within others? "port" is not in "import".
+fn has(line: &str, words: &str) -> bool {
+    let is_letter = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
+    let (first, last) = (words.chars().next(), words.chars().next_back());
+    line.match_indices(words).any(|(at, _)| {
+        let (before, after) = (line[..at].chars().next_back(), line[at + words.len()..].chars().next());
+        !(is_letter(first) && is_letter(before)) && !(is_letter(last) && is_letter(after))
+    })
 }
 
 /// The last line with one of these words, given in small letters.
@@ -181,7 +201,7 @@ fn short(line: &str) -> &str {
 impl Rule {
     fn fits(&self, line: &str) -> bool {
         let line = line.to_lowercase();
-        self.words.iter().all(|group| group.iter().any(|word| line.contains(word)))
+        self.words.iter().all(|group| group.iter().any(|word| has(&line, word)))
     }
 }
 
@@ -195,7 +215,7 @@ impl Clue<'_> {
     /// What it tells of a container that ended like this.
     pub(super) fn told(&self, exit: &str) -> Told {
         let Rule { code, meaning, advice, .. } = self.rule;
-        let line = short(self.line);
+        let line = short(&self.line);
         let cause = if self.is_certain() {
             format!("{exit} It had written '{line}': {meaning}.")
         } else {

@@ -5,6 +5,7 @@ mod images;
 mod traces;
 
 mod compatibility;
+mod doctor;
 mod failures;
 mod pictures;
 mod scaling;

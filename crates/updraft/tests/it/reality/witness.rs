@@ -11,6 +11,7 @@
 //! | `/uid` | the user it runs as |
 //! | `/file/PATH` | what is in a file, or 404 |
 //! | `/upgrade` | switches protocols, and then says nothing for ever |
+//! | `/status/503` | 503 |
 //! | `/exit/CODE` | ends the process |
 //! | `/eat/MIB` | takes memory |
 //!
@@ -201,6 +202,7 @@ fn answer(path: &str) -> (&'static str, String) {
             (OK, format!("{} {}", PEAK.load(SeqCst), instance()))
         }
         "peak" => (OK, PEAK.load(SeqCst).to_string()),
+        "status" if value == "503" => ("503 Service Unavailable", String::new()),
         "env" => found(env::var(value).ok()),
         "uid" => found(fs::read_to_string("/proc/self/status").ok().and_then(|status| {
             status.lines().find_map(|line| line.strip_prefix("Uid:")).map(|uids| uids.trim().to_owned())

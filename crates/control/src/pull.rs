@@ -172,7 +172,8 @@ impl Inner {
                 Ok(Err(_)) => Err(Fault::late(image)),
                 Err(panic) => {
                     tracing::error!(%revision, panic, "a pull panicked");
-                    let (operation, cause) = ("fetch the image".to_owned(), "internal error".to_owned());
+                    let operation = "internal error while the image was fetched".to_owned();
+                    let cause = "its task panicked".to_owned();
                     Err(Fault { lasting: None, happened: Happened::Host { operation, cause } })
                 }
             },

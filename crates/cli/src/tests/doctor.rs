@@ -23,7 +23,27 @@ fn failed() -> Value {
 
 #[tokio::test]
 async fn a_failure_is_told_with_its_cause_and_what_else_was_seen() {
-    Try::new("services doctor hello", vec![ok(GET, &failed())]).check(expect![[r#""#]]).await;
+    Try::new("services doctor hello", vec![ok(GET, &failed())])
+        .check(expect![[r#"
+        exit: Done
+        out:
+        X Revision [hello-00002-abc] of service [hello] did not start: listens-on-other-port
+
+        The user-provided container failed to start.
+
+        Cause:  It listens on 0.0.0.0:3000, and nothing listens on port 8080.
+        Advice: Make it listen on the port that PORT names, or deploy with --port 3000.
+
+        What was seen:
+          Listens on: 0.0.0.0:3000.
+          Processes: node (sleeping, 11 threads).
+
+        Last lines of the container's output:
+          listening on 3000
+
+        Revision [hello-00001-abc] takes the traffic.
+    "#]])
+        .await;
 }
 
 #[tokio::test]
@@ -32,7 +52,13 @@ async fn what_is_fine_is_called_fine() {
         "service": "hello", "revision": "hello-00001-abc", "state": "READY", "message": "", "diagnosis": null,
         "serving": ["hello-00001-abc"]
     });
-    Try::new("services doctor hello", vec![ok(GET, &fine)]).check(expect![[r#""#]]).await;
+    Try::new("services doctor hello", vec![ok(GET, &fine)])
+        .check(expect![[r#"
+        exit: Done
+        out:
+        ✔ Revision [hello-00001-abc] of service [hello] started and is ready; nothing is wrong with it
+    "#]])
+        .await;
 }
 
 #[tokio::test]
@@ -41,7 +67,17 @@ async fn what_an_earlier_version_stored_is_told_as_it_is() {
         "service": "hello", "revision": "hello-00001-abc", "state": "FAILED", "message": "It failed.",
         "diagnosis": null, "serving": []
     });
-    Try::new("services doctor hello", vec![ok(GET, &old)]).check(expect![[r#""#]]).await;
+    Try::new("services doctor hello", vec![ok(GET, &old)])
+        .check(expect![[r#"
+        exit: Done
+        out:
+        X Revision [hello-00001-abc] of service [hello] is not ready
+
+        It failed.
+
+        No revision takes traffic.
+    "#]])
+        .await;
 }
 
 #[tokio::test]
@@ -54,5 +90,12 @@ async fn programs_get_json_and_a_service_that_is_not_there_is_not_found() {
             .await;
     assert!(text.contains("\"code\": \"listens-on-other-port\""), "{text}");
     let missing = refused(GET, 404, "NOT_FOUND", "Resource 'hello' was not found.");
-    Try::new("services doctor hello", vec![missing]).check(expect![[r#""#]]).await;
+    Try::new("services doctor hello", vec![missing])
+        .check(expect![[r#"
+        exit: NotFound
+        err:
+        error: cannot find service [hello]
+        hint: 'updraft services list' shows those of this project and region
+    "#]])
+        .await;
 }

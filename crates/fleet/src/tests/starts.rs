@@ -103,7 +103,7 @@ async fn memory_and_missing_images_are_told_apart() {
     }
     expect![[r#"
         HealthCheckContainerError out-of-memory
-        The user-provided container failed to start and listen on the port defined provided by the PORT=8080 environment variable within the allocated timeout. Memory limit of 512 MiB exceeded with 512 MiB used. Consider increasing the memory limit, see https://cloud.google.com/run/docs/configuring/memory-limits Deploy with a larger --memory, or make it need less at its start.
+        The user-provided container failed to start and listen on the port defined provided by the PORT=8080 environment variable within the allocated timeout. Memory limit of 512 MiB exceeded with 512 MiB used. Consider increasing the memory limit with --memory, see https://cloud.google.com/run/docs/configuring/memory-limits
 
     "#]]
     .assert_eq(&failure(world.outcome(&fat)));

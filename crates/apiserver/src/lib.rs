@@ -7,6 +7,7 @@
 mod backup;
 mod body;
 mod call;
+mod diagnosis;
 mod grpc;
 mod images;
 mod logs;

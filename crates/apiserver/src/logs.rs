@@ -55,7 +55,8 @@ pub(crate) async fn read(deps: &ApiDeps, parameters: &Parameters) -> Result<Resp
     Ok(uncached(answer))
 }
 
-fn service(deps: &ApiDeps, parameters: &Parameters) -> Result<ServiceName, Error> {
+/// The service that a query names.
+pub(crate) fn service(deps: &ApiDeps, parameters: &Parameters) -> Result<ServiceName, Error> {
     let service = parameters.need("service")?;
     let project = parameters.get("project").unwrap_or(&deps.info.default_project);
     let location = parameters.get("location").unwrap_or(&deps.info.default_location);

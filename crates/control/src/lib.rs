@@ -16,7 +16,9 @@
 mod access;
 mod backup;
 mod board;
+mod diagnosis;
 mod failure;
+mod fault;
 mod guard;
 mod locations;
 mod operations;
@@ -31,6 +33,7 @@ mod services;
 mod view;
 
 pub use backup::images_of;
+pub use diagnosis::{Report, Standing};
 pub use updraft_plan::hosts::UrlConfig;
 
 use std::{

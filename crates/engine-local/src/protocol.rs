@@ -9,8 +9,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::fault::Fault;
+
 /// The version of what is described here.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// The longest body, in bytes. The longest there is, is a launch whose arguments and environment are as
 /// long as Linux takes them (`sandbox::process::STRINGS`, checked when an image is prepared), each byte
@@ -174,10 +176,17 @@ pub(crate) enum Exit {
         /// The highest use.
         used: u64,
     },
+    /// By itself, not well, after the kernel had refused it processes or threads.
+    OutOfProcesses {
+        /// How many it may have.
+        limit: u32,
+        /// How it ended, as a shell says it.
+        status: i32,
+    },
     /// Before it ran.
     NotStarted {
         /// Why.
-        cause: String,
+        cause: Fault,
     },
 }
 

@@ -18,6 +18,7 @@ use updraft_plan::scaling::StartReason;
 
 use crate::{
     context::Context,
+    evidence,
     failure::Cause,
     probe::Target,
     revision::{End, Revision},
@@ -163,7 +164,11 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
             context.metrics.start_failures.inc();
             let retry = cause.retry();
             let failure = Arc::new(cause.into_failure(&entry, &instance));
-            tracing::info!(revision = %instance.revision, instance = %instance.id, cause = %failure.cause, "start failed");
+            let found = &failure.diagnosis;
+            tracing::info!(
+                revision = %instance.revision, instance = %instance.id, code = %found.code, cause = found.cause, "start failed"
+            );
+            context.say(&instance, format!("Start failed [{}]. {} {}", found.code, found.cause, found.advice));
             revision.failed(&instance, failure, retry);
             if remains == Remains::Process {
                 end(&context, &instance, Duration::ZERO).await;
@@ -196,7 +201,8 @@ async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> 
         exit = instance.until_exit() => {
             context.say(instance, exit.to_string());
             context.say(instance, target.cancelled(&entry.startup_probe));
-            return Start::Failed(Cause::Exited(exit), Remains::Nothing);
+            let ran_for = context.clock.instant().saturating_duration_since(started);
+            return Start::Failed(Cause::Exited(exit, ran_for), Remains::Nothing);
         }
         () = instance.until_ordered() => return Start::Unwanted,
         verdict = target.probe(&entry.startup_probe) => verdict,
@@ -206,9 +212,11 @@ async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> 
             context.say(instance, success);
             Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() })
         }
-        Err(transcript) => {
-            context.say(instance, transcript.clone());
-            Start::Failed(Cause::Probe(transcript), Remains::Process)
+        Err(failed) => {
+            context.say(instance, failed.report.log.clone());
+            let ran_for = context.clock.instant().saturating_duration_since(started);
+            let found = evidence::look(context, instance, entry, *failed).await;
+            Start::Failed(Cause::NotReady(Box::new(found), ran_for), Remains::Process)
         }
     }
 }

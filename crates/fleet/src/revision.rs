@@ -52,6 +52,8 @@ struct State {
     held_until: Option<Instant>,
     timer: Option<Instant>,
     timing: Option<Timing>,
+    /// Why the latest start failed, if none has succeeded since.
+    trouble: Option<Arc<StartFailure>>,
     counted: Counts,
     /// What was published last.
     said: Option<Health>,
@@ -122,6 +124,7 @@ impl Revision {
             held_until: None,
             timer: None,
             timing: None,
+            trouble: None,
             counted: Counts::default(),
             said: None,
         };
@@ -250,6 +253,7 @@ impl Revision {
             place.about = About::Ready;
             state.failures = 0;
             state.timing = Some(timing);
+            state.trouble = None;
             state.pass_check();
         }
         self.settle(state, Effects::default());
@@ -263,6 +267,7 @@ impl Revision {
         let Some(place) = place else { return };
         place.about = About::Draining;
         state.failures += 1;
+        state.trouble = Some(failure.clone());
         state.hold_back(self.context.clock.instant());
         let is_last = state.failures >= self.context.config.attempts;
         let is_verdict = retry != Retry::Platform || is_last;
@@ -362,10 +367,12 @@ impl Revision {
             gauge.inc_by(i64::from(now) - i64::from(before));
         }
         let asked = state.is_check_wanted();
-        let health = (state.entry.is_some() && (asked || now.ready + now.starting > 0)).then(|| Health {
+        let has_news = asked || now.ready + now.starting > 0 || state.trouble.is_some();
+        let health = (state.entry.is_some() && has_news).then(|| Health {
             check: state.outcome.clone(),
             ready: now.ready,
             starting: now.starting,
+            trouble: state.trouble.clone(),
         });
         if state.said != health {
             state.said.clone_from(&health);

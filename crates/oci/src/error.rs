@@ -37,6 +37,8 @@ pub enum ImageError {
     Unfit {
         /// The image.
         image: String,
+        /// Why, as a kind.
+        kind: UnfitKind,
         /// Why.
         cause: String,
     },
@@ -72,6 +74,17 @@ pub enum ImageError {
         #[source]
         source: io::Error,
     },
+}
+
+/// Why an image cannot run here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UnfitKind {
+    /// It is for other machines.
+    Platform,
+    /// A part of it is not what its digest or its manifest says, or cannot be unpacked.
+    Corrupt,
+    /// It breaks another rule.
+    Other,
 }
 
 /// Why the content store refused. Each variant has its own error code in the distribution protocol.
@@ -145,7 +158,15 @@ impl ImageError {
     }
 
     pub(crate) fn unfit(image: &str, cause: impl Into<String>) -> Self {
-        Self::Unfit { image: image.to_owned(), cause: cause.into() }
+        Self::Unfit { image: image.to_owned(), kind: UnfitKind::Other, cause: cause.into() }
+    }
+
+    pub(crate) fn corrupt(image: &str, cause: impl Into<String>) -> Self {
+        Self::Unfit { image: image.to_owned(), kind: UnfitKind::Corrupt, cause: cause.into() }
+    }
+
+    pub(crate) fn other_platform(image: &str, cause: impl Into<String>) -> Self {
+        Self::Unfit { image: image.to_owned(), kind: UnfitKind::Platform, cause: cause.into() }
     }
 
     pub(crate) fn host(operation: impl Into<String>, source: impl Into<io::Error>) -> Self {
@@ -166,7 +187,7 @@ impl ImageError {
             ContentError::Held => Self::Held,
             ContentError::UploadsTooMany(_) => Self::Unavailable { image: image.to_owned(), cause: error.to_string() },
             ContentError::ManifestInvalid(_) | ContentError::DigestMismatch { .. } | ContentError::UploadBroken => {
-                Self::unfit(image, error.to_string())
+                Self::corrupt(image, error.to_string())
             }
         }
     }

@@ -217,7 +217,7 @@ impl Layers {
             if actual != name.diff_id.as_str() {
                 let cause =
                     format!("layer {} unpacks to {actual}, but its configuration says {}", name.blob, name.diff_id);
-                return Err(ImageError::unfit(image, cause));
+                return Err(ImageError::corrupt(image, cause));
             }
             for warning in &unpacked.warnings {
                 tracing::warn!(image, layer = %name.blob, warning, "part of a layer was left out");

@@ -43,7 +43,7 @@ pub use collect::{Collected, ListedImage};
 pub use config::{ExposedPort, ImageConfig};
 pub use content::ContentStore;
 pub use digest::{Digest, DigestError};
-pub use error::{ContentError, ImageError};
+pub use error::{ContentError, ImageError, UnfitKind};
 pub use hold::Hold;
 pub use inventory::{Inventory, StoredBlob, StoredName};
 pub use layout::{LAYOUT, Stray, StrayKind, strays};

@@ -264,7 +264,7 @@ impl ImageStore {
             }
         }
         let cause = format!("image is for {}; this host runs {HOST_OS}/{HOST_ARCHITECTURE}", others.join(", "));
-        Err(ImageError::unfit(&image, cause))
+        Err(ImageError::other_platform(&image, cause))
     }
 
     async fn config_file(&self, reference: &Reference, manifest: &ImageManifest) -> Result<ConfigFile, ImageError> {
@@ -299,7 +299,7 @@ impl ImageStore {
             Some(size) if size == blob.size => Ok(()),
             Some(size) => {
                 let cause = format!("its manifest says blob {} has {} bytes; it has {size}", blob.digest, blob.size);
-                Err(ImageError::unfit(&image, cause))
+                Err(ImageError::corrupt(&image, cause))
             }
             None if self.is_local(reference) => {
                 Err(ImageError::missing(&image, format!("blob {} is not in the embedded store", blob.digest)))

@@ -94,7 +94,7 @@ async fn a_passing_fault_is_tried_again_until_it_has_lasted_too_long() {
         world.advance(Duration::from_secs(10)).await;
     }
     let (_, message) = world.error(&operation).await;
-    assert!(message.contains("could not be fetched: no route to host"), "{message}");
+    assert!(message.contains("could not be fetched. No route to host."), "{message}");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use updraft_engine::FakeEngine;
 use updraft_model::{
     Parent, Reason, RevisionName, ServiceName,
     channel::{BookEntry, Check, CheckOutcome, Health, RevisionBook, RevisionHealth, StartFailure},
+    diagnosis::{Code, Diagnosis},
     iam::Principal,
     route::{Route, RouteTable},
 };
@@ -65,7 +66,13 @@ pub(crate) fn image(name: &str) -> String {
 pub(crate) fn failed() -> CheckOutcome {
     CheckOutcome::Failed(StartFailure {
         reason: Reason::HealthCheckContainerError,
-        cause: "The user-provided container failed to start.".to_owned(),
+        diagnosis: Diagnosis {
+            code: Code::Exited,
+            sentence: "The user-provided container failed to start.".to_owned(),
+            cause: "Container called exit(3).".to_owned(),
+            advice: "Read its output.".to_owned(),
+            facts: Vec::new(),
+        },
         last_lines: vec!["boom".to_owned()],
     })
 }
@@ -215,7 +222,7 @@ impl World {
         let book = self.book.borrow().clone();
         entries.retain(|name, _| book.entries.contains_key(name));
         for (name, entry) in book.entries.iter().filter(|(_, entry)| entry.check == Check::Wanted) {
-            entries.insert(name.clone(), Health { check: outcome(entry), ready: 1, starting: 0 });
+            entries.insert(name.clone(), Health { check: outcome(entry), ready: 1, starting: 0, trouble: None });
         }
         self.health.send_replace(Arc::new(RevisionHealth { entries }));
     }

@@ -23,11 +23,12 @@ use serde::{Deserialize, Serialize};
 use updraft_base::Clock;
 
 use crate::{
+    fault::{Fault, Program},
     protocol::{Launch, Steps},
     sandbox::{
         capabilities,
         cgroups::Plan,
-        entrypoint::{self, HEAD, Looks},
+        entrypoint::{self, HEAD, Looks, Tried},
         mounts::Step,
         process::{OPEN_FILES, STACK},
         seccomp::Instruction,
@@ -57,7 +58,7 @@ pub(super) enum Word {
     /// Everything is made; the program is about to be executed.
     Ready(Steps),
     /// It ends here, for this reason.
-    Failed(String),
+    Failed(Fault),
 }
 
 /// Under memory pressure of the host, containers go before the server and what else runs there.
@@ -69,13 +70,13 @@ pub(super) fn live(birth: &Birth<'_>) -> ! {
     let cause = match outcome {
         Ok(Ok(never)) => match never {},
         Ok(Err(cause)) => cause,
-        Err(_) => "the launcher failed while it made the sandbox".to_owned(),
+        Err(_) => Fault::Sandbox("the launcher failed while it made the sandbox".to_owned()),
     };
     say(birth.status.as_fd(), &Word::Failed(cause));
     process::leave(127)
 }
 
-fn prepare(birth: &Birth<'_>) -> Result<std::convert::Infallible, String> {
+fn prepare(birth: &Birth<'_>) -> Result<std::convert::Infallible, Fault> {
     let begun = birth.clock.instant();
     let since = |from: Instant| micros(birth.clock.instant().saturating_duration_since(from));
     let mut steps = Steps::default();
@@ -97,14 +98,14 @@ fn prepare(birth: &Birth<'_>) -> Result<std::convert::Infallible, String> {
     steps.mounts = since(begun);
 
     let begun = birth.clock.instant();
-    let identity = identify(&birth.launch.user)?;
+    let identity = identify(&birth.launch.user).map_err(Fault::Settings)?;
     surroundings(birth.launch)?;
-    let (argv, env) = strings(birth.launch, &identity)?;
+    let (argv, env) = strings(birth.launch, &identity).map_err(Fault::Settings)?;
     confine(birth, &identity)?;
     steps.confine = since(begun);
     say(birth.status.as_fd(), &Word::Ready(steps));
     process::install_filter(birth.filter).map_err(failed("install the system call filter"))?;
-    Err(execute(birth.launch, &argv, &env))
+    Err(Fault::Program(Box::new(execute(birth.launch, &argv, &env))))
 }
 
 fn streams(birth: &Birth<'_>) -> Result<(), String> {
@@ -151,7 +152,7 @@ fn small_file(path: &str) -> String {
 }
 
 /// Limits, mask, working directory: all that has to be done as root.
-fn surroundings(launch: &Launch) -> Result<(), String> {
+fn surroundings(launch: &Launch) -> Result<(), Fault> {
     let (files, stack) = (Some(OPEN_FILES), Some(STACK));
     for (resource, soft, hard) in [(Resource::Nofile, files, files), (Resource::Stack, stack, None)] {
         let wanted = Rlimit { current: soft, maximum: hard };
@@ -168,7 +169,7 @@ fn surroundings(launch: &Launch) -> Result<(), String> {
     fs::write("/proc/self/oom_score_adj", OOM_SCORE).map_err(failed("write oom_score_adj"))?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let dir = launch.working_dir.as_str();
-    paths::enter(dir).map_err(|error| format!("cannot enter the working directory '{dir}': {error}"))
+    paths::enter(dir).map_err(|error| Fault::WorkingDir(dir.to_owned(), error.to_string()))
 }
 
 /// The lower of two limits, where `None` means no limit.
@@ -228,10 +229,10 @@ fn orphaned(status: BorrowedFd<'_>) -> bool {
 }
 
 /// Executes the program; returns why it could not.
-fn execute(launch: &Launch, argv: &[CString], env: &[CString]) -> String {
-    let Some(program) = launch.argv.first() else { return "no program to execute".to_owned() };
+fn execute(launch: &Launch, argv: &[CString], env: &[CString]) -> Program {
+    let program = launch.argv.first().map(String::as_str).unwrap_or_default();
     let path = launch.env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value.as_str());
-    let mut closest: Option<(String, Looks, io::Error)> = None;
+    let mut closest: Option<Tried> = None;
     for candidate in entrypoint::candidates(program, path) {
         let Ok(file) = CString::new(candidate.as_str()) else { continue };
         let (error, looks) = if paths::is_magic(&candidate) {
@@ -239,22 +240,37 @@ fn execute(launch: &Launch, argv: &[CString], env: &[CString]) -> String {
         } else {
             (process::execute(&file, argv, env), look(&candidate))
         };
-        if closest.as_ref().is_none_or(|(_, so_far, _)| *so_far == Looks::Absent) {
-            closest = Some((candidate, looks, error));
+        if closest.as_ref().is_none_or(|so_far| so_far.looks == Looks::Absent) {
+            closest = Some(Tried { file: candidate, looks, error });
         }
     }
-    let error = closest.as_ref().map(|(.., error)| error.to_string()).unwrap_or_default();
-    let found = closest.as_ref().map(|(file, looks, _)| (file.as_str(), looks));
-    entrypoint::explain(program, path, found, &error)
+    let similar = match &closest {
+        Some(Tried { looks: Looks::Absent, .. }) | None => entrypoint::similar(program, path, &files_in),
+        Some(_) => Vec::new(),
+    };
+    entrypoint::explain((program, path), closest, similar)
+}
+
+/// What is in a directory: names, and whether each may be a program. Of a large one only a part.
+fn files_in(dir: &str) -> Vec<String> {
+    const MOST: usize = 4096;
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten().take(MOST);
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()));
+    files.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 fn look(file: &str) -> Looks {
-    let Ok(found) = fs::metadata(file) else { return Looks::Absent };
+    let found = match fs::metadata(file) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Looks::Hidden,
+        Err(_) => return Looks::Absent,
+    };
     if found.is_dir() {
         return Looks::Directory;
     }
-    if found.permissions().mode() & 0o111 == 0 || rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_err() {
-        return Looks::NotExecutable;
+    let mode = found.permissions().mode();
+    if mode & 0o111 == 0 || rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_err() {
+        return Looks::NotExecutable(mode & 0o7777);
     }
     let mut head = vec![0; HEAD];
     let read = fs::File::open(file).and_then(|mut file| file.read(&mut head));

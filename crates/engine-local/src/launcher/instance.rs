@@ -13,6 +13,7 @@ use rustix::{
 
 use super::{child::Word, lines::Lines, start::Born};
 use crate::{
+    fault::Fault,
     protocol::{Exit, Report, Steps, Stream, WINDOW},
     sandbox::cgroups::Plan,
     sys,
@@ -30,10 +31,12 @@ pub(super) struct Instance {
     /// Is the reading of output stopped until the server has taken some?
     pub(super) paused: bool,
     groups: Plan,
+    /// How many processes and threads it may have.
+    pids: u32,
     clone: u64,
     born: Instant,
     running: bool,
-    failure: Option<String>,
+    failure: Option<Fault>,
     ended: Option<Exit>,
     verdict: Option<Exit>,
 }
@@ -86,6 +89,7 @@ impl Instance {
             pending: 0,
             paused: false,
             groups: born.groups,
+            pids: born.pids,
             clone: born.clone,
             born: born.at,
             running: false,
@@ -237,9 +241,18 @@ impl Instance {
         if sys::cgroups::memory_kills(&self.groups) > 0 && ended != Exit::Code(0) {
             return Exit::OutOfMemory { used: sys::cgroups::memory_peak(&self.groups) };
         }
-        match &self.failure {
-            Some(cause) => Exit::NotStarted { cause: cause.clone() },
-            None => ended,
+        if let Some(cause) = &self.failure {
+            return Exit::NotStarted { cause: cause.clone() };
         }
+        let status = match ended {
+            Exit::Code(code) => code,
+            Exit::Signal(signal) => 128 + signal,
+            _ => 0,
+        };
+        // Killed from outside it did not end for what it was refused.
+        if status != 0 && ended != Exit::Signal(libc::SIGKILL) && sys::cgroups::forks_refused(&self.groups) > 0 {
+            return Exit::OutOfProcesses { limit: self.pids, status };
+        }
+        ended
     }
 }

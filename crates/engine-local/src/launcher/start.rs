@@ -42,6 +42,8 @@ pub(super) struct Born {
     pub(super) stderr: OwnedFd,
     pub(super) status: OwnedFd,
     pub(super) groups: Plan,
+    /// How many processes and threads it may have.
+    pub(super) pids: u32,
     /// How long control groups and the clone took, in microseconds.
     pub(super) clone: u64,
     /// When the process was there.
@@ -132,7 +134,7 @@ impl Workshop {
         drop(birth);
         let at = self.clock.instant();
         let clone = u64::try_from(at.saturating_duration_since(begun).as_micros()).unwrap_or(u64::MAX);
-        Ok(Born { pidfd, stdout, stderr, status, groups, clone, at })
+        Ok(Born { pidfd, stdout, stderr, status, groups, pids: launch.pids, clone, at })
     }
 }
 

@@ -139,6 +139,7 @@ fn model_exit(exit: protocol::Exit, limit: u64) -> Exit {
         protocol::Exit::Code(code) => Exit::Code(code),
         protocol::Exit::Signal(signal) => Exit::Signal(signal),
         protocol::Exit::OutOfMemory { used } => Exit::OutOfMemory { limit, used },
-        protocol::Exit::NotStarted { cause } => Exit::NotStarted { cause },
+        protocol::Exit::OutOfProcesses { limit, status } => Exit::OutOfProcesses { limit, status },
+        protocol::Exit::NotStarted { cause } => Exit::NotStarted { cause: cause.into() },
     }
 }

@@ -1,10 +1,13 @@
 //! From an instance's spec and its image to what the launcher is told.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use updraft_engine::EngineError;
-use updraft_model::instance::{InstanceId, InstanceSpec};
-use updraft_oci::{ImageError, ImageStore, Rootfs};
+use updraft_model::{
+    diagnosis::ImageFault,
+    instance::{InstanceId, InstanceSpec},
+};
+use updraft_oci::{ImageError, ImageStore, Rootfs, UnfitKind};
 
 use crate::{protocol::Launch, sandbox::process};
 
@@ -15,12 +18,15 @@ const HOSTNAME: &str = "localhost";
 pub(super) async fn fetch(images: &ImageStore, spec: &InstanceSpec) -> Result<Arc<Rootfs>, EngineError> {
     images.fetch(&spec.image).await.map_err(|error| engine_error(&spec.image, error))?;
     let rootfs = images.rootfs(&spec.image).await.map_err(|error| engine_error(&spec.image, error))?;
-    let unfit = |cause| EngineError::ImageUnfit { image: spec.image.clone(), cause };
+    let unfit = |fault| move |cause| EngineError::ImageUnfit { image: spec.image.clone(), fault, cause };
     let argv = argv(&rootfs, spec);
     if argv.is_empty() {
-        return Err(unfit("it has neither ENTRYPOINT nor CMD, and the template has no command".to_owned()));
+        return Err(unfit(ImageFault::NoCommand)(
+            "it has neither ENTRYPOINT nor CMD, and the template has no command".to_owned(),
+        ));
     }
-    process::check_size(&argv, &process::environment(&rootfs.config.env, &spec.env)).map_err(unfit)?;
+    process::check_size(&argv, &process::environment(&rootfs.config.env, &spec.env))
+        .map_err(unfit(ImageFault::Unfit))?;
     Ok(Arc::new(rootfs))
 }
 
@@ -56,10 +62,26 @@ fn engine_error(image: &str, error: ImageError) -> EngineError {
     match error {
         ImageError::Missing { cause, .. } => EngineError::ImageMissing { image, cause },
         ImageError::Denied { cause, .. } => EngineError::ImageDenied { image, cause },
-        ImageError::Unfit { cause, .. } => EngineError::ImageUnfit { image, cause },
+        ImageError::Unfit { kind, cause, .. } => EngineError::ImageUnfit { image, fault: fault(kind), cause },
         ImageError::Unavailable { cause, .. } => EngineError::Unavailable { image, cause },
-        ImageError::Invalid { rule, .. } => EngineError::ImageUnfit { image, cause: rule },
+        ImageError::Invalid { rule, .. } => EngineError::ImageUnfit { image, fault: ImageFault::Unfit, cause: rule },
+        ImageError::Host { operation, source } if is_full(&source) => {
+            EngineError::NoSpace { operation, cause: source.to_string() }
+        }
         ImageError::Host { operation, source } => EngineError::Host { operation, cause: source.to_string() },
         other => EngineError::Host { operation: format!("image '{image}'"), cause: other.to_string() },
     }
+}
+
+fn fault(kind: UnfitKind) -> ImageFault {
+    match kind {
+        UnfitKind::Platform => ImageFault::Platform,
+        UnfitKind::Corrupt => ImageFault::Corrupt,
+        UnfitKind::Other => ImageFault::Unfit,
+    }
+}
+
+/// Is the disk, or a quota on it, full?
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

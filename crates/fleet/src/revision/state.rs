@@ -40,6 +40,7 @@ impl State {
         self.check = CheckState::Open;
         self.outcome = CheckOutcome::Pending;
         self.failures = 0;
+        self.trouble = None;
         self.held_until = None;
         self.hold_back.reset();
     }

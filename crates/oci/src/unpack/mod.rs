@@ -142,7 +142,7 @@ impl UnpackError {
     /// For `image`, as everybody else sees it.
     pub(crate) fn of_image(self, image: &str, layer: &Digest) -> ImageError {
         match self {
-            Self::Layer(cause) => ImageError::unfit(image, format!("layer {layer}: {cause}")),
+            Self::Layer(cause) => ImageError::corrupt(image, format!("layer {layer}: {cause}")),
             Self::Host { operation, source } => ImageError::host(format!("unpack layer {layer}: {operation}"), source),
         }
     }

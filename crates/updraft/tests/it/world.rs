@@ -55,6 +55,16 @@ async fn a_failed_revision_leaves_the_old_one_serving_and_says_why() {
     assert_eq!(now["terminalCondition"]["state"], "CONDITION_FAILED");
     assert_eq!(now["latestReadyRevision"], service["latestReadyRevision"]);
     assert_ne!(now["latestCreatedRevision"], service["latestReadyRevision"]);
+    let told = world.ok("GET", "/updraft/v1/diagnosis?service=hello", Value::Null).await;
+    assert_eq!((&told["state"], &told["diagnosis"]["code"]), (&"FAILED".into(), &"exited".into()), "{told:#}");
+    assert_eq!(told["diagnosis"]["lastLines"], json!(["no such table"]));
+    let serving = service["latestReadyRevision"].as_str().and_then(|name| name.rsplit('/').next()).expect("a name");
+    assert_eq!(told["serving"], json!([serving]));
+    let told = world.ok("GET", &format!("/updraft/v1/diagnosis?service=hello&revision={serving}"), Value::Null).await;
+    assert_eq!((&told["state"], &told["diagnosis"]), (&"READY".into(), &Value::Null), "{told:#}");
+    for query in ["service=nowhere", "service=hello&revision=hello-00009-abc"] {
+        assert_eq!(world.call("GET", &format!("/updraft/v1/diagnosis?{query}"), Value::Null).await.status, 404);
+    }
     assert_eq!(world.get(&uri(&service), "/").await.status, 200);
     world.end().await;
 }

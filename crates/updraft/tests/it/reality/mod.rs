@@ -6,6 +6,7 @@ mod traces;
 
 mod backups;
 mod compatibility;
+mod doctor;
 mod failures;
 mod full;
 mod killed;

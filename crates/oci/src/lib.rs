@@ -42,4 +42,4 @@ pub use manifest::{
 pub use reference::{DEFAULT_TAG, DOCKER_HUB, Reference, check_repository, check_tag};
 pub use repository::{ManifestName, StoredManifest};
 pub use store::{ImageStore, ImageStoreConfig, LOCAL_REGISTRY, Rootfs};
-pub use unpack::UnpackLimits;
+pub use unpack::{Hides, UnpackLimits};

@@ -8,11 +8,13 @@
 //! * `sandbox` decides what a sandbox looks like, as plain data that prints as text; `sys` is the
 //!   thin layer that does it. All `unsafe` of the project is there and in `net`.
 //! * `net` gives every instance a network namespace with an address, a way out and names.
+//! * `inspect` looks at the processes of an instance from outside, when it does not do what it should.
 //! * [`survey()`] tells what this host offers and lacks.
 //!
 //! Everything made on the host carries the engine's tag, which is derived from its data directory:
 //! several servers live beside each other, and a start finds what a dead server of its own left.
 
+mod inspect;
 mod launcher;
 mod net;
 mod protocol;

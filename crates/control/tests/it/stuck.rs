@@ -17,7 +17,7 @@ use updraft_api::{longrunning::Operation, run};
 use updraft_engine::{Engine, EngineError, EngineEvent, FakeEngine};
 use updraft_model::{
     channel::CheckOutcome,
-    instance::{InstanceId, InstanceSpec, Usage},
+    instance::{Inspection, InstanceId, InstanceSpec, Usage},
 };
 use updraft_store::{Change, Envelope, Key, MemoryStore, Page, Selection, Store, StoreError};
 
@@ -70,6 +70,10 @@ impl Engine for StuckEngine {
 
     async fn usage(&self, id: &InstanceId) -> Option<Usage> {
         self.fake.usage(id).await
+    }
+
+    async fn inspect(&self, id: &InstanceId) -> Option<Inspection> {
+        self.fake.inspect(id).await
     }
 
     async fn list(&self) -> Vec<InstanceId> {

@@ -19,7 +19,7 @@ use tokio::{
 };
 use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_engine::{Engine, EngineError, EngineEvent};
-use updraft_model::instance::{InstanceId, InstanceSpec, Usage};
+use updraft_model::instance::{Inspection, InstanceId, InstanceSpec, Usage};
 use updraft_oci::{ImageStore, Rootfs};
 
 use super::{
@@ -31,9 +31,10 @@ use super::{
     prepare, supervise,
 };
 use crate::{
+    inspect,
     net::{Attachment, NetConfig, Network},
     protocol::Request,
-    sandbox::cgroups::{Layout, Limits},
+    sandbox::cgroups::{Layout, Limits, Plan},
     sys,
 };
 
@@ -214,12 +215,18 @@ impl Engine for LocalEngine {
     }
 
     async fn usage(&self, id: &InstanceId) -> Option<Usage> {
+        usage(&self.shared.table.get(id)?.groups)
+    }
+
+    async fn inspect(&self, id: &InstanceId) -> Option<Inspection> {
         let live = self.shared.table.get(id)?;
-        Some(Usage {
-            cpu: sys::cgroups::cpu_time(&live.groups)?,
-            memory_bytes: sys::cgroups::memory_now(&live.groups)?,
-            memory_peak_bytes: sys::cgroups::memory_peak(&live.groups),
-        })
+        let look = move || {
+            let seen = inspect::inspect(&sys::cgroups::members(&live.groups));
+            let usage = usage(&live.groups).unwrap_or_default();
+            Inspection { usage, forks_refused: sys::cgroups::forks_refused(&live.groups), ..seen }
+        };
+        // `None` also when the runtime is going down.
+        tokio::task::spawn_blocking(look).await.ok()
     }
 
     async fn list(&self) -> Vec<InstanceId> {
@@ -296,6 +303,14 @@ impl Shared {
         drop(hold);
         Ok(reservation.keep())
     }
+}
+
+fn usage(groups: &Plan) -> Option<Usage> {
+    Some(Usage {
+        cpu: sys::cgroups::cpu_time(groups)?,
+        memory_bytes: sys::cgroups::memory_now(groups)?,
+        memory_peak_bytes: sys::cgroups::memory_peak(groups),
+    })
 }
 
 /// Ids become parts of paths.

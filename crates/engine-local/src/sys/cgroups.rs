@@ -86,6 +86,18 @@ pub(crate) fn memory_now(plan: &Plan) -> Option<u64> {
     plan.memory.as_deref().and_then(number)
 }
 
+/// How often the kernel refused a new process or thread for their number.
+pub(crate) fn forks_refused(plan: &Plan) -> u64 {
+    let Some((file, key)) = &plan.forks_refused else { return 0 };
+    fs::read_to_string(file).ok().and_then(|text| counter(&text, key)).unwrap_or(0)
+}
+
+/// The processes of an instance.
+pub(crate) fn members(plan: &Plan) -> Vec<u32> {
+    let pids = plan.directories.first().map(|dir| processes(dir)).unwrap_or_default();
+    pids.into_iter().map(|pid| pid.as_raw_nonzero().get().unsigned_abs()).collect()
+}
+
 /// The CPU time used.
 pub(crate) fn cpu_time(plan: &Plan) -> Option<Duration> {
     match plan.cpu.as_ref()? {

@@ -56,6 +56,10 @@ impl Cause {
             Self::Exited(exit) => (Reason::HealthCheckContainerError, not_listening(entry, &exit.to_string())),
             Self::Probe(transcript) => (Reason::HealthCheckContainerError, not_listening(entry, &transcript)),
         };
+        let cause = match instance.crowded() {
+            Some(why) => format!("{cause} {why}"),
+            None => cause,
+        };
         StartFailure { reason, cause, last_lines: instance.last_lines() }
     }
 }

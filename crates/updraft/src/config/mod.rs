@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use updraft_engine_local::Isolation;
 use updraft_identity::AuthMode;
 
 /// One setting.
@@ -80,6 +81,12 @@ pub const SETTINGS: &[Setting] = &[
         help: "How long an instance without requests is kept, such as 30s, 15m, 1h",
     },
     Setting {
+        key: "isolation",
+        variable: "UPDRAFT_ISOLATION",
+        default: "namespaces",
+        help: "How far instances are kept apart: 'namespaces', 'chroot', or 'none' for static programs; see docs/isolation.md",
+    },
+    Setting {
         key: "dns",
         variable: "UPDRAFT_DNS",
         default: "",
@@ -124,6 +131,8 @@ pub struct Config {
     pub region: String,
     /// How long an idle instance is kept.
     pub idle_timeout: Duration,
+    /// How far instances are kept apart.
+    pub isolation: Isolation,
     /// Name servers of the containers; empty means the host's.
     pub dns: Vec<IpAddr>,
     /// Docker's credential file.
@@ -196,6 +205,7 @@ impl Config {
             project: values.project()?,
             region: values.region()?,
             idle_timeout: values.duration("idle-timeout")?,
+            isolation: values.isolation()?,
             dns: values.addresses("dns")?,
             registry_credentials: values.credentials(),
             log: values.text("log").to_owned(),

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
+use updraft_engine_local::{Isolation, UnknownIsolation};
 use updraft_identity::AuthMode;
 use updraft_model::name;
 
@@ -42,6 +43,11 @@ impl<'a> Values<'a> {
             "token" => Ok(AuthMode::Token),
             _ => Err(self.refuse("auth", "must be 'none' or 'token'")),
         }
+    }
+
+    pub(super) fn isolation(&self) -> Result<Isolation, ConfigError> {
+        let unknown = |error: UnknownIsolation| self.refuse("isolation", &error.to_string());
+        self.text("isolation").parse().map_err(unknown)
     }
 
     pub(super) fn log_format(&self) -> Result<LogFormat, ConfigError> {
@@ -141,6 +147,7 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(config.idle_timeout, Duration::from_secs(900));
         assert!(config.dns.is_empty());
+        assert_eq!(config.isolation, Isolation::Namespaces, "a weaker sandbox has to be asked for");
     }
 
     #[test]
@@ -152,6 +159,7 @@ mod tests {
             ("project", "x"),
             ("region", "us_central1"),
             ("idle-timeout", "15"),
+            ("isolation", "docker"),
             ("dns", "one.one.one.one"),
             ("log-format", "xml"),
         ] {

@@ -73,7 +73,14 @@ impl Host {
 
     /// The same, in a data directory that may have been used before.
     pub(super) fn start_in(data_dir: TempDir, flags: &[&str]) -> Self {
-        let mut serve = Command::new(UPDRAFT);
+        Self::start_by(&[], data_dir, flags)
+    }
+
+    /// The same by a program that becomes the server, with its arguments.
+    pub(super) fn start_by(by: &[&str], data_dir: TempDir, flags: &[&str]) -> Self {
+        let words = [by, &[UPDRAFT]].concat();
+        let mut serve = Command::new(words[0]);
+        serve.args(&words[1..]);
         serve.args(["serve", "--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0", "--log", "warn"]);
         serve.arg("--data-dir").arg(data_dir.path().join("data")).args(flags);
         let mut child = serve.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the binary starts");

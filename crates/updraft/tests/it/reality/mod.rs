@@ -1,5 +1,6 @@
 //! The binary itself, with real containers.
 
+mod docker;
 mod host;
 mod images;
 mod traces;
@@ -7,5 +8,6 @@ mod traces;
 mod compatibility;
 mod failures;
 mod pictures;
+mod poor;
 mod scaling;
 mod traffic;

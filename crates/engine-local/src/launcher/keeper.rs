@@ -26,7 +26,7 @@ use super::child::{self, Birth};
 use crate::{
     protocol::Exit,
     sys::{
-        process::{Forked, Kin, child_events, close_others, fork, leave},
+        process::{Forked, Kin, become_stream, child_events, close_others, fork, leave},
         tree,
     },
 };
@@ -79,7 +79,8 @@ impl Keeper {
         // learn that the launcher is gone. The standard output stays; it is the lock that says that
         // something of this engine is still alive.
         let nothing = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())?;
-        let _ = crate::sys::process::become_stream(nothing.as_fd(), 0);
+        let _ = become_stream(nothing.as_fd(), 0);
+        drop(nothing);
         let mut kept = vec![leash.as_fd(), events.as_fd()];
         kept.extend([birth.stdout.as_fd(), birth.stderr.as_fd(), birth.status.as_fd()]);
         close_others(&kept).map_err(|_| Errno::BADF)?;

@@ -71,6 +71,8 @@ struct Launcher {
     next: u64,
     /// Ended, and their control groups not empty yet.
     leaving: Vec<u64>,
+    /// Has a keeper ended without having ended what it kept?
+    strays: bool,
     /// Exits that the server has not forgotten.
     exits: HashMap<String, Exit>,
 }
@@ -99,6 +101,7 @@ impl Launcher {
             names: HashMap::new(),
             next: 0,
             leaving: Vec::new(),
+            strays: false,
             exits: HashMap::new(),
         })
     }
@@ -127,7 +130,7 @@ impl Launcher {
         while !is_done(self) {
             events.clear();
             let ending = self.control.is_closed();
-            let wait = (!self.leaving.is_empty() || ending).then_some(&RETRY);
+            let wait = (!self.leaving.is_empty() || self.strays || ending).then_some(&RETRY);
             match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), wait) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -272,6 +275,7 @@ impl Launcher {
             Source::Process => {
                 if instance.reap()? == After::Closed {
                     epoll::delete(&self.poll, instance.process_fd())?;
+                    self.strays |= instance.abandoned;
                 }
             }
             Source::Stdout | Source::Stderr if instance.paused => {}
@@ -310,12 +314,14 @@ impl Launcher {
 
     /// Lets go of instances that are over, as far as the kernel does.
     fn bury(&mut self) {
-        let leaving = std::mem::take(&mut self.leaving);
-        let abandoned = |key: &u64| self.instances.get(key).is_some_and(|instance| instance.abandoned);
-        if leaving.iter().any(abandoned) && !self.hunt() {
-            self.leaving = leaving;
+        // They may hold the pipes that have to end first.
+        if self.strays {
+            self.strays = !self.hunt();
+        }
+        if self.strays {
             return;
         }
+        let leaving = std::mem::take(&mut self.leaving);
         for key in leaving {
             let Some(instance) = self.instances.get_mut(&key) else { continue };
             let Some(exit) = instance.bury() else {

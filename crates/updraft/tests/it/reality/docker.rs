@@ -155,6 +155,7 @@ fn config(name: &str, arguments: &[&str]) -> Value {
     let sets: serde_json::Map<String, Value> =
         ["bounding", "effective", "permitted"].map(|set| (set.to_owned(), json!(CAPABILITIES))).into_iter().collect();
     let mount = |target: &str, kind: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": kind, "options": options});
+    let namespaces = ["mount", "network", "uts", "pid", "ipc", "cgroup"].map(|kind| json!({"type": kind}));
     json!({
         "ociVersion": "1.0.2",
         "process": {
@@ -178,7 +179,7 @@ fn config(name: &str, arguments: &[&str]) -> Value {
         ],
         "linux": {
             "cgroupsPath": format!("/{name}"),
-            "namespaces": ["mount", "network", "uts", "pid", "ipc", "cgroup"].map(|kind| json!({"type": kind})),
+            "namespaces": namespaces,
             "resources": {"devices": devices()},
             "maskedPaths": MASKED,
             "readonlyPaths": READ_ONLY,

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     net::TcpListener,
+    os::unix::fs::{PermissionsExt, chown},
     process::{Command, Output, Stdio},
 };
 
@@ -16,6 +17,7 @@ use super::{
     images,
 };
 
+const NOBODY: u32 = 65_534;
 const INSTANCES: &str = "updraft_instances{";
 
 /// Root, without what namespaces and mounts need.
@@ -32,7 +34,8 @@ fn assert_toured(output: &Output, isolation: &str, cause: &str) {
     assert!(output.status.success(), "{out}\n{err}");
     assert!(out.contains("From zero: \"Hello from hello-00001-"), "{out}\n{err}");
     assert!(out.contains("Stopped; containers, network and data are removed."), "{out}");
-    assert!(out.contains("copy of the image, root, limits, port, exec"), "the table is of this isolation: {out}");
+    let made_of = if isolation == "none" { "copy of the image, limits" } else { "copy of the image, root, limits" };
+    assert!(out.contains(made_of), "the table is of this isolation: {out}");
     assert!(err.contains("WARNING: this host does not allow namespaces."), "{err}");
     assert!(err.contains(&format!("Isolation is '{isolation}' instead.")), "{err}");
     assert!(err.contains(cause) && err.contains("docs/isolation.md"), "{err}");
@@ -77,6 +80,24 @@ fn quickstart_works_in_a_plain_docker_container() {
     }
     let docker = Docker::new(&["/usr/bin/updraft", "quickstart", "--once"]);
     assert_toured(&docker.run(), "chroot", "CAP_SYS_ADMIN");
+}
+
+#[test]
+fn quickstart_works_without_root_because_its_program_is_static() {
+    if !containers_run_here() || !have("setpriv") {
+        return;
+    }
+    let dir = TempDir::with_prefix("updraft-quick-").expect("a temporary directory");
+    let (home, program) = (dir.path().join("home"), dir.path().join("updraft"));
+    fs::create_dir(&home).expect("writable");
+    fs::copy(UPDRAFT, &program).expect("readable");
+    fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("ours");
+    chown(&home, Some(NOBODY), Some(NOBODY)).expect("root");
+    let mut tour = Command::new("setpriv");
+    tour.args(["--reuid", &NOBODY.to_string(), "--regid", &NOBODY.to_string(), "--clear-groups", "--inh-caps", "-all", "--"]);
+    tour.arg(&program).args(["quickstart", "--once", "--data-dir"]).arg(home.join("data"));
+    let output = tour.env("HOME", &home).current_dir("/").stdin(Stdio::null()).output().expect("setpriv");
+    assert_toured(&output, "none", "it needs root");
 }
 
 #[test]

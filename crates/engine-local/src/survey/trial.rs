@@ -1,16 +1,21 @@
 //! Which isolation this host allows: tried out, not guessed from what is said about privileges.
 //!
-//! Everything happens in a thread of its own, whose namespaces and identity end with it.
+//! Everything happens in a thread or a process of its own, whose namespaces and identity end with it.
 
 use std::{
+    ffi::CString,
     fs,
-    os::unix::fs::{DirBuilderExt, chown},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, chown},
+    },
     path::{Path, PathBuf},
     thread,
 };
 
 use rustix::{
     fs::{Gid, Uid},
+    io::Errno,
     mount::{MountFlags, MountPropagationFlags, mount, mount_change},
 };
 
@@ -105,36 +110,55 @@ fn chroot(place: &Path) -> Result<(), String> {
     let file = place.join("file");
     let owned = fs::write(&file, "").and_then(|()| chown(&file, Some(NOBODY), Some(NOBODY)));
     owned.map_err(|error| format!("files cannot be given to another user: {error} (CAP_CHOWN)"))?;
-    sys::process::unshare_root().map_err(|error| format!("the root directory cannot be changed: {error}"))?;
-    rustix::process::chroot(place)
-        .map_err(|error| format!("the root directory cannot be changed: {error} (CAP_SYS_CHROOT)"))?;
-    another_user()?;
-    filter(Isolation::Chroot)
+    let program = seccomp::assemble(&seccomp::rules(Isolation::Chroot));
+    let place = CString::new(place.as_os_str().as_bytes()).map_err(|error| error.to_string())?;
+    let nobody = [Gid::from_raw(NOBODY)];
+    // In a process of its own: a thread would have to leave the root directory of the others, which filters of
+    // container runtimes forbid.
+    let tried = sys::process::in_a_child(move || {
+        let step = |step: u8| move |error| (step, error);
+        rustix::process::chroot(place.as_c_str()).map_err(step(1))?;
+        become_nobody(&nobody).map_err(step(2))?;
+        rustix::thread::set_no_new_privs(true).map_err(step(3))?;
+        sys::process::install_filter(&program).map_err(|error| (3, errno(&error)))
+    });
+    match tried.map_err(|error| format!("no process can be made: {error}"))? {
+        Ok(()) => Ok(()),
+        Err((1, error)) => Err(format!("the root directory cannot be changed: {error} (CAP_SYS_CHROOT)")),
+        Err((2, error)) => Err(another_user(error)),
+        Err((_, error)) => Err(no_filter(error)),
+    }
 }
 
 fn none() -> Result<(), String> {
+    // Only this thread becomes somebody else.
     if rustix::process::geteuid().is_root() {
-        another_user()?;
+        become_nobody(&[Gid::from_raw(NOBODY)]).map_err(another_user)?;
     }
-    filter(Isolation::None)
+    rustix::thread::set_no_new_privs(true).map_err(no_filter)?;
+    let program = seccomp::assemble(&seccomp::rules(Isolation::None));
+    sys::process::install_filter(&program).map_err(no_filter)
 }
 
 fn root() -> Result<(), String> {
     if rustix::process::geteuid().is_root() { Ok(()) } else { Err("it needs root".to_owned()) }
 }
 
-/// Only this thread becomes somebody else.
-fn another_user() -> Result<(), String> {
+fn become_nobody(groups: &[Gid]) -> rustix::io::Result<()> {
     let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
-    let became = rustix::thread::set_thread_groups(&[gid])
-        .and_then(|()| rustix::thread::set_thread_res_gid(gid, gid, gid))
-        .and_then(|()| rustix::thread::set_thread_res_uid(uid, uid, uid));
-    became.map_err(|error| format!("the user cannot be changed: {error} (CAP_SETUID, CAP_SETGID)"))
+    rustix::thread::set_thread_groups(groups)?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
 }
 
-fn filter(isolation: Isolation) -> Result<(), String> {
-    let installed = rustix::thread::set_no_new_privs(true)
-        .map_err(Into::into)
-        .and_then(|()| sys::process::install_filter(&seccomp::assemble(&seccomp::rules(isolation))));
-    installed.map_err(|error| format!("system calls cannot be filtered: {error} (CONFIG_SECCOMP_FILTER)"))
+fn another_user(error: Errno) -> String {
+    format!("the user cannot be changed: {error} (CAP_SETUID, CAP_SETGID)")
+}
+
+fn no_filter(error: impl std::fmt::Display) -> String {
+    format!("system calls cannot be filtered: {error} (CONFIG_SECCOMP_FILTER)")
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::INVAL)
 }

@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
-use rustix::thread::UnshareFlags;
+use rustix::{io::Errno, thread::UnshareFlags};
 
 use crate::sandbox::seccomp::Instruction;
 
@@ -124,13 +124,37 @@ pub(crate) fn unshare_all() -> io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(Into::into)
 }
 
-/// Root and working directory of the calling thread are its own from now on.
+/// Does `work` in a process of its own that ends with it, and says what it said. `work` must neither allocate nor
+/// take a lock: the process is made from one with other threads, which may hold any.
 ///
 /// # Errors
-/// Those of unshare(2).
-pub(crate) fn unshare_root() -> io::Result<()> {
-    // SAFETY: this flag does not touch descriptors, which other code might share.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) }.map_err(Into::into)
+/// The kernel's, when there can be no process.
+pub(crate) fn in_a_child<W>(mut work: W) -> io::Result<Result<(), (u8, Errno)>>
+where
+    W: FnMut() -> Result<(), (u8, Errno)> + Send + Sync + 'static,
+{
+    use std::os::unix::process::CommandExt as _;
+    /// Beyond every error number of Linux.
+    const STEP: i32 = 10_000;
+    let mut command = std::process::Command::new("/proc/self/exe");
+    let report = move || {
+        // Nothing is executed: that it did not fail comes back as the error of step 0.
+        let (step, error) = work().err().unwrap_or((0, Errno::CANCELED));
+        Err(io::Error::from_raw_os_error(i32::from(step) * STEP + error.raw_os_error()))
+    };
+    // SAFETY: `report` makes system calls and an error out of a number, and does neither allocate nor lock, which is
+    // what is left to the child of a process with threads; the caller promises the same of `work`.
+    unsafe { command.pre_exec(report) };
+    match command.spawn() {
+        Ok(mut child) => child.wait().map(|_| Ok(())),
+        Err(error) => match error.raw_os_error() {
+            Some(code) if code >= STEP => {
+                Ok(Err((u8::try_from(code / STEP).unwrap_or(u8::MAX), Errno::from_raw_os_error(code % STEP))))
+            }
+            Some(code) if code == Errno::CANCELED.raw_os_error() => Ok(Ok(())),
+            _ => Err(error),
+        },
+    }
 }
 
 /// Makes `fd` the standard stream `number` (0, 1 or 2).

@@ -94,10 +94,17 @@ impl Docker {
         self.path("bundle/rootfs")
     }
 
-    /// The host's numbers of its processes, the first one first.
+    /// The host's numbers of its processes.
     pub(super) fn pids(&self) -> Vec<u32> {
         let listed = run(Command::new("runc").arg("--root").arg(self.path("state")).args(["ps", "--format", "json", &self.name]));
         serde_json::from_str(&listed).expect("numbers")
+    }
+
+    /// The host's number of its first process.
+    pub(super) fn first(&self) -> u32 {
+        let state = run(Command::new("runc").arg("--root").arg(self.path("state")).args(["state", &self.name]));
+        let state: Value = serde_json::from_str(&state).expect("JSON");
+        state["pid"].as_u64().and_then(|pid| pid.try_into().ok()).expect("a number")
     }
 
     /// Runs another program in it.

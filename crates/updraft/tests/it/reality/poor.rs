@@ -163,10 +163,10 @@ async fn in_a_plain_docker_container_memory_is_watched_and_nothing_outlives_the_
     assert!(busy.len() >= 4, "server, launcher, keeper and instance: {busy:?}");
     // In a container the server is the first process, and the kernel ends all others with it.
     let _ = rustix::process::kill_process(
-        rustix::process::Pid::from_raw(busy[0].cast_signed()).expect("a number"),
+        rustix::process::Pid::from_raw(docker.first().cast_signed()).expect("a number"),
         rustix::process::Signal::KILL,
     );
-    let _ = child.wait();
+    child.wait().expect("it is ours");
     eventually("everything has ended", || async {
         !busy.iter().any(|pid| std::path::Path::new(&format!("/proc/{pid}/exe")).exists())
     })

@@ -204,7 +204,12 @@ impl Layers {
         let new = self.temporary();
         fs::create_dir(&new).map_err(|e| host("create", &new, e))?;
         fill::build(&new, &plan).map_err(|e| host("fill", &new, e))?;
-        self.settle(content, &new, name, &LayerFacts { fills, hides: Some(Hides::nothing()), ..LayerFacts::default() })?;
+        self.settle(
+            content,
+            &new,
+            name,
+            &LayerFacts { fills, hides: Some(Hides::nothing()), ..LayerFacts::default() },
+        )?;
         Ok(Some(self.path(name)))
     }
 

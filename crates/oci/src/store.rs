@@ -184,7 +184,8 @@ impl ImageStore {
             layers.push(path);
             facts.push((name.diff_id, fact));
         }
-        let mut hides: Vec<Option<Hides>> = facts.iter().map(|(_, facts): &(_, LayerFacts)| facts.hides.clone()).collect();
+        let mut hides: Vec<Option<Hides>> =
+            facts.iter().map(|(_, facts): &(_, LayerFacts)| facts.hides.clone()).collect();
         if let Some(fill) = self.inner.layers.fill(&self.inner.content, facts).await? {
             layers.push(fill);
             hides.push(Some(Hides::nothing()));

@@ -33,7 +33,8 @@ pub(crate) fn inspect(pids: &[u32]) -> Inspection {
 pub(crate) fn owner(port: u16) -> Option<(u32, String)> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
     let wanted: Vec<u64> = tables.iter().flat_map(|text| sockets::listening(text, port)).collect();
-    let pids = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let pids =
+        fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     for pid in pids {
         let mut inodes = HashSet::new();
         let _ = socket_inodes(&place(pid), &mut inodes);

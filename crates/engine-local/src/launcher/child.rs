@@ -12,8 +12,8 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::{OpenOptionsExt, PermissionsExt},
     },
-    path::Path,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -101,7 +101,8 @@ fn prepare(birth: &Birth<'_>) -> Result<std::convert::Infallible, String> {
         Place::Folder(folder) => Some(shared::open(folder).map_err(failed("open the copy of the image"))?),
         _ => None,
     };
-    let kept: Vec<BorrowedFd<'_>> = [birth.status.as_fd()].into_iter().chain(folder.as_ref().map(AsFd::as_fd)).collect();
+    let kept: Vec<BorrowedFd<'_>> =
+        [birth.status.as_fd()].into_iter().chain(folder.as_ref().map(AsFd::as_fd)).collect();
     // The control group, other instances' pipes, the server's socket: closed, and not only on exec.
     // From here on paths of the image are followed, and `/proc/self/fd` leads to whatever is open.
     process::close_others(&kept).map_err(failed("close what is not the container's"))?;

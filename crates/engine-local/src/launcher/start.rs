@@ -135,7 +135,9 @@ impl Workshop {
             (Isolation::Namespaces, _, None) => return Err(io::Error::other("no network namespace came along")),
             (Isolation::Chroot, Some(root), _) => Place::Root(root),
             (Isolation::None, Some(folder), _) => Place::Folder(folder),
-            (Isolation::Chroot | Isolation::None, None, _) => return Err(io::Error::other("there is no copy of the image")),
+            (Isolation::Chroot | Isolation::None, None, _) => {
+                return Err(io::Error::other("there is no copy of the image"));
+            }
         };
         // Without `/proc` a container opens its output by name as these pipes.
         let named = |name: &str| match &place {

@@ -196,7 +196,11 @@ mod tests {
     #[test]
     fn upper_layers_win_and_hide_by_what_is_written_down() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let base = layer(dir.path(), "base", &["etc/a", "etc/b", "opt/x/1", "opt/x/2", "var/gone/deep", "file/below", "etcetera"]);
+        let base = layer(
+            dir.path(),
+            "base",
+            &["etc/a", "etc/b", "opt/x/1", "opt/x/2", "var/gone/deep", "file/below", "etcetera"],
+        );
         let top = layer(dir.path(), "top", &["etc/b", "opt/x/3", "file"]);
         let hidden = vec![hides(&[], &[]), hides(&["opt/x"], &["var/gone", "etc/a"])];
         let rootfs = Rootfs { layers: vec![base, top], hides: hidden, config: ImageConfig::default() };
@@ -209,7 +213,8 @@ mod tests {
     #[test]
     fn paths_are_followed_through_links_and_never_out_or_for_ever() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let files = ["bin/app", "run -> bin", "a -> /run/app", "b -> ../../../bin/app", "c -> d", "d -> c", "e -> bin/../a"];
+        let files =
+            ["bin/app", "run -> bin", "a -> /run/app", "b -> ../../../bin/app", "c -> d", "d -> c", "e -> bin/../a"];
         let rootfs = Rootfs {
             layers: vec![layer(dir.path(), "base", &files)],
             hides: vec![hides(&[], &[])],

@@ -225,9 +225,8 @@ mod tests {
     }
 
     fn blueprint(layer: &Path, paths: &[(&str, Kind)]) -> Blueprint {
-        let entry = |(path, kind): &(&str, Kind)| {
-            (PathBuf::from(path), Entry { source: layer.join(path), kind: kind.clone() })
-        };
+        let entry =
+            |(path, kind): &(&str, Kind)| (PathBuf::from(path), Entry { source: layer.join(path), kind: kind.clone() });
         Blueprint { entries: paths.iter().map(entry).collect::<BTreeMap<_, _>>() }
     }
 

@@ -187,10 +187,8 @@ impl Engine for LocalEngine {
             pids: spec.limits.pids,
         };
         let groups = shared.layout.plan(&shared.premises.tag, &id.0, limits);
-        let reservation = shared
-            .table
-            .reserve(id, Live::new(groups, spec))
-            .ok_or_else(|| refused(id, "it is there"))?;
+        let reservation =
+            shared.table.reserve(id, Live::new(groups, spec)).ok_or_else(|| refused(id, "it is there"))?;
         // Asked after the place was taken: a shutdown either sees the place or is seen here.
         if shared.down.load(Ordering::SeqCst) {
             return Err(refused(id, "the engine has been shut down"));

@@ -78,7 +78,14 @@ impl Commons {
             dns.iter().map(|server| format!("nameserver {server}\n")).collect()
         };
         let seed = format!("{tag}{}", std::process::id());
-        Ok(Self { isolation, tag: tag.to_owned(), roots, resolv_conf, ports: Ports::new(&seed), claims: Claims::default() })
+        Ok(Self {
+            isolation,
+            tag: tag.to_owned(),
+            roots,
+            resolv_conf,
+            ports: Ports::new(&seed),
+            claims: Claims::default(),
+        })
     }
 
     /// A port and a copy of the image for an instance, and what its launcher has to know.

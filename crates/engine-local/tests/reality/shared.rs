@@ -155,7 +155,9 @@ async fn nothing_outlives_a_killed_server_for_long_whoever_is_killed_with_it() {
     if !is_root() {
         return;
     }
-    for (isolation, whom) in SHARED.into_iter().flat_map(|one| ["server", "launcher", "keepers"].map(|whom| (one, whom))) {
+    for (isolation, whom) in
+        SHARED.into_iter().flat_map(|one| ["server", "launcher", "keepers"].map(|whom| (one, whom)))
+    {
         let dir = tempfile::tempdir().expect("a place for the test");
         let mut victim = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "shared::victim", "--nocapture"])
@@ -240,7 +242,8 @@ async fn what_can_be_given_up_without_namespaces_is_given_up() {
 
 #[tokio::test]
 async fn without_a_root_of_its_own_a_program_starts_in_its_copy_of_the_image() {
-    let image = Image::plain().layer(vec![Entry::File("data", 0o644, b"mine\n".to_vec())]).with("WorkingDir", json!("/made"));
+    let image =
+        Image::plain().layer(vec![Entry::File("data", 0o644, b"mine\n".to_vec())]).with("WorkingDir", json!("/made"));
     let Some(mut bed) = Bed::under(Isolation::None, image).await else { return };
     let seen = bed.run(&["cwd", "cat=../data"]).await.out;
     assert!(seen[0].ends_with("/made") && seen[0].contains("/run/roots/"), "{seen:?}");

@@ -35,7 +35,8 @@ impl Hides {
 
     /// What was at `path` and below it has been replaced.
     pub(super) fn forget(&mut self, path: &str) {
-        let kept = |known: &String| !known.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let kept =
+            |known: &String| !known.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         self.opaque.retain(kept);
         self.removed.retain(kept);
     }

@@ -48,7 +48,9 @@ fn of_isolation(Possible { isolation, outcome }: &Possible) -> Finding {
             let verdict = if *isolation == Isolation::default() { Verdict::Fail } else { Verdict::Warn };
             let hint = match isolation {
                 Isolation::Namespaces => "run the server as root of a machine, or in a privileged container",
-                Isolation::Chroot | Isolation::None => "none needed where 'namespaces' works; docs/isolation.md has what it takes",
+                Isolation::Chroot | Isolation::None => {
+                    "none needed where 'namespaces' works; docs/isolation.md has what it takes"
+                }
             };
             Finding { name, verdict, detail: cause.clone(), hint: Some(hint.to_owned()) }
         }

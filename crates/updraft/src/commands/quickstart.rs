@@ -150,7 +150,8 @@ async fn tell(server: &Server, data_dir: &Path, isolation: Isolation) -> Result<
 fn fall_back(config: &mut Config) -> Result<Option<String>, Failure> {
     let possible = isolations(&config.data_dir);
     let best = possible.iter().find(|one| one.outcome.is_ok()).ok_or_else(|| {
-        let causes = possible.iter().filter_map(|one| Some(format!("{}: {}", one.isolation, one.outcome.clone().err()?)));
+        let causes =
+            possible.iter().filter_map(|one| Some(format!("{}: {}", one.isolation, one.outcome.clone().err()?)));
         format!("no isolation is possible here ({})", causes.collect::<Vec<_>>().join("; "))
     })?;
     config.isolation = best.isolation;
@@ -172,7 +173,9 @@ fn warn(isolation: Isolation, cause: &str) {
     let line = "=".repeat(78);
     let missing = match isolation {
         Isolation::Chroot => "Each instance has only a root directory of its own.",
-        Isolation::None | Isolation::Namespaces => "Instances run with the files of this machine, static programs only.",
+        Isolation::None | Isolation::Namespaces => {
+            "Instances run with the files of this machine, static programs only."
+        }
     };
     eprintln!(
         "{line}\n\

@@ -100,11 +100,7 @@ fn become_user(identity: &Identity) -> Result<(), String> {
 }
 
 /// Executes the program of the image in `folder`; returns why it could not.
-pub(super) fn execute(
-    launch: &Launch,
-    folder: BorrowedFd<'_>,
-    (argv, env): (&[CString], &[CString]),
-) -> String {
+pub(super) fn execute(launch: &Launch, folder: BorrowedFd<'_>, (argv, env): (&[CString], &[CString])) -> String {
     let Some(program) = launch.argv.first() else { return "no program to execute".to_owned() };
     let path = launch.env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value.as_str());
     let mut closest: Option<(String, Looks, io::Error)> = None;

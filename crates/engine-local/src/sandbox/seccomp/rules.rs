@@ -142,7 +142,8 @@ mod tests {
         ] {
             let number = u32::try_from(number).expect("small");
             assert!(REFUSED_WITHOUT_NAMESPACES.contains(&(number, name)), "{name}");
-            let verdict = |isolation| rules(isolation).iter().rfind(|rule| rule.first <= number).map(|rule| rule.verdict);
+            let verdict =
+                |isolation| rules(isolation).iter().rfind(|rule| rule.first <= number).map(|rule| rule.verdict);
             assert_eq!(verdict(Isolation::Namespaces), Some(Verdict::Allow), "{name}");
             assert_eq!(verdict(Isolation::Chroot), Some(Verdict::Refuse(EPERM)), "{name}");
         }

@@ -96,7 +96,10 @@ impl Docker {
 
     /// The host's numbers of its processes.
     pub(super) fn pids(&self) -> Vec<u32> {
-        let listed = run(Command::new("runc").arg("--root").arg(self.path("state")).args(["ps", "--format", "json", &self.name]));
+        let listed = run(Command::new("runc")
+            .arg("--root")
+            .arg(self.path("state"))
+            .args(["ps", "--format", "json", &self.name]));
         serde_json::from_str(&listed).expect("numbers")
     }
 
@@ -197,9 +200,8 @@ fn config(name: &str, arguments: &[&str]) -> Value {
 
 /// Any device may be made, and the harmless ones be used.
 fn devices() -> Value {
-    let harmless = [(1, 5), (1, 3), (1, 9), (1, 8), (5, 0), (5, 1)].map(|(major, minor)| {
-        json!({"allow": true, "type": "c", "major": major, "minor": minor, "access": "rwm"})
-    });
+    let harmless = [(1, 5), (1, 3), (1, 9), (1, 8), (5, 0), (5, 1)]
+        .map(|(major, minor)| json!({"allow": true, "type": "c", "major": major, "minor": minor, "access": "rwm"}));
     let mut rules = vec![
         json!({"allow": false, "access": "rwm"}),
         json!({"allow": true, "type": "c", "access": "m"}),

@@ -94,7 +94,16 @@ fn quickstart_works_without_root_because_its_program_is_static() {
     fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("ours");
     chown(&home, Some(NOBODY), Some(NOBODY)).expect("root");
     let mut tour = Command::new("setpriv");
-    tour.args(["--reuid", &NOBODY.to_string(), "--regid", &NOBODY.to_string(), "--clear-groups", "--inh-caps", "-all", "--"]);
+    tour.args([
+        "--reuid",
+        &NOBODY.to_string(),
+        "--regid",
+        &NOBODY.to_string(),
+        "--clear-groups",
+        "--inh-caps",
+        "-all",
+        "--",
+    ]);
     tour.arg(&program).args(["quickstart", "--once", "--data-dir"]).arg(home.join("data"));
     let output = tour.env("HOME", &home).current_dir("/").stdin(Stdio::null()).output().expect("setpriv");
     assert_toured(&output, "none", "it needs root");
@@ -143,14 +152,25 @@ async fn in_a_plain_docker_container_memory_is_watched_and_nothing_outlives_the_
     fs::write(&image, images::witness("hungry")).expect("writable");
     inside(&["/usr/bin/updraft", "images", "load", "/tmp/image.tar"]);
     let port = ["--port", "9000", "--memory", "512Mi"];
-    let deploy = ["/usr/bin/updraft", "deploy", "hungry", "--image", "localhost/hungry:latest", "--allow-unauthenticated", "-q"];
+    let deploy =
+        ["/usr/bin/updraft", "deploy", "hungry", "--image", "localhost/hungry:latest", "--allow-unauthenticated", "-q"];
     let said = inside(&[&deploy[..], &port[..]].concat());
     assert!(said.contains("is serving 100 percent of traffic"), "{said}");
     let url = said.split_whitespace().find(|word| word.starts_with("http://")).expect("a URL").to_owned();
     let name = url.trim_start_matches("http://").split(':').next().unwrap_or_default().to_owned();
     let get = |path: &str| {
         let header = format!("Host: {name}");
-        inside(&["/bin/busybox", "wget", "-q", "-S", "-O", "-", "--header", &header, &format!("http://127.0.0.1:8080{path}")])
+        inside(&[
+            "/bin/busybox",
+            "wget",
+            "-q",
+            "-S",
+            "-O",
+            "-",
+            "--header",
+            &header,
+            &format!("http://127.0.0.1:8080{path}"),
+        ])
     };
     assert!(get("/").contains("ok"), "{}", get("/"));
     let refused = get("/eat/700");
@@ -213,7 +233,8 @@ async fn several_services_and_revisions_share_one_network_when_they_respect_port
 
         eventually("zero again", || async { host.metric(&client, INSTANCES).await == 0.0 }).await;
         let roots = host.data_dir().join("run/roots");
-        eventually("no copy is left", || async { fs::read_dir(&roots).is_ok_and(|mut left| left.next().is_none()) }).await;
+        eventually("no copy is left", || async { fs::read_dir(&roots).is_ok_and(|mut left| left.next().is_none()) })
+            .await;
         let (code, _data_dir) = host.stop();
         assert_eq!(code, 0);
     }
@@ -272,7 +293,10 @@ async fn after_kill_9_without_namespaces_nothing_is_left_and_what_was_deployed_i
     assert_eq!(host.get(&client, &name, "/").await.0, 200);
     let processes = super::traces::Traces::of(&host);
     let data_dir = host.kill();
-    eventually("nothing outlives the server", || async { processes.instances().is_empty() && !processes.any_process() }).await;
+    eventually("nothing outlives the server", || async {
+        processes.instances().is_empty() && !processes.any_process()
+    })
+    .await;
     let host = Host::start_by(&WITHOUT_ADMIN, data_dir, &["--isolation", "chroot"]);
     let name = host.host_of("phoenix", None);
     let clock = updraft_base::Clock::system();

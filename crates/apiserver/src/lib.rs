@@ -4,6 +4,7 @@
 //! goes to the one use case of the control plane behind it ([`methods`]); [`rest`] and [`grpc`] only turn
 //! bytes into requests and answers into bytes. Beside the API there are paths of our own ([`own`]).
 
+mod backup;
 mod call;
 mod grpc;
 mod images;
@@ -25,10 +26,11 @@ use updraft_identity::Authenticator;
 use updraft_oci::ImageStore;
 use updraft_telemetry::{LogStore, Metrics};
 
+pub use backup::{Backups, Logs, Pieces};
 pub use respond::{BoxBody, BoxError};
 
 /// What the API hosts.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "what takes backups cannot be printed")]
 pub struct ApiDeps {
     /// The use cases.
     pub control: Control,
@@ -42,6 +44,8 @@ pub struct ApiDeps {
     pub info: ServerInfo,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Takes backups; none where the state is not kept in files.
+    pub backups: Option<Arc<dyn Backups>>,
     /// Ends what would otherwise go on for ever.
     pub shutdown: Shutdown,
     /// A directory for uploads that are under way, of this server alone: files of uploads that are found
@@ -107,7 +111,7 @@ impl Api {
             Err(error) => return rest::Format::default().error(&error),
         };
         if own::is_own(request.uri().path()) {
-            return own::serve(self, request).await;
+            return own::serve(self, caller, request).await;
         }
         rest::serve(self, caller, request).await
     }

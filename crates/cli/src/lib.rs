@@ -6,6 +6,7 @@
 //! `settings` (flags → service) and `traffic` (shares and tags).
 
 mod args;
+mod backup;
 mod client;
 mod completion;
 mod console;
@@ -28,7 +29,7 @@ mod update_traffic;
 mod values;
 
 pub use args::{
-    Command, DeployArgs, EnvArgs, Format, Globals, ImagesCommand, Ingress, LabelArgs, LoadArgs, LogsArgs,
+    BackupArgs, Command, DeployArgs, EnvArgs, Format, Globals, ImagesCommand, Ingress, LabelArgs, LoadArgs, LogsArgs,
     RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs, SwitchArgs, TrafficArgs, UpdateArgs,
 };
 pub use completion::{Shell, completion};

@@ -14,6 +14,7 @@
 //! A crash between any two steps is repaired by running the same steps again.
 
 mod access;
+mod backup;
 mod board;
 mod failure;
 mod guard;
@@ -29,6 +30,7 @@ mod revisions;
 mod services;
 mod view;
 
+pub use backup::images_of;
 pub use updraft_plan::hosts::UrlConfig;
 
 use std::{

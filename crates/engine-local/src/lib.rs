@@ -8,6 +8,7 @@
 //! * `sandbox` decides what a sandbox looks like, as plain data that prints as text; `sys` is the
 //!   thin layer that does it. All `unsafe` of the project is there and in `net`.
 //! * `net` gives every instance a network namespace with an address, a way out and names.
+//! * `root` copies images where layers cannot be stacked; [`Isolation`] says how much of the above there is.
 //! * `inspect` looks at the processes of an instance from outside, when it does not do what it should.
 //! * [`survey()`] tells what this host offers and lacks, [`look()`] what engines left on it.
 //!
@@ -20,6 +21,7 @@ mod launcher;
 mod leaks;
 mod net;
 mod protocol;
+mod root;
 mod sandbox;
 mod server;
 mod survey;
@@ -27,5 +29,6 @@ mod sys;
 
 pub use launcher::launcher_main;
 pub use leaks::{Holder, Leak, LeakKind, Look, Scope, look};
+pub use sandbox::isolation::{Isolation, UnknownIsolation};
 pub use server::{LauncherCommand, LocalConfig, LocalEngine, StartTiming, tag_of};
-pub use survey::{Finding, Verdict, survey};
+pub use survey::{Finding, Possible, Verdict, isolations, survey};

@@ -342,7 +342,7 @@ impl Stage {
             let event = self.clock.timeout(DEADLINE, self.events.recv()).await;
             match event.expect("the exit is told in time").expect("the engine is there") {
                 EngineEvent::Output { id, stream, text } if id == *wanted => lines.push((stream, text)),
-                EngineEvent::Output { .. } => {}
+                EngineEvent::Output { .. } | EngineEvent::Alone { .. } | EngineEvent::Crowded { .. } => {}
                 EngineEvent::Exited { id, exit } => {
                     self.ended.push(id.clone());
                     if id == *wanted {
@@ -361,7 +361,10 @@ impl Stage {
     async fn end(mut self) {
         self.engine.shutdown(Duration::ZERO).await;
         while let Ok(event) = self.events.try_recv() {
-            let (EngineEvent::Output { id, .. } | EngineEvent::Exited { id, .. }) = &event;
+            let (EngineEvent::Output { id, .. }
+            | EngineEvent::Alone { id, .. }
+            | EngineEvent::Crowded { id, .. }
+            | EngineEvent::Exited { id, .. }) = &event;
             assert!(!self.ended.contains(id), "told after the exit: {event:?}");
             if matches!(event, EngineEvent::Exited { .. }) {
                 self.ended.push(id.clone());

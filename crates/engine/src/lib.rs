@@ -35,6 +35,24 @@ pub enum EngineEvent {
         /// What; invalid UTF-8 replaced.
         text: String,
     },
+    /// The instance listens on the port of its spec although it was told another one, and instances of this engine
+    /// share one network: no second instance can listen there.
+    Alone {
+        /// Which.
+        id: InstanceId,
+        /// On which port.
+        port: u16,
+    },
+    /// The instance ended, as it seems because somebody else has the port that it wanted: instances of this
+    /// engine share one network. Comes before its [`EngineEvent::Exited`].
+    Crowded {
+        /// Which.
+        id: InstanceId,
+        /// Which port.
+        port: u16,
+        /// Who has it, in words.
+        by: String,
+    },
     /// The instance ended and everything of it is gone, output included: no event follows it.
     Exited {
         /// Which.

@@ -57,7 +57,13 @@ impl Cause {
         };
         let reason = diagnosis::reason(&happened);
         let last_lines = instance.last_lines();
-        let evidence = Evidence { port: entry.spec.port, happened, ran_for, last_lines };
+        let evidence = Evidence {
+            port: entry.spec.port,
+            happened,
+            ran_for,
+            crowded: instance.crowded().map(str::to_owned),
+            last_lines,
+        };
         let diagnosis = diagnosis::diagnose(&evidence);
         StartFailure { reason, diagnosis, last_lines: evidence.last_lines }
     }

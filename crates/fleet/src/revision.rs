@@ -51,6 +51,8 @@ struct State {
     hold_back: Backoff,
     held_until: Option<Instant>,
     timer: Option<Instant>,
+    /// Can there be only one instance, whatever the book allows?
+    alone: bool,
     timing: Option<Timing>,
     /// Why the latest start failed, if none has succeeded since.
     trouble: Option<Arc<StartFailure>>,
@@ -123,6 +125,7 @@ impl Revision {
             hold_back: Backoff::new(HOLD_BACK_FIRST, HOLD_BACK_CAP),
             held_until: None,
             timer: None,
+            alone: false,
             timing: None,
             trouble: None,
             counted: Counts::default(),
@@ -213,6 +216,7 @@ impl Revision {
         if is_other {
             // Removed and made anew under its old name: what runs, and what is known, is another's.
             state.drain_places(&mut effects);
+            state.alone = false;
         }
         if is_other || (is_wanted && !was_wanted) {
             state.reopen_check();
@@ -255,6 +259,20 @@ impl Revision {
             state.timing = Some(timing);
             state.trouble = None;
             state.pass_check();
+        }
+        self.settle(state, Effects::default());
+    }
+
+    /// It turned out that a second instance could not listen where this one does.
+    pub(crate) fn limit_to_one(self: &Arc<Self>, instance: &Arc<Instance>, port: u16) {
+        let mut state = self.lock();
+        if !std::mem::replace(&mut state.alone, true) {
+            let text = format!(
+                "WARNING: the container listens on port {port} and not on the port that the variable PORT names. \
+                 Instances share one network here (docs/isolation.md), so this revision is limited to one instance."
+            );
+            tracing::warn!(revision = %self.name, port, "limited to one instance: its image does not listen on $PORT");
+            self.context.say(instance, text);
         }
         self.settle(state, Effects::default());
     }

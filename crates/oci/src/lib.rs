@@ -55,5 +55,5 @@ pub use reference::{DEFAULT_TAG, DOCKER_HUB, Reference, check_repository, check_
 pub use referrers::{Referrers, ReferrersQuery};
 pub use repository::{ManifestName, ManifestPush, PushedManifest, StoredManifest};
 pub use store::{ImageStore, ImageStoreConfig, LOCAL_REGISTRY, Rootfs};
-pub use unpack::UnpackLimits;
+pub use unpack::{Hides, UnpackLimits};
 pub use upload::Upload;

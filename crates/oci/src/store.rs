@@ -19,14 +19,14 @@ use crate::{
     digest::Digest,
     error::{ContentError, ImageError},
     flight::Flights,
-    layers::{LayerName, Layers},
+    layers::{LayerFacts, LayerName, Layers},
     layout,
     local::is_own_address,
     manifest::{Descriptor, HOST_ARCHITECTURE, HOST_OS, ImageManifest, MAX_MANIFEST, Manifest},
     reference::Reference,
     remote::Remote,
     repository::ManifestName,
-    unpack::{Budget, UnpackLimits, is_opaque},
+    unpack::{Budget, Hides, UnpackLimits, is_opaque},
 };
 
 /// The registry name that always means the embedded store, whatever port it listens on.
@@ -83,6 +83,9 @@ pub(crate) struct Inner {
 pub struct Rootfs {
     /// The directories of the layers, lowest first. Read only: they are shared between images.
     pub layers: Vec<PathBuf>,
+    /// What each of them hides of those below it; `None` for one that was unpacked before that was
+    /// written down: then the marks of overlayfs in it tell.
+    pub hides: Vec<Option<Hides>>,
     /// How the image wants to be run.
     pub config: ImageConfig,
 }
@@ -193,7 +196,7 @@ impl ImageStore {
         let mut layers: Vec<PathBuf> = Vec::new();
         let mut facts = Vec::new();
         for ((path, fact), name) in unpacked.into_iter().zip(names) {
-            if is_opaque(&path) {
+            if fact.hides.as_ref().is_some_and(|hides| hides.opaque.contains("")) || is_opaque(&path) {
                 // overlayfs does not look at the mark on a root.
                 layers.clear();
                 facts.clear();
@@ -201,8 +204,13 @@ impl ImageStore {
             layers.push(path);
             facts.push((name.diff_id, fact));
         }
-        layers.extend(self.inner.layers.fill(&self.inner.content, facts).await?);
-        Ok(Rootfs { layers, config: found.file.config })
+        let mut hides: Vec<Option<Hides>> =
+            facts.iter().map(|(_, facts): &(_, LayerFacts)| facts.hides.clone()).collect();
+        if let Some(fill) = self.inner.layers.fill(&self.inner.content, facts).await? {
+            layers.push(fill);
+            hides.push(Some(Hides::nothing()));
+        }
+        Ok(Rootfs { layers, hides, config: found.file.config })
     }
 
     pub(crate) fn is_local(&self, reference: &Reference) -> bool {

@@ -26,7 +26,7 @@ use updraft_apiserver::{Api, ApiDeps, BoxError, ServerInfo};
 use updraft_base::{Clock, OnFailure, Shutdown, Tasks};
 use updraft_control::{Control, ControlConfig, ControlDeps, UrlConfig};
 use updraft_engine::{Engine, EngineError};
-use updraft_engine_local::{LocalConfig, LocalEngine};
+use updraft_engine_local::{Isolation, LocalConfig, LocalEngine, Possible, isolations};
 use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
 use updraft_identity::{Authenticator, IdentityError, OpenBind};
 use updraft_model::{
@@ -80,9 +80,16 @@ pub enum StartError {
     /// An address that others can reach, and nobody asks who calls.
     #[error(transparent)]
     Bind(#[from] OpenBind),
-    /// Namespaces, cgroups and the network are root's to make.
-    #[error("running containers needs root")]
-    NotRoot,
+    /// The isolation that was asked for is not possible here.
+    #[error("isolation '{wanted}' is not possible on this host: {cause}")]
+    Isolation {
+        /// What was asked for.
+        wanted: Isolation,
+        /// What is in the way.
+        cause: String,
+        /// What is possible, the strongest first.
+        instead: Vec<Isolation>,
+    },
     /// The token cannot be read or made.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -164,8 +171,11 @@ impl Server {
     /// [`StartError`], after which nothing of it is left running.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let Options { config, engine, clock } = options;
-        if matches!(engine, EngineChoice::Local(_)) && !rustix::process::geteuid().is_root() {
-            return Err(StartError::NotRoot);
+        if let EngineChoice::Local(local) = &engine
+            && local.isolation != Isolation::None
+            && !rustix::process::geteuid().is_root()
+        {
+            return Err(impossible(local.isolation, &config));
         }
         let (edges, core) = (Tasks::new(), Tasks::new());
         check(&config)?;
@@ -174,7 +184,11 @@ impl Server {
         let listeners = Listeners::bind(&config).await?;
         let images = open_images(&config, &listeners, &clock)?;
         let engine: Arc<dyn Engine> = match engine {
-            EngineChoice::Local(local) => LocalEngine::start(local, images.clone(), &core, clock.clone()).await?,
+            EngineChoice::Local(local) => {
+                let isolation = local.isolation;
+                let started = LocalEngine::start(local, images.clone(), &core, clock.clone()).await;
+                started.map_err(|error| explained(error, isolation, &config))?
+            }
             EngineChoice::Given(engine) => engine,
         };
         let mut metrics = Metrics::new(&clock);
@@ -489,7 +503,38 @@ fn server_info(config: &Config, listeners: &Listeners) -> ServerInfo {
     }
 }
 
+/// Why an engine did not start: because its isolation is not possible here, if it is not.
+fn explained(error: EngineError, wanted: Isolation, config: &Config) -> StartError {
+    match impossible(wanted, config) {
+        known @ StartError::Isolation { .. } => known,
+        _ => error.into(),
+    }
+}
+
+/// [`StartError::Isolation`] with what is in the way of `wanted`; when nothing seems to be, [`StartError::Engine`] that
+/// says so. Blocks for some milliseconds: nothing else is running yet.
+fn impossible(wanted: Isolation, config: &Config) -> StartError {
+    let possible = isolations(&trial_dir(config));
+    let is_possible = |one: &Possible| one.outcome.is_ok();
+    let cause = possible.iter().find(|one| one.isolation == wanted).and_then(|one| one.outcome.clone().err());
+    let instead = possible.iter().filter(|one| is_possible(one)).map(|one| one.isolation).collect();
+    match cause {
+        Some(cause) => StartError::Isolation { wanted, cause, instead },
+        None => StartError::Engine(EngineError::Host {
+            operation: format!("start with isolation '{wanted}'"),
+            cause: "it seems possible".to_owned(),
+        }),
+    }
+}
+
+/// Where it can be tried out what the file system of the data directory allows: there, or as near as there is a
+/// directory.
+pub fn trial_dir(config: &Config) -> std::path::PathBuf {
+    let mut dirs = config.data_dir.ancestors();
+    dirs.find(|dir| dir.is_dir()).unwrap_or(&config.data_dir).to_owned()
+}
+
 /// The engine of this host, as the configuration wants it.
 pub fn local_engine(config: &Config) -> LocalConfig {
-    LocalConfig { dns: config.dns.clone(), ..LocalConfig::new(&config.data_dir) }
+    LocalConfig { dns: config.dns.clone(), isolation: config.isolation, ..LocalConfig::new(&config.data_dir) }
 }

@@ -28,6 +28,24 @@ pub(crate) fn inspect(pids: &[u32]) -> Inspection {
     inspection
 }
 
+/// The process of this machine that listens on a TCP port of this network, with its name; `None` also when the host
+/// does not let us see whose it is. Blocks for some milliseconds.
+pub(crate) fn owner(port: u16) -> Option<(u32, String)> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+    let wanted: Vec<u64> = tables.iter().flat_map(|text| sockets::listening(text, port)).collect();
+    let pids =
+        fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    for pid in pids {
+        let mut inodes = HashSet::new();
+        let _ = socket_inodes(&place(pid), &mut inodes);
+        if wanted.iter().any(|inode| inodes.contains(inode)) {
+            let name = fs::read_to_string(place(pid).join("comm")).unwrap_or_default();
+            return Some((pid, name.trim().to_owned()));
+        }
+    }
+    None
+}
+
 fn place(pid: u32) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}"))
 }

@@ -89,6 +89,16 @@ impl Found {
     }
 }
 
+/// The sockets of a TCP table that listen on `port`, by their inodes.
+pub(crate) fn listening(text: &str, port: u16) -> Vec<u64> {
+    let inode = |line: &str| -> Option<u64> {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let &[_, local, _, state, _, _, _, _, _, inode, ..] = &fields[..] else { return None };
+        (state == LISTEN && address(local)?.port() == port).then(|| inode.parse().ok()).flatten()
+    };
+    text.lines().skip(1).filter_map(inode).collect()
+}
+
 /// `0100007F:1F90`: words of four bytes, each as the machine has it in memory, then the port.
 fn address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
@@ -143,6 +153,13 @@ Num       RefCount Protocol Flags    Type St Inode Path
         let listeners: Vec<String> = found.listeners.iter().map(ToString::to_string).collect();
         let connecting: Vec<String> = found.connecting.iter().map(|address| format!("-> {address}")).collect();
         [listeners, connecting].concat().join(", ")
+    }
+
+    #[test]
+    fn who_listens_on_a_port_is_found_and_who_is_connected_to_it_is_not() {
+        assert_eq!(listening(TCP, 8080), [11]);
+        assert_eq!(listening(TCP6, 80), [15]);
+        assert_eq!(listening(TCP, 49153), Vec::<u64>::new());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! It has a copy of the launcher's memory, one thread, and nobody to answer to but the status pipe.
 
+mod shared;
+
 use std::{
     ffi::CString,
     fs,
@@ -11,6 +13,7 @@ use std::{
         unix::fs::{OpenOptionsExt, PermissionsExt},
     },
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -29,6 +32,7 @@ use crate::{
         capabilities,
         cgroups::Plan,
         entrypoint::{self, HEAD, Looks, Tried},
+        isolation::Isolation,
         mounts::Step,
         process::{OPEN_FILES, STACK},
         seccomp::Instruction,
@@ -41,14 +45,23 @@ use crate::{
 pub(super) struct Birth<'a> {
     pub(super) launch: &'a Launch,
     pub(super) groups: &'a Plan,
-    pub(super) mounts: &'a [Step],
+    pub(super) place: Place<'a>,
     pub(super) filter: &'a [Instruction],
     pub(super) last_capability: u32,
-    pub(super) netns: OwnedFd,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
     pub(super) status: OwnedFd,
     pub(super) clock: &'a Clock,
+}
+
+/// Where it is to live.
+pub(super) enum Place<'a> {
+    /// In namespaces of its own: the network's, and what is mounted.
+    Sandbox(OwnedFd, &'a [Step]),
+    /// In a copy of the image, which is its root.
+    Root(&'a Path),
+    /// In a copy of the image, and the root is the host's.
+    Folder(&'a Path),
 }
 
 /// What comes through the status pipe: one line of JSON each. The pipe closes when the program is
@@ -85,27 +98,54 @@ fn prepare(birth: &Birth<'_>) -> Result<std::convert::Infallible, Fault> {
     rustix::process::setsid().map_err(failed("setsid"))?;
     streams(birth)?;
     join(birth)?;
+    let folder = match birth.place {
+        Place::Folder(folder) => Some(shared::open(folder).map_err(failed("open the copy of the image"))?),
+        _ => None,
+    };
+    let kept: Vec<BorrowedFd<'_>> =
+        [birth.status.as_fd()].into_iter().chain(folder.as_ref().map(AsFd::as_fd)).collect();
     // The control group, other instances' pipes, the server's socket: closed, and not only on exec.
     // From here on paths of the image are followed, and `/proc/self/fd` leads to whatever is open.
-    process::close_others(birth.status.as_fd()).map_err(failed("close what is not the container's"))?;
+    process::close_others(&kept).map_err(failed("close what is not the container's"))?;
     steps.join = since(begun);
 
     let begun = birth.clock.instant();
-    for step in birth.mounts {
-        mounts::apply(step).map_err(|error| format!("cannot make the sandbox: {step}: {error}"))?;
-    }
+    enter(birth)?;
     standard_input()?;
     steps.mounts = since(begun);
 
     let begun = birth.clock.instant();
-    let identity = identify(&birth.launch.user).map_err(Fault::Settings)?;
-    surroundings(birth.launch)?;
+    let identity = match &folder {
+        Some(folder) => shared::identify(folder.as_fd(), &birth.launch.user),
+        None => identify(&birth.launch.user),
+    };
+    let identity = identity.map_err(Fault::Settings)?;
+    surroundings(birth, folder.as_ref().map(AsFd::as_fd))?;
     let (argv, env) = strings(birth.launch, &identity).map_err(Fault::Settings)?;
-    confine(birth, &identity)?;
+    match birth.place {
+        Place::Sandbox(..) => confine(birth, &identity)?,
+        Place::Root(_) => shared::confine(birth, &identity, Isolation::Chroot)?,
+        Place::Folder(_) => shared::confine(birth, &identity, Isolation::None)?,
+    }
     steps.confine = since(begun);
     say(birth.status.as_fd(), &Word::Ready(steps));
     process::install_filter(birth.filter).map_err(failed("install the system call filter"))?;
-    Err(Fault::Program(Box::new(execute(birth.launch, &argv, &env))))
+    let program = match &folder {
+        Some(folder) => shared::execute(birth.launch, folder.as_fd(), (&argv, &env)),
+        None => execute(birth.launch, &argv, &env),
+    };
+    Err(Fault::Program(Box::new(program)))
+}
+
+/// From here on the root is the container's, if it has one.
+fn enter(birth: &Birth<'_>) -> Result<(), String> {
+    match birth.place {
+        Place::Sandbox(_, steps) => steps.iter().try_for_each(|step| {
+            mounts::apply(step).map_err(|error| format!("cannot make the sandbox: {step}: {error}"))
+        }),
+        Place::Root(root) => shared::enter_root(root),
+        Place::Folder(folder) => shared::enter_folder(folder),
+    }
 }
 
 fn streams(birth: &Birth<'_>) -> Result<(), String> {
@@ -124,11 +164,12 @@ fn standard_input() -> Result<(), String> {
 }
 
 fn join(birth: &Birth<'_>) -> Result<(), String> {
-    if !birth.groups.born_inside {
+    if !birth.groups.born_inside || !matches!(birth.place, Place::Sandbox(..)) {
         cgroups::join(birth.groups).map_err(failed("join the control groups"))?;
     }
+    let Place::Sandbox(netns, _) = &birth.place else { return Ok(()) };
     process::unshare_cgroup().map_err(failed("make a namespace of control groups"))?;
-    rustix::thread::move_into_link_name_space(birth.netns.as_fd(), Some(LinkNameSpaceType::Network))
+    rustix::thread::move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(failed("join the network namespace"))?;
     rustix::system::sethostname(birth.launch.hostname.as_bytes()).map_err(failed("set the host name"))
 }
@@ -152,7 +193,7 @@ fn small_file(path: &str) -> String {
 }
 
 /// Limits, mask, working directory: all that has to be done as root.
-fn surroundings(launch: &Launch) -> Result<(), Fault> {
+fn surroundings(birth: &Birth<'_>, folder: Option<BorrowedFd<'_>>) -> Result<(), Fault> {
     let (files, stack) = (Some(OPEN_FILES), Some(STACK));
     for (resource, soft, hard) in [(Resource::Nofile, files, files), (Resource::Stack, stack, None)] {
         let wanted = Rlimit { current: soft, maximum: hard };
@@ -166,10 +207,16 @@ fn surroundings(launch: &Launch) -> Result<(), Fault> {
     // A core would be written by the host, where its core_pattern says.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::setrlimit(Resource::Core, none).map_err(failed("set the limits of the process"))?;
-    fs::write("/proc/self/oom_score_adj", OOM_SCORE).map_err(failed("write oom_score_adj"))?;
+    if matches!(birth.place, Place::Sandbox(..)) {
+        fs::write("/proc/self/oom_score_adj", OOM_SCORE).map_err(failed("write oom_score_adj"))?;
+    }
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    let dir = launch.working_dir.as_str();
-    paths::enter(dir).map_err(|error| Fault::WorkingDir(dir.to_owned(), error.to_string()))
+    let dir = birth.launch.working_dir.as_str();
+    let entered = match folder {
+        Some(folder) => paths::enter_below(folder, dir),
+        None => paths::enter(dir),
+    };
+    entered.map_err(|error| Fault::WorkingDir(dir.to_owned(), error.to_string()))
 }
 
 /// The lower of two limits, where `None` means no limit.
@@ -194,7 +241,7 @@ fn strings(launch: &Launch, identity: &Identity) -> Result<(Vec<CString>, Vec<CS
 
 /// Gives up everything that the container is not to have.
 fn confine(birth: &Birth<'_>, identity: &Identity) -> Result<(), String> {
-    for one in capabilities::dropped(birth.last_capability) {
+    for one in capabilities::dropped(capabilities::kept(), birth.last_capability) {
         rustix::thread::remove_capability_from_bounding_set(one).map_err(failed("drop capabilities"))?;
     }
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
@@ -213,7 +260,11 @@ fn confine(birth: &Birth<'_>, identity: &Identity) -> Result<(), String> {
     let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
     rustix::thread::set_capabilities(None, sets).map_err(failed("drop capabilities"))?;
     rustix::thread::set_no_new_privs(true).map_err(failed("set no_new_privs"))?;
-    // Changes of user and capabilities clear it, so it comes after them.
+    tie(birth)
+}
+
+/// From here on it dies with who made it. Changes of user and capabilities clear that, so it comes after them.
+fn tie(birth: &Birth<'_>) -> Result<(), String> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("tie it to the launcher"))?;
     if orphaned(birth.status.as_fd()) {
         process::leave(127);

@@ -34,6 +34,26 @@ pub(crate) fn candidates(program: &str, path: &str) -> Vec<String> {
     path.split(':').map(place).collect()
 }
 
+/// The path that `candidate` means to a process in the directory `dir`, from the root.
+pub(crate) fn in_directory(dir: &str, candidate: &str) -> String {
+    if candidate.starts_with('/') { candidate.to_owned() } else { format!("{}/{candidate}", dir.trim_end_matches('/')) }
+}
+
+/// Why a program with these first bytes cannot run with the host's files instead of its image's; `None`
+/// when it can.
+pub(crate) fn needs_its_image(head: &[u8]) -> Option<String> {
+    if !head.starts_with(ELF) {
+        return Some(match interpreter(head) {
+            Some(interpreter) => format!("it is a script for '{interpreter}'"),
+            None => "it is no ELF file".to_owned(),
+        });
+    }
+    if let Some(other) = architecture(head) {
+        return Some(format!("it is built for {other}, not for linux/amd64"));
+    }
+    interpreter(head).map(|interpreter| format!("it is linked dynamically, by '{interpreter}'"))
+}
+
 /// A candidate that could not be executed.
 #[derive(Debug)]
 pub(crate) struct Tried {
@@ -302,6 +322,22 @@ mod tests {
         ] {
             assert_eq!(similar(program, "/usr/bin", &files).join(" "), want, "{program}");
         }
+    }
+
+    #[test]
+    fn only_a_static_program_can_do_without_its_image() {
+        assert_eq!(needs_its_image(&elf(62, None)), None);
+        for (head, why) in [
+            (elf(62, Some("/lib64/ld.so")), "linked dynamically, by '/lib64/ld.so'"),
+            (elf(183, None), "built for arm64"),
+            (b"#!/bin/sh\n".to_vec(), "a script for '/bin/sh'"),
+            (b"text".to_vec(), "no ELF file"),
+        ] {
+            let said = needs_its_image(&head).unwrap_or_default();
+            assert!(said.contains(why), "{said}");
+        }
+        assert_eq!(in_directory("/srv/", "./app"), "/srv/./app");
+        assert_eq!(in_directory("/srv", "/app"), "/app");
     }
 
     #[test]

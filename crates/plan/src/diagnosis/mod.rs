@@ -28,6 +28,8 @@ pub struct Evidence {
     pub happened: Happened,
     /// How long its process ran, if it did.
     pub ran_for: Option<Duration>,
+    /// Who has the port that it wanted, in a sentence, where instances share one network.
+    pub crowded: Option<String>,
     /// The container's last lines, oldest first.
     pub last_lines: Vec<String>,
 }
@@ -169,8 +171,20 @@ pub fn diagnose(evidence: &Evidence) -> Diagnosis {
         Happened::Exited(exit) => exits::exited(exit, &evidence.last_lines),
         Happened::NotReady(found) => waiting::not_ready(evidence.port, found),
     };
-    let Told { code, cause, advice } = told;
+    let Told { code, cause, advice } = match &evidence.crowded {
+        Some(by) => crowded(&told.cause, by),
+        None => told,
+    };
     Diagnosis { code, sentence: sentence(evidence, code), cause, advice, facts: facts::of(evidence) }
+}
+
+/// It ended because another instance of this machine, or another program, has its port.
+fn crowded(ended: &str, by: &str) -> Told {
+    Told {
+        code: Code::PortTaken,
+        cause: format!("{ended} {by}"),
+        advice: "Listen on the port that PORT names, or deploy where instances have networks of their own.".to_owned(),
+    }
 }
 
 /// The reason for programs that goes with what happened.
@@ -252,7 +266,7 @@ impl Recent {
 impl Evidence {
     /// For what happens before there is a process.
     pub fn of(port: u16, happened: Happened) -> Self {
-        Self { port, happened, ran_for: None, last_lines: Vec::new() }
+        Self { port, happened, ran_for: None, crowded: None, last_lines: Vec::new() }
     }
 
     fn usage(&self) -> Option<(Usage, Limits)> {

@@ -15,7 +15,7 @@ const LIMITS: Limits = Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids:
 /// `code: cause / advice`.
 fn say(happened: Happened, lines: &[&str]) -> String {
     let last_lines = lines.iter().map(|&line| line.to_owned()).collect();
-    let told = diagnose(&Evidence { port: 8080, happened, ran_for: None, last_lines });
+    let told = diagnose(&Evidence { port: 8080, happened, ran_for: None, crowded: None, last_lines });
     format!("{}: {} / {}\n", told.code, told.cause, told.advice)
 }
 
@@ -410,7 +410,7 @@ fn everything_that_was_seen_is_kept_as_facts() {
     }
     let happened = Happened::NotReady(Box::new(found));
     let ran_for = Some(Duration::from_secs(240));
-    let told = diagnose(&Evidence { port: 8080, happened, ran_for, last_lines: Vec::new() });
+    let told = diagnose(&Evidence { port: 8080, happened, ran_for, crowded: None, last_lines: Vec::new() });
     expect![[r#"
         It had run for 240 s.
         Default STARTUP TCP probe failed 1 time.

@@ -106,6 +106,9 @@ struct ServeArgs {
     /// How long an instance without requests is kept, such as 30s, 15m, 1h [default: 15m].
     #[arg(long, value_name = "DURATION")]
     idle_timeout: Option<String>,
+    /// How far instances are kept apart: 'namespaces', 'chroot', or 'none' for static programs [default: namespaces].
+    #[arg(long, value_name = "ISOLATION")]
+    isolation: Option<String>,
     /// Name servers of the containers, separated by commas [default: those of this machine].
     #[arg(long, value_name = "ADDRESSES")]
     dns: Option<String>,
@@ -214,6 +217,7 @@ impl ServeArgs {
             ("auth", self.auth.clone()),
             ("domain", self.domain.clone()),
             ("idle-timeout", self.idle_timeout.clone()),
+            ("isolation", self.isolation.clone()),
             ("dns", self.dns.clone()),
             ("registry-credentials", self.registry_credentials.clone()),
             ("registry-names", self.registry_names.clone()),

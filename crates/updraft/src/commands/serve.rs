@@ -4,6 +4,7 @@ use std::{io::IsTerminal as _, process::ExitCode};
 
 use tracing_subscriber::EnvFilter;
 use updraft_base::{Clock, Shutdown};
+use updraft_engine_local::Isolation;
 use updraft_oci::ImageError;
 use updraft_store::StoreError;
 
@@ -37,6 +38,7 @@ pub(super) async fn run(config: Config) -> ExitCode {
 }
 
 async fn serve(config: Config, signals: &mut Signals, notifier: &Notifier) -> ExitCode {
+    let isolation = config.isolation;
     let engine = EngineChoice::Local(local_engine(&config));
     let started = tokio::select! {
         started = Server::start(Options { config, engine, clock: Clock::system() }) => started,
@@ -49,6 +51,9 @@ async fn serve(config: Config, signals: &mut Signals, notifier: &Notifier) -> Ex
             return fail(&error, hint.as_deref());
         }
     };
+    if isolation.is_shared() {
+        tracing::warn!(%isolation, "instances are not kept apart from this machine and from each other: docs/isolation.md");
+    }
     print(format_args!("API http://{}", server.address));
     print(format_args!("Registry {}", server.registry));
     tracing::info!(api = %server.address, registry = %server.registry, "serving");
@@ -96,6 +101,17 @@ pub(super) fn log_to_stderr(filter: &str, format: LogFormat) -> Result<(), Box<d
     Ok(())
 }
 
+fn isolation_hint(wanted: Isolation, instead: &[Isolation]) -> String {
+    let root = if rustix::process::geteuid().is_root() { "" } else { "start the server as root; " };
+    match instead.iter().find(|one| **one != wanted) {
+        Some(other) => format!(
+            "{root}`--isolation {other}` works here, and keeps instances less apart (docs/isolation.md); `updraft doctor` \
+             tells what this machine lacks"
+        ),
+        None => format!("{root}`updraft doctor` tells what this machine lacks"),
+    }
+}
+
 /// What to do about a server that could not start.
 pub(super) fn hint(error: &StartError) -> Option<String> {
     match error {
@@ -103,7 +119,7 @@ pub(super) fn hint(error: &StartError) -> Option<String> {
             "is another server on port {}? --listen and --registry-listen choose others; port 0 takes a free one",
             address.port()
         )),
-        StartError::NotRoot => Some("start the server as root, for example with sudo".to_owned()),
+        StartError::Isolation { wanted, instead, .. } => Some(isolation_hint(*wanted, instead)),
         StartError::Engine(_) => Some("`updraft doctor` tells what this machine lacks".to_owned()),
         StartError::Bind(open) => Some(open.hint()),
         StartError::Store(StoreError::TooNew { .. }) | StartError::Images(ImageError::TooNew { .. }) => Some(

@@ -1,5 +1,6 @@
 //! The binary itself, with real containers.
 
+mod docker;
 pub(crate) mod host;
 mod images;
 mod traces;
@@ -13,6 +14,7 @@ mod killed;
 mod lan;
 mod leaks;
 mod pictures;
+mod poor;
 mod registry;
 mod scaling;
 mod stopping;

@@ -18,7 +18,7 @@
 //! | `/eat/MIB` | takes memory |
 //!
 //! With arguments it fails in the way they say: `exit CODE LINE...`, `deaf` (never listens), `loopback` (listens on
-//! 127.0.0.1 only), and those of [`broken`].
+//! 127.0.0.1 only), `insist PORT` (listens there, whatever it is told), and those of [`broken`].
 
 use std::{
     env, fs,
@@ -50,6 +50,7 @@ fn main() {
             thread::sleep(Duration::from_secs(3600));
         },
         [verb, ref rest @ ..] if broken(verb, rest) => {}
+        ["insist", port] => serve(&format!("0.0.0.0:{port}")),
         ["loopback"] => serve(&format!("127.0.0.1:{port}")),
         _ => serve(&format!("0.0.0.0:{port}")),
     }
@@ -196,7 +197,9 @@ fn connection(mut stream: TcpStream) -> Option<()> {
 /// A name of this process that no other has.
 fn instance() -> &'static str {
     static NAME: OnceLock<String> = OnceLock::new();
-    NAME.get_or_init(|| fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default().trim().to_owned())
+    let uuid = || fs::read_to_string("/proc/sys/kernel/random/uuid").map(|text| text.trim().to_owned());
+    // Where there is no `/proc`, processes share a PID namespace, and their numbers tell them apart.
+    NAME.get_or_init(|| uuid().unwrap_or_else(|_| std::process::id().to_string()))
 }
 
 fn answer(path: &str) -> (&'static str, String) {

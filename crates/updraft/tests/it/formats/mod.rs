@@ -2,7 +2,7 @@
 //!
 //! `N.tar` holds a data directory of format N as a server of that time wrote it, on a host with other ports: two
 //! revisions of the service `old`, the second tagged `next`, 25 % of the traffic pinned to it; everybody may call it.
-//! The image runs `tiny.rs`. `1.tar` was written by the server of commit 147581f.
+//! The image runs `examples/tiny.rs`. `1.tar` was written by the server of commit 147581f.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! The program in the image of the data directories beside it: answers every request on port 8080 with one line. No library, so that the
-//! image is a few KiB. Built with:
+//! The program in the image of the data directories that the tests of old formats open: answers every request on port
+//! 8080 with one line. No library, so that the image is a few KiB. Built with:
 //! rustc --edition 2024 -C panic=abort -C opt-level=z -C strip=symbols -C relocation-model=static \
 //!   -C link-args="-nostartfiles -nostdlib -static -Wl,--build-id=none,-z,noseparate-code,-N" tiny.rs
 #![no_std]
@@ -14,6 +14,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 
 unsafe fn call(number: usize, a: usize, b: usize, c: usize) -> isize {
     let answer: isize;
+    // SAFETY: who calls says what the kernel reads and writes; the two registers that it spoils are named.
     unsafe {
         asm!("syscall", inlateout("rax") number as isize => answer, in("rdi") a, in("rsi") b, in("rdx") c,
             out("rcx") _, out("r11") _, options(nostack));
@@ -25,6 +26,7 @@ const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 17\r\nConnection: clo
 
 #[unsafe(no_mangle)]
 pub extern "C" fn _start() -> ! {
+    // SAFETY: every address is that of a live array, with its length.
     unsafe {
         // AF_INET, port 8080 in network byte order, any address.
         let address: [u8; 16] = [2, 0, 0x1f, 0x90, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

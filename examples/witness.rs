@@ -97,7 +97,9 @@ fn broken(verb: &str, rest: &[&str]) -> bool {
             let thread = thread::Builder::new().stack_size(16 << 10).spawn(|| rest_in_peace());
             drop(thread.unwrap_or_else(|error| fatal(&error)));
         },
+        // SAFETY: nothing is there, so the write ends the process and does nothing else. That is what it is for.
         ("segv", []) => unsafe { (16 as *mut u8).write_volatile(1) },
+        // SAFETY: the instruction ends the process.
         ("ill", []) => unsafe { std::arch::asm!("ud2") },
         ("panic", [text]) => panic!("{text}"),
         ("read", [path]) => match fs::read_to_string(path) {

@@ -7,13 +7,12 @@
 //!   Fleet ── LogLine ──▶ LogStore          Registry ──▶ ImageStore ◀── Control, Engine
 //! ```
 
-use std::{
-    collections::VecDeque,
-    fmt, io,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod error;
+mod logs;
+
+pub use error::StartError;
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -22,26 +21,26 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
 };
-use updraft_apiserver::{Api, ApiDeps, BoxError, ServerInfo};
+use updraft_apiserver::{Api, ApiDeps, ServerInfo};
 use updraft_base::{Clock, OnFailure, Shutdown, Tasks};
 use updraft_control::{Control, ControlConfig, ControlDeps, UrlConfig};
-use updraft_engine::{Engine, EngineError};
-use updraft_engine_local::{Isolation, LocalConfig, LocalEngine, Possible, isolations};
+use updraft_engine::Engine;
+use updraft_engine_local::{Isolation, LocalConfig, LocalEngine};
 use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
-use updraft_identity::{Authenticator, IdentityError, OpenBind};
+use updraft_identity::Authenticator;
 use updraft_model::{
     Parent, ServiceName,
     channel::{LogLine, RevisionBook, RevisionHealth},
     route::RouteTable,
 };
-use updraft_oci::{ImageError, ImageStore, ImageStoreConfig};
+use updraft_oci::{ImageStore, ImageStoreConfig};
 use updraft_proxy::{Body, Fallback, Front, Proxy, ProxyConfig, ProxyDeps};
 use updraft_registry::Registry;
-use updraft_store::{Key, Kind, Page, Selection, Snapshots, SqliteStore, Store, StoreError};
-use updraft_telemetry::{LogConfig, LogError, LogStore, Metrics};
+use updraft_store::{Snapshots, SqliteStore, Store};
+use updraft_telemetry::{LogStore, Metrics};
 
 use crate::{
-    backup::{self, BackupDeps, RestoreError, ServerBackups},
+    backup::{self, BackupDeps, ServerBackups},
     config::Config,
 };
 
@@ -51,9 +50,6 @@ const LOG_QUEUE: usize = 8192;
 const DELETED_QUEUE: usize = 1024;
 /// Between SIGTERM and SIGKILL, as the container contract says.
 const STOP_GRACE: Duration = Duration::from_secs(10);
-/// How long after the deletion of a service its instances may still write.
-const LAST_WORDS: Duration = Duration::from_secs(15);
-
 /// What a server is made of.
 #[expect(missing_debug_implementations, reason = "an engine that is there already cannot be printed")]
 pub struct Options {
@@ -72,56 +68,6 @@ pub enum EngineChoice {
     Local(LocalConfig),
     /// An engine that is there already.
     Given(Arc<dyn Engine>),
-}
-
-/// Why a server could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// An address that others can reach, and nobody asks who calls.
-    #[error(transparent)]
-    Bind(#[from] OpenBind),
-    /// The isolation that was asked for is not possible here.
-    #[error("isolation '{wanted}' is not possible on this host: {cause}")]
-    Isolation {
-        /// What was asked for.
-        wanted: Isolation,
-        /// What is in the way.
-        cause: String,
-        /// What is possible, the strongest first.
-        instead: Vec<Isolation>,
-    },
-    /// The token cannot be read or made.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The stored state cannot be taken up.
-    #[error(transparent)]
-    Control(#[from] updraft_model::Error),
-    /// The descriptors of the API do not make a service; a fault of the build.
-    #[error("the API's descriptors: {0}")]
-    Descriptors(BoxError),
-    /// The log cannot be opened.
-    #[error(transparent)]
-    Logs(#[from] LogError),
-    /// The data directory was to be restored, and is not.
-    #[error(transparent)]
-    Restore(#[from] RestoreError),
-    /// The state cannot be opened.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The images cannot be opened.
-    #[error(transparent)]
-    Images(#[from] ImageError),
-    /// Containers cannot be run.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// Which.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
 }
 
 /// A running server. Dropping it leaves containers running; [`Server::stop`] ends it properly.
@@ -171,31 +117,21 @@ impl Server {
     /// [`StartError`], after which nothing of it is left running.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let Options { config, engine, clock } = options;
-        if let EngineChoice::Local(local) = &engine
-            && local.isolation != Isolation::None
-            && !rustix::process::geteuid().is_root()
-        {
-            return Err(impossible(local.isolation, &config));
-        }
         let (edges, core) = (Tasks::new(), Tasks::new());
-        check(&config)?;
+        check(&config, &engine)?;
         let (store, snapshots) = open_store(&config, &core).await?;
         let auth = Authenticator::open(config.auth, &config.data_dir)?;
         let listeners = Listeners::bind(&config).await?;
         let images = open_images(&config, &listeners, &clock)?;
         let engine: Arc<dyn Engine> = match engine {
-            EngineChoice::Local(local) => {
-                let isolation = local.isolation;
-                let started = LocalEngine::start(local, images.clone(), &core, clock.clone()).await;
-                started.map_err(|error| explained(error, isolation, &config))?
-            }
+            EngineChoice::Local(local) => start_engine(local, &images, &core, &clock).await?,
             EngineChoice::Given(engine) => engine,
         };
         let mut metrics = Metrics::new(&clock);
         let channels = Channels::new();
-        let logs = open_logs(&config, &*store, &mut metrics, &clock).await?;
+        let logs = logs::open(&config, &*store, &mut metrics, &clock).await?;
         core.spawn("log writer", OnFailure::Stop, logs.clone().run(channels.logs.1));
-        let remover = remove_logs(logs.clone(), store.clone(), clock.clone(), channels.deleted.1);
+        let remover = logs::remove(logs.clone(), store.clone(), clock.clone(), channels.deleted.1);
         core.spawn("log remover", OnFailure::Log, remover);
 
         let fleet = Fleet::start(
@@ -357,7 +293,13 @@ impl fmt::Debug for Server {
 }
 
 /// What can be seen to be wrong before anything is made.
-fn check(config: &Config) -> Result<(), StartError> {
+fn check(config: &Config, engine: &EngineChoice) -> Result<(), StartError> {
+    if let EngineChoice::Local(local) = engine
+        && local.isolation != Isolation::None
+        && !rustix::process::geteuid().is_root()
+    {
+        return Err(error::impossible(local.isolation, &config.data_dir));
+    }
     for address in [config.listen, config.registry_listen] {
         updraft_identity::check_bind(config.auth, address)?;
     }
@@ -373,6 +315,17 @@ async fn open_store(config: &Config, core: &Tasks) -> Result<(Arc<dyn Store>, Sn
     core.spawn("store watch", OnFailure::Stop, stop_on(store.failed(), core.shutdown().clone()));
     let snapshots = store.snapshots();
     Ok((Arc::new(store), snapshots))
+}
+
+async fn start_engine(
+    local: LocalConfig,
+    images: &ImageStore,
+    core: &Tasks,
+    clock: &Clock,
+) -> Result<Arc<LocalEngine>, StartError> {
+    let (isolation, data_dir) = (local.isolation, local.data_dir.clone());
+    let started = LocalEngine::start(local, images.clone(), core, clock.clone()).await;
+    started.map_err(|failed| error::explained(failed, isolation, &data_dir))
 }
 
 fn backups(
@@ -418,61 +371,6 @@ async fn stop_on(failed: impl Future<Output = ()>, shutdown: Shutdown) {
     }
 }
 
-/// What a service wrote goes with it: at once, and once more when its instances, which may write to their last moment,
-/// are gone. Ends with the control plane, which has the other end of the channel.
-async fn remove_logs(logs: LogStore, store: Arc<dyn Store>, clock: Clock, mut deleted: mpsc::Receiver<ServiceName>) {
-    let mut again: VecDeque<(Instant, ServiceName)> = VecDeque::new();
-    loop {
-        let due = again.front().map(|(due, _)| due.saturating_duration_since(clock.instant()));
-        let service = tokio::select! {
-            service = deleted.recv() => match service {
-                Some(service) => {
-                    again.push_back((clock.instant() + LAST_WORDS, service.clone()));
-                    service
-                }
-                // What is left to be done the next start does.
-                None => return,
-            },
-            () = clock.sleep(due.unwrap_or_default()), if due.is_some() => {
-                let Some((_, service)) = again.pop_front() else { continue };
-                let key = Key::new(Kind::Service, service.parent.clone(), &service.service);
-                // One of the same name may have been made since; its log is its own.
-                match store.get(&key).await {
-                    Ok(None) => service,
-                    _ => continue,
-                }
-            }
-        };
-        if let Err(error) = logs.remove(&service).await {
-            tracing::warn!(%service, %error, "the logs of a deleted service stay on disk");
-        }
-    }
-}
-
-/// The logs, without those of services that are gone: a server may have been killed between the deletion of the two.
-async fn open_logs(
-    config: &Config,
-    store: &dyn Store,
-    metrics: &mut Metrics,
-    clock: &Clock,
-) -> Result<LogStore, StartError> {
-    let logs = LogStore::open(&config.data_dir.join("logs"), log_config(config), metrics, clock.clone())?;
-    let services = store.list(&Selection::of(Kind::Service), &Page::default()).await?;
-    let names = services.into_iter().map(|service| service.key.parent.service(service.key.name)).collect();
-    let gone = logs.keep(names).await?;
-    if gone > 0 {
-        tracing::info!(gone, "logs of services that were deleted are removed");
-    }
-    Ok(logs)
-}
-
-/// Segments small enough that what is removed at a time is a part of the whole.
-fn log_config(config: &Config) -> LogConfig {
-    let default = LogConfig::default();
-    let segment_bytes = default.segment_bytes.min(config.log_max_size / 4);
-    LogConfig { segment_bytes, service_bytes: config.log_max_size, retention: config.log_retention, ..default }
-}
-
 fn control_config(config: &Config, address: SocketAddr) -> ControlConfig {
     ControlConfig {
         default_project: config.project.clone(),
@@ -501,37 +399,6 @@ fn server_info(config: &Config, listeners: &Listeners) -> ServerInfo {
         registry: Some(listeners.registry_address.to_string()),
         service_domain: config.domain.clone(),
     }
-}
-
-/// Why an engine did not start: because its isolation is not possible here, if it is not.
-fn explained(error: EngineError, wanted: Isolation, config: &Config) -> StartError {
-    match impossible(wanted, config) {
-        known @ StartError::Isolation { .. } => known,
-        _ => error.into(),
-    }
-}
-
-/// [`StartError::Isolation`] with what is in the way of `wanted`; when nothing seems to be, [`StartError::Engine`] that
-/// says so. Blocks for some milliseconds: nothing else is running yet.
-fn impossible(wanted: Isolation, config: &Config) -> StartError {
-    let possible = isolations(&trial_dir(config));
-    let is_possible = |one: &Possible| one.outcome.is_ok();
-    let cause = possible.iter().find(|one| one.isolation == wanted).and_then(|one| one.outcome.clone().err());
-    let instead = possible.iter().filter(|one| is_possible(one)).map(|one| one.isolation).collect();
-    match cause {
-        Some(cause) => StartError::Isolation { wanted, cause, instead },
-        None => StartError::Engine(EngineError::Host {
-            operation: format!("start with isolation '{wanted}'"),
-            cause: "it seems possible".to_owned(),
-        }),
-    }
-}
-
-/// Where it can be tried out what the file system of the data directory allows: there, or as near as there is a
-/// directory.
-pub fn trial_dir(config: &Config) -> std::path::PathBuf {
-    let mut dirs = config.data_dir.ancestors();
-    dirs.find(|dir| dir.is_dir()).unwrap_or(&config.data_dir).to_owned()
 }
 
 /// The engine of this host, as the configuration wants it.

@@ -159,7 +159,7 @@ pub(crate) fn similar(program: &str, path: &str, files: &dyn Fn(&str) -> Vec<Str
 /// Is it the same name but for letters' sizes, an ending, or a slip of the finger?
 fn is_close(file: &str, name: &str) -> bool {
     let (file, name) = (file.to_lowercase(), name.to_lowercase());
-    let stem = |text: &str| text.rsplit_once('.').map_or(text.to_owned(), |(stem, _)| stem.to_owned());
+    let stem = |text: &str| text.rsplit_once('.').map_or(text, |(stem, _)| stem).to_owned();
     if file == name || stem(&file) == name || file == stem(&name) {
         return true;
     }

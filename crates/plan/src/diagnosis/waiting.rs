@@ -224,12 +224,12 @@ fn grpc_status(found: &NotReady, code: &str) -> Told {
 }
 
 fn is_another_language(found: &NotReady) -> bool {
-    match (&found.probe.question, &found.greeting) {
-        (Question::Grpc(_), Some(Greeting::Http1(_))) => true,
-        (_, Some(Greeting::Tls)) => true,
-        (Question::Http(_), Some(Greeting::Http2)) => true,
-        _ => false,
-    }
+    matches!(
+        (&found.probe.question, &found.greeting),
+        (Question::Grpc(_), Some(Greeting::Http1(_)))
+            | (_, Some(Greeting::Tls))
+            | (Question::Http(_), Some(Greeting::Http2))
+    )
 }
 
 fn misunderstood(found: &NotReady) -> Told {

@@ -181,7 +181,7 @@ fn has(line: &str, words: &str) -> bool {
     let (first, last) = (words.chars().next(), words.chars().next_back());
     line.match_indices(words).any(|(at, _)| {
         let (before, after) = (line[..at].chars().next_back(), line[at + words.len()..].chars().next());
-        !(is_letter(first) && is_letter(before)) && !(is_letter(last) && is_letter(after))
+        !(is_letter(first) && is_letter(before) || is_letter(last) && is_letter(after))
     })
 }
 

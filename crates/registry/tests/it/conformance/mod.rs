@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use reqwest::Client;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use updraft_oci::{Digest, media_type};
 
 use crate::world::World;
@@ -18,6 +19,8 @@ use crate::world::World;
 /// A registry and somebody who talks to it by hand.
 pub(crate) struct Peer {
     pub(crate) world: World,
+    /// One permit for each answer, for whoever keeps pace with those who ask.
+    pub(crate) answers: Semaphore,
     client: Client,
 }
 
@@ -39,7 +42,7 @@ impl Peer {
     }
 
     pub(crate) fn of(world: World) -> Self {
-        Self { world, client: Client::new() }
+        Self { world, answers: Semaphore::new(0), client: Client::new() }
     }
 
     pub(crate) async fn ask(
@@ -55,7 +58,9 @@ impl Peer {
         }
         let answer = request.send().await.expect("an answer");
         let (status, headers) = (answer.status(), answer.headers().clone());
-        Answer { status, headers, body: answer.bytes().await.expect("a body") }
+        let body = answer.bytes().await.expect("a body");
+        self.answers.add_permits(1);
+        Answer { status, headers, body }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -1,48 +1,19 @@
-//! The control plane dies between any two of its steps, and the next one repairs it by running again.
-//!
-//! A [`Mortal`] store dies at its Nth call: nothing of what was asked for afterwards is done or answered, as it is when
-//! the process is killed. What it had committed by then the next control plane finds.
+//! The control plane dies between any two of its steps, and the next one repairs it by running again: its store is a
+//! [`Mortal`] one.
 
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use tokio::sync::{broadcast, watch};
 use updraft_api::{iam, longrunning::Operation, run};
 use updraft_model::{
     Error, ErrorKind,
     channel::{BookEntry, CheckOutcome},
 };
-use updraft_store::{Change, Envelope, Key, Kind, MemoryStore, Page, Selection, Store, StoreError};
+use updraft_store::{Change, Envelope, Kind, MemoryStore, Page, Selection, Store};
 
-use crate::world::*;
-
-/// A store that dies.
-struct Mortal {
-    inner: Arc<MemoryStore>,
-    /// Calls so far.
-    calls: AtomicUsize,
-    /// At which call it dies.
-    last: usize,
-    /// Does the commit at which it dies still happen?
-    last_commit: LastCommit,
-    dead: watch::Sender<bool>,
-    /// Was it a commit at which it died?
-    died_committing: AtomicBool,
-    inspect: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
-}
-
-/// What becomes of a commit that nobody hears the outcome of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LastCommit {
-    Lost,
-    Written,
-}
+use crate::{
+    mortal::{LastCommit, Mortal},
+    world::*,
+};
 
 /// What became of a life that was to end at some step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,81 +25,6 @@ enum Outcome {
 }
 
 const ALL_KINDS: [Kind; 4] = [Kind::Service, Kind::Revision, Kind::Operation, Kind::Project];
-
-// === impl Mortal ===
-
-impl Mortal {
-    fn over(inner: Arc<MemoryStore>, last: usize, last_commit: LastCommit) -> Arc<Self> {
-        let (calls, dead) = (AtomicUsize::new(0), watch::Sender::new(false));
-        let died_committing = AtomicBool::new(false);
-        Arc::new(Self { inner, calls, last, last_commit, dead, died_committing, inspect: Mutex::default() })
-    }
-
-    fn is_dead(&self) -> bool {
-        *self.dead.borrow()
-    }
-
-    /// Counts a call; an error once it is dead.
-    fn live(&self) -> Result<(), StoreError> {
-        if let Some(inspect) = &*self.inspect.lock().unwrap_or_else(PoisonError::into_inner) {
-            inspect();
-        }
-        if self.calls.fetch_add(1, Ordering::SeqCst) >= self.last {
-            self.dead.send_replace(true);
-        }
-        if self.is_dead() { Err(killed()) } else { Ok(()) }
-    }
-
-    /// No generation goes back, and an operation that has ended stays as it ended.
-    async fn check(&self, changes: &[Change]) -> Result<(), StoreError> {
-        for change in changes {
-            let Change::Put(new) = change else { continue };
-            let Some(old) = self.inner.get(&new.key).await? else { continue };
-            if old.uid == new.uid {
-                assert!(new.generation >= old.generation, "{}: {} → {}", new.key, old.generation, new.generation);
-            }
-            if new.key.kind == Kind::Operation && old.resource_version == new.resource_version {
-                assert!(old.status.is_empty() || old.status == new.status, "{} ends twice", new.key);
-            }
-        }
-        Ok(())
-    }
-}
-
-fn killed() -> StoreError {
-    StoreError::Medium { operation: "live", cause: "killed by the test".to_owned() }
-}
-
-#[async_trait]
-impl Store for Mortal {
-    async fn get(&self, key: &Key) -> Result<Option<Envelope>, StoreError> {
-        self.live()?;
-        self.inner.get(key).await
-    }
-
-    async fn list(&self, selection: &Selection, page: &Page) -> Result<Vec<Envelope>, StoreError> {
-        self.live()?;
-        self.inner.list(selection, page).await
-    }
-
-    async fn commit(&self, changes: Vec<Change>) -> Result<Vec<Envelope>, StoreError> {
-        let was_dead = self.is_dead();
-        let lives = self.live();
-        if !was_dead && lives.is_err() {
-            self.died_committing.store(true, Ordering::SeqCst);
-        }
-        if lives.is_err() && (was_dead || self.last_commit == LastCommit::Lost) {
-            return Err(killed());
-        }
-        self.check(&changes).await?;
-        let stored = self.inner.commit(changes).await?;
-        lives.map(|()| stored)
-    }
-
-    fn watch(&self) -> broadcast::Receiver<Key> {
-        self.inner.watch()
-    }
-}
 
 /// What a client does.
 #[derive(Debug, Clone, PartialEq)]
@@ -148,17 +44,15 @@ const SERVICE: &str = "hello";
 /// Starts a control plane; `None` when its store died before it had begun.
 async fn start(store: &Arc<Mortal>, bed: &Bed) -> Option<World> {
     let world = World::try_over(store.clone(), bed.clone()).await.ok()?;
-    *store.inspect.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(world.inspector()));
+    store.inspect_with(world.inspector());
     Some(world)
 }
 
 /// Does it; nobody hears the end of what was under way when the store died.
 async fn act_while_it_lives(store: &Mortal, world: &World, action: &Action) -> Option<Result<(), Error>> {
-    let mut dead = store.dead.subscribe();
     tokio::select! {
         biased;
-        // The sender lives in the store.
-        _ = dead.wait_for(|dead| *dead) => None,
+        () = store.death() => None,
         done = act(world, action) => (!store.is_dead()).then(|| done.map(drop)),
     }
 }
@@ -395,7 +289,7 @@ async fn killed_once(
         settle(&world).await;
         world.end().await;
     }
-    let outcome = match (mortal.is_dead(), mortal.died_committing.load(Ordering::SeqCst)) {
+    let outcome = match (mortal.is_dead(), mortal.died_committing()) {
         (false, _) => Outcome::Survived,
         (true, true) => Outcome::KilledCommitting,
         (true, false) => Outcome::Killed,

@@ -3,6 +3,7 @@
 mod crashes;
 mod iam;
 mod lifecycle;
+mod mortal;
 mod operations;
 mod services;
 mod stuck;

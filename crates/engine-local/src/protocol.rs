@@ -1,23 +1,41 @@
 //! What the server and the launcher say to each other.
 //!
 //! Frames on a UNIX stream socket: the length of the body as 4 bytes, little endian, then the body
-//! as JSON. The network namespace of a [`Request::Start`] rides along as a file descriptor
-//! (`SCM_RIGHTS`) with the first byte of its frame. Both sides say [`VERSION`] first and refuse any
-//! other: the launcher may be older than the server that talks to it.
+//! as JSON. What a request brings along rides as file descriptors (`SCM_RIGHTS`) with the first byte of
+//! its frame. Both sides say [`VERSION`] first and refuse any other: the launcher may be older than the
+//! server that talks to it.
+//!
+//! A [`Launch`] holds what is somebody's (arguments, environment, secrets among them) and comes as a file in memory
+//! that only the process of its container reads: the launcher, of which all sandboxes are made, never has it in
+//! its own memory.
 
-use std::path::PathBuf;
+use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _, Write as _},
+    os::fd::OwnedFd,
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{fault::Fault, sandbox::isolation::Isolation};
+use crate::{
+    fault::Fault,
+    sandbox::{cgroups::Limits, isolation::Isolation},
+};
 
 /// The version of what is described here.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
-/// The longest body, in bytes. The longest there is, is a launch whose arguments and environment are as
-/// long as Linux takes them (`sandbox::process::STRINGS`, checked when an image is prepared), each byte
-/// of them written as the six of `\u0001`.
+/// The longest body, in bytes. The longest there is carries lines of output, each byte of them written as the six of
+/// `\u0001`.
 pub(crate) const MAX_FRAME: usize = 16 << 20;
+
+/// The longest [`Launch`], in bytes: one whose arguments and environment are as long as Linux takes them
+/// (`sandbox::process::STRINGS`, checked when an image is prepared), written in the same way.
+pub(crate) const MAX_LAUNCH: u64 = 16 << 20;
+
+/// The most descriptors that come along with one request.
+pub(crate) const DESCRIPTORS: usize = 2;
 
 /// The longest piece of a line, in bytes.
 pub(crate) const MAX_LINE: usize = 64 << 10;
@@ -40,8 +58,22 @@ pub(crate) enum Request {
         /// How containers are kept apart.
         isolation: Isolation,
     },
-    /// Make a sandbox and run a container in it. A network namespace comes along, if there is one.
-    Start(Box<Launch>),
+    /// Make a sandbox for a container that is to come. A network namespace comes along. Until it is used it is
+    /// ended as a container is, and its end is an exit of the same name.
+    Stock {
+        /// What it is called.
+        shell: String,
+    },
+    /// Run a container. Its [`Launch`] comes along and, where instances have one and the sandbox is not made
+    /// yet, a network namespace.
+    Start {
+        /// The instance.
+        id: String,
+        /// The sandbox to use, which is called by the instance's id from then on. `None` makes one.
+        shell: Option<String>,
+        /// What it may use.
+        limits: Limits,
+    },
     /// Ask the main process to end.
     Terminate {
         /// Which.
@@ -81,7 +113,12 @@ pub(crate) enum Report {
         /// Why.
         cause: String,
     },
-    /// A start was refused by the host before there was a process; nothing of it is left.
+    /// A sandbox is made and waits.
+    Stocked {
+        /// Which.
+        shell: String,
+    },
+    /// A start, or the making of a sandbox, was refused by the host before there was a process; nothing of it is left.
     Refused {
         /// Which.
         id: String,
@@ -138,22 +175,19 @@ pub(crate) struct Launch {
     pub(crate) hostname: String,
     /// Files of `/etc` that the host provides: name, contents.
     pub(crate) etc: Vec<(String, String)>,
-    /// CPU, in thousandths.
-    pub(crate) cpu_millis: u32,
-    /// Memory, in bytes.
-    pub(crate) memory_bytes: u64,
-    /// Processes and threads.
-    pub(crate) pids: u32,
+    /// What it may use.
+    pub(crate) limits: Limits,
 }
 
 /// Where the time of a start went, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Steps {
-    /// Control groups made and the process cloned.
+    /// Control groups made and the process cloned; with a sandbox that waited, its limits set.
     pub(crate) clone: u64,
-    /// In the new process: joining control groups and the network namespace.
+    /// In the new process: joining control groups and the network namespace, and the mounts that are the same for
+    /// every container; nothing with a sandbox that waited.
     pub(crate) join: u64,
-    /// Mounts, up to the new root.
+    /// The container's own mounts, up to the new root.
     pub(crate) mounts: u64,
     /// User, capabilities and filter, up to the call that executes.
     pub(crate) confine: u64,
@@ -229,6 +263,37 @@ pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
     Ok(frame)
 }
 
+// === impl Launch ===
+
+impl Launch {
+    /// As a file in memory, to be handed over.
+    ///
+    /// # Errors
+    /// The host's, and `InvalidInput` when it is longer than [`MAX_LAUNCH`].
+    pub(crate) fn write(&self) -> io::Result<OwnedFd> {
+        let bytes = serde_json::to_vec(self)?;
+        if bytes.len() as u64 > MAX_LAUNCH {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "arguments and environment are too long"));
+        }
+        let file = rustix::fs::memfd_create(c"launch", rustix::fs::MemfdFlags::CLOEXEC)?;
+        let mut file = File::from(file);
+        file.write_all(&bytes)?;
+        Ok(file.into())
+    }
+
+    /// The other end of [`Launch::write`].
+    ///
+    /// # Errors
+    /// The host's, and when it is not what this version understands.
+    pub(crate) fn read(file: OwnedFd) -> io::Result<Self> {
+        let mut file = File::from(file);
+        file.rewind()?;
+        let mut bytes = Vec::new();
+        file.take(MAX_LAUNCH).read_to_end(&mut bytes)?;
+        serde_json::from_slice(&bytes).map_err(Into::into)
+    }
+}
+
 // === impl Inbox ===
 
 impl Inbox {
@@ -288,8 +353,8 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_launch_that_linux_would_take_fits_a_frame() {
-        let request = Request::Start(Box::new(Launch {
+    fn the_longest_launch_that_linux_would_take_arrives() {
+        let launch = Launch {
             id: "i".repeat(128),
             layers: vec![PathBuf::from("l".repeat(4096)); 127],
             root: None,
@@ -299,11 +364,10 @@ mod tests {
             working_dir: "w".repeat(4096),
             hostname: "localhost".to_owned(),
             etc: vec![("resolv.conf".to_owned(), "r".repeat(64 << 10))],
-            cpu_millis: u32::MAX,
-            memory_bytes: u64::MAX,
-            pids: u32::MAX,
-        }));
-        assert!(encode(&request).is_ok());
+            limits: Limits { cpu_millis: u32::MAX, memory_bytes: u64::MAX, pids: u32::MAX },
+        };
+        let file = launch.write().expect("short enough");
+        assert_eq!(Launch::read(file).expect("the same"), launch);
     }
 
     #[test]

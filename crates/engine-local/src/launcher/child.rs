@@ -1,13 +1,19 @@
 //! What the new process does to itself, from its first instruction to the program's.
 //!
 //! It has a copy of the launcher's memory, one thread, and nobody to answer to but the status pipe.
+//!
+//! In a sandbox it makes first what is the same for every container, and then waits until it is told for which one:
+//! in advance, so that little is left to do when a request comes. Until then it holds nothing of anybody. It never
+//! goes back: a sandbox is used once.
 
 mod shared;
 
 use std::{
+    borrow::Cow,
     ffi::CString,
     fs,
-    io::{self, Read},
+    io::{self, IoSliceMut, Read},
+    mem::MaybeUninit,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::{OpenOptionsExt, PermissionsExt},
@@ -19,6 +25,8 @@ use std::{
 
 use rustix::{
     fs::{Gid, Mode, OFlags, Uid},
+    io::Errno,
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send},
     process::{Resource, Rlimit, Signal},
     thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType},
 };
@@ -33,7 +41,7 @@ use crate::{
         cgroups::Plan,
         entrypoint::{self, HEAD, Looks, Tried},
         isolation::Isolation,
-        mounts::Step,
+        mounts::{Step, finishing},
         process::{OPEN_FILES, STACK},
         seccomp::Instruction,
         user::{self, Identity},
@@ -43,7 +51,6 @@ use crate::{
 
 /// What the process needs; made before it is.
 pub(super) struct Birth<'a> {
-    pub(super) launch: &'a Launch,
     pub(super) groups: &'a Plan,
     pub(super) place: Place<'a>,
     pub(super) filter: &'a [Instruction],
@@ -56,13 +63,23 @@ pub(super) struct Birth<'a> {
 
 /// Where it is to live.
 pub(super) enum Place<'a> {
-    /// In namespaces of its own: the network's, and what is mounted.
-    Sandbox(OwnedFd, &'a [Step]),
+    /// In namespaces of its own.
+    Sandbox {
+        /// The network's.
+        netns: OwnedFd,
+        /// What is mounted in every sandbox.
+        staging: &'a [Step],
+        /// Where it learns what to run; gone once it has.
+        orders: Option<OwnedFd>,
+    },
     /// In a copy of the image, which is its root.
-    Root(&'a Path),
+    Root(&'a Launch, &'a Path),
     /// In a copy of the image, and the root is the host's.
-    Folder(&'a Path),
+    Folder(&'a Launch, &'a Path),
 }
+
+/// What a sandbox says when it is made and waits.
+pub(super) const MADE: &[u8] = b"M";
 
 /// What comes through the status pipe: one line of JSON each. The pipe closes when the program is
 /// executed.
@@ -78,8 +95,8 @@ pub(super) enum Word {
 const OOM_SCORE: &str = "500";
 
 /// Runs in the new process; never returns.
-pub(super) fn live(birth: &Birth<'_>) -> ! {
-    let outcome = catch_unwind(AssertUnwindSafe(|| prepare(birth)));
+pub(super) fn live(mut birth: Birth<'_>) -> ! {
+    let outcome = catch_unwind(AssertUnwindSafe(|| prepare(&mut birth)));
     let cause = match outcome {
         Ok(Ok(never)) => match never {},
         Ok(Err(cause)) => cause,
@@ -89,62 +106,114 @@ pub(super) fn live(birth: &Birth<'_>) -> ! {
     process::leave(127)
 }
 
-fn prepare(birth: &Birth<'_>) -> Result<std::convert::Infallible, Fault> {
-    let begun = birth.clock.instant();
-    let since = |from: Instant| micros(birth.clock.instant().saturating_duration_since(from));
+fn prepare(birth: &mut Birth<'_>) -> Result<std::convert::Infallible, Fault> {
+    let clock = birth.clock;
+    let since = |from: Instant| micros(clock.instant().saturating_duration_since(from));
     let mut steps = Steps::default();
-    // The signals of the launcher are not the container's; until the program runs none may be lost.
-    process::reset_signals();
-    rustix::process::setsid().map_err(failed("setsid"))?;
-    streams(birth)?;
-    join(birth)?;
-    let folder = match birth.place {
-        Place::Folder(folder) => Some(shared::open(folder).map_err(failed("open the copy of the image"))?),
-        _ => None,
-    };
-    let kept: Vec<BorrowedFd<'_>> =
-        [birth.status.as_fd()].into_iter().chain(folder.as_ref().map(AsFd::as_fd)).collect();
-    // The control group, other instances' pipes, the server's socket: closed, and not only on exec.
-    // From here on paths of the image are followed, and `/proc/self/fd` leads to whatever is open.
-    process::close_others(&kept).map_err(failed("close what is not the container's"))?;
+    let begun = clock.instant();
+    let folder = settle(birth)?;
     steps.join = since(begun);
+    let launch = learn(birth)?;
 
-    let begun = birth.clock.instant();
-    enter(birth)?;
+    let begun = clock.instant();
+    enter(birth, &launch)?;
     standard_input()?;
     steps.mounts = since(begun);
 
-    let begun = birth.clock.instant();
+    let begun = clock.instant();
     let identity = match &folder {
-        Some(folder) => shared::identify(folder.as_fd(), &birth.launch.user),
-        None => identify(&birth.launch.user),
+        Some(folder) => shared::identify(folder.as_fd(), &launch.user),
+        None => identify(&launch.user),
     };
     let identity = identity.map_err(Fault::Settings)?;
-    surroundings(birth, folder.as_ref().map(AsFd::as_fd))?;
-    let (argv, env) = strings(birth.launch, &identity).map_err(Fault::Settings)?;
+    surroundings(birth, &launch, folder.as_ref().map(AsFd::as_fd))?;
+    let (argv, env) = strings(&launch, &identity).map_err(Fault::Settings)?;
     match birth.place {
-        Place::Sandbox(..) => confine(birth, &identity)?,
-        Place::Root(_) => shared::confine(birth, &identity, Isolation::Chroot)?,
-        Place::Folder(_) => shared::confine(birth, &identity, Isolation::None)?,
+        Place::Sandbox { .. } => confine(birth, &identity)?,
+        Place::Root(..) => shared::confine(birth, &identity, Isolation::Chroot)?,
+        Place::Folder(..) => shared::confine(birth, &identity, Isolation::None)?,
     }
     steps.confine = since(begun);
     say(birth.status.as_fd(), &Word::Ready(steps));
     process::install_filter(birth.filter).map_err(failed("install the system call filter"))?;
     let program = match &folder {
-        Some(folder) => shared::execute(birth.launch, folder.as_fd(), (&argv, &env)),
-        None => execute(birth.launch, &argv, &env),
+        Some(folder) => shared::execute(&launch, folder.as_fd(), (&argv, &env)),
+        None => execute(&launch, &argv, &env),
     };
     Err(Fault::Program(Box::new(program)))
 }
 
+/// What does not depend on what is run. Returns the copy of the image, where it is not the root.
+fn settle(birth: &Birth<'_>) -> Result<Option<OwnedFd>, String> {
+    // The signals of the launcher are not the container's; until the program runs none may be lost.
+    process::reset_signals();
+    rustix::process::setsid().map_err(failed("setsid"))?;
+    streams(birth)?;
+    join(birth)?;
+    let folder = match &birth.place {
+        Place::Folder(_, folder) => Some(shared::open(folder).map_err(failed("open the copy of the image"))?),
+        _ => None,
+    };
+    let mut kept: Vec<BorrowedFd<'_>> =
+        [birth.status.as_fd()].into_iter().chain(folder.as_ref().map(AsFd::as_fd)).collect();
+    if let Place::Sandbox { orders: Some(orders), .. } = &birth.place {
+        kept.push(orders.as_fd());
+    }
+    // The control group, other instances' pipes, the server's socket: closed, and not only on exec.
+    // From here on paths of the image are followed, and `/proc/self/fd` leads to whatever is open.
+    process::close_others(&kept).map_err(failed("close what is not the container's"))?;
+    drop(kept);
+    if let Place::Sandbox { staging, .. } = &birth.place {
+        apply(staging)?;
+    }
+    Ok(folder)
+}
+
+/// What is to be run. A sandbox waits here until it is told.
+fn learn<'a>(birth: &mut Birth<'a>) -> Result<Cow<'a, Launch>, String> {
+    let orders = match &mut birth.place {
+        Place::Sandbox { orders, .. } => orders.take(),
+        Place::Root(launch, _) | Place::Folder(launch, _) => return Ok(Cow::Borrowed(launch)),
+    };
+    let Some(orders) = orders else { return Err("cannot make the sandbox: it has been used".to_owned()) };
+    // Who has said what to run already does not listen any more.
+    let _ = send(&orders, MADE, SendFlags::NOSIGNAL);
+    let mut byte = [0u8; 1];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        match recvmsg(&orders, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(Errno::INTR) => {}
+            other => break other.map_err(failed("learn what to run"))?,
+        }
+    };
+    let file = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
+        _ => None,
+    });
+    match file {
+        Some(file) => Launch::read(file).map(Cow::Owned).map_err(failed("learn what to run")),
+        // Not needed any more, or the launcher is gone: nobody is to hear of it.
+        None if received.bytes == 0 => process::leave(0),
+        None => Err("cannot make the sandbox: it was not told what to run".to_owned()),
+    }
+}
+
+fn apply(steps: &[Step]) -> Result<(), String> {
+    steps
+        .iter()
+        .try_for_each(|step| mounts::apply(step).map_err(|error| format!("cannot make the sandbox: {step}: {error}")))
+}
+
 /// From here on the root is the container's, if it has one.
-fn enter(birth: &Birth<'_>) -> Result<(), String> {
+fn enter(birth: &Birth<'_>, launch: &Launch) -> Result<(), String> {
     match birth.place {
-        Place::Sandbox(_, steps) => steps.iter().try_for_each(|step| {
-            mounts::apply(step).map_err(|error| format!("cannot make the sandbox: {step}: {error}"))
-        }),
-        Place::Root(root) => shared::enter_root(root),
-        Place::Folder(folder) => shared::enter_folder(folder),
+        Place::Sandbox { .. } => {
+            rustix::system::sethostname(launch.hostname.as_bytes()).map_err(failed("set the host name"))?;
+            apply(&finishing(launch))
+        }
+        Place::Root(_, root) => shared::enter_root(root),
+        Place::Folder(_, folder) => shared::enter_folder(folder),
     }
 }
 
@@ -164,14 +233,13 @@ fn standard_input() -> Result<(), String> {
 }
 
 fn join(birth: &Birth<'_>) -> Result<(), String> {
-    if !birth.groups.born_inside || !matches!(birth.place, Place::Sandbox(..)) {
+    if !birth.groups.born_inside || !matches!(birth.place, Place::Sandbox { .. }) {
         cgroups::join(birth.groups).map_err(failed("join the control groups"))?;
     }
-    let Place::Sandbox(netns, _) = &birth.place else { return Ok(()) };
+    let Place::Sandbox { netns, .. } = &birth.place else { return Ok(()) };
     process::unshare_cgroup().map_err(failed("make a namespace of control groups"))?;
     rustix::thread::move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
-        .map_err(failed("join the network namespace"))?;
-    rustix::system::sethostname(birth.launch.hostname.as_bytes()).map_err(failed("set the host name"))
+        .map_err(failed("join the network namespace"))
 }
 
 /// The user, by the image's own accounts: read now that the image is the root.
@@ -193,7 +261,7 @@ fn small_file(path: &str) -> String {
 }
 
 /// Limits, mask, working directory: all that has to be done as root.
-fn surroundings(birth: &Birth<'_>, folder: Option<BorrowedFd<'_>>) -> Result<(), Fault> {
+fn surroundings(birth: &Birth<'_>, launch: &Launch, folder: Option<BorrowedFd<'_>>) -> Result<(), Fault> {
     let (files, stack) = (Some(OPEN_FILES), Some(STACK));
     for (resource, soft, hard) in [(Resource::Nofile, files, files), (Resource::Stack, stack, None)] {
         let wanted = Rlimit { current: soft, maximum: hard };
@@ -207,11 +275,11 @@ fn surroundings(birth: &Birth<'_>, folder: Option<BorrowedFd<'_>>) -> Result<(),
     // A core would be written by the host, where its core_pattern says.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::setrlimit(Resource::Core, none).map_err(failed("set the limits of the process"))?;
-    if matches!(birth.place, Place::Sandbox(..)) {
+    if matches!(birth.place, Place::Sandbox { .. }) {
         fs::write("/proc/self/oom_score_adj", OOM_SCORE).map_err(failed("write oom_score_adj"))?;
     }
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    let dir = birth.launch.working_dir.as_str();
+    let dir = launch.working_dir.as_str();
     let entered = match folder {
         Some(folder) => paths::enter_below(folder, dir),
         None => paths::enter(dir),
@@ -341,7 +409,7 @@ fn say(status: BorrowedFd<'_>, word: &Word) {
     }
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 

@@ -14,7 +14,7 @@ use rustix::{
     net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send},
 };
 
-use crate::protocol::{FrameError, Inbox, Report, Request, encode};
+use crate::protocol::{DESCRIPTORS, FrameError, Inbox, Report, Request, encode};
 
 /// The socket with what is on its way.
 #[derive(Debug)]
@@ -26,8 +26,8 @@ pub(crate) struct Control {
     closed: bool,
 }
 
-/// Descriptors that one message may carry; the server sends one at a time.
-const DESCRIPTORS: usize = 8;
+/// Of how many frames the descriptors may arrive at once: the kernel ends a read where the next ones begin.
+const FEW: usize = 4;
 
 // === impl Control ===
 
@@ -55,7 +55,7 @@ impl Control {
     /// Reads what is there, up to what one turn may take.
     pub(crate) fn receive(&mut self) -> io::Result<()> {
         let mut bytes = vec![0u8; 64 << 10];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FEW * DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
         let received = match recvmsg(&self.socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {

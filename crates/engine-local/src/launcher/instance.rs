@@ -1,22 +1,28 @@
 //! One container, as its launcher sees it.
 
 use std::{
-    io,
+    io::{self, IoSlice},
+    mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Instant,
 };
 
 use rustix::{
     io::Errno,
-    net::{RecvFlags, SendFlags, recv, send},
+    net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, send, sendmsg},
     process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid},
 };
 
-use super::{child::Word, keeper, lines::Lines, start::Born};
+use super::{
+    child::{Word, micros},
+    keeper,
+    lines::Lines,
+    start::Born,
+};
 use crate::{
     fault::Fault,
     protocol::{Exit, Report, Steps, Stream, WINDOW},
-    sandbox::cgroups::Plan,
+    sandbox::cgroups::{Limits, Plan},
     sys,
 };
 
@@ -24,9 +30,15 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Instance {
     pub(super) id: String,
+    /// What its control groups are called: it may have been made before there was an id.
+    pub(super) leaf: String,
     pidfd: OwnedFd,
     /// The number of its keeper, and our end of the leash, where it has one; then the process is the keeper.
     keeper: Option<(u32, OwnedFd)>,
+    /// Where a sandbox is told what to run, until it has been.
+    orders: Option<OwnedFd>,
+    /// Is it a sandbox that is made and waits?
+    waiting: bool,
     /// Has the keeper ended without saying how it went? Then what it kept may be left.
     pub(super) abandoned: bool,
     pipes: [Option<Pipe>; 2],
@@ -38,8 +50,12 @@ pub(super) struct Instance {
     groups: Plan,
     /// How many processes and threads it may have.
     pids: u32,
+    /// How long it took until the process knew, or could know, what to run, in microseconds.
     clone: u64,
-    born: Instant,
+    /// What it did before it was needed, in the same unit, is not a part of its start.
+    join: Option<u64>,
+    /// When the start began.
+    begun: Instant,
     running: bool,
     failure: Option<Fault>,
     ended: Option<Exit>,
@@ -70,6 +86,8 @@ pub(super) enum Source {
     Stderr,
     /// Its start.
     Status,
+    /// Its wait for something to run.
+    Orders,
 }
 
 /// What became of a descriptor after it was read.
@@ -87,18 +105,22 @@ impl Instance {
     pub(super) fn new(id: String, born: Born) -> Self {
         let pipe = |fd| Some(Pipe { fd, lines: Lines::default() });
         Self {
+            leaf: id.clone(),
             id,
             pidfd: born.pidfd,
             keeper: born.keeper,
+            orders: born.orders,
+            waiting: false,
             abandoned: false,
             pipes: [pipe(born.stdout), pipe(born.stderr)],
             status: Some(Status { fd: born.status, bytes: Vec::new(), steps: Steps::default() }),
             pending: 0,
             paused: false,
             groups: born.groups,
-            pids: born.pids,
-            clone: born.clone,
-            born: born.at,
+            pids: 0,
+            clone: 0,
+            join: None,
+            begun: born.begun,
             running: false,
             failure: None,
             ended: None,
@@ -113,12 +135,63 @@ impl Instance {
             Source::Stdout => self.pipes[0].as_ref().map(|pipe| pipe.fd.as_fd()),
             Source::Stderr => self.pipes[1].as_ref().map(|pipe| pipe.fd.as_fd()),
             Source::Status => self.status.as_ref().map(|status| status.fd.as_fd()),
+            Source::Orders => self.orders.as_ref().map(AsFd::as_fd),
         }
     }
 
     /// The process, ended or not.
     pub(super) fn process_fd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
+    }
+
+    /// Takes note of what a sandbox says; true when it is made and waits.
+    pub(super) fn read_orders(&mut self) -> bool {
+        let Some(orders) = &self.orders else { return false };
+        let mut word = [0; 8];
+        match recv(orders, &mut word, RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN | Errno::INTR) => false,
+            Ok((1.., _)) => {
+                self.waiting = true;
+                true
+            }
+            // It has ended: that is seen elsewhere.
+            Ok((0, _)) | Err(_) => {
+                self.orders = None;
+                false
+            }
+        }
+    }
+
+    /// Tells a sandbox what to run.
+    ///
+    /// # Errors
+    /// When it has ended, or runs something already.
+    pub(super) fn run(&mut self, launch: &OwnedFd) -> io::Result<()> {
+        let gone = || io::Error::other("its sandbox has ended");
+        let orders = self.orders.take().ok_or_else(gone)?;
+        let files = [launch.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&files));
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        sendmsg(&orders, &[IoSlice::new(b"R")], &mut control, flags).map_err(|_| gone())?;
+        Ok(())
+    }
+
+    /// Ends it for this reason, before its program runs.
+    pub(super) fn fail(&mut self, error: &io::Error) {
+        self.failure = Some(Fault::Sandbox(format!("cannot make the sandbox: {error}")));
+        self.kill();
+    }
+
+    /// Its start began, and now it knows what to run, within these limits.
+    pub(super) fn note(&mut self, (begun, now): (Instant, Instant), limits: Limits) {
+        if self.waiting {
+            self.begun = begun;
+            self.join = Some(0);
+        }
+        self.clone = micros(now.saturating_duration_since(self.begun));
+        self.pids = limits.pids;
     }
 
     /// Asks the main process to end. Before the program runs there is nobody to ask.
@@ -219,9 +292,10 @@ impl Instance {
         if self.failure.is_some() || !self.running {
             self.running = false;
         } else {
-            let mut steps = Steps { clone: self.clone, ..status.steps };
-            let whole = u64::try_from(now.saturating_duration_since(self.born).as_micros()).unwrap_or(u64::MAX);
-            steps.exec = whole.saturating_sub(steps.join + steps.mounts + steps.confine);
+            let join = self.join.unwrap_or(status.steps.join);
+            let mut steps = Steps { clone: self.clone, join, ..status.steps };
+            let whole = micros(now.saturating_duration_since(self.begun));
+            steps.exec = whole.saturating_sub(steps.clone + steps.join + steps.mounts + steps.confine);
             report(&Report::Running { id: self.id.clone(), steps, keeper: self.keeper() });
         }
         self.status = None;

@@ -56,8 +56,8 @@ struct Keeper {
 }
 
 /// Runs in a new process of the launcher's; never returns. `leash` is its end of a socket pair.
-pub(super) fn keep(birth: Birth<'_>, leash: OwnedFd) -> ! {
-    match Keeper::start(birth, leash) {
+pub(super) fn keep(birth: Birth<'_>, memory_limit: u64, leash: OwnedFd) -> ! {
+    match Keeper::start(birth, memory_limit, leash) {
         Ok(mut keeper) => {
             keeper.watch();
             keeper.end();
@@ -71,7 +71,7 @@ pub(super) fn keep(birth: Birth<'_>, leash: OwnedFd) -> ! {
 // === impl Keeper ===
 
 impl Keeper {
-    fn start(birth: Birth<'_>, leash: OwnedFd) -> rustix::io::Result<Self> {
+    fn start(birth: Birth<'_>, memory_limit: u64, leash: OwnedFd) -> rustix::io::Result<Self> {
         let _ = rustix::thread::set_name(c"updraft-keeper");
         let events = child_events().map_err(|_| Errno::INVAL)?;
         set_child_subreaper(Pid::from_raw(1))?;
@@ -85,10 +85,10 @@ impl Keeper {
         kept.extend([birth.stdout.as_fd(), birth.stderr.as_fd(), birth.status.as_fd()]);
         close_others(&kept).map_err(|_| Errno::BADF)?;
         let main = match fork(Kin::Near, None).map_err(|_| Errno::AGAIN)? {
-            Forked::Child => child::live(&birth),
+            Forked::Child => child::live(birth),
             Forked::Parent(_, pid) => Pid::from_raw(pid.cast_signed()).ok_or(Errno::SRCH)?,
         };
-        let memory_limit = birth.groups.memory.is_none().then_some(birth.launch.memory_bytes);
+        let memory_limit = birth.groups.memory.is_none().then_some(memory_limit);
         let clock = birth.clock.clone();
         let next_look = clock.instant();
         // Whoever waits for the ends of these pipes must not wait for us.

@@ -20,7 +20,7 @@ use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     process::ExitCode,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -32,10 +32,11 @@ use updraft_base::Clock;
 use self::{
     control::Control,
     instance::{After, Instance, Source},
-    start::Workshop,
+    start::{Born, Workshop},
 };
 use crate::{
     protocol::{Exit, Launch, Report, Request, VERSION},
+    sandbox::cgroups::Limits,
     sys,
 };
 
@@ -81,9 +82,15 @@ struct Launcher {
 const RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 /// How long the end may take.
 const LAST_CALL: Duration = Duration::from_secs(10);
-/// The socket among what is polled; instances count from 0 and have four numbers each.
+fn unready() -> io::Error {
+    io::Error::other("a request before the first frame")
+}
+
+/// The socket among what is polled; instances count from 0 and have [`TOKENS`] numbers each.
 const CONTROL: u64 = u64::MAX;
-const SOURCES: [Source; 4] = [Source::Process, Source::Stdout, Source::Stderr, Source::Status];
+const SOURCES: [Source; 5] = [Source::Process, Source::Stdout, Source::Stderr, Source::Status, Source::Orders];
+/// Tokens of one instance: a number for each of its sources, and room for more.
+const TOKENS: u64 = 8;
 
 // === impl Launcher ===
 
@@ -138,7 +145,12 @@ impl Launcher {
             for event in &events {
                 match event.data.u64() {
                     CONTROL => self.serve_control()?,
-                    token => self.serve_instance(token / 4, SOURCES[usize::try_from(token % 4).unwrap_or(0)])?,
+                    token => {
+                        let source = usize::try_from(token % TOKENS).ok().and_then(|source| SOURCES.get(source));
+                        if let Some(&source) = source {
+                            self.serve_instance(token / TOKENS, source)?;
+                        }
+                    }
                 }
             }
             self.bury();
@@ -192,7 +204,17 @@ impl Launcher {
                 }
                 self.report(&Report::Open)
             }
-            Request::Start(launch) => self.start(*launch),
+            Request::Stock { shell } => {
+                let netns = self.control.descriptor();
+                match self.sandbox(&shell, netns) {
+                    Ok(_) => Ok(()),
+                    Err(error) => self.report(&Report::Refused { id: shell, cause: error.to_string() }),
+                }
+            }
+            Request::Start { id, shell, limits } => match self.start(&id, shell, limits) {
+                Ok(()) => Ok(()),
+                Err(error) => self.report(&Report::Refused { id, cause: error.to_string() }),
+            },
             Request::Terminate { id } => {
                 if let Some(instance) = self.named(&id) {
                     instance.terminate();
@@ -217,32 +239,73 @@ impl Launcher {
         self.instances.get_mut(self.names.get(id)?)
     }
 
-    fn start(&mut self, launch: Launch) -> io::Result<()> {
-        let id = launch.id.clone();
-        let netns = self.control.descriptor();
-        let born = match &self.workshop {
-            Some(_) if self.names.contains_key(&id) => Err(io::Error::other("it is there")),
-            Some(workshop) => workshop.make(&launch, netns),
-            None => Err(io::Error::other("a start before the first frame")),
+    /// Runs a container: in the sandbox called `shell`, in a new one, or in none where there are none.
+    fn start(&mut self, id: &str, shell: Option<String>, limits: Limits) -> io::Result<()> {
+        let begun = self.clock.instant();
+        let workshop = self.workshop.as_ref().ok_or_else(unready)?;
+        // Taken before anything can be refused: the next ones belong to the next request.
+        let launch = self.control.descriptor().ok_or_else(|| io::Error::other("what to run did not come along"))?;
+        let netns = if shell.is_none() && workshop.has_sandboxes() { self.control.descriptor() } else { None };
+        if self.names.contains_key(id) {
+            return Err(io::Error::other("it is there"));
+        }
+        let key = match shell {
+            Some(shell) => {
+                let key = self.names.remove(&shell).ok_or_else(|| io::Error::other("its sandbox has ended"))?;
+                self.names.insert(id.to_owned(), key);
+                key
+            }
+            None if workshop.has_sandboxes() => self.sandbox(id, netns)?,
+            None => {
+                let born = workshop.container(&Launch::read(launch)?)?;
+                let key = self.adopt(id, born)?;
+                return Ok(self.note(key, begun, limits));
+            }
         };
-        let born = match born {
-            Ok(born) => born,
-            Err(error) => return self.report(&Report::Refused { id, cause: error.to_string() }),
-        };
+        if let (Some(instance), Some(workshop)) = (self.instances.get_mut(&key), &self.workshop) {
+            id.clone_into(&mut instance.id);
+            // From here on there is a process: what goes wrong is how it ends.
+            let run = workshop.limit(&instance.leaf, limits).and_then(|()| instance.run(&launch));
+            if let Err(error) = run {
+                instance.fail(&error);
+            }
+        }
+        Ok(self.note(key, begun, limits))
+    }
+
+    /// An instance, whose start began at `begun`, knows what to run now.
+    fn note(&mut self, key: u64, begun: Instant, limits: Limits) {
+        let now = self.clock.instant();
+        if let Some(instance) = self.instances.get_mut(&key) {
+            instance.note((begun, now), limits);
+        }
+    }
+
+    /// Makes a sandbox. Returns its key.
+    fn sandbox(&mut self, name: &str, netns: Option<OwnedFd>) -> io::Result<u64> {
+        let workshop = self.workshop.as_ref().ok_or_else(unready)?;
+        if self.names.contains_key(name) {
+            return Err(io::Error::other("it is there"));
+        }
+        let netns = netns.ok_or_else(|| io::Error::other("no network namespace came along"))?;
+        let born = workshop.sandbox(name, netns)?;
+        self.adopt(name, born)
+    }
+
+    fn adopt(&mut self, name: &str, born: Born) -> io::Result<u64> {
         let key = self.next;
         self.next += 1;
-        let instance = Instance::new(id.clone(), born);
+        let instance = Instance::new(name.to_owned(), born);
         for source in SOURCES {
             self.watch(key, &instance, source)?;
         }
-        self.names.insert(id, key);
+        self.names.insert(name.to_owned(), key);
         self.instances.insert(key, instance);
-        Ok(())
+        Ok(key)
     }
-
     fn watch(&self, key: u64, instance: &Instance, source: Source) -> io::Result<()> {
         let Some(fd) = instance.fd(source) else { return Ok(()) };
-        let data = epoll::EventData::new_u64(key * 4 + source as u64);
+        let data = epoll::EventData::new_u64(key * TOKENS + source as u64);
         epoll::add(&self.poll, fd, data, epoll::EventFlags::IN).map_err(Into::into)
     }
 
@@ -275,6 +338,11 @@ impl Launcher {
         // A closed descriptor leaves the poll by itself: nobody else has it.
         match source {
             Source::Status => drop(instance.read_status(now, &mut report)),
+            Source::Orders => {
+                if instance.read_orders() {
+                    report(&Report::Stocked { shell: instance.id.clone() });
+                }
+            }
             Source::Process => {
                 if instance.reap()? == After::Closed {
                     epoll::delete(&self.poll, instance.process_fd())?;

@@ -1,4 +1,4 @@
-//! Making a container: control groups, pipes, the process.
+//! Making a sandbox, or a container without one: control groups, pipes, the process.
 
 use std::{
     io,
@@ -23,7 +23,8 @@ use crate::{
     sandbox::{
         cgroups::{Layout, Limits, Plan},
         isolation::Isolation,
-        mounts, seccomp,
+        mounts::{self, Step},
+        seccomp,
     },
     sys::{
         self,
@@ -37,13 +38,14 @@ pub(super) struct Workshop {
     tag: String,
     isolation: Isolation,
     layout: Layout,
-    stage: String,
+    /// What is mounted in every sandbox.
+    staging: Vec<Step>,
     filter: Vec<seccomp::Instruction>,
     last_capability: u32,
     clock: Clock,
 }
 
-/// A container that has just been made.
+/// A sandbox that has just been made, or a container that has none.
 #[derive(Debug)]
 pub(super) struct Born {
     pub(super) pidfd: OwnedFd,
@@ -52,13 +54,11 @@ pub(super) struct Born {
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
     pub(super) status: OwnedFd,
+    /// Where a sandbox is told what to run.
+    pub(super) orders: Option<OwnedFd>,
     pub(super) groups: Plan,
-    /// How many processes and threads it may have.
-    pub(super) pids: u32,
-    /// How long control groups and the clone took, in microseconds.
-    pub(super) clone: u64,
-    /// When the process was there.
-    pub(super) at: Instant,
+    /// When its making began.
+    pub(super) begun: Instant,
 }
 
 // === impl Workshop ===
@@ -70,19 +70,23 @@ impl Workshop {
     /// # Errors
     /// The host's.
     pub(super) fn open(tag: String, run_dir: &Path, isolation: Isolation, clock: Clock) -> io::Result<Self> {
-        let (layout, stage) = match isolation {
-            Isolation::Namespaces => Self::open_stage(run_dir)?,
+        let (layout, staging) = match isolation {
+            Isolation::Namespaces => {
+                let (layout, stage) = Self::open_stage(run_dir)?;
+                let staging = mounts::staging(&stage, &layout.hierarchies);
+                (layout, staging)
+            }
             Isolation::Chroot | Isolation::None => {
                 // A keeper may be killed; what it kept is ours then.
                 rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
-                (sys::cgroups::usable(&tag)?, String::new())
+                (sys::cgroups::usable(&tag)?, Vec::new())
             }
         };
         sys::cgroups::make_parents(&layout, &tag)?;
         let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")?;
         let last_capability = last.trim().parse().map_err(|_| io::Error::other("cap_last_cap is not a number"))?;
         let filter = seccomp::assemble(&seccomp::rules(isolation));
-        Ok(Self { tag, isolation, layout, stage, filter, last_capability, clock })
+        Ok(Self { tag, isolation, layout, staging, filter, last_capability, clock })
     }
 
     fn open_stage(run_dir: &Path) -> io::Result<(Layout, String)> {
@@ -111,65 +115,79 @@ impl Workshop {
         let _ = sys::cgroups::sweep(&self.layout, &self.tag);
     }
 
-    /// Makes the container; `netns` is the network namespace that came along. Nothing is left when it fails.
+    /// Do containers have a sandbox here?
+    pub(super) fn has_sandboxes(&self) -> bool {
+        self.isolation == Isolation::Namespaces
+    }
+
+    /// Makes a sandbox in the network namespace `netns`. Nothing is left when it fails.
+    ///
+    /// # Errors
+    /// The host's.
+    pub(super) fn sandbox(&self, name: &str, netns: OwnedFd) -> io::Result<Born> {
+        self.in_groups(name, |groups, begun| {
+            let (orders, child_orders) =
+                socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+            let place = Place::Sandbox { netns, staging: &self.staging, orders: Some(child_orders) };
+            let (stdout, stderr, status) = (pipe()?, pipe()?, pipe()?);
+            let birth = self.birth(groups, place, (stdout.1, stderr.1, status.1));
+            let pidfd = sandboxed(birth)?;
+            let (stdout, stderr, status, groups) = (stdout.0, stderr.0, status.0, groups.clone());
+            Ok(Born { pidfd, keeper: None, stdout, stderr, status, orders: Some(orders), groups, begun })
+        })
+    }
+
+    /// Makes a container that has no sandbox. Nothing is left when it fails.
     ///
     /// # Errors
     /// The host's, and when what came along does not fit the isolation.
-    pub(super) fn make(&self, launch: &Launch, netns: Option<OwnedFd>) -> io::Result<Born> {
-        let begun = self.clock.instant();
-        let limits = Limits { cpu_millis: launch.cpu_millis, memory_bytes: launch.memory_bytes, pids: launch.pids };
-        let groups = self.layout.plan(&self.tag, &launch.id, limits);
-        sys::cgroups::create(&groups)?;
-        let born = self.clone_into(launch, groups.clone(), netns, begun);
-        if born.is_err() {
-            let _ = sys::cgroups::remove(&groups);
-        }
-        born
+    pub(super) fn container(&self, launch: &Launch) -> io::Result<Born> {
+        let root = launch.root.as_deref().ok_or_else(|| io::Error::other("there is no copy of the image"))?;
+        let place = match self.isolation {
+            Isolation::Namespaces => return Err(io::Error::other("no network namespace came along")),
+            Isolation::Chroot => Place::Root(launch, root),
+            Isolation::None => Place::Folder(launch, root),
+        };
+        self.in_groups(&launch.id, |groups, begun| {
+            sys::cgroups::allow(&self.layout.allowance(&self.tag, &launch.id, launch.limits))?;
+            // Without `/proc` a container opens its output by name as these pipes.
+            let named = |name: &str| match self.isolation {
+                Isolation::Chroot => named_pipe(&root.join("dev").join(name)),
+                _ => pipe(),
+            };
+            let (stdout, stderr, status) = (named("stdout")?, named("stderr")?, pipe()?);
+            let birth = self.birth(groups, place, (stdout.1, stderr.1, status.1));
+            let (pidfd, keeper) = kept(birth, launch.limits.memory_bytes)?;
+            let (stdout, stderr, status, groups) = (stdout.0, stderr.0, status.0, groups.clone());
+            Ok(Born { pidfd, keeper: Some(keeper), stdout, stderr, status, orders: None, groups, begun })
+        })
     }
 
-    fn clone_into(&self, launch: &Launch, groups: Plan, netns: Option<OwnedFd>, begun: Instant) -> io::Result<Born> {
-        let mounts = match self.isolation {
-            Isolation::Namespaces => mounts::plan(launch, &self.stage, &self.layout.hierarchies),
-            Isolation::Chroot | Isolation::None => Vec::new(),
-        };
-        let place = match (self.isolation, &launch.root, netns) {
-            (Isolation::Namespaces, _, Some(netns)) => Place::Sandbox(netns, &mounts),
-            (Isolation::Namespaces, _, None) => return Err(io::Error::other("no network namespace came along")),
-            (Isolation::Chroot, Some(root), _) => Place::Root(root),
-            (Isolation::None, Some(folder), _) => Place::Folder(folder),
-            (Isolation::Chroot | Isolation::None, None, _) => {
-                return Err(io::Error::other("there is no copy of the image"));
-            }
-        };
-        // Without `/proc` a container opens its output by name as these pipes.
-        let named = |name: &str| match &place {
-            Place::Root(root) => named_pipe(&root.join("dev").join(name)),
-            _ => pipe(),
-        };
-        let (stdout, child_stdout) = named("stdout")?;
-        let (stderr, child_stderr) = named("stderr")?;
-        let (status, child_status) = pipe()?;
-        let birth = Birth {
-            launch,
-            groups: &groups,
-            place,
-            filter: &self.filter,
-            last_capability: self.last_capability,
-            stdout: child_stdout,
-            stderr: child_stderr,
-            status: child_status,
-            clock: &self.clock,
-        };
-        let (pidfd, keeper) = match self.isolation {
-            Isolation::Namespaces => (sandboxed(birth)?, None),
-            Isolation::Chroot | Isolation::None => {
-                let (pidfd, pid, leash) = kept(birth)?;
-                (pidfd, Some((pid, leash)))
-            }
-        };
-        let at = self.clock.instant();
-        let clone = u64::try_from(at.saturating_duration_since(begun).as_micros()).unwrap_or(u64::MAX);
-        Ok(Born { pidfd, keeper, stdout, stderr, status, groups, pids: launch.pids, clone, at })
+    /// Limits what a sandbox may use. Waits for nothing in the kernel.
+    ///
+    /// # Errors
+    /// The host's, with the path.
+    pub(super) fn limit(&self, name: &str, limits: Limits) -> io::Result<()> {
+        sys::cgroups::allow(&self.layout.allowance(&self.tag, name, limits))
+    }
+
+    fn in_groups(&self, name: &str, make: impl FnOnce(&Plan, Instant) -> io::Result<Born>) -> io::Result<Born> {
+        let begun = self.clock.instant();
+        let groups = self.layout.plan(&self.tag, name);
+        sys::cgroups::create(&groups)?;
+        make(&groups, begun).inspect_err(|_| {
+            let _ = sys::cgroups::remove(&groups);
+        })
+    }
+
+    fn birth<'a>(
+        &'a self,
+        groups: &'a Plan,
+        place: Place<'a>,
+        (stdout, stderr, status): (OwnedFd, OwnedFd, OwnedFd),
+    ) -> Birth<'a> {
+        let (filter, last_capability, clock) = (self.filter.as_slice(), self.last_capability, &self.clock);
+        Birth { groups, place, filter, last_capability, stdout, stderr, status, clock }
     }
 }
 
@@ -179,16 +197,16 @@ fn sandboxed(birth: Birth<'_>) -> io::Result<OwnedFd> {
         None => None,
     };
     match sys::process::fork(Kin::Apart, group.as_ref().map(AsFd::as_fd))? {
-        Forked::Child => child::live(&birth),
+        Forked::Child => child::live(birth),
         Forked::Parent(pidfd, _) => Ok(pidfd),
     }
 }
 
-fn kept(birth: Birth<'_>) -> io::Result<(OwnedFd, u32, OwnedFd)> {
+fn kept(birth: Birth<'_>, memory_limit: u64) -> io::Result<(OwnedFd, (u32, OwnedFd))> {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     match sys::process::fork(Kin::Near, None)? {
-        Forked::Child => keeper::keep(birth, theirs),
-        Forked::Parent(pidfd, pid) => Ok((pidfd, pid, ours)),
+        Forked::Child => keeper::keep(birth, memory_limit, theirs),
+        Forked::Parent(pidfd, pid) => Ok((pidfd, (pid, ours))),
     }
 }
 

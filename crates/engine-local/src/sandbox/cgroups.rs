@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, Serialize};
+
 /// A mounted hierarchy that we use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hierarchy {
@@ -32,7 +34,7 @@ pub(crate) struct Layout {
 }
 
 /// The limits of an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Limits {
     /// CPU, in thousandths.
     pub(crate) cpu_millis: u32,
@@ -47,10 +49,8 @@ pub(crate) struct Limits {
 pub(crate) struct Plan {
     /// To be made, and to be removed in the end.
     pub(crate) directories: Vec<PathBuf>,
-    /// File, text; in this order.
+    /// What is the same for every instance: file, text; in this order.
     pub(crate) settings: Vec<(PathBuf, String)>,
-    /// The same, where a host without the feature is no reason to refuse (such as swap accounting).
-    pub(crate) wishes: Vec<(PathBuf, String)>,
     /// Are processes born inside (version 2), or do they have to join (version 1)?
     pub(crate) born_inside: bool,
     /// Where the kernel counts the processes that it killed for memory, and under which key.
@@ -63,6 +63,15 @@ pub(crate) struct Plan {
     pub(crate) forks_refused: Option<(PathBuf, &'static str)>,
     /// Where the CPU time is, and how it is written.
     pub(crate) cpu: Option<(PathBuf, CpuUnit)>,
+}
+
+/// What to write for one instance to be limited: can be done later, and waits for nothing in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Allowance {
+    /// File, text; in this order.
+    pub(crate) settings: Vec<(PathBuf, String)>,
+    /// The same, where a host without the feature is no reason to refuse (such as swap accounting).
+    pub(crate) wishes: Vec<(PathBuf, String)>,
 }
 
 /// How a kernel writes CPU time.
@@ -128,26 +137,74 @@ impl Layout {
     }
 
     /// What to do for the instance `id`.
-    pub(crate) fn plan(&self, tag: &str, id: &str, limits: Limits) -> Plan {
+    pub(crate) fn plan(&self, tag: &str, id: &str) -> Plan {
         let mut plan = Plan::default();
         for (one, parent) in self.hierarchies.iter().zip(self.parents(tag)) {
             let dir = parent.join(id);
             if one.unified {
-                plan.unified(&dir, limits);
+                plan.unified(&dir);
             } else {
                 for controller in &one.controllers {
-                    plan.v1(controller, &dir, limits);
+                    plan.v1(controller, &dir);
                 }
             }
             plan.directories.push(dir);
         }
         plan
     }
+
+    /// What to write so that the instance `id` keeps to `limits`.
+    pub(crate) fn allowance(&self, tag: &str, id: &str, limits: Limits) -> Allowance {
+        let mut allowance = Allowance::default();
+        for (one, parent) in self.hierarchies.iter().zip(self.parents(tag)) {
+            let dir = parent.join(id);
+            if one.unified {
+                allowance.unified(&dir, limits);
+            } else {
+                for controller in &one.controllers {
+                    allowance.v1(controller, &dir, limits);
+                }
+            }
+        }
+        allowance
+    }
 }
 
 // === impl Plan ===
 
 impl Plan {
+    fn v1(&mut self, controller: &str, dir: &Path) {
+        match controller {
+            "cpuacct" => self.cpu = Some((dir.join("cpuacct.usage"), CpuUnit::Nanoseconds)),
+            "memory" => {
+                self.kills = Some((dir.join("memory.oom_control"), "oom_kill"));
+                self.peak = Some(dir.join("memory.max_usage_in_bytes"));
+                self.memory = Some(dir.join("memory.usage_in_bytes"));
+            }
+            "pids" => self.forks_refused = Some((dir.join("pids.events"), "max")),
+            "devices" => {
+                self.settings.push((dir.join("devices.deny"), "a".to_owned()));
+                let nodes = super::mounts::DEVICES.map(|(_, major, minor)| format!("c {major}:{minor} rwm"));
+                let terminals = ["c 5:2 rwm".to_owned(), "c 136:* rwm".to_owned()];
+                self.settings.extend(nodes.into_iter().chain(terminals).map(|rule| (dir.join("devices.allow"), rule)));
+            }
+            _ => {}
+        }
+    }
+
+    fn unified(&mut self, dir: &Path) {
+        self.born_inside = true;
+        self.kills = Some((dir.join("memory.events"), "oom_kill"));
+        self.peak = Some(dir.join("memory.peak"));
+        self.memory = Some(dir.join("memory.current"));
+        self.forks_refused = Some((dir.join("pids.events"), "max"));
+        self.cpu = Some((dir.join("cpu.stat"), CpuUnit::UsageUsec));
+    }
+}
+
+// === impl Allowance ===
+
+impl Allowance {
     fn v1(&mut self, controller: &str, dir: &Path, limits: Limits) {
         let bytes = limits.memory_bytes.to_string();
         match controller {
@@ -156,24 +213,11 @@ impl Plan {
                 self.settings.push((dir.join("cpu.cfs_quota_us"), quota(limits.cpu_millis).to_string()));
                 self.wishes.push((dir.join("cpu.shares"), shares(limits.cpu_millis).to_string()));
             }
-            "cpuacct" => self.cpu = Some((dir.join("cpuacct.usage"), CpuUnit::Nanoseconds)),
             "memory" => {
                 self.settings.push((dir.join("memory.limit_in_bytes"), bytes.clone()));
                 self.wishes.push((dir.join("memory.memsw.limit_in_bytes"), bytes));
-                self.kills = Some((dir.join("memory.oom_control"), "oom_kill"));
-                self.peak = Some(dir.join("memory.max_usage_in_bytes"));
-                self.memory = Some(dir.join("memory.usage_in_bytes"));
             }
-            "pids" => {
-                self.settings.push((dir.join("pids.max"), limits.pids.to_string()));
-                self.forks_refused = Some((dir.join("pids.events"), "max"));
-            }
-            "devices" => {
-                self.settings.push((dir.join("devices.deny"), "a".to_owned()));
-                let nodes = super::mounts::DEVICES.map(|(_, major, minor)| format!("c {major}:{minor} rwm"));
-                let terminals = ["c 5:2 rwm".to_owned(), "c 136:* rwm".to_owned()];
-                self.settings.extend(nodes.into_iter().chain(terminals).map(|rule| (dir.join("devices.allow"), rule)));
-            }
+            "pids" => self.settings.push((dir.join("pids.max"), limits.pids.to_string())),
             _ => {}
         }
     }
@@ -190,12 +234,6 @@ impl Plan {
             (dir.join("memory.swap.max"), "0".to_owned()),
             (dir.join("memory.oom.group"), "1".to_owned()),
         ]);
-        self.born_inside = true;
-        self.kills = Some((dir.join("memory.events"), "oom_kill"));
-        self.peak = Some(dir.join("memory.peak"));
-        self.memory = Some(dir.join("memory.current"));
-        self.forks_refused = Some((dir.join("pids.events"), "max"));
-        self.cpu = Some((dir.join("cpu.stat"), CpuUnit::UsageUsec));
     }
 }
 
@@ -207,10 +245,19 @@ impl fmt::Display for Plan {
         for (file, text) in &self.settings {
             writeln!(f, "set {} = {text}", file.display())?;
         }
+        writeln!(f, "{}", if self.born_inside { "born inside" } else { "join" })
+    }
+}
+
+impl fmt::Display for Allowance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (file, text) in &self.settings {
+            writeln!(f, "limit {} = {text}", file.display())?;
+        }
         for (file, text) in &self.wishes {
             writeln!(f, "wish {} = {text}", file.display())?;
         }
-        writeln!(f, "{}", if self.born_inside { "born inside" } else { "join" })
+        Ok(())
     }
 }
 
@@ -286,12 +333,13 @@ mod tests {
         assert_eq!(layout.hierarchies.len(), 2);
         assert_eq!(layout.hierarchies[0].controllers, ["cpu", "cpuacct"]);
         assert_eq!(layout.missing, ["pids", "devices"]);
-        assert_eq!(layout.plan("t", "i", LIMITS).directories.len(), 2);
+        assert_eq!(layout.plan("t", "i").directories.len(), 2);
     }
 
     #[test]
     fn version_1_plan_as_text() {
-        let text = Layout::parse(V1_HOST, "").plan("ab12", "i1", LIMITS).to_string();
+        let layout = Layout::parse(V1_HOST, "");
+        let text = format!("{}{}", layout.plan("ab12", "i1"), layout.allowance("ab12", "i1", LIMITS));
         assert_eq!(
             text,
             "\
@@ -300,10 +348,6 @@ make /sys/fs/cgroup/cpuacct/updraft-ab12/i1
 make /sys/fs/cgroup/memory/updraft-ab12/i1
 make /sys/fs/cgroup/pids/updraft-ab12/i1
 make /sys/fs/cgroup/devices/updraft-ab12/i1
-set /sys/fs/cgroup/cpu/updraft-ab12/i1/cpu.cfs_period_us = 100000
-set /sys/fs/cgroup/cpu/updraft-ab12/i1/cpu.cfs_quota_us = 150000
-set /sys/fs/cgroup/memory/updraft-ab12/i1/memory.limit_in_bytes = 536870912
-set /sys/fs/cgroup/pids/updraft-ab12/i1/pids.max = 1024
 set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.deny = a
 set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 1:3 rwm
 set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 1:5 rwm
@@ -313,9 +357,13 @@ set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 1:9 rwm
 set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 5:0 rwm
 set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 5:2 rwm
 set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 136:* rwm
+join
+limit /sys/fs/cgroup/cpu/updraft-ab12/i1/cpu.cfs_period_us = 100000
+limit /sys/fs/cgroup/cpu/updraft-ab12/i1/cpu.cfs_quota_us = 150000
+limit /sys/fs/cgroup/memory/updraft-ab12/i1/memory.limit_in_bytes = 536870912
+limit /sys/fs/cgroup/pids/updraft-ab12/i1/pids.max = 1024
 wish /sys/fs/cgroup/cpu/updraft-ab12/i1/cpu.shares = 1536
 wish /sys/fs/cgroup/memory/updraft-ab12/i1/memory.memsw.limit_in_bytes = 536870912
-join
 "
         );
     }
@@ -334,16 +382,16 @@ join
             ]
         );
         assert_eq!(
-            layout.plan("ab12", "i1", LIMITS).to_string(),
+            format!("{}{}", layout.plan("ab12", "i1"), layout.allowance("ab12", "i1", LIMITS)),
             "\
 make /sys/fs/cgroup/updraft-ab12/i1
-set /sys/fs/cgroup/updraft-ab12/i1/cpu.max = 150000 100000
-set /sys/fs/cgroup/updraft-ab12/i1/memory.max = 536870912
-set /sys/fs/cgroup/updraft-ab12/i1/pids.max = 1024
+born inside
+limit /sys/fs/cgroup/updraft-ab12/i1/cpu.max = 150000 100000
+limit /sys/fs/cgroup/updraft-ab12/i1/memory.max = 536870912
+limit /sys/fs/cgroup/updraft-ab12/i1/pids.max = 1024
 wish /sys/fs/cgroup/updraft-ab12/i1/cpu.weight = 150
 wish /sys/fs/cgroup/updraft-ab12/i1/memory.swap.max = 0
 wish /sys/fs/cgroup/updraft-ab12/i1/memory.oom.group = 1
-born inside
 "
         );
         assert_eq!(Layout::parse(V2_HOST, "cpu").missing, ["memory", "pids"]);

@@ -14,6 +14,9 @@ pub struct LocalConfig {
     pub dns: Vec<IpAddr>,
     /// How far instances are kept apart.
     pub isolation: Isolation,
+    /// How many sandboxes are made before they are needed; only with [`Isolation::Namespaces`]. Each takes about a
+    /// megabyte of memory and an address. 0 makes none.
+    pub sandboxes: usize,
     /// How the launcher is started.
     pub launcher: LauncherCommand,
 }
@@ -37,6 +40,7 @@ impl LocalConfig {
             data_dir: data_dir.into(),
             dns: Vec::new(),
             isolation: Isolation::default(),
+            sandboxes: 4,
             launcher: LauncherCommand::default(),
         }
     }

@@ -29,6 +29,7 @@ use super::{
     leftovers::Premises,
     link::Link,
     live::{Ground, Live, Phase, StartTiming, Table},
+    pool::{self, Pool, Shell},
     prepare::{self, Prepared},
     supervise,
 };
@@ -36,10 +37,7 @@ use crate::{
     inspect,
     net::{NetConfig, Network},
     protocol::Request,
-    sandbox::{
-        cgroups::{Layout, Limits},
-        isolation::Isolation,
-    },
+    sandbox::{cgroups::Layout, isolation::Isolation},
     survey::trial,
     sys,
 };
@@ -59,7 +57,9 @@ pub(super) struct Shared {
     pub(super) layout: Layout,
     pub(super) images: ImageStore,
     /// The network of instances that have one of their own.
-    network: Option<Network>,
+    pub(super) network: Option<Network>,
+    /// Sandboxes that wait for instances.
+    pub(super) pool: Pool,
     /// What instances share that have none.
     pub(super) commons: Option<Arc<Commons>>,
     pub(super) clock: Clock,
@@ -69,6 +69,13 @@ pub(super) struct Shared {
     pub(super) down: AtomicBool,
     link: Mutex<Option<Link>>,
     prepared: Mutex<HashMap<String, Arc<Prepared>>>,
+}
+
+/// What the launcher is told for an instance to start.
+struct Order {
+    request: Request,
+    descriptors: Vec<OwnedFd>,
+    ground: Ground,
 }
 
 /// Events that wait for the reader before instances have to wait for it.
@@ -118,12 +125,14 @@ impl LocalEngine {
         };
         let (deliveries, queue) = mpsc::unbounded_channel();
         let (sender, receiver) = mpsc::channel(EVENTS);
+        let pool = Pool::new(if network.is_some() { config.sandboxes } else { 0 });
         let shared = Arc::new(Shared {
             config,
             premises,
             layout,
             images,
             network,
+            pool,
             commons,
             clock,
             tasks: tasks.clone(),
@@ -146,6 +155,7 @@ impl LocalEngine {
         let (over, ended) = watch::channel(false);
         tasks.spawn("launcher", OnFailure::Stop, supervise::run(shared.clone(), launcher, over));
         tasks.spawn("instance events", OnFailure::Stop, events::forward(shared.clone(), queue, sender, ended.clone()));
+        tasks.spawn("sandbox pool", OnFailure::Stop, pool::keep(shared.clone()));
         Ok(Arc::new(Self { shared, events: Mutex::new(Some(receiver)), ended }))
     }
 
@@ -181,37 +191,19 @@ impl Engine for LocalEngine {
             return Err(EngineError::NotPrepared { id: id.clone(), image: spec.image.clone() });
         };
         check_id(id)?;
-        let limits = Limits {
-            cpu_millis: spec.limits.cpu_millis,
-            memory_bytes: spec.limits.memory_bytes,
-            pids: spec.limits.pids,
+        let shell = shared.pool.take(shared.clock.instant());
+        let leaf = shell.as_ref().map_or(id.0.as_str(), |shell| &shell.name);
+        let groups = shared.layout.plan(&shared.premises.tag, leaf);
+        let Some(reservation) = shared.table.reserve(id, Live::new(groups, spec)) else {
+            shell.into_iter().for_each(|shell| shared.pool.put_back(shell));
+            return Err(refused(id, "it is there"));
         };
-        let groups = shared.layout.plan(&shared.premises.tag, &id.0, limits);
-        let reservation =
-            shared.table.reserve(id, Live::new(groups, spec)).ok_or_else(|| refused(id, "it is there"))?;
         // Asked after the place was taken: a shutdown either sees the place or is seen here.
-        if shared.down.load(Ordering::SeqCst) {
+        if shared.is_down() {
             return Err(refused(id, "the engine has been shut down"));
         }
-        let begun = shared.clock.instant();
-        let (ground, launch, netns) = match (&shared.network, &shared.commons) {
-            (Some(network), _) => {
-                let attachment = network.attach().await.map_err(|error| refused(id, &chain(&error)))?;
-                let netns = attachment.netns.try_clone().map_err(|error| refused(id, &error.to_string()))?;
-                let launch = prepare::launch(id, spec, &prepared.rootfs, attachment.resolv_conf());
-                reservation.live.hold().network = shared.clock.instant().saturating_duration_since(begun);
-                (Ground::Own(attachment), launch, Some(netns))
-            }
-            (None, Some(commons)) => {
-                let settled = commons.settle(id, spec, &prepared).await;
-                let (footing, launch) = settled.map_err(|error| refused(id, &error.to_string()))?;
-                reservation.live.hold().copy = shared.clock.instant().saturating_duration_since(begun);
-                (Ground::Shared(Arc::new(footing)), launch, None)
-            }
-            (None, None) => return Err(refused(id, "the engine has no network")),
-        };
-        let request = Request::Start(Box::new(launch));
-        let live = shared.commit(reservation, ground, (&request, netns)).map_err(|cause| refused(id, &cause))?;
+        let order = shared.order(id, spec, (&prepared, shell), &reservation.live).await?;
+        let live = shared.commit(reservation, order).map_err(|cause| refused(id, &cause))?;
         let mut phase = live.phase.subscribe();
         let reached = phase.wait_for(|phase| *phase != Phase::Starting).await;
         match reached.as_deref() {
@@ -284,6 +276,7 @@ impl Engine for LocalEngine {
     async fn shutdown(&self, grace: Duration) {
         let shared = &self.shared;
         shared.down.store(true, Ordering::SeqCst);
+        shared.pool.wake();
         for id in shared.table.ids() {
             self.stop(&id, grace).await;
         }
@@ -291,6 +284,7 @@ impl Engine for LocalEngine {
         // The launcher ends when the last handle to it is gone.
         shared.set_link(None);
         let _ = self.ended.clone().wait_for(|&ended| ended).await;
+        shared.pool.clear();
         if let Some(network) = &shared.network
             && let Err(error) = network.stop().await
         {
@@ -312,12 +306,26 @@ impl Shared {
         *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
     }
 
+    /// Has the engine been shut down?
+    pub(super) fn is_down(&self) -> bool {
+        self.down.load(Ordering::SeqCst)
+    }
+
     /// Sends a request, if there is a launcher: without one there is no instance to be asked about.
     pub(super) fn request(&self, request: &Request) {
+        let _ = self.send(request, Vec::new());
+    }
+
+    /// Sends a request with what comes along.
+    ///
+    /// # Errors
+    /// When there is no launcher.
+    pub(super) fn send(&self, request: &Request, descriptors: Vec<OwnedFd>) -> Result<(), String> {
         let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(link) = &*link {
-            // These requests are short.
-            let _ = link.send(request, None);
+        match link.as_ref().map(|link| link.send(request, descriptors)) {
+            Some(Ok(true)) => Ok(()),
+            Some(Err(error)) => Err(error.to_string()),
+            Some(Ok(false)) | None => Err("there is no launcher".to_owned()),
         }
     }
 
@@ -335,30 +343,66 @@ impl Shared {
         }
     }
 
-    /// Hands an instance over to the launcher. From here on its end is an event.
-    fn commit(
+    /// Where an instance is to stand, and what the launcher is told.
+    async fn order(
         &self,
-        reservation: super::live::Reservation<'_>,
-        ground: Ground,
-        (request, netns): (&Request, Option<OwnedFd>),
-    ) -> Result<Arc<Live>, String> {
+        id: &InstanceId,
+        spec: &InstanceSpec,
+        (prepared, shell): (&Prepared, Option<Shell>),
+        live: &Live,
+    ) -> Result<Order, EngineError> {
+        let begun = self.clock.instant();
+        let since = || self.clock.instant().saturating_duration_since(begun);
+        let limits = prepare::limits(spec);
+        let refused = |error: &dyn std::error::Error| refused(id, &chain(error));
+        let start = |shell| Request::Start { id: id.0.clone(), shell, limits };
+        match (shell, &self.network, &self.commons) {
+            (Some(Shell { name, attachment }), ..) => {
+                let launch = prepare::launch(id, spec, &prepared.rootfs, attachment.resolv_conf());
+                let file = launch.write().map_err(|error| refused(&error))?;
+                Ok(Order { request: start(Some(name)), descriptors: vec![file], ground: Ground::Own(attachment) })
+            }
+            (None, Some(network), _) => {
+                let attachment = network.attach().await.map_err(|error| refused(&error))?;
+                let netns = attachment.netns.try_clone().map_err(|error| refused(&error))?;
+                let launch = prepare::launch(id, spec, &prepared.rootfs, attachment.resolv_conf());
+                let file = launch.write().map_err(|error| refused(&error))?;
+                live.hold().network = since();
+                Ok(Order { request: start(None), descriptors: vec![file, netns], ground: Ground::Own(attachment) })
+            }
+            (None, None, Some(commons)) => {
+                let (footing, launch) = commons.settle(id, spec, prepared).await.map_err(|error| refused(&error))?;
+                let file = launch.write().map_err(|error| refused(&error))?;
+                live.hold().copy = since();
+                let ground = Ground::Shared(Arc::new(footing));
+                Ok(Order { request: start(None), descriptors: vec![file], ground })
+            }
+            (None, None, None) => Err(EngineError::Host {
+                operation: format!("start of {id}"),
+                cause: "the engine has no network".to_owned(),
+            }),
+        }
+    }
+
+    /// Hands an instance over to the launcher. From here on its end is an event.
+    fn commit(&self, reservation: super::live::Reservation<'_>, order: Order) -> Result<Arc<Live>, String> {
         let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
         let link = link.as_ref().ok_or("the launcher is being restarted")?;
         let mut hold = reservation.live.hold();
-        if hold.unwanted && self.down.load(Ordering::SeqCst) {
+        if hold.unwanted && self.is_down() {
             return Err("the engine has been shut down".to_owned());
         }
-        match link.send(request, netns) {
+        match link.send(&order.request, order.descriptors) {
             Ok(true) => {}
             Ok(false) => return Err("the launcher has ended".to_owned()),
             Err(error) => return Err(error.to_string()),
         }
-        hold.ground = Some(ground);
+        hold.ground = Some(order.ground);
         hold.sent = true;
         if hold.unwanted
-            && let Request::Start(launch) = request
+            && let Request::Start { id, .. } = order.request
         {
-            let _ = link.send(&Request::Kill { id: launch.id.clone() }, None);
+            let _ = link.send(&Request::Kill { id }, Vec::new());
         }
         drop(hold);
         Ok(reservation.keep())

@@ -45,6 +45,14 @@ impl Shared {
                     live.phase.send_replace(Phase::Running(timing));
                 }
             }
+            Report::Stocked { shell } => self.pool.stocked(&shell),
+            Report::Refused { id, cause } if self.pool.lost(&id) => {
+                tracing::warn!(shell = id, cause, "a sandbox could not be made ahead");
+            }
+            Report::Exited { id, exit } if self.pool.lost(&id) => {
+                tracing::warn!(shell = id, ?exit, "a sandbox ended before it was used");
+                self.request(&Request::Forget { id });
+            }
             Report::Refused { id, cause } => {
                 if let Some(live) = self.table.remove(&InstanceId(id)) {
                     live.hold().ground = None;
@@ -76,6 +84,7 @@ impl Shared {
 
     /// The launcher has died, and the kernel has killed its containers.
     pub(super) fn lose_all(&self) {
+        self.pool.clear();
         for id in self.table.ids() {
             let sent = self.table.get(&id).is_some_and(|live| live.hold().sent);
             if sent {

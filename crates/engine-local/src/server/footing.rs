@@ -124,7 +124,7 @@ impl Commons {
                 isolation,
                 identity: &identity.map_err(io::Error::other)?,
                 etc: &launch.etc,
-                memory_bytes: launch.memory_bytes,
+                memory_bytes: launch.limits.memory_bytes,
             };
             root::build(&blueprint, &footing.root, &furnishing)?;
             Ok((footing, launch))

@@ -4,7 +4,7 @@ use std::{
     fs, io,
     io::IoSlice,
     mem::MaybeUninit,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
     process::Stdio,
     time::Duration,
@@ -23,7 +23,7 @@ use updraft_base::Clock;
 
 use super::config::LauncherCommand;
 use crate::{
-    protocol::{FrameError, Inbox, Report, Request, VERSION, encode},
+    protocol::{DESCRIPTORS, FrameError, Inbox, Report, Request, VERSION, encode},
     sandbox::isolation::Isolation,
     sys,
 };
@@ -32,7 +32,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Outgoing {
     frame: Vec<u8>,
-    descriptor: Option<OwnedFd>,
+    descriptors: Vec<OwnedFd>,
 }
 
 /// What is sent to a launcher that is alive. Dropping it asks the launcher to remove everything.
@@ -96,9 +96,9 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 
 impl Link {
     /// Sends a request. False if the launcher is gone; that is noticed elsewhere.
-    pub(super) fn send(&self, request: &Request, descriptor: Option<OwnedFd>) -> Result<bool, FrameError> {
+    pub(super) fn send(&self, request: &Request, descriptors: Vec<OwnedFd>) -> Result<bool, FrameError> {
         let frame = encode(request)?;
-        Ok(self.0.send(Outgoing { frame, descriptor }).is_ok())
+        Ok(self.0.send(Outgoing { frame, descriptors }).is_ok())
     }
 }
 
@@ -155,7 +155,7 @@ impl Launcher {
             run_dir: orders.run_dir.to_owned(),
             isolation: orders.isolation,
         };
-        let hello = Outgoing { frame: encode(&hello)?, descriptor: None };
+        let hello = Outgoing { frame: encode(&hello)?, descriptors: Vec::new() };
         write(&self.socket, hello).await.map_err(LinkError::Ended)?;
         loop {
             match read(&self.socket, &mut self.inbox).await? {
@@ -202,24 +202,24 @@ impl Launcher {
     }
 }
 
-/// Writes one frame; the descriptor rides with its first byte.
+/// Writes one frame; the descriptors ride with its first byte.
 async fn write(socket: &UnixStream, outgoing: Outgoing) -> io::Result<()> {
-    let Outgoing { frame, mut descriptor } = outgoing;
+    let Outgoing { frame, mut descriptors } = outgoing;
     let mut left = frame.as_slice();
     while !left.is_empty() {
-        let sent = socket.async_io(Interest::WRITABLE, || send(socket, left, descriptor.as_ref())).await?;
+        let sent = socket.async_io(Interest::WRITABLE, || send(socket, left, &descriptors)).await?;
         left = &left[sent..];
-        descriptor = None;
+        descriptors.clear();
     }
     Ok(())
 }
 
-fn send(socket: &UnixStream, bytes: &[u8], descriptor: Option<&OwnedFd>) -> io::Result<usize> {
-    let descriptors = descriptor.map(AsFd::as_fd);
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+fn send(socket: &UnixStream, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<usize> {
+    let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.as_slice().is_empty() {
-        control.push(SendAncillaryMessage::ScmRights(descriptors.as_slice()));
+    if !descriptors.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
     }
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags).map_err(Into::into)

@@ -7,6 +7,7 @@ mod footing;
 mod leftovers;
 mod link;
 mod live;
+mod pool;
 mod ports;
 mod prepare;
 mod supervise;

@@ -17,7 +17,7 @@ use super::engine::host;
 use crate::{
     protocol::Launch,
     root::Blueprint,
-    sandbox::{entrypoint, isolation::Isolation, process},
+    sandbox::{cgroups::Limits, entrypoint, isolation::Isolation, process},
 };
 
 /// The host name of every instance, as on Cloud Run.
@@ -108,10 +108,13 @@ pub(super) fn launch(id: &InstanceId, spec: &InstanceSpec, rootfs: &Rootfs, reso
             ("hostname".to_owned(), format!("{HOSTNAME}\n")),
             ("resolv.conf".to_owned(), resolv_conf.to_owned()),
         ],
-        cpu_millis: spec.limits.cpu_millis,
-        memory_bytes: spec.limits.memory_bytes,
-        pids: spec.limits.pids,
+        limits: limits(spec),
     }
+}
+
+/// What an instance may use, as its control groups take it.
+pub(super) fn limits(spec: &InstanceSpec) -> Limits {
+    Limits { cpu_millis: spec.limits.cpu_millis, memory_bytes: spec.limits.memory_bytes, pids: spec.limits.pids }
 }
 
 fn argv(rootfs: &Rootfs, spec: &InstanceSpec) -> Vec<String> {

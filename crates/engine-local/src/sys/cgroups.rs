@@ -9,7 +9,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::sandbox::cgroups::{CpuUnit, Layout, Limits, Plan, counter};
+use crate::sandbox::cgroups::{Allowance, CpuUnit, Layout, Limits, Plan, counter};
 
 /// The layout of this host.
 ///
@@ -37,8 +37,8 @@ pub(crate) fn usable(tag: &str) -> io::Result<Layout> {
     all.hierarchies.retain(|one| {
         let alone = Layout { hierarchies: vec![one.clone()], missing: Vec::new() };
         let limits = Limits { cpu_millis: 1000, memory_bytes: 64 << 20, pids: 64 };
-        let plan = alone.plan(tag, "trial", limits);
-        let tried = make_parents(&alone, tag).and_then(|()| create(&plan));
+        let (plan, allowance) = (alone.plan(tag, "trial"), alone.allowance(tag, "trial", limits));
+        let tried = make_parents(&alone, tag).and_then(|()| create(&plan)).and_then(|()| allow(&allowance));
         let _ = remove(&plan);
         let _ = alone.parents(tag).iter().try_for_each(|parent| remove_dir(parent));
         tried.is_ok()
@@ -57,7 +57,7 @@ pub(crate) fn make_parents(layout: &Layout, tag: &str) -> io::Result<()> {
     layout.delegation(tag).iter().try_for_each(|(file, text)| write(file, text))
 }
 
-/// Makes the groups of one instance, with their limits. Nothing is left when it fails.
+/// Makes the groups of one instance, without limits. Nothing is left when it fails.
 ///
 /// # Errors
 /// The kernel's, with the path.
@@ -68,8 +68,16 @@ pub(crate) fn create(plan: &Plan) -> io::Result<()> {
     };
     all().inspect_err(|_| {
         let _ = remove(plan);
-    })?;
-    for (file, text) in &plan.wishes {
+    })
+}
+
+/// Limits what one instance may use. Waits for nothing in the kernel, and so is for the way of a request, too.
+///
+/// # Errors
+/// The kernel's, with the path.
+pub(crate) fn allow(allowance: &Allowance) -> io::Result<()> {
+    allowance.settings.iter().try_for_each(|(file, text)| write(file, text))?;
+    for (file, text) in &allowance.wishes {
         // A kernel without the feature has no such file.
         let _ = write(file, text);
     }

@@ -4,7 +4,7 @@ use std::{ffi::CString, fs, io, os::unix::fs::PermissionsExt, path::Path};
 
 use rustix::{
     fs::{CWD, FileType, Mode, makedev, mknodat},
-    mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_remount, unmount},
+    mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_move, mount_remount, unmount},
     process::pivot_root,
 };
 
@@ -27,7 +27,12 @@ pub(crate) fn apply(step: &Step) -> io::Result<()> {
         Step::Seal(target, flags) => seal(target, *flags),
         Step::Enter(path) => rustix::process::chdir(path.as_str()).map_err(Into::into),
         Step::Pivot => pivot(),
-        Step::Mask(path) => mask(path),
+        Step::Resize(path, flags, size) => {
+            let options = CString::new(format!("size={size}"))?;
+            mount_remount(path.as_str(), *flags, options.as_c_str()).map_err(Into::into)
+        }
+        Step::Move(from, to) => mount_move(from.as_str(), to.as_str()).map_err(Into::into),
+        Step::Mask(path, null) => mask(path, null),
         Step::ReadOnly(path) => read_only(path),
     }
 }
@@ -59,10 +64,10 @@ fn pivot() -> io::Result<()> {
     rustix::process::chdir("/").map_err(Into::into)
 }
 
-fn mask(path: &str) -> io::Result<()> {
+fn mask(path: &str, null: &str) -> io::Result<()> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
     if !found.is_dir() {
-        return mount_bind("/dev/null", path).map_err(Into::into);
+        return mount_bind(null, path).map_err(Into::into);
     }
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("tmpfs", path, "tmpfs", flags, c"size=0,mode=0555").map_err(Into::into)

@@ -13,6 +13,8 @@ use std::{
 
 use tokio::sync::oneshot;
 
+use crate::precise;
+
 /// The source of time and timers. Cheap to clone; all clones agree.
 #[derive(Clone)]
 pub struct Clock(Kind);
@@ -97,6 +99,20 @@ impl Clock {
         match &self.0 {
             Kind::System => Sleep(SleepKind::System(Box::pin(tokio::time::sleep(duration)))),
             Kind::Virtual(clock) => clock.sleep(duration),
+        }
+    }
+
+    /// The same, to some tens of microseconds; [`Clock::sleep`] only ends at whole milliseconds. It takes a
+    /// descriptor while it runs, and is for waits where a millisecond counts.
+    pub async fn sleep_precisely(&self, duration: Duration) {
+        let timer = match &self.0 {
+            Kind::System => precise::arm(duration).ok(),
+            Kind::Virtual(_) => None,
+        };
+        match timer {
+            // It becomes readable when its time has come, and only then.
+            Some(timer) => drop(timer.readable().await),
+            None => self.sleep(duration).await,
         }
     }
 

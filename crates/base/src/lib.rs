@@ -9,6 +9,7 @@
 
 mod backoff;
 mod clock;
+mod precise;
 mod tasks;
 
 pub use backoff::Backoff;

@@ -148,7 +148,7 @@ impl Target<'_> {
             if let Ok(Ok(stream)) = self.clock.timeout(timeout, self.engine.connect(self.id, port)).await {
                 return stream;
             }
-            self.clock.sleep(backoff.next_exact()).await;
+            self.clock.sleep_precisely(backoff.next_exact()).await;
         }
     }
 

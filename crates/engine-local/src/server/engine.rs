@@ -159,6 +159,11 @@ impl LocalEngine {
         Ok(Arc::new(Self { shared, events: Mutex::new(Some(receiver)), ended }))
     }
 
+    /// How many sandboxes wait for an instance.
+    pub fn spare_sandboxes(&self) -> usize {
+        self.shared.pool.ready()
+    }
+
     /// Where the time of an instance's start went; `None` before its program runs and after its end.
     pub fn last_start(&self, id: &InstanceId) -> Option<StartTiming> {
         match *self.shared.table.get(id)?.phase.borrow() {

@@ -71,6 +71,11 @@ impl Pool {
         taken
     }
 
+    /// How many wait.
+    pub(super) fn ready(&self) -> usize {
+        self.stock().ready.len()
+    }
+
     /// Takes back one that was not used.
     pub(super) fn put_back(&self, shell: Shell) {
         self.stock().ready.push_front(shell);
@@ -107,6 +112,11 @@ impl Pool {
         self.changed.notify_one();
     }
 
+    fn pause(&self, now: Instant) -> Option<Duration> {
+        let stock = self.stock();
+        pause(stock.there(), self.size, stock.asked.map(|asked| now.saturating_duration_since(asked)))
+    }
+
     /// Lets the keeper look again.
     pub(super) fn wake(&self) {
         self.changed.notify_one();
@@ -120,16 +130,6 @@ impl Pool {
 // === impl Stock ===
 
 impl Stock {
-    /// How long to wait before the next one is made; `None` when there are enough.
-    fn pause(&self, size: usize, now: Instant) -> Option<Duration> {
-        let there = self.there();
-        if there >= size {
-            return None;
-        }
-        let since = self.asked.map_or(CALM, |asked| now.saturating_duration_since(asked));
-        Some(if there * 2 < size { Duration::ZERO } else { CALM.saturating_sub(since) })
-    }
-
     fn there(&self) -> usize {
         self.ready.len() + usize::from(self.making.is_some())
     }
@@ -141,13 +141,22 @@ impl Stock {
     }
 }
 
+/// How long to wait before the next one is made, when `there` are of `size` and one was last asked for so long ago;
+/// `None` when there are enough.
+fn pause(there: usize, size: usize, asked: Option<Duration>) -> Option<Duration> {
+    if there >= size {
+        return None;
+    }
+    let is_short = there * 2 < size;
+    Some(if is_short { Duration::ZERO } else { CALM.saturating_sub(asked.unwrap_or(CALM)) })
+}
+
 /// Keeps the pool full until the engine is shut down.
 pub(super) async fn keep(shared: Arc<Shared>) {
     let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
     while !shared.is_down() {
         let pool = &shared.pool;
-        let pause = pool.stock().pause(pool.size, shared.clock.instant());
-        match pause {
+        match pool.pause(shared.clock.instant()) {
             None => pool.changed.notified().await,
             Some(Duration::ZERO) => match make(&shared).await {
                 Ok(()) => backoff.reset(),
@@ -192,13 +201,18 @@ async fn make(shared: &Shared) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    const NOW: fn() -> Instant = || updraft_base::Clock::system().instant();
+    #[test]
+    fn a_full_pool_makes_none_and_one_of_no_size_never_does() {
+        assert_eq!(pause(4, 4, None), None);
+        assert_eq!(pause(0, 0, Some(Duration::ZERO)), None);
+    }
 
     #[test]
-    fn a_full_pool_waits_and_an_empty_one_is_filled_at_once() {
-        let now = NOW();
-        assert_eq!(Stock::default().pause(0, now), None);
-        let asked = Stock { asked: Some(now), ..Stock::default() };
-        assert_eq!(asked.pause(4, now), Some(Duration::ZERO));
+    fn what_was_just_asked_for_starts_undisturbed_unless_the_pool_runs_short() {
+        assert_eq!(pause(3, 4, Some(Duration::ZERO)), Some(CALM));
+        assert_eq!(pause(2, 4, Some(CALM / 2)), Some(CALM / 2));
+        assert_eq!(pause(2, 4, Some(CALM * 2)), Some(Duration::ZERO));
+        assert_eq!(pause(1, 4, Some(Duration::ZERO)), Some(Duration::ZERO));
+        assert_eq!(pause(0, 1, Some(Duration::ZERO)), Some(Duration::ZERO));
     }
 }

@@ -36,6 +36,7 @@ pub(crate) struct Bed {
     events: Option<mpsc::Receiver<EngineEvent>>,
     images: ImageStore,
     isolation: Isolation,
+    sandboxes: usize,
     _dir: Option<tempfile::TempDir>,
 }
 
@@ -60,37 +61,52 @@ impl Bed {
         Self::under(Isolation::Namespaces, image).await
     }
 
-    /// An engine that keeps its instances apart so far.
+    /// An engine that keeps its instances apart so far, and makes no sandboxes ahead.
     pub(crate) async fn under(isolation: Isolation, image: Image) -> Option<Self> {
+        Self::in_a_new_directory(isolation, 0, image).await
+    }
+
+    /// An engine that has made so many sandboxes ahead.
+    pub(crate) async fn stocked(sandboxes: usize) -> Option<Self> {
+        let bed = Self::in_a_new_directory(Isolation::Namespaces, sandboxes, Image::plain()).await?;
+        bed.until("sandboxes are made", || bed.engine.spare_sandboxes() == sandboxes).await;
+        Some(bed)
+    }
+
+    async fn in_a_new_directory(isolation: Isolation, sandboxes: usize, image: Image) -> Option<Self> {
         if !is_root() {
             return None;
         }
         let dir = tempfile::tempdir().expect("a place for the test");
-        let mut bed = Self::at_under(dir.path(), isolation, &image).await;
+        let mut bed = Self::make(dir.path(), isolation, sandboxes, &image).await;
         bed._dir = Some(dir);
         Some(bed)
     }
 
-    /// An engine in a directory that the caller keeps.
+    /// An engine in a directory that the caller keeps, as engines are by default.
     pub(crate) async fn at(dir: &Path, image: &Image) -> Self {
-        Self::at_under(dir, Isolation::Namespaces, image).await
+        Self::make(dir, Isolation::Namespaces, LocalConfig::new(dir).sandboxes, image).await
     }
 
     /// The same, with this isolation.
     pub(crate) async fn at_under(dir: &Path, isolation: Isolation, image: &Image) -> Self {
+        Self::make(dir, isolation, 0, image).await
+    }
+
+    async fn make(dir: &Path, isolation: Isolation, sandboxes: usize, image: &Image) -> Self {
         let clock = Clock::system();
         let layout = tempfile::tempdir().expect("a place for the test");
         image.write(layout.path());
         let images = ImageStore::open(ImageStoreConfig::new(dir.join("images")), clock.clone()).expect("a new store");
         let loaded = images.load(layout.path(), Some("test/probe:v1")).await.expect("a well-formed layout");
         let image = images.resolve(&loaded[0].reference).await.expect("just loaded");
-        let engine = start(dir, isolation, images.clone()).await;
-        Self { engine, image, clock, data_dir: dir.to_owned(), events: None, images, isolation, _dir: None }
+        let engine = start(dir, (isolation, sandboxes), images.clone()).await;
+        Self { engine, image, clock, data_dir: dir.to_owned(), events: None, images, isolation, sandboxes, _dir: None }
     }
 
     /// Another engine on the same directory and images, after the first is gone.
     pub(crate) async fn restart(&mut self) {
-        self.engine = start(&self.data_dir, self.isolation, self.images.clone()).await;
+        self.engine = start(&self.data_dir, (self.isolation, self.sandboxes), self.images.clone()).await;
         self.events = None;
     }
 
@@ -239,9 +255,9 @@ pub(crate) fn is_root() -> bool {
     root
 }
 
-async fn start(data_dir: &Path, isolation: Isolation, images: ImageStore) -> Arc<LocalEngine> {
+async fn start(data_dir: &Path, (isolation, sandboxes): (Isolation, usize), images: ImageStore) -> Arc<LocalEngine> {
     let launcher = LauncherCommand { program: env!("CARGO_BIN_EXE_updraft-launcher").into(), args: Vec::new() };
-    let config = LocalConfig { launcher, isolation, ..LocalConfig::new(data_dir) };
+    let config = LocalConfig { launcher, isolation, sandboxes, ..LocalConfig::new(data_dir) };
     LocalEngine::start(config, images, &Tasks::new(), Clock::system()).await.expect("the host can run containers")
 }
 

@@ -88,7 +88,7 @@ fn invalid(field: &str, rule: String) -> Error {
 }
 
 /// As [`invalid`], for several fields; the message has a line for each.
-fn refuse(violations: Vec<Violation>) -> Error {
+pub(crate) fn refuse(violations: Vec<Violation>) -> Error {
     let lines: Vec<&str> = violations.iter().map(|violation| violation.rule.as_str()).collect();
     let message = lines.join("\n");
     Error::invalid(violations).with_message(message)

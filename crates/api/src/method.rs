@@ -109,17 +109,26 @@ pub static METHODS: [Method; 17] = [
     Method {
         name: "google.cloud.run.v2.Services/GetIamPolicy",
         access: Needs("run.services.getIamPolicy"),
-        bindings: &[get("/v2/{resource=projects/*/locations/*/services/*}:getIamPolicy")],
+        bindings: &[
+            get("/v2/{resource=projects/*/locations/*/services/*}:getIamPolicy"),
+            get("/v1/{resource=projects/*/locations/*/services/*}:getIamPolicy"),
+        ],
     },
     Method {
         name: "google.cloud.run.v2.Services/SetIamPolicy",
         access: Needs("run.services.setIamPolicy"),
-        bindings: &[post("/v2/{resource=projects/*/locations/*/services/*}:setIamPolicy", Body::Whole)],
+        bindings: &[
+            post("/v2/{resource=projects/*/locations/*/services/*}:setIamPolicy", Body::Whole),
+            post("/v1/{resource=projects/*/locations/*/services/*}:setIamPolicy", Body::Whole),
+        ],
     },
     Method {
         name: "google.cloud.run.v2.Services/TestIamPermissions",
         access: Free,
-        bindings: &[post("/v2/{resource=projects/*/locations/*/services/*}:testIamPermissions", Body::Whole)],
+        bindings: &[
+            post("/v2/{resource=projects/*/locations/*/services/*}:testIamPermissions", Body::Whole),
+            post("/v1/{resource=projects/*/locations/*/services/*}:testIamPermissions", Body::Whole),
+        ],
     },
     Method {
         name: "google.cloud.run.v2.Revisions/GetRevision",

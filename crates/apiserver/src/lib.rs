@@ -12,6 +12,7 @@ mod methods;
 mod own;
 mod respond;
 mod rest;
+mod v1;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 

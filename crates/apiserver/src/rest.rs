@@ -11,7 +11,7 @@ use updraft_api::{
     json::{EnumEncoding, to_json},
     method::{self, Route},
     path::query_pairs,
-    status,
+    status, v1,
 };
 use updraft_model::{Error, ErrorKind, iam::Principal};
 
@@ -55,10 +55,24 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
         Err(error) => return Format::default().error(&error),
     };
     let path = parts.uri.path();
-    let found = match method::route(&verb(&parts.method, &parts.headers), plain(path)) {
+    let meant = verb(&parts.method, &parts.headers);
+    let v1 = v1::method::route(&meant, plain(path));
+    if let v1::method::Route::Found(found) = v1 {
+        let call = crate::v1::Call { control: &api.deps().control, caller, found };
+        return match read(body).await {
+            Ok(body) => call.answer((query, &body), format).await,
+            Err(refusal) => refusal.answer(format),
+        };
+    }
+    let found = match method::route(&meant, plain(path)) {
         Route::Found(found) => found,
         Route::WrongVerb(verbs) => return format.wrong_verb(&parts.method, path, &verbs),
-        Route::Unknown => return format.unknown(path),
+        Route::Unknown => {
+            return match v1 {
+                v1::method::Route::WrongVerb(verbs) => format.wrong_verb(&parts.method, path, &verbs),
+                _ => format.unknown(path),
+            };
+        }
     };
     let request = match read(body).await {
         Ok(body) => found.request(query, &body),

@@ -74,6 +74,11 @@ impl Client {
         [&["v2", "projects", &self.project, "locations", &self.region], rest].concat()
     }
 
+    /// `/v1/projects/P/locations/L/…`, where resources are v1 objects.
+    pub(crate) fn object_path<'s>(&'s self, rest: &[&'s str]) -> Vec<&'s str> {
+        [&["v1", "projects", &self.project, "locations", &self.region], rest].concat()
+    }
+
     /// Sends a request and reads its answer as JSON.
     pub(crate) async fn call(&self, method: Method, path: &[&str], ask: Ask<'_>) -> Result<Value, CliError> {
         let mut request = self.request(method, path, &ask.query)?;

@@ -15,8 +15,10 @@ mod error;
 mod follow;
 mod images;
 mod logs;
+mod objects;
 mod output;
 mod progress;
+mod replace;
 mod revisions;
 mod run;
 mod services;
@@ -29,7 +31,7 @@ mod values;
 
 pub use args::{
     Command, DeployArgs, EnvArgs, Format, Globals, ImagesCommand, Ingress, LabelArgs, LoadArgs, LogsArgs,
-    RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs, SwitchArgs, TrafficArgs, UpdateArgs,
+    ReplaceArgs, RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs, SwitchArgs, TrafficArgs, UpdateArgs,
 };
 pub use completion::{Shell, completion};
 pub use console::{Console, Terminal};

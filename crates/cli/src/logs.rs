@@ -43,7 +43,7 @@ pub(crate) async fn read(session: &mut Session<'_>, args: &LogsArgs) -> Result<(
         any = true;
         let entry: Value = serde_json::from_str(&line).map_err(CliError::unexpected)?;
         match session.format {
-            Some(Format::Json | Format::Yaml) => entries.push(entry),
+            Some(Format::Json | Format::Yaml | Format::Export) => entries.push(entry),
             Some(Format::Table) | None => session.console.print(&text(&entry))?,
         }
     }

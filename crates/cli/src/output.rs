@@ -4,7 +4,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 use updraft_api::run;
 
-use crate::{args::Format, console::Console, error::CliError};
+use crate::{args::Format, error::CliError};
 
 /// The mark of something that works.
 pub(crate) const READY: &str = "✔";
@@ -30,7 +30,7 @@ pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
 pub(crate) fn one(format: Option<Format>, value: &Value) -> Result<Option<String>, CliError> {
     match format {
         Some(Format::Json) => json(value).map(Some),
-        Some(Format::Yaml) => yaml(value).map(Some),
+        Some(Format::Yaml | Format::Export) => yaml(value).map(Some),
         Some(Format::Table) | None => Ok(None),
     }
 }
@@ -39,24 +39,11 @@ pub(crate) fn one(format: Option<Format>, value: &Value) -> Result<Option<String
 pub(crate) fn many(format: Option<Format>, values: &[Value]) -> Result<Option<String>, CliError> {
     match format {
         Some(Format::Json) => json(&Value::Array(values.to_vec())).map(Some),
-        Some(Format::Yaml) => {
+        Some(Format::Yaml | Format::Export) => {
             let documents: Vec<String> = values.iter().map(yaml).collect::<Result<_, _>>()?;
             Ok(Some(documents.join("---\n")))
         }
         Some(Format::Table) | None => Ok(None),
-    }
-}
-
-/// Prints a service in the v1 shape when a format asks for that. Otherwise nothing: what there is to
-/// say to people was said.
-pub(crate) fn service(
-    console: &mut Console<'_>,
-    format: Option<Format>,
-    service: &run::Service,
-) -> Result<(), CliError> {
-    match one(format, &updraft_api::v1::service_json(service))? {
-        Some(text) => console.print(&text),
-        None => Ok(()),
     }
 }
 

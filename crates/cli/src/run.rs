@@ -8,7 +8,7 @@ use crate::{
     console::{Answer, Console},
     deploy,
     error::{CliError, Exit},
-    images, logs, revisions, services, update_traffic,
+    images, logs, replace, revisions, services, update_traffic,
 };
 
 /// What every verb works with.
@@ -41,6 +41,7 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Cli
             ServicesCommand::Describe { service } => services::describe(session, &service).await,
             ServicesCommand::Update(args) => deploy::update(session, &args).await,
             ServicesCommand::UpdateTraffic(args) => update_traffic::update_traffic(session, &args).await,
+            ServicesCommand::Replace(args) => replace::replace(session, &args).await,
             ServicesCommand::Delete { service, asynchronous } => {
                 services::delete(session, &service, When::from(asynchronous)).await
             }

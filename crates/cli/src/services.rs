@@ -1,20 +1,23 @@
 //! `services list`, `describe` and `delete`.
 
 use http::Method;
-use updraft_api::{run, v1};
+use updraft_api::run;
 
 use crate::{
     client::Ask,
     deploy::missing,
     describe,
     error::CliError,
-    follow, output,
+    follow, objects, output,
     progress::Progress,
     run::{Session, When},
 };
 
 /// `services list`.
 pub(crate) async fn list(session: &mut Session<'_>) -> Result<(), CliError> {
+    if objects::is_for(session.format) {
+        return objects::print_all(session, "services", "").await;
+    }
     let client = &session.client;
     let mut services = Vec::new();
     let page = |page: run::ListServicesResponse| {
@@ -22,9 +25,6 @@ pub(crate) async fn list(session: &mut Session<'_>) -> Result<(), CliError> {
         page.next_page_token
     };
     client.pages(&client.path(&["services"]), page).await?;
-    if let Some(text) = output::many(session.format, &services.iter().map(v1::service_json).collect::<Vec<_>>())? {
-        return session.console.print(&text);
-    }
     if services.is_empty() {
         session.console.say("Listed 0 items.");
         return Ok(());
@@ -46,12 +46,12 @@ pub(crate) async fn list(session: &mut Session<'_>) -> Result<(), CliError> {
 
 /// `services describe`.
 pub(crate) async fn describe(session: &mut Session<'_>, name: &str) -> Result<(), CliError> {
+    if objects::is_for(session.format) {
+        let printed = objects::print(session, &["services", name]).await;
+        return printed.map_err(|error| if error.is("NOT_FOUND") { missing(name) } else { error });
+    }
     let service = session.client.service(name).await?.ok_or_else(|| missing(name))?;
-    let text = match output::one(session.format, &v1::service_json(&service))? {
-        Some(text) => text,
-        None => describe::service(&service),
-    };
-    session.console.print(&text)
+    session.console.print(&describe::service(&service))
 }
 
 /// `services delete`.

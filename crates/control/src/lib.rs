@@ -27,9 +27,11 @@ mod reconcile;
 mod record;
 mod revisions;
 mod services;
+mod v1;
 mod view;
 
 pub use updraft_plan::hosts::UrlConfig;
+pub use v1::{Found, Place, Wanted};
 
 use std::{
     fmt,

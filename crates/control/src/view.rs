@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use updraft_api::{
     longrunning::{self, operation},
     rpc, run,
+    v1::{Rest, Stored},
     view::{condition, timestamp},
 };
 use updraft_model::{
@@ -38,6 +39,29 @@ pub(crate) fn operation_name(parent: &Parent, id: &str) -> String {
 pub(crate) fn etag(envelope: &Envelope) -> String {
     let digest = Sha256::digest(format!("{}/{}", envelope.uid, envelope.generation));
     format!("\"{}\"", STANDARD.encode(&digest[..12]))
+}
+
+/// What a client wrote of a service, by whichever version of the API.
+pub(crate) fn intent(envelope: &Envelope) -> Result<Stored<run::Service>, Error> {
+    let message = record::message(envelope, &envelope.spec)?;
+    Ok(Stored { message, rest: rest(envelope)?, operation: String::new() })
+}
+
+/// What v1's clients said of a resource and its message does not.
+pub(crate) fn rest(envelope: &Envelope) -> Result<Rest, Error> {
+    Rest::from_bytes(&envelope.v1_only)
+        .map_err(|error| Error::internal(format!("{}: unreadable rest: {error}", envelope.key)))
+}
+
+/// A service as v1's clients see it.
+pub(crate) fn stored_service(envelope: &Envelope, urls: &UrlConfig) -> Result<Stored<run::Service>, Error> {
+    let record: ServiceRecord = record::read(envelope)?;
+    Ok(Stored { message: service(envelope, urls)?, rest: rest(envelope)?, operation: record.operation })
+}
+
+/// A revision as v1's clients see it.
+pub(crate) fn stored_revision(envelope: &Envelope) -> Result<Stored<run::Revision>, Error> {
+    Ok(Stored { message: revision(envelope)?, rest: rest(envelope)?, operation: String::new() })
 }
 
 /// A service as clients see it.

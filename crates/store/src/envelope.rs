@@ -19,6 +19,8 @@ pub enum Kind {
     Operation,
     /// A project, made on first use.
     Project,
+    /// A domain that leads to a service.
+    DomainMapping,
 }
 
 /// Where an envelope is. `name` is the id within its parent, such as `hello` for a service,
@@ -109,12 +111,15 @@ impl Kind {
             Self::Revision => "revision",
             Self::Operation => "operation",
             Self::Project => "project",
+            Self::DomainMapping => "domain-mapping",
         }
     }
 
     /// The kind of a word.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Service, Self::Revision, Self::Operation, Self::Project].into_iter().find(|kind| kind.as_str() == word)
+        [Self::Service, Self::Revision, Self::Operation, Self::Project, Self::DomainMapping]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
     }
 }
 

@@ -15,7 +15,7 @@ use updraft_model::{Error, Violation};
 
 use crate::{Named, message};
 
-pub use query::bind_query;
+pub use query::{bind_query, is_system};
 pub use read::bind_text;
 pub(crate) use read::find;
 pub use write::write;

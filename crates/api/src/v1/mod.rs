@@ -11,6 +11,7 @@ mod fields;
 mod keys;
 pub mod method;
 mod notice;
+mod operation;
 mod read;
 mod rest;
 mod schema;
@@ -22,6 +23,7 @@ mod write;
 
 pub use fields::in_v1_words;
 pub use notice::{NOTICE, notice};
+pub use operation::operation_json;
 pub use rest::Rest;
 pub use show::{
     CONFIGURATION, REVISION, ROUTE, SERVICE, configuration_json, list_json, revision_json, revision_labels, route_json,
@@ -54,6 +56,6 @@ impl<M> Stored<M> {
 impl Stored<run::Service> {
     /// What a revision made of the service's template keeps of the rest.
     pub fn template_rest(&self) -> Rest {
-        self.rest.below(&["spec", "template"])
+        Rest::of_template(&self.rest)
     }
 }

@@ -53,8 +53,13 @@ impl Written {
         })
     }
 
+    /// The version that the client read; empty when it does not mind which it replaces.
+    pub fn version(&self) -> &str {
+        &self.message.etag
+    }
+
     /// The message that is meant. A template that is what there is already, as v1 sees it, stays the message
-    /// that it is: v2 can say more about it. The etag is the version that the client read, without quotes.
+    /// that it is: v2 can say more about it.
     pub fn message(&self, before: Option<&Stored<run::Service>>) -> run::Service {
         let mut message = self.message.clone();
         if let Some(before) = before
@@ -76,6 +81,12 @@ impl Written {
 // === impl Rest ===
 
 impl Rest {
+    /// What of a service's rest is its template's: what a revision keeps.
+    #[must_use]
+    pub fn of_template(service: &Self) -> Self {
+        service.below(&["spec", "template"])
+    }
+
     /// What stays of it beside a message that was changed by other means.
     #[must_use]
     pub fn beside(&self, message: &run::Service) -> Self {

@@ -44,6 +44,8 @@ pub enum Format {
     Json,
     /// YAML; several resources as several documents.
     Yaml,
+    /// YAML that `services replace` takes: without what the server says of the resource.
+    Export,
     /// For people.
     Table,
 }
@@ -99,6 +101,8 @@ pub enum ServicesCommand {
     Update(Box<UpdateArgs>),
     /// Change which revisions take which share of traffic, and their tags.
     UpdateTraffic(TrafficArgs),
+    /// Create or replace services from manifests, Knative's or Cloud Run's.
+    Replace(ReplaceArgs),
     /// Delete a service and all its revisions.
     Delete {
         /// The service.
@@ -123,6 +127,21 @@ pub struct UpdateArgs {
     #[expect(missing_docs, reason = "a doc comment on a flattened group would become its help heading")]
     #[command(flatten)]
     pub settings: SettingsArgs,
+}
+
+/// Flags of `services replace`.
+#[derive(Debug, Clone, Args)]
+pub struct ReplaceArgs {
+    /// A YAML file with one or more documents, each a service; they are applied in order. `-` reads
+    /// stdin.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Only check the manifests; nothing is stored.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Return without waiting for the services to be ready.
+    #[arg(long = "async", conflicts_with = "dry_run")]
+    pub asynchronous: bool,
 }
 
 /// Flags of `services logs`.

@@ -7,3 +7,5 @@ mod read;
 mod write;
 
 pub(crate) use draft::operation;
+pub(crate) use read::is_deleting;
+pub(crate) use write::{Mode, Source};

@@ -74,7 +74,7 @@ fn a_revision_in_the_v1_shape() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// v1 → stored → v1 is what was sent, with defaults; and what comes out, sent again, changes nothing.
     #[test]
@@ -171,7 +171,7 @@ fn what_gcloud_sends_for_a_new_service_is_read() {
     let annotations = &shown["spec"]["template"]["metadata"]["annotations"];
     assert_eq!(annotations["run.googleapis.com/client-name"], "gcloud");
     assert_eq!(annotations["run.googleapis.com/startup-cpu-boost"], "true");
-    assert!(v1::notice(Some(&first.message), &template, &first.rest).is_none());
+    assert!(v1::notice_condition(Some(&first.message), &template, &first.rest).is_none());
 }
 
 #[test]

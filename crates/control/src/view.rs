@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 use updraft_api::{
     longrunning::{self, operation},
     rpc, run,
-    v1::{Rest, Stored},
-    view::{condition, timestamp},
+    v1::{Rest, Stored, notice_condition},
+    view::{condition, revision::template_of, timestamp},
 };
 use updraft_model::{
     Condition, Error, Parent, RevisionName, ServiceName, State,
@@ -98,6 +98,10 @@ pub(crate) fn service(envelope: &Envelope, urls: &UrlConfig) -> Result<run::Serv
         let waits = |kind| Condition::new(kind, State::Reconciling, envelope.updated);
         condition::write_to_service(&mut service, &[READY, CONFIGURATIONS_READY, ROUTES_READY].map(waits));
     }
+    let template = service.template.clone().unwrap_or_default();
+    let notice = notice_condition(Some(&service), &template, &rest(envelope)?);
+    let since = Some(timestamp(envelope.updated));
+    service.conditions.extend(notice.map(|notice| run::Condition { last_transition_time: since, ..notice }));
     Ok(service)
 }
 
@@ -120,6 +124,9 @@ pub(crate) fn revision(envelope: &Envelope) -> Result<run::Revision, Error> {
     if let (Some(container), false) = (revision.containers.first_mut(), record.image.is_empty()) {
         container.image = record.image;
     }
+    let notice = notice_condition(None, &template_of(&revision), &rest(envelope)?);
+    let since = Some(timestamp(envelope.created));
+    revision.conditions.extend(notice.map(|notice| run::Condition { last_transition_time: since, ..notice }));
     Ok(revision)
 }
 

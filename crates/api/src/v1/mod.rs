@@ -22,7 +22,7 @@ mod tree;
 mod write;
 
 pub use fields::in_v1_words;
-pub use notice::{NOTICE, notice};
+pub use notice::{NOTICE, Words, notice, notice_condition};
 pub use operation::operation_json;
 pub use rest::Rest;
 pub use show::{

@@ -23,32 +23,74 @@ const PLAIN: [(&str, &str); 6] = [
     ("medium", "Disk"),
 ];
 
-/// The sentence about `template`, of this service or of a revision, in v1's words; `None` when everything
-/// is acted on.
-pub fn notice(service: Option<&run::Service>, template: &run::RevisionTemplate, rest: &Rest) -> Option<String> {
-    let at = if service.is_some() { "spec.template." } else { "" };
+/// In whose words fields are named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Words {
+    /// `metadata.annotations[run.googleapis.com/sessionAffinity]`.
+    V1,
+    /// `session_affinity`. What only v1 can say is named as v1 does.
+    V2,
+}
+
+/// The sentence about `template`, of this service or of a revision; `None` when everything is acted on.
+pub fn notice(
+    service: Option<&run::Service>,
+    template: &run::RevisionTemplate,
+    (rest, words): (&Rest, Words),
+) -> Option<String> {
     let mut names: Vec<String> = Vec::new();
-    if service.is_some_and(|service| !service.custom_audiences.is_empty()) {
-        names.push(annotation("", keys::CUSTOM_AUDIENCES));
+    let (audiences, built) = match service {
+        Some(service) => (!service.custom_audiences.is_empty(), service.build_config.is_some()),
+        None => (false, false),
+    };
+    for (is_set, field, key) in [
+        (audiences, "custom_audiences", keys::CUSTOM_AUDIENCES),
+        (built, "build_config", "run.googleapis.com/build-*"),
+    ] {
+        if is_set {
+            names.push(match words {
+                Words::V1 => format!("metadata.annotations[{key}]"),
+                Words::V2 => field.to_owned(),
+            });
+        }
     }
-    if service.is_some_and(|service| service.build_config.is_some()) {
-        names.push("metadata.annotations[run.googleapis.com/build-*]".to_owned());
-    }
-    if template.session_affinity {
-        names.push(annotation(at, keys::SESSION_AFFINITY));
-    }
-    if template.gpu_zonal_redundancy_disabled.is_some() {
-        names.push(annotation(at, keys::ZONAL_REDUNDANCY_DISABLED));
-    }
-    if template.containers.iter().any(|container| !container.base_image_uri.is_empty()) {
-        names.push(annotation(at, keys::BASE_IMAGES));
+    let based = template.containers.iter().any(|container| !container.base_image_uri.is_empty());
+    for (is_set, field, key) in [
+        (template.session_affinity, "session_affinity", keys::SESSION_AFFINITY),
+        (
+            template.gpu_zonal_redundancy_disabled.is_some(),
+            "gpu_zonal_redundancy_disabled",
+            keys::ZONAL_REDUNDANCY_DISABLED,
+        ),
+        (based, "containers[].base_image_uri", keys::BASE_IMAGES),
+    ] {
+        if is_set {
+            names.push(match (words, service) {
+                (Words::V1, Some(_)) => format!("spec.template.metadata.annotations[{key}]"),
+                (Words::V1, None) => format!("metadata.annotations[{key}]"),
+                (Words::V2, Some(_)) => format!("template.{field}"),
+                (Words::V2, None) => field.to_owned(),
+            });
+        }
     }
     names.extend(rest.leaves("").into_iter().filter(|(path, value)| matters(path, value)).map(|(path, _)| path));
     if names.is_empty() { None } else { Some(format!("Stored, but not acted on by this version: {}.", names.join(", "))) }
 }
 
-fn annotation(at: &str, key: &str) -> String {
-    format!("{at}metadata.annotations[{key}]")
+/// The same as a condition of v2.
+pub fn notice_condition(
+    service: Option<&run::Service>,
+    template: &run::RevisionTemplate,
+    rest: &Rest,
+) -> Option<run::Condition> {
+    let message = notice(service, template, (rest, Words::V2))?;
+    Some(run::Condition {
+        r#type: NOTICE.to_owned(),
+        state: run::condition::State::ConditionPending.into(),
+        message,
+        severity: run::condition::Severity::Warning.into(),
+        ..run::Condition::default()
+    })
 }
 
 /// Is a value of the rest one that something would have to be done about?
@@ -89,10 +131,10 @@ mod tests {
                      "startupProbe": {"successThreshold": 1}, "sandboxLauncher": true}]},
         });
         let view = json!({"metadata": {"annotations": {}}, "spec": {"containers": [{"name": "a", "startupProbe": {}}]}});
-        let said = notice(None, &run::RevisionTemplate::default(), &Rest::between(&sent, &view));
+        let said = notice(None, &run::RevisionTemplate::default(), (&Rest::between(&sent, &view), Words::V1));
         let expected = "Stored, but not acted on by this version: metadata.annotations[run.googleapis.com/scaling-cpu-target], \
              spec.terminationGracePeriodSeconds, spec.containers[a].sandboxLauncher.";
         assert_eq!(said.as_deref(), Some(expected));
-        assert_eq!(notice(None, &run::RevisionTemplate::default(), &Rest::default()), None);
+        assert_eq!(notice(None, &run::RevisionTemplate::default(), (&Rest::default(), Words::V1)), None);
     }
 }

@@ -73,6 +73,11 @@ impl Written {
     /// What is left to be kept beside the message that will be stored: the one meant, with defaults.
     pub fn rest(&self, message: &run::Service) -> Rest {
         let secrets = &self.normal["spec"]["template"]["metadata"]["annotations"][keys::SECRETS];
+        let plain = show::intent_of_service(message, &Rest::default());
+        // Names of secrets that the server made up itself need not be kept.
+        if plain["spec"]["template"]["metadata"]["annotations"][keys::SECRETS] == *secrets {
+            return Rest::between(&self.normal, &plain);
+        }
         let known = Rest::with(&["spec", "template", "metadata", "annotations"], keys::SECRETS, secrets);
         Rest::between(&self.normal, &show::intent_of_service(message, &known))
     }

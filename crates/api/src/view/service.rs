@@ -97,7 +97,6 @@ fn unsupported(message: &run::Service) -> Vec<String> {
         ("iap_enabled", message.iap_enabled),
         ("binary_authorization", message.binary_authorization.is_some()),
         ("multi_region_settings", message.multi_region_settings.is_some()),
-        ("build_config", message.build_config.is_some()),
     ];
     set.into_iter().filter(|(_, set)| *set).map(|(field, _)| field.to_owned()).collect()
 }

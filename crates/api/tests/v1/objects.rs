@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 type Pairs = Vec<(&'static str, Value)>;
 
 /// A service with something in any corner; in the spelling that is shown.
-pub(crate) fn service() -> impl Strategy<Value = Value> {
+pub(crate) fn service() -> BoxedStrategy<Value> {
     (annotations(&SERVICE), labels(), template(), traffic()).prop_map(|(annotations, labels, template, traffic)| {
         object(vec![
             ("apiVersion", json!("serving.knative.dev/v1")),
@@ -14,7 +14,7 @@ pub(crate) fn service() -> impl Strategy<Value = Value> {
             ("metadata", object(vec![("name", json!("demo")), ("annotations", annotations), ("labels", labels)])),
             ("spec", object(vec![("template", template), ("traffic", traffic)])),
         ])
-    })
+    }).boxed()
 }
 
 /// Annotations of a service: a key and the values it may have.
@@ -85,26 +85,26 @@ const TEMPLATE: [(&str, &[&str]); 32] = [
     ("run.googleapis.com/vpc-access-egress", &["all-traffic", "private-ranges-only"]),
 ];
 
-fn annotations(known: &'static [(&'static str, &'static [&'static str])]) -> impl Strategy<Value = Value> {
+fn annotations(known: &'static [(&'static str, &'static [&'static str])]) -> BoxedStrategy<Value> {
     let chosen = prop::sample::subsequence(known, 0..=known.len());
     (chosen, any::<prop::sample::Selector>()).prop_map(|(chosen, selector)| {
         let pairs = chosen.into_iter().map(|(key, values)| (key.to_owned(), json!(*selector.select(values.iter()))));
         Value::Object(pairs.collect())
-    })
+    }).boxed()
 }
 
-fn labels() -> impl Strategy<Value = Value> {
-    map(&["team", "client.knative.dev/nonce", "app.example.com/name"], "[a-z0-9_-]{0,8}")
+fn labels() -> BoxedStrategy<Value> {
+    map(&["team", "client.knative.dev/nonce", "app.example.com/name"], "[a-z0-9_-]{0,8}").boxed()
 }
 
-fn map(keys: &'static [&'static str], value: &'static str) -> impl Strategy<Value = Value> {
+fn map(keys: &'static [&'static str], value: &'static str) -> BoxedStrategy<Value> {
     prop::sample::subsequence(keys, 0..=keys.len()).prop_flat_map(move |keys| {
         let values = vec(value, keys.len());
         values.prop_map(move |values| keys.iter().map(|key| (*key).to_owned()).zip(values.into_iter().map(Value::from)).collect::<Map<_, _>>().into())
-    })
+    }).boxed()
 }
 
-fn template() -> impl Strategy<Value = Value> {
+fn template() -> BoxedStrategy<Value> {
     let metadata = (annotations(&TEMPLATE), labels(), option::of(Just("demo-v1")));
     let containers = (container("web"), option::of(container("side")));
     let rest = (
@@ -133,10 +133,10 @@ fn template() -> impl Strategy<Value = Value> {
             ("volumes", volumes),
         ]);
         object(vec![("metadata", meta), ("spec", spec)])
-    })
+    }).boxed()
 }
 
-fn container(name: &'static str) -> impl Strategy<Value = Value> {
+fn container(name: &'static str) -> BoxedStrategy<Value> {
     let program = (vec("[a-z/-]{0,5}", 0..3), vec("[a-z$()]{0,5}", 0..3), some(Just("/app")));
     let probes = (option::of(probe()), option::of(probe()), option::of(probe()));
     let limits = || map(&["cpu", "memory", "nvidia.com/gpu"], "(1|2|500m|1Gi|512Mi)");
@@ -162,10 +162,10 @@ fn container(name: &'static str) -> impl Strategy<Value = Value> {
                 ("workingDir", dir),
             ])
         },
-    )
+    ).boxed()
 }
 
-fn env() -> impl Strategy<Value = Value> {
+fn env() -> BoxedStrategy<Value> {
     let value = prop_oneof![
         "[ -~]{0,8}".prop_map(|text| json!({"value": text})),
         (select(vec!["own", "alias"]), some(Just(true))).prop_map(|(name, optional)| {
@@ -179,10 +179,10 @@ fn env() -> impl Strategy<Value = Value> {
             value
         });
         named.collect()
-    })
+    }).boxed()
 }
 
-fn probe() -> impl Strategy<Value = Value> {
+fn probe() -> BoxedStrategy<Value> {
     let action = prop_oneof![
         Just(("tcpSocket", json!({"port": 9090}))),
         Just(("tcpSocket", json!({}))),
@@ -202,10 +202,10 @@ fn probe() -> impl Strategy<Value = Value> {
             probe[kind] = action;
             probe
         },
-    )
+    ).boxed()
 }
 
-fn volumes() -> impl Strategy<Value = Value> {
+fn volumes() -> BoxedStrategy<Value> {
     let source = prop_oneof![
         (some(select(vec!["Memory", "Disk"])), some(Just("64Mi")))
             .prop_map(|(medium, size)| ("emptyDir", object(vec![("medium", medium), ("sizeLimit", size)]))),
@@ -225,10 +225,10 @@ fn volumes() -> impl Strategy<Value = Value> {
     vec(source, 0..4).prop_map(|sources| {
         let volume = |(index, (kind, source)): (usize, (&str, Value))| json!({"name": format!("vol{index}"), kind: source});
         sources.into_iter().enumerate().map(volume).collect()
-    })
+    }).boxed()
 }
 
-fn mounts() -> impl Strategy<Value = Value> {
+fn mounts() -> BoxedStrategy<Value> {
     vec((some(Just(true)), some(Just("sub"))), 0..3).prop_map(|mounts| {
         let mount = |(index, (read_only, sub)): (usize, (Value, Value))| {
             object(vec![
@@ -239,21 +239,21 @@ fn mounts() -> impl Strategy<Value = Value> {
             ])
         };
         mounts.into_iter().enumerate().map(mount).collect()
-    })
+    }).boxed()
 }
 
-fn traffic() -> impl Strategy<Value = Value> {
+fn traffic() -> BoxedStrategy<Value> {
     let tag = || some(select(vec!["blue", "green"]));
     (option::of(tag()), option::of(tag())).prop_map(|(latest, named)| {
         let latest = latest.map(|tag| object(vec![("latestRevision", json!(true)), ("percent", json!(90)), ("tag", tag)]));
         let named = named.map(|tag| object(vec![("revisionName", json!("demo-v0")), ("percent", json!(10)), ("tag", tag)]));
         latest.into_iter().chain(named).collect()
-    })
+    }).boxed()
 }
 
 /// A value, or none.
-fn some<T: Into<Value> + std::fmt::Debug>(value: impl Strategy<Value = T>) -> impl Strategy<Value = Value> {
-    option::of(value).prop_map(|value| value.map(Into::into).unwrap_or_default())
+fn some<T: Into<Value> + std::fmt::Debug + 'static>(value: impl Strategy<Value = T> + 'static) -> BoxedStrategy<Value> {
+    option::of(value).prop_map(|value| value.map(Into::into).unwrap_or_default()).boxed()
 }
 
 fn object(pairs: Pairs) -> Value {

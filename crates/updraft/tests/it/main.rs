@@ -5,5 +5,6 @@
 
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod gcloud;
 mod reality;
 mod world;

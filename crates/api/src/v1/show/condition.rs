@@ -8,7 +8,7 @@ use crate::{
         self,
         condition::{CommonReason, ExecutionReason, Reasons, RevisionReason, Severity, State},
     },
-    v1::{NOTICE, Stored, notice},
+    v1::{NOTICE, Stored, Words, notice},
 };
 
 /// The order in which gcloud shows what a service waits for.
@@ -24,7 +24,7 @@ pub(super) fn of_service(stored: &Stored<run::Service>) -> Value {
     conditions.sort_by_key(|condition| place(condition));
     let shown = conditions.into_iter().filter(|condition| condition.r#type != NOTICE).map(condition_json);
     let template = service.template.clone().unwrap_or_default();
-    let warning = notice(Some(service), &template, &stored.rest);
+    let warning = notice(Some(service), &template, (&stored.rest, Words::V1));
     shown.chain(warning.map(|message| warning_json(message, service.update_time.as_ref()))).collect()
 }
 
@@ -38,10 +38,9 @@ pub(super) fn of_part(service: &run::Service, kind: &str) -> Value {
 /// The conditions of a revision.
 pub(super) fn of_revision(stored: &Stored<run::Revision>) -> Value {
     let revision = &stored.message;
-    let shown = revision.conditions.iter().map(condition_json);
-    // Below the names of the fields of a service, where the template's rest is measured.
+    let shown = revision.conditions.iter().filter(|condition| condition.r#type != NOTICE).map(condition_json);
     let template = crate::view::revision::template_of(revision);
-    let warning = notice(None, &template, &stored.rest);
+    let warning = notice(None, &template, (&stored.rest, Words::V1));
     shown.chain(warning.map(|message| warning_json(message, revision.create_time.as_ref()))).collect()
 }
 

@@ -145,7 +145,10 @@ fn names_of_secrets_of_other_projects_are_translated() {
     // Without the annotation, as v2 writes it, v1 makes a name up and says what it stands for.
     let shown = v1::service_json(&Stored::of(first.message));
     let template = &shown["spec"]["template"];
-    assert_eq!(template["metadata"]["annotations"]["run.googleapis.com/secrets"], "db:projects/123456789012/secrets/db");
+    assert_eq!(
+        template["metadata"]["annotations"]["run.googleapis.com/secrets"],
+        "db:projects/123456789012/secrets/db"
+    );
     assert_eq!(template["spec"]["containers"][0]["env"][0]["valueFrom"]["secretKeyRef"]["name"], "db");
 }
 
@@ -166,7 +169,10 @@ fn what_gcloud_sends_for_a_new_service_is_read() {
     let template = first.message.template.clone().expect("set");
     let resources = template.containers[0].resources.as_ref().expect("set");
     assert!(resources.startup_cpu_boost && resources.cpu_idle);
-    assert_eq!((first.message.client.as_str(), template.labels["client.knative.dev/nonce"].as_str()), ("gcloud", "abc"));
+    assert_eq!(
+        (first.message.client.as_str(), template.labels["client.knative.dev/nonce"].as_str()),
+        ("gcloud", "abc")
+    );
     let shown = v1::service_json(&first);
     let annotations = &shown["spec"]["template"]["metadata"]["annotations"];
     assert_eq!(annotations["run.googleapis.com/client-name"], "gcloud");

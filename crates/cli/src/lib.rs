@@ -30,8 +30,8 @@ mod update_traffic;
 mod values;
 
 pub use args::{
-    Command, DeployArgs, EnvArgs, Format, Globals, ImagesCommand, Ingress, LabelArgs, LoadArgs, LogsArgs,
-    ReplaceArgs, RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs, SwitchArgs, TrafficArgs, UpdateArgs,
+    Command, DeployArgs, EnvArgs, Format, Globals, ImagesCommand, Ingress, LabelArgs, LoadArgs, LogsArgs, ReplaceArgs,
+    RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs, SwitchArgs, TrafficArgs, UpdateArgs,
 };
 pub use completion::{Shell, completion};
 pub use console::{Console, Terminal};

@@ -8,8 +8,7 @@ use crate::{
     args::ReplaceArgs,
     client::Ask,
     error::{CliError, Exit},
-    follow,
-    objects,
+    follow, objects,
     progress::Progress,
     run::{Session, When},
 };

@@ -104,7 +104,8 @@ fn in_template(field: &str) -> String {
 }
 
 fn annotation(table: &[(&str, &str)], field: &str) -> Option<String> {
-    let found = table.iter().find(|(name, _)| field == *name || field.strip_prefix(name).is_some_and(|r| r.starts_with('.')));
+    let found =
+        table.iter().find(|(name, _)| field == *name || field.strip_prefix(name).is_some_and(|r| r.starts_with('.')));
     found.map(|(_, key)| format!("metadata.annotations[{key}]"))
 }
 
@@ -164,7 +165,10 @@ mod tests {
             ("service.traffic[2].revision", "spec.traffic[2].revisionName"),
             ("service.traffic", "spec.traffic"),
             ("service.scaling.min_instance_count", "metadata.annotations[run.googleapis.com/minScale]"),
-            ("service.template.containers[0].resources.limits[cpu]", "spec.template.spec.containers[0].resources.limits[cpu]"),
+            (
+                "service.template.containers[0].resources.limits[cpu]",
+                "spec.template.spec.containers[0].resources.limits[cpu]",
+            ),
             ("service_id", "metadata.name"),
             ("page_token", "continue"),
         ] {

@@ -124,26 +124,33 @@ pub static METHODS: [Row; 21] = [
             "/v1/projects/{project}/locations/{location}/authorizeddomains",
         ],
     },
-    row(Method::OperationsList, "run.operations.list", Verb::GET, &[
-        "/v1/projects/{project}/locations/{location}/operations",
-    ]),
-    row(Method::OperationsGet, "run.operations.get", Verb::GET, &[
-        "/v1/projects/{project}/locations/{location}/operations/{name}",
-    ]),
-    row(Method::OperationsDelete, "run.operations.delete", Verb::DELETE, &[
-        "/v1/projects/{project}/locations/{location}/operations/{name}",
-    ]),
-    row(Method::OperationsWait, "run.operations.get", Verb::POST, &[
-        "/v1/projects/{project}/locations/{location}/operations/{name}:wait",
-    ]),
+    row(
+        Method::OperationsList,
+        "run.operations.list",
+        Verb::GET,
+        &["/v1/projects/{project}/locations/{location}/operations"],
+    ),
+    row(
+        Method::OperationsGet,
+        "run.operations.get",
+        Verb::GET,
+        &["/v1/projects/{project}/locations/{location}/operations/{name}"],
+    ),
+    row(
+        Method::OperationsDelete,
+        "run.operations.delete",
+        Verb::DELETE,
+        &["/v1/projects/{project}/locations/{location}/operations/{name}"],
+    ),
+    row(
+        Method::OperationsWait,
+        "run.operations.get",
+        Verb::POST,
+        &["/v1/projects/{project}/locations/{location}/operations/{name}:wait"],
+    ),
 ];
 
-const fn row(
-    method: Method,
-    permission: &'static str,
-    verb: Verb,
-    paths: &'static [&'static str],
-) -> Row {
+const fn row(method: Method, permission: &'static str, verb: Verb, paths: &'static [&'static str]) -> Row {
     Row { method, access: Needs(permission), verb, paths }
 }
 
@@ -202,7 +209,8 @@ mod tests {
         for path in ["/v2/projects/p/locations/l/services", "/v1/projects/p/locations", "/apis/batch/v1/jobs"] {
             assert!(matches!(route(&Verb::GET, path), Route::Unknown), "{path}");
         }
-        let Route::WrongVerb(verbs) = route(&Verb::PATCH, "/apis/serving.knative.dev/v1/namespaces/p/services/s") else {
+        let Route::WrongVerb(verbs) = route(&Verb::PATCH, "/apis/serving.knative.dev/v1/namespaces/p/services/s")
+        else {
             panic!("the path exists")
         };
         assert_eq!(verbs, [Verb::GET, Verb::PUT, Verb::DELETE]);

@@ -43,10 +43,9 @@ pub fn notice(
         Some(service) => (!service.custom_audiences.is_empty(), service.build_config.is_some()),
         None => (false, false),
     };
-    for (is_set, field, key) in [
-        (audiences, "custom_audiences", keys::CUSTOM_AUDIENCES),
-        (built, "build_config", "run.googleapis.com/build-*"),
-    ] {
+    for (is_set, field, key) in
+        [(audiences, "custom_audiences", keys::CUSTOM_AUDIENCES), (built, "build_config", "run.googleapis.com/build-*")]
+    {
         if is_set {
             names.push(match words {
                 Words::V1 => format!("metadata.annotations[{key}]"),
@@ -74,7 +73,11 @@ pub fn notice(
         }
     }
     names.extend(rest.leaves("").into_iter().filter(|(path, value)| matters(path, value)).map(|(path, _)| path));
-    if names.is_empty() { None } else { Some(format!("Stored, but not acted on by this version: {}.", names.join(", "))) }
+    if names.is_empty() {
+        None
+    } else {
+        Some(format!("Stored, but not acted on by this version: {}.", names.join(", ")))
+    }
 }
 
 /// The same as a condition of v2.
@@ -130,7 +133,8 @@ mod tests {
             "spec": {"terminationGracePeriodSeconds": 30, "containers": [{"name": "a", "imagePullPolicy": "Always",
                      "startupProbe": {"successThreshold": 1}, "sandboxLauncher": true}]},
         });
-        let view = json!({"metadata": {"annotations": {}}, "spec": {"containers": [{"name": "a", "startupProbe": {}}]}});
+        let view =
+            json!({"metadata": {"annotations": {}}, "spec": {"containers": [{"name": "a", "startupProbe": {}}]}});
         let said = notice(None, &run::RevisionTemplate::default(), (&Rest::between(&sent, &view), Words::V1));
         let expected = "Stored, but not acted on by this version: metadata.annotations[run.googleapis.com/scaling-cpu-target], \
              spec.terminationGracePeriodSeconds, spec.containers[a].sandboxLauncher.";

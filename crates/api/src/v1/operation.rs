@@ -35,7 +35,9 @@ fn resource(any: &prost_types::Any, stored: &Stored<Operation>) -> Value {
         return service_json(&Stored { message, rest, operation });
     }
     match unpack::<run::Revision>(any) {
-        Some(message) => revision_json(&Stored { message, rest: Rest::of_template(&stored.rest), operation: String::new() }),
+        Some(message) => {
+            revision_json(&Stored { message, rest: Rest::of_template(&stored.rest), operation: String::new() })
+        }
         None => Value::Null,
     }
 }

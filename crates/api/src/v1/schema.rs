@@ -69,8 +69,7 @@ const OWNER: &[Field] = &[
     ("name", Text),
     ("uid", Text),
 ];
-const KEY_REF: &[Field] =
-    &[("key", Text), ("localObjectReference", Object(NAMED)), ("name", Text), ("optional", Flag)];
+const KEY_REF: &[Field] = &[("key", Text), ("localObjectReference", Object(NAMED)), ("name", Text), ("optional", Flag)];
 const NAMED: &[Field] = &[("name", Text)];
 const SOURCE: &[Field] = &[("configMapKeyRef", Refused), ("secretKeyRef", Choice(KEY_REF))];
 const ENV: &[Field] = &[("name", Text), ("value", Verbatim), ("valueFrom", Object(SOURCE))];
@@ -203,8 +202,7 @@ impl Reader {
             let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
             let Some((_, shape)) = fields.iter().find(|(field, _)| field == name) else {
                 let place = if at.is_empty() { String::new() } else { format!(" at '{at}'") };
-                let rule =
-                    format!("Invalid JSON payload received. Unknown name \"{name}\"{place}: Cannot find field.");
+                let rule = format!("Invalid JSON payload received. Unknown name \"{name}\"{place}: Cannot find field.");
                 self.add(at, rule);
                 continue;
             };
@@ -276,7 +274,8 @@ impl Reader {
     ) -> Option<Value> {
         let entries = self.fit(value.as_object(), (value, path, "a map"))?;
         let normal = entries.iter().filter(|(_, value)| !value.is_null());
-        let normal = normal.filter_map(|(key, value)| Some((key.clone(), read(self, value, &format!("{path}[{key}]"))?)));
+        let normal =
+            normal.filter_map(|(key, value)| Some((key.clone(), read(self, value, &format!("{path}[{key}]"))?)));
         Some(Value::Object(normal.collect()))
     }
 

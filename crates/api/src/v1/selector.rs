@@ -79,7 +79,8 @@ fn split(text: &str) -> Vec<&str> {
 
 fn requirement(text: &str) -> Result<Requirement, Error> {
     let refused = || {
-        let rule = format!("must have the form key=value, key!=value, key, !key, key in (…) or key notin (…), got '{text}'");
+        let rule =
+            format!("must have the form key=value, key!=value, key, !key, key in (…) or key notin (…), got '{text}'");
         Error::invalid_field("labelSelector", rule)
     };
     let (key, test) = if let Some(key) = text.strip_prefix('!').filter(|key| !key.contains('=')) {

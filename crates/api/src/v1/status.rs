@@ -35,9 +35,7 @@ pub fn add_failure(body: &mut Value, error: &Error) {
     let causes: Vec<Value> = error
         .violations()
         .iter()
-        .map(|violation| {
-            json!({"field": violation.field, "message": violation.rule, "reason": "FieldValueInvalid"})
-        })
+        .map(|violation| json!({"field": violation.field, "message": violation.rule, "reason": "FieldValueInvalid"}))
         .collect();
     let status = json!({
         "apiVersion": "v1",

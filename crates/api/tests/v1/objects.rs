@@ -7,14 +7,16 @@ type Pairs = Vec<(&'static str, Value)>;
 
 /// A service with something in any corner; in the spelling that is shown.
 pub(crate) fn service() -> BoxedStrategy<Value> {
-    (annotations(&SERVICE), labels(), template(), traffic()).prop_map(|(annotations, labels, template, traffic)| {
-        object(vec![
-            ("apiVersion", json!("serving.knative.dev/v1")),
-            ("kind", json!("Service")),
-            ("metadata", object(vec![("name", json!("demo")), ("annotations", annotations), ("labels", labels)])),
-            ("spec", object(vec![("template", template), ("traffic", traffic)])),
-        ])
-    }).boxed()
+    (annotations(&SERVICE), labels(), template(), traffic())
+        .prop_map(|(annotations, labels, template, traffic)| {
+            object(vec![
+                ("apiVersion", json!("serving.knative.dev/v1")),
+                ("kind", json!("Service")),
+                ("metadata", object(vec![("name", json!("demo")), ("annotations", annotations), ("labels", labels)])),
+                ("spec", object(vec![("template", template), ("traffic", traffic)])),
+            ])
+        })
+        .boxed()
 }
 
 /// Annotations of a service: a key and the values it may have.
@@ -71,12 +73,18 @@ const TEMPLATE: [(&str, &[&str]); 32] = [
     ("run.googleapis.com/identity-type", &["x"]),
     ("run.googleapis.com/mesh", &["projects/p/locations/global/meshes/m"]),
     ("run.googleapis.com/mesh-dataplane", &["proxyless-grpc"]),
-    ("run.googleapis.com/network-interfaces", &["[{\"network\":\"default\",\"subnetwork\":\"default\",\"tags\":[\"a\"]}]"]),
+    (
+        "run.googleapis.com/network-interfaces",
+        &["[{\"network\":\"default\",\"subnetwork\":\"default\",\"tags\":[\"a\"]}]"],
+    ),
     ("run.googleapis.com/overflow-scaling", &["true"]),
     ("run.googleapis.com/post-key-revocation-action-type", &["prevent-new", "shut-down"]),
     ("run.googleapis.com/scaling-concurrency-target", &["0.7"]),
     ("run.googleapis.com/scaling-cpu-target", &["0.5"]),
-    ("run.googleapis.com/secrets", &["alias:projects/1/secrets/s", "other:projects/2/secrets/t,alias:projects/1/secrets/s"]),
+    (
+        "run.googleapis.com/secrets",
+        &["alias:projects/1/secrets/s", "other:projects/2/secrets/t,alias:projects/1/secrets/s"],
+    ),
     ("run.googleapis.com/secure-session-agent", &["x"]),
     ("run.googleapis.com/sessionAffinity", &["true", "false"]),
     ("run.googleapis.com/sources", &["{\"web\":\"gs://b/o\"}", "{\"web\":\"gs://b/o#7\"}"]),
@@ -87,10 +95,13 @@ const TEMPLATE: [(&str, &[&str]); 32] = [
 
 fn annotations(known: &'static [(&'static str, &'static [&'static str])]) -> BoxedStrategy<Value> {
     let chosen = prop::sample::subsequence(known, 0..=known.len());
-    (chosen, any::<prop::sample::Selector>()).prop_map(|(chosen, selector)| {
-        let pairs = chosen.into_iter().map(|(key, values)| (key.to_owned(), json!(*selector.select(values.iter()))));
-        Value::Object(pairs.collect())
-    }).boxed()
+    (chosen, any::<prop::sample::Selector>())
+        .prop_map(|(chosen, selector)| {
+            let pairs =
+                chosen.into_iter().map(|(key, values)| (key.to_owned(), json!(*selector.select(values.iter()))));
+            Value::Object(pairs.collect())
+        })
+        .boxed()
 }
 
 fn labels() -> BoxedStrategy<Value> {
@@ -98,10 +109,18 @@ fn labels() -> BoxedStrategy<Value> {
 }
 
 fn map(keys: &'static [&'static str], value: &'static str) -> BoxedStrategy<Value> {
-    prop::sample::subsequence(keys, 0..=keys.len()).prop_flat_map(move |keys| {
-        let values = vec(value, keys.len());
-        values.prop_map(move |values| keys.iter().map(|key| (*key).to_owned()).zip(values.into_iter().map(Value::from)).collect::<Map<_, _>>().into())
-    }).boxed()
+    prop::sample::subsequence(keys, 0..=keys.len())
+        .prop_flat_map(move |keys| {
+            let values = vec(value, keys.len());
+            values.prop_map(move |values| {
+                keys.iter()
+                    .map(|key| (*key).to_owned())
+                    .zip(values.into_iter().map(Value::from))
+                    .collect::<Map<_, _>>()
+                    .into()
+            })
+        })
+        .boxed()
 }
 
 fn template() -> BoxedStrategy<Value> {
@@ -116,24 +135,26 @@ fn template() -> BoxedStrategy<Value> {
         some(Just(true)),
         some(Just("run.googleapis.com/linux-base-image-update")),
     );
-    (metadata, containers, volumes(), rest).prop_map(|(metadata, (web, side), volumes, rest)| {
-        let (annotations, labels, name) = metadata;
-        let (concurrency, timeout, account, gpu, grace, links, class) = rest;
-        let containers: Vec<Value> = std::iter::once(web).chain(side).collect();
-        let meta = object(vec![("annotations", annotations), ("labels", labels), ("name", json!(name))]);
-        let spec = object(vec![
-            ("containerConcurrency", concurrency),
-            ("containers", json!(containers)),
-            ("enableServiceLinks", links),
-            ("nodeSelector", gpu.map(|gpu| json!({"run.googleapis.com/accelerator": gpu})).unwrap_or_default()),
-            ("runtimeClassName", class),
-            ("serviceAccountName", account),
-            ("terminationGracePeriodSeconds", grace),
-            ("timeoutSeconds", timeout),
-            ("volumes", volumes),
-        ]);
-        object(vec![("metadata", meta), ("spec", spec)])
-    }).boxed()
+    (metadata, containers, volumes(), rest)
+        .prop_map(|(metadata, (web, side), volumes, rest)| {
+            let (annotations, labels, name) = metadata;
+            let (concurrency, timeout, account, gpu, grace, links, class) = rest;
+            let containers: Vec<Value> = std::iter::once(web).chain(side).collect();
+            let meta = object(vec![("annotations", annotations), ("labels", labels), ("name", json!(name))]);
+            let spec = object(vec![
+                ("containerConcurrency", concurrency),
+                ("containers", json!(containers)),
+                ("enableServiceLinks", links),
+                ("nodeSelector", gpu.map(|gpu| json!({"run.googleapis.com/accelerator": gpu})).unwrap_or_default()),
+                ("runtimeClassName", class),
+                ("serviceAccountName", account),
+                ("terminationGracePeriodSeconds", grace),
+                ("timeoutSeconds", timeout),
+                ("volumes", volumes),
+            ]);
+            object(vec![("metadata", meta), ("spec", spec)])
+        })
+        .boxed()
 }
 
 fn container(name: &'static str) -> BoxedStrategy<Value> {
@@ -141,9 +162,13 @@ fn container(name: &'static str) -> BoxedStrategy<Value> {
     let probes = (option::of(probe()), option::of(probe()), option::of(probe()));
     let limits = || map(&["cpu", "memory", "nvidia.com/gpu"], "(1|2|500m|1Gi|512Mi)");
     let odd = (some(select(vec!["Always", "IfNotPresent"])), some(Just("/dev/log")), some(Just(true)));
-    (program, env(), probes, (limits(), limits()), mounts(), odd).prop_map(
-        move |((command, args, dir), env, (startup, live, ready), (limits, requests), mounts, odd)| {
-            let ports = if name == "web" { json!([{"name": "h2c", "containerPort": 9090, "protocol": "TCP"}]) } else { Value::Null };
+    (program, env(), probes, (limits(), limits()), mounts(), odd)
+        .prop_map(move |((command, args, dir), env, (startup, live, ready), (limits, requests), mounts, odd)| {
+            let ports = if name == "web" {
+                json!([{"name": "h2c", "containerPort": 9090, "protocol": "TCP"}])
+            } else {
+                Value::Null
+            };
             object(vec![
                 ("args", json!(args)),
                 ("command", json!(command)),
@@ -161,8 +186,8 @@ fn container(name: &'static str) -> BoxedStrategy<Value> {
                 ("volumeMounts", mounts),
                 ("workingDir", dir),
             ])
-        },
-    ).boxed()
+        })
+        .boxed()
 }
 
 fn env() -> BoxedStrategy<Value> {
@@ -173,13 +198,15 @@ fn env() -> BoxedStrategy<Value> {
             json!({"valueFrom": {"secretKeyRef": key}})
         }),
     ];
-    vec(value, 0..4).prop_map(|values| {
-        let named = values.into_iter().enumerate().map(|(index, mut value)| {
-            value["name"] = json!(format!("V{index}"));
-            value
-        });
-        named.collect()
-    }).boxed()
+    vec(value, 0..4)
+        .prop_map(|values| {
+            let named = values.into_iter().enumerate().map(|(index, mut value)| {
+                value["name"] = json!(format!("V{index}"));
+                value
+            });
+            named.collect()
+        })
+        .boxed()
 }
 
 fn probe() -> BoxedStrategy<Value> {
@@ -187,11 +214,14 @@ fn probe() -> BoxedStrategy<Value> {
         Just(("tcpSocket", json!({"port": 9090}))),
         Just(("tcpSocket", json!({}))),
         Just(("grpc", json!({"port": 1, "service": "s"}))),
-        Just(("httpGet", json!({"path": "/", "port": 80, "httpHeaders": [{"name": "X", "value": ""}], "scheme": "HTTP"}))),
+        Just((
+            "httpGet",
+            json!({"path": "/", "port": 80, "httpHeaders": [{"name": "X", "value": ""}], "scheme": "HTTP"})
+        )),
     ];
     let number = || some(1..240);
-    (action, number(), number(), number(), number(), some(Just(1))).prop_map(
-        |((kind, action), delay, period, timeout, failures, successes)| {
+    (action, number(), number(), number(), number(), some(Just(1)))
+        .prop_map(|((kind, action), delay, period, timeout, failures, successes)| {
             let mut probe = object(vec![
                 ("failureThreshold", failures),
                 ("initialDelaySeconds", delay),
@@ -201,8 +231,8 @@ fn probe() -> BoxedStrategy<Value> {
             ]);
             probe[kind] = action;
             probe
-        },
-    ).boxed()
+        })
+        .boxed()
 }
 
 fn volumes() -> BoxedStrategy<Value> {
@@ -211,7 +241,15 @@ fn volumes() -> BoxedStrategy<Value> {
             .prop_map(|(medium, size)| ("emptyDir", object(vec![("medium", medium), ("sizeLimit", size)]))),
         (select(vec!["own", "alias"]), some(Just(292)), some(Just(true))).prop_map(|(name, mode, optional)| {
             let items = json!([{"key": "1", "path": "a", "mode": 256}, {"key": "latest", "path": "b"}]);
-            ("secret", object(vec![("secretName", json!(name)), ("defaultMode", mode), ("optional", optional), ("items", items)]))
+            (
+                "secret",
+                object(vec![
+                    ("secretName", json!(name)),
+                    ("defaultMode", mode),
+                    ("optional", optional),
+                    ("items", items),
+                ]),
+            )
         }),
         some(Just(true)).prop_map(|read_only| {
             ("nfs", object(vec![("server", json!("s")), ("path", json!("/x")), ("readOnly", read_only)]))
@@ -222,33 +260,42 @@ fn volumes() -> BoxedStrategy<Value> {
             ("csi", object(vec![("driver", driver), ("readOnly", read_only), ("volumeAttributes", attributes)]))
         }),
     ];
-    vec(source, 0..4).prop_map(|sources| {
-        let volume = |(index, (kind, source)): (usize, (&str, Value))| json!({"name": format!("vol{index}"), kind: source});
-        sources.into_iter().enumerate().map(volume).collect()
-    }).boxed()
+    vec(source, 0..4)
+        .prop_map(|sources| {
+            let volume =
+                |(index, (kind, source)): (usize, (&str, Value))| json!({"name": format!("vol{index}"), kind: source});
+            sources.into_iter().enumerate().map(volume).collect()
+        })
+        .boxed()
 }
 
 fn mounts() -> BoxedStrategy<Value> {
-    vec((some(Just(true)), some(Just("sub"))), 0..3).prop_map(|mounts| {
-        let mount = |(index, (read_only, sub)): (usize, (Value, Value))| {
-            object(vec![
-                ("name", json!(format!("vol{index}"))),
-                ("mountPath", json!(format!("/mnt/{index}"))),
-                ("readOnly", read_only),
-                ("subPath", sub),
-            ])
-        };
-        mounts.into_iter().enumerate().map(mount).collect()
-    }).boxed()
+    vec((some(Just(true)), some(Just("sub"))), 0..3)
+        .prop_map(|mounts| {
+            let mount = |(index, (read_only, sub)): (usize, (Value, Value))| {
+                object(vec![
+                    ("name", json!(format!("vol{index}"))),
+                    ("mountPath", json!(format!("/mnt/{index}"))),
+                    ("readOnly", read_only),
+                    ("subPath", sub),
+                ])
+            };
+            mounts.into_iter().enumerate().map(mount).collect()
+        })
+        .boxed()
 }
 
 fn traffic() -> BoxedStrategy<Value> {
     let tag = || some(select(vec!["blue", "green"]));
-    (option::of(tag()), option::of(tag())).prop_map(|(latest, named)| {
-        let latest = latest.map(|tag| object(vec![("latestRevision", json!(true)), ("percent", json!(90)), ("tag", tag)]));
-        let named = named.map(|tag| object(vec![("revisionName", json!("demo-v0")), ("percent", json!(10)), ("tag", tag)]));
-        latest.into_iter().chain(named).collect()
-    }).boxed()
+    (option::of(tag()), option::of(tag()))
+        .prop_map(|(latest, named)| {
+            let latest =
+                latest.map(|tag| object(vec![("latestRevision", json!(true)), ("percent", json!(90)), ("tag", tag)]));
+            let named =
+                named.map(|tag| object(vec![("revisionName", json!("demo-v0")), ("percent", json!(10)), ("tag", tag)]));
+            latest.into_iter().chain(named).collect()
+        })
+        .boxed()
 }
 
 /// A value, or none.
@@ -260,5 +307,10 @@ fn object(pairs: Pairs) -> Value {
     let is_empty = |value: &Value| {
         value.is_null() || value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty)
     };
-    pairs.into_iter().filter(|(_, value)| !is_empty(value)).map(|(key, value)| (key.to_owned(), value)).collect::<Map<_, _>>().into()
+    pairs
+        .into_iter()
+        .filter(|(_, value)| !is_empty(value))
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect::<Map<_, _>>()
+        .into()
 }

@@ -54,20 +54,18 @@ impl Call<'_> {
             | Method::ServicesGet
             | Method::ServicesReplace
             | Method::ServicesDelete => self.services(&query, body).await,
-            Method::ConfigurationsList
-            | Method::ConfigurationsGet
-            | Method::RoutesList
-            | Method::RoutesGet => self.parts(&query).await,
+            Method::ConfigurationsList | Method::ConfigurationsGet | Method::RoutesList | Method::RoutesGet => {
+                self.parts(&query).await
+            }
             Method::RevisionsList | Method::RevisionsGet | Method::RevisionsDelete => self.revisions(&query).await,
             Method::DomainMappingsList
             | Method::DomainMappingsCreate
             | Method::DomainMappingsGet
             | Method::DomainMappingsDelete
             | Method::AuthorizedDomainsList => self.domains(&query, body).await,
-            Method::OperationsList
-            | Method::OperationsGet
-            | Method::OperationsDelete
-            | Method::OperationsWait => self.operations(&query, body).await,
+            Method::OperationsList | Method::OperationsGet | Method::OperationsDelete | Method::OperationsWait => {
+                self.operations(&query, body).await
+            }
         }
     }
 
@@ -183,11 +181,7 @@ impl Call<'_> {
     }
 }
 
-fn list<M>(
-    api_version: &str,
-    kind: &str,
-    (found, show): (Found<Stored<M>>, fn(&Stored<M>) -> Value),
-) -> Value {
+fn list<M>(api_version: &str, kind: &str, (found, show): (Found<Stored<M>>, fn(&Stored<M>) -> Value)) -> Value {
     v1::list_json(api_version, kind, found.items.iter().map(show).collect(), &found.token)
 }
 

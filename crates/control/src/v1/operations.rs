@@ -76,11 +76,7 @@ impl Control {
     ///
     /// # Errors
     /// As [`Control::operations_delete`].
-    pub async fn v1_operations_delete(
-        &self,
-        caller: &Principal,
-        (place, id): (&Place, &str),
-    ) -> Result<(), Error> {
+    pub async fn v1_operations_delete(&self, caller: &Principal, (place, id): (&Place, &str)) -> Result<(), Error> {
         let parent = self.inner.parent_of_operation(place, id).await?;
         self.operations_delete(caller, DeleteOperationRequest { name: view::operation_name(&parent, id) }).await
     }

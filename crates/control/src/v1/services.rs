@@ -42,7 +42,8 @@ impl Control {
             Ok(!is_deleting(envelope)? && wanted.selector.matches(&labels))
         };
         let found = inner.list_at((Kind::Service, place), (wanted, None), keep).await?;
-        let items = found.items.iter().map(|envelope| view::stored_service(envelope, urls)).collect::<Result<_, _>>()?;
+        let items =
+            found.items.iter().map(|envelope| view::stored_service(envelope, urls)).collect::<Result<_, _>>()?;
         Ok(Found { items, token: found.token })
     }
 

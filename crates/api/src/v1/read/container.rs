@@ -46,7 +46,8 @@ pub(super) fn volume(value: &Value, names: &BTreeMap<&str, &str>) -> run::Volume
             default_mode: integer(secret, "defaultMode"),
         }))
     } else if let Some(dir) = value.get("emptyDir") {
-        let medium = if text(dir, "medium").eq_ignore_ascii_case("memory") { Medium::Memory } else { Medium::Unspecified };
+        let medium =
+            if text(dir, "medium").eq_ignore_ascii_case("memory") { Medium::Memory } else { Medium::Unspecified };
         let size_limit = text(dir, "sizeLimit").to_owned();
         Some(VolumeType::EmptyDir(run::EmptyDirVolumeSource { medium: medium.into(), size_limit }))
     } else if let Some(nfs) = value.get("nfs") {
@@ -115,10 +116,9 @@ fn probe(value: &Value) -> run::Probe {
     } else if let Some(tcp) = value.get("tcpSocket") {
         Some(ProbeType::TcpSocket(run::TcpSocketAction { port: integer(tcp, "port") }))
     } else {
-        let grpc = value.get("grpc").map(|grpc| run::GrpcAction {
-            port: integer(grpc, "port"),
-            service: text(grpc, "service").to_owned(),
-        });
+        let grpc = value
+            .get("grpc")
+            .map(|grpc| run::GrpcAction { port: integer(grpc, "port"), service: text(grpc, "service").to_owned() });
         grpc.map(ProbeType::Grpc)
     };
     run::Probe {

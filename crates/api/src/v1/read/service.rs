@@ -29,7 +29,8 @@ pub(in crate::v1) fn service(object: &Value, found: &mut Vec<Violation>) -> run:
         ("internal-and-cloud-load-balancing", IngressTraffic::InternalLoadBalancer),
         ("none", IngressTraffic::None),
     ];
-    let local = pairs(&object["metadata"], "labels").any(|pair| pair == (&keys::VISIBILITY_LABEL.to_owned(), "cluster-local"));
+    let local =
+        pairs(&object["metadata"], "labels").any(|pair| pair == (&keys::VISIBILITY_LABEL.to_owned(), "cluster-local"));
     let ingress = match annotations.word(keys::INGRESS, &ingresses) {
         None if local => IngressTraffic::InternalOnly,
         given => given.unwrap_or_default(),

@@ -108,7 +108,9 @@ fn dependencies(annotations: &mut Annotations<'_>, containers: &mut [run::Contai
         let before = map.as_ref().map(|map| texts(map, name)).unwrap_or_default();
         match containers.iter_mut().find(|container| container.name == *name) {
             Some(container) => container.depends_on = before,
-            None => annotations.refuse(keys::DEPENDENCIES, format!("must name containers of the template, got '{name}'")),
+            None => {
+                annotations.refuse(keys::DEPENDENCIES, format!("must name containers of the template, got '{name}'"))
+            }
         }
     }
 }

@@ -17,9 +17,8 @@ const ORDER: [&str; 3] = ["Ready", "ConfigurationsReady", "RoutesReady"];
 /// The conditions of a service, and what it says about settings that nothing acts on.
 pub(super) fn of_service(stored: &Stored<run::Service>) -> Value {
     let service = &stored.message;
-    let place = |condition: &run::Condition| {
-        ORDER.iter().position(|kind| *kind == condition.r#type).unwrap_or(ORDER.len())
-    };
+    let place =
+        |condition: &run::Condition| ORDER.iter().position(|kind| *kind == condition.r#type).unwrap_or(ORDER.len());
     let mut conditions: Vec<&run::Condition> = service.terminal_condition.iter().chain(&service.conditions).collect();
     conditions.sort_by_key(|condition| place(condition));
     let shown = conditions.into_iter().filter(|condition| condition.r#type != NOTICE).map(condition_json);

@@ -84,11 +84,8 @@ pub(super) fn volume_json(volume: &run::Volume, aliases: &Aliases) -> Option<Val
             ("emptyDir", object(vec![("medium", json!(medium)), ("sizeLimit", json!(dir.size_limit))]))
         }
         Some(VolumeType::Nfs(nfs)) => {
-            let source = vec![
-                ("path", json!(nfs.path)),
-                ("readOnly", flag_value(nfs.read_only)),
-                ("server", json!(nfs.server)),
-            ];
+            let source =
+                vec![("path", json!(nfs.path)), ("readOnly", flag_value(nfs.read_only)), ("server", json!(nfs.server))];
             ("nfs", object(source))
         }
         Some(VolumeType::Gcs(gcs)) => {

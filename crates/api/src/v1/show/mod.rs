@@ -10,12 +10,15 @@ use prost_types::Timestamp;
 use serde_json::{Map, Value, json};
 use updraft_model::{RevisionName, name::project_number};
 
-use super::{Stored, keys, tree::{self, object, put, short, sorted}};
+use super::{
+    Stored, keys,
+    tree::{self, object, put, short, sorted},
+};
 use crate::run::{self, TrafficTargetAllocationType as Allocation};
 
-pub use service::{configuration_json, route_json, service_json, service_labels};
 pub(in crate::v1) use container::SOCKETS;
 pub(super) use service::intent_of_service;
+pub use service::{configuration_json, route_json, service_json, service_labels};
 pub(super) use template::template_json;
 
 /// The kind of services.

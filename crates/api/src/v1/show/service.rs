@@ -95,7 +95,8 @@ pub fn service_labels(service: &run::Service) -> Vec<(String, String)> {
 /// What of a service's v1 object a client can set: the view that the rest is measured against.
 pub(in crate::v1) fn intent_of_service(service: &run::Service, rest: &Rest) -> Value {
     let name = short(&service.name);
-    let template = service.template.as_ref().map(|template| template_json(template, &rest.below(&["spec", "template"])));
+    let template =
+        service.template.as_ref().map(|template| template_json(template, &rest.below(&["spec", "template"])));
     object(vec![
         (
             "metadata",

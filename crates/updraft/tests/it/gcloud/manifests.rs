@@ -131,13 +131,17 @@ async fn what_is_not_built_yet_is_stored_exported_and_named() {
         let answer = world.ok("PUT", &format!("{SERVICES}/all"), again).await;
         assert_eq!(kept(&answer), kept(&service));
     }
-    let revision = world.ok("GET", "/apis/serving.knative.dev/v1/namespaces/demo-project/revisions/all-v1", Value::Null).await;
+    let revision =
+        world.ok("GET", "/apis/serving.knative.dev/v1/namespaces/demo-project/revisions/all-v1", Value::Null).await;
     assert_within(&sent["spec"]["template"]["spec"], &revision["spec"], "spec");
 
     // Into another place, under the same name.
     world.ok("DELETE", &format!("{SERVICES}/all"), Value::Null).await;
     let mut manifest = service.clone();
-    merge(&mut manifest, &json!({"status": null, "metadata": {"uid": null, "resourceVersion": null, "namespace": null}}));
+    merge(
+        &mut manifest,
+        &json!({"status": null, "metadata": {"uid": null, "resourceVersion": null, "namespace": null}}),
+    );
     let back = world.drive(world.call("POST", SERVICES, manifest)).await;
     assert_eq!(back.status, 200, "{}", back.body);
     let back: Value = serde_json::from_str(&back.body).expect("JSON");
@@ -148,7 +152,8 @@ async fn what_is_not_built_yet_is_stored_exported_and_named() {
 /// Changes of one thing each, as `gcloud run deploy` and `services update` make them.
 fn changes() -> Vec<Value> {
     let on_service = |key: &str, value: &str| json!({"metadata": {"annotations": {key: value}}});
-    let on_template = |key: &str, value: &str| json!({"spec": {"template": {"metadata": {"annotations": {key: value}}}}});
+    let on_template =
+        |key: &str, value: &str| json!({"spec": {"template": {"metadata": {"annotations": {key: value}}}}});
     let in_spec = |field: &str, value: Value| json!({"spec": {"template": {"spec": {field: value}}}});
     let mut changes = vec![
         on_service("run.googleapis.com/description", "a demo"),
@@ -254,7 +259,10 @@ async fn both_versions_of_the_api_see_what_the_other_wrote() {
     let web = &by_v2["template"]["containers"][0];
     assert_eq!(web["dependsOn"], json!(["side"]));
     assert_eq!(web["env"][1]["valueSource"]["secretKeyRef"]["secret"], "projects/123456789012/secrets/key");
-    assert_eq!(by_v2["template"]["volumes"][4]["cloudSqlInstance"]["instances"], json!(["demo-project:us-central1:db"]));
+    assert_eq!(
+        by_v2["template"]["volumes"][4]["cloudSqlInstance"]["instances"],
+        json!(["demo-project:us-central1:db"])
+    );
     let has = |kind: &str| by_v2["conditions"].as_array().is_some_and(|all| all.iter().any(|one| one["type"] == kind));
     assert!(has("SettingsApplied"), "{by_v2:#}");
 
@@ -280,7 +288,8 @@ async fn both_versions_of_the_api_see_what_the_other_wrote() {
 async fn a_version_that_was_overtaken_is_a_conflict() {
     let world = World::start().await;
     let image = world.image("hello").await;
-    let base = json!({"metadata": {"name": "demo"}, "spec": {"template": {"spec": {"containers": [{"image": image}]}}}});
+    let base =
+        json!({"metadata": {"name": "demo"}, "spec": {"template": {"spec": {"containers": [{"image": image}]}}}});
     let read = world.ok("POST", SERVICES, base).await;
     let mut mine = read.clone();
     merge(&mut mine, &json!({"metadata": {"annotations": {"run.googleapis.com/description": "mine"}}}));
@@ -289,7 +298,10 @@ async fn a_version_that_was_overtaken_is_a_conflict() {
     world.ok("PUT", &format!("{SERVICES}/demo"), theirs).await;
     let answer = world.call("PUT", &format!("{SERVICES}/demo"), mine.clone()).await;
     let body: Value = serde_json::from_str(&answer.body).expect("JSON");
-    assert_eq!((answer.status, &body["reason"], &body["error"]["status"]), (409, &json!("Conflict"), &json!("ABORTED")));
+    assert_eq!(
+        (answer.status, &body["reason"], &body["error"]["status"]),
+        (409, &json!("Conflict"), &json!("ABORTED"))
+    );
     merge(&mut mine, &json!({"metadata": {"resourceVersion": null}}));
     let forced = world.ok("PUT", &format!("{SERVICES}/demo"), mine).await;
     assert_eq!(forced["metadata"]["annotations"]["run.googleapis.com/description"], "mine");
@@ -322,10 +334,15 @@ async fn names_can_be_left_to_the_server_and_places_have_to_agree() {
     for path in [
         format!("/apis/serving.knative.dev/v1/namespaces/{number}/services"),
         format!("/v1/projects/{number}/locations/us-central1/services"),
-        "/v1/projects/demo-project/locations/-/services?labelSelector=cloud.googleapis.com/location in (us-central1)".replace(' ', "%20"),
+        "/v1/projects/demo-project/locations/-/services?labelSelector=cloud.googleapis.com/location in (us-central1)"
+            .replace(' ', "%20"),
     ] {
         let list = world.ok("GET", &path, Value::Null).await;
-        assert_eq!((&list["kind"], &list["items"][0]["metadata"]["name"]), (&json!("ServiceList"), &json!(name)), "{path}");
+        assert_eq!(
+            (&list["kind"], &list["items"][0]["metadata"]["name"]),
+            (&json!("ServiceList"), &json!(name)),
+            "{path}"
+        );
     }
     let none = world.ok("GET", &format!("{SERVICES}?labelSelector=team%3Dx"), Value::Null).await;
     assert_eq!(none["items"], json!([]));

@@ -62,7 +62,8 @@ impl Memory {
             Some("Revision") => self.digest = object["status"]["imageDigest"].as_str().unwrap_or_default().to_owned(),
             Some("RevisionList") => {
                 let names = object["items"].as_array().into_iter().flatten();
-                self.revisions = names.filter_map(|item| item["metadata"]["name"].as_str()).map(str::to_owned).collect();
+                self.revisions =
+                    names.filter_map(|item| item["metadata"]["name"].as_str()).map(str::to_owned).collect();
                 self.token = object["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
             }
             _ => {}

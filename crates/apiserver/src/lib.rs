@@ -4,12 +4,16 @@
 //! goes to the one use case of the control plane behind it ([`methods`]); [`rest`] and [`grpc`] only turn
 //! bytes into requests and answers into bytes. Beside the API there are paths of our own ([`own`]).
 
+mod backup;
+mod body;
 mod call;
+mod diagnosis;
 mod grpc;
 mod images;
 mod logs;
 mod methods;
 mod own;
+mod rates;
 mod respond;
 mod rest;
 mod v1;
@@ -20,16 +24,24 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use serde::Serialize;
-use updraft_base::Shutdown;
+use updraft_base::{Clock, Shutdown};
 use updraft_control::Control;
 use updraft_identity::Authenticator;
 use updraft_oci::ImageStore;
 use updraft_telemetry::{LogStore, Metrics};
 
+use crate::{
+    body::{Allowance, Bounded, IN_FLIGHT_MAX, Memory},
+    call::AnyBody,
+    rates::Buckets,
+};
+
+pub use backup::{Backups, Logs, Pieces};
+pub use rates::CallRates;
 pub use respond::{BoxBody, BoxError};
 
 /// What the API hosts.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "what takes backups cannot be printed")]
 pub struct ApiDeps {
     /// The use cases.
     pub control: Control,
@@ -43,6 +55,10 @@ pub struct ApiDeps {
     pub info: ServerInfo,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Takes backups; none where the state is not kept in files.
+    pub backups: Option<Arc<dyn Backups>>,
+    /// Time.
+    pub clock: Clock,
     /// Ends what would otherwise go on for ever.
     pub shutdown: Shutdown,
     /// A directory for uploads that are under way, of this server alone: files of uploads that are found
@@ -76,6 +92,8 @@ pub struct Api {
 
 struct Inner {
     deps: ApiDeps,
+    memory: Memory,
+    buckets: Buckets,
 }
 
 // === impl Api ===
@@ -86,8 +104,18 @@ impl Api {
     /// # Errors
     /// When the descriptors do not make a reflection service, which the tests rule out.
     pub fn new(deps: ApiDeps) -> Result<Self, BoxError> {
+        Self::with_rates(deps, CallRates::default())
+    }
+
+    /// The same, with other rates than the usual ones.
+    ///
+    /// # Errors
+    /// As [`Api::new`].
+    pub fn with_rates(deps: ApiDeps, rates: CallRates) -> Result<Self, BoxError> {
         images::sweep(&deps.scratch);
-        Ok(Self { inner: Arc::new(Inner { deps }), mixins: grpc::Mixins::new()? })
+        let buckets = Buckets::new(rates, deps.clock.clone());
+        let inner = Inner { deps, memory: Memory::new(IN_FLIGHT_MAX), buckets };
+        Ok(Self { inner: Arc::new(inner), mixins: grpc::Mixins::new()? })
     }
 
     /// Answers one call. Never fails: what goes wrong is the answer.
@@ -108,13 +136,22 @@ impl Api {
             Err(error) => return rest::Format::default().error(&error),
         };
         if own::is_own(request.uri().path()) {
-            return own::serve(self, request).await;
+            return own::serve(self, caller, request).await;
         }
         rest::serve(self, caller, request).await
     }
 
     fn deps(&self) -> &ApiDeps {
         &self.inner.deps
+    }
+
+    /// `body` within the bounds of `allowance`.
+    fn bound<B: AnyBody>(&self, body: B, allowance: Allowance) -> Bounded<B> {
+        Bounded::new(body, allowance, (&self.inner.memory, &self.inner.deps.clock))
+    }
+
+    fn buckets(&self) -> &Buckets {
+        &self.inner.buckets
     }
 }
 

@@ -6,11 +6,13 @@
 //! `settings` (flags → service) and `traffic` (shares and tags).
 
 mod args;
+mod backup;
 mod client;
 mod completion;
 mod console;
 mod deploy;
 mod describe;
+mod doctor;
 mod error;
 mod follow;
 mod images;
@@ -30,8 +32,8 @@ mod update_traffic;
 mod values;
 
 pub use args::{
-    Command, DeployArgs, EnvArgs, Format, Globals, ImagesCommand, Ingress, LabelArgs, LoadArgs, LogsArgs, ReplaceArgs,
-    RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs, SwitchArgs, TrafficArgs, UpdateArgs,
+    BackupArgs, Command, DeployArgs, EnvArgs, Format, Globals, ImagesCommand, Ingress, LabelArgs, LoadArgs, LogsArgs,
+    ReplaceArgs, RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs, SwitchArgs, TrafficArgs, UpdateArgs,
 };
 pub use completion::{Shell, completion};
 pub use console::{Console, Terminal};

@@ -4,9 +4,10 @@ use updraft_base::Clock;
 
 use crate::{
     args::{Command, Format, Globals, ImagesCommand, RevisionsCommand, ServicesCommand},
+    backup,
     client::Client,
     console::{Answer, Console},
-    deploy,
+    deploy, doctor,
     error::{CliError, Exit},
     images, logs, replace, revisions, services, update_traffic,
 };
@@ -36,6 +37,7 @@ pub async fn run(command: Command, globals: Globals, mut console: Console<'_>, c
 async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), CliError> {
     match command {
         Command::Deploy(args) => deploy::deploy(session, &args).await,
+        Command::Backup(args) => backup::backup(session, &args).await,
         Command::Services(command) => match command {
             ServicesCommand::List => services::list(session).await,
             ServicesCommand::Describe { service } => services::describe(session, &service).await,
@@ -44,6 +46,9 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Cli
             ServicesCommand::Replace(args) => replace::replace(session, &args).await,
             ServicesCommand::Delete { service, asynchronous } => {
                 services::delete(session, &service, When::from(asynchronous)).await
+            }
+            ServicesCommand::Doctor { service, revision } => {
+                doctor::doctor(session, &service, revision.as_deref()).await
             }
             ServicesCommand::Logs(args) => logs::read(session, &args).await,
         },

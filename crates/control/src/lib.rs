@@ -14,8 +14,11 @@
 //! A crash between any two steps is repaired by running the same steps again.
 
 mod access;
+mod backup;
 mod board;
+mod diagnosis;
 mod failure;
+mod fault;
 mod guard;
 mod locations;
 mod operations;
@@ -30,6 +33,8 @@ mod services;
 mod v1;
 mod view;
 
+pub use backup::images_of;
+pub use diagnosis::{Report, Standing};
 pub use updraft_plan::hosts::UrlConfig;
 pub use v1::{Found, Place, Wanted};
 

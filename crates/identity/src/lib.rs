@@ -11,4 +11,4 @@ mod token;
 pub use authenticator::{AuthMode, Authenticator, UnknownAuthMode};
 pub use bind::{OpenBind, check_bind};
 pub use error::IdentityError;
-pub use token::token_path;
+pub use token::{read_token, token_path};

@@ -27,6 +27,28 @@ pub fn token_path(data_dir: &Path) -> PathBuf {
     data_dir.join("token")
 }
 
+/// Removes the draft of a token that a crash left, with whatever mode.
+///
+/// # Errors
+/// When it is there and cannot be removed.
+pub(crate) fn sweep(data_dir: &Path) -> Result<(), IdentityError> {
+    let path = token_path(data_dir).with_extension("new");
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(IdentityError::TokenFile { operation: "remove", path, source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The token of `data_dir`, for who may read it and asks to see it.
+///
+/// # Errors
+/// When there is none or the file cannot be read, others can read it, or it holds no fit token.
+pub fn read_token(data_dir: &Path) -> Result<String, IdentityError> {
+    Token::read(data_dir).map(|token| token.0)
+}
+
 // === impl Token ===
 
 impl Token {
@@ -40,15 +62,24 @@ impl Token {
             let path = path.clone();
             move |source| IdentityError::TokenFile { operation, path, source }
         };
-        let mode = match fs::metadata(&path) {
-            Ok(found) => found.permissions().mode() & 0o777,
+        match fs::metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return make(&path).map_err(failed("write")).inspect(|_| {
+                make(&path).map_err(failed("write")).inspect(|_| {
                     tracing::info!(path = %path.display(), "made a new admin token");
-                });
+                })
             }
-            Err(error) => return Err(failed("read")(error)),
+            _ => Self::read(data_dir),
+        }
+    }
+
+    /// Reads the token of `data_dir`.
+    fn read(data_dir: &Path) -> Result<Self, IdentityError> {
+        let path = token_path(data_dir);
+        let failed = |operation| {
+            let path = path.clone();
+            move |source| IdentityError::TokenFile { operation, path, source }
         };
+        let mode = fs::metadata(&path).map_err(failed("read"))?.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(IdentityError::TokenExposed { path, mode });
         }
@@ -84,15 +115,12 @@ fn make(path: &Path) -> io::Result<Token> {
     OsRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;
     let token = hex::encode(random);
     let draft = path.with_extension("new");
-    // A draft of an earlier crash may be there, with any mode.
-    match fs::remove_file(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     writeln!(file, "{token}")?;
     file.sync_all()?;
     fs::rename(&draft, path)?;
+    // Clients are going to be given it: it must not be another one after a power cut.
+    fs::File::open(path.parent().unwrap_or_else(|| Path::new("/")))?.sync_all()?;
     Ok(Token(token))
 }
 
@@ -113,6 +141,17 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         let other = TempDir::new().unwrap();
         assert!(!Token::open(other.path()).unwrap().is(made.0.as_bytes()));
+    }
+
+    #[test]
+    fn what_a_crash_left_of_a_token_is_removed_whether_one_is_needed_or_not() {
+        for mode in [crate::AuthMode::None, crate::AuthMode::Token] {
+            let dir = TempDir::new().unwrap();
+            let draft = token_path(dir.path()).with_extension("new");
+            fs::write(&draft, "half").unwrap();
+            crate::Authenticator::open(mode, dir.path()).unwrap();
+            assert!(!draft.exists());
+        }
     }
 
     #[test]

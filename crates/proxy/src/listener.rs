@@ -19,7 +19,8 @@ use updraft_base::{OnFailure, Shutdown, Tasks};
 use crate::{
     body::Body,
     config::ProxyConfig,
-    route::{host, is_under},
+    respond::Rejection,
+    route::{host, is_addressed_once, is_under},
     serve::Proxy,
 };
 
@@ -152,6 +153,9 @@ impl Door {
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        if !is_addressed_once(&request) {
+            return Rejection::Host.respond("/");
+        }
         let is_service = host(&request).is_some_and(|host| is_under(&host, &self.domain));
         match is_service {
             true => self.proxy.serve(request, peer).await,

@@ -11,6 +11,8 @@ use crate::body::Body;
 pub(crate) enum Rejection {
     /// No such host, or not for the public.
     NotFound,
+    /// No host, several, or one that is none.
+    Host,
     /// TRACE or CONNECT.
     Method,
     /// Credentials are needed, and none were shown.
@@ -50,6 +52,9 @@ impl Rejection {
         match self {
             Self::NotFound => {
                 page(S::NOT_FOUND, "404 Page not found", "The requested URL was not found on this server.")
+            }
+            Self::Host => {
+                page(S::BAD_REQUEST, "400 Bad Request", "Your client has issued a malformed or illegal request.")
             }
             Self::Method => {
                 page(S::METHOD_NOT_ALLOWED, "405 Method Not Allowed", "The request method is inappropriate.")

@@ -5,7 +5,7 @@
 //! that stops may leave a torn last line; readers skip it, and the writer ends it first.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
@@ -29,6 +29,17 @@ pub struct LogError {
     /// Why not.
     #[source]
     pub source: io::Error,
+}
+
+/// A file of the log that stays while the log goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrozenLog {
+    /// Where it belongs, below the log's directory.
+    pub path: String,
+    /// Where it can be read.
+    pub file: PathBuf,
+    /// How much of it is whole entries, in bytes; the log may append more.
+    pub size: u64,
 }
 
 /// The writer's view of the directory.
@@ -83,6 +94,19 @@ impl Disk {
         result
     }
 
+    /// Gives every segment as it is now a second name in `into`, a directory on the same file system.
+    pub(crate) fn freeze(&self, into: &Path) -> Result<Vec<FrozenLog>, LogError> {
+        let mut frozen = Vec::new();
+        for segment in service_dirs(&self.dir)?.iter().map(|dir| segments(dir)).collect::<Result<Vec<_>, _>>()?.concat()
+        {
+            let file = into.join(frozen.len().to_string());
+            fs::hard_link(&segment.path, &file).map_err(failed("keep", &segment.path))?;
+            let path = segment.path.strip_prefix(&self.dir).unwrap_or(&segment.path).to_string_lossy().into_owned();
+            frozen.push(FrozenLog { path, file, size: segment.size });
+        }
+        Ok(frozen)
+    }
+
     /// Removes the log of a service; none there is no error.
     pub(crate) fn remove(&mut self, service: &ServiceName) -> Result<(), LogError> {
         self.shelves.remove(service);
@@ -91,6 +115,19 @@ impl Disk {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &dir)(error)),
             _ => Ok(()),
         }
+    }
+
+    /// Removes the logs of all services but these.
+    pub(crate) fn keep(&mut self, services: &HashSet<ServiceName>) -> Result<usize, LogError> {
+        let strays = strays(&self.dir, services)?;
+        self.shelves.retain(|service, _| services.contains(service));
+        for dir in &strays {
+            match fs::remove_dir_all(dir) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", dir)(error)),
+                _ => {}
+            }
+        }
+        Ok(strays.len())
     }
 
     /// Removes the segments whose last entry is older than the retention.
@@ -118,7 +155,9 @@ impl Disk {
 
 impl Shelf {
     fn append(&mut self, dir: &Path, config: LogConfig, (time, lines): (u64, &[u8])) -> Result<(), LogError> {
-        let full = self.segments.last().is_none_or(|last| last.size >= config.segment_bytes);
+        let age = nanos(SystemTime::UNIX_EPOCH + config.segment_age());
+        let is_done = |last: &Segment| last.size >= config.segment_bytes || time.saturating_sub(last.start) >= age;
+        let full = self.segments.last().is_none_or(is_done);
         if full {
             // Names ascend even when the clock goes back.
             let start = self.segments.last().map_or(time, |last| time.max(last.start + 1));
@@ -191,6 +230,18 @@ fn is_torn(file: &mut File) -> io::Result<bool> {
 }
 
 // === reading ===
+
+/// The directories of services that are none of these, such as those of services that were deleted.
+///
+/// # Errors
+/// [`LogError`] when a directory cannot be listed.
+pub fn strays(dir: &Path, services: &HashSet<ServiceName>) -> Result<Vec<PathBuf>, LogError> {
+    let known: HashSet<PathBuf> = services.iter().map(|service| service_dir(dir, service)).collect();
+    let mut strays = service_dirs(dir)?;
+    strays.retain(|path| !known.contains(path));
+    strays.sort();
+    Ok(strays)
+}
 
 /// The segments of a service, oldest first; none when it has no log.
 pub(crate) fn service_segments(dir: &Path, service: &ServiceName) -> Result<Vec<Segment>, LogError> {

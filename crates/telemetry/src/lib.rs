@@ -15,7 +15,7 @@ mod logs;
 mod metrics;
 mod recent;
 
-pub use disk::LogError;
+pub use disk::{FrozenLog, LogError, strays};
 pub use entry::{LogEntry, Resource, Severity};
 pub use logs::{Followed, Follower, LogConfig, LogQuery, LogStore, Order};
 pub use metrics::{CONTENT_TYPE, Metrics};

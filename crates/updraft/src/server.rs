@@ -7,7 +7,12 @@
 //!   Fleet ── LogLine ──▶ LogStore          Registry ──▶ ImageStore ◀── Control, Engine
 //! ```
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+mod error;
+mod logs;
+
+pub use error::StartError;
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -16,25 +21,28 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
 };
-use updraft_apiserver::{Api, ApiDeps, BoxError, ServerInfo};
+use updraft_apiserver::{Api, ApiDeps, ServerInfo};
 use updraft_base::{Clock, OnFailure, Shutdown, Tasks};
 use updraft_control::{Control, ControlConfig, ControlDeps, UrlConfig};
-use updraft_engine::{Engine, EngineError};
-use updraft_engine_local::{LocalConfig, LocalEngine};
+use updraft_engine::Engine;
+use updraft_engine_local::{Isolation, LocalConfig, LocalEngine};
 use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
-use updraft_identity::{Authenticator, IdentityError, OpenBind};
+use updraft_identity::Authenticator;
 use updraft_model::{
     Parent, ServiceName,
     channel::{LogLine, RevisionBook, RevisionHealth},
     route::RouteTable,
 };
-use updraft_oci::{ImageError, ImageStore, ImageStoreConfig};
+use updraft_oci::{ImageStore, ImageStoreConfig};
 use updraft_proxy::{Body, Fallback, Front, Proxy, ProxyConfig, ProxyDeps};
 use updraft_registry::Registry;
-use updraft_store::{SqliteStore, Store, StoreError};
-use updraft_telemetry::{LogConfig, LogError, LogStore, Metrics};
+use updraft_store::{Snapshots, SqliteStore, Store};
+use updraft_telemetry::{LogStore, Metrics};
 
-use crate::config::Config;
+use crate::{
+    backup::{self, BackupDeps, ServerBackups},
+    config::Config,
+};
 
 /// Lines that may wait for the disk before they are counted as lost.
 const LOG_QUEUE: usize = 8192;
@@ -42,7 +50,6 @@ const LOG_QUEUE: usize = 8192;
 const DELETED_QUEUE: usize = 1024;
 /// Between SIGTERM and SIGKILL, as the container contract says.
 const STOP_GRACE: Duration = Duration::from_secs(10);
-
 /// What a server is made of.
 #[expect(missing_debug_implementations, reason = "an engine that is there already cannot be printed")]
 pub struct Options {
@@ -61,46 +68,6 @@ pub enum EngineChoice {
     Local(LocalConfig),
     /// An engine that is there already.
     Given(Arc<dyn Engine>),
-}
-
-/// Why a server could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// An address that others can reach, and nobody asks who calls.
-    #[error(transparent)]
-    Bind(#[from] OpenBind),
-    /// Namespaces, cgroups and the network are root's to make.
-    #[error("running containers needs root")]
-    NotRoot,
-    /// The token cannot be read or made.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The stored state cannot be taken up.
-    #[error(transparent)]
-    Control(#[from] updraft_model::Error),
-    /// The descriptors of the API do not make a service; a fault of the build.
-    #[error("the API's descriptors: {0}")]
-    Descriptors(BoxError),
-    /// The log cannot be opened.
-    #[error(transparent)]
-    Logs(#[from] LogError),
-    /// The state cannot be opened.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The images cannot be opened.
-    #[error(transparent)]
-    Images(#[from] ImageError),
-    /// Containers cannot be run.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// Which.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
 }
 
 /// A running server. Dropping it leaves containers running; [`Server::stop`] ends it properly.
@@ -150,28 +117,22 @@ impl Server {
     /// [`StartError`], after which nothing of it is left running.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let Options { config, engine, clock } = options;
-        if matches!(engine, EngineChoice::Local(_)) && !rustix::process::geteuid().is_root() {
-            return Err(StartError::NotRoot);
-        }
         let (edges, core) = (Tasks::new(), Tasks::new());
-        for address in [config.listen, config.registry_listen] {
-            updraft_identity::check_bind(config.auth, address)?;
-        }
-        let store = SqliteStore::open(&config.data_dir).await?;
-        core.spawn("store watch", OnFailure::Stop, stop_on(store.failed(), core.shutdown().clone()));
-        let store: Arc<dyn Store> = Arc::new(store);
+        check(&config, &engine)?;
+        let (store, snapshots) = open_store(&config, &core).await?;
         let auth = Authenticator::open(config.auth, &config.data_dir)?;
         let listeners = Listeners::bind(&config).await?;
         let images = open_images(&config, &listeners, &clock)?;
         let engine: Arc<dyn Engine> = match engine {
-            EngineChoice::Local(local) => LocalEngine::start(local, images.clone(), &core, clock.clone()).await?,
+            EngineChoice::Local(local) => start_engine(local, &images, &core, &clock).await?,
             EngineChoice::Given(engine) => engine,
         };
         let mut metrics = Metrics::new(&clock);
         let channels = Channels::new();
-        let logs = LogStore::open(&config.data_dir.join("logs"), LogConfig::default(), &mut metrics, clock.clone())?;
+        let logs = logs::open(&config, &*store, &mut metrics, &clock).await?;
         core.spawn("log writer", OnFailure::Stop, logs.clone().run(channels.logs.1));
-        core.spawn("log remover", OnFailure::Log, remove_logs(logs.clone(), channels.deleted.1));
+        let remover = logs::remove(logs.clone(), store.clone(), clock.clone(), channels.deleted.1);
+        core.spawn("log remover", OnFailure::Log, remover);
 
         let fleet = Fleet::start(
             FleetDeps {
@@ -202,6 +163,7 @@ impl Server {
             ProxyDeps {
                 fleet: fleet.clone(),
                 routes: channels.routes.1,
+                auth: auth.clone(),
                 clock: clock.clone(),
                 tasks: edges.clone(),
                 config: ProxyConfig::default(),
@@ -209,6 +171,7 @@ impl Server {
             metrics.registry(),
         );
         let registry = Registry::new(images.clone(), auth.clone(), clock.clone());
+        let backups = backups(&config, snapshots, (&control, &images, &logs), &edges, &clock);
         let api = Api::new(ApiDeps {
             control: control.clone(),
             auth,
@@ -216,7 +179,9 @@ impl Server {
             images,
             info: server_info(&config, &listeners),
             metrics: Arc::new(metrics),
+            backups: Some(backups),
             scratch: config.data_dir.clone(),
+            clock: clock.clone(),
             shutdown: edges.shutdown().clone(),
         })
         .map_err(StartError::Descriptors)?;
@@ -244,19 +209,41 @@ impl Server {
 
     /// Lets the requests in flight finish, stops every instance, removes everything from the host.
     pub async fn stop(self) {
+        self.stop_unless_hurried(Shutdown::default()).await;
+    }
+
+    /// The same, until `hurry` is asked: then requests are cut off and instances killed; what is removed is the same.
+    pub async fn stop_unless_hurried(self, hurry: Shutdown) {
         let Self { control, fleet, engine, edges, core, .. } = self;
         // New connections are refused from here on; requests in flight keep their instances.
         edges.shutdown().ask();
-        fleet.drain().await;
-        tracing::debug!("the fleet is drained");
-        edges.drain().await;
-        tracing::debug!("the edges are closed");
+        let drained = async {
+            fleet.drain().await;
+            tracing::debug!("the fleet is drained");
+        };
+        let killed = async {
+            hurry.asked().await;
+            // The fleet sees the instances end, and is drained by that.
+            engine.shutdown(Duration::ZERO).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = drained => {}
+            () = killed => {}
+        }
+        tokio::select! {
+            () = edges.drain() => tracing::debug!("the edges are closed"),
+            () = hurry.asked() => tracing::debug!("the edges are left as they are"),
+        }
         engine.shutdown(STOP_GRACE).await;
         tracing::debug!("the engine has removed everything");
         core.shutdown().ask();
         // The log writer ends with the last of who may write to it.
         drop((control, fleet));
-        core.drain().await;
+        tokio::select! {
+            () = core.drain() => {}
+            () = hurry.asked() => {}
+        }
     }
 }
 
@@ -305,6 +292,60 @@ impl fmt::Debug for Server {
     }
 }
 
+/// What can be seen to be wrong before anything is made.
+fn check(config: &Config, engine: &EngineChoice) -> Result<(), StartError> {
+    if let EngineChoice::Local(local) = engine
+        && local.isolation != Isolation::None
+        && !rustix::process::geteuid().is_root()
+    {
+        return Err(error::impossible(local.isolation, &config.data_dir));
+    }
+    for address in [config.listen, config.registry_listen] {
+        updraft_identity::check_bind(config.auth, address)?;
+    }
+    check_domain(config);
+    Ok(backup::check_restored(&config.data_dir)?)
+}
+
+/// The state, and what takes snapshots of it.
+async fn open_store(config: &Config, core: &Tasks) -> Result<(Arc<dyn Store>, Snapshots), StartError> {
+    let store = SqliteStore::open(&config.data_dir).await?;
+    // Behind the lock of the directory: nobody else's backup is under way.
+    backup::sweep(&config.data_dir);
+    core.spawn("store watch", OnFailure::Stop, stop_on(store.failed(), core.shutdown().clone()));
+    let snapshots = store.snapshots();
+    Ok((Arc::new(store), snapshots))
+}
+
+async fn start_engine(
+    local: LocalConfig,
+    images: &ImageStore,
+    core: &Tasks,
+    clock: &Clock,
+) -> Result<Arc<LocalEngine>, StartError> {
+    let (isolation, data_dir) = (local.isolation, local.data_dir.clone());
+    let started = LocalEngine::start(local, images.clone(), core, clock.clone()).await;
+    started.map_err(|failed| error::explained(failed, isolation, &data_dir))
+}
+
+fn backups(
+    config: &Config,
+    snapshots: Snapshots,
+    (control, images, logs): (&Control, &ImageStore, &LogStore),
+    tasks: &Tasks,
+    clock: &Clock,
+) -> Arc<ServerBackups> {
+    Arc::new(ServerBackups::new(BackupDeps {
+        data_dir: config.data_dir.clone(),
+        control: control.clone(),
+        snapshots,
+        images: images.clone(),
+        logs: logs.clone(),
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+    }))
+}
+
 /// The images of the data directory; names of our own registry mean the images themselves.
 fn open_images(config: &Config, listeners: &Listeners, clock: &Clock) -> Result<ImageStore, StartError> {
     let mut images = ImageStoreConfig::new(config.data_dir.join("images"));
@@ -313,6 +354,11 @@ fn open_images(config: &Config, listeners: &Listeners, clock: &Clock) -> Result<
     let port = listeners.registry_address.port();
     let mut names = vec![format!("localhost:{port}"), format!("127.0.0.1:{port}"), format!("[::1]:{port}")];
     names.push(listeners.registry_address.to_string());
+    names.extend(config.registry_names.iter().cloned());
+    if listeners.registry_address.ip().is_unspecified() {
+        names.push(format!("{}:{port}", rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase()));
+        images.set_local_port(port);
+    }
     images.set_local_names(names);
     Ok(images)
 }
@@ -325,21 +371,23 @@ async fn stop_on(failed: impl Future<Output = ()>, shutdown: Shutdown) {
     }
 }
 
-/// What a service wrote goes with it. Ends with the control plane, which has the other end.
-async fn remove_logs(logs: LogStore, mut deleted: mpsc::Receiver<ServiceName>) {
-    while let Some(service) = deleted.recv().await {
-        if let Err(error) = logs.remove(&service).await {
-            tracing::warn!(%service, %error, "the logs of a deleted service stay on disk");
-        }
-    }
-}
-
 fn control_config(config: &Config, address: SocketAddr) -> ControlConfig {
     ControlConfig {
         default_project: config.project.clone(),
         locations: vec![config.region.clone()],
         url: UrlConfig { scheme: "http".to_owned(), domain: config.domain.clone(), port: address.port() },
         ..ControlConfig::default()
+    }
+}
+
+/// Says so when clients elsewhere are told URLs that lead to themselves.
+fn check_domain(config: &Config) {
+    let is_local = config.domain == "localhost" || config.domain.ends_with(".localhost");
+    if is_local && !config.listen.ip().to_canonical().is_loopback() {
+        tracing::warn!(
+            domain = config.domain,
+            "others reach this server, but the hosts of services mean their own machine to them: set a domain"
+        );
     }
 }
 
@@ -355,5 +403,5 @@ fn server_info(config: &Config, listeners: &Listeners) -> ServerInfo {
 
 /// The engine of this host, as the configuration wants it.
 pub fn local_engine(config: &Config) -> LocalConfig {
-    LocalConfig { dns: config.dns.clone(), ..LocalConfig::new(&config.data_dir) }
+    LocalConfig { dns: config.dns.clone(), isolation: config.isolation, ..LocalConfig::new(&config.data_dir) }
 }

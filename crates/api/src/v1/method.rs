@@ -160,6 +160,18 @@ static TEMPLATES: LazyLock<Vec<(&'static Row, &'static str, Template)>> = LazyLo
     paths.map(|(row, path)| (row, path, Template::new(path))).collect()
 });
 
+// === impl Match ===
+
+impl Match {
+    /// The place that the request is about, as v2 spells it; `projects/p` when it names no location.
+    pub fn parent(&self) -> String {
+        match &self.location {
+            Some(location) => format!("projects/{}/locations/{location}", self.project),
+            None => format!("projects/{}", self.project),
+        }
+    }
+}
+
 /// Where a request leads. `path` is as on the wire, without query and without the prefix of the API.
 pub fn route(verb: &Verb, path: &str) -> Route {
     let mut allowed = Vec::new();

@@ -1,9 +1,8 @@
 //! Kubernetes' `Status`: what a deletion answers, and what an error also says to clients that read that.
 
+use http::StatusCode;
 use serde_json::{Value, json};
 use updraft_model::{Error, ErrorKind};
-
-use crate::status::http_code;
 
 /// What a thing is that a `Status` is about.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +30,7 @@ pub fn success(subject: Subject<'_>) -> Value {
 }
 
 /// Adds to the body of an error what makes it a `Status` as well.
-pub fn add_failure(body: &mut Value, error: &Error) {
+pub fn add_failure(body: &mut Value, (error, code): (&Error, StatusCode)) {
     let causes: Vec<Value> = error
         .violations()
         .iter()
@@ -44,7 +43,7 @@ pub fn add_failure(body: &mut Value, error: &Error) {
         "status": "Failure",
         "message": error.message(),
         "reason": reason(error.kind()),
-        "code": http_code(error.kind()).as_u16(),
+        "code": code.as_u16(),
         "details": {"causes": causes},
     });
     if let (Value::Object(body), Value::Object(status)) = (body, status) {
@@ -78,9 +77,10 @@ mod tests {
     fn an_error_is_both_googles_and_kubernetes() {
         let error = Error::invalid_field("spec.traffic", "must add up");
         let mut body = crate::status::error_body(&error, crate::json::EnumEncoding::Names);
-        add_failure(&mut body, &error);
+        add_failure(&mut body, (&error, StatusCode::UNPROCESSABLE_ENTITY));
         assert_eq!(body["error"]["status"], "INVALID_ARGUMENT");
         assert_eq!((body["status"].as_str(), body["reason"].as_str()), (Some("Failure"), Some("Invalid")));
+        assert_eq!(body["code"], 422);
         assert_eq!(body["details"]["causes"][0]["field"], "spec.traffic");
     }
 }

@@ -18,10 +18,7 @@ use updraft_api::{
 use updraft_control::{Control, Found, Place};
 use updraft_model::{Error, iam::Principal};
 
-use crate::{
-    respond::{BoxBody, note},
-    rest::Format,
-};
+use crate::{respond::BoxBody, rest::Format};
 use query::Query;
 
 /// Knative's group.
@@ -39,11 +36,24 @@ pub(crate) struct Call<'a> {
 
 impl Call<'_> {
     /// Does the work and answers.
-    pub(crate) async fn answer(self, (query, body): (&str, &[u8]), format: Format) -> Response<BoxBody> {
+    pub(crate) async fn answer(&self, (query, body): (&str, &[u8]), format: Format) -> Response<BoxBody> {
         match self.work(query, body).await {
             Ok(answer) => format.body(StatusCode::OK, &answer),
-            Err(error) => refuse(&in_v1_words(error), self.found.is_namespaced, format),
+            Err(error) => {
+                let code = status::http_code(error.kind());
+                self.refuse((error, code), format)
+            }
         }
+    }
+
+    /// An error as Google tells it, in v1's words; under `/apis/` it is Kubernetes' `Status` as well.
+    pub(crate) fn refuse(&self, (error, code): (Error, StatusCode), format: Format) -> Response<BoxBody> {
+        let error = in_v1_words(error);
+        format.refusal((&error, code), |body| {
+            if self.found.is_namespaced {
+                add_failure(body, (&error, code));
+            }
+        })
     }
 
     async fn work(&self, query: &str, body: &[u8]) -> Result<Value, Error> {
@@ -193,15 +203,4 @@ fn timeout(body: &[u8]) -> Result<Option<prost_types::Duration>, Error> {
     }
     let request: updraft_api::longrunning::WaitOperationRequest = updraft_api::json::from_json(&parse(body)?, "")?;
     Ok(request.timeout)
-}
-
-/// An error as Google tells it; under `/apis/` it is Kubernetes' `Status` as well.
-fn refuse(error: &Error, is_namespaced: bool, format: Format) -> Response<BoxBody> {
-    if !is_namespaced {
-        return format.error(error);
-    }
-    note(error);
-    let mut body = status::error_body(error, Default::default());
-    add_failure(&mut body, error);
-    format.body(status::http_code(error.kind()), &body)
 }

@@ -64,6 +64,19 @@ pub enum Command {
     /// Load, list and delete images in the server's own registry.
     #[command(subcommand, visible_alias = "image")]
     Images(ImagesCommand),
+    /// Write everything the server keeps to one file, while it runs: state, images, token. `updraft restore` reads it.
+    Backup(BackupArgs),
+}
+
+/// Flags of `backup`.
+#[derive(Debug, Clone, Args)]
+pub struct BackupArgs {
+    /// Where to; `-` is standard output. A file that is there is replaced once the backup is whole.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// What containers have written, too.
+    #[arg(long)]
+    pub with_logs: bool,
 }
 
 /// Flags of `deploy`.
@@ -110,6 +123,14 @@ pub enum ServicesCommand {
         /// Return without waiting for the end.
         #[arg(long = "async")]
         asynchronous: bool,
+    },
+    /// Say why the latest revision of a service, or the one named, did not start; or that it did.
+    Doctor {
+        /// The service.
+        service: String,
+        /// This revision instead of the latest.
+        #[arg(long, value_name = "REVISION")]
+        revision: Option<String>,
     },
     /// Print what a service has written: `logs SERVICE`, or as gcloud has it `logs read SERVICE`.
     Logs(LogsArgs),

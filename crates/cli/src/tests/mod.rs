@@ -1,6 +1,8 @@
 //! Commands as a whole: what is typed, what is asked of the server, what is printed.
 
+mod backup;
 mod deploy;
+mod doctor;
 mod fake;
 mod images;
 mod show;

@@ -3,23 +3,42 @@
 use std::{io::IsTerminal as _, process::ExitCode};
 
 use tracing_subscriber::EnvFilter;
-use updraft_base::Clock;
+use updraft_base::{Clock, Shutdown};
+use updraft_engine_local::Isolation;
+use updraft_oci::ImageError;
+use updraft_store::StoreError;
 
-use super::{fail, print, signals::Signals};
+use super::{
+    fail, print,
+    signals::{Hangup, Signals},
+};
 use crate::{
     config::{Config, LogFormat},
     server::{EngineChoice, Options, Server, StartError, local_engine},
+    systemd::Notifier,
 };
 
-/// Serves until SIGTERM or SIGINT, then drains and removes everything. A second signal ends it without draining.
+/// Serves until SIGTERM or SIGINT, then drains and removes everything. A second signal ends requests and containers at
+/// once, a third everything.
 pub(super) async fn run(config: Config) -> ExitCode {
     if let Err(error) = log_to_stderr(&config.log, config.log_format) {
         return fail(error.as_ref(), Some("--log takes a level or a list such as 'info,updraft_fleet=debug'"));
     }
-    let mut signals = match Signals::catch() {
+    let hangup = if std::io::stdin().is_terminal() { Hangup::Ends } else { Hangup::Reloads };
+    let mut signals = match Signals::catch(hangup) {
         Ok(signals) => signals,
         Err(error) => return fail(&error, None),
     };
+    let notifier = Notifier::from_environment(|name| std::env::var(name).ok());
+    let clock = Clock::system();
+    tokio::select! {
+        code = serve(config, &mut signals, &notifier) => code,
+        () = notifier.keep_alive(&clock) => ExitCode::FAILURE,
+    }
+}
+
+async fn serve(config: Config, signals: &mut Signals, notifier: &Notifier) -> ExitCode {
+    let isolation = config.isolation;
     let engine = EngineChoice::Local(local_engine(&config));
     let started = tokio::select! {
         started = Server::start(Options { config, engine, clock: Clock::system() }) => started,
@@ -32,12 +51,16 @@ pub(super) async fn run(config: Config) -> ExitCode {
             return fail(&error, hint.as_deref());
         }
     };
+    if isolation.is_shared() {
+        tracing::warn!(%isolation, "instances are not kept apart from this machine and from each other: docs/isolation.md");
+    }
     print(format_args!("API http://{}", server.address));
     print(format_args!("Registry {}", server.registry));
     tracing::info!(api = %server.address, registry = %server.registry, "serving");
+    notifier.ready(&format!("http://{}", server.address));
     let failed = tokio::select! {
         signal = signals.next() => {
-            tracing::info!(signal, "draining; a second signal ends without waiting");
+            tracing::info!(signal, "draining; a second signal ends requests and containers at once");
             false
         }
         () = server.failed() => {
@@ -45,11 +68,20 @@ pub(super) async fn run(config: Config) -> ExitCode {
             true
         }
     };
-    tokio::select! {
-        () = server.stop() => {}
-        signal = signals.next() => {
-            tracing::warn!(signal, "ended without draining; the next start removes what is left");
-            return ExitCode::FAILURE;
+    notifier.stopping();
+    let hurry = Shutdown::default();
+    let mut stopping = std::pin::pin!(server.stop_unless_hurried(hurry.clone()));
+    loop {
+        tokio::select! {
+            () = &mut stopping => break,
+            signal = signals.next() => {
+                if hurry.is_asked() {
+                    tracing::warn!(signal, "ended at once; the next start removes what is left");
+                    return ExitCode::FAILURE;
+                }
+                tracing::warn!(signal, "not waiting any more; a third signal ends without removing anything");
+                hurry.ask();
+            }
         }
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -69,6 +101,17 @@ pub(super) fn log_to_stderr(filter: &str, format: LogFormat) -> Result<(), Box<d
     Ok(())
 }
 
+fn isolation_hint(wanted: Isolation, instead: &[Isolation]) -> String {
+    let root = if rustix::process::geteuid().is_root() { "" } else { "start the server as root; " };
+    match instead.iter().find(|one| **one != wanted) {
+        Some(other) => format!(
+            "{root}`--isolation {other}` works here, and keeps instances less apart (docs/isolation.md); `updraft doctor` \
+             tells what this machine lacks"
+        ),
+        None => format!("{root}`updraft doctor` tells what this machine lacks"),
+    }
+}
+
 /// What to do about a server that could not start.
 pub(super) fn hint(error: &StartError) -> Option<String> {
     match error {
@@ -76,9 +119,18 @@ pub(super) fn hint(error: &StartError) -> Option<String> {
             "is another server on port {}? --listen and --registry-listen choose others; port 0 takes a free one",
             address.port()
         )),
-        StartError::NotRoot => Some("start the server as root, for example with sudo".to_owned()),
+        StartError::Isolation { wanted, instead, .. } => Some(isolation_hint(*wanted, instead)),
         StartError::Engine(_) => Some("`updraft doctor` tells what this machine lacks".to_owned()),
         StartError::Bind(open) => Some(open.hint()),
+        StartError::Store(StoreError::TooNew { .. }) | StartError::Images(ImageError::TooNew { .. }) => Some(
+            "start the version of Updraft that wrote it, or a later one; or choose another directory with --data-dir. \
+             Nothing was changed"
+                .to_owned(),
+        ),
+        StartError::Store(StoreError::Locked { .. }) => Some(
+            "of a data directory one server runs at a time: stop the other, or choose another --data-dir".to_owned(),
+        ),
+        StartError::Store(StoreError::Full { .. }) => Some("make room on the disk of the data directory".to_owned()),
         _ => None,
     }
 }

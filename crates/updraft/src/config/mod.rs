@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use updraft_engine_local::Isolation;
 use updraft_identity::AuthMode;
 
 /// One setting.
@@ -80,6 +81,12 @@ pub const SETTINGS: &[Setting] = &[
         help: "How long an instance without requests is kept, such as 30s, 15m, 1h",
     },
     Setting {
+        key: "isolation",
+        variable: "UPDRAFT_ISOLATION",
+        default: "namespaces",
+        help: "How far instances are kept apart: 'namespaces', 'chroot', or 'none' for static programs; see docs/isolation.md",
+    },
+    Setting {
         key: "dns",
         variable: "UPDRAFT_DNS",
         default: "",
@@ -90,6 +97,24 @@ pub const SETTINGS: &[Setting] = &[
         variable: "UPDRAFT_REGISTRY_CREDENTIALS",
         default: "",
         help: "Docker's credential file for pulls [default: $DOCKER_CONFIG/config.json or ~/.docker/config.json]",
+    },
+    Setting {
+        key: "registry-names",
+        variable: "UPDRAFT_REGISTRY_NAMES",
+        default: "",
+        help: "Names under which others reach the image registry, such as 'images.example.com:5000', separated by commas",
+    },
+    Setting {
+        key: "log-retention",
+        variable: "UPDRAFT_LOG_RETENTION",
+        default: "30d",
+        help: "How long what containers write is kept, such as 12h, 30d",
+    },
+    Setting {
+        key: "log-max-size",
+        variable: "UPDRAFT_LOG_MAX_SIZE",
+        default: "64Mi",
+        help: "What the log of one service may take on disk, at least 1Mi; the oldest entries make room",
     },
     Setting {
         key: "log",
@@ -104,6 +129,9 @@ pub const SETTINGS: &[Setting] = &[
         help: "How it says it: 'text' or 'json'",
     },
 ];
+
+/// Less would be rotated all the time.
+const LOG_MIN_SIZE: u64 = 1 << 20;
 
 /// The configuration, typed.
 #[derive(Debug, Clone)]
@@ -124,10 +152,18 @@ pub struct Config {
     pub region: String,
     /// How long an idle instance is kept.
     pub idle_timeout: Duration,
+    /// How far instances are kept apart.
+    pub isolation: Isolation,
     /// Name servers of the containers; empty means the host's.
     pub dns: Vec<IpAddr>,
     /// Docker's credential file.
     pub registry_credentials: Option<PathBuf>,
+    /// Names of the registry, `host` or `host:port`, besides its addresses.
+    pub registry_names: Vec<String>,
+    /// How long the output of containers is kept.
+    pub log_retention: Duration,
+    /// What one service's may take on disk, in bytes.
+    pub log_max_size: u64,
     /// The filter of the server's own log.
     pub log: String,
     /// Its form.
@@ -196,8 +232,12 @@ impl Config {
             project: values.project()?,
             region: values.region()?,
             idle_timeout: values.duration("idle-timeout")?,
+            isolation: values.isolation()?,
             dns: values.addresses("dns")?,
             registry_credentials: values.credentials(),
+            registry_names: values.registry_names()?,
+            log_retention: values.duration("log-retention")?,
+            log_max_size: values.size("log-max-size", LOG_MIN_SIZE)?,
             log: values.text("log").to_owned(),
             log_format: values.log_format()?,
         })

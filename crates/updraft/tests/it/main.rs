@@ -5,6 +5,8 @@
 
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod formats;
 mod gcloud;
+mod input;
 mod reality;
 mod world;

@@ -65,7 +65,7 @@ const APPLIED: &[&str] = &[
     "New configuration has been applied to service [demo-yaml].",
     "URL: http://demo-yaml-",
 ];
-const UPDATED: &[&str] = &["Creating Revision", "Routing traffic", "Done.", "Service [demo] revision [demo-0000"];
+const UPDATED: &[&str] = &["Creating Revision", "Routing traffic", "Done.", "Service [demo] revision [demo-000"];
 const TRAFFIC: &[&str] = &["Updating traffic...", "Done.", "URL: http://demo-", "Traffic:", "100%"];
 const BOUND: &[&str] = &["Updated IAM policy for service [demo].", "role: roles/run.invoker", "etag: "];
 
@@ -107,12 +107,12 @@ pub(super) const COMMANDS: &[Line] = &[
     line(
         "run deploy demo --image localhost/hello:latest --session-affinity",
         0,
-        &["SettingsApplied", "sessionAffinity", "Done."],
+        &["Completed with warnings:", "SettingsApplied", "sessionAffinity", "has been deployed"],
     ),
     line("run deploy demo --image localhost/hello:latest --no-session-affinity --min 0 --max 10", 0, DEPLOYED),
     answered("run services update demo --update-env-vars C=3", UPDATED, "Hello"),
     line("run services update demo --min 1", 0, &["Service [demo] has been updated."]),
-    line("run services update demo --min 0 --async", 0, &["Service [demo] is deploying asynchronously."]),
+    line("run services update demo --min 0 --async", 0, &["Service [demo] is updating asynchronously."]),
     line(
         "run deploy demo --image localhost/hello:latest --tag canary --no-traffic",
         0,

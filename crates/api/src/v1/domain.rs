@@ -1,7 +1,7 @@
 //! Domain mappings, which only v1 has.
 
 use serde_json::{Map, Value, json};
-use updraft_model::{Error, Parent, Violation};
+use updraft_model::{Error, Parent, Violation, label::ANNOTATIONS_BYTES_MAX};
 
 use super::{
     keys, read, schema, show,
@@ -74,6 +74,13 @@ impl WrittenMapping {
         let mode = text(&intent["spec"], "certificateMode");
         if !matches!(mode, "" | "AUTOMATIC" | "NONE" | "CERTIFICATE_MODE_UNSPECIFIED") {
             found.push(Violation::new("spec.certificateMode", format!("must be AUTOMATIC or NONE, got '{mode}'")));
+        }
+        let bytes = intent.to_string().len();
+        if bytes > ANNOTATIONS_BYTES_MAX {
+            found.push(Violation::new(
+                "metadata",
+                format!("must have at most {ANNOTATIONS_BYTES_MAX} bytes, got {bytes}"),
+            ));
         }
         if !found.is_empty() {
             return Err(Error::invalid(found));

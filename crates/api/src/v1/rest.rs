@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
+use updraft_model::{Error, label::ANNOTATIONS_BYTES_MAX};
 
 /// What names an element of a list, in this order of preference.
 const NAMES: [&str; 3] = ["mountPath", "name", "path"];
@@ -152,6 +153,19 @@ impl Rest {
         if self.is_empty() { Vec::new() } else { self.to_value().to_string().into_bytes() }
     }
 
+    /// Is it small enough to be stored? Most of it are annotations, so it may have as many bytes as these.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is not.
+    pub fn check(&self) -> Result<(), Error> {
+        let bytes = self.to_bytes().len();
+        if bytes <= ANNOTATIONS_BYTES_MAX {
+            return Ok(());
+        }
+        let rule = format!("must have at most {ANNOTATIONS_BYTES_MAX} bytes in what only API v1 knows, got {bytes}");
+        Err(Error::invalid_field("metadata", rule))
+    }
+
     /// Reads what was stored.
     ///
     /// # Errors
@@ -221,6 +235,14 @@ mod tests {
         let gone = json!({"containers": [{"name": "a"}]});
         assert!(rest.pruned(&gone).is_empty());
         assert_eq!(rest.pruned(&moved), rest);
+    }
+
+    #[test]
+    fn a_rest_has_a_bound() {
+        let rest = |bytes: usize| Rest::between(&json!({"a": "x".repeat(bytes)}), &json!({}));
+        assert!(rest(ANNOTATIONS_BYTES_MAX / 2).check().is_ok());
+        let refused = rest(ANNOTATIONS_BYTES_MAX).check().expect_err("there is a name beside it");
+        assert!(refused.violations()[0].rule.contains("262144 bytes"), "{refused:?}");
     }
 
     #[test]

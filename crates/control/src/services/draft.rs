@@ -66,6 +66,12 @@ impl Intent {
         Ok(Self { message, model, rest: Rest::default() })
     }
 
+    /// The same, keeping what its message cannot hold.
+    pub(super) fn keeping(self, rest: Rest) -> Result<Self, Error> {
+        rest.check()?;
+        Ok(Self { rest, ..self })
+    }
+
     /// The template without the name of a revision: two templates are the same if this is.
     pub(super) fn template(&self) -> run::RevisionTemplate {
         nameless(self.message.template.clone().unwrap_or_default())

@@ -23,7 +23,7 @@ use crate::{
 /// How often a write is tried again because the reconciler wrote its report meanwhile.
 const ATTEMPTS: usize = 16;
 
-/// The most services of a project and location.
+/// The most services, and the most domain mappings, of a project and location.
 const SERVICES_MAX: usize = 1000;
 
 /// What a client wrote.
@@ -167,22 +167,24 @@ impl Inner {
         Err(Error::new(ErrorKind::Aborted, format!("Resource '{}' is being changed; try again.", name.service)))
     }
 
-    /// Is there room for one service more? Two creations at the same moment may both find the last place.
-    async fn check_room(&self, parent: &Parent) -> Result<(), Error> {
-        let selection = Selection::of(Kind::Service).under(parent.clone());
+    /// Is there room for one more of services or domain mappings? Two creations at the same moment may both find the
+    /// last place.
+    pub(crate) async fn check_room(&self, parent: &Parent, kind: Kind) -> Result<(), Error> {
+        let what = if kind == Kind::DomainMapping { "domain mappings" } else { "services" };
+        let selection = Selection::of(kind).under(parent.clone());
         let page = Page { limit: SERVICES_MAX, after: None };
         let there = self.store.list(&selection, &page).await.map_err(of_store)?;
         if there.len() < SERVICES_MAX {
             return Ok(());
         }
-        let message = format!("Quota exceeded: {parent} has {SERVICES_MAX} services, the most it may have.");
+        let message = format!("Quota exceeded: {parent} has {SERVICES_MAX} {what}, the most it may have.");
         Err(Error::new(ErrorKind::ResourceExhausted, message))
     }
 
     /// One attempt of a creation; `None` when somebody else wrote one of its keys meanwhile.
     async fn try_create(&self, caller: &Principal, intent: &Intent, mode: Mode) -> Result<Option<Done>, Error> {
         let name = &intent.model.name;
-        self.check_room(&name.parent).await?;
+        self.check_room(&name.parent, Kind::Service).await?;
         let revised = intent.revised(self, None).await?;
         intent.check_traffic(self, &revised).await?;
         let now = self.clock.now();
@@ -335,12 +337,12 @@ impl Source<'_> {
             (Self::V2(sent, paths), Some(before)) => {
                 let intent = Intent::new(name, merged(&before.message, sent, paths)?)?;
                 let rest = before.rest.beside(&intent.message);
-                Ok(Intent { rest, ..intent })
+                intent.keeping(rest)
             }
             (Self::V1(written), before) => {
                 let intent = Intent::new(name, written.message(before))?;
                 let rest = written.rest(&intent.message);
-                Ok(Intent { rest, ..intent })
+                intent.keeping(rest)
             }
         }
     }

@@ -47,6 +47,7 @@ impl Control {
         if inner.get(&key).await?.is_some() {
             return taken();
         }
+        inner.check_room(&parent, Kind::DomainMapping).await?;
         let now = inner.clock.now();
         let owner = written.intent["spec"]["routeName"].as_str().unwrap_or_default();
         let envelope = Envelope {

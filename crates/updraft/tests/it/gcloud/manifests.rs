@@ -348,3 +348,44 @@ async fn names_can_be_left_to_the_server_and_places_have_to_agree() {
     assert_eq!(none["items"], json!([]));
     world.end().await;
 }
+
+#[tokio::test]
+async fn what_v2_refuses_v1_refuses_as_a_status_with_causes() {
+    let world = World::start().await;
+    let image = world.image("hello").await;
+    let base = json!({
+        "metadata": {"name": "demo"},
+        "spec": {"template": {"spec": {"containers": [{"image": image}]}}},
+    });
+    let long = "x".repeat(300 << 10);
+    for (change, field) in [
+        (json!({"metadata": {"annotations": {"example.com/a": long}}}), "metadata.annotations"),
+        // Only v1 knows it, so nothing else looks at it.
+        (json!({"metadata": {"annotations": {"run.googleapis.com/presets": long}}}), "metadata"),
+        (
+            json!({"metadata": {"annotations": {"run.googleapis.com/description": "x".repeat(513)}}}),
+            "metadata.annotations[run.googleapis.com/description]",
+        ),
+        (
+            json!({"spec": {"template": {"spec": {"containerConcurrency": 1001}}}}),
+            "spec.template.spec.containerConcurrency",
+        ),
+        (json!({"spec": {"template": {"spec": {"timeoutSeconds": 3601}}}}), "spec.template.spec.timeoutSeconds"),
+    ] {
+        let mut sent = base.clone();
+        merge(&mut sent, &change);
+        let answer = world.call("POST", SERVICES, sent).await;
+        let body: Value = serde_json::from_str(&answer.body).expect("JSON");
+        let status = (&body["kind"], &body["status"], &body["reason"], &body["code"]);
+        assert_eq!(answer.status, 400, "{field}: {body:#}");
+        assert_eq!(status, (&json!("Status"), &json!("Failure"), &json!("Invalid"), &json!(400)), "{field}: {body:#}");
+        assert_eq!(body["details"]["causes"][0]["field"], field, "{body:#}");
+    }
+    let huge = json!({"metadata": {"name": "demo", "annotations": {"example.com/a": "x".repeat(11 << 20)}}});
+    let answer = world.call("POST", SERVICES, huge).await;
+    let body: Value = serde_json::from_str(&answer.body).expect("JSON");
+    assert_eq!((answer.status, &body["kind"], &body["code"]), (413, &json!("Status"), &json!(413)), "{body:#}");
+    let none = world.ok("GET", SERVICES, Value::Null).await;
+    assert_eq!(none["items"], json!([]), "nothing was stored");
+    world.end().await;
+}

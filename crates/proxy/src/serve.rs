@@ -29,6 +29,9 @@ use crate::{
 /// How often a request is offered to an instance; more than once only if nothing of it was sent.
 const OFFERS: u32 = 3;
 
+/// How long a request waits for the first table. Control publishes it earlier, whole or not.
+const OPENING_PATIENCE: Duration = Duration::from_secs(60);
+
 /// How long the table may lag behind the book.
 const TABLE_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -115,7 +118,13 @@ impl Proxy {
         trip: &mut Trip,
     ) -> Result<(Answered, Sleep), Rejection> {
         let caller = Caller::recognise(request.headers_mut(), &self.0.deps.auth);
-        let chosen = self.choose(&request, caller, trip)?;
+        let chosen = match self.choose(&request, caller, trip) {
+            Err(Rejection::NotFound) if !self.0.deps.routes.borrow().is_whole => {
+                self.opening().await?;
+                self.choose(&request, caller, trip)?
+            }
+            chosen => chosen?,
+        };
         // The time limit is of the whole request: the wait for an instance and its start included.
         let mut timer = self.0.deps.clock.sleep(chosen.timeout());
         let outgoing = Outgoing::new(request, peer.ip(), chosen.protocol());
@@ -123,6 +132,18 @@ impl Proxy {
             biased;
             answered = self.exchange(chosen, outgoing, (caller, trip)) => Ok((answered?, timer)),
             () = &mut timer => Err(Rejection::Timeout),
+        }
+    }
+
+    /// Waits for the first table: before it, a host that is missing may be a service that was there before the server
+    /// was started anew, and "not found" would tell its clients that it is gone.
+    async fn opening(&self) -> Result<(), Rejection> {
+        let deps = &self.0.deps;
+        let mut routes = deps.routes.clone();
+        let opened = async { routes.wait_for(|table| table.is_whole).await.map(drop) };
+        match deps.clock.timeout(OPENING_PATIENCE, opened).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Rejection::NoRevision),
         }
     }
 

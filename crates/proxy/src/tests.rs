@@ -134,7 +134,7 @@ impl World {
             targets: shares.iter().map(target).collect(),
         };
         let hosts = HashMap::from([(APP.into(), Arc::new(route))]);
-        self.routes.send_replace(Arc::new(RouteTable { hosts }));
+        self.routes.send_replace(Arc::new(RouteTable { hosts, is_whole: true }));
     }
 
     fn client(&self) -> TestClient {

@@ -42,6 +42,9 @@ pub struct ApiDeps {
     pub info: ServerInfo,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Whom clients are to trust at the TLS port, in PEM; none when there is no port or the certificate is the
+    /// operator's.
+    pub authority: Option<Arc<str>>,
     /// Ends what would otherwise go on for ever.
     pub shutdown: Shutdown,
     /// A directory for uploads that are under way, of this server alone: files of uploads that are found
@@ -62,6 +65,9 @@ pub struct ServerInfo {
     /// `host:port` of the embedded registry; absent when it is switched off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registry: Option<String>,
+    /// `host:port` of API and services over TLS; absent when it is switched off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<String>,
     /// What the hosts of services end with, such as `run.localhost`.
     pub service_domain: String,
 }

@@ -69,10 +69,12 @@ impl Server {
                 default_project: "demo-project".to_owned(),
                 default_location: "us-central1".to_owned(),
                 registry: None,
+                tls: None,
                 service_domain: "run.localhost".to_owned(),
             },
             metrics: Arc::new(metrics),
             scratch: dir.path().to_owned(),
+            authority: None,
             shutdown: tasks.shutdown().clone(),
         })
         .expect("the descriptors are sound");

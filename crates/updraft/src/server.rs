@@ -4,6 +4,7 @@
 //!            Front (one port) ── host below the domain ──▶ Proxy ──▶ Fleet ──▶ Engine
 //!                 └───────────── everything else ────────▶ Api ────▶ Control ─▶ Store
 //!   Control ── RouteTable ──▶ Proxy        Control ── RevisionBook ──▶ Fleet ── RevisionHealth ──▶ Control
+//!   Proxy ── RequestRecord ──▶ LogStore
 //!   Fleet ── LogLine ──▶ LogStore          Registry ──▶ ImageStore ◀── Control, Engine
 //! ```
 
@@ -22,10 +23,10 @@ use updraft_control::{Control, ControlConfig, ControlDeps, UrlConfig};
 use updraft_engine::{Engine, EngineError};
 use updraft_engine_local::{LocalConfig, LocalEngine};
 use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
-use updraft_identity::{Authenticator, IdentityError, OpenBind};
+use updraft_identity::{Authenticator, Certificate, IdentityError, OpenBind, Tls, TlsError, certificate_names};
 use updraft_model::{
     Parent, ServiceName,
-    channel::{LogLine, RevisionBook, RevisionHealth},
+    channel::{LogLine, RequestRecord, RevisionBook, RevisionHealth},
     route::RouteTable,
 };
 use updraft_oci::{ImageError, ImageStore, ImageStoreConfig};
@@ -34,10 +35,12 @@ use updraft_registry::Registry;
 use updraft_store::{SqliteStore, Store, StoreError};
 use updraft_telemetry::{LogConfig, LogError, LogStore, Metrics};
 
-use crate::config::Config;
+use crate::config::{Config, UrlScheme};
 
 /// Lines that may wait for the disk before they are counted as lost.
 const LOG_QUEUE: usize = 8192;
+/// Requests whose entries may wait for the disk before they are counted as lost.
+const REQUEST_QUEUE: usize = 16_384;
 /// Deleted services whose logs may wait to be removed.
 const DELETED_QUEUE: usize = 1024;
 /// Between SIGTERM and SIGKILL, as the container contract says.
@@ -75,6 +78,9 @@ pub enum StartError {
     /// The token cannot be read or made.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The certificate cannot be read, made or used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The stored state cannot be taken up.
     #[error(transparent)]
     Control(#[from] updraft_model::Error),
@@ -107,6 +113,8 @@ pub enum StartError {
 pub struct Server {
     /// Where API and services are.
     pub address: SocketAddr,
+    /// Where the same is over TLS, unless it is off.
+    pub tls: Option<SocketAddr>,
     /// Where the registry is.
     pub registry: SocketAddr,
     /// The control plane.
@@ -124,11 +132,14 @@ pub struct Server {
 /// The API, as the front door sees it.
 struct ApiFallback(Api);
 
-/// Both listeners, bound before anything else starts: a taken port must not cost a container.
+/// All listeners, bound before anything else starts: a taken port must not cost a container.
 struct Listeners {
     front: Front,
     registry: TcpListener,
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
+    /// Whom to trust at the TLS port, if it is an authority of our own.
+    authority: Option<Arc<str>>,
     registry_address: SocketAddr,
 }
 
@@ -138,6 +149,7 @@ struct Channels {
     health: (watch::Sender<Arc<RevisionHealth>>, watch::Receiver<Arc<RevisionHealth>>),
     routes: (watch::Sender<Arc<RouteTable>>, watch::Receiver<Arc<RouteTable>>),
     logs: (mpsc::Sender<LogLine>, mpsc::Receiver<LogLine>),
+    requests: (mpsc::Sender<RequestRecord>, mpsc::Receiver<RequestRecord>),
     deleted: (mpsc::Sender<ServiceName>, mpsc::Receiver<ServiceName>),
 }
 
@@ -154,14 +166,15 @@ impl Server {
             return Err(StartError::NotRoot);
         }
         let (edges, core) = (Tasks::new(), Tasks::new());
-        for address in [config.listen, config.registry_listen] {
+        let tls_listen = config.tls.as_ref().map(|tls| tls.listen);
+        for address in [config.listen, config.registry_listen].into_iter().chain(tls_listen) {
             updraft_identity::check_bind(config.auth, address)?;
         }
         let store = SqliteStore::open(&config.data_dir).await?;
         core.spawn("store watch", OnFailure::Stop, stop_on(store.failed(), core.shutdown().clone()));
         let store: Arc<dyn Store> = Arc::new(store);
         let auth = Authenticator::open(config.auth, &config.data_dir)?;
-        let listeners = Listeners::bind(&config).await?;
+        let listeners = Listeners::bind(&config, &clock).await?;
         let images = open_images(&config, &listeners, &clock)?;
         let engine: Arc<dyn Engine> = match engine {
             EngineChoice::Local(local) => LocalEngine::start(local, images.clone(), &core, clock.clone()).await?,
@@ -171,6 +184,7 @@ impl Server {
         let channels = Channels::new();
         let logs = LogStore::open(&config.data_dir.join("logs"), LogConfig::default(), &mut metrics, clock.clone())?;
         core.spawn("log writer", OnFailure::Stop, logs.clone().run(channels.logs.1));
+        core.spawn("request log writer", OnFailure::Stop, logs.clone().run_requests(channels.requests.1));
         core.spawn("log remover", OnFailure::Log, remove_logs(logs.clone(), channels.deleted.1));
 
         let fleet = Fleet::start(
@@ -191,7 +205,7 @@ impl Server {
             engine: engine.clone(),
             clock: clock.clone(),
             tasks: core.clone(),
-            config: control_config(&config, listeners.address),
+            config: control_config(&config, &listeners),
             book: channels.book.0,
             health: channels.health.1,
             routes: channels.routes.0,
@@ -204,6 +218,7 @@ impl Server {
                 routes: channels.routes.1,
                 clock: clock.clone(),
                 tasks: edges.clone(),
+                requests: channels.requests.0,
                 config: ProxyConfig::default(),
             },
             metrics.registry(),
@@ -217,16 +232,18 @@ impl Server {
             info: server_info(&config, &listeners),
             metrics: Arc::new(metrics),
             scratch: config.data_dir.clone(),
+            authority: listeners.authority.clone(),
             shutdown: edges.shutdown().clone(),
         })
         .map_err(StartError::Descriptors)?;
-        let Listeners { front, registry: registry_listener, address, registry_address } = listeners;
+        let Listeners { front, registry: registry_listener, address, tls_address: tls, registry_address, .. } =
+            listeners;
         let registry_tasks = edges.clone();
         edges.spawn("registry", OnFailure::Stop, registry.serve(registry_listener, registry_tasks));
         let door = front.run(proxy, config.domain.clone(), Arc::new(ApiFallback(api)), edges.clone());
         edges.spawn("front door", OnFailure::Stop, door);
         let default_parent = Parent::new(&config.project, &config.region);
-        Ok(Self { address, registry: registry_address, control, fleet, engine, default_parent, edges, core })
+        Ok(Self { address, tls, registry: registry_address, control, fleet, engine, default_parent, edges, core })
     }
 
     /// Where resources go that name no project and no region.
@@ -263,13 +280,26 @@ impl Server {
 // === impl Listeners ===
 
 impl Listeners {
-    async fn bind(config: &Config) -> Result<Self, StartError> {
+    async fn bind(config: &Config, clock: &Clock) -> Result<Self, StartError> {
         let failed = |address| move |source| StartError::Listen { address, source };
-        let front = Front::bind(config.listen).await.map_err(failed(config.listen))?;
+        let mut front = Front::bind(config.listen).await.map_err(failed(config.listen))?;
+        let mut authority = None;
+        if let Some(settings) = &config.tls {
+            let regions = std::slice::from_ref(&config.region);
+            let names = certificate_names(&config.domain, regions, settings.listen.ip(), &settings.names);
+            let certificate = match settings.files.clone() {
+                Some((chain, key)) => Certificate::Files { chain, key },
+                None => Certificate::Own(names),
+            };
+            let tls = Tls::open(&config.data_dir, certificate, clock.clone())?;
+            front = front.and_tls(settings.listen, tls.config()).await.map_err(failed(settings.listen))?;
+            authority = tls.authority();
+        }
         let registry = TcpListener::bind(config.registry_listen).await.map_err(failed(config.registry_listen))?;
         let address = front.local_addr().map_err(failed(config.listen))?;
+        let tls_address = front.tls_addr().map_err(failed(config.listen))?;
         let registry_address = registry.local_addr().map_err(failed(config.registry_listen))?;
-        Ok(Self { front, registry, address, registry_address })
+        Ok(Self { front, registry, address, tls_address, authority, registry_address })
     }
 }
 
@@ -282,6 +312,7 @@ impl Channels {
             health: watch::channel(Arc::default()),
             routes: watch::channel(Arc::default()),
             logs: mpsc::channel(LOG_QUEUE),
+            requests: mpsc::channel(REQUEST_QUEUE),
             deleted: mpsc::channel(DELETED_QUEUE),
         }
     }
@@ -300,6 +331,7 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
             .field("address", &self.address)
+            .field("tls", &self.tls)
             .field("registry", &self.registry)
             .finish_non_exhaustive()
     }
@@ -334,11 +366,15 @@ async fn remove_logs(logs: LogStore, mut deleted: mpsc::Receiver<ServiceName>) {
     }
 }
 
-fn control_config(config: &Config, address: SocketAddr) -> ControlConfig {
+fn control_config(config: &Config, listeners: &Listeners) -> ControlConfig {
+    let (scheme, address) = match (config.url_scheme, listeners.tls_address) {
+        (UrlScheme::Https, Some(address)) => ("https", address),
+        _ => ("http", listeners.address),
+    };
     ControlConfig {
         default_project: config.project.clone(),
         locations: vec![config.region.clone()],
-        url: UrlConfig { scheme: "http".to_owned(), domain: config.domain.clone(), port: address.port() },
+        url: UrlConfig { scheme: scheme.to_owned(), domain: config.domain.clone(), port: address.port() },
         ..ControlConfig::default()
     }
 }
@@ -349,6 +385,7 @@ fn server_info(config: &Config, listeners: &Listeners) -> ServerInfo {
         default_project: config.project.clone(),
         default_location: config.region.clone(),
         registry: Some(listeners.registry_address.to_string()),
+        tls: listeners.tls_address.map(|address| address.to_string()),
         service_domain: config.domain.clone(),
     }
 }

@@ -33,8 +33,11 @@ pub(super) async fn run(config: Config) -> ExitCode {
         }
     };
     print(format_args!("API http://{}", server.address));
+    if let Some(tls) = server.tls {
+        print(format_args!("TLS https://{tls}"));
+    }
     print(format_args!("Registry {}", server.registry));
-    tracing::info!(api = %server.address, registry = %server.registry, "serving");
+    tracing::info!(api = %server.address, tls = ?server.tls, registry = %server.registry, "serving");
     let failed = tokio::select! {
         signal = signals.next() => {
             tracing::info!(signal, "draining; a second signal ends without waiting");
@@ -73,12 +76,13 @@ pub(super) fn log_to_stderr(filter: &str, format: LogFormat) -> Result<(), Box<d
 pub(super) fn hint(error: &StartError) -> Option<String> {
     match error {
         StartError::Listen { address, .. } => Some(format!(
-            "is another server on port {}? --listen and --registry-listen choose others; port 0 takes a free one",
+            "is another server on port {}? --listen, --tls-listen and --registry-listen choose others; port 0 takes a free one",
             address.port()
         )),
         StartError::NotRoot => Some("start the server as root, for example with sudo".to_owned()),
         StartError::Engine(_) => Some("`updraft doctor` tells what this machine lacks".to_owned()),
         StartError::Bind(open) => Some(open.hint()),
+        StartError::Tls(error) => error.hint(),
         _ => None,
     }
 }

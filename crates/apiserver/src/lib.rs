@@ -4,6 +4,7 @@
 //! goes to the one use case of the control plane behind it ([`methods`]); [`rest`] and [`grpc`] only turn
 //! bytes into requests and answers into bytes. Beside the API there are paths of our own ([`own`]).
 
+mod around;
 mod call;
 mod grpc;
 mod images;
@@ -115,7 +116,10 @@ impl Api {
         if own::is_own(request.uri().path()) {
             return own::serve(self, request).await;
         }
-        rest::serve(self, caller, request).await
+        match around::serve(self, &caller, request).await {
+            Ok(answer) => answer,
+            Err(request) => rest::serve(self, caller, request).await,
+        }
     }
 
     fn deps(&self) -> &ApiDeps {

@@ -34,6 +34,8 @@ const OVERRIDE: &str = "x-http-method-override";
 pub(crate) struct Format {
     enums: EnumEncoding,
     layout: Layout,
+    /// Whose errors these are, if not Cloud Run's.
+    domain: Option<&'static str>,
 }
 
 /// How JSON is laid out.
@@ -127,6 +129,11 @@ impl Format {
         Ok(format)
     }
 
+    /// The same for an API of another domain than Cloud Run's.
+    pub(crate) fn of_domain(self, domain: &'static str) -> Self {
+        Self { domain: Some(domain), ..self }
+    }
+
     /// The answer to work that is done.
     pub(crate) fn answer<A: Named>(self, outcome: Result<A, Error>) -> Response<BoxBody> {
         match outcome.and_then(|answer| to_json(&answer, self.enums)) {
@@ -162,7 +169,10 @@ impl Format {
     /// An error whose HTTP code says more than its kind.
     fn error_with(self, error: &Error, code: StatusCode) -> Response<BoxBody> {
         note(error);
-        let mut body = status::error_body(error, self.enums);
+        let mut body = match self.domain {
+            Some(domain) => status::error_body_of(domain, error, self.enums),
+            None => status::error_body(error, self.enums),
+        };
         body["error"]["code"] = json!(code.as_u16());
         let mut answer = self.body(code, &body);
         if code == StatusCode::UNAUTHORIZED {
@@ -203,7 +213,7 @@ fn enums(alt: &str) -> Result<EnumEncoding, Error> {
 }
 
 /// The verb that is meant. Only POST may mean another one.
-fn verb<'a>(verb: &'a Verb, headers: &HeaderMap) -> Cow<'a, Verb> {
+pub(crate) fn verb<'a>(verb: &'a Verb, headers: &HeaderMap) -> Cow<'a, Verb> {
     let meant =
         headers.get(OVERRIDE).filter(|_| verb == Verb::POST).and_then(|value| Verb::try_from(value.as_bytes()).ok());
     meant.map_or(Cow::Borrowed(verb), Cow::Owned)
@@ -229,7 +239,7 @@ mod tests {
     #[test]
     fn the_query_chooses_the_form() {
         let format = Format::of("$alt=json%3Benum-encoding%3Dint&prettyPrint=false&x=1").expect("known");
-        assert_eq!(format, Format { enums: EnumEncoding::Numbers, layout: Layout::Compact });
+        assert_eq!(format, Format { enums: EnumEncoding::Numbers, layout: Layout::Compact, domain: None });
         assert_eq!(Format::of("alt=json").expect("known"), Format::default());
         for alt in ["alt=proto", "alt=media", "$alt=json;enum-encoding=roman"] {
             assert!(Format::of(alt).is_err(), "{alt}");
@@ -239,7 +249,7 @@ mod tests {
     #[tokio::test]
     async fn enums_are_written_as_the_query_asks() {
         let service = run::Service { ingress: 2, ..run::Service::default() };
-        let format = Format { enums: EnumEncoding::Numbers, layout: Layout::Compact };
+        let format = Format { enums: EnumEncoding::Numbers, layout: Layout::Compact, domain: None };
         assert_eq!(text(format.answer(Ok(service.clone()))).await, r#"{"ingress":2}"#);
         let pretty = text(Format::default().answer(Ok(service))).await;
         assert_eq!(pretty, "{\n  \"ingress\": \"INGRESS_TRAFFIC_INTERNAL_ONLY\"\n}\n");

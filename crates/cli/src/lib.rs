@@ -13,6 +13,7 @@ mod deploy;
 mod describe;
 mod error;
 mod follow;
+mod gcloud;
 mod images;
 mod logs;
 mod output;
@@ -28,8 +29,9 @@ mod update_traffic;
 mod values;
 
 pub use args::{
-    Command, DeployArgs, EnvArgs, Format, Globals, ImagesCommand, Ingress, LabelArgs, LoadArgs, LogsArgs,
-    RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs, SwitchArgs, TrafficArgs, UpdateArgs,
+    Command, DeployArgs, EnvArgs, ExportShell, ExportsArgs, Format, GcloudCommand, Globals, ImagesCommand, Ingress,
+    LabelArgs, LoadArgs, LogsArgs, RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs, SetupArgs, SwitchArgs,
+    TrafficArgs, UpdateArgs,
 };
 pub use completion::{Shell, completion};
 pub use console::{Console, Terminal};

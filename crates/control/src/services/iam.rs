@@ -140,7 +140,7 @@ fn shown(envelope: &Envelope) -> Result<iam::Policy, Error> {
 }
 
 /// What was sent, or only the fields of it that the mask names.
-fn masked(current: iam::Policy, sent: &iam::Policy, paths: &[String]) -> Result<iam::Policy, Error> {
+pub(crate) fn masked(current: iam::Policy, sent: &iam::Policy, paths: &[String]) -> Result<iam::Policy, Error> {
     if paths.is_empty() {
         return Ok(sent.clone());
     }
@@ -158,7 +158,7 @@ fn masked(current: iam::Policy, sent: &iam::Policy, paths: &[String]) -> Result<
     Ok(policy)
 }
 
-fn check(policy: &iam::Policy) -> Result<(), Error> {
+pub(crate) fn check(policy: &iam::Policy) -> Result<(), Error> {
     check_version("policy.version", policy.version)?;
     let mut found = Vec::new();
     let read = policy::to_model(policy);
@@ -187,7 +187,7 @@ fn check(policy: &iam::Policy) -> Result<(), Error> {
     if found.is_empty() { Ok(()) } else { Err(Error::invalid(found)) }
 }
 
-fn check_version(field: &str, version: i32) -> Result<(), Error> {
+pub(crate) fn check_version(field: &str, version: i32) -> Result<(), Error> {
     match version {
         0 | 1 | 3 => Ok(()),
         other => Err(Error::invalid_field(field, format!("must be 0, 1 or 3, got {other}"))),

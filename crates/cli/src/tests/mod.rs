@@ -2,6 +2,7 @@
 
 mod deploy;
 mod fake;
+mod gcloud;
 mod images;
 mod show;
 

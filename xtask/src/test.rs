@@ -48,6 +48,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("iproute2", "ip"),
     ("nftables", "nft"),
     ("python3-venv", "python3"),
+    ("systemd", "systemd-analyze"),
 ];
 
 /// The client that compatibility is tested with, pinned: its requests are part of the contract.

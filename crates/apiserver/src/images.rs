@@ -103,7 +103,7 @@ fn of_images(error: &ImageError) -> Error {
         ImageError::Invalid { .. } | ImageError::Unfit { .. } => ErrorKind::InvalidArgument,
         ImageError::Missing { .. } => ErrorKind::NotFound,
         ImageError::Denied { .. } => ErrorKind::PermissionDenied,
-        ImageError::Unavailable { .. } => ErrorKind::Unavailable,
+        ImageError::Unavailable { .. } | ImageError::Held => ErrorKind::Unavailable,
         ImageError::Host { operation, source } => return Error::internal(format!("{operation}: {source}")),
         other => return Error::internal(other),
     };

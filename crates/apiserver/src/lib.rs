@@ -5,6 +5,7 @@
 //! bytes into requests and answers into bytes. Beside the API there are paths of our own ([`own`]).
 
 mod around;
+mod backup;
 mod call;
 mod grpc;
 mod images;
@@ -26,10 +27,11 @@ use updraft_identity::Authenticator;
 use updraft_oci::ImageStore;
 use updraft_telemetry::{LogStore, Metrics};
 
+pub use backup::{Backups, Logs, Pieces};
 pub use respond::{BoxBody, BoxError};
 
 /// What the API hosts.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "what takes backups cannot be printed")]
 pub struct ApiDeps {
     /// The use cases.
     pub control: Control,
@@ -46,6 +48,8 @@ pub struct ApiDeps {
     /// Whom clients are to trust at the TLS port, in PEM; none when there is no port or the certificate is the
     /// operator's.
     pub authority: Option<Arc<str>>,
+    /// Takes backups; none where the state is not kept in files.
+    pub backups: Option<Arc<dyn Backups>>,
     /// Ends what would otherwise go on for ever.
     pub shutdown: Shutdown,
     /// A directory for uploads that are under way, of this server alone: files of uploads that are found
@@ -114,7 +118,7 @@ impl Api {
             Err(error) => return rest::Format::default().error(&error),
         };
         if own::is_own(request.uri().path()) {
-            return own::serve(self, request).await;
+            return own::serve(self, caller, request).await;
         }
         match around::serve(self, &caller, request).await {
             Ok(answer) => answer,

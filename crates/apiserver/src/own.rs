@@ -7,7 +7,7 @@ use updraft_model::{Error, ErrorKind, iam::Principal};
 use updraft_telemetry::CONTENT_TYPE;
 
 use crate::{
-    Api,
+    Api, backup,
     call::AnyBody,
     images, logs,
     respond::{BoxBody, text},
@@ -49,7 +49,7 @@ pub(crate) fn is_own(path: &str) -> bool {
 }
 
 /// Answers a call of a known caller.
-pub(crate) async fn serve<B: AnyBody>(api: &Api, request: Request<B>) -> Response<BoxBody> {
+pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Request<B>) -> Response<BoxBody> {
     let (parts, body) = request.into_parts();
     let (format, parameters) = match Parameters::of(parts.uri.query().unwrap_or_default()) {
         Ok(read) => read,
@@ -65,10 +65,11 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, request: Request<B>) -> Respons
             None => format.error(&Error::new(ErrorKind::NotFound, NO_AUTHORITY)),
         },
         (&Verb::GET, "logs") => format.or_error(logs::read(deps, &parameters).await),
+        (&Verb::GET, "backup") => format.or_error(backup::take(deps, caller, &parameters).await),
         (&Verb::GET, "images") => format.json_or_error(images::list(deps).await),
         (&Verb::DELETE, "images") => format.json_or_error(images::delete(deps, &parameters).await),
         (&Verb::POST, "images:load") => format.json_or_error(images::load(deps, &parameters, body).await),
-        (verb, METRICS | "info" | "ca" | "logs") => format.wrong_verb(verb, path, &[Verb::GET]),
+        (verb, METRICS | "info" | "ca" | "logs" | "backup") => format.wrong_verb(verb, path, &[Verb::GET]),
         (verb, "images") => format.wrong_verb(verb, path, &[Verb::GET, Verb::DELETE]),
         (verb, "images:load") => format.wrong_verb(verb, path, &[Verb::POST]),
         _ => format.unknown(path),

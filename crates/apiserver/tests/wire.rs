@@ -82,6 +82,7 @@ impl Server {
                 service_domain: "run.localhost".to_owned(),
             },
             metrics: Arc::new(metrics),
+            backups: None,
             scratch: dir.path().to_owned(),
             authority: None,
             shutdown: tasks.shutdown().clone(),
@@ -106,6 +107,12 @@ impl Server {
         }
         drop(sender);
         self.logs.clone().run(receiver).await;
+    }
+
+    /// For a call that needs no body; the answer's status and message.
+    async fn refusal(&self, method: Method, path: &str) -> (StatusCode, String) {
+        let (status, body) = self.ask(method, path, Value::Null).await;
+        (status, body["error"]["message"].as_str().unwrap_or_default().to_owned())
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> (StatusCode, Value) {
@@ -332,4 +339,15 @@ async fn uploads_that_a_crash_left_behind_are_removed() {
     let server = Server::start_in(dir, AuthMode::None).await;
     assert!(!server.dir.path().join("upload-abc.tar").exists());
     assert!(server.dir.path().join("upload.txt").exists());
+}
+
+#[tokio::test]
+async fn a_backup_is_for_who_is_known_and_only_where_there_are_files() {
+    let closed = Server::start(AuthMode::Token).await;
+    assert_eq!(closed.refusal(Method::GET, "/updraft/v1/backup").await.0, StatusCode::UNAUTHORIZED);
+    let server = Server::start(AuthMode::None).await;
+    let (status, message) = server.refusal(Method::GET, "/updraft/v1/backup?logs=perhaps").await;
+    assert!(status == StatusCode::BAD_REQUEST && message.contains("logs"), "{status} {message}");
+    assert_eq!(server.refusal(Method::POST, "/updraft/v1/backup").await.0, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(server.refusal(Method::GET, "/updraft/v1/backup").await.0, StatusCode::NOT_IMPLEMENTED);
 }

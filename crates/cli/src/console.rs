@@ -56,6 +56,15 @@ impl<'a> Console<'a> {
         self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).map_err(|error| CliError::output(&error))
     }
 
+    /// Data that is no text.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        // Not as for text: who stops reading a backup does not have it.
+        self.out
+            .write_all(bytes)
+            .and_then(|()| self.out.flush())
+            .map_err(|error| CliError::failed(format!("cannot write the output: {error}")))
+    }
+
     /// Talk: one line. When nobody can hear it, the work goes on.
     pub(crate) fn say(&mut self, line: impl fmt::Display) {
         self.whisper(format_args!("{line}\n"));

@@ -6,6 +6,7 @@
 //! `settings` (flags → service) and `traffic` (shares and tags).
 
 mod args;
+mod backup;
 mod client;
 mod completion;
 mod console;
@@ -29,9 +30,9 @@ mod update_traffic;
 mod values;
 
 pub use args::{
-    Command, DeployArgs, EnvArgs, ExportShell, ExportsArgs, Format, GcloudCommand, Globals, ImagesCommand, Ingress,
-    LabelArgs, LoadArgs, LogsArgs, RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs, SetupArgs, SwitchArgs,
-    TrafficArgs, UpdateArgs,
+    BackupArgs, Command, DeployArgs, EnvArgs, ExportShell, ExportsArgs, Format, GcloudCommand, Globals, ImagesCommand,
+    Ingress, LabelArgs, LoadArgs, LogsArgs, RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs, SetupArgs,
+    SwitchArgs, TrafficArgs, UpdateArgs,
 };
 pub use completion::{Shell, completion};
 pub use console::{Console, Terminal};

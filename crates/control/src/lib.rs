@@ -15,6 +15,7 @@
 
 mod access;
 pub mod around;
+mod backup;
 mod board;
 mod failure;
 mod guard;
@@ -30,6 +31,7 @@ mod revisions;
 mod services;
 mod view;
 
+pub use backup::images_of;
 pub use updraft_plan::hosts::UrlConfig;
 
 use std::{

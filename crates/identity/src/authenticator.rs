@@ -3,7 +3,7 @@
 use std::{fmt, path::Path, str::FromStr, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use updraft_model::{Error, ErrorKind, iam::Principal};
 
 use crate::{IdentityError, origin, token::Token};
@@ -81,6 +81,14 @@ impl Authenticator {
         match *self.0 {
             Means::None => AuthMode::None,
             Means::Token(_) => AuthMode::Token,
+        }
+    }
+
+    /// Does this value of `Authorization` hold the token? Never, when there is none.
+    pub fn is_token(&self, shown: &HeaderValue) -> bool {
+        match &*self.0 {
+            Means::None => false,
+            Means::Token(token) => credential(shown.as_bytes()).is_some_and(|credential| token.is(&credential)),
         }
     }
 

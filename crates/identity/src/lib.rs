@@ -14,4 +14,4 @@ pub use authenticator::{AuthMode, Authenticator, UnknownAuthMode};
 pub use bind::{OpenBind, check_bind};
 pub use error::IdentityError;
 pub use tls::{Certificate, Tls, TlsError, names as certificate_names};
-pub use token::token_path;
+pub use token::{read_token, token_path};

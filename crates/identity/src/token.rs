@@ -27,6 +27,14 @@ pub fn token_path(data_dir: &Path) -> PathBuf {
     data_dir.join("token")
 }
 
+/// The token of `data_dir`, for who may read it and asks to see it.
+///
+/// # Errors
+/// When there is none or the file cannot be read, others can read it, or it holds no fit token.
+pub fn read_token(data_dir: &Path) -> Result<String, IdentityError> {
+    Token::read(data_dir).map(|token| token.0)
+}
+
 // === impl Token ===
 
 impl Token {
@@ -40,15 +48,24 @@ impl Token {
             let path = path.clone();
             move |source| IdentityError::TokenFile { operation, path, source }
         };
-        let mode = match fs::metadata(&path) {
-            Ok(found) => found.permissions().mode() & 0o777,
+        match fs::metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return make(&path).map_err(failed("write")).inspect(|_| {
+                make(&path).map_err(failed("write")).inspect(|_| {
                     tracing::info!(path = %path.display(), "made a new admin token");
-                });
+                })
             }
-            Err(error) => return Err(failed("read")(error)),
+            _ => Self::read(data_dir),
+        }
+    }
+
+    /// Reads the token of `data_dir`.
+    fn read(data_dir: &Path) -> Result<Self, IdentityError> {
+        let path = token_path(data_dir);
+        let failed = |operation| {
+            let path = path.clone();
+            move |source| IdentityError::TokenFile { operation, path, source }
         };
+        let mode = fs::metadata(&path).map_err(failed("read"))?.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(IdentityError::TokenExposed { path, mode });
         }

@@ -49,8 +49,8 @@ pub struct Collected {
 
 /// Everything that a manifest leads to.
 #[derive(Default)]
-struct Reach {
-    blobs: HashSet<Digest>,
+pub(crate) struct Reach {
+    pub(crate) blobs: HashSet<Digest>,
     diff_ids: HashSet<Digest>,
     created: Option<String>,
 }
@@ -71,13 +71,18 @@ impl ImageStore {
     /// tags when `reference` has a digest. The bytes go with the next collection.
     ///
     /// # Errors
-    /// [`ImageError::Invalid`], [`ImageError::Missing`], [`ImageError::Host`].
+    /// [`ImageError::Invalid`], [`ImageError::Missing`], [`ImageError::Held`], [`ImageError::Host`].
     pub async fn delete(&self, reference: &str) -> Result<(), ImageError> {
         let parsed: Reference = reference.parse()?;
         let is_local = self.is_local(&parsed);
         let content = self.inner.content.clone();
-        let work = blocking(move || if is_local { delete_local(&content, &parsed) } else { forget(&content, &parsed) });
-        work.await.map_err(|error| ImageError::of_content(reference, error))
+        let of_content = |error| ImageError::of_content(reference, error);
+        let alone = content.removing().await.map_err(of_content)?;
+        let work = blocking(move || {
+            let _alone = alone;
+            if is_local { delete_local(&content, &parsed) } else { forget(&content, &parsed) }
+        });
+        work.await.map_err(of_content)
     }
 
     /// Removes blobs and unpacked layers that no image of the embedded registry and none of `in_use`
@@ -123,7 +128,7 @@ impl ImageStore {
 
 impl Reach {
     /// Follows `digest`. What is not here is passed over: an index names images for other hosts too.
-    fn follow(&mut self, content: &ContentStore, digest: &Digest) {
+    pub(crate) fn follow(&mut self, content: &ContentStore, digest: &Digest) {
         if !self.blobs.insert(digest.clone()) {
             return;
         }
@@ -272,7 +277,7 @@ fn modified(path: &Path) -> Option<std::time::SystemTime> {
     fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
-fn pulled_dir(content: &ContentStore) -> PathBuf {
+pub(crate) fn pulled_dir(content: &ContentStore) -> PathBuf {
     content.root().join("pulled")
 }
 

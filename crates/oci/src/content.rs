@@ -14,6 +14,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest as _, Sha256};
+use updraft_base::Clock;
 
 use crate::{digest::Digest, error::ContentError};
 
@@ -27,6 +28,9 @@ pub struct ContentStore {
     root: Arc<PathBuf>,
     /// Held shared by whoever makes references to content, exclusively by the garbage collector.
     pub(crate) gate: Arc<tokio::sync::RwLock<()>>,
+    /// Held shared by a [`Hold`](crate::Hold), exclusively by whoever removes a name.
+    pub(crate) names: Arc<tokio::sync::RwLock<()>>,
+    pub(crate) clock: Clock,
 }
 
 /// A blob on its way in. Dropping it removes what was written.
@@ -61,8 +65,8 @@ impl ContentStore {
     ///
     /// # Errors
     /// [`ContentError::Host`].
-    pub fn open(dir: &Path) -> Result<Self, ContentError> {
-        let store = Self { root: Arc::new(dir.to_owned()), gate: Arc::default() };
+    pub fn open(dir: &Path, clock: Clock) -> Result<Self, ContentError> {
+        let store = Self { root: Arc::new(dir.to_owned()), gate: Arc::default(), names: Arc::default(), clock };
         let uploads = store.uploads();
         match fs::remove_dir_all(&uploads) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at("remove", &uploads)(error)),
@@ -308,7 +312,7 @@ mod tests {
 
     fn store() -> (tempfile::TempDir, ContentStore) {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let store = ContentStore::open(dir.path()).expect("store");
+        let store = ContentStore::open(dir.path(), Clock::system()).expect("store");
         (dir, store)
     }
 
@@ -348,7 +352,7 @@ mod tests {
         drop(upload);
         assert_eq!(uploads(&store), 0);
         fs::write(store.uploads().join("left-by-a-crash"), b"x").expect("write");
-        let again = ContentStore::open(dir.path()).expect("store");
+        let again = ContentStore::open(dir.path(), Clock::system()).expect("store");
         assert_eq!(uploads(&again), 0);
     }
 }

@@ -48,6 +48,9 @@ pub enum ImageError {
         /// What broke.
         cause: String,
     },
+    /// Nothing can be removed while somebody copies it (see [`Hold`](crate::Hold)).
+    #[error("the images are being copied, so nothing can be removed from them now; try again later")]
+    Held,
     /// The host refused: no space, no permission.
     #[error("{operation}")]
     Host {
@@ -99,6 +102,9 @@ pub enum ContentError {
         /// The digest of what came.
         actual: Digest,
     },
+    /// Nothing can be removed while somebody copies it (see [`Hold`](crate::Hold)).
+    #[error("the images are being copied, so nothing can be removed from them now; try again later")]
+    Held,
     /// An upload that broke earlier was written to again.
     #[error("the upload broke off in the middle of a write")]
     UploadBroken,
@@ -138,6 +144,7 @@ impl ImageError {
             | ContentError::ManifestUnknown(_)
             | ContentError::BlobUnknown(_)
             | ContentError::ManifestBlobUnknown(_) => Self::missing(image, error.to_string()),
+            ContentError::Held => Self::Held,
             ContentError::ManifestInvalid(_) | ContentError::DigestMismatch { .. } | ContentError::UploadBroken => {
                 Self::unfit(image, error.to_string())
             }

@@ -20,8 +20,11 @@ mod digest;
 mod error;
 mod fill;
 mod flight;
+mod hold;
+mod inventory;
 mod layers;
 mod load;
+mod local;
 mod manifest;
 mod reference;
 mod remote;
@@ -35,6 +38,8 @@ pub use config::{ExposedPort, ImageConfig};
 pub use content::{ContentStore, Upload};
 pub use digest::{Digest, DigestError};
 pub use error::{ContentError, ImageError};
+pub use hold::Hold;
+pub use inventory::{Inventory, StoredBlob, StoredName};
 pub use load::LoadedImage;
 pub use manifest::{
     Descriptor, HOST_ARCHITECTURE, HOST_OS, ImageManifest, Index, MAX_MANIFEST, Manifest, Platform, media_type,

@@ -109,11 +109,17 @@ impl ContentStore {
     /// Removes a tag, or a manifest with all tags that point to it. Blobs stay for the collector.
     ///
     /// # Errors
-    /// [`ContentError::RepositoryUnknown`], [`ContentError::ManifestUnknown`], [`ContentError::Host`].
+    /// [`ContentError::RepositoryUnknown`], [`ContentError::ManifestUnknown`], [`ContentError::Held`],
+    /// [`ContentError::Host`].
     pub async fn delete_manifest(&self, repository: &str, name: &ManifestName) -> Result<(), ContentError> {
         check_repository(repository)?;
         let (store, name, repository) = (self.clone(), name.clone(), repository.to_owned());
-        blocking(move || store.delete_manifest_now(&repository, &name)).await
+        let alone = self.removing().await?;
+        blocking(move || {
+            let _alone = alone;
+            store.delete_manifest_now(&repository, &name)
+        })
+        .await
     }
 
     /// The tags of a repository, in order.
@@ -167,11 +173,16 @@ impl ContentStore {
     /// The repository no longer holds the blob; the collector removes it when nobody else does.
     ///
     /// # Errors
-    /// [`ContentError::BlobUnknown`], [`ContentError::Host`].
+    /// [`ContentError::BlobUnknown`], [`ContentError::Held`], [`ContentError::Host`].
     pub async fn unlink_blob(&self, repository: &str, digest: &Digest) -> Result<(), ContentError> {
         check_repository(repository)?;
         let (link, digest) = (self.blob_link(repository, digest), digest.clone());
-        blocking(move || remove(&link, || ContentError::BlobUnknown(digest.clone()))).await
+        let alone = self.removing().await?;
+        blocking(move || {
+            let _alone = alone;
+            remove(&link, || ContentError::BlobUnknown(digest.clone()))
+        })
+        .await
     }
 
     pub(crate) fn link_blob_now(&self, repository: &str, digest: &Digest) -> Result<(), ContentError> {

@@ -2,7 +2,10 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU16, Ordering::Relaxed},
+    },
 };
 
 use bytes::Bytes;
@@ -16,6 +19,7 @@ use crate::{
     error::{ContentError, ImageError},
     flight::Flights,
     layers::{LayerName, Layers},
+    local::is_own_address,
     manifest::{Descriptor, HOST_ARCHITECTURE, HOST_OS, ImageManifest, MAX_MANIFEST, Manifest},
     reference::Reference,
     remote::Remote,
@@ -66,6 +70,8 @@ pub(crate) struct Inner {
     remote: Remote,
     flights: Flights,
     local_names: Mutex<Vec<String>>,
+    /// Of the embedded registry, when it listens on every address of this machine; else 0.
+    local_port: AtomicU16,
 }
 
 /// An image, ready to be mounted.
@@ -107,17 +113,23 @@ impl ImageStore {
     /// # Errors
     /// [`ImageError::Host`].
     pub fn open(config: ImageStoreConfig, clock: Clock) -> Result<Self, ImageError> {
-        let content = ContentStore::open(&config.dir).map_err(|error| ImageError::of_content("", error))?;
+        let content =
+            ContentStore::open(&config.dir, clock.clone()).map_err(|error| ImageError::of_content("", error))?;
         let layers = Layers::open(config.dir.join("layers"), config.limits, config.parallel_unpacks)?;
         let remote = Remote::new(config.credentials.clone(), clock.clone());
-        let local_names = Mutex::default();
+        let (local_names, local_port) = (Mutex::default(), AtomicU16::default());
         let flights = Flights::default();
-        Ok(Self { inner: Arc::new(Inner { content, layers, clock, config, remote, flights, local_names }) })
+        Ok(Self { inner: Arc::new(Inner { content, layers, clock, config, remote, flights, local_names, local_port }) })
     }
 
     /// Which registry names, `host:port`, mean the embedded store besides [`LOCAL_REGISTRY`].
     pub fn set_local_names(&self, names: Vec<String>) {
         *self.inner.local_names.lock().unwrap_or_else(PoisonError::into_inner) = names;
+    }
+
+    /// The embedded registry listens on every address of this machine, at `port`: then they all mean it.
+    pub fn set_local_port(&self, port: u16) {
+        self.inner.local_port.store(port, Relaxed);
     }
 
     /// The content store, for the registry.
@@ -187,7 +199,10 @@ impl ImageStore {
 
     pub(crate) fn is_local(&self, reference: &Reference) -> bool {
         let names = self.inner.local_names.lock().unwrap_or_else(PoisonError::into_inner);
-        reference.registry() == LOCAL_REGISTRY || names.iter().any(|name| name == reference.registry())
+        let port = self.inner.local_port.load(Relaxed);
+        reference.registry() == LOCAL_REGISTRY
+            || names.iter().any(|name| name == reference.registry())
+            || (port != 0 && is_own_address(reference.registry(), port))
     }
 
     async fn fetch_found(&self, pinned: &str) -> Result<Found, ImageError> {

@@ -11,7 +11,9 @@ use std::{
 use serde_json::json;
 use tempfile::TempDir;
 use updraft_base::{Clock, VirtualClock};
-use updraft_oci::{Digest, HOST_ARCHITECTURE, ImageError, ImageStore, ImageStoreConfig, media_type};
+use updraft_oci::{
+    ContentError, Digest, HOST_ARCHITECTURE, ImageError, ImageStore, ImageStoreConfig, ManifestName, media_type,
+};
 
 struct World {
     dir: TempDir,
@@ -231,6 +233,50 @@ async fn garbage_is_what_nobody_leads_to_and_is_no_longer_young() {
     assert_eq!((collected.layers, collected.blobs), (1, 3), "{collected:?}");
     let error = world.images.rootfs(&pinned).await.expect_err("gone");
     assert!(matches!(error, ImageError::Missing { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn while_somebody_copies_nothing_is_removed() {
+    let world = World::new();
+    let path = world.archive(&docker_archive(&["app:v1"]));
+    let reference = world.load(&path, None).await.expect("loaded").remove(0);
+    let content = world.images.content();
+    let tag = ManifestName::Tag("v1".to_owned());
+    let manifest = content.manifest("app", &tag).await.expect("manifest");
+    let config = Digest::of(&config(&layer("docker")));
+    world.hand.advance(Duration::from_secs(2 * 60 * 60));
+
+    let first = world.images.hold().await;
+    let second = world.images.hold().await;
+    drop(first);
+    assert_eq!(world.images.collect_garbage(&[]).await.expect("no error"), None);
+    let mut removals =
+        vec![Box::pin(async { world.images.delete(&reference).await.is_err_and(|e| matches!(e, ImageError::Held)) })
+            as std::pin::Pin<Box<dyn Future<Output = bool>>>];
+    removals.push(Box::pin(async {
+        content.delete_manifest("app", &tag).await.is_err_and(|error| matches!(error, ContentError::Held))
+    }));
+    removals.push(Box::pin(async {
+        content.unlink_blob("app", &config).await.is_err_and(|error| matches!(error, ContentError::Held))
+    }));
+    for removal in &mut removals {
+        assert!(futures::poll!(removal.as_mut()).is_pending(), "it waits a little");
+    }
+    world.hand.advance(Duration::from_secs(10));
+    for removal in removals {
+        assert!(removal.await, "and is told to come again");
+    }
+    assert_eq!(content.manifest("app", &tag).await.expect("manifest").digest, manifest.digest);
+    content.linked_blob("app", &config).await.expect("blob");
+    // Adding goes on.
+    let again = world.images.load(&path, Some("other:v1")).await.expect("loaded");
+    assert_eq!(again[0].reference, "localhost/other:v1");
+
+    drop(second);
+    world.images.delete(&reference).await.expect("deleted");
+    world.images.delete("localhost/other:v1").await.expect("deleted");
+    world.hand.advance(Duration::from_secs(2 * 60 * 60));
+    assert!(world.images.collect_garbage(&[]).await.expect("collected").expect("alone").blobs > 0);
 }
 
 #[tokio::test]

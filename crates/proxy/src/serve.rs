@@ -9,12 +9,13 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use updraft_base::{Clock, Shutdown, Sleep, Tasks};
 use updraft_fleet::Fleet;
+use updraft_identity::Authenticator;
 use updraft_model::{channel::RequestRecord, route::RouteTable};
 
 use crate::{
     access::Access,
     admit::admit,
-    authorise::authorise,
+    authorise::{Caller, authorise},
     body::Body,
     client::Client,
     config::ProxyConfig,
@@ -42,6 +43,8 @@ pub struct ProxyDeps {
     pub routes: watch::Receiver<Arc<RouteTable>>,
     /// Time.
     pub clock: Clock,
+    /// Who calls.
+    pub auth: Authenticator,
     /// Where connections live.
     pub tasks: Tasks,
     /// To the log: every request that was for a service, at its end. What finds no room is counted.
@@ -116,29 +119,30 @@ impl Proxy {
     /// The line: every stop takes what the stop before gave.
     async fn line(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         client: Client,
         trip: &mut Trip,
     ) -> Result<(Answered, Sleep), Rejection> {
-        let chosen = self.choose(&request, trip)?;
+        let caller = Caller::recognise(request.headers_mut(), &self.0.deps.auth);
+        let chosen = self.choose(&request, caller, trip)?;
         // The time limit is of the whole request: the wait for an instance and its start included.
         let mut timer = self.0.deps.clock.sleep(chosen.timeout());
         let outgoing = Outgoing::new(request, client, chosen.protocol());
         trip.access().prepared(&outgoing.request);
         tokio::select! {
             biased;
-            answered = self.exchange(chosen, outgoing, trip) => Ok((answered?, timer)),
+            answered = self.exchange(chosen, outgoing, (caller, trip)) => Ok((answered?, timer)),
             () = &mut timer => Err(Rejection::Timeout),
         }
     }
 
     /// The stops that only think, over one snapshot of the table.
-    fn choose(&self, request: &Request<Incoming>, trip: &mut Trip) -> Result<Chosen, Rejection> {
+    fn choose(&self, request: &Request<Incoming>, caller: Caller, trip: &mut Trip) -> Result<Chosen, Rejection> {
         let table = self.0.deps.routes.borrow().clone();
         let routed = route(&table, request)?;
         trip.pass(Stop::Route);
         trip.access().routed(routed.shared());
-        let permitted = authorise(routed, request.headers())?;
+        let permitted = authorise(routed, caller)?;
         trip.pass(Stop::Authorise);
         let chosen = split(permitted, rand::random())?;
         trip.pass(Stop::Split);
@@ -152,18 +156,19 @@ impl Proxy {
         &self,
         before: &Chosen,
         request: &Request<Incoming>,
+        caller: Caller,
         trip: &mut Trip,
     ) -> Result<Chosen, Rejection> {
         let deps = &self.0.deps;
         let mut routes = deps.routes.clone();
         routes.mark_unchanged();
-        let chosen = self.choose(request, trip)?;
+        let chosen = self.choose(request, caller, trip)?;
         if chosen.revision() != before.revision() {
             return Ok(chosen);
         }
         // Whether it changed or not, the next answer is the last word.
         let _ = deps.clock.timeout(TABLE_PATIENCE, routes.changed()).await;
-        self.choose(request, trip)
+        self.choose(request, caller, trip)
     }
 
     /// Admit and forward; again if the instance turns out to be gone before anything was sent, or
@@ -172,7 +177,7 @@ impl Proxy {
         &self,
         mut chosen: Chosen,
         mut outgoing: Outgoing,
-        trip: &mut Trip,
+        (caller, trip): (Caller, &mut Trip),
     ) -> Result<Answered, Rejection> {
         let deps = &self.0.deps;
         let mut refused = Rejection::Broken;
@@ -181,7 +186,7 @@ impl Proxy {
                 Ok(admitted) => admitted,
                 Err(Rejection::NoRevision) => {
                     refused = Rejection::NoRevision;
-                    chosen = self.choose_anew(&chosen, &outgoing.request, trip).await?;
+                    chosen = self.choose_anew(&chosen, &outgoing.request, caller, trip).await?;
                     outgoing = outgoing.retarget(chosen.protocol());
                     continue;
                 }

@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, watch};
 use updraft_base::{Clock, OnFailure, Tasks, VirtualClock};
 use updraft_engine::FakeEngine;
 use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
+use updraft_identity::{AuthMode, Authenticator};
 use updraft_model::{
     channel::{BookEntry, Check, LogLine, RequestRecord, RevisionBook},
     iam::InvokerAccess,
@@ -39,6 +40,8 @@ use updraft_model::{
 
 use crate::{Body, Fallback, Front, Proxy, ProxyConfig, ProxyDeps};
 
+/// The admin token of every world.
+const TOKEN: &str = "0123456789-token-of-the-tests";
 /// How long a test waits, in real time, for what must happen.
 const DEADLINE: Duration = Duration::from_secs(20);
 const DOMAIN: &str = "run.localhost";
@@ -116,8 +119,17 @@ impl World {
         };
         let fleet = Fleet::start(deps, &mut registry);
         let (log, requests) = mpsc::channel(3);
+        let secrets = tempfile::TempDir::new().expect("a directory");
+        std::fs::write(updraft_identity::token_path(secrets.path()), TOKEN).expect("writable");
+        std::fs::set_permissions(
+            updraft_identity::token_path(secrets.path()),
+            std::os::unix::fs::PermissionsExt::from_mode(0o600),
+        )
+        .expect("ours");
+        let auth = Authenticator::open(AuthMode::Token, secrets.path()).expect("a token");
+        let (fleet_of, tasks_of) = (fleet.clone(), tasks.clone());
         let deps =
-            ProxyDeps { fleet: fleet.clone(), routes: routes_seen, clock, tasks: tasks.clone(), requests: log, config };
+            ProxyDeps { fleet: fleet_of, routes: routes_seen, auth, clock, tasks: tasks_of, requests: log, config };
         let proxy = Proxy::new(deps, &mut registry);
         let address = front.local_addr().expect("it is bound");
         let run = front.run(proxy, DOMAIN.to_owned(), Arc::new(Api), server.clone());

@@ -85,6 +85,10 @@ impl From<ContentError> for Refusal {
             E::ManifestBlobUnknown(_) => (StatusCode::NOT_FOUND, "MANIFEST_BLOB_UNKNOWN"),
             E::BlobUnknown(_) => (StatusCode::NOT_FOUND, "BLOB_UNKNOWN"),
             E::DigestMismatch { .. } => (StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
+            E::Held => {
+                let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", error.to_string());
+                return refusal.with(header::RETRY_AFTER, "10");
+            }
             E::UploadBroken => (StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),
             _ => {
                 let internal = match std::error::Error::source(&error) {

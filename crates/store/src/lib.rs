@@ -9,11 +9,13 @@ mod error;
 mod lock;
 mod memory;
 mod migration;
+mod snapshot;
 mod sqlite;
 
 pub use envelope::{Change, Envelope, FORMAT, Key, Kind, Page, Selection};
 pub use error::StoreError;
 pub use memory::MemoryStore;
+pub use snapshot::Snapshots;
 pub use sqlite::SqliteStore;
 
 use async_trait::async_trait;

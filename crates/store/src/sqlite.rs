@@ -22,10 +22,11 @@ use updraft_model::Parent;
 
 use crate::{
     Change, Envelope, Key, Kind, Page, Selection, Store, StoreError, lock::DirLock, memory::WATCH_BACKLOG, migration,
+    snapshot::Snapshots,
 };
 
 /// The database's file in the data directory.
-const FILE: &str = "state.db";
+pub(crate) const FILE: &str = "state.db";
 /// Connections that read.
 const READERS: u32 = 4;
 /// Commits that may wait for the writer before callers wait to hand theirs over.
@@ -105,6 +106,11 @@ impl SqliteStore {
     pub fn failed(&self) -> impl Future<Output = ()> + Send + use<> {
         let shutdown = self.tasks.shutdown().clone();
         async move { shutdown.asked().await }
+    }
+
+    /// Takes snapshots of it while it is in use.
+    pub fn snapshots(&self) -> Snapshots {
+        Snapshots::of(self.readers.clone())
     }
 
     /// Ends once everything handed over is written and the directory is free for another store.

@@ -31,6 +31,17 @@ pub struct LogError {
     pub source: io::Error,
 }
 
+/// A file of the log that stays while the log goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrozenLog {
+    /// Where it belongs, below the log's directory.
+    pub path: String,
+    /// Where it can be read.
+    pub file: PathBuf,
+    /// How much of it is whole entries, in bytes; the log may append more.
+    pub size: u64,
+}
+
 /// The writer's view of the directory.
 #[derive(Debug)]
 pub(crate) struct Disk {
@@ -85,6 +96,19 @@ impl Disk {
         result
     }
 
+    /// Gives every segment as it is now a second name in `into`, a directory on the same file system.
+    pub(crate) fn freeze(&self, into: &Path) -> Result<Vec<FrozenLog>, LogError> {
+        let mut frozen = Vec::new();
+        for segment in service_dirs(&self.dir)?.iter().map(|dir| segments(dir)).collect::<Result<Vec<_>, _>>()?.concat()
+        {
+            let file = into.join(frozen.len().to_string());
+            fs::hard_link(&segment.path, &file).map_err(failed("keep", &segment.path))?;
+            let path = segment.path.strip_prefix(&self.dir).unwrap_or(&segment.path).to_string_lossy().into_owned();
+            frozen.push(FrozenLog { path, file, size: segment.size });
+        }
+        Ok(frozen)
+    }
+
     /// Removes the log of a service; none there is no error.
     pub(crate) fn remove(&mut self, service: &ServiceName) -> Result<(), LogError> {
         self.shelves.remove(service);
@@ -120,7 +144,9 @@ impl Disk {
 
 impl Shelf {
     fn append(&mut self, dir: &Path, config: LogConfig, (time, lines): (u64, &[u8])) -> Result<(), LogError> {
-        let full = self.segments.last().is_none_or(|last| last.size >= config.segment_bytes);
+        let age = nanos(SystemTime::UNIX_EPOCH + config.segment_age());
+        let is_done = |last: &Segment| last.size >= config.segment_bytes || time.saturating_sub(last.start) >= age;
+        let full = self.segments.last().is_none_or(is_done);
         if full {
             // Names ascend even when the clock goes back.
             let start = self.segments.last().map_or(time, |last| time.max(last.start + 1));

@@ -17,7 +17,7 @@ use updraft_model::{
 };
 
 use crate::{
-    disk::{self, Disk, LogError},
+    disk::{self, Disk, FrozenLog, LogError},
     entry::LogEntry,
     metrics::Metrics,
     recent::Recent,
@@ -27,8 +27,8 @@ use crate::{
 /// How much is kept, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogConfig {
-    /// A file that has reached this size is followed by a new one, in bytes. What is removed is
-    /// always a whole file.
+    /// A file that has reached this size is followed by a new one, in bytes; so is one that spans a day, or a quarter
+    /// of the retention. What is removed is always a whole file.
     pub segment_bytes: u64,
     /// What one service may take on disk, in bytes, give or take what is written in one go; the
     /// oldest entries make room.
@@ -129,6 +129,7 @@ pub enum Followed {
     Lost(u64),
 }
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How many lines are written in one go.
 const BATCH: usize = 128;
 /// How often entries that are too old are looked for.
@@ -147,6 +148,14 @@ impl Default for LogConfig {
             retention: Duration::from_secs(30 * 24 * 3600),
             recent_bytes: 8 << 20,
         }
+    }
+}
+
+impl LogConfig {
+    /// How much time one segment spans at most. What is removed is whole segments: in one that a quiet service fills
+    /// for years, the first entries would be kept as long as the last.
+    pub(crate) fn segment_age(&self) -> Duration {
+        (self.retention / 4).min(DAY)
     }
 }
 
@@ -238,6 +247,16 @@ impl LogStore {
         let entries = self.query(query).await;
         follower.known = entries.iter().map(|entry| entry.insert_id.clone()).collect();
         (entries, follower)
+    }
+
+    /// Everything that has been written, as it is now, under second names in `into`: a directory on the same file
+    /// system that the caller removes. The log goes on, and may forget what is old.
+    ///
+    /// # Errors
+    /// [`LogError`] when a file cannot be linked.
+    pub async fn freeze(&self, into: &Path) -> Result<Vec<FrozenLog>, LogError> {
+        let (store, into) = (self.clone(), into.to_owned());
+        blocking(move || store.disk().disk.freeze(&into)).await.unwrap_or_else(|| Ok(Vec::new()))
     }
 
     /// Removes everything that a service has written.

@@ -32,10 +32,13 @@ use updraft_model::{
 use updraft_oci::{ImageError, ImageStore, ImageStoreConfig};
 use updraft_proxy::{Body, Fallback, Front, Proxy, ProxyConfig, ProxyDeps};
 use updraft_registry::Registry;
-use updraft_store::{SqliteStore, Store, StoreError};
+use updraft_store::{Snapshots, SqliteStore, Store, StoreError};
 use updraft_telemetry::{LogConfig, LogError, LogStore, Metrics};
 
-use crate::config::{Config, UrlScheme};
+use crate::{
+    backup::{self, BackupDeps, RestoreError, ServerBackups},
+    config::{Config, UrlScheme},
+};
 
 /// Lines that may wait for the disk before they are counted as lost.
 const LOG_QUEUE: usize = 8192;
@@ -90,6 +93,9 @@ pub enum StartError {
     /// The log cannot be opened.
     #[error(transparent)]
     Logs(#[from] LogError),
+    /// The data directory was to be restored, and is not.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// The state cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -166,13 +172,8 @@ impl Server {
             return Err(StartError::NotRoot);
         }
         let (edges, core) = (Tasks::new(), Tasks::new());
-        let tls_listen = config.tls.as_ref().map(|tls| tls.listen);
-        for address in [config.listen, config.registry_listen].into_iter().chain(tls_listen) {
-            updraft_identity::check_bind(config.auth, address)?;
-        }
-        let store = SqliteStore::open(&config.data_dir).await?;
-        core.spawn("store watch", OnFailure::Stop, stop_on(store.failed(), core.shutdown().clone()));
-        let store: Arc<dyn Store> = Arc::new(store);
+        check(&config)?;
+        let (store, snapshots) = open_store(&config, &core).await?;
         let auth = Authenticator::open(config.auth, &config.data_dir)?;
         let listeners = Listeners::bind(&config, &clock).await?;
         let images = open_images(&config, &listeners, &clock)?;
@@ -182,7 +183,7 @@ impl Server {
         };
         let mut metrics = Metrics::new(&clock);
         let channels = Channels::new();
-        let logs = LogStore::open(&config.data_dir.join("logs"), LogConfig::default(), &mut metrics, clock.clone())?;
+        let logs = LogStore::open(&config.data_dir.join("logs"), log_config(&config), &mut metrics, clock.clone())?;
         core.spawn("log writer", OnFailure::Stop, logs.clone().run(channels.logs.1));
         core.spawn("request log writer", OnFailure::Stop, logs.clone().run_requests(channels.requests.1));
         core.spawn("log remover", OnFailure::Log, remove_logs(logs.clone(), channels.deleted.1));
@@ -216,6 +217,7 @@ impl Server {
             ProxyDeps {
                 fleet: fleet.clone(),
                 routes: channels.routes.1,
+                auth: auth.clone(),
                 clock: clock.clone(),
                 tasks: edges.clone(),
                 requests: channels.requests.0,
@@ -224,6 +226,7 @@ impl Server {
             metrics.registry(),
         );
         let registry = Registry::new(images.clone(), auth.clone(), clock.clone());
+        let backups = backups(&config, snapshots, (&control, &images, &logs), &edges, &clock);
         let api = Api::new(ApiDeps {
             control: control.clone(),
             auth,
@@ -231,6 +234,7 @@ impl Server {
             images,
             info: server_info(&config, &listeners),
             metrics: Arc::new(metrics),
+            backups: Some(backups),
             scratch: config.data_dir.clone(),
             authority: listeners.authority.clone(),
             shutdown: edges.shutdown().clone(),
@@ -261,19 +265,41 @@ impl Server {
 
     /// Lets the requests in flight finish, stops every instance, removes everything from the host.
     pub async fn stop(self) {
+        self.stop_unless_hurried(Shutdown::default()).await;
+    }
+
+    /// The same, until `hurry` is asked: then requests are cut off and instances killed; what is removed is the same.
+    pub async fn stop_unless_hurried(self, hurry: Shutdown) {
         let Self { control, fleet, engine, edges, core, .. } = self;
         // New connections are refused from here on; requests in flight keep their instances.
         edges.shutdown().ask();
-        fleet.drain().await;
-        tracing::debug!("the fleet is drained");
-        edges.drain().await;
-        tracing::debug!("the edges are closed");
+        let drained = async {
+            fleet.drain().await;
+            tracing::debug!("the fleet is drained");
+        };
+        let killed = async {
+            hurry.asked().await;
+            // The fleet sees the instances end, and is drained by that.
+            engine.shutdown(Duration::ZERO).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = drained => {}
+            () = killed => {}
+        }
+        tokio::select! {
+            () = edges.drain() => tracing::debug!("the edges are closed"),
+            () = hurry.asked() => tracing::debug!("the edges are left as they are"),
+        }
         engine.shutdown(STOP_GRACE).await;
         tracing::debug!("the engine has removed everything");
         core.shutdown().ask();
         // The log writer ends with the last of who may write to it.
         drop((control, fleet));
-        core.drain().await;
+        tokio::select! {
+            () = core.drain() => {}
+            () = hurry.asked() => {}
+        }
     }
 }
 
@@ -337,6 +363,44 @@ impl fmt::Debug for Server {
     }
 }
 
+/// What can be seen to be wrong before anything is made.
+fn check(config: &Config) -> Result<(), StartError> {
+    let tls = config.tls.as_ref().map(|tls| tls.listen);
+    for address in [config.listen, config.registry_listen].into_iter().chain(tls) {
+        updraft_identity::check_bind(config.auth, address)?;
+    }
+    check_domain(config);
+    Ok(backup::check_restored(&config.data_dir)?)
+}
+
+/// The state, and what takes snapshots of it.
+async fn open_store(config: &Config, core: &Tasks) -> Result<(Arc<dyn Store>, Snapshots), StartError> {
+    let store = SqliteStore::open(&config.data_dir).await?;
+    // Behind the lock of the directory: nobody else's backup is under way.
+    backup::sweep(&config.data_dir);
+    core.spawn("store watch", OnFailure::Stop, stop_on(store.failed(), core.shutdown().clone()));
+    let snapshots = store.snapshots();
+    Ok((Arc::new(store), snapshots))
+}
+
+fn backups(
+    config: &Config,
+    snapshots: Snapshots,
+    (control, images, logs): (&Control, &ImageStore, &LogStore),
+    tasks: &Tasks,
+    clock: &Clock,
+) -> Arc<ServerBackups> {
+    Arc::new(ServerBackups::new(BackupDeps {
+        data_dir: config.data_dir.clone(),
+        control: control.clone(),
+        snapshots,
+        images: images.clone(),
+        logs: logs.clone(),
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+    }))
+}
+
 /// The images of the data directory; names of our own registry mean the images themselves.
 fn open_images(config: &Config, listeners: &Listeners, clock: &Clock) -> Result<ImageStore, StartError> {
     let mut images = ImageStoreConfig::new(config.data_dir.join("images"));
@@ -345,6 +409,11 @@ fn open_images(config: &Config, listeners: &Listeners, clock: &Clock) -> Result<
     let port = listeners.registry_address.port();
     let mut names = vec![format!("localhost:{port}"), format!("127.0.0.1:{port}"), format!("[::1]:{port}")];
     names.push(listeners.registry_address.to_string());
+    names.extend(config.registry_names.iter().cloned());
+    if listeners.registry_address.ip().is_unspecified() {
+        names.push(format!("{}:{port}", rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase()));
+        images.set_local_port(port);
+    }
     images.set_local_names(names);
     Ok(images)
 }
@@ -366,6 +435,13 @@ async fn remove_logs(logs: LogStore, mut deleted: mpsc::Receiver<ServiceName>) {
     }
 }
 
+/// Segments small enough that what is removed at a time is a part of the whole.
+fn log_config(config: &Config) -> LogConfig {
+    let default = LogConfig::default();
+    let segment_bytes = default.segment_bytes.min(config.log_max_size / 4);
+    LogConfig { segment_bytes, service_bytes: config.log_max_size, retention: config.log_retention, ..default }
+}
+
 fn control_config(config: &Config, listeners: &Listeners) -> ControlConfig {
     let (scheme, address) = match (config.url_scheme, listeners.tls_address) {
         (UrlScheme::Https, Some(address)) => ("https", address),
@@ -376,6 +452,17 @@ fn control_config(config: &Config, listeners: &Listeners) -> ControlConfig {
         locations: vec![config.region.clone()],
         url: UrlConfig { scheme: scheme.to_owned(), domain: config.domain.clone(), port: address.port() },
         ..ControlConfig::default()
+    }
+}
+
+/// Says so when clients elsewhere are told URLs that lead to themselves.
+fn check_domain(config: &Config) {
+    let is_local = config.domain == "localhost" || config.domain.ends_with(".localhost");
+    if is_local && !config.listen.ip().to_canonical().is_loopback() {
+        tracing::warn!(
+            domain = config.domain,
+            "others reach this server, but the hosts of services mean their own machine to them: set a domain"
+        );
     }
 }
 

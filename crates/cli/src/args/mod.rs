@@ -74,6 +74,19 @@ pub enum Command {
     Env(ExportsArgs),
     /// Print the certificate of the server's own authority, for clients that are to trust its TLS port.
     Ca,
+    /// Write everything the server keeps to one file, while it runs: state, images, token. `updraft restore` reads it.
+    Backup(BackupArgs),
+}
+
+/// Flags of `backup`.
+#[derive(Debug, Clone, Args)]
+pub struct BackupArgs {
+    /// Where to; `-` is standard output. A file that is there is replaced once the backup is whole.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// What containers have written, too.
+    #[arg(long)]
+    pub with_logs: bool,
 }
 
 /// Flags of `deploy`.

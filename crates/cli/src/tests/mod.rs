@@ -1,5 +1,6 @@
 //! Commands as a whole: what is typed, what is asked of the server, what is printed.
 
+mod backup;
 mod deploy;
 mod fake;
 mod gcloud;

@@ -4,13 +4,8 @@ use std::time::Duration;
 
 use updraft_model::Error;
 use updraft_oci::Collected;
-use updraft_store::{Kind, Page, Selection};
 
-use crate::{
-    Inner,
-    failure::of_store,
-    record::{self, RevisionRecord},
-};
+use crate::{Inner, backup::images_of};
 
 /// From the start to the first collection, and from one that found images being fetched to the next.
 const SOON: Duration = Duration::from_secs(300);
@@ -43,12 +38,7 @@ impl Inner {
     async fn collect_images_once(&self) -> Result<Option<Collected>, Error> {
         // No pull begins between the list and the removal: its image would not be on the list.
         let Some(_paused) = self.pulls.pause() else { return Ok(None) };
-        let revisions = self.store.list(&Selection::of(Kind::Revision), &Page::default()).await.map_err(of_store)?;
-        let mut in_use = Vec::new();
-        for envelope in &revisions {
-            in_use.push(record::read::<RevisionRecord>(envelope)?.image);
-        }
-        in_use.retain(|image| !image.is_empty());
+        let in_use = images_of(&*self.store).await?;
         self.images.collect_garbage(&in_use).await.map_err(Error::internal)
     }
 }

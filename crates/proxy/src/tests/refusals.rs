@@ -40,6 +40,39 @@ async fn who_may_not_call_starts_nothing() {
 }
 
 #[tokio::test]
+async fn the_holder_of_the_token_may_call_what_is_private_and_the_container_never_sees_the_token() {
+    let private = App { invoker: InvokerAccess::Restricted, ..App::default() };
+    let world = World::with(private).await;
+    let bearer = format!("Bearer {TOKEN}");
+    let ask = |shown: &[(&str, &str)]| {
+        let request = Request::get(format!("http://{}/head", world.address)).header("host", APP);
+        let request = shown.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let client = world.client();
+        async move { client.send(request).await }
+    };
+    for shown in [
+        &[("authorization", &*bearer)][..],
+        &[("x-serverless-authorization", &bearer)],
+        &[("x-serverless-authorization", &bearer), ("authorization", "Bearer the-application's")],
+        &[("x-serverless-authorization", &bearer), ("authorization", &bearer)],
+    ] {
+        let (status, head) = ask(shown).await;
+        assert_eq!(status, StatusCode::OK, "{shown:?}: {head}");
+        assert!(!head.contains(TOKEN), "{shown:?}: {head}");
+        let own = shown.iter().any(|(_, value)| value.contains("application"));
+        assert_eq!(head.contains("the-application's"), own, "{shown:?}: {head}");
+    }
+    // The first header counts, as at Cloud Run.
+    let (status, _) = ask(&[("x-serverless-authorization", "Bearer wrong"), ("authorization", &bearer)]).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    let app = App::default();
+    world.serve(&app, &[(app.revision(1), 100)]);
+    let (status, head) = ask(&[("authorization", &bearer)]).await;
+    assert!(status == StatusCode::OK && !head.contains(TOKEN), "sent by mistake to what is open: {head}");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn trace_is_refused() {
     let world = World::with(App::default()).await;
     let request = Request::builder().method("TRACE").uri(format!("http://{}/", world.address)).header("host", APP);

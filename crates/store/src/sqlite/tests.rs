@@ -57,6 +57,31 @@ async fn a_second_store_on_the_directory_is_refused_and_told_who_has_it() {
 }
 
 #[tokio::test]
+async fn a_snapshot_holds_what_was_committed_before_it_and_nothing_after_while_commits_go_on() {
+    let (dir, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(&dir).await;
+    for number in 0..50 {
+        store.commit(change(&format!("before-{number}"))).await.unwrap();
+    }
+    let before = everything(&store).await;
+    let snapshots = store.snapshots();
+    let (taken, written) = tokio::join!(snapshots.take(copy.path()), async {
+        for number in 0..50 {
+            store.commit(change(&format!("during-{number}"))).await.unwrap();
+        }
+    });
+    taken.unwrap();
+    let () = written;
+    assert_eq!(std::fs::metadata(copy.path().join("state.db")).unwrap().permissions().mode() & 0o777, 0o600);
+    let reopened = open(&copy).await;
+    let copied = everything(&reopened).await;
+    assert!(before.iter().all(|one| copied.contains(one)), "what was acknowledged is in it");
+    let now = everything(&store).await;
+    assert!(copied.iter().all(|one| now.contains(one)), "and nothing that never was");
+    assert!(snapshots.take(copy.path()).await.is_err(), "never over another database");
+}
+
+#[tokio::test]
 async fn a_writer_that_fails_is_told_and_no_commit_hangs() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir).await;

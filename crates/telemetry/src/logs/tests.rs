@@ -153,6 +153,42 @@ async fn what_is_older_than_the_retention_is_neither_shown_nor_kept() {
 }
 
 #[tokio::test]
+async fn the_lines_of_a_quiet_service_go_on_time_though_its_file_never_fills() {
+    const DAY: u64 = 24 * 3600;
+    let mut bench = Bench::new();
+    let hello = service("hello");
+    // One line a day for 40 days; kept are 30, and the day that the oldest file spans.
+    for day in 0..40 {
+        let (sender, receiver) = mpsc::channel(1);
+        sender.send(line(&hello, "a", day * DAY, &day.to_string())).await.expect("room");
+        drop(sender);
+        (bench.clock, _) = Clock::stopped_at(at(day * DAY));
+        bench.reopen().run(receiver).await;
+    }
+    bench.reopen().expire();
+    let files = bench.files(&hello);
+    let text: String = files.iter().map(|file| fs::read_to_string(file).expect("there")).collect();
+    let kept = disk::entries(text.as_bytes()).count();
+    assert!((30..=31).contains(&kept), "{kept} lines in {} files", files.len());
+}
+
+#[tokio::test]
+async fn a_frozen_log_stays_as_it_was_while_the_log_goes_on_and_is_removed() {
+    let mut bench = Bench::new();
+    let (hello, into) = (service("hello"), TempDir::new_in(bench.dir.path()).expect("a directory"));
+    let store = bench.open();
+    write(&store, &hello, 3).await;
+    let frozen = store.freeze(into.path()).await.expect("linked");
+    write(&store, &hello, 2).await;
+    store.remove(&hello).await.expect("removed");
+    let [log] = &frozen[..] else { panic!("{frozen:?}") };
+    let bytes = fs::read(&log.file).expect("kept");
+    let size = usize::try_from(log.size).expect("small");
+    assert_eq!(disk::entries(&bytes[..size]).count(), 3);
+    assert!(log.path.starts_with("demo-project/us-central1/hello/"), "{}", log.path);
+}
+
+#[tokio::test]
 async fn a_follower_hears_what_comes_and_what_it_lost() {
     let mut bench = Bench::new();
     let (hello, other) = (service("hello"), service("other"));

@@ -1,8 +1,11 @@
 //! What the binary itself does: serve, quickstart, doctor, config, completion. Every other verb is a client's.
 
+mod auth;
 mod config;
 mod doctor;
+mod install;
 mod quickstart;
+mod restore;
 mod serve;
 mod signals;
 
@@ -16,6 +19,7 @@ use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, S
 use updraft_base::Clock;
 use updraft_cli::{Console, EXIT_CODES, Exit, Format, Globals, Shell};
 
+use self::restore::RestoreArgs;
 use crate::config::{Config, ConfigError, Layer, Resolved, SETTINGS, combine, environment, file};
 
 /// The word that makes this program a launcher.
@@ -44,6 +48,15 @@ enum Verb {
     Quickstart(quickstart::QuickstartArgs),
     /// What this machine offers and lacks to run containers, and what to do.
     Doctor,
+    /// Set this machine up to run the platform as a service.
+    Install(install::InstallArgs),
+    /// Take the service away again; configuration and data stay.
+    Uninstall(install::UninstallArgs),
+    /// Fill an empty data directory from a file that `updraft backup` wrote.
+    Restore(restore::RestoreArgs),
+    /// The token of a server on this machine.
+    #[command(subcommand)]
+    Auth(AuthCommand),
     /// The configuration of `serve`.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -54,6 +67,12 @@ enum Verb {
     },
     #[command(flatten)]
     Client(updraft_cli::Command),
+}
+
+#[derive(Debug, Subcommand)]
+enum AuthCommand {
+    /// Print the token in the data directory, for `--token`, `docker login --password-stdin` and the like.
+    PrintAccessToken(ServeArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -107,6 +126,15 @@ struct ServeArgs {
     /// Docker's credential file for pulls [default: ~/.docker/config.json].
     #[arg(long, value_name = "FILE")]
     registry_credentials: Option<String>,
+    /// Names under which others reach the image registry, separated by commas [default: its addresses].
+    #[arg(long, value_name = "NAMES")]
+    registry_names: Option<String>,
+    /// How long what containers write is kept, such as 12h, 30d [default: 30d].
+    #[arg(long, value_name = "DURATION")]
+    log_retention: Option<String>,
+    /// What the log of one service may take on disk [default: 64Mi].
+    #[arg(long, value_name = "SIZE")]
+    log_max_size: Option<String>,
     /// What the server says on stderr: error, warn, info, debug, or per module [default: info].
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -125,6 +153,15 @@ pub fn main() -> ExitCode {
     match arguments.verb {
         Verb::Serve(flags) => with_config(&flags, &matches, |config| block_on(serve::run(config))),
         Verb::Quickstart(flags) => block_on(quickstart::run(flags, ServeArgs::default().layer(&matches))),
+        Verb::Install(flags) => install::run(&flags),
+        Verb::Uninstall(flags) => install::undo(&flags),
+        Verb::Restore(flags) => {
+            let RestoreArgs { file, settings } = flags;
+            with_config(&settings, &matches, |config| restore::run(&file, &config.data_dir))
+        }
+        Verb::Auth(AuthCommand::PrintAccessToken(flags)) => {
+            with_config(&flags, &matches, |config| auth::print_token(&config))
+        }
         Verb::Doctor => doctor::run(arguments.globals.format),
         Verb::Config(ConfigCommand::Show(flags)) => show(&flags, &matches, arguments.globals.format),
         Verb::Completion { shell } => {
@@ -195,6 +232,9 @@ impl ServeArgs {
             ("idle-timeout", self.idle_timeout.clone()),
             ("dns", self.dns.clone()),
             ("registry-credentials", self.registry_credentials.clone()),
+            ("registry-names", self.registry_names.clone()),
+            ("log-retention", self.log_retention.clone()),
+            ("log-max-size", self.log_max_size.clone()),
             ("log", self.log.clone()),
             ("log-format", self.log_format.clone()),
         ];

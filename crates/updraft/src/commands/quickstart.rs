@@ -19,7 +19,10 @@ use updraft_base::Clock;
 use updraft_cli::{Console, Exit, Terminal};
 use updraft_model::RevisionName;
 
-use super::{Arguments, Verb, fail, print, serve, signals::Signals};
+use super::{
+    Arguments, Verb, fail, print, serve,
+    signals::{Hangup, Signals},
+};
 use crate::{
     HELLO,
     config::{Config, Layer, LogFormat, combine},
@@ -70,7 +73,7 @@ pub(super) async fn run(flags: QuickstartArgs, place: Layer) -> ExitCode {
 
 async fn tour(flags: &QuickstartArgs, place: Layer) -> Result<(), Failure> {
     serve::log_to_stderr("warn", LogFormat::Text).map_err(|error| error.to_string())?;
-    let mut signals = Signals::catch()?;
+    let mut signals = Signals::catch(Hangup::Ends)?;
     let data_dir = &match &flags.data_dir {
         Some(given) => std::path::absolute(given)?,
         None => default_dir()?,

@@ -3,23 +3,38 @@
 use std::{io::IsTerminal as _, process::ExitCode};
 
 use tracing_subscriber::EnvFilter;
-use updraft_base::Clock;
+use updraft_base::{Clock, Shutdown};
 
-use super::{fail, print, signals::Signals};
+use super::{
+    fail, print,
+    signals::{Hangup, Signals},
+};
 use crate::{
     config::{Config, LogFormat},
     server::{EngineChoice, Options, Server, StartError, local_engine},
+    systemd::Notifier,
 };
 
-/// Serves until SIGTERM or SIGINT, then drains and removes everything. A second signal ends it without draining.
+/// Serves until SIGTERM or SIGINT, then drains and removes everything. A second signal ends requests and containers at
+/// once, a third everything.
 pub(super) async fn run(config: Config) -> ExitCode {
     if let Err(error) = log_to_stderr(&config.log, config.log_format) {
         return fail(error.as_ref(), Some("--log takes a level or a list such as 'info,updraft_fleet=debug'"));
     }
-    let mut signals = match Signals::catch() {
+    let hangup = if std::io::stdin().is_terminal() { Hangup::Ends } else { Hangup::Reloads };
+    let mut signals = match Signals::catch(hangup) {
         Ok(signals) => signals,
         Err(error) => return fail(&error, None),
     };
+    let notifier = Notifier::from_environment(|name| std::env::var(name).ok());
+    let clock = Clock::system();
+    tokio::select! {
+        code = serve(config, &mut signals, &notifier) => code,
+        () = notifier.keep_alive(&clock) => ExitCode::FAILURE,
+    }
+}
+
+async fn serve(config: Config, signals: &mut Signals, notifier: &Notifier) -> ExitCode {
     let engine = EngineChoice::Local(local_engine(&config));
     let started = tokio::select! {
         started = Server::start(Options { config, engine, clock: Clock::system() }) => started,
@@ -38,9 +53,10 @@ pub(super) async fn run(config: Config) -> ExitCode {
     }
     print(format_args!("Registry {}", server.registry));
     tracing::info!(api = %server.address, tls = ?server.tls, registry = %server.registry, "serving");
+    notifier.ready(&format!("http://{}", server.address));
     let failed = tokio::select! {
         signal = signals.next() => {
-            tracing::info!(signal, "draining; a second signal ends without waiting");
+            tracing::info!(signal, "draining; a second signal ends requests and containers at once");
             false
         }
         () = server.failed() => {
@@ -48,11 +64,20 @@ pub(super) async fn run(config: Config) -> ExitCode {
             true
         }
     };
-    tokio::select! {
-        () = server.stop() => {}
-        signal = signals.next() => {
-            tracing::warn!(signal, "ended without draining; the next start removes what is left");
-            return ExitCode::FAILURE;
+    notifier.stopping();
+    let hurry = Shutdown::default();
+    let mut stopping = std::pin::pin!(server.stop_unless_hurried(hurry.clone()));
+    loop {
+        tokio::select! {
+            () = &mut stopping => break,
+            signal = signals.next() => {
+                if hurry.is_asked() {
+                    tracing::warn!(signal, "ended at once; the next start removes what is left");
+                    return ExitCode::FAILURE;
+                }
+                tracing::warn!(signal, "not waiting any more; a third signal ends without removing anything");
+                hurry.ask();
+            }
         }
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }

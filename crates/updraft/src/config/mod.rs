@@ -118,6 +118,24 @@ pub const SETTINGS: &[Setting] = &[
         help: "Docker's credential file for pulls [default: $DOCKER_CONFIG/config.json or ~/.docker/config.json]",
     },
     Setting {
+        key: "registry-names",
+        variable: "UPDRAFT_REGISTRY_NAMES",
+        default: "",
+        help: "Names under which others reach the image registry, such as 'images.example.com:5000', separated by commas",
+    },
+    Setting {
+        key: "log-retention",
+        variable: "UPDRAFT_LOG_RETENTION",
+        default: "30d",
+        help: "How long what containers write is kept, such as 12h, 30d",
+    },
+    Setting {
+        key: "log-max-size",
+        variable: "UPDRAFT_LOG_MAX_SIZE",
+        default: "64Mi",
+        help: "What the log of one service may take on disk, at least 1Mi; the oldest entries make room",
+    },
+    Setting {
         key: "log",
         variable: "UPDRAFT_LOG",
         default: "info",
@@ -130,6 +148,9 @@ pub const SETTINGS: &[Setting] = &[
         help: "How it says it: 'text' or 'json'",
     },
 ];
+
+/// Less would be rotated all the time.
+const LOG_MIN_SIZE: u64 = 1 << 20;
 
 /// The configuration, typed.
 #[derive(Debug, Clone)]
@@ -158,6 +179,12 @@ pub struct Config {
     pub dns: Vec<IpAddr>,
     /// Docker's credential file.
     pub registry_credentials: Option<PathBuf>,
+    /// Names of the registry, `host` or `host:port`, besides its addresses.
+    pub registry_names: Vec<String>,
+    /// How long the output of containers is kept.
+    pub log_retention: Duration,
+    /// What one service's may take on disk, in bytes.
+    pub log_max_size: u64,
     /// The filter of the server's own log.
     pub log: String,
     /// Its form.
@@ -250,6 +277,9 @@ impl Config {
             idle_timeout: values.duration("idle-timeout")?,
             dns: values.addresses("dns")?,
             registry_credentials: values.credentials(),
+            registry_names: values.registry_names()?,
+            log_retention: values.duration("log-retention")?,
+            log_max_size: values.size("log-max-size", LOG_MIN_SIZE)?,
             log: values.text("log").to_owned(),
             log_format: values.log_format()?,
         })

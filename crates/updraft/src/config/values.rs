@@ -26,7 +26,24 @@ impl<'a> Values<'a> {
     }
 
     pub(super) fn duration(&self, key: &str) -> Result<Duration, ConfigError> {
-        duration(self.text(key)).ok_or_else(|| self.refuse(key, "must be a number with ms, s, m or h, such as 90s"))
+        duration(self.text(key)).ok_or_else(|| self.refuse(key, "must be a number with ms, s, m, h or d, such as 90s"))
+    }
+
+    pub(super) fn size(&self, key: &str, at_least: u64) -> Result<u64, ConfigError> {
+        let size = updraft_model::quantity::memory_bytes(self.text(key)).filter(|&size| size >= at_least);
+        size.ok_or_else(|| self.refuse(key, &format!("must be a size of at least {at_least} bytes, such as 64Mi")))
+    }
+
+    pub(super) fn registry_names(&self) -> Result<Vec<String>, ConfigError> {
+        const KEY: &str = "registry-names";
+        let parts = self.text(KEY).split(',').map(str::trim).filter(|part| !part.is_empty());
+        let name = |part: &str| {
+            let part = part.to_ascii_lowercase();
+            let (host, port) = part.rsplit_once(':').unwrap_or((&part, "1"));
+            let fits = host.split('.').all(name::is_label) && port.parse::<u16>().is_ok_and(|port| port > 0);
+            fits.then_some(part).ok_or_else(|| self.refuse(KEY, "must be names such as images.example.com:5000"))
+        };
+        parts.map(name).collect()
     }
 
     pub(super) fn addresses(&self, key: &str) -> Result<Vec<IpAddr>, ConfigError> {
@@ -111,7 +128,7 @@ impl<'a> Values<'a> {
     }
 }
 
-/// `500ms`, `90s`, `15m`, `1h`.
+/// `500ms`, `90s`, `15m`, `1h`, `30d`.
 fn duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let number: u64 = text[..digits].parse().ok()?;
@@ -120,6 +137,7 @@ fn duration(text: &str) -> Option<Duration> {
         "s" => 1,
         "m" => 60,
         "h" => 3600,
+        "d" => 24 * 3600,
         _ => return None,
     };
     number.checked_mul(unit).map(Duration::from_secs)
@@ -140,7 +158,8 @@ mod tests {
         let config = config(&[("data-dir", "/tmp/x")]).expect("valid");
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(config.idle_timeout, Duration::from_secs(900));
-        assert!(config.dns.is_empty());
+        assert!(config.dns.is_empty() && config.registry_names.is_empty());
+        assert_eq!((config.log_retention, config.log_max_size), (Duration::from_secs(30 * 24 * 3600), 64 << 20));
     }
 
     #[test]
@@ -154,6 +173,9 @@ mod tests {
             ("idle-timeout", "15"),
             ("dns", "one.one.one.one"),
             ("log-format", "xml"),
+            ("log-retention", "a month"),
+            ("log-max-size", "1Ki"),
+            ("registry-names", "http://images.example.com"),
         ] {
             let error = config(&[("data-dir", "/tmp/x"), (key, value)]).expect_err(key).to_string();
             assert!(error.contains(key) && error.contains("(flag)"), "{error}");
@@ -164,7 +186,7 @@ mod tests {
     fn durations_have_a_unit() {
         assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
         assert_eq!(duration("2h"), Some(Duration::from_secs(7200)));
-        for bad in ["", "s", "5", "5 s", "-5s", "5d", "99999999999999999999s"] {
+        for bad in ["", "s", "5", "5 s", "-5s", "5w", "99999999999999999999s"] {
             assert_eq!(duration(bad), None, "{bad}");
         }
     }

@@ -73,8 +73,16 @@ impl Host {
 
     /// The same, in a data directory that may have been used before.
     pub(super) fn start_in(data_dir: TempDir, flags: &[&str]) -> Self {
+        Self::start_with(data_dir, flags, &[])
+    }
+
+    /// The same with variables. Flags say where it listens, or it is loopback.
+    pub(super) fn start_with(data_dir: TempDir, flags: &[&str], variables: &[(&str, String)]) -> Self {
         let mut serve = Command::new(UPDRAFT);
-        serve.args(["serve", "--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0", "--log", "warn"]);
+        serve.args(["serve", "--log", "warn"]).envs(variables.iter().map(|(name, value)| (name, value)));
+        if !flags.contains(&"--listen") {
+            serve.args(["--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0"]);
+        }
         serve.arg("--data-dir").arg(data_dir.path().join("data")).args(flags);
         let mut child = serve.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the binary starts");
         let stdout = child.stdout.take().expect("piped");
@@ -115,6 +123,14 @@ impl Host {
         let said = self.updraft(arguments);
         assert_eq!(said.code, 0, "updraft {arguments:?}\n{}\n{}", said.stdout, said.stderr);
         said.stdout
+    }
+
+    /// What [`Host::ok`] does, for another thread.
+    pub(super) fn client(&self) -> impl Fn(&[&str]) + Send + 'static {
+        let endpoint = format!("http://{}", self.address);
+        move |arguments| {
+            run(Command::new(UPDRAFT).args(["--endpoint", &endpoint]).args(arguments));
+        }
     }
 
     /// Loads an archive's bytes as an image.
@@ -160,10 +176,20 @@ impl Host {
 
     /// SIGTERM; returns once the server has ended, with its exit code, and gives the data directory back.
     pub(super) fn stop(self) -> (i32, TempDir) {
-        let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).expect("a pid");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("our own child");
+        self.signal(rustix::process::Signal::TERM);
         let status = self.wait();
         (status, self.into_data_dir())
+    }
+
+    /// Sends a signal.
+    pub(super) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).expect("a pid");
+        rustix::process::kill_process(pid, signal).expect("our own child");
+    }
+
+    /// Returns once a server that was told to end has, with its exit code.
+    pub(super) fn ended(self) -> i32 {
+        self.wait()
     }
 
     /// kill -9; returns once the server is gone and gives the data directory back.
@@ -219,7 +245,8 @@ pub(super) fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/reality")
 }
 
-fn said(output: Output) -> Said {
+/// What a program said.
+pub(super) fn said(output: Output) -> Said {
     Said {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -4,8 +4,11 @@ mod host;
 mod images;
 mod traces;
 
+mod backups;
 mod compatibility;
 mod failures;
+mod lan;
 mod pictures;
 mod scaling;
+mod stopping;
 mod traffic;

@@ -10,6 +10,8 @@
 //! | `/env/NAME` | the variable, or 404 |
 //! | `/uid` | the user it runs as |
 //! | `/file/PATH` | what is in a file, or 404 |
+//! | `/connect/ADDRESS:PORT` | `yes` if it can be connected to within two seconds, else `no` |
+//! | `/stream` | a body that does not end |
 //! | `/upgrade` | switches protocols, and then says nothing for ever |
 //! | `/exit/CODE` | ends the process |
 //! | `/eat/MIB` | takes memory |
@@ -85,6 +87,13 @@ fn connection(mut stream: TcpStream) -> Option<()> {
                 thread::sleep(Duration::from_secs(3600));
             }
         }
+        if path == "/stream" {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").ok()?;
+            loop {
+                stream.write_all(b"1\r\n.\r\n").ok()?;
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
         let now = IN_FLIGHT.fetch_add(1, SeqCst) + 1;
         PEAK.fetch_max(now, SeqCst);
         let (status, body) = answer(&path);
@@ -118,6 +127,10 @@ fn answer(path: &str) -> (&'static str, String) {
             status.lines().find_map(|line| line.strip_prefix("Uid:")).map(|uids| uids.trim().to_owned())
         })),
         "file" => found(fs::read_to_string(format!("/{value}")).ok()),
+        "connect" => {
+            let reached = value.parse().is_ok_and(|to| TcpStream::connect_timeout(&to, Duration::from_secs(2)).is_ok());
+            (OK, if reached { "yes" } else { "no" }.to_owned())
+        }
         "exit" => exit(value.parse().unwrap_or(0)),
         "eat" => {
             let memory = vec![1u8; value.parse::<usize>().unwrap_or(0) << 20];

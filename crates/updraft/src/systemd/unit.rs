@@ -1,0 +1,91 @@
+//! The unit file.
+
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+/// What the first line of a unit of ours begins with; a digest of the lines below follows.
+const MARK: &str = "# Written by `updraft install --systemd`. Changes belong into `systemctl edit updraft`. ";
+
+/// What a unit file is to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authorship {
+    /// We wrote it, and nobody has changed it.
+    Ours,
+    /// We wrote it, and somebody has changed it.
+    Edited,
+    /// Somebody else wrote it.
+    Foreign,
+}
+
+/// The unit that runs `program` with the configuration in `config`.
+pub fn unit(program: &Path, config: &Path) -> String {
+    let (program, config) = (program.display(), config.display());
+    let body = format!(
+        "\
+[Unit]
+Description=Updraft, a serverless container platform
+Wants=network-online.target
+# What loads rules at boot must have done so: it may remove those of others.
+After=network-online.target nftables.service firewalld.service
+
+[Service]
+Type=notify
+ExecStart={program} serve --config {config}
+Restart=on-failure
+RestartSec=1
+# A configuration that cannot be used does not become better.
+RestartPreventExitStatus=2
+WatchdogSec=60
+# The server drains and removes everything: requests have 10 s, then containers 10 s. What is left after that is killed.
+KillMode=mixed
+TimeoutStopSec=60
+# It makes control groups of its own.
+Delegate=yes
+TasksMax=infinity
+LimitNOFILE=1048576
+OOMScoreAdjust=-500
+StateDirectory=updraft
+StateDirectoryMode=0700
+UMask=0077
+# Containers are children of the server and cannot have what it has not. So it keeps what they may need, and gives up
+# what neither has any use for; sandboxing of systemd's that works by system call filters would reach into them.
+NoNewPrivileges=yes
+CapabilityBoundingSet=~CAP_SYS_MODULE CAP_SYS_BOOT CAP_SYS_TIME CAP_SYS_RAWIO CAP_SYS_PACCT CAP_SYSLOG CAP_WAKE_ALARM CAP_BLOCK_SUSPEND CAP_MAC_ADMIN CAP_MAC_OVERRIDE CAP_AUDIT_CONTROL CAP_AUDIT_READ CAP_LINUX_IMMUTABLE CAP_LEASE
+KeyringMode=private
+
+[Install]
+WantedBy=multi-user.target
+"
+    );
+    format!("{MARK}{}\n{body}", digest(&body))
+}
+
+/// Who wrote `text`?
+pub fn authorship(text: &str) -> Authorship {
+    let Some((mark, body)) = text.strip_prefix(MARK).and_then(|rest| rest.split_once('\n')) else {
+        return Authorship::Foreign;
+    };
+    if mark == digest(body) { Authorship::Ours } else { Authorship::Edited }
+}
+
+fn digest(body: &str) -> String {
+    let mut hex = hex::encode(Sha256::digest(body));
+    hex.truncate(16);
+    hex
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_knows_whether_it_was_changed() {
+        let ours = unit(Path::new("/usr/local/bin/updraft"), Path::new("/etc/updraft/updraft.toml"));
+        assert_eq!(authorship(&ours), Authorship::Ours);
+        assert_eq!(authorship(&ours.replace("WatchdogSec=60", "WatchdogSec=5")), Authorship::Edited);
+        assert_eq!(authorship(&format!("{ours}Nice=5\n")), Authorship::Edited);
+        assert_eq!(authorship("[Service]\nExecStart=/bin/true\n"), Authorship::Foreign);
+        assert_eq!(authorship(""), Authorship::Foreign);
+    }
+}

@@ -23,6 +23,8 @@ pub(super) struct Host {
     data_dir: TempDir,
     /// `ADDRESS:PORT` of API and services.
     pub(super) address: String,
+    /// `ADDRESS:PORT` of the same over TLS; empty when it is off.
+    pub(super) tls: String,
     /// `ADDRESS:PORT` of the registry.
     pub(super) registry: String,
 }
@@ -86,10 +88,12 @@ impl Host {
         serve.arg("--data-dir").arg(data_dir.path().join("data")).args(flags);
         let mut child = serve.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the binary starts");
         let stdout = child.stdout.take().expect("piped");
-        let (mut address, mut registry) = (None, None);
+        let (mut address, mut tls, mut registry) = (None, String::new(), None);
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
             if let Some(url) = line.strip_prefix("API ") {
                 address = Some(url.trim_start_matches("http://").to_owned());
+            } else if let Some(url) = line.strip_prefix("TLS ") {
+                url.trim_start_matches("https://").clone_into(&mut tls);
             } else if let Some(name) = line.strip_prefix("Registry ") {
                 registry = Some(name.to_owned());
                 break;
@@ -98,7 +102,7 @@ impl Host {
         let (Some(address), Some(registry)) = (address, registry) else {
             panic!("the server ended early: {:?}", child.wait());
         };
-        Self { child: Mutex::new(child), data_dir, address, registry }
+        Self { child: Mutex::new(child), data_dir, address, tls, registry }
     }
 
     /// The data directory.

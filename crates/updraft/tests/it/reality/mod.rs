@@ -11,4 +11,5 @@ mod lan;
 mod pictures;
 mod scaling;
 mod stopping;
+mod tls;
 mod traffic;

@@ -287,6 +287,16 @@ impl Api {
 // === impl Fields ===
 
 impl Fields {
+    /// The resource that the path names, or its parent, as `projects/…`; empty when it names none.
+    pub fn resource(&self) -> String {
+        match self.0.first() {
+            Some((_, name)) if name.starts_with("projects/") => name.clone(),
+            // Version 1 of Resource Manager has the project's id alone.
+            Some((_, project)) => format!("projects/{project}"),
+            None => String::new(),
+        }
+    }
+
     /// The value of a field; empty when the path has none of this name.
     pub fn get(&self, field: &str) -> &str {
         self.0.iter().find(|(name, _)| *name == field).map_or("", |(_, value)| value)
@@ -339,6 +349,11 @@ mod tests {
             panic!("a project of an old domain")
         };
         assert_eq!((fields.get("resource"), fields.get("name")), ("google.com:demo", ""));
+        assert_eq!(fields.resource(), "projects/google.com:demo");
+        let Route::Found(_, fields) = route(&Verb::GET, "/v1/projects/p/services/run.googleapis.com") else {
+            panic!("an API")
+        };
+        assert_eq!(fields.resource(), "projects/p/services/run.googleapis.com");
         let Route::WrongVerb(verbs) = route(&Verb::PUT, "/serviceusage/v1/projects/p/services/run.googleapis.com")
         else {
             panic!("the path exists")

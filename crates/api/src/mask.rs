@@ -12,6 +12,8 @@ use crate::{
 
 /// Stands for every field.
 const ALL: &str = "*";
+/// The most paths of a mask; a service has fewer fields.
+pub const PATHS_MAX: usize = 500;
 /// What requests call the field.
 const FIELD: &str = "update_mask";
 
@@ -37,6 +39,10 @@ pub fn apply<M: Named + Clone>(base: &M, update: &M, mask: &FieldMask) -> Result
 /// # Errors
 /// As [`apply`].
 pub fn canonical<M: Named>(mask: &FieldMask) -> Result<Vec<String>, Error> {
+    if mask.paths.len() > PATHS_MAX {
+        let rule = format!("must have at most {PATHS_MAX} paths, got {}", mask.paths.len());
+        return Err(Error::invalid_field(FIELD, rule));
+    }
     let descriptor = message(M::NAME);
     mask.paths.iter().map(|path| resolve(&descriptor, path.trim())).collect()
 }
@@ -166,5 +172,6 @@ mod tests {
             assert_eq!(error.violations()[0].field, "update_mask");
             assert!(error.message().contains(&format!("'{path}'")), "{error}");
         }
+        assert!(canonical::<run::Service>(&mask(&["uid"; 501])).is_err());
     }
 }

@@ -7,10 +7,11 @@ use std::sync::LazyLock;
 
 use http::Method as Verb;
 use prost_reflect::{DynamicMessage, MethodDescriptor, ReflectMessage, Value as Field};
-use updraft_model::{Error, iam::Permission};
+use updraft_model::{Error, ErrorKind, iam::Permission};
 
 use crate::{
-    json::{self, bind_query, bind_text},
+    Named,
+    json::{self, bind_query, bind_text, to_dynamic},
     path::Template,
     pool,
 };
@@ -199,6 +200,22 @@ pub fn route(verb: &Verb, path: &str) -> Route {
     if allowed.is_empty() { Route::Unknown } else { Route::WrongVerb(allowed) }
 }
 
+// === impl Access ===
+
+impl Access {
+    /// Does a method that needs this change anything?
+    pub fn is_write(self) -> bool {
+        match self {
+            Free => false,
+            Needs(permission) => {
+                !permission.ends_with(".get")
+                    && !permission.ends_with(".list")
+                    && !permission.ends_with(".getIamPolicy")
+            }
+        }
+    }
+}
+
 // === impl Method ===
 
 impl Method {
@@ -213,17 +230,47 @@ impl Method {
         let (service, name) = self.name.split_once('/')?;
         pool().get_service_by_name(service)?.methods().find(|method| method.name() == name)
     }
+
+    /// Does it change anything?
+    pub fn is_write(&self) -> bool {
+        self.access.is_write()
+    }
+
+    /// The resource that a request by gRPC names, or its parent; as REST has it in the path.
+    pub fn resource<M: Named>(&self, request: &M) -> String {
+        let Some((_, rest)) = self.bindings.first().and_then(|binding| binding.path.split_once('{')) else {
+            return String::new();
+        };
+        let path = rest.split(['=', '}']).next().unwrap_or_default();
+        let Ok(message) = to_dynamic(request) else { return String::new() };
+        let mut value = Field::Message(message);
+        for name in path.split('.') {
+            let inner = value.as_message().and_then(|message| message.get_field_by_name(name));
+            let Some(inner) = inner.map(std::borrow::Cow::into_owned) else { return String::new() };
+            value = inner;
+        }
+        value.as_str().unwrap_or_default().to_owned()
+    }
 }
 
 // === impl Match ===
 
 impl Match {
+    /// The resource that the path names, or its parent: `projects/p/locations/l/services/s`.
+    pub fn resource(&self) -> &str {
+        self.captures.first().map_or("", |(_, value)| value)
+    }
+
     /// The request, out of path, query and body. The path wins over the body.
     ///
     /// # Errors
     /// `InvalidArgument` for what does not fit.
     pub fn request(&self, query: &str, body: &[u8]) -> Result<DynamicMessage, Error> {
         let descriptor = self.method.descriptor().ok_or_else(|| Error::internal(self.method.name))?.input();
+        if self.binding.body == Body::None && !matches!(body.trim_ascii(), b"" | b"{}") {
+            let message = format!("Invalid JSON payload received. {} takes no body.", self.binding.verb);
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
         let mut request = match (self.binding.body, body.trim_ascii()) {
             (Body::Whole, text) if !text.is_empty() => json::read(&descriptor, &json::parse(text)?, "")?,
             _ => DynamicMessage::new(descriptor),
@@ -309,6 +356,40 @@ mod tests {
     }
 
     #[test]
+    fn every_permission_that_is_needed_can_be_asked_for() {
+        for method in &METHODS {
+            if let Needs(permission) = method.access {
+                assert!(updraft_model::iam::PERMISSIONS.contains(&permission), "{permission}");
+            }
+        }
+    }
+
+    #[test]
+    fn both_wires_name_the_same_resource() {
+        let name = "projects/demo/locations/us-central1/services/hello".to_owned();
+        let update = find("google.cloud.run.v2.Services/UpdateService").expect("there");
+        let service = Some(run::Service { name: name.clone(), ..run::Service::default() });
+        assert_eq!(update.resource(&run::UpdateServiceRequest { service, ..Default::default() }), name);
+        assert!(update.is_write());
+        let get = find("google.cloud.run.v2.Services/GetService").expect("there");
+        assert_eq!(get.resource(&run::GetServiceRequest { name: name.clone() }), name);
+        assert!(!get.is_write());
+        let Route::Found(found) = route(&Verb::GET, &format!("/v2/{name}")) else { panic!("it is there") };
+        assert_eq!(found.resource(), name);
+        assert_eq!(update.resource(&run::UpdateServiceRequest::default()), "");
+    }
+
+    #[test]
+    fn a_method_without_a_body_takes_none() {
+        let path = "/v2/projects/demo/locations/l/services";
+        for fine in ["", " ", "{}"] {
+            assert!(request::<run::ListServicesRequest>(Verb::GET, path, "", fine).is_ok(), "{fine:?}");
+        }
+        let error = request::<run::ListServicesRequest>(Verb::GET, path, "", "{\"x\": 1}").expect_err("refused");
+        assert!(error.message().ends_with("GET takes no body."), "{error}");
+    }
+
+    #[test]
     fn a_request_is_made_of_path_query_and_body() {
         let made: run::CreateServiceRequest = request(
             Verb::POST,
@@ -345,6 +426,7 @@ mod tests {
         let path = "/v2/projects/demo/locations/l/services";
         let refused = |query: &str| request::<run::ListServicesRequest>(Verb::GET, path, query, "").expect_err(query);
         assert!(refused("foo=1").message().contains("Unknown name \"foo\": Cannot bind query parameter."));
+        assert!(refused("pageToken=%ff").message().contains("not UTF-8"));
         assert!(refused("pageSize=many").message().contains("Invalid value at 'pageSize' (TYPE_INT32)"));
     }
 

@@ -41,6 +41,7 @@ named! {
     longrunning::WaitOperationRequest = "google.longrunning.WaitOperationRequest";
     rpc::BadRequest = "google.rpc.BadRequest";
     rpc::ErrorInfo = "google.rpc.ErrorInfo";
+    rpc::RetryInfo = "google.rpc.RetryInfo";
     rpc::Status = "google.rpc.Status";
     run::CreateServiceRequest = "google.cloud.run.v2.CreateServiceRequest";
     run::DeleteRevisionRequest = "google.cloud.run.v2.DeleteRevisionRequest";

@@ -105,6 +105,15 @@ pub fn query_pairs(query: &str) -> impl Iterator<Item = (String, String)> {
 
 /// Decodes `%41`; what is no such escape stays, bytes that are no UTF-8 are replaced.
 pub fn percent_decode(text: &str) -> String {
+    String::from_utf8_lossy(&octets(text)).into_owned()
+}
+
+/// Is it UTF-8 when it is decoded?
+pub fn is_text(encoded: &str) -> bool {
+    String::from_utf8(octets(encoded)).is_ok()
+}
+
+fn octets(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
@@ -120,7 +129,7 @@ pub fn percent_decode(text: &str) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&decoded).into_owned()
+    decoded
 }
 
 fn hex(digit: u8) -> u8 {

@@ -8,8 +8,12 @@ use updraft_model::{Error, ErrorKind};
 use crate::{
     json::{EnumEncoding, to_json},
     pack,
-    rpc::{BadRequest, Code, ErrorInfo, Status, bad_request::FieldViolation},
+    rpc::{BadRequest, Code, ErrorInfo, RetryInfo, Status, bad_request::FieldViolation},
+    view::proto_duration,
 };
+
+/// The most bytes of `grpc-status-details-bin`, before base64: many clients take no more than 8 KiB of headers.
+const GRPC_DETAILS_MAX: usize = 4 << 10;
 
 /// Whose errors these are, for clients that ask: gcloud takes a 404 without it for a wrong region.
 const DOMAIN: &str = "run.googleapis.com";
@@ -31,6 +35,9 @@ fn status_of(domain: &str, error: &Error) -> Status {
         });
         details.insert(0, pack(&BadRequest { field_violations: field_violations.collect() }));
     }
+    if let Some(delay) = error.retry_delay() {
+        details.push(pack(&RetryInfo { retry_delay: Some(proto_duration(delay)) }));
+    }
     Status { code: code.into(), message: error.message().to_owned(), details }
 }
 
@@ -44,9 +51,23 @@ pub fn grpc_code(kind: ErrorKind) -> i32 {
     codes(kind).0.into()
 }
 
-/// The content of `grpc-status-details-bin`.
+/// The content of the header `Retry-After`: whole seconds.
+pub fn retry_after(error: &Error) -> Option<u64> {
+    let delay = error.retry_delay()?;
+    Some(delay.as_secs() + u64::from(delay.subsec_nanos() > 0))
+}
+
+/// The content of `grpc-status-details-bin`. Of very many long violations only the first are told.
 pub fn grpc_details(error: &Error) -> Vec<u8> {
-    to_status(error).encode_to_vec()
+    let mut error = error.clone();
+    loop {
+        let details = to_status(&error).encode_to_vec();
+        let fewer = error.violations().len() / 2;
+        if details.len() <= GRPC_DETAILS_MAX || fewer == 0 {
+            return details;
+        }
+        error = error.with_violations(fewer);
+    }
 }
 
 /// The body of the HTTP answer: `{"error": {"code": 404, "message": …, "status": "NOT_FOUND", "details": […]}}`.
@@ -93,6 +114,10 @@ fn codes(kind: ErrorKind) -> (Code, StatusCode) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use updraft_model::Violation;
+
     use super::*;
 
     #[test]
@@ -124,6 +149,26 @@ mod tests {
               }
             }"#]]
         .assert_eq(&body);
+    }
+
+    #[test]
+    fn when_to_try_again_is_told_by_either_wire() {
+        let error = Error::new(ErrorKind::ResourceExhausted, "slowly").retry_after(Duration::from_millis(1500));
+        assert_eq!(retry_after(&error), Some(2));
+        let body = error_body(&error, EnumEncoding::Names);
+        assert_eq!(body["error"]["details"][1]["retryDelay"], "1.500s");
+        assert_eq!(body["error"]["details"][1]["@type"], "type.googleapis.com/google.rpc.RetryInfo");
+        assert_eq!(retry_after(&Error::internal("x")), None);
+    }
+
+    #[test]
+    fn details_fit_a_header() {
+        let violations = (0..20).map(|n| Violation::new(format!("f[{n}]"), "x".repeat(400)));
+        let details = grpc_details(&Error::invalid(violations.collect()));
+        assert!(details.len() <= GRPC_DETAILS_MAX, "{}", details.len());
+        let status = Status::decode(&details[..]).expect("a status");
+        let request: BadRequest = crate::unpack(&status.details[0]).expect("violations");
+        assert_eq!(request.field_violations[0].field, "f[0]");
     }
 
     #[test]

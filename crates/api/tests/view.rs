@@ -1,6 +1,7 @@
 //! Messages and the model.
 
 mod common;
+mod fields;
 
 use updraft_api::{run, view};
 use updraft_model::{

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use prost_reflect::DynamicMessage;
-use updraft_api::{Named, json::from_dynamic};
-use updraft_model::Error;
+use updraft_api::{Named, json::from_dynamic, method::Method};
+use updraft_model::{Error, iam::Principal};
 
 use crate::{
-    grpc,
+    Api, grpc,
     respond::{BoxBody, BoxError},
     rest::Format,
 };
@@ -27,10 +27,25 @@ where
 
 /// A call that found its method.
 pub(crate) enum Call<B> {
-    /// By gRPC; the request is still in the body.
-    Grpc(Request<B>),
+    /// By gRPC; the request is still in the body, and whether it may go on shows when it is read.
+    Grpc(Box<Request<B>>, Gate),
     /// By REST; the request is put together, and the answer has a form.
     Rest(DynamicMessage, Format),
+}
+
+/// Who calls what, for the count of calls.
+pub(crate) struct Gate {
+    pub(crate) api: Api,
+    pub(crate) caller: Principal,
+    pub(crate) method: &'static Method,
+}
+
+// === impl Gate ===
+
+impl Gate {
+    fn admit<Q: Named>(&self, request: &Q) -> Result<(), Error> {
+        self.api.buckets().admit(&self.caller, self.method.access, &self.method.resource(request))
+    }
 }
 
 // === impl Call ===
@@ -45,7 +60,13 @@ impl<B: AnyBody> Call<B> {
         W: Future<Output = Result<A, Error>> + Send + 'static,
     {
         match self {
-            Self::Grpc(request) => grpc::unary(request, work).await,
+            Self::Grpc(request, gate) => {
+                let admitted = move |request: Q| {
+                    let work = gate.admit(&request).map(|()| work(request));
+                    async move { work?.await }
+                };
+                grpc::unary(*request, admitted).await
+            }
             Self::Rest(request, format) => match from_dynamic(&request) {
                 Ok(request) => format.answer(work(request).await),
                 Err(error) => format.error(&error),
@@ -56,7 +77,7 @@ impl<B: AnyBody> Call<B> {
     /// Answers with an error.
     pub(crate) fn refuse(self, error: &Error) -> Response<BoxBody> {
         match self {
-            Self::Grpc(_) => grpc::refuse(error),
+            Self::Grpc(..) => grpc::refuse(error),
             Self::Rest(_, format) => format.error(error),
         }
     }

@@ -4,8 +4,10 @@ use std::{future::Future, pin::Pin};
 
 use futures::FutureExt;
 use http::{HeaderMap, Request, Response, header};
+use http_body_util::BodyExt as _;
 use tonic::{
     Code, Status,
+    codec::{BufferSettings, Codec, DecodeBuf, Decoder},
     server::{Grpc, UnaryService},
     service::Routes,
 };
@@ -17,18 +19,26 @@ use updraft_model::{Error, ErrorKind};
 
 use crate::{
     Api,
-    call::{AnyBody, Call},
+    body::{Allowance, BODY_MAX},
+    call::{AnyBody, Call, Gate},
     methods,
     respond::{BoxBody, BoxError, boxed, note},
-    rest::BODY_MAX,
 };
 
+/// The largest message, in bytes.
+const MESSAGE_MAX: usize = BODY_MAX as usize;
 /// Where health is asked for; nobody has to say who they are.
 const HEALTH: &str = "/grpc.health.v1.Health/";
 
 /// What is served beside the API: reflection (both versions that clients use) and health.
 #[derive(Debug, Clone)]
 pub(crate) struct Mixins(Routes);
+
+/// Protobuf, whose decoder takes a message that cannot be read for what it is: a mistake of the caller's.
+struct Protobuf<A, Q>(ProstCodec<A, Q>);
+
+/// The decoder of [`Protobuf`].
+struct Reader<D>(D);
 
 /// Work for one call, as tonic wants it.
 struct Once<F>(Option<F>);
@@ -80,7 +90,14 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, request: Request<B>) -> Respons
         Err(error) => return refuse(&error),
     };
     match method::find(path.trim_start_matches('/')) {
-        Some(method) => methods::serve(api.deps().control.clone(), caller, method, Call::Grpc(request)).await,
+        Some(method) => {
+            let gate = Gate { api: api.clone(), caller: caller.clone(), method };
+            // Room for the frame's head; what the message itself may be, the decoder checks.
+            let allowance = Allowance { size: BODY_MAX + 1024, ..Allowance::REQUEST };
+            let bound = |body| api.bound(body, allowance).map_err(|error| to_status(&error.to_error()));
+            let call = Call::Grpc(Box::new(request.map(bound)), gate);
+            methods::serve(api.deps().control.clone(), caller, method, call).await
+        }
         // Reflection, or the answer that there is no such method.
         None => api.mixins.serve(request).await,
     }
@@ -95,7 +112,7 @@ where
     F: FnOnce(Q) -> W + Send,
     W: Future<Output = Result<A, Error>> + Send + 'static,
 {
-    let mut grpc = Grpc::new(ProstCodec::<A, Q>::default()).max_decoding_message_size(BODY_MAX);
+    let mut grpc = Grpc::new(Protobuf(ProstCodec::<A, Q>::default())).max_decoding_message_size(MESSAGE_MAX);
     grpc.unary(Once(Some(work)), request).await.map(boxed)
 }
 
@@ -103,6 +120,38 @@ where
 pub(crate) fn refuse(error: &Error) -> Response<BoxBody> {
     to_status(error).into_http::<tonic::body::Body>().map(boxed)
 }
+
+// === impl Protobuf ===
+
+impl<A: Named + 'static, Q: Named + 'static> Codec for Protobuf<A, Q> {
+    type Encode = A;
+    type Decode = Q;
+    type Encoder = <ProstCodec<A, Q> as Codec>::Encoder;
+    type Decoder = Reader<<ProstCodec<A, Q> as Codec>::Decoder>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        self.0.encoder()
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        Reader(self.0.decoder())
+    }
+}
+
+impl<D: Decoder<Error = Status>> Decoder for Reader<D> {
+    type Item = D::Item;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<D::Item>, Status> {
+        self.0.decode(buffer).map_err(|status| to_status(&Error::new(ErrorKind::InvalidArgument, status.message())))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        self.0.buffer_settings()
+    }
+}
+
+// === impl Once ===
 
 impl<Q, A, F, W> UnaryService<Q> for Once<F>
 where
@@ -137,7 +186,6 @@ fn to_status(error: &Error) -> Status {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
-    use http_body_util::BodyExt;
     use prost::Message;
     use updraft_api::{rpc, run};
 

@@ -8,7 +8,12 @@ use tokio::io::AsyncWriteExt;
 use updraft_model::{Error, ErrorKind};
 use updraft_oci::ImageError;
 
-use crate::{ApiDeps, call::AnyBody, own::Parameters};
+use crate::{
+    Api, ApiDeps,
+    body::{Allowance, Bounded},
+    call::AnyBody,
+    own::Parameters,
+};
 
 /// The largest archive, in bytes.
 const ARCHIVE_MAX: u64 = 64 << 30;
@@ -34,9 +39,11 @@ pub(crate) fn sweep(scratch: &Path) {
 /// `POST /updraft/v1/images:load?name=repository:tag`: the body is a docker or OCI archive.
 ///
 /// # Errors
-/// `InvalidArgument` for no archive of images, `ResourceExhausted` for one that is too large.
-pub(crate) async fn load<B: AnyBody>(deps: &ApiDeps, parameters: &Parameters, body: B) -> Result<Value, Error> {
-    let archive = receive(deps, body).await?;
+/// `InvalidArgument` for no archive of images or one that is too large, `DeadlineExceeded` for a client that falls
+/// silent.
+pub(crate) async fn load<B: AnyBody>(api: &Api, parameters: &Parameters, body: B) -> Result<Value, Error> {
+    let deps = api.deps();
+    let archive = receive(deps, api.bound(body, Allowance::upload(ARCHIVE_MAX))).await?;
     let loaded = deps.images.load(archive.path(), parameters.get("name")).await;
     let loaded = loaded.map_err(|error| {
         // The caller knows nothing of the file that the upload went to.
@@ -75,23 +82,12 @@ pub(crate) async fn delete(deps: &ApiDeps, parameters: &Parameters) -> Result<Va
 }
 
 /// Writes a body to a file that goes when it is dropped: with the call, or with the client.
-async fn receive<B: AnyBody>(deps: &ApiDeps, body: B) -> Result<tempfile::NamedTempFile, Error> {
+async fn receive<B: AnyBody>(deps: &ApiDeps, mut body: Bounded<B>) -> Result<tempfile::NamedTempFile, Error> {
     let host = |error: io::Error| Error::internal(format!("upload to {}: {error}", deps.scratch.display()));
     let named = tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(&deps.scratch).map_err(host)?;
     let mut file = tokio::fs::File::from_std(named.reopen().map_err(host)?);
-    let mut body = std::pin::pin!(body);
-    let mut written = 0u64;
     while let Some(frame) = body.frame().await {
-        let broken = |error: B::Error| {
-            let cause = error.into();
-            Error::new(ErrorKind::InvalidArgument, format!("the upload broke off: {cause}"))
-        };
-        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
-        written += data.len() as u64;
-        if written > ARCHIVE_MAX {
-            let message = format!("the archive is larger than {ARCHIVE_MAX} bytes");
-            return Err(Error::new(ErrorKind::ResourceExhausted, message));
-        }
+        let Ok(data) = frame.map_err(|error| error.to_error())?.into_data() else { continue };
         file.write_all(&data).await.map_err(host)?;
     }
     file.flush().await.map_err(host)?;

@@ -6,12 +6,15 @@
 
 mod around;
 mod backup;
+mod body;
 mod call;
+mod diagnosis;
 mod grpc;
 mod images;
 mod logs;
 mod methods;
 mod own;
+mod rates;
 mod respond;
 mod rest;
 
@@ -21,13 +24,20 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use serde::Serialize;
-use updraft_base::Shutdown;
+use updraft_base::{Clock, Shutdown};
 use updraft_control::Control;
 use updraft_identity::Authenticator;
 use updraft_oci::ImageStore;
 use updraft_telemetry::{LogStore, Metrics};
 
+use crate::{
+    body::{Allowance, Bounded, IN_FLIGHT_MAX, Memory},
+    call::AnyBody,
+    rates::Buckets,
+};
+
 pub use backup::{Backups, Logs, Pieces};
+pub use rates::CallRates;
 pub use respond::{BoxBody, BoxError};
 
 /// What the API hosts.
@@ -50,6 +60,8 @@ pub struct ApiDeps {
     pub authority: Option<Arc<str>>,
     /// Takes backups; none where the state is not kept in files.
     pub backups: Option<Arc<dyn Backups>>,
+    /// Time.
+    pub clock: Clock,
     /// Ends what would otherwise go on for ever.
     pub shutdown: Shutdown,
     /// A directory for uploads that are under way, of this server alone: files of uploads that are found
@@ -86,6 +98,8 @@ pub struct Api {
 
 struct Inner {
     deps: ApiDeps,
+    memory: Memory,
+    buckets: Buckets,
 }
 
 // === impl Api ===
@@ -96,8 +110,18 @@ impl Api {
     /// # Errors
     /// When the descriptors do not make a reflection service, which the tests rule out.
     pub fn new(deps: ApiDeps) -> Result<Self, BoxError> {
+        Self::with_rates(deps, CallRates::default())
+    }
+
+    /// The same, with other rates than the usual ones.
+    ///
+    /// # Errors
+    /// As [`Api::new`].
+    pub fn with_rates(deps: ApiDeps, rates: CallRates) -> Result<Self, BoxError> {
         images::sweep(&deps.scratch);
-        Ok(Self { inner: Arc::new(Inner { deps }), mixins: grpc::Mixins::new()? })
+        let buckets = Buckets::new(rates, deps.clock.clone());
+        let inner = Inner { deps, memory: Memory::new(IN_FLIGHT_MAX), buckets };
+        Ok(Self { inner: Arc::new(inner), mixins: grpc::Mixins::new()? })
     }
 
     /// Answers one call. Never fails: what goes wrong is the answer.
@@ -128,6 +152,15 @@ impl Api {
 
     fn deps(&self) -> &ApiDeps {
         &self.inner.deps
+    }
+
+    /// `body` within the bounds of `allowance`.
+    fn bound<B: AnyBody>(&self, body: B, allowance: Allowance) -> Bounded<B> {
+        Bounded::new(body, allowance, (&self.inner.memory, &self.inner.deps.clock))
+    }
+
+    fn buckets(&self) -> &Buckets {
+        &self.inner.buckets
     }
 }
 

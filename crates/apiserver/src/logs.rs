@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 use updraft_model::{
     Error, Parent, ServiceName,
-    name::{check_project_id, check_service_id},
+    name::{check_location_id, check_project_id, check_service_id},
 };
 use updraft_telemetry::{Followed, Follower, LogQuery};
 
@@ -55,11 +55,16 @@ pub(crate) async fn read(deps: &ApiDeps, parameters: &Parameters) -> Result<Resp
     Ok(uncached(answer))
 }
 
-fn service(deps: &ApiDeps, parameters: &Parameters) -> Result<ServiceName, Error> {
+/// The service that a query names.
+pub(crate) fn service(deps: &ApiDeps, parameters: &Parameters) -> Result<ServiceName, Error> {
     let service = parameters.need("service")?;
     let project = parameters.get("project").unwrap_or(&deps.info.default_project);
     let location = parameters.get("location").unwrap_or(&deps.info.default_location);
-    let checks = [check_service_id("service", service), check_project_id("project", project)];
+    let checks = [
+        check_service_id("service", service),
+        check_project_id("project", project),
+        check_location_id("location", location),
+    ];
     match checks.into_iter().find_map(Result::err) {
         Some(violation) => Err(Error::invalid(vec![violation])),
         None => Ok(Parent::new(project, location).service(service)),

@@ -9,7 +9,7 @@ use updraft_telemetry::CONTENT_TYPE;
 use crate::{
     Api, backup,
     call::AnyBody,
-    images, logs,
+    diagnosis, images, logs,
     respond::{BoxBody, text},
     rest::Format,
 };
@@ -66,10 +66,13 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
         },
         (&Verb::GET, "logs") => format.or_error(logs::read(deps, &parameters).await),
         (&Verb::GET, "backup") => format.or_error(backup::take(deps, caller, &parameters).await),
+        (&Verb::GET, "diagnosis") => format.json_or_error(diagnosis::read(deps, &caller, &parameters).await),
         (&Verb::GET, "images") => format.json_or_error(images::list(deps).await),
         (&Verb::DELETE, "images") => format.json_or_error(images::delete(deps, &parameters).await),
-        (&Verb::POST, "images:load") => format.json_or_error(images::load(deps, &parameters, body).await),
-        (verb, METRICS | "info" | "ca" | "logs" | "backup") => format.wrong_verb(verb, path, &[Verb::GET]),
+        (&Verb::POST, "images:load") => format.json_or_error(images::load(api, &parameters, body).await),
+        (verb, METRICS | "info" | "ca" | "logs" | "backup" | "diagnosis") => {
+            format.wrong_verb(verb, path, &[Verb::GET])
+        }
         (verb, "images") => format.wrong_verb(verb, path, &[Verb::GET, Verb::DELETE]),
         (verb, "images:load") => format.wrong_verb(verb, path, &[Verb::POST]),
         _ => format.unknown(path),

@@ -2,9 +2,7 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method as Verb, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Value, json};
 use updraft_api::{
     Named,
@@ -17,13 +15,12 @@ use updraft_model::{Error, ErrorKind, iam::Principal};
 
 use crate::{
     Api,
+    body::Allowance,
     call::{AnyBody, Call},
     methods,
     respond::{self, BoxBody, note},
 };
 
-/// The largest body of a request, in bytes; also of a message by gRPC.
-pub(crate) const BODY_MAX: usize = 10 << 20;
 /// The name of the run API in gcloud's endpoint overrides, as a path prefix.
 const PREFIX: &str = "/run";
 /// Clients behind strict proxies put the verb here.
@@ -62,9 +59,19 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
         Route::WrongVerb(verbs) => return format.wrong_verb(&parts.method, path, &verbs),
         Route::Unknown => return format.unknown(path),
     };
-    let request = match read(body).await {
-        Ok(body) => found.request(query, &body),
-        Err(refusal) => return refusal.answer(format),
+    if let Err(error) = api.buckets().admit(&caller, found.method.access, found.resource()) {
+        return format.error(&error);
+    }
+    if !body.is_end_stream()
+        && let Err(error) = check_form(&parts.headers)
+    {
+        return format.error_with(&error, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    }
+    // Kept to the end: what it holds of the memory for bodies is not free before.
+    let mut body = api.bound(body, Allowance::REQUEST);
+    let request = match body.read().await {
+        Ok(bytes) => found.request(query, &bytes),
+        Err(refusal) => return format.error_with(&refusal.to_error(), refusal.http_code()),
     };
     match request {
         Ok(request) => {
@@ -75,39 +82,29 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
     }
 }
 
-/// Why a body could not be read.
-#[derive(Debug)]
-pub(crate) enum Refusal {
-    /// It is larger than [`BODY_MAX`].
-    TooLarge,
-    /// It broke off.
-    Broken(String),
-}
-
-/// Reads a body of at most [`BODY_MAX`] bytes.
-pub(crate) async fn read<B: AnyBody>(body: B) -> Result<Bytes, Refusal> {
-    match Limited::new(body, BODY_MAX).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
-        Err(error) => Err(Refusal::Broken(error.to_string())),
-    }
-}
-
-// === impl Refusal ===
-
-impl Refusal {
-    pub(crate) fn answer(&self, format: Format) -> Response<BoxBody> {
-        match self {
-            Self::TooLarge => {
-                let message = format!("Request body is larger than {BODY_MAX} bytes.");
-                format.error_with(&Error::new(ErrorKind::InvalidArgument, message), StatusCode::PAYLOAD_TOO_LARGE)
-            }
-            Self::Broken(cause) => {
-                let message = format!("Request body could not be read: {cause}");
-                format.error(&Error::new(ErrorKind::InvalidArgument, message))
-            }
+/// A body is JSON in UTF-8, as it is: no other type, no other characters, not compressed. No type at all is taken for
+/// JSON.
+///
+/// # Errors
+/// `InvalidArgument` that names the header.
+pub(crate) fn check_form(headers: &HeaderMap) -> Result<(), Error> {
+    for encoding in headers.get_all(header::CONTENT_ENCODING) {
+        if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
+            let shown = String::from_utf8_lossy(encoding.as_bytes());
+            return Err(Error::invalid_field("Content-Encoding", format!("must be absent or identity, got '{shown}'")));
         }
     }
+    for kind in headers.get_all(header::CONTENT_TYPE) {
+        let shown = String::from_utf8_lossy(kind.as_bytes()).to_ascii_lowercase();
+        let mut parts = shown.split(';').map(str::trim);
+        let is_json = parts.next().is_some_and(|essence| essence == "application/json" || essence.ends_with("+json"));
+        let is_utf8 = |part: &str| part.strip_prefix("charset=").is_none_or(|set| set.trim_matches('"') == "utf-8");
+        if !is_json || !parts.all(is_utf8) {
+            let rule = format!("must be application/json in UTF-8, got '{shown}'");
+            return Err(Error::invalid_field("Content-Type", rule));
+        }
+    }
+    Ok(())
 }
 
 // === impl Format ===
@@ -167,7 +164,7 @@ impl Format {
     }
 
     /// An error whose HTTP code says more than its kind.
-    fn error_with(self, error: &Error, code: StatusCode) -> Response<BoxBody> {
+    pub(crate) fn error_with(self, error: &Error, code: StatusCode) -> Response<BoxBody> {
         note(error);
         let mut body = match self.domain {
             Some(domain) => status::error_body_of(domain, error, self.enums),
@@ -175,6 +172,9 @@ impl Format {
         };
         body["error"]["code"] = json!(code.as_u16());
         let mut answer = self.body(code, &body);
+        if let Some(seconds) = status::retry_after(error) {
+            answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
         if code == StatusCode::UNAUTHORIZED {
             answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -226,7 +226,7 @@ fn plain(path: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::Full;
+    use http_body_util::BodyExt as _;
     use updraft_api::run;
 
     use super::*;
@@ -271,13 +271,26 @@ mod tests {
         assert_eq!(*verb(&Verb::POST, &HeaderMap::new()), Verb::POST);
     }
 
-    #[tokio::test]
-    async fn a_body_that_is_too_large_is_refused_before_it_is_kept() {
-        let refusal = read(Full::new(Bytes::from(vec![b' '; BODY_MAX + 1]))).await.expect_err("refused");
-        let answer = refusal.answer(Format::default());
-        assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
-        assert!(text(answer).await.contains("\"INVALID_ARGUMENT\""));
-        assert!(read(Full::new(Bytes::from_static(b"{}"))).await.is_ok());
+    #[test]
+    fn a_body_is_json_as_it_is() {
+        let check = |name: header::HeaderName, value: &'static str| {
+            check_form(&HeaderMap::from_iter([(name, HeaderValue::from_static(value))]))
+        };
+        for fine in [
+            "application/json",
+            "Application/JSON; charset=UTF-8",
+            "application/x+json",
+            "application/json;charset=\"utf-8\"",
+        ] {
+            assert!(check(header::CONTENT_TYPE, fine).is_ok(), "{fine}");
+        }
+        for bad in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1", "", "json"] {
+            let error = check(header::CONTENT_TYPE, bad).expect_err(bad);
+            assert_eq!(error.violations()[0].field, "Content-Type");
+        }
+        assert!(check(header::CONTENT_ENCODING, "identity").is_ok());
+        assert!(check(header::CONTENT_ENCODING, "gzip").is_err());
+        assert!(check_form(&HeaderMap::new()).is_ok());
     }
 
     #[tokio::test]
@@ -288,6 +301,8 @@ mod tests {
         let answer = Format::default().wrong_verb(&Verb::PUT, "/v2/x", &[Verb::GET, Verb::DELETE]);
         assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(answer.headers()[header::ALLOW], "GET, DELETE");
+        let late = Error::new(ErrorKind::ResourceExhausted, "slowly").retry_after(std::time::Duration::from_millis(1));
+        assert_eq!(Format::default().error(&late).headers()[header::RETRY_AFTER], "1");
         let answer = Format::default().error(&Error::new(ErrorKind::Unauthenticated, "who?"));
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(answer.headers()[header::WWW_AUTHENTICATE], "Bearer");

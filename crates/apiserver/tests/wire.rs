@@ -16,7 +16,7 @@ use hyper_util::{
 use prost::Message;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use updraft_apiserver::{Api, ApiDeps, ServerInfo};
+use updraft_apiserver::{Api, ApiDeps, CallRates, ServerInfo};
 use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_control::{Control, ControlConfig, ControlDeps};
 use updraft_engine::FakeEngine;
@@ -27,6 +27,7 @@ use updraft_model::{
     instance::Stream,
 };
 use updraft_oci::{ImageStore, ImageStoreConfig};
+use updraft_plan::rate::Rate;
 use updraft_store::MemoryStore;
 use updraft_telemetry::{LogConfig, LogStore, Metrics};
 
@@ -67,8 +68,10 @@ impl Server {
         .await
         .expect("starts");
         let mut metrics = Metrics::new(&clock);
-        let logs = LogStore::open(&dir.path().join("logs"), LogConfig::default(), &mut metrics, clock).expect("opens");
-        let api = Api::new(ApiDeps {
+        let logs =
+            LogStore::open(&dir.path().join("logs"), LogConfig::default(), &mut metrics, clock.clone()).expect("opens");
+        let rates = CallRates { writes: Rate::per_minute(60), ..CallRates::default() };
+        let deps = ApiDeps {
             control,
             auth: Authenticator::open(mode, dir.path()).expect("opens"),
             logs: logs.clone(),
@@ -85,9 +88,10 @@ impl Server {
             backups: None,
             scratch: dir.path().to_owned(),
             authority: None,
+            clock: clock.clone(),
             shutdown: tasks.shutdown().clone(),
-        })
-        .expect("the descriptors are sound");
+        };
+        let api = Api::with_rates(deps, rates).expect("the descriptors are sound");
         Self { api, tasks, logs, dir, _ends: Box::new((book.1, health.0, routes.1)) }
     }
 
@@ -303,6 +307,18 @@ async fn logs_and_images_say_what_they_need() {
     let (status, answer) = server.ask(Method::GET, "/updraft/v1/logs", Value::Null).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert_eq!(answer["error"]["details"][0]["fieldViolations"][0]["field"], "service");
+    for (query, field) in [
+        ("service=Hello", "service"),
+        ("service=hello&limit=0", "limit"),
+        ("service=hello&limit=many", "limit"),
+        ("service=hello&follow=perhaps", "follow"),
+        ("service=hello&location=..%2F..", "location"),
+        ("service=hello&project=..%2F..:demo-project", "project"),
+    ] {
+        let (status, answer) = server.ask(Method::GET, &format!("/updraft/v1/logs?{query}"), Value::Null).await;
+        let named = &answer["error"]["details"][0]["fieldViolations"][0]["field"];
+        assert_eq!((status, named), (StatusCode::BAD_REQUEST, &json!(field)), "{query}");
+    }
     let (status, answer) = server.ask(Method::GET, "/updraft/v1/logs?service=hello&limit=5", Value::Null).await;
     assert_eq!((status, answer), (StatusCode::OK, json!("")));
     let (status, answer) = server.ask(Method::GET, "/updraft/v1/images", Value::Null).await;
@@ -339,6 +355,34 @@ async fn uploads_that_a_crash_left_behind_are_removed() {
     let server = Server::start_in(dir, AuthMode::None).await;
     assert!(!server.dir.path().join("upload-abc.tar").exists());
     assert!(server.dir.path().join("upload.txt").exists());
+}
+
+#[tokio::test]
+async fn who_writes_too_often_is_told_when_to_try_again_by_either_wire() {
+    let server = Server::start(AuthMode::None).await;
+    let mut told = (StatusCode::OK, Value::Null);
+    for _ in 0..200 {
+        told = server.ask(Method::DELETE, &format!("{SERVICES}/nobody"), Value::Null).await;
+        if told.0 != StatusCode::NOT_FOUND {
+            break;
+        }
+    }
+    let (status, answer) = told;
+    assert_eq!((status, &answer["error"]["status"]), (StatusCode::TOO_MANY_REQUESTS, &json!("RESOURCE_EXHAUSTED")));
+    assert!(answer.to_string().contains("google.rpc.RetryInfo"), "{answer:#}");
+    let (status, _) = server.ask(Method::GET, &format!("{SERVICES}/nobody"), Value::Null).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "reads have a bucket of their own");
+
+    let channel = tonic::transport::Channel::from_shared(server.listen().await).expect("an address");
+    let mut client = run::services_client::ServicesClient::new(channel.connect().await.expect("connects"));
+    let name = "projects/demo-project/locations/us-central1/services/nobody".to_owned();
+    let request = run::DeleteServiceRequest { name, ..run::DeleteServiceRequest::default() };
+    let mut codes = std::collections::HashSet::new();
+    for _ in 0..200 {
+        codes.insert(client.delete_service(request.clone()).await.expect_err("there is none").code());
+    }
+    assert!(codes.contains(&tonic::Code::ResourceExhausted), "{codes:?}");
+    server.tasks.shutdown().ask();
 }
 
 #[tokio::test]

@@ -64,6 +64,9 @@ impl Client {
             let pem = std::fs::read(path).map_err(|error| unfit(error.to_string()))?;
             let authorities = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| unfit(causes(&error)))?;
             builder = builder.tls_certs_merge(authorities);
+        } else if endpoint.scheme() != "https" {
+            // A machine without any certificate, as a plain container is, can do without.
+            builder = builder.tls_certs_only([]);
         }
         let http =
             builder.build().map_err(|error| CliError::failed(format!("cannot set up HTTP: {}", causes(&error))))?;

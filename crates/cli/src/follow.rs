@@ -106,7 +106,10 @@ fn failure(message: &str, service: Option<&Service>) -> CliError {
     let mut hints = Vec::new();
     // An image that is not there writes nothing.
     if message.contains("failed to start") {
-        hints.push(format!("'updraft services logs {}' shows what the container wrote", id(&service.name)));
+        let name = id(&service.name);
+        hints.push(format!(
+            "'updraft services doctor {name}' shows what else was seen, 'updraft services logs {name}' what it wrote"
+        ));
     }
     let statuses = service.traffic_statuses.iter().filter(|status| status.percent > 0);
     let serving: Vec<String> = statuses.map(|status| format!("[{}]", id(&status.revision))).collect();

@@ -12,6 +12,7 @@ mod completion;
 mod console;
 mod deploy;
 mod describe;
+mod doctor;
 mod error;
 mod follow;
 mod gcloud;

@@ -7,7 +7,7 @@ use crate::{
     backup,
     client::Client,
     console::{Answer, Console},
-    deploy,
+    deploy, doctor,
     error::{CliError, Exit},
     gcloud, images, logs, revisions, services, update_traffic,
 };
@@ -45,6 +45,9 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Cli
             ServicesCommand::UpdateTraffic(args) => update_traffic::update_traffic(session, &args).await,
             ServicesCommand::Delete { service, asynchronous } => {
                 services::delete(session, &service, When::from(asynchronous)).await
+            }
+            ServicesCommand::Doctor { service, revision } => {
+                doctor::doctor(session, &service, revision.as_deref()).await
             }
             ServicesCommand::Logs(args) => logs::read(session, &args).await,
         },

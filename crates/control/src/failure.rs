@@ -9,6 +9,10 @@ pub(crate) fn of_store(error: StoreError) -> Error {
         StoreError::Conflict { key, .. } => {
             Error::new(ErrorKind::Aborted, format!("Resource '{}' was changed meanwhile; try again.", key.name))
         }
+        StoreError::Full { .. } => {
+            tracing::warn!(%error, "the disk is full: nothing can be changed until there is space");
+            Error::new(ErrorKind::ResourceExhausted, "The disk of the server is full: nothing was changed.")
+        }
         other => Error::internal(other),
     }
 }

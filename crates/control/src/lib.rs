@@ -17,7 +17,9 @@ mod access;
 pub mod around;
 mod backup;
 mod board;
+mod diagnosis;
 mod failure;
+mod fault;
 mod guard;
 mod locations;
 mod operations;
@@ -32,6 +34,7 @@ mod services;
 mod view;
 
 pub use backup::images_of;
+pub use diagnosis::{Report, Standing};
 pub use updraft_plan::hosts::UrlConfig;
 
 use std::{

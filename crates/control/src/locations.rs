@@ -22,6 +22,19 @@ impl Control {
             return Err(Error::invalid_field("name", format!("must have the form projects/{{project}}, got '{name}'")));
         };
         let project = self.inner.places.project("name", project)?;
+        // All fit on one page: no token was ever given out, and nothing is left out.
+        if request.page_size < 0 {
+            return Err(Error::invalid_field("page_size", format!("must not be negative, got {}", request.page_size)));
+        }
+        if !request.page_token.is_empty() {
+            return Err(Error::invalid_field("page_token", "must be a token that this list gave out"));
+        }
+        if !request.filter.is_empty() {
+            return Err(Error::invalid_field(
+                "filter",
+                format!("is not supported by this version, got '{}'", request.filter),
+            ));
+        }
         authorise(caller, "run.locations.list", format!("projects/{project}"), &[])?;
         let locations = self.inner.places.locations().iter().map(|id| location(&project, id)).collect();
         Ok(ListLocationsResponse { locations, next_page_token: String::new() })

@@ -1,5 +1,7 @@
 //! Operations: the use cases.
 
+use std::time::Duration;
+
 use prost_types::Any;
 use updraft_api::{
     longrunning::{
@@ -96,7 +98,8 @@ impl Control {
         let key = inner.operation_key(&request.name)?;
         authorise(caller, "run.operations.get", &request.name, &[])?;
         let max = inner.config.wait_max;
-        let wanted = request.timeout.and_then(|timeout| std::time::Duration::try_from(timeout).ok());
+        let negative = |_| Error::invalid_field("timeout", "must be a duration that is not negative");
+        let wanted = request.timeout.map(Duration::try_from).transpose().map_err(negative)?;
         // Watched before the first look, so that no change falls between the two.
         let mut changes = inner.store.watch();
         let done = async {

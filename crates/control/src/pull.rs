@@ -13,7 +13,8 @@ use std::{
 
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock, Semaphore, oneshot, watch};
 use updraft_base::OnFailure;
-use updraft_model::{Reason, RevisionName};
+use updraft_model::{Reason, RevisionName, diagnosis::ImageFault};
+use updraft_plan::diagnosis::Happened;
 
 use crate::{Inner, guard, queue::Work};
 
@@ -31,8 +32,8 @@ pub(crate) type Outcome = Result<String, Fault>;
 pub(crate) struct Fault {
     /// The reason, if trying again is of no use.
     pub(crate) lasting: Option<Reason>,
-    /// The cause, for people.
-    pub(crate) cause: String,
+    /// What happened, for the diagnosis.
+    pub(crate) happened: Happened,
 }
 
 /// The pulls that are under way.
@@ -65,6 +66,15 @@ enum Stage {
     Running { _life: oneshot::Sender<()> },
     /// Nobody has looked at it yet.
     Done(Outcome),
+}
+
+/// What a pull is waited for with.
+struct Wait {
+    image: String,
+    /// How much longer it may take.
+    left: Duration,
+    /// Ends when nobody wants it any more.
+    ended: oneshot::Receiver<()>,
 }
 
 // === impl Pulls ===
@@ -142,14 +152,15 @@ impl Inner {
             let _open = gate.read_owned().await;
             work.await
         };
-        self.tasks.spawn("pull", OnFailure::Log, inner.run_pull(revision, (left, ended), pull));
+        let wait = Wait { image: image.to_owned(), left, ended };
+        self.tasks.spawn("pull", OnFailure::Log, inner.run_pull(revision, wait, pull));
         None
     }
 
     async fn run_pull(
         self: Arc<Self>,
         revision: RevisionName,
-        (left, mut ended): (Duration, oneshot::Receiver<()>),
+        Wait { image, left, mut ended }: Wait,
         pull: impl Future<Output = Outcome> + Send,
     ) {
         let outcome = tokio::select! {
@@ -158,10 +169,12 @@ impl Inner {
             () = self.tasks.shutdown().asked() => return,
             outcome = guard::caught(self.clock.timeout(left, pull)) => match outcome {
                 Ok(Ok(outcome)) => outcome,
-                Ok(Err(_)) => Err(Fault::late()),
+                Ok(Err(_)) => Err(Fault::late(image)),
                 Err(panic) => {
                     tracing::error!(%revision, panic, "a pull panicked");
-                    Err(Fault { lasting: None, cause: "internal error while the image was fetched".to_owned() })
+                    let operation = "internal error while the image was fetched".to_owned();
+                    let cause = "its task panicked".to_owned();
+                    Err(Fault { lasting: None, happened: Happened::Host { operation, cause } })
                 }
             },
         };
@@ -179,8 +192,21 @@ impl Inner {
 // === impl Fault ===
 
 impl Fault {
-    fn late() -> Self {
+    fn late(image: String) -> Self {
         let cause = format!("the image could not be made ready within {} seconds", PULL_MAX.as_secs());
-        Self { lasting: Some(Reason::ProgressDeadlineExceeded), cause }
+        let happened = Happened::Image { fault: ImageFault::TooSlow, image, cause };
+        Self { lasting: Some(Reason::ProgressDeadlineExceeded), happened }
+    }
+
+    /// For the log, and for who waits while it is tried again.
+    pub(crate) fn cause(&self) -> String {
+        match &self.happened {
+            Happened::Image { image, cause, .. } => format!("image '{image}': {cause}"),
+            Happened::NoSpace { operation, cause } | Happened::Host { operation, cause } => {
+                format!("{operation}: {cause}")
+            }
+            // A pull starts nothing.
+            Happened::Exited(_) | Happened::NotReady(_) => "a start failed".to_owned(),
+        }
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use updraft_api::iam;
 use updraft_model::{
     Error, Reason,
+    diagnosis::{Code, Diagnosis},
     revision::lifecycle::{Failure, Phase},
 };
 use updraft_store::{Envelope, FORMAT, Key};
@@ -60,12 +61,32 @@ pub(crate) struct RevisionRecord {
     pub(crate) reason: String,
     /// Why it failed, for people.
     pub(crate) message: String,
+    /// What was found out about that.
+    pub(crate) diagnosis: Option<DiagnosisRecord>,
     /// Its image, pinned.
     pub(crate) image: String,
     /// The check before ready is left out; the message `Revision` has no field for it.
     pub(crate) health_check_disabled: bool,
     /// It is being deleted, by this operation.
     pub(crate) deleting: Option<String>,
+}
+
+/// What was found out about a start that failed.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct DiagnosisRecord {
+    /// The word of its code.
+    pub(crate) code: String,
+    /// What happened.
+    pub(crate) sentence: String,
+    /// Why.
+    pub(crate) cause: String,
+    /// What to do.
+    pub(crate) advice: String,
+    /// What else was seen.
+    pub(crate) facts: Vec<String>,
+    /// The container's last lines.
+    pub(crate) last_lines: Vec<String>,
 }
 
 /// Of an operation. Its `status` is the message `Operation` once it is done.
@@ -120,7 +141,12 @@ impl RevisionRecord {
             "ready" => Phase::Ready,
             "failed" => {
                 let reason = Reason::from_word(&self.reason).unwrap_or(Reason::Internal);
-                Phase::Failed(Failure::new(reason, &self.message))
+                let mut failure = Failure::new(reason, &self.message);
+                if let Some(record) = &self.diagnosis {
+                    failure.diagnosis = record.diagnosis().map(Box::new);
+                    failure.last_lines.clone_from(&record.last_lines);
+                }
+                Phase::Failed(failure)
             }
             _ => Phase::Resolving,
         }
@@ -135,10 +161,28 @@ impl RevisionRecord {
             Phase::Failed(failure) => {
                 failure.reason.as_str().clone_into(&mut self.reason);
                 self.message.clone_from(&failure.message);
+                self.diagnosis =
+                    failure.diagnosis.as_deref().map(|found| DiagnosisRecord::of(found, &failure.last_lines));
                 "failed"
             }
         };
         word.clone_into(&mut self.phase);
+    }
+}
+
+// === impl DiagnosisRecord ===
+
+impl DiagnosisRecord {
+    fn of(found: &Diagnosis, last_lines: &[String]) -> Self {
+        let Diagnosis { code, sentence, cause, advice, facts } = found.clone();
+        let code = code.as_str().to_owned();
+        Self { code, sentence, cause, advice, facts, last_lines: last_lines.to_vec() }
+    }
+
+    /// `None` for a code that only a later version knows.
+    fn diagnosis(&self) -> Option<Diagnosis> {
+        let Self { code, sentence, cause, advice, facts, .. } = self.clone();
+        Some(Diagnosis { code: Code::from_word(&code)?, sentence, cause, advice, facts })
     }
 }
 
@@ -168,7 +212,15 @@ mod tests {
     #[test]
     fn phases_survive_being_written_down() {
         let failed = Phase::Failed(Failure::new(Reason::ContainerMissing, "Image 'x' not found."));
-        for phase in [Phase::Resolving, Phase::Checking, Phase::Ready, failed] {
+        let found = Diagnosis {
+            code: Code::Exited,
+            sentence: "It failed.".to_owned(),
+            cause: "It exited.".to_owned(),
+            advice: "Read on.".to_owned(),
+            facts: vec!["It ended 0.10 s after its start.".to_owned()],
+        };
+        let diagnosed = Failure::diagnosed(Reason::HealthCheckContainerError, found, vec!["boom".to_owned()]);
+        for phase in [Phase::Resolving, Phase::Checking, Phase::Ready, failed, Phase::Failed(diagnosed)] {
             let mut record = RevisionRecord::default();
             record.set_phase(&phase);
             let read: RevisionRecord = serde_json::from_slice(&write(&record)).expect("just written");

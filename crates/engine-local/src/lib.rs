@@ -8,19 +8,27 @@
 //! * `sandbox` decides what a sandbox looks like, as plain data that prints as text; `sys` is the
 //!   thin layer that does it. All `unsafe` of the project is there and in `net`.
 //! * `net` gives every instance a network namespace with an address, a way out and names.
-//! * [`survey()`] tells what this host offers and lacks.
+//! * `root` copies images where layers cannot be stacked; [`Isolation`] says how much of the above there is.
+//! * `inspect` looks at the processes of an instance from outside, when it does not do what it should.
+//! * [`survey()`] tells what this host offers and lacks, [`look()`] what engines left on it.
 //!
 //! Everything made on the host carries the engine's tag, which is derived from its data directory:
 //! several servers live beside each other, and a start finds what a dead server of its own left.
 
+mod fault;
+mod inspect;
 mod launcher;
+mod leaks;
 mod net;
 mod protocol;
+mod root;
 mod sandbox;
 mod server;
 mod survey;
 mod sys;
 
 pub use launcher::launcher_main;
+pub use leaks::{Holder, Leak, LeakKind, Look, Scope, look};
+pub use sandbox::isolation::{Isolation, UnknownIsolation};
 pub use server::{LauncherCommand, LocalConfig, LocalEngine, StartTiming, tag_of};
-pub use survey::{Finding, Verdict, survey};
+pub use survey::{Finding, Possible, Verdict, isolations, survey};

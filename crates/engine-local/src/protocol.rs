@@ -9,8 +9,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::{fault::Fault, sandbox::isolation::Isolation};
+
 /// The version of what is described here.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// The longest body, in bytes. The longest there is, is a launch whose arguments and environment are as
 /// long as Linux takes them (`sandbox::process::STRINGS`, checked when an image is prepared), each byte
@@ -35,8 +37,10 @@ pub(crate) enum Request {
         tag: String,
         /// A directory for the launcher alone.
         run_dir: PathBuf,
+        /// How containers are kept apart.
+        isolation: Isolation,
     },
-    /// Make a sandbox and run a container in it. A network namespace comes along.
+    /// Make a sandbox and run a container in it. A network namespace comes along, if there is one.
     Start(Box<Launch>),
     /// Ask the main process to end.
     Terminate {
@@ -90,6 +94,8 @@ pub(crate) enum Report {
         id: String,
         /// Where the time went.
         steps: Steps,
+        /// The process that all of the container's descend from, where no PID namespace holds them.
+        keeper: Option<u32>,
     },
     /// Lines of output, without their ends.
     Output {
@@ -118,6 +124,8 @@ pub(crate) struct Launch {
     pub(crate) id: String,
     /// The image's layers, lowest first.
     pub(crate) layers: Vec<PathBuf>,
+    /// A copy of the image that is the container's alone, where layers cannot be stacked.
+    pub(crate) root: Option<PathBuf>,
     /// The program and its arguments; never empty.
     pub(crate) argv: Vec<String>,
     /// The environment, each name once.
@@ -174,10 +182,17 @@ pub(crate) enum Exit {
         /// The highest use.
         used: u64,
     },
+    /// By itself, not well, after the kernel had refused it processes or threads.
+    OutOfProcesses {
+        /// How many it may have.
+        limit: u32,
+        /// How it ended, as a shell says it.
+        status: i32,
+    },
     /// Before it ran.
     NotStarted {
         /// Why.
-        cause: String,
+        cause: Fault,
     },
 }
 
@@ -277,6 +292,7 @@ mod tests {
         let request = Request::Start(Box::new(Launch {
             id: "i".repeat(128),
             layers: vec![PathBuf::from("l".repeat(4096)); 127],
+            root: None,
             argv: vec!["/app".to_owned()],
             env: vec![("A".to_owned(), "\u{1}".repeat(crate::sandbox::process::STRINGS))],
             user: "u".repeat(4096),

@@ -1,10 +1,14 @@
 //! What this host offers to containers, and what to do about what it lacks (`updraft doctor`).
 
+pub(crate) mod trial;
+
+pub use trial::isolations;
+
 use std::fs;
 
 use crate::{
     net,
-    sandbox::{cgroups::Layout, process::OPEN_FILES},
+    sandbox::{cgroups::Layout, isolation::Isolation, process::OPEN_FILES},
     sys,
 };
 
@@ -21,6 +25,15 @@ pub struct Finding {
     pub hint: Option<String>,
 }
 
+/// An isolation, and whether this host allows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Possible {
+    /// Which.
+    pub isolation: Isolation,
+    /// What is in the way, if something is: a sentence without an end.
+    pub outcome: Result<(), String>,
+}
+
 /// How good a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
@@ -28,7 +41,7 @@ pub enum Verdict {
     Ok,
     /// Containers run, and something is missing.
     Warn,
-    /// Containers do not run.
+    /// Containers do not run, or only with a weaker isolation.
     Fail,
 }
 

@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    net::Ipv4Addr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,7 +17,7 @@ use tokio::{
 };
 use updraft_base::{Backoff, Clock};
 use updraft_model::{
-    instance::{Exit, InstanceId, InstanceSpec, Limits, Stream},
+    instance::{Exit, InstanceId, InstanceSpec, Limits, Listener, Stream},
     name::Parent,
 };
 
@@ -57,6 +58,7 @@ macro_rules! contract_suite {
             what_does_not_listen_refuses_connections,
             what_is_not_there_is_not_found,
             the_list_and_the_usage_are_of_what_is_there,
+            an_inspection_shows_what_listens_in_this_instance_and_no_other,
             instances_of_one_image_do_not_see_each_other,
             shutdown_leaves_nothing,
         }
@@ -173,7 +175,7 @@ pub async fn a_program_that_cannot_be_executed_is_an_event(bed: &impl Bed) {
     let spec = InstanceSpec { command: vec![NO_SUCH_PROGRAM.to_owned()], ..stage.spec(&[]) };
     let id = stage.start_spec("a", &spec).await;
     let exit = stage.until_exit(&id).await.1;
-    assert!(matches!(&exit, Exit::NotStarted { cause } if cause.contains(NO_SUCH_PROGRAM)), "{exit:?}");
+    assert!(matches!(&exit, Exit::NotStarted { cause } if cause.to_string().contains(NO_SUCH_PROGRAM)), "{exit:?}");
     stage.end().await;
 }
 
@@ -205,6 +207,7 @@ pub async fn what_is_not_there_is_not_found(bed: &impl Bed) {
         let missing = stage.engine.connect(&id, PORT).await.map(drop).map_err(|error| error.kind());
         assert_eq!(missing, Err(io::ErrorKind::NotFound), "{id}");
         assert_eq!(stage.engine.usage(&id).await, None, "{id}");
+        assert_eq!(stage.engine.inspect(&id).await, None, "{id}");
     }
     stage.end().await;
 }
@@ -220,6 +223,29 @@ pub async fn the_list_and_the_usage_are_of_what_is_there(bed: &impl Bed) {
     stage.engine.stop(&first, GRACE).await;
     stage.until_exit(&first).await;
     assert_eq!(stage.engine.list().await, [second]);
+    stage.end().await;
+}
+
+/// Every address with its port, and nothing of the neighbour; who listens nowhere has no listener.
+pub async fn an_inspection_shows_what_listens_in_this_instance_and_no_other(bed: &impl Bed) {
+    let stage = Stage::new(bed);
+    let busy = stage.start("a", &["listen=127.0.0.1:9001", "serve"]).await;
+    let other = stage.start("b", &["listen=127.0.0.1:9002", "serve"]).await;
+    let deaf = stage.start("c", &["sleep"]).await;
+    for id in [&busy, &other] {
+        stage.get(id).await;
+    }
+    let serving = Listener::Tcp((Ipv4Addr::UNSPECIFIED, PORT).into());
+    for (id, own) in [(&busy, 9001), (&other, 9002)] {
+        let seen = stage.engine.inspect(id).await.expect("it is there");
+        let own = Listener::Tcp((Ipv4Addr::LOCALHOST, own).into());
+        let mut listeners = seen.listeners.expect("they can be seen");
+        listeners.sort();
+        assert_eq!(listeners, [serving.clone(), own]);
+        assert!(!seen.processes.is_empty(), "{:?}", seen.processes);
+    }
+    let seen = stage.engine.inspect(&deaf).await.expect("it is there");
+    assert_eq!(seen.listeners, Some(Vec::new()));
     stage.end().await;
 }
 
@@ -316,7 +342,7 @@ impl Stage {
             let event = self.clock.timeout(DEADLINE, self.events.recv()).await;
             match event.expect("the exit is told in time").expect("the engine is there") {
                 EngineEvent::Output { id, stream, text } if id == *wanted => lines.push((stream, text)),
-                EngineEvent::Output { .. } => {}
+                EngineEvent::Output { .. } | EngineEvent::Alone { .. } | EngineEvent::Crowded { .. } => {}
                 EngineEvent::Exited { id, exit } => {
                     self.ended.push(id.clone());
                     if id == *wanted {
@@ -335,7 +361,10 @@ impl Stage {
     async fn end(mut self) {
         self.engine.shutdown(Duration::ZERO).await;
         while let Ok(event) = self.events.try_recv() {
-            let (EngineEvent::Output { id, .. } | EngineEvent::Exited { id, .. }) = &event;
+            let (EngineEvent::Output { id, .. }
+            | EngineEvent::Alone { id, .. }
+            | EngineEvent::Crowded { id, .. }
+            | EngineEvent::Exited { id, .. }) = &event;
             assert!(!self.ended.contains(id), "told after the exit: {event:?}");
             if matches!(event, EngineEvent::Exited { .. }) {
                 self.ended.push(id.clone());

@@ -1,6 +1,6 @@
 //! What an engine cannot do.
 
-use updraft_model::instance::InstanceId;
+use updraft_model::{diagnosis::ImageFault, instance::InstanceId};
 
 /// Why an engine could not do what it was told.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -27,6 +27,8 @@ pub enum EngineError {
     ImageUnfit {
         /// The image.
         image: String,
+        /// Why, as a kind: `Platform`, `NoCommand`, `Corrupt` or `Unfit`.
+        fault: ImageFault,
         /// Why.
         cause: String,
     },
@@ -44,6 +46,14 @@ pub enum EngineError {
         /// The image.
         image: String,
         /// What broke.
+        cause: String,
+    },
+    /// The disk of the host is full.
+    #[error("{operation}: {cause}")]
+    NoSpace {
+        /// What was tried.
+        operation: String,
+        /// What the host said.
         cause: String,
     },
     /// The host refused: no memory, no space, no permission.

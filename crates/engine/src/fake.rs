@@ -5,10 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -20,13 +17,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_model::{
-    instance::{Exit, InstanceId, InstanceSpec, Stream, Usage},
-    name::RevisionName,
+    fault::{ProgramFault, ProgramProblem, StartFault},
+    instance::{Exit, Inspection, InstanceId, InstanceSpec, Listener, Process, ProcessState, Stream, Usage},
 };
 
 use crate::{
     Engine, EngineError, EngineEvent,
     fake_app::App,
+    fake_record::Record,
     script::{NO_SUCH_PROGRAM, Step},
 };
 
@@ -77,28 +75,13 @@ struct Instance {
     record: Arc<Record>,
     port: u16,
     listening: Mutex<Option<SocketAddr>>,
+    /// What it is said to listen on.
+    listeners: Mutex<Vec<Listener>>,
     term: CancellationToken,
     kill: CancellationToken,
     /// How it ends when it is killed.
     verdict: Mutex<Option<Exit>>,
 }
-
-/// What was seen of one instance, kept after its end.
-#[derive(Debug)]
-pub struct Record {
-    /// The instance.
-    pub id: InstanceId,
-    /// Its revision.
-    pub revision: RevisionName,
-    now: AtomicU32,
-    peak: AtomicU32,
-    served: AtomicU64,
-    connections: AtomicU64,
-}
-
-/// A request that is being served; counts until it is dropped.
-#[derive(Debug)]
-pub(crate) struct InFlight(Arc<Record>);
 
 // === impl FakeEngine ===
 
@@ -229,13 +212,21 @@ impl Shared {
         let mut running = Some(running);
         let mut term = launch.instance.term.clone();
         if launch.spec.command.first().is_some_and(|program| program == NO_SUCH_PROGRAM) {
-            return Exit::NotStarted { cause: format!("{NO_SUCH_PROGRAM}: no such file or directory") };
+            let program = ProgramFault {
+                program: NO_SUCH_PROGRAM.to_owned(),
+                searched: None,
+                file: NO_SUCH_PROGRAM.to_owned(),
+                problem: ProgramProblem::Absent,
+                similar: Vec::new(),
+            };
+            return Exit::NotStarted { cause: StartFault::Program(Box::new(program)) };
         }
         for step in &launch.steps {
             match Step::parse(step) {
                 Step::Print(text) => self.say(launch, Stream::Stdout, text).await,
                 Step::PrintError(text) => self.say(launch, Stream::Stderr, text).await,
                 Step::IgnoreTerm => term = CancellationToken::new(),
+                Step::Listen(address) => launch.instance.show(Listener::Tcp(address)),
                 Step::Exit(code) => return Exit::Code(code),
                 Step::Allocate(bytes) => {
                     let limit = launch.spec.limits.memory_bytes;
@@ -268,9 +259,10 @@ impl Shared {
     async fn serve(&self, launch: &Launch, running: Option<oneshot::Sender<()>>, term: CancellationToken) -> Exit {
         let listener = match TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await {
             Ok(listener) => listener,
-            Err(error) => return Exit::NotStarted { cause: error.to_string() },
+            Err(error) => return Exit::NotStarted { cause: StartFault::Sandbox(error.to_string()) },
         };
         launch.instance.listen(listener.local_addr().ok());
+        launch.instance.show(Listener::Tcp((Ipv4Addr::UNSPECIFIED, launch.spec.port).into()));
         drop(running);
         let app = Arc::new(App {
             answer: launch.env("ANSWER").unwrap_or("ok").to_owned(),
@@ -349,6 +341,12 @@ impl Engine for FakeEngine {
         self.lock().live.contains_key(id).then(Usage::default)
     }
 
+    async fn inspect(&self, id: &InstanceId) -> Option<Inspection> {
+        let instance = self.lock().live.get(id).cloned()?;
+        let process = Process { name: "fake".to_owned(), state: ProcessState::Sleeping, threads: 1 };
+        Some(Inspection { listeners: Some(instance.listeners()), processes: vec![process], ..Inspection::default() })
+    }
+
     async fn list(&self) -> Vec<InstanceId> {
         self.lock().live.keys().cloned().collect()
     }
@@ -390,6 +388,7 @@ impl Instance {
             record,
             port,
             listening: Mutex::default(),
+            listeners: Mutex::default(),
             term: CancellationToken::new(),
             kill: CancellationToken::new(),
             verdict: Mutex::default(),
@@ -398,6 +397,14 @@ impl Instance {
 
     fn listen(&self, address: Option<SocketAddr>) {
         *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = address;
+    }
+
+    fn show(&self, listener: Listener) {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(listener);
+    }
+
+    fn listeners(&self) -> Vec<Listener> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn address(&self) -> Option<SocketAddr> {
@@ -421,56 +428,6 @@ impl Instance {
                 instance.end(exit);
             }
         })
-    }
-}
-
-// === impl Record ===
-
-impl Record {
-    fn new(id: InstanceId, revision: RevisionName) -> Self {
-        Self {
-            id,
-            revision,
-            now: AtomicU32::new(0),
-            peak: AtomicU32::new(0),
-            served: AtomicU64::new(0),
-            connections: AtomicU64::new(0),
-        }
-    }
-
-    /// Requests it is serving now.
-    pub fn in_flight(&self) -> u32 {
-        self.now.load(Ordering::SeqCst)
-    }
-
-    /// The most requests it was serving at one time.
-    pub fn peak(&self) -> u32 {
-        self.peak.load(Ordering::SeqCst)
-    }
-
-    /// Requests that reached it.
-    pub fn served(&self) -> u64 {
-        self.served.load(Ordering::SeqCst)
-    }
-
-    /// Connections that were made to it.
-    pub fn connections(&self) -> u64 {
-        self.connections.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn enter(self: &Arc<Self>) -> InFlight {
-        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
-        self.peak.fetch_max(now, Ordering::SeqCst);
-        self.served.fetch_add(1, Ordering::SeqCst);
-        InFlight(self.clone())
-    }
-}
-
-// === impl InFlight ===
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.now.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -32,7 +32,7 @@ use tokio::{
 use updraft_base::Clock;
 use updraft_model::instance::Exit;
 
-use crate::fake::{Gate, Record};
+use crate::{fake::Gate, fake_record::Record};
 
 type Body = BoxBody<Bytes, hyper::Error>;
 

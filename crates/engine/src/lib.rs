@@ -10,16 +10,18 @@ pub mod contract;
 mod error;
 mod fake;
 pub mod fake_app;
+mod fake_record;
 pub mod script;
 
 pub use error::EngineError;
-pub use fake::{FakeEngine, Record};
+pub use fake::FakeEngine;
+pub use fake_record::Record;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::{net::TcpStream, sync::mpsc};
-use updraft_model::instance::{Exit, InstanceId, InstanceSpec, Stream, Usage};
+use updraft_model::instance::{Exit, Inspection, InstanceId, InstanceSpec, Stream, Usage};
 
 /// What happens to instances. Exits are repeated after a reconnect until acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +34,24 @@ pub enum EngineEvent {
         stream: Stream,
         /// What; invalid UTF-8 replaced.
         text: String,
+    },
+    /// The instance listens on the port of its spec although it was told another one, and instances of this engine
+    /// share one network: no second instance can listen there.
+    Alone {
+        /// Which.
+        id: InstanceId,
+        /// On which port.
+        port: u16,
+    },
+    /// The instance ended, as it seems because somebody else has the port that it wanted: instances of this
+    /// engine share one network. Comes before its [`EngineEvent::Exited`].
+    Crowded {
+        /// Which.
+        id: InstanceId,
+        /// Which port.
+        port: u16,
+        /// Who has it, in words.
+        by: String,
     },
     /// The instance ended and everything of it is gone, output included: no event follows it.
     Exited {
@@ -74,6 +94,13 @@ pub trait Engine: Send + Sync + 'static {
 
     /// What the instance has used; `None` when it is gone.
     async fn usage(&self, id: &InstanceId) -> Option<Usage>;
+
+    /// What the instance looks like from outside its program: what listens in it, what runs, what it
+    /// waits for. Only what is its own is told, also where several instances share one network. `None`
+    /// when it is gone.
+    ///
+    /// Reads much of `/proc` and so is for those who look for a cause, not for the way of a request.
+    async fn inspect(&self, id: &InstanceId) -> Option<Inspection>;
 
     /// The instances that are there now.
     async fn list(&self) -> Vec<InstanceId>;

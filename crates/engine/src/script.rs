@@ -9,6 +9,7 @@
 //! | `wait=MS` | nothing for so many milliseconds |
 //! | `ignore-term` | from now on SIGTERM has no effect |
 //! | `allocate=MIB` | so much memory is taken and written to |
+//! | `listen=IP:PORT` | a TCP socket listens there until the end; nothing is answered on it |
 //! | `exit=CODE` | the process ends with this code |
 //! | `sleep` | nothing until SIGTERM, then exit code 0 |
 //! | `serve` | HTTP/1.1 on `0.0.0.0:$PORT` until SIGTERM, then exit code 0 |
@@ -17,7 +18,7 @@
 //! `serve` answers `GET /` with 200 and the value of the environment variable `ANSWER`, or `ok`
 //! without one, and no line end. An unknown step prints to standard error and ends with code 64.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 /// The program that no image has: a command of it alone cannot be executed.
 pub const NO_SUCH_PROGRAM: &str = "/no/such/program";
@@ -35,6 +36,8 @@ pub enum Step {
     IgnoreTerm,
     /// Takes this much memory, in bytes.
     Allocate(u64),
+    /// Listens there.
+    Listen(SocketAddr),
     /// Ends with this code.
     Exit(i32),
     /// Nothing until SIGTERM.
@@ -57,6 +60,7 @@ impl Step {
             "wait" => value.parse().ok().map(|ms| Self::Wait(Duration::from_millis(ms))),
             "ignore-term" => Some(Self::IgnoreTerm),
             "allocate" => value.parse().ok().map(|mib: u64| Self::Allocate(mib << 20)),
+            "listen" => value.parse().ok().map(Self::Listen),
             "exit" => value.parse().ok().map(Self::Exit),
             "sleep" => Some(Self::Sleep),
             "serve" => Some(Self::Serve),

@@ -23,6 +23,21 @@ pub(crate) async fn run(context: Arc<Context>, mut events: mpsc::Receiver<Engine
                     context.log(&instance, LogSource::Container(stream), text);
                 }
             }
+            Some(EngineEvent::Alone { id, port }) => {
+                if let Some(instance) = context.instances.get(&id) {
+                    instance.stands_alone(port);
+                }
+            }
+            Some(EngineEvent::Crowded { id, port, by }) => {
+                if let Some(instance) = context.instances.get(&id) {
+                    let text = format!(
+                        "Port {port} is taken by {by}. Instances share one network here (docs/isolation.md): \
+                         the container has to listen on the port that the variable PORT names."
+                    );
+                    context.log(&instance, LogSource::System, text.clone());
+                    instance.crowded_out(text);
+                }
+            }
             Some(EngineEvent::Exited { id, exit }) => {
                 if let Some(instance) = context.instances.get(&id) {
                     instance.exited(exit);

@@ -1,13 +1,15 @@
-//! Why a start failed, in words.
-//!
-//! Google's sentence comes first because tools look for it; the true cause follows.
+//! Why a start failed: from what the engine and the probe say to what is judged and told.
+
+use std::time::Duration;
 
 use updraft_engine::EngineError;
 use updraft_model::{
     channel::{BookEntry, StartFailure},
-    condition::Reason,
+    diagnosis::ImageFault,
+    fault::StartFault,
     instance::Exit,
 };
+use updraft_plan::diagnosis::{self, Evidence, Happened, NotReady};
 
 use crate::instance::Instance;
 
@@ -16,10 +18,10 @@ use crate::instance::Instance;
 pub(crate) enum Cause {
     /// The engine could not start it.
     Engine(EngineError),
-    /// It ended before it was ready.
-    Exited(Exit),
-    /// It did not pass its startup probe; what the log says of it.
-    Probe(String),
+    /// It ended before it was ready, so long after its start.
+    Exited(Exit, Duration),
+    /// It did not pass its startup probe within this time; what it looked like then.
+    NotReady(Box<NotReady>, Duration),
 }
 
 /// Is another try worth the wait?
@@ -37,45 +39,45 @@ impl Cause {
     /// May another try help? An image that is missing is missing the next time too.
     pub(crate) fn retry(&self) -> Retry {
         match self {
-            Self::Engine(EngineError::Unavailable { .. } | EngineError::Host { .. }) => Retry::Platform,
-            Self::Exited(Exit::Lost) => Retry::Platform,
-            Self::Engine(_) | Self::Exited(Exit::NotStarted { .. }) => Retry::Useless,
-            Self::Exited(_) | Self::Probe(_) => Retry::MayHelp,
+            Self::Engine(EngineError::Unavailable { .. } | EngineError::Host { .. } | EngineError::NoSpace { .. }) => {
+                Retry::Platform
+            }
+            Self::Exited(Exit::Lost | Exit::NotStarted { cause: StartFault::Sandbox(_) }, _) => Retry::Platform,
+            Self::Engine(_) | Self::Exited(Exit::NotStarted { .. }, _) => Retry::Useless,
+            Self::Exited(..) | Self::NotReady(..) => Retry::MayHelp,
         }
     }
 
     pub(crate) fn into_failure(self, entry: &BookEntry, instance: &Instance) -> StartFailure {
-        let platform = self.retry() == Retry::Platform;
-        let (reason, cause) = match self {
-            Self::Engine(error) if platform => (Reason::Internal, ours(&format!("{error}."))),
-            Self::Exited(exit) if platform => (Reason::Internal, ours(&exit.to_string())),
-            Self::Engine(error) => (engine_reason(&error), format!("{error}.")),
-            Self::Exited(exit @ Exit::NotStarted { .. }) => {
-                (Reason::HealthCheckContainerError, format!("The user-provided container failed to start. {exit}"))
-            }
-            Self::Exited(exit) => (Reason::HealthCheckContainerError, not_listening(entry, &exit.to_string())),
-            Self::Probe(transcript) => (Reason::HealthCheckContainerError, not_listening(entry, &transcript)),
+        let (happened, ran_for) = match self {
+            Self::Engine(error) => (of_engine(error), None),
+            Self::Exited(exit @ Exit::NotStarted { .. }, _) => (Happened::Exited(exit), None),
+            Self::Exited(exit, after) => (Happened::Exited(exit), Some(after)),
+            Self::NotReady(found, after) => (Happened::NotReady(found), Some(after)),
         };
-        StartFailure { reason, cause, last_lines: instance.last_lines() }
+        let reason = diagnosis::reason(&happened);
+        let last_lines = instance.last_lines();
+        let evidence = Evidence {
+            port: entry.spec.port,
+            happened,
+            ran_for,
+            crowded: instance.crowded().map(str::to_owned),
+            last_lines,
+        };
+        let diagnosis = diagnosis::diagnose(&evidence);
+        StartFailure { reason, diagnosis, last_lines: evidence.last_lines }
     }
 }
 
-fn ours(cause: &str) -> String {
-    format!("The platform could not start an instance. {cause}")
-}
-
-fn not_listening(entry: &BookEntry, cause: &str) -> String {
-    format!(
-        "The user-provided container failed to start and listen on the port defined provided by the PORT={} \
-         environment variable within the allocated timeout. {cause}",
-        entry.spec.port
-    )
-}
-
-fn engine_reason(error: &EngineError) -> Reason {
+fn of_engine(error: EngineError) -> Happened {
+    let image = |fault, image, cause| Happened::Image { fault, image, cause };
     match error {
-        EngineError::ImageMissing { .. } | EngineError::ImageUnfit { .. } => Reason::ContainerMissing,
-        EngineError::ImageDenied { .. } => Reason::ContainerPermissionDenied,
-        _ => Reason::Internal,
+        EngineError::ImageMissing { image: name, cause } => image(ImageFault::Missing, name, cause),
+        EngineError::ImageDenied { image: name, cause } => image(ImageFault::Denied, name, cause),
+        EngineError::ImageUnfit { image: name, fault, cause } => image(fault, name, cause),
+        EngineError::Unavailable { image: name, cause } => image(ImageFault::Unreachable, name, cause),
+        EngineError::NoSpace { operation, cause } => Happened::NoSpace { operation, cause },
+        EngineError::Host { operation, cause } => Happened::Host { operation, cause },
+        other => Happened::Host { operation: "start an instance".to_owned(), cause: other.to_string() },
     }
 }

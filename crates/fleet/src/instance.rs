@@ -18,6 +18,7 @@ use updraft_plan::scaling::StartReason;
 
 use crate::{
     context::Context,
+    evidence,
     failure::Cause,
     probe::Target,
     revision::{End, Revision},
@@ -39,6 +40,10 @@ pub(crate) struct Instance {
     timing: OnceLock<Timing>,
     exit: watch::Sender<Option<Exit>>,
     order: watch::Sender<Order>,
+    /// The port that only one instance can have, if it turned out that this one listens there.
+    alone: watch::Sender<Option<u16>>,
+    /// Who has the port that it wanted, in a sentence, if somebody else has.
+    crowded: OnceLock<String>,
     tail: Mutex<VecDeque<String>>,
     attached: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
 }
@@ -75,6 +80,8 @@ impl Instance {
             timing: OnceLock::new(),
             exit: watch::Sender::new(None),
             order: watch::Sender::new(Order::Run),
+            alone: watch::Sender::new(None),
+            crowded: OnceLock::new(),
             tail: Mutex::default(),
             attached: Mutex::default(),
         }
@@ -90,6 +97,19 @@ impl Instance {
 
     pub(crate) fn order(&self, order: Order) {
         self.order.send_replace(order);
+    }
+
+    pub(crate) fn stands_alone(&self, port: u16) {
+        self.alone.send_replace(Some(port));
+    }
+
+    pub(crate) fn crowded_out(&self, why: String) {
+        // The first is the one that it ended for.
+        let _ = self.crowded.set(why);
+    }
+
+    pub(crate) fn crowded(&self) -> Option<&str> {
+        self.crowded.get().map(String::as_str)
     }
 
     pub(crate) fn remember(&self, line: &str) {
@@ -123,6 +143,15 @@ impl Instance {
         // An error cannot be: the sender is in `self`.
         let exit = exit.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());
         exit.unwrap_or(Exit::Lost)
+    }
+
+    async fn until_alone(&self) -> u16 {
+        let mut alone = self.alone.subscribe();
+        match alone.wait_for(Option::is_some).await.ok().and_then(|port| *port) {
+            Some(port) => port,
+            // The sender is in `self`, so this cannot be.
+            None => std::future::pending().await,
+        }
     }
 
     async fn until_ordered(&self) {
@@ -163,7 +192,11 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
             context.metrics.start_failures.inc();
             let retry = cause.retry();
             let failure = Arc::new(cause.into_failure(&entry, &instance));
-            tracing::info!(revision = %instance.revision, instance = %instance.id, cause = %failure.cause, "start failed");
+            let found = &failure.diagnosis;
+            tracing::info!(
+                revision = %instance.revision, instance = %instance.id, code = %found.code, cause = found.cause, "start failed"
+            );
+            context.say(&instance, format!("Start failed [{}]. {} {}", found.code, found.cause, found.advice));
             revision.failed(&instance, failure, retry);
             if remains == Remains::Process {
                 end(&context, &instance, Duration::ZERO).await;
@@ -196,7 +229,8 @@ async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> 
         exit = instance.until_exit() => {
             context.say(instance, exit.to_string());
             context.say(instance, target.cancelled(&entry.startup_probe));
-            return Start::Failed(Cause::Exited(exit), Remains::Nothing);
+            let ran_for = context.clock.instant().saturating_duration_since(started);
+            return Start::Failed(Cause::Exited(exit, ran_for), Remains::Nothing);
         }
         () = instance.until_ordered() => return Start::Unwanted,
         verdict = target.probe(&entry.startup_probe) => verdict,
@@ -206,9 +240,11 @@ async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> 
             context.say(instance, success);
             Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() })
         }
-        Err(transcript) => {
-            context.say(instance, transcript.clone());
-            Start::Failed(Cause::Probe(transcript), Remains::Process)
+        Err(failed) => {
+            context.say(instance, failed.report.log.clone());
+            let ran_for = context.clock.instant().saturating_duration_since(started);
+            let found = evidence::look(context, instance, entry, *failed).await;
+            Start::Failed(Cause::NotReady(Box::new(found), ran_for), Remains::Process)
         }
     }
 }
@@ -226,8 +262,14 @@ async fn start(context: &Context, instance: &Instance, entry: &BookEntry) -> Res
 
 /// Waits until the instance ends by itself or is to end.
 async fn serve(context: &Context, revision: &Arc<Revision>, instance: &Arc<Instance>) {
+    let limited = async {
+        let port = instance.until_alone().await;
+        revision.limit_to_one(instance, port);
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         biased;
+        () = limited => {}
         exit = instance.until_exit() => {
             context.say(instance, exit.to_string());
             instance.detach();

@@ -15,6 +15,7 @@ mod board;
 mod config;
 mod context;
 mod events;
+mod evidence;
 mod failure;
 mod handle;
 mod instance;

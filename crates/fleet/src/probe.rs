@@ -5,20 +5,21 @@
 //! for the next tick to see that the port is open: it tries to connect again after 0.1 ms, 0.2 ms,
 //! … so that a fast application is known to be up within a fraction of its own start.
 
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
-use bytes::Bytes;
-use futures::future::{Either, select};
-use http::{Request, header};
-use http_body_util::{BodyExt as _, Empty, Full, Limited};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+mod ask;
+
 use tokio::net::TcpStream;
 use updraft_base::{Backoff, Clock};
 use updraft_engine::Engine;
 use updraft_model::{
-    instance::InstanceId,
+    instance::{InstanceId, Usage},
     revision::{Probe, ProbeKind},
 };
+use updraft_plan::diagnosis::{Answer, ProbeReport, Question};
 
 /// The wait after the first refused connection; it doubles up to [`POLL_CAP`].
 const POLL_FIRST: Duration = Duration::from_micros(100);
@@ -26,8 +27,11 @@ const POLL_FIRST: Duration = Duration::from_micros(100);
 const POLL_CAP: Duration = Duration::from_millis(20);
 /// How long a TCP port may take by default, in seconds.
 const DEFAULT_SECONDS: i32 = 240;
-/// The most of a probe's answer that is read.
-const ANSWER_MAX: usize = 64 << 10;
+/// So long before the last attempt ends, the use of CPU is read: what an instance does until then shows
+/// whether it is at work.
+const SAMPLE: Duration = Duration::from_secs(1);
+/// Attempts that are kept for the report.
+const TRANSCRIPT: usize = 5;
 
 /// One instance to probe.
 pub(crate) struct Target<'a> {
@@ -39,8 +43,16 @@ pub(crate) struct Target<'a> {
     pub(crate) port: u16,
 }
 
-/// How a probe went, as the log says it.
-pub(crate) type Verdict = Result<String, String>;
+/// How a probe went: what the log says, or why it failed.
+pub(crate) type Verdict = Result<String, Box<Failed>>;
+
+/// A probe that failed.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) report: ProbeReport,
+    /// What had been used shortly before the end, and when that was read.
+    pub(crate) sample: Option<(Instant, Usage)>,
+}
 
 /// The numbers of a probe, with their defaults.
 struct Pace {
@@ -59,16 +71,51 @@ impl Target<'_> {
         let port = self.port_of(probe);
         self.clock.sleep(pace.delay).await;
         let begun = self.clock.instant();
-        let mut last = String::new();
+        let mut transcript = VecDeque::new();
+        let (mut last, mut sample) = (Answer::NotConnected, None);
         for attempt in 1..=pace.threshold {
             let end = begun + pace.period.saturating_mul(attempt);
-            match self.attempt(&probe.kind, port, &pace, end).await {
+            let is_last = attempt == pace.threshold;
+            let asked = async {
+                let answer = self.attempt(&probe.kind, port, &pace, end).await;
+                let at = self.clock.instant().saturating_duration_since(begun);
+                if answer.is_err() {
+                    self.clock.sleep_until(end).await;
+                }
+                (answer, at)
+            };
+            let reading = async {
+                if is_last {
+                    self.clock.sleep_until(end - SAMPLE.min(pace.period / 2)).await;
+                    let usage = self.engine.usage(self.id).await;
+                    sample = usage.map(|usage| (self.clock.instant(), usage));
+                }
+                std::future::pending::<std::convert::Infallible>().await
+            };
+            let (answer, at) = tokio::select! {
+                biased;
+                asked = asked => asked,
+                never = reading => match never {},
+            };
+            match answer {
                 Ok(()) => return Ok(self.succeeded(probe, port, attempt)),
-                Err(cause) => last = cause,
+                Err(answer) => last = answer,
             }
-            self.clock.sleep_until(end).await;
+            if transcript.len() == TRANSCRIPT {
+                transcript.pop_front();
+            }
+            transcript.push_back((at, words(&probe.kind, &last)));
         }
-        Err(self.failed(probe, port, pace.threshold, &last))
+        let report = ProbeReport {
+            question: question(&probe.kind),
+            port,
+            timeout: pace.timeout,
+            allowed: pace.delay + pace.period.saturating_mul(pace.threshold),
+            log: self.failed(probe, port, pace.threshold, &words(&probe.kind, &last)),
+            last,
+            transcript: transcript.into(),
+        };
+        Err(Box::new(Failed { report, sample }))
     }
 
     /// What the log says when the container ended while it was probed.
@@ -77,20 +124,20 @@ impl Target<'_> {
     }
 
     /// One attempt; `end` is when the next one is due.
-    async fn attempt(&self, kind: &ProbeKind, port: u16, pace: &Pace, end: std::time::Instant) -> Result<(), String> {
+    async fn attempt(&self, kind: &ProbeKind, port: u16, pace: &Pace, end: Instant) -> Result<(), Answer> {
         let left = end.saturating_duration_since(self.clock.instant());
         let stream = self.clock.timeout(left, self.connect(port, pace.timeout)).await;
-        let stream = stream.map_err(|_| "Connection failed with status DEADLINE_EXCEEDED.".to_owned())?;
+        let stream = stream.map_err(|_| Answer::NotConnected)?;
         let asked = async {
             match kind {
                 ProbeKind::Tcp { .. } | ProbeKind::Unset => Ok(()),
-                ProbeKind::Http { path, headers, .. } => ask_http(stream, path, headers).await,
-                ProbeKind::Grpc { service, .. } => ask_grpc(stream, service).await,
+                ProbeKind::Http { path, headers, .. } => ask::http(stream, path, headers).await,
+                ProbeKind::Grpc { service, .. } => ask::grpc(stream, service).await,
             }
         };
         match self.clock.timeout(pace.timeout, asked).await {
             Ok(answer) => answer,
-            Err(_) => Err("The answer did not come in time (DEADLINE_EXCEEDED).".to_owned()),
+            Err(_) => Err(Answer::Late),
         }
     }
 
@@ -165,99 +212,24 @@ impl Pace {
     }
 }
 
-/// GET over HTTP/1.1; 2xx and 3xx pass.
-async fn ask_http(stream: TcpStream, path: &str, headers: &[(String, String)]) -> Result<(), String> {
-    let path = if path.is_empty() { "/" } else { path };
-    let mut request =
-        Request::get(path).header(header::USER_AGENT, "updraft-probe").header(header::CONNECTION, "close");
-    let own_host = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
-    if !own_host {
-        request = request.header(header::HOST, "localhost");
-    }
-    for (name, value) in headers {
-        request = request.header(name, value);
-    }
-    let request = request.body(Empty::<Bytes>::new()).map_err(|error| format!("The probe is malformed: {error}."))?;
-    let broken = |error: hyper::Error| format!("HTTP probe failed: {error}.");
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    let exchange = std::pin::pin!(sender.send_request(request));
-    let status = beside(exchange, std::pin::pin!(connection)).await.map_err(broken)?.status();
-    match status {
-        status if status.is_success() || status.is_redirection() => Ok(()),
-        status => Err(format!("HTTP probe failed with status code {}.", status.as_u16())),
+fn question(kind: &ProbeKind) -> Question {
+    match kind {
+        ProbeKind::Tcp { .. } | ProbeKind::Unset => Question::Tcp,
+        ProbeKind::Http { path, .. } if path.is_empty() => Question::Http("/".to_owned()),
+        ProbeKind::Http { path, .. } => Question::Http(path.clone()),
+        ProbeKind::Grpc { service, .. } => Question::Grpc(service.clone()),
     }
 }
 
-/// `grpc.health.v1.Health/Check` over h2c; `SERVING` passes.
-async fn ask_grpc(stream: TcpStream, service: &str) -> Result<(), String> {
-    const SERVING: &[u8] = &[8, 1];
-    let request = Request::post("http://localhost/grpc.health.v1.Health/Check")
-        .header(header::CONTENT_TYPE, "application/grpc")
-        .header(header::TE, "trailers")
-        .body(Full::new(health_request(service)))
-        .map_err(|error| format!("The probe is malformed: {error}."))?;
-    let broken = |error: hyper::Error| format!("gRPC probe failed: {error}.");
-    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
-    let handshake = builder.max_header_list_size(64 << 10).handshake(TokioIo::new(stream));
-    let (mut sender, connection) = handshake.await.map_err(broken)?;
-    let exchange = std::pin::pin!(async {
-        let response = sender.send_request(request).await.map_err(broken)?;
-        let head = response.headers().get("grpc-status").cloned();
-        let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
-        let body = body.map_err(|error| format!("gRPC probe failed: {error}."))?;
-        let status = head.or_else(|| body.trailers().and_then(|trailers| trailers.get("grpc-status").cloned()));
-        Ok::<_, String>((status, body.to_bytes()))
-    });
-    let (status, message) = beside(exchange, std::pin::pin!(connection)).await?;
-    match status.as_ref().map(|status| status.as_bytes()) {
-        Some(b"0") if message.get(5..) == Some(SERVING) => Ok(()),
-        Some(b"0") => Err("gRPC probe failed: the service is not SERVING.".to_owned()),
-        Some(code) => Err(format!("gRPC probe failed with status {}.", String::from_utf8_lossy(code))),
-        None => Err("gRPC probe failed: the answer has no status.".to_owned()),
-    }
-}
-
-/// `HealthCheckRequest { service }` in a gRPC frame.
-fn health_request(service: &str) -> Bytes {
-    let mut message = Vec::new();
-    if !service.is_empty() {
-        message.push(0x0a);
-        let mut length = service.len();
-        while length >= 0x80 {
-            message.push(u8::try_from(length & 0x7f).unwrap_or(0) | 0x80);
-            length >>= 7;
-        }
-        message.push(u8::try_from(length).unwrap_or(0));
-        message.extend_from_slice(service.as_bytes());
-    }
-    let mut frame = vec![0];
-    frame.extend_from_slice(&u32::try_from(message.len()).unwrap_or(0).to_be_bytes());
-    frame.extend_from_slice(&message);
-    frame.into()
-}
-
-/// Runs an exchange and the connection it needs in one task.
-async fn beside<E, C>(exchange: E, connection: C) -> E::Output
-where
-    E: Future + Unpin,
-    C: Future + Unpin,
-{
-    match select(exchange, connection).await {
-        Either::Left((output, _)) => output,
-        // The connection is closed; what was read before is still there.
-        Either::Right((_, exchange)) => exchange.await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_health_request_is_a_grpc_frame() {
-        assert_eq!(&health_request("")[..], [0, 0, 0, 0, 0]);
-        assert_eq!(&health_request("ab")[..], [0, 0, 0, 0, 4, 10, 2, b'a', b'b']);
-        let long = health_request(&"x".repeat(200));
-        assert_eq!((&long[5..8], long.len()), (&[10, 0xc8, 1][..], 5 + 3 + 200));
+/// What the log says of an attempt that failed.
+fn words(kind: &ProbeKind, answer: &Answer) -> String {
+    let name = if matches!(kind, ProbeKind::Grpc { .. }) { "gRPC" } else { "HTTP" };
+    match answer {
+        Answer::NotConnected => "Connection failed with status DEADLINE_EXCEEDED.".to_owned(),
+        Answer::Late => "The answer did not come in time (DEADLINE_EXCEEDED).".to_owned(),
+        Answer::Status(status) => format!("HTTP probe failed with status code {status}."),
+        Answer::Grpc(status) => format!("gRPC probe failed with status {status}."),
+        Answer::NotServing => "gRPC probe failed: the service is not SERVING.".to_owned(),
+        Answer::Broken(how) => format!("{name} probe failed: {how}."),
     }
 }

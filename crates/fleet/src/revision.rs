@@ -51,7 +51,11 @@ struct State {
     hold_back: Backoff,
     held_until: Option<Instant>,
     timer: Option<Instant>,
+    /// Can there be only one instance, whatever the book allows?
+    alone: bool,
     timing: Option<Timing>,
+    /// Why the latest start failed, if none has succeeded since.
+    trouble: Option<Arc<StartFailure>>,
     counted: Counts,
     /// What was published last.
     said: Option<Health>,
@@ -121,7 +125,9 @@ impl Revision {
             hold_back: Backoff::new(HOLD_BACK_FIRST, HOLD_BACK_CAP),
             held_until: None,
             timer: None,
+            alone: false,
             timing: None,
+            trouble: None,
             counted: Counts::default(),
             said: None,
         };
@@ -210,6 +216,7 @@ impl Revision {
         if is_other {
             // Removed and made anew under its old name: what runs, and what is known, is another's.
             state.drain_places(&mut effects);
+            state.alone = false;
         }
         if is_other || (is_wanted && !was_wanted) {
             state.reopen_check();
@@ -250,7 +257,22 @@ impl Revision {
             place.about = About::Ready;
             state.failures = 0;
             state.timing = Some(timing);
+            state.trouble = None;
             state.pass_check();
+        }
+        self.settle(state, Effects::default());
+    }
+
+    /// It turned out that a second instance could not listen where this one does.
+    pub(crate) fn limit_to_one(self: &Arc<Self>, instance: &Arc<Instance>, port: u16) {
+        let mut state = self.lock();
+        if !std::mem::replace(&mut state.alone, true) {
+            let text = format!(
+                "WARNING: the container listens on port {port} and not on the port that the variable PORT names. \
+                 Instances share one network here (docs/isolation.md), so this revision is limited to one instance."
+            );
+            tracing::warn!(revision = %self.name, port, "limited to one instance: its image does not listen on $PORT");
+            self.context.say(instance, text);
         }
         self.settle(state, Effects::default());
     }
@@ -263,6 +285,7 @@ impl Revision {
         let Some(place) = place else { return };
         place.about = About::Draining;
         state.failures += 1;
+        state.trouble = Some(failure.clone());
         state.hold_back(self.context.clock.instant());
         let is_last = state.failures >= self.context.config.attempts;
         let is_verdict = retry != Retry::Platform || is_last;
@@ -362,10 +385,12 @@ impl Revision {
             gauge.inc_by(i64::from(now) - i64::from(before));
         }
         let asked = state.is_check_wanted();
-        let health = (state.entry.is_some() && (asked || now.ready + now.starting > 0)).then(|| Health {
+        let has_news = asked || now.ready + now.starting > 0 || state.trouble.is_some();
+        let health = (state.entry.is_some() && has_news).then(|| Health {
             check: state.outcome.clone(),
             ready: now.ready,
             starting: now.starting,
+            trouble: state.trouble.clone(),
         });
         if state.said != health {
             state.said.clone_from(&health);

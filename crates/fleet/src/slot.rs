@@ -29,7 +29,7 @@ pub enum Refusal {
     #[error("the request was aborted because there was no available instance")]
     QueueFull,
     /// No instance came up, in several attempts.
-    #[error("the request failed because the instance could not start successfully: {}", .0.cause)]
+    #[error("the request failed because the instance could not start successfully: {}", .0.diagnosis)]
     StartFailed(Arc<StartFailure>),
     /// The server ends.
     #[error("the server is shutting down")]

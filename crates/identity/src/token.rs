@@ -27,6 +27,20 @@ pub fn token_path(data_dir: &Path) -> PathBuf {
     data_dir.join("token")
 }
 
+/// Removes the draft of a token that a crash left, with whatever mode.
+///
+/// # Errors
+/// When it is there and cannot be removed.
+pub(crate) fn sweep(data_dir: &Path) -> Result<(), IdentityError> {
+    let path = token_path(data_dir).with_extension("new");
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(IdentityError::TokenFile { operation: "remove", path, source })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The token of `data_dir`, for who may read it and asks to see it.
 ///
 /// # Errors
@@ -101,15 +115,12 @@ fn make(path: &Path) -> io::Result<Token> {
     OsRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;
     let token = hex::encode(random);
     let draft = path.with_extension("new");
-    // A draft of an earlier crash may be there, with any mode.
-    match fs::remove_file(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     writeln!(file, "{token}")?;
     file.sync_all()?;
     fs::rename(&draft, path)?;
+    // Clients are going to be given it: it must not be another one after a power cut.
+    fs::File::open(path.parent().unwrap_or_else(|| Path::new("/")))?.sync_all()?;
     Ok(Token(token))
 }
 
@@ -130,6 +141,17 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         let other = TempDir::new().unwrap();
         assert!(!Token::open(other.path()).unwrap().is(made.0.as_bytes()));
+    }
+
+    #[test]
+    fn what_a_crash_left_of_a_token_is_removed_whether_one_is_needed_or_not() {
+        for mode in [crate::AuthMode::None, crate::AuthMode::Token] {
+            let dir = TempDir::new().unwrap();
+            let draft = token_path(dir.path()).with_extension("new");
+            fs::write(&draft, "half").unwrap();
+            crate::Authenticator::open(mode, dir.path()).unwrap();
+            assert!(!draft.exists());
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::{
 
 use crate::{
     condition::Reason,
+    diagnosis::Diagnosis,
     instance::{InstanceId, InstanceSpec, Stream},
     name::{RevisionName, ServiceName},
     revision::Probe,
@@ -66,6 +67,8 @@ pub struct Health {
     pub ready: u32,
     /// Instances on their way up.
     pub starting: u32,
+    /// Why the latest start failed, if none has succeeded since.
+    pub trouble: Option<Arc<StartFailure>>,
 }
 
 /// The outcome of the check before ready.
@@ -84,9 +87,9 @@ pub enum CheckOutcome {
 pub struct StartFailure {
     /// For programs.
     pub reason: Reason,
-    /// For people, Google's sentence first: the whole text of the condition but for the revision's
-    /// name, which the condition adds.
-    pub cause: String,
+    /// For people: the whole text of the condition but for the revision's name, which the condition
+    /// adds.
+    pub diagnosis: Diagnosis,
     /// The container's last lines, oldest first.
     pub last_lines: Vec<String>,
 }

@@ -2,7 +2,16 @@
 //!
 //! `updraft-api` maps it to `google.rpc.Status`, HTTP and gRPC, in one place.
 
-use std::fmt;
+use std::{fmt, time::Duration};
+
+/// The most violations that an error keeps: more help nobody, and an answer stays smaller than its request.
+pub const VIOLATIONS_MAX: usize = 20;
+/// The longest path of a field in a violation, in characters.
+const FIELD_SHOWN: usize = 256;
+/// The longest rule of a violation, in characters; the value that broke it comes last and is cut.
+const RULE_SHOWN: usize = 384;
+/// The longest message, in characters. gRPC sends it in a header.
+const MESSAGE_SHOWN: usize = 2048;
 
 /// One broken rule in one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,14 +59,17 @@ pub struct Error {
     violations: Vec<Violation>,
     /// The cause, for the log.
     internal: Option<String>,
+    /// When it is worth trying again.
+    retry_after: Option<Duration>,
 }
 
 // === impl Violation ===
 
 impl Violation {
-    /// A violation of `rule` at `field`.
+    /// A violation of `rule` at `field`. What a client sent may be as long as its request; what is told of
+    /// it is not.
     pub fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
-        Self { field: field.into(), rule: rule.into() }
+        Self { field: cut(field.into(), FIELD_SHOWN), rule: cut(rule.into(), RULE_SHOWN) }
     }
 }
 
@@ -72,16 +84,18 @@ impl fmt::Display for Violation {
 impl Error {
     /// An error whose `message` the caller sees.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), violations: Vec::new(), internal: None }
+        let message = cut(message.into(), MESSAGE_SHOWN);
+        Self { kind, message, violations: Vec::new(), internal: None, retry_after: None }
     }
 
-    /// The request breaks these rules. The message names the first.
-    pub fn invalid(violations: Vec<Violation>) -> Self {
+    /// The request breaks these rules. The message names the first; of very many only the first are kept.
+    pub fn invalid(mut violations: Vec<Violation>) -> Self {
         let message = match violations.first() {
             Some(first) if violations.len() == 1 => first.to_string(),
             Some(first) => format!("{first} (and {} more)", violations.len() - 1),
             None => "invalid argument".to_owned(),
         };
+        violations.truncate(VIOLATIONS_MAX);
         Self { violations, ..Self::new(ErrorKind::InvalidArgument, message) }
     }
 
@@ -93,7 +107,20 @@ impl Error {
     /// With another sentence for the caller.
     #[must_use]
     pub fn with_message(self, message: impl Into<String>) -> Self {
-        Self { message: message.into(), ..self }
+        Self { message: cut(message.into(), MESSAGE_SHOWN), ..self }
+    }
+
+    /// With only the first `count` violations; the message stays.
+    #[must_use]
+    pub fn with_violations(mut self, count: usize) -> Self {
+        self.violations.truncate(count);
+        self
+    }
+
+    /// With the time after which it is worth trying again.
+    #[must_use]
+    pub fn retry_after(self, delay: Duration) -> Self {
+        Self { retry_after: Some(delay), ..self }
     }
 
     /// There is no such resource; Google's sentence.
@@ -116,6 +143,11 @@ impl Error {
         &self.message
     }
 
+    /// When it is worth trying again, if that is known.
+    pub fn retry_delay(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     /// The broken rules, field by field.
     pub fn violations(&self) -> &[Violation] {
         &self.violations
@@ -134,3 +166,31 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// The first `most` characters, and a sign when there were more.
+fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most
+        && let Some((end, _)) = text.char_indices().nth(most)
+    {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_stays_small_however_large_the_request_was() {
+        let long = "é".repeat(1 << 20);
+        let violation = Violation::new(&long, &long);
+        assert_eq!((violation.field.chars().count(), violation.rule.chars().count()), (257, 385));
+        let error = Error::invalid(vec![violation; 5000]);
+        assert_eq!(error.violations().len(), VIOLATIONS_MAX);
+        assert!(error.message().ends_with("(and 4999 more)"), "the number of all is told");
+        assert!(Error::not_found(&long).message().len() < 2 * MESSAGE_SHOWN + 8);
+        assert!(error.with_message(&long).message().ends_with('…'));
+    }
+}

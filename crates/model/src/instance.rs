@@ -1,8 +1,12 @@
 //! Instances: what is started, how it ends.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
-use crate::name::RevisionName;
+use crate::{fault::StartFault, name::RevisionName};
 
 /// The identity of one instance: hex, unique for ever, made by who starts it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,10 +60,17 @@ pub enum Exit {
         /// The highest use seen, in bytes; 0 when the kernel does not tell.
         used: u64,
     },
+    /// It ended by itself, not well, after the kernel had refused it a new process or thread.
+    OutOfProcesses {
+        /// How many it may have.
+        limit: u32,
+        /// How it ended, as a shell says it: the code, or 128 and the signal.
+        status: i32,
+    },
     /// It never ran: the sandbox could not be made, or the entrypoint could not be executed.
     NotStarted {
-        /// Why, for people.
-        cause: String,
+        /// Why.
+        cause: StartFault,
     },
     /// The engine lost sight of it (its launcher ended).
     Lost,
@@ -94,11 +105,86 @@ pub struct Usage {
     pub memory_peak_bytes: u64,
 }
 
+/// What an instance looks like from outside its program, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inspection {
+    /// Its sockets that wait for somebody; `None` when the host does not let us see whose they are.
+    pub listeners: Option<Vec<Listener>>,
+    /// Where its processes try to connect to and have not been answered yet, each address once.
+    pub connecting: Vec<SocketAddr>,
+    /// Its processes, the first one first.
+    pub processes: Vec<Process>,
+    /// What it has used so far.
+    pub usage: Usage,
+    /// How often it was refused a new process or thread for [`Limits::pids`].
+    pub forks_refused: u64,
+}
+
+/// A socket that waits for somebody.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Listener {
+    /// TCP, with the address it is bound to.
+    Tcp(SocketAddr),
+    /// UDP that is not connected, with the address it is bound to.
+    Udp(SocketAddr),
+    /// A UNIX socket that accepts connections, with its path; `@` begins an abstract one.
+    Unix(String),
+}
+
+/// A process of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// The kernel's name of it: the first 15 bytes of the program's file name, unless it changed that.
+    pub name: String,
+    /// What it is about.
+    pub state: ProcessState,
+    /// Its threads.
+    pub threads: u32,
+}
+
+/// What a process is about, as the kernel sees its main thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProcessState {
+    /// It runs, or would if it had a CPU.
+    Running,
+    /// It waits for something: time, input, an answer.
+    Sleeping,
+    /// It waits for a disk or the kernel and cannot be woken.
+    Blocked,
+    /// It was stopped by a signal or a tracer.
+    Stopped,
+    /// It has ended and its parent has not asked how.
+    Zombie,
+}
+
 // === impl InstanceId ===
 
 impl fmt::Display for InstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// Its address, if it is TCP.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Udp(_) | Self::Unix(_) => None,
+        }
+    }
+}
+
+/// `127.0.0.1:8080`, `127.0.0.1:53 (UDP)`, `/run/app.sock (UNIX socket)`.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Udp(address) => write!(f, "{address} (UDP)"),
+            Self::Unix(path) => write!(f, "{path} (UNIX socket)"),
+        }
     }
 }
 
@@ -116,6 +202,9 @@ impl fmt::Display for Exit {
                 limit / MIB,
                 used.max(limit) / MIB
             ),
+            Self::OutOfProcesses { limit, status } => {
+                write!(f, "Limit of {limit} processes and threads reached. Container ended with status {status}.")
+            }
             Self::NotStarted { cause } => write!(f, "The container could not be started: {cause}"),
             Self::Lost => f.write_str("The instance was lost with the process that kept it."),
         }

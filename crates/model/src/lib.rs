@@ -8,7 +8,9 @@
 
 pub mod channel;
 pub mod condition;
+pub mod diagnosis;
 pub mod error;
+pub mod fault;
 pub mod iam;
 pub mod instance;
 pub mod label;

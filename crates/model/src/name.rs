@@ -37,6 +37,8 @@ pub struct RevisionName {
 pub const SERVICE_ID_MAX: usize = 49;
 /// The longest DNS label, in characters (RFC 1035).
 pub const LABEL_MAX: usize = 63;
+/// The longest DNS name, in characters (RFC 1035).
+pub const DOMAIN_MAX: usize = 253;
 
 // === impl Parent ===
 
@@ -127,8 +129,11 @@ impl FromStr for RevisionName {
 /// A project id: 6 to 30 of `[a-z0-9-]`, a letter first, no hyphen last; `google.com:`-like domain
 /// prefixes are accepted as Google does.
 pub fn check_project_id(field: &str, id: &str) -> Result<(), Violation> {
-    let plain = id.rsplit(':').next().unwrap_or(id);
-    if (6..=30).contains(&plain.len()) && is_label(plain) && starts_with_letter(plain) {
+    let (domain, plain) = id.split_once(':').map_or((None, id), |(domain, plain)| (Some(domain), plain));
+    let is_domain =
+        |domain: &str| domain.len() <= DOMAIN_MAX && domain.contains('.') && domain.split('.').all(is_label);
+    let is_plain = (6..=30).contains(&plain.len()) && is_label(plain) && starts_with_letter(plain);
+    if is_plain && domain.is_none_or(is_domain) {
         return Ok(());
     }
     Err(Violation::new(
@@ -157,6 +162,14 @@ pub fn check_service_id(field: &str, id: &str) -> Result<(), Violation> {
     ))
 }
 
+/// A location id, such as `us-central1`: a DNS label.
+pub fn check_location_id(field: &str, id: &str) -> Result<(), Violation> {
+    if is_label(id) {
+        return Ok(());
+    }
+    Err(Violation::new(field, format!("must be the id of a location, got '{id}'")))
+}
+
 /// A revision id: `{service}-…`, at most 63 of `[a-z0-9-]`, no hyphen last.
 pub fn check_revision_id(field: &str, service: &str, id: &str) -> Result<(), Violation> {
     let prefixed = id.strip_prefix(service).and_then(|rest| rest.strip_prefix('-'));
@@ -182,6 +195,23 @@ pub fn check_tag(field: &str, tag: &str) -> Result<(), Violation> {
             "tag must be at most 46 lowercase letters, digits or hyphens and not begin or end with a hyphen, got '{tag}'"
         ),
     ))
+}
+
+/// The e-mail of a service account, such as `name@project.iam.gserviceaccount.com`: one `@`, a name of
+/// `[a-z0-9.-]` before it, a DNS name after it.
+pub fn check_service_account(field: &str, email: &str) -> Result<(), Violation> {
+    let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'.';
+    let is_email = email.split_once('@').is_some_and(|(name, domain)| {
+        (1..=LABEL_MAX).contains(&name.len())
+            && name.bytes().all(fits)
+            && domain.len() <= DOMAIN_MAX
+            && domain.contains('.')
+            && domain.split('.').all(is_label)
+    });
+    if is_email {
+        return Ok(());
+    }
+    Err(Violation::new(field, format!("must be the e-mail of a service account, got '{email}'")))
 }
 
 /// `[a-z0-9]([a-z0-9-]*[a-z0-9])?`, at most 63 characters (RFC 1123).
@@ -255,10 +285,41 @@ mod tests {
     }
 
     #[test]
+    fn project_ids_may_have_a_domain_and_nothing_else_before_them() {
+        for good in ["demo-project", "a23456", "google.com:demo-project"] {
+            assert!(check_project_id("f", good).is_ok(), "{good}");
+        }
+        for bad in [
+            "a2345",
+            "1demo-project",
+            "demo-project-",
+            "Demo-project",
+            ":demo-project",
+            "google:demo-project",
+            "../..:demo-project",
+            "a.b:c.d:demo-project",
+            "a b.c:demo-project",
+        ] {
+            assert!(check_project_id("f", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn revision_ids_begin_with_their_service() {
         assert!(check_revision_id("f", "hello", "hello-v2").is_ok());
         for bad in ["hello", "hello-", "other-v2", "helloX-1", &format!("hello-{}", "a".repeat(60))] {
             assert!(check_revision_id("f", "hello", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_service_account_is_an_email() {
+        for good in ["1-compute@developer.gserviceaccount.com", "runner@demo-project.iam.gserviceaccount.com", "a@b.c"]
+        {
+            assert!(check_service_account("f", good).is_ok(), "{good}");
+        }
+        for bad in ["", "runner", "@b.c", "a@", "a@b", "A@b.c", "a@b..c", "a b@c.d", "a@b@c.d", "a@b.c/", "a@-b.c"] {
+            assert!(check_service_account("f", bad).is_err(), "{bad}");
         }
     }
 

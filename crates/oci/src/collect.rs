@@ -1,15 +1,25 @@
 //! Listing, deleting, and removing what nobody refers to.
+//!
+//! The collector works alone: whoever makes a reference to content (a push of a manifest, a mount, the
+//! end of an upload, a pull, a load) holds the gate shared from the look at the content to the name
+//! that keeps it. What lies between two such steps is spared by its age: a push sends blobs first and
+//! the manifest last, and may take a blob for granted that it found here.
+//!
+//! Two things must be true of what is removed. Its file is older than [`GRACE`], and nobody referred to
+//! it [`GRACE`] ago and now: an instance of a deleted revision may still run from its layers, and a
+//! clock that jumps makes everything look old.
 
 use std::{
-    collections::HashSet,
-    fs,
+    collections::{HashMap, HashSet},
+    fs, io,
     path::{Path, PathBuf},
-    time::Duration,
+    sync::PoisonError,
+    time::{Duration, Instant, SystemTime},
 };
 
 use crate::{
     config::ConfigFile,
-    content::{ContentStore, at, blocking, size_of},
+    content::{ContentStore, at, blocking, size_of, sync_dir},
     digest::Digest,
     error::{ContentError, ImageError},
     manifest::{MAX_MANIFEST, Manifest},
@@ -18,9 +28,27 @@ use crate::{
     store::{ImageStore, LOCAL_REGISTRY, MAX_CONFIG},
 };
 
-/// Content younger than this stays: a push sends blobs first and the manifest that refers to them
-/// last, and a revision is written before its image is unpacked.
+/// How old content has to be, and how long without a reference. Longer than a request may run.
 const GRACE: Duration = Duration::from_secs(60 * 60);
+/// While a push to a repository goes on, or may be about to name what it has sent, blobs there stay this
+/// long: large layers over a slow line take hours from the first blob to the manifest.
+const LONG_PUSH: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What nobody refers to, and since when that is known.
+pub(crate) type Garbage = HashMap<PathBuf, Instant>;
+
+/// One collection.
+struct Sweep<'a> {
+    content: &'a ContentStore,
+    now: SystemTime,
+    instant: Instant,
+    /// As the collection before left it.
+    before: Garbage,
+    /// For the next one.
+    garbage: Garbage,
+    /// Blobs of repositories that no manifest needs, but that one may come for.
+    spared: HashSet<Digest>,
+}
 
 /// An image of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,14 +108,16 @@ impl ImageStore {
         let alone = content.removing().await.map_err(of_content)?;
         let work = blocking(move || {
             let _alone = alone;
+            let _naming = content.naming.write().unwrap_or_else(PoisonError::into_inner);
             if is_local { delete_local(&content, &parsed) } else { forget(&content, &parsed) }
         });
         work.await.map_err(of_content)
     }
 
     /// Removes blobs and unpacked layers that no image of the embedded registry and none of `in_use`
-    /// (pinned references, such as those of revisions) leads to, and that are older than an hour.
-    /// `None`: somebody is fetching or unpacking, so nothing was touched; try later.
+    /// (pinned references, such as those of revisions) leads to, that are older than an hour, and that
+    /// a collection an hour ago or earlier would have removed as well.
+    /// `None`: somebody is fetching, unpacking or copying, so nothing was touched; try later.
     ///
     /// # Errors
     /// [`ImageError::Invalid`], [`ImageError::Host`].
@@ -97,13 +127,10 @@ impl ImageStore {
         for image in in_use {
             roots.extend(image.parse::<Reference>()?.digest().cloned());
         }
-        let (store, now) = (self.clone(), self.inner.clock.now());
-        let young = move |time: Option<std::time::SystemTime>| {
-            time.is_none_or(|time| now.duration_since(time).unwrap_or_default() < GRACE)
-        };
+        let store = self.clone();
         let work = tokio::task::spawn_blocking(move || {
             let _alone = alone;
-            collect(&store, roots, &young)
+            collect(&store, &roots)
         });
         match work.await {
             Ok(result) => result.map(Some),
@@ -205,75 +232,127 @@ fn forget(content: &ContentStore, reference: &Reference) -> Result<(), ContentEr
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Err(ContentError::ManifestUnknown(reference.to_string()))
         }
-        other => other.map_err(at("remove", &path)),
+        other => other.map_err(at("remove", &path)).and_then(|()| sync_dir(&pulled_dir(content))),
     }
 }
 
-fn collect(
-    store: &ImageStore,
-    roots: Vec<Digest>,
-    young: &dyn Fn(Option<std::time::SystemTime>) -> bool,
-) -> Result<Collected, ImageError> {
-    let content = &store.inner.content;
+fn collect(store: &ImageStore, roots: &[Digest]) -> Result<Collected, ImageError> {
+    let (content, clock) = (&store.inner.content, &store.inner.clock);
     let of_content = |error| ImageError::of_content("", error);
+    let mut known = store.inner.garbage.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut sweep = Sweep {
+        content,
+        now: clock.now(),
+        instant: clock.instant(),
+        before: std::mem::take(&mut *known),
+        garbage: Garbage::new(),
+        spared: HashSet::new(),
+    };
     let mut reach = Reach::default();
-    for digest in &roots {
+    for digest in roots {
         reach.follow(content, digest);
     }
-    for (path, reference) in pulled(content).map_err(of_content)? {
-        if !reference.digest().is_some_and(|digest| roots.contains(digest)) && !young(modified(&path)) {
-            fs::remove_file(&path).map_err(at("remove", &path)).map_err(of_content)?;
-        }
-    }
-    for repository in content.repository_dirs_now().map_err(of_content)? {
-        let mut held = Reach::default();
-        for digest in content.manifests_now(&repository).map_err(of_content)? {
-            held.follow(content, &digest);
-        }
-        for link in content.links_now(&repository).map_err(of_content)? {
-            let path = content.blob_link(&repository, &link);
-            if held.blobs.contains(&link) || young(modified(&path)) {
-                continue;
-            }
-            fs::remove_file(&path).map_err(at("remove", &path)).map_err(of_content)?;
-        }
-        reach.blobs.extend(held.blobs);
-        reach.diff_ids.extend(held.diff_ids);
-    }
-    let mut collected = sweep_blobs(content, &reach, young).map_err(of_content)?;
-    for diff_id in store.inner.layers.list().map_err(of_content)? {
-        let fills = store.inner.layers.facts(&diff_id).map(|facts| facts.fills).unwrap_or_default();
+    sweep.pulled(roots).map_err(of_content)?;
+    sweep.repositories(&mut reach).map_err(of_content)?;
+    let mut collected = sweep.blobs(&reach).map_err(of_content)?;
+    let layers = &store.inner.layers;
+    for diff_id in layers.list().map_err(of_content)? {
+        let fills = layers.facts(&diff_id).map(|facts| facts.fills).unwrap_or_default();
         let fills_used = !fills.is_empty() && fills.iter().all(|filled| reach.diff_ids.contains(filled));
-        if !fills_used && !reach.diff_ids.contains(&diff_id) && !young(store.inner.layers.modified(&diff_id)) {
-            store.inner.layers.remove(&diff_id)?;
+        let is_used = fills_used || reach.diff_ids.contains(&diff_id);
+        if !is_used && sweep.is_ripe(&layers.path(&diff_id), layers.modified(&diff_id), GRACE) {
+            layers.remove(&diff_id)?;
             collected.layers += 1;
         }
     }
+    *known = sweep.garbage;
     Ok(collected)
 }
 
-fn sweep_blobs(
-    content: &ContentStore,
-    reach: &Reach,
-    young: &dyn Fn(Option<std::time::SystemTime>) -> bool,
-) -> Result<Collected, ContentError> {
-    let mut collected = Collected::default();
-    for shelf in names_in(&content.blobs())? {
-        for hex in names_in(&content.blobs().join(shelf))? {
-            let Ok(digest) = format!("sha256:{hex}").parse::<Digest>() else { continue };
-            let path = content.blob_path(&digest);
-            if reach.blobs.contains(&digest) || young(modified(&path)) {
-                continue;
-            }
-            collected.bytes += size_of(&path)?.unwrap_or(0);
-            collected.blobs += 1;
-            fs::remove_file(&path).map_err(at("remove", &path))?;
-        }
+// === impl Sweep ===
+
+impl Sweep<'_> {
+    /// May a file that nobody refers to be removed by now? Notes that nobody does.
+    fn is_ripe(&mut self, path: &Path, modified: Option<SystemTime>, age: Duration) -> bool {
+        let since = self.before.get(path).copied().unwrap_or(self.instant);
+        self.garbage.insert(path.to_owned(), since);
+        self.is_old(modified, age) && self.instant.duration_since(since) >= GRACE
     }
-    Ok(collected)
+
+    fn is_old(&self, modified: Option<SystemTime>, age: Duration) -> bool {
+        modified.is_some_and(|time| self.now.duration_since(time).unwrap_or_default() >= age)
+    }
+
+    /// Notes of images of other registries.
+    fn pulled(&mut self, roots: &[Digest]) -> Result<(), ContentError> {
+        for (path, reference) in pulled(self.content)? {
+            let is_root = reference.digest().is_some_and(|digest| roots.contains(digest));
+            if !is_root && self.is_ripe(&path, modified(&path), GRACE) {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows what repositories hold; blobs of no manifest are let go.
+    fn repositories(&mut self, reach: &mut Reach) -> Result<(), ContentError> {
+        let content = self.content;
+        let busy = content.sessions.repositories();
+        for repository in content.repository_dirs_now()? {
+            let mut held = Reach::default();
+            for digest in content.manifests_now(&repository)? {
+                held.follow(content, &digest);
+            }
+            let links = content.links_now(&repository)?;
+            let is_new = |link| !self.is_old(modified(&content.blob_link(&repository, link)), GRACE);
+            let age = if busy.contains(&repository) || links.iter().any(is_new) { LONG_PUSH } else { GRACE };
+            for link in links {
+                if held.blobs.contains(&link) {
+                    continue;
+                }
+                let path = content.blob_link(&repository, &link);
+                if self.is_ripe(&path, modified(&path), age) {
+                    remove(&path)?;
+                } else {
+                    // However old the blob itself is: it may have been mounted.
+                    self.spared.insert(link);
+                }
+            }
+            content.sweep_referrers(&repository, &|time| !self.is_old(time, GRACE))?;
+            reach.blobs.extend(held.blobs);
+            reach.diff_ids.extend(held.diff_ids);
+        }
+        Ok(())
+    }
+
+    fn blobs(&mut self, reach: &Reach) -> Result<Collected, ContentError> {
+        let (content, mut collected) = (self.content, Collected::default());
+        for shelf in names_in(&content.blobs())? {
+            for hex in names_in(&content.blobs().join(shelf))? {
+                let Some(digest) = Digest::from_hex(&hex) else { continue };
+                let path = content.blob_path(&digest);
+                let is_used = reach.blobs.contains(&digest);
+                if is_used || !self.is_ripe(&path, modified(&path), GRACE) || self.spared.contains(&digest) {
+                    continue;
+                }
+                collected.bytes += size_of(&path)?.unwrap_or(0);
+                collected.blobs += 1;
+                remove(&path)?;
+            }
+        }
+        Ok(collected)
+    }
 }
 
-fn modified(path: &Path) -> Option<std::time::SystemTime> {
+/// Somebody else may have removed the same name: that is done, then.
+fn remove(path: &Path) -> Result<(), ContentError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 

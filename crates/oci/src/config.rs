@@ -117,7 +117,7 @@ impl ConfigFile {
             return Ok(());
         }
         let cause = format!("image is for {os}/{architecture}; this host runs {HOST_OS}/{HOST_ARCHITECTURE}");
-        Err(ImageError::unfit(image, cause))
+        Err(ImageError::other_platform(image, cause))
     }
 }
 

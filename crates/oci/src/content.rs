@@ -2,25 +2,24 @@
 //!
 //! A blob appears by a rename after its bytes have been hashed and synced, so a file under `blobs/`
 //! is always whole, whatever killed the process. Half-written ones live in `uploads/` and are removed
-//! at the next start.
+//! at the next start, or in `sessions/` and go on (see `session`).
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs, io,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, RwLock},
 };
 
-use bytes::{Bytes, BytesMut};
-use sha2::{Digest as _, Sha256};
+use bytes::Bytes;
 use updraft_base::Clock;
 
-use crate::{digest::Digest, error::ContentError};
-
-/// How much an upload gathers before it hashes and writes, in bytes: large enough that the hop to
-/// the blocking pool does not show, small enough for a thousand uploads at once.
-const CHUNK: usize = 512 << 10;
+use crate::{
+    digest::Digest,
+    error::ContentError,
+    session::Sessions,
+    upload::{CHUNK, Part, Upload},
+};
 
 /// The content store. Cheap to clone; all clones are one store.
 #[derive(Debug, Clone)]
@@ -30,24 +29,11 @@ pub struct ContentStore {
     pub(crate) gate: Arc<tokio::sync::RwLock<()>>,
     /// Held shared by a [`Hold`](crate::Hold), exclusively by whoever removes a name.
     pub(crate) names: Arc<tokio::sync::RwLock<()>>,
+    /// Held shared by whoever names content that must be there, exclusively by whoever removes names:
+    /// between the look and the name nothing disappears. Only for moments, and only where blocking is fine.
+    pub(crate) naming: Arc<RwLock<()>>,
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) clock: Clock,
-}
-
-/// A blob on its way in. Dropping it removes what was written.
-#[derive(Debug)]
-pub struct Upload {
-    store: ContentStore,
-    buffer: BytesMut,
-    /// `None` while the blocking pool has it; a write that was cancelled loses it for good.
-    part: Option<Part>,
-}
-
-#[derive(Debug)]
-struct Part {
-    path: PathBuf,
-    file: fs::File,
-    hash: Sha256,
-    size: u64,
 }
 
 /// Makes a directory that only its owner may enter, whatever it was before: unpacked layers hold
@@ -60,21 +46,30 @@ pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
 // === impl ContentStore ===
 
 impl ContentStore {
-    /// Opens the store in `dir`, making it when it is not there, and removes half-written uploads.
+    /// Opens the store in `dir`, making it when it is not there. Uploads of the registry that a dead
+    /// server left go on; everything else that was half written is removed.
     /// One process at a time may have it open; the data directory's lock sees to that.
     ///
     /// # Errors
     /// [`ContentError::Host`].
     pub fn open(dir: &Path, clock: Clock) -> Result<Self, ContentError> {
-        let store = Self { root: Arc::new(dir.to_owned()), gate: Arc::default(), names: Arc::default(), clock };
+        let store = Self {
+            root: Arc::new(dir.to_owned()),
+            gate: Arc::default(),
+            names: Arc::default(),
+            naming: Arc::default(),
+            sessions: Arc::default(),
+            clock,
+        };
         let uploads = store.uploads();
         match fs::remove_dir_all(&uploads) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at("remove", &uploads)(error)),
             _ => {}
         }
-        for dir in [dir.to_owned(), uploads, store.blobs(), store.repositories_dir()] {
+        for dir in [dir.to_owned(), uploads, store.sessions_dir(), store.blobs(), store.repositories_dir()] {
             private_dir(&dir).map_err(at("create", &dir))?;
         }
+        store.load_sessions()?;
         Ok(store)
     }
 
@@ -118,18 +113,14 @@ impl ContentStore {
         .await
     }
 
-    /// Starts a blob.
+    /// Starts a blob that is to come in one piece.
     ///
     /// # Errors
     /// [`ContentError::Host`].
     pub async fn upload(&self) -> Result<Upload, ContentError> {
-        let path = self.uploads().join(uuid::Uuid::new_v4().to_string());
-        let part = blocking(move || {
-            let file = fs::File::create_new(&path).map_err(at("create", &path))?;
-            Ok(Part { path, file, hash: Sha256::new(), size: 0 })
-        })
-        .await?;
-        Ok(Upload { store: self.clone(), buffer: BytesMut::new(), part: Some(part) })
+        let path = self.new_upload();
+        let part = blocking(move || Part::create(path)).await?;
+        Ok(Upload::new(self.clone(), part))
     }
 
     /// Stores a small blob.
@@ -149,18 +140,17 @@ impl ContentStore {
 
     /// Stores what `reader` gives, in constant memory.
     pub(crate) fn put_reader_now(&self, reader: &mut dyn io::Read) -> Result<Digest, ContentError> {
-        let mut part = Part::create(self.uploads().join(uuid::Uuid::new_v4().to_string()))?;
+        let mut part = Part::create(self.new_upload())?;
         let mut buffer = vec![0; CHUNK];
         loop {
             let read = reader.read(&mut buffer).map_err(|e| ContentError::host("read the content", e))?;
             if read == 0 {
                 break;
             }
-            part.hash.update(&buffer[..read]);
-            part.file.write_all(&buffer[..read]).map_err(at("write", &part.path))?;
+            part.write_now(&buffer[..read])?;
         }
-        let digest = Digest::from_hash(part.hash.clone());
-        part.settle(&self.blob_path(&digest))?;
+        let digest = part.digest()?;
+        part.settle(&self.blob_path(&digest), self.clock.now())?;
         Ok(digest)
     }
 
@@ -178,9 +168,9 @@ impl ContentStore {
 
     /// Replaces the file at `path`, making its directories: after a crash it is the old or the new one.
     pub(crate) fn write_atomic(&self, path: &Path, bytes: &[u8]) -> Result<(), ContentError> {
-        let mut part = Part::create(self.uploads().join(uuid::Uuid::new_v4().to_string()))?;
-        part.file.write_all(bytes).map_err(at("write", &part.path))?;
-        part.settle(path)
+        let mut part = Part::create(self.new_upload())?;
+        part.write_now(bytes)?;
+        part.settle(path, self.clock.now())
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -198,84 +188,10 @@ impl ContentStore {
     fn uploads(&self) -> PathBuf {
         self.root.join("uploads")
     }
-}
 
-// === impl Upload ===
-
-impl Upload {
-    /// How many bytes have been taken in.
-    pub fn size(&self) -> u64 {
-        self.part.as_ref().map_or(0, |part| part.size) + self.buffer.len() as u64
-    }
-
-    /// Takes in `bytes`. Memory stays constant, whatever the size of the blob.
-    ///
-    /// # Errors
-    /// [`ContentError::Host`]; [`ContentError::UploadBroken`] after a write that was cancelled.
-    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= CHUNK { self.flush().await } else { Ok(()) }
-    }
-
-    /// Makes the blob visible if its digest is `expected` (or whatever it is, without one).
-    ///
-    /// # Errors
-    /// [`ContentError::DigestMismatch`]; otherwise as [`Upload::write`]. The bytes are gone then.
-    pub async fn finish(mut self, expected: Option<&Digest>) -> Result<(Digest, u64), ContentError> {
-        self.flush().await?;
-        let part = self.part.take().ok_or(ContentError::UploadBroken)?;
-        let (store, expected) = (self.store.clone(), expected.cloned());
-        blocking(move || {
-            let (actual, size) = (Digest::from_hash(part.hash.clone()), part.size);
-            if let Some(expected) = expected
-                && expected != actual
-            {
-                return Err(ContentError::DigestMismatch { expected, actual });
-            }
-            part.settle(&store.blob_path(&actual))?;
-            Ok((actual, size))
-        })
-        .await
-    }
-
-    async fn flush(&mut self) -> Result<(), ContentError> {
-        let mut part = self.part.take().ok_or(ContentError::UploadBroken)?;
-        let bytes = self.buffer.split().freeze();
-        let part = blocking(move || {
-            part.hash.update(&bytes);
-            part.file.write_all(&bytes).map_err(at("write", &part.path))?;
-            part.size += bytes.len() as u64;
-            Ok(part)
-        })
-        .await?;
-        self.part = Some(part);
-        Ok(())
-    }
-}
-
-// === impl Part ===
-
-impl Part {
-    fn create(path: PathBuf) -> Result<Self, ContentError> {
-        let file = fs::File::create_new(&path).map_err(at("create", &path))?;
-        Ok(Self { path, file, hash: Sha256::new(), size: 0 })
-    }
-
-    /// Syncs and renames to `target`; the directory is synced too, or a power cut could lose the name.
-    fn settle(self, target: &Path) -> Result<(), ContentError> {
-        let parent = target.parent().unwrap_or_else(|| Path::new("/"));
-        fs::create_dir_all(parent).map_err(at("create", parent))?;
-        self.file.sync_all().map_err(at("sync", &self.path))?;
-        fs::rename(&self.path, target).map_err(at("rename to", target))?;
-        sync_dir(parent)
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        // After a rename there is nothing here any more, which is no error; whatever else stays
-        // behind is removed at the next start.
-        let _ = fs::remove_file(&self.path);
+    /// A name nobody has, for what is half written.
+    fn new_upload(&self) -> PathBuf {
+        self.uploads().join(uuid::Uuid::new_v4().to_string())
     }
 }
 
@@ -299,6 +215,19 @@ pub(crate) fn size_of(path: &Path) -> Result<Option<u64>, ContentError> {
         Ok(metadata) => Ok(Some(metadata.len())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(at("read", path)(error)),
+    }
+}
+
+/// Makes a directory and those above it, each one's name synced.
+pub(crate) fn make_dirs(dir: &Path) -> Result<(), ContentError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    make_dirs(parent)?;
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(at("create", dir)(error)),
+        _ => sync_dir(parent),
     }
 }
 
@@ -328,7 +257,7 @@ mod tests {
 
         let mut wrong = store.upload().await.expect("upload");
         wrong.write(b"something else").await.expect("write");
-        let error = wrong.finish(Some(&digest)).await.expect_err("wrong digest");
+        let error = wrong.finish(&digest).await.expect_err("wrong digest");
         assert!(matches!(error, ContentError::DigestMismatch { .. }));
         assert_eq!(store.blob_size(&digest).await.expect("size"), None);
 
@@ -337,7 +266,7 @@ mod tests {
             upload.write(chunk).await.expect("write");
         }
         assert_eq!(upload.size(), bytes.len() as u64);
-        upload.finish(Some(&digest)).await.expect("right digest");
+        upload.finish(&digest).await.expect("right digest");
         assert_eq!(store.read_blob(&digest, bytes.len()).await.expect("blob"), bytes);
         assert!(store.read_blob(&digest, bytes.len() - 1).await.is_err());
         assert_eq!(uploads(&store), 0);

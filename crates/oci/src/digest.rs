@@ -35,6 +35,11 @@ impl Digest {
         Self(format!("{PREFIX}{}", hex::encode(hash.finalize())))
     }
 
+    /// The digest with these 64 digits, such as a file's name; `None` when they are something else.
+    pub(crate) fn from_hex(digits: &str) -> Option<Self> {
+        format!("{PREFIX}{digits}").parse().ok()
+    }
+
     /// The whole, `sha256:…`.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -37,6 +37,8 @@ pub enum ImageError {
     Unfit {
         /// The image.
         image: String,
+        /// Why, as a kind.
+        kind: UnfitKind,
         /// Why.
         cause: String,
     },
@@ -47,6 +49,18 @@ pub enum ImageError {
         image: String,
         /// What broke.
         cause: String,
+    },
+    /// A later version laid the store out.
+    #[error(
+        "the images in {dir} are in layout {found}, which a later version wrote; this one knows layouts up to {known}"
+    )]
+    TooNew {
+        /// The store's directory.
+        dir: String,
+        /// The layout found.
+        found: u32,
+        /// The latest that this version knows.
+        known: u32,
     },
     /// Nothing can be removed while somebody copies it (see [`Hold`](crate::Hold)).
     #[error("the images are being copied, so nothing can be removed from them now; try again later")]
@@ -60,6 +74,17 @@ pub enum ImageError {
         #[source]
         source: io::Error,
     },
+}
+
+/// Why an image cannot run here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UnfitKind {
+    /// It is for other machines.
+    Platform,
+    /// A part of it is not what its digest or its manifest says, or cannot be unpacked.
+    Corrupt,
+    /// It breaks another rule.
+    Other,
 }
 
 /// Why the content store refused. Each variant has its own error code in the distribution protocol.
@@ -105,6 +130,12 @@ pub enum ContentError {
     /// Nothing can be removed while somebody copies it (see [`Hold`](crate::Hold)).
     #[error("the images are being copied, so nothing can be removed from them now; try again later")]
     Held,
+    /// The repository has no such upload under way.
+    #[error("upload '{0}' is not known")]
+    UploadUnknown(String),
+    /// There are too many uploads under way.
+    #[error("{0} uploads are under way, and more are not taken")]
+    UploadsTooMany(usize),
     /// An upload that broke earlier was written to again.
     #[error("the upload broke off in the middle of a write")]
     UploadBroken,
@@ -127,7 +158,15 @@ impl ImageError {
     }
 
     pub(crate) fn unfit(image: &str, cause: impl Into<String>) -> Self {
-        Self::Unfit { image: image.to_owned(), cause: cause.into() }
+        Self::Unfit { image: image.to_owned(), kind: UnfitKind::Other, cause: cause.into() }
+    }
+
+    pub(crate) fn corrupt(image: &str, cause: impl Into<String>) -> Self {
+        Self::Unfit { image: image.to_owned(), kind: UnfitKind::Corrupt, cause: cause.into() }
+    }
+
+    pub(crate) fn other_platform(image: &str, cause: impl Into<String>) -> Self {
+        Self::Unfit { image: image.to_owned(), kind: UnfitKind::Platform, cause: cause.into() }
     }
 
     pub(crate) fn host(operation: impl Into<String>, source: impl Into<io::Error>) -> Self {
@@ -143,10 +182,12 @@ impl ImageError {
             ContentError::RepositoryUnknown(_)
             | ContentError::ManifestUnknown(_)
             | ContentError::BlobUnknown(_)
+            | ContentError::UploadUnknown(_)
             | ContentError::ManifestBlobUnknown(_) => Self::missing(image, error.to_string()),
             ContentError::Held => Self::Held,
+            ContentError::UploadsTooMany(_) => Self::Unavailable { image: image.to_owned(), cause: error.to_string() },
             ContentError::ManifestInvalid(_) | ContentError::DigestMismatch { .. } | ContentError::UploadBroken => {
-                Self::unfit(image, error.to_string())
+                Self::corrupt(image, error.to_string())
             }
         }
     }
@@ -155,6 +196,13 @@ impl ImageError {
 // === impl ContentError ===
 
 impl ContentError {
+    /// Did the host refuse for want of space, on the disk or in a quota?
+    pub fn is_full(&self) -> bool {
+        use rustix::io::Errno;
+        let Self::Host { source, .. } = self else { return false };
+        source.raw_os_error().map(Errno::from_raw_os_error).is_some_and(|e| matches!(e, Errno::NOSPC | Errno::DQUOT))
+    }
+
     pub(crate) fn host(operation: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self::Host { operation: operation.into(), source: source.into() }
     }

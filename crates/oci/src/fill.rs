@@ -12,13 +12,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::unpack::is_opaque;
+use crate::unpack::Hides;
 
 /// A layer with what it made up.
 #[derive(Debug)]
 pub(crate) struct Stratum {
     pub(crate) dir: PathBuf,
     pub(crate) implicit: HashSet<String>,
+    pub(crate) hides: Hides,
 }
 
 /// What a layer says of a path.
@@ -97,8 +98,9 @@ impl Stratum {
         for end in path.match_indices('/').map(|(end, _)| end).chain([path.len()]) {
             let place = self.dir.join(&path[..end]);
             match fs::symlink_metadata(&place) {
-                Ok(metadata) if metadata.is_dir() => hides_lower |= is_opaque(&place),
+                Ok(metadata) if metadata.is_dir() => hides_lower |= self.hides.is_opaque(&self.dir, &path[..end]),
                 Ok(_) => return Said::Otherwise,
+                Err(_) if self.hides.removed.contains(&path[..end]) => return Said::Otherwise,
                 // Below a directory that hides the lower layers, what is not here is nowhere.
                 Err(_) if hides_lower => return Said::Otherwise,
                 Err(_) => return Said::Nothing,
@@ -119,7 +121,8 @@ mod tests {
             fs::create_dir(dir.join(path)).expect("directory");
             fs::set_permissions(dir.join(path), fs::Permissions::from_mode(*mode)).expect("mode");
         }
-        Stratum { dir, implicit: implicit.iter().map(|path| (*path).to_owned()).collect() }
+        let implicit = implicit.iter().map(|path| (*path).to_owned()).collect();
+        Stratum { dir, implicit, hides: Hides::default() }
     }
 
     #[test]

@@ -18,10 +18,12 @@ use crate::{
     error::{ContentError, ImageError},
     fill::{self, Stratum},
     flight::Flights,
-    unpack::{Budget, UnpackLimits, unpack},
+    layout,
+    unpack::{Budget, Hides, UnpackLimits, unpack},
 };
 
-const TEMPORARY: &str = ".new-";
+/// What the directories of layers are called that are being made or removed.
+pub(crate) const TEMPORARY: &str = ".new-";
 
 /// The unpacked layers of a store.
 #[derive(Debug, Clone)]
@@ -43,6 +45,9 @@ pub(crate) struct LayerFacts {
     pub(crate) implicit: Vec<String>,
     /// What was left out.
     pub(crate) warnings: Vec<String>,
+    /// What it hides of lower layers; `None` when it was unpacked before that was written down, and only
+    /// the marks in it tell.
+    pub(crate) hides: Option<Hides>,
     /// The layers it puts right, if it is one of `fill`.
     pub(crate) fills: Vec<Digest>,
 }
@@ -61,11 +66,9 @@ pub(crate) struct LayerName {
 impl Layers {
     pub(crate) fn open(dir: PathBuf, limits: UnpackLimits, parallel: usize) -> Result<Self, ImageError> {
         private_dir(&dir).map_err(|e| host("create", &dir, e))?;
-        for entry in fs::read_dir(&dir).map_err(|e| host("read", &dir, e))? {
-            let entry = entry.map_err(|e| host("read", &dir, e))?;
-            if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-                remove_dir(&entry.path())?;
-            }
+        for half in layout::halves(&dir).map_err(|e| host("read", &dir, e))? {
+            let removed = if half.is_dir() { fs::remove_dir_all(&half) } else { fs::remove_file(&half) };
+            removed.map_err(|e| host("remove", &half, e))?;
         }
         let slots = Arc::new(Semaphore::new(parallel.max(1)));
         Ok(Self { dir: Arc::new(dir), limits, flights: Flights::default(), slots })
@@ -82,7 +85,8 @@ impl Layers {
         let path = self.path(&name.diff_id);
         let flight = self.flights.board(name.diff_id.hex()).await;
         let (layers, diff_id) = (self.clone(), name.diff_id.clone());
-        if let Some(facts) = blocking(move || Ok(layers.facts(&diff_id))).await? {
+        let content_too = content.clone();
+        if let Some(facts) = blocking(move || Ok(layers.marked_facts(&content_too, &diff_id))).await? {
             budget.spend(facts.bytes).map_err(|error| error.of_image(image, &name.blob))?;
             return Ok((path, facts));
         }
@@ -103,6 +107,20 @@ impl Layers {
             return None;
         }
         serde_json::from_slice(&fs::read(self.facts_path(diff_id)).ok()?).ok()
+    }
+
+    /// The same, after another try to make the marks that were refused when the layer was unpacked: the
+    /// server may have more privileges now.
+    fn marked_facts(&self, content: &ContentStore, diff_id: &Digest) -> Option<LayerFacts> {
+        let mut facts = self.facts(diff_id)?;
+        if let Some(hides) = facts.hides.as_mut().filter(|hides| !hides.marked)
+            && hides.mark(&self.path(diff_id)).is_ok()
+            && let Ok(text) = serde_json::to_vec(&facts)
+        {
+            // Not written down, it is done again the next time.
+            let _ = content.write_atomic(&self.facts_path(diff_id), &text);
+        }
+        Some(facts)
     }
 
     /// The layers that are unpacked, by diff id.
@@ -176,6 +194,7 @@ impl Layers {
             .map(|(diff_id, facts)| Stratum {
                 dir: self.path(&diff_id),
                 implicit: facts.implicit.into_iter().collect(),
+                hides: facts.hides.unwrap_or_default(),
             })
             .collect();
         let plan = fill::plan(&strata);
@@ -185,7 +204,14 @@ impl Layers {
         let new = self.temporary();
         fs::create_dir(&new).map_err(|e| host("create", &new, e))?;
         fill::build(&new, &plan).map_err(|e| host("fill", &new, e))?;
-        self.settle(content, &new, name, &LayerFacts { fills, ..LayerFacts::default() })?;
+        let opened = fs::File::open(&new).map_err(|e| host("open", &new, e))?;
+        rustix::fs::syncfs(&opened).map_err(|e| host("sync", &new, e.into()))?;
+        self.settle(
+            content,
+            &new,
+            name,
+            &LayerFacts { fills, hides: Some(Hides::nothing()), ..LayerFacts::default() },
+        )?;
         Ok(Some(self.path(name)))
     }
 
@@ -215,7 +241,7 @@ impl Layers {
             if actual != name.diff_id.as_str() {
                 let cause =
                     format!("layer {} unpacks to {actual}, but its configuration says {}", name.blob, name.diff_id);
-                return Err(ImageError::unfit(image, cause));
+                return Err(ImageError::corrupt(image, cause));
             }
             for warning in &unpacked.warnings {
                 tracing::warn!(image, layer = %name.blob, warning, "part of a layer was left out");
@@ -224,6 +250,7 @@ impl Layers {
                 bytes: unpacked.bytes,
                 implicit: unpacked.implicit,
                 warnings: unpacked.warnings,
+                hides: Some(unpacked.hides),
                 fills: Vec::new(),
             };
             self.settle(content, &new, &name.diff_id, &facts)?;

@@ -21,7 +21,7 @@ use crate::{
     error::{ContentError, ImageError},
     manifest::{Descriptor, Index, MAX_MANIFEST, Manifest, media_type},
     reference::{DEFAULT_TAG, DOCKER_HUB, Reference},
-    repository::ManifestName,
+    repository::{ManifestName, ManifestPush},
     store::{ImageStore, LOCAL_REGISTRY},
     unpack::{Budget, Compression, Files, UnpackError, UnpackLimits},
 };
@@ -235,8 +235,9 @@ impl Load<'_> {
                 }
             }
         }
-        let name = ManifestName::Digest(entry.digest.clone());
-        self.content.put_manifest_now(repository, &name, declared, &bytes).map(drop).map_err(|error| self.error(error))
+        let (name, declared) = (ManifestName::Digest(entry.digest.clone()), declared.map(str::to_owned));
+        let push = ManifestPush { name, tags: Vec::new(), declared, bytes };
+        self.content.put_manifest_now(repository, &push).map(drop).map_err(|error| self.error(error))
     }
 
     /// Makes sure the content store has a blob, verified.
@@ -256,9 +257,9 @@ impl Load<'_> {
     }
 
     fn tag(&self, repository: &str, tag: &str, digest: &Digest) -> Result<LoadedImage, ImageError> {
-        let bytes = self.read(digest)?;
-        let name = ManifestName::Tag(tag.to_owned());
-        self.content.put_manifest_now(repository, &name, None, &bytes).map_err(|error| self.error(error))?;
+        let (name, bytes) = (ManifestName::Tag(tag.to_owned()), self.read(digest)?);
+        let push = ManifestPush { name, tags: Vec::new(), declared: None, bytes };
+        self.content.put_manifest_now(repository, &push).map_err(|error| self.error(error))?;
         Ok(LoadedImage { reference: format!("{LOCAL_REGISTRY}/{repository}:{tag}"), digest: digest.clone() })
     }
 

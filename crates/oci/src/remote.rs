@@ -13,13 +13,14 @@ use reqwest::{Method, StatusCode};
 use updraft_base::{Backoff, Clock};
 
 use crate::{
-    content::{ContentStore, Upload},
+    content::ContentStore,
     credentials::{Credentials, Login},
     digest::Digest,
     error::ImageError,
     manifest::{Descriptor, MAX_MANIFEST},
     reference::{DEFAULT_TAG, Reference},
     transport::{self, Ask, Transport, TransportError},
+    upload::Upload,
 };
 
 /// How often a passing error is met with another try: about half a second in all. Who asks for an image tries again
@@ -151,8 +152,8 @@ impl Session<'_> {
                     return Err(fault);
                 }
             }
-            match upload.finish(Some(&blob.digest)).await {
-                Ok(_) => Ok(()),
+            match upload.finish(&blob.digest).await {
+                Ok(()) => Ok(()),
                 // Perhaps a proxy on the way spoiled it: from the start, then.
                 Err(error @ crate::ContentError::DigestMismatch { .. }) => Err(Fault::Passing(error.to_string())),
                 Err(error) => Err(self.host(error)),

@@ -4,6 +4,7 @@
 //! repositories/<name>/_manifests/<hex>   the media type; the bytes are a blob
 //! repositories/<name>/_tags/<tag>        the digest it points to
 //! repositories/<name>/_blobs/<hex>       empty: the repository holds this blob
+//! repositories/<name>/_referrers/…       see `referrers`
 //! ```
 //!
 //! No part of a repository name starts with `_` and no tag is `.` or `..` (see `reference`), so names
@@ -12,17 +13,24 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::PoisonError,
+    time::Duration,
 };
 
 use bytes::Bytes;
 
 use crate::{
-    content::{ContentStore, at, blocking, size_of},
+    content::{ContentStore, at, blocking, make_dirs, size_of, sync_dir},
     digest::Digest,
     error::ContentError,
-    manifest::{MAX_MANIFEST, Manifest},
+    manifest::{Descriptor, MAX_MANIFEST, Manifest},
     reference::{check_repository, check_tag},
+    referrers::subject_of,
 };
+
+/// A link that is looked at gets a new date when it is older than this: often enough for the
+/// collector, which spares what is younger than an hour, and seldom enough for the disk.
+const TOUCH: Duration = Duration::from_secs(10 * 60);
 
 /// How a manifest is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +39,28 @@ pub enum ManifestName {
     Tag(String),
     /// By digest.
     Digest(Digest),
+}
+
+/// A manifest on its way in.
+#[derive(Debug, Clone)]
+pub struct ManifestPush {
+    /// What it is to be called.
+    pub name: ManifestName,
+    /// More tags that are to point to it.
+    pub tags: Vec<String>,
+    /// The `Content-Type` it came with, without parameters.
+    pub declared: Option<String>,
+    /// Its bytes; they are kept as they are.
+    pub bytes: Bytes,
+}
+
+/// What became of a [`ManifestPush`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushedManifest {
+    /// Its digest.
+    pub digest: Digest,
+    /// The manifest it refers to, if any; that need not exist.
+    pub subject: Option<Digest>,
 }
 
 /// A manifest of a repository.
@@ -72,26 +102,21 @@ impl std::fmt::Display for ManifestName {
 // === impl ContentStore ===
 
 impl ContentStore {
-    /// Stores a manifest and points the tag to it, if it is named by one. Everything it refers to
-    /// must be in the repository already; layers that have `urls` of their own are excepted.
+    /// Stores a manifest and points its tags to it. Everything it refers to must be in the repository
+    /// already, and be as large as it says; excepted are layers that have `urls` of their own, and the
+    /// subject. All of it is durable when this returns.
     ///
     /// # Errors
     /// [`ContentError::ManifestInvalid`], [`ContentError::ManifestBlobUnknown`],
-    /// [`ContentError::DigestMismatch`], [`ContentError::NameInvalid`], [`ContentError::Host`].
-    pub async fn put_manifest(
-        &self,
-        repository: &str,
-        name: &ManifestName,
-        declared: Option<&str>,
-        bytes: Bytes,
-    ) -> Result<Digest, ContentError> {
+    /// [`ContentError::DigestMismatch`], [`ContentError::NameInvalid`], [`ContentError::TagInvalid`],
+    /// [`ContentError::Host`].
+    pub async fn put_manifest(&self, repository: &str, push: ManifestPush) -> Result<PushedManifest, ContentError> {
         check_repository(repository)?;
         let shared = self.gate.clone().read_owned().await;
-        let (store, name, repository) = (self.clone(), name.clone(), repository.to_owned());
-        let declared = declared.map(str::to_owned);
+        let (store, repository) = (self.clone(), repository.to_owned());
         blocking(move || {
             let _shared = shared;
-            store.put_manifest_now(&repository, &name, declared.as_deref(), &bytes)
+            store.put_manifest_now(&repository, &push)
         })
         .await
     }
@@ -117,6 +142,7 @@ impl ContentStore {
         let alone = self.removing().await?;
         blocking(move || {
             let _alone = alone;
+            let _naming = store.naming.write().unwrap_or_else(PoisonError::into_inner);
             store.delete_manifest_now(&repository, &name)
         })
         .await
@@ -145,14 +171,58 @@ impl ContentStore {
         blocking(move || store.repositories_now()).await
     }
 
-    /// Makes the repository hold a blob that the store has.
+    /// Makes `repository` hold a blob that `from` holds, or without one any repository. `false` when
+    /// it is not there.
+    ///
+    /// # Errors
+    /// [`ContentError::NameInvalid`], [`ContentError::Host`].
+    pub async fn mount_blob(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        from: Option<&str>,
+    ) -> Result<bool, ContentError> {
+        for name in from.iter().copied().chain([repository]) {
+            check_repository(name)?;
+        }
+        let shared = self.gate.clone().read_owned().await;
+        let (store, digest) = (self.clone(), digest.clone());
+        let (repository, from) = (repository.to_owned(), from.map(str::to_owned));
+        blocking(move || {
+            let _shared = shared;
+            let holds = |name: &String| store.blob_link(name, &digest).exists();
+            let is_held = match from {
+                Some(from) => holds(&from),
+                None => store.repository_dirs_now()?.iter().any(holds),
+            };
+            if !is_held || size_of(&store.blob_path(&digest))?.is_none() {
+                return Ok(false);
+            }
+            store.link_blob_now(&repository, &digest).map(|()| true)
+        })
+        .await
+    }
+
+    /// As [`ContentStore::linked_blob`], for a client that will not upload what is here already: the
+    /// collector leaves the blob alone long enough for the manifest to come.
     ///
     /// # Errors
     /// [`ContentError::BlobUnknown`], [`ContentError::Host`].
-    pub async fn link_blob(&self, repository: &str, digest: &Digest) -> Result<(), ContentError> {
-        check_repository(repository)?;
-        let (store, digest, repository) = (self.clone(), digest.clone(), repository.to_owned());
-        blocking(move || store.link_blob_now(&repository, &digest)).await
+    pub async fn announce_blob(&self, repository: &str, digest: &Digest) -> Result<u64, ContentError> {
+        // Between the look and the new date the collector does not come.
+        let _shared = self.gate.clone().read_owned().await;
+        let size = self.linked_blob(repository, digest).await?;
+        let (link, now) = (self.blob_link(repository, digest), self.clock.now());
+        blocking(move || {
+            let file = fs::File::options().write(true).open(&link).map_err(at("open", &link))?;
+            let age = file.metadata().and_then(|link| link.modified()).map(|time| now.duration_since(time));
+            // What is of the future, by a clock that was wrong, is dated anew as well.
+            if !matches!(age, Ok(Ok(age)) if age < TOUCH) {
+                file.set_modified(now).map_err(at("date", &link))?;
+            }
+            Ok(size)
+        })
+        .await
     }
 
     /// The size in bytes of a blob that the repository holds.
@@ -177,9 +247,10 @@ impl ContentStore {
     pub async fn unlink_blob(&self, repository: &str, digest: &Digest) -> Result<(), ContentError> {
         check_repository(repository)?;
         let (link, digest) = (self.blob_link(repository, digest), digest.clone());
-        let alone = self.removing().await?;
+        let (store, alone) = (self.clone(), self.removing().await?);
         blocking(move || {
             let _alone = alone;
+            let _naming = store.naming.write().unwrap_or_else(PoisonError::into_inner);
             remove(&link, || ContentError::BlobUnknown(digest.clone()))
         })
         .await
@@ -190,34 +261,46 @@ impl ContentStore {
             return Err(ContentError::BlobUnknown(digest.clone()));
         }
         let link = self.blob_link(repository, digest);
-        if let Some(parent) = link.parent() {
-            fs::create_dir_all(parent).map_err(at("create", parent))?;
-        }
-        // Written again when it is there: the fresh time keeps it from the collector.
-        fs::write(&link, b"").map_err(at("write", &link))
+        let dir = link.parent().unwrap_or_else(|| Path::new("/"));
+        make_dirs(dir)?;
+        let is_new = !link.exists();
+        let file = fs::File::options().write(true).create(true).truncate(false).open(&link);
+        // Dated anew when it is there: that keeps it from the collector.
+        file.and_then(|file| file.set_modified(self.clock.now())).map_err(at("write", &link))?;
+        if is_new { sync_dir(dir) } else { Ok(()) }
     }
 
     pub(crate) fn put_manifest_now(
         &self,
         repository: &str,
-        name: &ManifestName,
-        declared: Option<&str>,
-        bytes: &[u8],
-    ) -> Result<Digest, ContentError> {
-        let (manifest, media_type) = Manifest::parse(bytes, declared)?;
-        let actual = Digest::of(bytes);
-        if let ManifestName::Digest(expected) = name
-            && *expected != actual
-        {
-            return Err(ContentError::DigestMismatch { expected: expected.clone(), actual });
+        push: &ManifestPush,
+    ) -> Result<PushedManifest, ContentError> {
+        let (manifest, media_type) = Manifest::parse(&push.bytes, push.declared.as_deref())?;
+        let subject = subject_of(&push.bytes, &media_type)?;
+        let digest = Digest::of(&push.bytes);
+        let mut tags: Vec<PathBuf> = Vec::new();
+        for tag in &push.tags {
+            tags.push(self.tag_path(repository, tag)?);
         }
+        match &push.name {
+            ManifestName::Tag(tag) => tags.push(self.tag_path(repository, tag)?),
+            ManifestName::Digest(expected) if *expected != digest => {
+                return Err(ContentError::DigestMismatch { expected: expected.clone(), actual: digest });
+            }
+            ManifestName::Digest(_) => {}
+        }
+        // Nothing that is looked at here is removed before the manifest has its name.
+        let _naming = self.naming.read().unwrap_or_else(PoisonError::into_inner);
         self.check_held(repository, &manifest)?;
-        self.put_blob_now(bytes)?;
-        self.write_atomic(&self.manifest_path(repository, &actual), media_type.as_bytes())?;
-        if let ManifestName::Tag(tag) = name {
-            self.write_atomic(&self.tag_path(repository, tag)?, actual.as_str().as_bytes())?;
+        self.put_blob_now(&push.bytes)?;
+        if let Some(subject) = &subject {
+            self.add_referrer(repository, subject, &digest)?;
         }
-        Ok(actual)
+        self.write_atomic(&self.manifest_path(repository, &digest), media_type.as_bytes())?;
+        for tag in tags {
+            self.write_atomic(&tag, digest.as_str().as_bytes())?;
+        }
+        Ok(PushedManifest { digest, subject })
     }
 
     pub(crate) fn delete_manifest_now(&self, repository: &str, name: &ManifestName) -> Result<(), ContentError> {
@@ -232,7 +315,15 @@ impl ContentStore {
                 remove(&self.tag_path(repository, &tag)?, unknown)?;
             }
         }
-        remove(&self.manifest_path(repository, digest), unknown)
+        let path = self.manifest_path(repository, digest);
+        let kind = read_text(&path)?.ok_or_else(unknown)?;
+        let bytes = self.read_blob_now(digest, MAX_MANIFEST);
+        remove(&path, unknown)?;
+        // One that cannot be read refers to nothing that anybody finds.
+        if let Some(subject) = bytes.and_then(|bytes| subject_of(&bytes, &kind)).ok().flatten() {
+            self.remove_referrer(repository, &subject, digest);
+        }
+        Ok(())
     }
 
     pub(crate) fn manifest_now(&self, repository: &str, name: &ManifestName) -> Result<StoredManifest, ContentError> {
@@ -256,13 +347,13 @@ impl ContentStore {
     /// The manifests of a repository, tagged or not.
     pub(crate) fn manifests_now(&self, repository: &str) -> Result<Vec<Digest>, ContentError> {
         let names = names_in(&self.repository_path(repository).join("_manifests"))?;
-        Ok(names.iter().filter_map(|hex| format!("sha256:{hex}").parse().ok()).collect())
+        Ok(names.iter().filter_map(|hex| Digest::from_hex(hex)).collect())
     }
 
     /// The blobs a repository holds.
     pub(crate) fn links_now(&self, repository: &str) -> Result<Vec<Digest>, ContentError> {
         let names = names_in(&self.repository_path(repository).join("_blobs"))?;
-        Ok(names.iter().filter_map(|hex| format!("sha256:{hex}").parse().ok()).collect())
+        Ok(names.iter().filter_map(|hex| Digest::from_hex(hex)).collect())
     }
 
     pub(crate) fn repositories_now(&self) -> Result<Vec<String>, ContentError> {
@@ -299,22 +390,27 @@ impl ContentStore {
         Ok(read_text(&self.tag_path(repository, tag)?)?.and_then(|text| text.parse().ok()))
     }
 
-    /// Clients push children first and rely on being told when one is missing.
+    /// Clients push children first and rely on being told when one is missing. One of another size
+    /// than the manifest says would only be found when somebody pulls it.
     fn check_held(&self, repository: &str, manifest: &Manifest) -> Result<(), ContentError> {
-        match manifest {
-            Manifest::Image(image) => {
-                for blob in std::iter::once(&image.config).chain(&image.layers) {
-                    if blob.urls.is_empty() && !self.blob_link(repository, &blob.digest).exists() {
-                        return Err(ContentError::ManifestBlobUnknown(blob.digest.clone()));
-                    }
+        let (children, is_index): (Vec<&Descriptor>, bool) = match manifest {
+            Manifest::Image(image) => (std::iter::once(&image.config).chain(&image.layers).collect(), false),
+            Manifest::Index(index) => (index.manifests.iter().collect(), true),
+        };
+        for child in children {
+            let link = match is_index {
+                true => self.manifest_path(repository, &child.digest),
+                false => self.blob_link(repository, &child.digest),
+            };
+            let size = size_of(&self.blob_path(&child.digest))?;
+            match size.filter(|_| link.exists()) {
+                Some(size) if size == child.size => {}
+                Some(size) => {
+                    let Descriptor { digest, size: said, .. } = child;
+                    return Err(ContentError::ManifestInvalid(format!("{digest} has {size} bytes, not {said}")));
                 }
-            }
-            Manifest::Index(index) => {
-                for child in &index.manifests {
-                    if !self.manifest_path(repository, &child.digest).exists() {
-                        return Err(ContentError::ManifestBlobUnknown(child.digest.clone()));
-                    }
-                }
+                None if child.urls.is_empty() => return Err(ContentError::ManifestBlobUnknown(child.digest.clone())),
+                None => {}
             }
         }
         Ok(())
@@ -326,11 +422,11 @@ impl ContentStore {
         if known { Ok(()) } else { Err(ContentError::RepositoryUnknown(repository.to_owned())) }
     }
 
-    fn repository_path(&self, repository: &str) -> PathBuf {
+    pub(crate) fn repository_path(&self, repository: &str) -> PathBuf {
         self.repositories_dir().join(repository)
     }
 
-    fn manifest_path(&self, repository: &str, digest: &Digest) -> PathBuf {
+    pub(crate) fn manifest_path(&self, repository: &str, digest: &Digest) -> PathBuf {
         self.repository_path(repository).join("_manifests").join(digest.hex())
     }
 
@@ -348,9 +444,10 @@ fn read_text(path: &Path) -> Result<Option<String>, ContentError> {
     }
 }
 
+/// Durably: what is acknowledged as deleted does not come back after a power cut.
 fn remove(path: &Path, unknown: impl Fn() -> ContentError) -> Result<(), ContentError> {
     match fs::remove_file(path) {
-        Ok(()) => Ok(()),
+        Ok(()) => path.parent().map_or(Ok(()), sync_dir),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(unknown()),
         Err(error) => Err(at("remove", path)(error)),
     }

@@ -13,18 +13,20 @@ use futures::{StreamExt, TryStreamExt};
 use updraft_base::Clock;
 
 use crate::{
+    collect::Garbage,
     config::{ConfigFile, ImageConfig},
     content::ContentStore,
     digest::Digest,
     error::{ContentError, ImageError},
     flight::Flights,
-    layers::{LayerName, Layers},
+    layers::{LayerFacts, LayerName, Layers},
+    layout,
     local::is_own_address,
     manifest::{Descriptor, HOST_ARCHITECTURE, HOST_OS, ImageManifest, MAX_MANIFEST, Manifest},
     reference::Reference,
     remote::Remote,
     repository::ManifestName,
-    unpack::{Budget, UnpackLimits, is_opaque},
+    unpack::{Budget, Hides, UnpackLimits, is_opaque},
 };
 
 /// The registry name that always means the embedded store, whatever port it listens on.
@@ -70,6 +72,8 @@ pub(crate) struct Inner {
     remote: Remote,
     flights: Flights,
     local_names: Mutex<Vec<String>>,
+    /// What the last collection found without a reference.
+    pub(crate) garbage: Mutex<Garbage>,
     /// Of the embedded registry, when it listens on every address of this machine; else 0.
     local_port: AtomicU16,
 }
@@ -79,6 +83,9 @@ pub(crate) struct Inner {
 pub struct Rootfs {
     /// The directories of the layers, lowest first. Read only: they are shared between images.
     pub layers: Vec<PathBuf>,
+    /// What each of them hides of those below it; `None` for one that was unpacked before that was
+    /// written down: then the marks of overlayfs in it tell.
+    pub hides: Vec<Option<Hides>>,
     /// How the image wants to be run.
     pub config: ImageConfig,
 }
@@ -111,15 +118,19 @@ impl ImageStore {
     /// Opens the store, making it when it is not there and removing what a crash left half done.
     ///
     /// # Errors
-    /// [`ImageError::Host`].
+    /// [`ImageError::TooNew`] when a later version laid it out (nothing is touched then), [`ImageError::Host`].
     pub fn open(config: ImageStoreConfig, clock: Clock) -> Result<Self, ImageError> {
+        layout::check(&config.dir)?;
         let content =
             ContentStore::open(&config.dir, clock.clone()).map_err(|error| ImageError::of_content("", error))?;
+        layout::mark(&content).map_err(|error| ImageError::of_content("", error))?;
         let layers = Layers::open(config.dir.join("layers"), config.limits, config.parallel_unpacks)?;
         let remote = Remote::new(config.credentials.clone(), clock.clone());
         let (local_names, local_port) = (Mutex::default(), AtomicU16::default());
         let flights = Flights::default();
-        Ok(Self { inner: Arc::new(Inner { content, layers, clock, config, remote, flights, local_names, local_port }) })
+        let garbage = Mutex::default();
+        let inner = Inner { content, layers, clock, config, remote, flights, local_names, local_port, garbage };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Which registry names, `host:port`, mean the embedded store besides [`LOCAL_REGISTRY`].
@@ -185,7 +196,7 @@ impl ImageStore {
         let mut layers: Vec<PathBuf> = Vec::new();
         let mut facts = Vec::new();
         for ((path, fact), name) in unpacked.into_iter().zip(names) {
-            if is_opaque(&path) {
+            if fact.hides.as_ref().is_some_and(|hides| hides.opaque.contains("")) || is_opaque(&path) {
                 // overlayfs does not look at the mark on a root.
                 layers.clear();
                 facts.clear();
@@ -193,8 +204,13 @@ impl ImageStore {
             layers.push(path);
             facts.push((name.diff_id, fact));
         }
-        layers.extend(self.inner.layers.fill(&self.inner.content, facts).await?);
-        Ok(Rootfs { layers, config: found.file.config })
+        let mut hides: Vec<Option<Hides>> =
+            facts.iter().map(|(_, facts): &(_, LayerFacts)| facts.hides.clone()).collect();
+        if let Some(fill) = self.inner.layers.fill(&self.inner.content, facts).await? {
+            layers.push(fill);
+            hides.push(Some(Hides::nothing()));
+        }
+        Ok(Rootfs { layers, hides, config: found.file.config })
     }
 
     pub(crate) fn is_local(&self, reference: &Reference) -> bool {
@@ -256,7 +272,7 @@ impl ImageStore {
             }
         }
         let cause = format!("image is for {}; this host runs {HOST_OS}/{HOST_ARCHITECTURE}", others.join(", "));
-        Err(ImageError::unfit(&image, cause))
+        Err(ImageError::other_platform(&image, cause))
     }
 
     async fn config_file(&self, reference: &Reference, manifest: &ImageManifest) -> Result<ConfigFile, ImageError> {
@@ -291,7 +307,7 @@ impl ImageStore {
             Some(size) if size == blob.size => Ok(()),
             Some(size) => {
                 let cause = format!("its manifest says blob {} has {} bytes; it has {size}", blob.digest, blob.size);
-                Err(ImageError::unfit(&image, cause))
+                Err(ImageError::corrupt(&image, cause))
             }
             None if self.is_local(reference) => {
                 Err(ImageError::missing(&image, format!("blob {} is not in the embedded store", blob.digest)))

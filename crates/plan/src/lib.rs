@@ -4,12 +4,16 @@
 //!
 //! * [`rollout`]: which revisions of a service serve, and what the service says of it.
 //! * [`readiness`]: the next step of a revision on its way to ready.
+//! * [`diagnosis`]: why an instance did not start, from what was seen of it.
 //! * [`hosts`]: the host names and URLs of a service.
 //! * [`iam`]: who may do what.
+//! * [`rate`]: how many calls a caller may make.
 //! * [`scaling`]: how many instances a revision needs.
 
+pub mod diagnosis;
 pub mod hosts;
 pub mod iam;
+pub mod rate;
 pub mod readiness;
 pub mod rollout;
 pub mod scaling;

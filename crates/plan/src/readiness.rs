@@ -86,7 +86,10 @@ impl fmt::Display for Step {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
-    use updraft_model::Reason;
+    use updraft_model::{
+        Reason,
+        diagnosis::{Code, Diagnosis},
+    };
 
     use super::*;
 
@@ -149,14 +152,20 @@ mod tests {
     fn a_failed_check_is_final_and_says_why() {
         let failure = StartFailure {
             reason: Reason::HealthCheckContainerError,
-            cause: "It exited.".to_owned(),
+            diagnosis: Diagnosis {
+                code: Code::Exited,
+                sentence: "It failed.".to_owned(),
+                cause: "It exited.".to_owned(),
+                advice: String::new(),
+                facts: Vec::new(),
+            },
             last_lines: vec!["boom".to_owned()],
         };
         expect![[r#"
             resolve
             prepare
             offer for a check
-            fail [HealthCheckContainerError] It exited.
+            fail [HealthCheckContainerError] It failed. It exited.
             Last lines of the container's output:
             boom
             rest

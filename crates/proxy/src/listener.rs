@@ -22,7 +22,8 @@ use crate::{
     body::Body,
     client::{Client, Scheme, begin},
     config::ProxyConfig,
-    route::{host, is_under},
+    respond::Rejection,
+    route::{host, is_addressed_once, is_under},
     serve::Proxy,
 };
 
@@ -219,6 +220,9 @@ impl Door {
     }
 
     async fn answer(&self, request: Request<Incoming>, client: Client) -> Response<Body> {
+        if !is_addressed_once(&request) {
+            return Rejection::Host.respond("/");
+        }
         let is_service = host(&request).is_some_and(|host| is_under(&host, &self.domain));
         match is_service {
             true => self.proxy.serve(request, client).await,

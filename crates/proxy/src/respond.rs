@@ -11,6 +11,8 @@ use crate::body::Body;
 pub(crate) enum Rejection {
     /// No such host, or not for the public.
     NotFound,
+    /// No host, several, or one that is none.
+    Host,
     /// TRACE or CONNECT.
     Method,
     /// Credentials are needed, and none were shown.
@@ -52,7 +54,7 @@ impl Rejection {
     /// What the log of the service says about it.
     pub(crate) fn note(self) -> Option<&'static str> {
         match self {
-            Self::NotFound | Self::Method => None,
+            Self::NotFound | Self::Host | Self::Method => None,
             Self::Forbidden => Some(NOT_AUTHENTICATED),
             Self::Unauthorized => Some(NOT_AUTHORIZED),
             Self::NoRevision | Self::NoInstance | Self::ShuttingDown => Some(NO_INSTANCE),
@@ -69,6 +71,9 @@ impl Rejection {
         match self {
             Self::NotFound => {
                 page(S::NOT_FOUND, "404 Page not found", "The requested URL was not found on this server.")
+            }
+            Self::Host => {
+                page(S::BAD_REQUEST, "400 Bad Request", "Your client has issued a malformed or illegal request.")
             }
             Self::Method => {
                 page(S::METHOD_NOT_ALLOWED, "405 Method Not Allowed", "The request method is inappropriate.")

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use http::{Method, Request, header};
+use http::{Method, Request, Version, header, uri::Authority};
 use updraft_model::{
     route::{Route, RouteTable},
     service::Ingress,
@@ -62,6 +62,23 @@ pub(crate) fn host<B>(request: &Request<B>) -> Option<Cow<'_, str>> {
     Some(Cow::Borrowed(host))
 }
 
+/// Does a request say once, and in a form that means one thing, for which host it is? Two parts of a system that read
+/// two hosts out of one request can be played off against each other (RFC 9112, 3.2; RFC 9113, 8.3.1).
+pub(crate) fn is_addressed_once<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (first, second) = (hosts.next(), hosts.next());
+    let authority = request.uri().authority();
+    let Some(first) = first else {
+        return authority.is_some() || request.version() < Version::HTTP_11;
+    };
+    let is_host =
+        first.is_empty() || Authority::try_from(first.as_bytes()).is_ok_and(|host| !host.as_str().contains('@'));
+    // HTTP/1.1 lets a whole URI stand in the first line; what `Host` says is then to be ignored.
+    let is_same = request.version() < Version::HTTP_2
+        || authority.is_none_or(|authority| authority.as_str().as_bytes().eq_ignore_ascii_case(first.as_bytes()));
+    second.is_none() && is_host && is_same
+}
+
 /// Is `host` the service domain or below it?
 pub(crate) fn is_under(host: &str, domain: &str) -> bool {
     match host.strip_suffix(domain) {
@@ -90,6 +107,34 @@ mod tests {
         assert_eq!(host_of("http://b.run.localhost:1/x", Some("a")).as_deref(), Some("b.run.localhost"));
         assert_eq!(host_of("/", Some("[::1]:8080")).as_deref(), Some("::1"));
         assert_eq!(host_of("/", None), None);
+    }
+
+    #[test]
+    fn a_request_has_one_host() {
+        use Version as V;
+        for (version, uri, hosts, fine) in [
+            (V::HTTP_11, "/", &["a.localhost:80"][..], true),
+            (V::HTTP_11, "/", &["[::1]:80"], true),
+            (V::HTTP_11, "/", &[""], true),
+            (V::HTTP_10, "/", &[], true),
+            (V::HTTP_11, "/", &[], false),
+            (V::HTTP_11, "/", &["a", "a"], false),
+            (V::HTTP_11, "/", &["a, b"], false),
+            (V::HTTP_11, "/", &["a/b"], false),
+            (V::HTTP_11, "/", &["user@a"], false),
+            (V::HTTP_11, "/", &["a b"], false),
+            (V::HTTP_11, "http://a/", &["b"], true),
+            (V::HTTP_2, "http://a/", &[], true),
+            (V::HTTP_2, "http://a/", &["A"], true),
+            (V::HTTP_2, "http://a/", &["b"], false),
+        ] {
+            let mut request = Request::get(uri).version(version);
+            for host in hosts {
+                request = request.header("host", *host);
+            }
+            let request = request.body(()).expect("well formed");
+            assert_eq!(is_addressed_once(&request), fine, "{version:?} {uri} {hosts:?}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(crate) async fn handle(content: &ContentStore, head: &Parts, name: &str, dig
     match head.method {
         Method::GET => get(content, &head.headers, name, &digest).await,
         Method::HEAD => {
-            let size = content.linked_blob(name, &digest).await?;
+            let size = content.announce_blob(name, &digest).await?;
             let mut reply = respond::empty(StatusCode::OK);
             respond::set(&mut reply, header::CONTENT_TYPE, "application/octet-stream");
             respond::set(&mut reply, header::CONTENT_LENGTH, &size.to_string());
@@ -42,7 +42,7 @@ pub(crate) async fn handle(content: &ContentStore, head: &Parts, name: &str, dig
 async fn get(content: &ContentStore, headers: &HeaderMap, name: &str, digest: &Digest) -> Result<Reply, Refusal> {
     content.linked_blob(name, digest).await?;
     let (mut file, size) = content.open_blob(digest).await?;
-    let mut reply = match wanted(headers, size) {
+    let mut reply = match wanted(headers, digest, size) {
         Wanted::All => respond::stream(StatusCode::OK, file, size),
         Wanted::Part(start, end) => {
             let moved = file.seek(SeekFrom::Start(start));
@@ -64,12 +64,18 @@ async fn get(content: &ContentStore, headers: &HeaderMap, name: &str, digest: &D
 fn describe(reply: &mut Reply, digest: &Digest) {
     respond::set(reply, CONTENT_DIGEST, digest.as_str());
     respond::set(reply, header::ACCEPT_RANGES, "bytes");
-    respond::set(reply, header::ETAG, &format!("\"{digest}\""));
+    respond::set(reply, header::ETAG, &etag(digest));
+}
+
+fn etag(digest: &Digest) -> String {
+    format!("\"{digest}\"")
 }
 
 /// One range is served; several, or what is no range at all, get the whole, as RFC 9110 allows.
-fn wanted(headers: &HeaderMap, size: u64) -> Wanted {
-    let range = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
+fn wanted(headers: &HeaderMap, digest: &Digest, size: u64) -> Wanted {
+    // What a digest names has one version; anything else that the client has is not it.
+    let other = headers.get(header::IF_RANGE).is_some_and(|version| version.as_bytes() != etag(digest).as_bytes());
+    let range = headers.get(header::RANGE).filter(|_| !other).and_then(|value| value.to_str().ok());
     let Some((first, last)) = range.and_then(|range| range.strip_prefix("bytes=")).and_then(|r| r.split_once('-'))
     else {
         return Wanted::All;
@@ -98,6 +104,7 @@ mod tests {
 
     #[test]
     fn ranges_are_cut_to_the_blob() {
+        let digest = Digest::of(b"0123456789");
         for (range, expected) in [
             ("bytes=0-", Wanted::Part(0, 10)),
             ("bytes=2-4", Wanted::Part(2, 5)),
@@ -112,8 +119,13 @@ mod tests {
             ("bytes=x-y", Wanted::All),
         ] {
             let headers = HeaderMap::from_iter([(header::RANGE, range.parse().expect("header"))]);
-            assert_eq!(wanted(&headers, 10), expected, "{range}");
+            assert_eq!(wanted(&headers, &digest, 10), expected, "{range}");
         }
-        assert_eq!(wanted(&HeaderMap::new(), 10), Wanted::All);
+        assert_eq!(wanted(&HeaderMap::new(), &digest, 10), Wanted::All);
+        for (version, expected) in [(etag(&digest), Wanted::Part(2, 5)), ("\"other\"".to_owned(), Wanted::All)] {
+            let pairs = [(header::RANGE, "bytes=2-4".to_owned()), (header::IF_RANGE, version)];
+            let headers = pairs.map(|(name, value)| (name, value.parse().expect("header")));
+            assert_eq!(wanted(&HeaderMap::from_iter(headers), &digest, 10), expected);
+        }
     }
 }

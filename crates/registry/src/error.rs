@@ -33,7 +33,7 @@ impl Refusal {
     }
 
     pub(crate) fn no_such_url() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this URL")
+        Self::new(StatusCode::NOT_FOUND, "UNSUPPORTED", "there is nothing at this URL")
     }
 
     pub(crate) fn method() -> Self {
@@ -43,10 +43,6 @@ impl Refusal {
     pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message)
             .with(header::WWW_AUTHENTICATE, r#"Basic realm="updraft""#)
-    }
-
-    pub(crate) fn upload_unknown(id: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", format!("there is no upload {id}"))
     }
 
     pub(crate) fn upload_invalid(message: impl Into<String>) -> Self {
@@ -89,14 +85,20 @@ impl From<ContentError> for Refusal {
                 let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", error.to_string());
                 return refusal.with(header::RETRY_AFTER, "10");
             }
+            E::UploadUnknown(_) => (StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN"),
+            E::UploadsTooMany(_) => {
+                let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", error.to_string());
+                return refusal.with(header::RETRY_AFTER, "60");
+            }
+            error if error.is_full() => {
+                let message = "the disk of the registry is full; nothing of this request was kept";
+                let refusal = Self::new(StatusCode::INSUFFICIENT_STORAGE, "UNAVAILABLE", message);
+                return Self { internal: Some(chain(error)), ..refusal };
+            }
             E::UploadBroken => (StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),
             _ => {
-                let internal = match std::error::Error::source(&error) {
-                    Some(source) => format!("{error}: {source}"),
-                    None => error.to_string(),
-                };
                 let refusal = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "an internal error has occurred");
-                return Self { internal: Some(internal), ..refusal };
+                return Self { internal: Some(chain(&error)), ..refusal };
             }
         };
         Self::new(status, code, error.to_string())
@@ -115,5 +117,13 @@ impl From<updraft_model::Error> for Refusal {
             ErrorKind::Unauthenticated => Self::unauthorized(error.message()),
             _ => Self::new(StatusCode::FORBIDDEN, "DENIED", error.message()),
         }
+    }
+}
+
+/// What happened with why, for the log.
+fn chain(error: &ContentError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }

@@ -3,24 +3,34 @@
 //! What `docker push`, `skopeo copy` and `buildah push` send lands in the store that deploys read
 //! from. Blobs stream from the socket to the disk and back; nothing but manifests is held in memory.
 //!
-//! One file for each thing that has a URL: [`manifests`], [`blobs`], [`uploads`], [`listing`]; `route`
-//! tells them apart, `error` is the only place where a refusal becomes bytes.
+//! One file for each thing that has a URL: [`manifests`], [`blobs`], [`uploads`], [`referrers`],
+//! [`listing`]; `route` tells them apart, `error` is the only place where a refusal becomes bytes.
+//! Everything that comes from a client has a bound: connections, heads, manifests, the pace of bodies
+//! ([`inbound`]) and of who reads ([`patient`]).
+//!
+//! The rules are those of the OCI distribution specification 1.1; docs/registry.md has the choices.
 
 mod blobs;
 mod error;
+mod inbound;
 mod listing;
 mod manifests;
+mod patient;
+mod referrers;
 mod respond;
 mod route;
 mod uploads;
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use http::request::Parts;
+use http::{Method, request::Parts};
 use http_body_util::BodyExt;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
 use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_identity::Authenticator;
 use updraft_model::iam::Principal;
@@ -28,17 +38,21 @@ use updraft_oci::{ContentStore, ImageStore};
 
 use self::{
     error::Refusal,
+    patient::Patient,
     respond::Reply,
     route::{Route, Target},
-    uploads::Sessions,
 };
 
 /// How long a request under way may go on after the end was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How much of a refused request is read and dropped, in bytes.
-const MAX_DRAINED: usize = 16 << 20;
+const MAX_DRAINED: usize = 64 << 20;
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest head of a request, in bytes; also what a connection reads ahead of a body.
+const MAX_HEAD: usize = 64 << 10;
+/// How many connections are served at once; others wait. Each may hold a chunk of a blob in memory.
+const MAX_CONNECTIONS: usize = 256;
 /// How long to wait after the system refused a connection, out of file descriptors perhaps.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -48,7 +62,6 @@ pub struct Registry {
     content: ContentStore,
     auth: Authenticator,
     clock: Clock,
-    sessions: Arc<Sessions>,
 }
 
 // === impl Registry ===
@@ -56,24 +69,31 @@ pub struct Registry {
 impl Registry {
     /// A registry over `images`, for whoever `auth` knows.
     pub fn new(images: ImageStore, auth: Authenticator, clock: Clock) -> Self {
-        let sessions = Arc::new(Sessions::new(clock.clone()));
-        Self { content: images.content().clone(), auth, clock, sessions }
+        Self { content: images.content().clone(), auth, clock }
     }
 
     /// Serves until the end is asked for; requests under way have ten seconds then.
     pub async fn serve(self, listener: TcpListener, tasks: Tasks) {
-        let (sessions, shutdown) = (self.sessions.clone(), tasks.shutdown().clone());
-        tasks.spawn("registry uploads", OnFailure::Log, async move { sessions.expire(&shutdown).await });
         let shutdown = tasks.shutdown().clone();
+        let expire = uploads::expire(self.content.clone(), self.clock.clone(), shutdown.clone());
+        tasks.spawn("registry uploads", OnFailure::Log, expire);
+        let seats = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
+            let accept = async {
+                let seat = seats.clone().acquire_owned().await.map_err(io::Error::other)?;
+                Ok::<_, io::Error>((listener.accept().await?, seat))
+            };
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                accepted = accept => accepted,
                 () = shutdown.asked() => return,
             };
             match accepted {
-                Ok((stream, peer)) => {
+                Ok(((stream, peer), seat)) => {
                     let connection = self.clone().connection(stream, peer, tasks.clone());
-                    tasks.spawn("registry connection", OnFailure::Log, connection);
+                    tasks.spawn("registry connection", OnFailure::Log, async move {
+                        connection.await;
+                        drop(seat);
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection to the registry could not be accepted");
@@ -92,7 +112,8 @@ impl Registry {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service);
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(Patient::new(stream, clock.clone())), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
@@ -102,14 +123,14 @@ impl Registry {
             }
         };
         if let Err(error) = ended {
-            // Clients break off; what they sent is cleaned up with their upload.
+            // Clients break off; what they sent stays for a while, in case they come back.
             tracing::debug!(%peer, %error, "registry connection broke");
         }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Reply {
         let (head, mut body) = request.into_parts();
-        match self.handle(&head, &mut body).await {
+        let reply = match self.handle(&head, &mut body).await {
             Ok(reply) => reply,
             Err(refusal) => {
                 let (method, path) = (&head.method, head.uri.path());
@@ -122,7 +143,8 @@ impl Registry {
                 let _ = self.clock.timeout(DRAIN, drain(&mut body)).await;
                 refusal.into_reply()
             }
-        }
+        };
+        if head.method == Method::HEAD { respond::without_body(reply) } else { reply }
     }
 
     async fn handle(&self, head: &Parts, body: &mut Incoming) -> Result<Reply, Refusal> {
@@ -137,7 +159,10 @@ impl Registry {
             Target::Catalog => listing::catalog(content, &head.method, &query).await,
             Target::Tags { name } => listing::tags(content, &head.method, &name, &query).await,
             Target::Manifest { name, reference } => {
-                manifests::handle(content, head, body, &manifests::Place { name, reference }).await
+                manifests::handle(self, head, body, &manifests::Place { name, reference, query }).await
+            }
+            Target::Referrers { name, digest } => {
+                referrers::list(content, &head.method, &referrers::Subject { name, digest, query }).await
             }
             Target::Blob { name, digest } => blobs::handle(content, head, &name, &digest).await,
             Target::Uploads { name } => uploads::start(self, &head.method, body, &uploads::Wish { name, query }).await,

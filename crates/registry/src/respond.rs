@@ -17,6 +17,12 @@ pub(crate) type Reply = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
 /// The digest of what is sent or was stored.
 pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+/// The manifest that a pushed one refers to: a sign that referrers are kept here.
+pub(crate) const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+/// Which filters a list has gone through.
+pub(crate) const OCI_FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
+/// A tag that was set.
+pub(crate) const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 /// The name of an upload.
 pub(crate) const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 /// How clients tell a registry from something else.
@@ -50,6 +56,16 @@ pub(crate) fn empty(status: StatusCode) -> Reply {
         set(&mut reply, header::CONTENT_LENGTH, "0");
     }
     reply
+}
+
+/// The head of a reply alone, which says how long its body would be (RFC 9110, section 9.3.2).
+pub(crate) fn without_body(reply: Reply) -> Reply {
+    let (mut head, body) = reply.into_parts();
+    let length = http_body::Body::size_hint(&body).exact();
+    if let (Some(length), http::header::Entry::Vacant(place)) = (length, head.headers.entry(header::CONTENT_LENGTH)) {
+        place.insert(HeaderValue::from(length));
+    }
+    Response::from_parts(head, Full::default().map_err(|never| match never {}).boxed_unsync())
 }
 
 /// `length` bytes of `file`, from where it stands.

@@ -21,6 +21,7 @@ pub(crate) enum Target {
     Blob { name: String, digest: String },
     Uploads { name: String },
     Upload { name: String, id: String },
+    Referrers { name: String, digest: String },
 }
 
 /// The parameters of a query, decoded.
@@ -59,6 +60,9 @@ impl Target {
             [n @ .., "blobs", "uploads", id] if !n.is_empty() => {
                 Self::Upload { name: name(n.len()), id: (*id).to_owned() }
             }
+            [n @ .., "referrers", digest] if !n.is_empty() => {
+                Self::Referrers { name: name(n.len()), digest: (*digest).to_owned() }
+            }
             [n @ .., "manifests", reference] if !n.is_empty() => {
                 Self::Manifest { name: name(n.len()), reference: (*reference).to_owned() }
             }
@@ -76,6 +80,7 @@ impl Target {
             | Self::Manifest { name, .. }
             | Self::Blob { name, .. }
             | Self::Uploads { name }
+            | Self::Referrers { name, .. }
             | Self::Upload { name, .. } => Some(name),
         }
     }
@@ -94,8 +99,27 @@ impl Query {
 
     /// The first value of a parameter.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+        self.all(key).next()
     }
+
+    /// All values of a parameter.
+    pub(crate) fn all(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Percent-encoding of everything that means something in a query.
+pub(crate) fn encode(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                encoded.push(char::from(byte))
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 /// Percent-decoding; `None` when that gives no UTF-8.

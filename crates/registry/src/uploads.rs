@@ -1,16 +1,13 @@
 //! `/v2/<name>/blobs/uploads/…`: blobs on their way in.
 //!
-//! An upload lives in this process: after a restart clients are told that it is unknown and begin
-//! again. One that nobody touches for an hour is dropped with what it had.
+//! An upload is a file of the content store, not a thing of this process: its client may go on after
+//! a broken connection and after a restart of the server. One that nobody touches for an hour is
+//! removed with what it had.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use updraft_base::{Clock, Shutdown};
 use updraft_oci::{ContentStore, Digest, Upload};
@@ -18,23 +15,13 @@ use updraft_oci::{ContentStore, Digest, Upload};
 use crate::{
     Registry,
     error::Refusal,
+    inbound::Inbound,
     respond::{self, CONTENT_DIGEST, Reply, UPLOAD_UUID},
     route::Query,
 };
 
-/// More at once are refused: each holds a file and half a mebibyte.
-const MAX_SESSIONS: usize = 1024;
-/// How long an upload may lie idle.
-const IDLE: Duration = Duration::from_secs(60 * 60);
-/// How often idle ones are looked for.
+/// How often idle uploads are looked for.
 const SWEEP: Duration = Duration::from_secs(5 * 60);
-
-/// The uploads under way.
-#[derive(Debug)]
-pub(crate) struct Sessions {
-    clock: Clock,
-    open: Mutex<HashMap<String, Open>>,
-}
 
 /// Which upload a request speaks of.
 #[derive(Debug)]
@@ -51,15 +38,6 @@ pub(crate) struct Wish {
     pub(crate) query: Query,
 }
 
-#[derive(Debug, Clone)]
-struct Open {
-    /// The repository it was started in: an id is of no use in another.
-    name: String,
-    touched: Instant,
-    /// `None` once it is finished. Requests for one upload wait for each other.
-    upload: Arc<tokio::sync::Mutex<Option<Upload>>>,
-}
-
 /// `POST`: a mount, a whole blob, or the start of an upload.
 pub(crate) async fn start(
     registry: &Registry,
@@ -72,21 +50,24 @@ pub(crate) async fn start(
     }
     let Wish { name, query } = wish;
     let content = &registry.content;
-    if let (Some(digest), Some(from)) = (query.get("mount"), query.get("from")) {
+    if let Some(algorithm) = query.get("digest-algorithm").filter(|algorithm| *algorithm != "sha256") {
+        let message = format!("the digest algorithm '{algorithm}' is not supported; sha256 is");
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", message));
+    }
+    if let Some(digest) = query.get("mount") {
         let digest: Digest = digest.parse()?;
-        // A mount that cannot be is no error: the client then uploads.
-        if content.linked_blob(from, &digest).await.is_ok() {
-            content.link_blob(name, &digest).await?;
+        if content.mount_blob(name, &digest, query.get("from")).await? {
             return Ok(created(name, &digest));
         }
+        // A mount that cannot be is no error: the client then uploads.
     } else if let Some(digest) = query.get("digest") {
         let digest: Digest = digest.parse()?;
         let mut upload = content.upload().await?;
-        receive(&mut upload, body).await?;
-        return finish(content, upload, name, &digest).await;
+        receive(&mut upload, Inbound::new(body, &registry.clock), None).await?;
+        upload.finish_into(name, &digest).await?;
+        return Ok(created(name, &digest));
     }
-    let upload = content.upload().await?;
-    let id = registry.sessions.open(name, upload)?;
+    let id = content.begin_upload(name).await?;
     Ok(progress(StatusCode::ACCEPTED, name, &id, 0))
 }
 
@@ -97,81 +78,116 @@ pub(crate) async fn handle(
     body: &mut Incoming,
     session: &Session,
 ) -> Result<Reply, Refusal> {
-    let unknown = || Refusal::upload_unknown(&session.id);
-    let open = registry.sessions.find(session).ok_or_else(unknown)?;
-    let mut slot = open.upload.lock().await;
-    let upload = slot.as_mut().ok_or_else(unknown)?;
-    let reply = match head.method {
-        Method::GET => Ok(progress(StatusCode::NO_CONTENT, &session.name, &session.id, upload.size())),
+    let Session { name, id, query } = session;
+    let content = &registry.content;
+    match head.method {
+        Method::GET | Method::HEAD => {
+            let size = content.upload_size(name, id)?;
+            Ok(progress(StatusCode::NO_CONTENT, name, id, size))
+        }
         Method::PATCH => {
-            check_range(&head.headers, session, upload.size())?;
-            let received = receive(upload, body).await;
-            received.map(|()| progress(StatusCode::ACCEPTED, &session.name, &session.id, upload.size()))
+            let mut upload = content.resume_upload(name, id).await?;
+            let length = chunk_length(&head.headers, session, upload.size())?;
+            receive(&mut upload, Inbound::new(body, &registry.clock), length).await?;
+            Ok(progress(StatusCode::ACCEPTED, name, id, upload.size()))
         }
         Method::PUT => {
-            let digest: Digest = session.query.get("digest").unwrap_or_default().parse()?;
-            check_range(&head.headers, session, upload.size())?;
-            receive(upload, body).await?;
-            let upload = slot.take().ok_or_else(unknown)?;
-            registry.sessions.close(session);
-            finish(&registry.content, upload, &session.name, &digest).await
+            let digest: Digest = query.get("digest").unwrap_or_default().parse()?;
+            let mut upload = content.resume_upload(name, id).await?;
+            let length = chunk_length(&head.headers, session, upload.size())?;
+            receive(&mut upload, Inbound::new(body, &registry.clock), length).await?;
+            upload.finish_into(name, &digest).await?;
+            Ok(created(name, &digest))
         }
         Method::DELETE => {
-            *slot = None;
-            registry.sessions.close(session);
+            content.cancel_upload(name, id).await?;
             Ok(respond::empty(StatusCode::NO_CONTENT))
         }
         _ => Err(Refusal::method()),
-    };
-    drop(slot);
-    registry.sessions.touch(session);
-    reply
+    }
 }
 
-async fn receive(upload: &mut Upload, body: &mut Incoming) -> Result<(), Refusal> {
-    while let Some(frame) = body.frame().await {
-        // What came before a break stays: the client may ask how much and go on from there.
-        let frame = frame.map_err(|error| Refusal::upload_invalid(error.to_string()))?;
-        if let Ok(bytes) = frame.into_data() {
-            upload.write(&bytes).await?;
+/// Removes idle uploads until the end is asked for.
+pub(crate) async fn expire(content: ContentStore, clock: Clock, shutdown: Shutdown) {
+    loop {
+        tokio::select! {
+            () = clock.sleep(SWEEP) => {}
+            () = shutdown.asked() => return,
+        }
+        if let Err(error) = content.expire_uploads().await {
+            tracing::error!(%error, "idle uploads could not be removed");
         }
     }
-    Ok(())
 }
 
-async fn finish(content: &ContentStore, upload: Upload, name: &str, digest: &Digest) -> Result<Reply, Refusal> {
-    upload.finish(Some(digest)).await?;
-    content.link_blob(name, digest).await?;
-    Ok(created(name, digest))
-}
-
-/// A chunk that says where it belongs must belong at the end of what is here.
-fn check_range(headers: &HeaderMap, session: &Session, size: u64) -> Result<(), Refusal> {
-    let Some(range) = headers.get(header::CONTENT_RANGE) else { return Ok(()) };
-    let range = range.to_str().unwrap_or_default();
-    let range = range.strip_prefix("bytes ").unwrap_or(range).split('/').next().unwrap_or_default();
-    let numbers = range.split_once('-').map(|(first, last)| (first.trim().parse::<u64>(), last.trim().parse::<u64>()));
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    match numbers {
-        Some((Ok(first), Ok(last))) if first == size && last >= first => {
-            if length.is_some_and(|length| length != last - first + 1) {
-                return Err(Refusal::new(
-                    StatusCode::BAD_REQUEST,
-                    "SIZE_INVALID",
-                    "Content-Length is not that of the range",
-                ));
+/// Takes in a body of `length` bytes, if that is said. What came before a break stays: the client may
+/// ask how much that is and go on from there.
+async fn receive(upload: &mut Upload, mut body: Inbound<'_>, length: Option<u64>) -> Result<(), Refusal> {
+    let mut left = length;
+    loop {
+        let bytes = match body.next().await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => break,
+            Err(broken) => {
+                upload.flush().await?;
+                return Err(broken.refusal("BLOB_UPLOAD_INVALID"));
             }
-            Ok(())
+        };
+        match &mut left {
+            Some(left) if *left < bytes.len() as u64 => return Err(wrong_size(upload, &bytes, *left).await?),
+            Some(left) => *left -= bytes.len() as u64,
+            None => {}
         }
-        Some((Ok(_), Ok(_))) => {
-            let message = format!("the upload has {size} bytes; the chunk belongs elsewhere");
-            let refusal = Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", message);
-            Err(refusal
-                .with(header::RANGE, &received(size))
-                .with(header::LOCATION, &location(&session.name, &session.id)))
-        }
-        _ => Err(Refusal::upload_invalid("Content-Range has the form <first>-<last>")),
+        upload.write(&bytes).await?;
     }
+    upload.flush().await?;
+    match left {
+        Some(left) if left > 0 => Err(size_invalid(&format!("{left} bytes fewer came than the range has"))),
+        _ => Ok(()),
+    }
+}
+
+/// Takes in what is of the range, and refuses the rest.
+async fn wrong_size(upload: &mut Upload, bytes: &Bytes, left: u64) -> Result<Refusal, Refusal> {
+    let end = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+    upload.write(&bytes[..end]).await?;
+    upload.flush().await?;
+    Ok(size_invalid("more bytes came than the range has"))
+}
+
+fn size_invalid(message: &str) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "SIZE_INVALID", message)
+}
+
+/// A chunk that says where it belongs must belong at the end of what is here; how long it is then.
+fn chunk_length(headers: &HeaderMap, session: &Session, size: u64) -> Result<Option<u64>, Refusal> {
+    let Some(range) = headers.get(header::CONTENT_RANGE) else { return Ok(None) };
+    let Some((first, last)) = range.to_str().ok().and_then(range_of) else {
+        return Err(Refusal::upload_invalid("Content-Range has the form <first>-<last>"));
+    };
+    if first != size {
+        let message = format!("the upload has {size} bytes; the chunk begins at {first}");
+        let refusal = Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", message);
+        return Err(refusal
+            .with(header::RANGE, &received(size))
+            .with(header::LOCATION, &location(&session.name, &session.id)));
+    }
+    let length = last - first + 1;
+    let said = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    match said {
+        Some(said) if said != length => Err(size_invalid("Content-Length is not that of the range")),
+        _ => Ok(Some(length)),
+    }
+}
+
+/// `0-99`, as the specification has it; `bytes 0-99/*`, as RFC 9110 has it, is understood too.
+fn range_of(text: &str) -> Option<(u64, u64)> {
+    let text = text.strip_prefix("bytes ").unwrap_or(text);
+    let (first, last) = text.split('/').next()?.split_once('-')?;
+    // `parse` would take a sign.
+    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok())?;
+    let (first, last) = (number(first)?, number(last)?);
+    (first <= last && last < u64::MAX).then_some((first, last))
 }
 
 fn progress(status: StatusCode, name: &str, id: &str, size: u64) -> Reply {
@@ -198,59 +214,28 @@ fn received(size: u64) -> String {
     format!("0-{}", size.saturating_sub(1))
 }
 
-// === impl Sessions ===
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Sessions {
-    pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, open: Mutex::default() }
-    }
-
-    /// Drops idle uploads until the end is asked for.
-    pub(crate) async fn expire(&self, shutdown: &Shutdown) {
-        loop {
-            tokio::select! {
-                () = self.clock.sleep(SWEEP) => {}
-                () = shutdown.asked() => return,
-            }
-            let now = self.clock.instant();
-            self.lock().retain(|id, open| {
-                // A request under way holds the lock: slow is not idle.
-                let keep = now.duration_since(open.touched) < IDLE || open.upload.try_lock().is_err();
-                if !keep {
-                    tracing::debug!(id, repository = open.name, "an idle upload was dropped");
-                }
-                keep
-            });
+    #[test]
+    fn a_range_has_two_ends_in_order() {
+        for (text, expected) in [
+            ("0-0", Some((0, 0))),
+            ("5-99", Some((5, 99))),
+            ("bytes 5-99/*", Some((5, 99))),
+            ("bytes 5-99/1000", Some((5, 99))),
+            ("99-5", None),
+            ("-5", None),
+            ("5-", None),
+            ("", None),
+            ("+1-+2", None),
+            ("1 - 2", None),
+            ("0-18446744073709551615", None),
+            ("0-18446744073709551616", None),
+            ("a-b", None),
+        ] {
+            assert_eq!(range_of(text), expected, "{text}");
         }
-    }
-
-    fn open(&self, name: &str, upload: Upload) -> Result<String, Refusal> {
-        let mut open = self.lock();
-        if open.len() >= MAX_SESSIONS {
-            let message = format!("{MAX_SESSIONS} uploads are under way");
-            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", message));
-        }
-        let id = uuid::Uuid::new_v4().to_string();
-        let upload = Arc::new(tokio::sync::Mutex::new(Some(upload)));
-        open.insert(id.clone(), Open { name: name.to_owned(), touched: self.clock.instant(), upload });
-        Ok(id)
-    }
-
-    fn find(&self, session: &Session) -> Option<Open> {
-        self.lock().get(&session.id).filter(|open| open.name == session.name).cloned()
-    }
-
-    fn touch(&self, session: &Session) {
-        if let Some(open) = self.lock().get_mut(&session.id) {
-            open.touched = self.clock.instant();
-        }
-    }
-
-    fn close(&self, session: &Session) {
-        self.lock().remove(&session.id);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

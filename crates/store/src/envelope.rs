@@ -6,6 +6,12 @@ use updraft_model::Parent;
 
 /// The format of [`Envelope::spec`], [`Envelope::status`] and [`Envelope::internal`] that this version
 /// writes. It reads every earlier one; see `migration`.
+///
+/// A new format is needed when an earlier version would misread, refuse or lose what this one writes: a column, another
+/// meaning of a field, an encoding. It is not needed for a new field of a message (protobuf keeps what it does not know)
+/// or of a record (JSON, every field with a default; see `control`'s `record`), as long as data without the field is
+/// read as what it meant before, and an earlier version that drops the field does no harm but to what is new.
+/// `crates/updraft/tests/it/formats` has a data directory of every format, which must open for ever.
 pub const FORMAT: u32 = 1;
 
 /// The kinds of stored resources.

@@ -24,13 +24,24 @@ pub enum StoreError {
     },
     /// The data was written by a later version.
     #[error(
-        "the data directory was written in format {found} by a later version; this one reads formats up to {known}"
+        "the data directory {dir} is in format {found}, which a later version wrote; this one reads formats up to {known}"
     )]
     TooNew {
+        /// The directory.
+        dir: String,
         /// The format found.
         found: u32,
         /// The latest this version reads.
         known: u32,
+    },
+    /// There is no room for what was to be written; nothing of it was. Reading goes on, and so does writing once there
+    /// is room again.
+    #[error("{operation}: no space left for the data: {cause}")]
+    Full {
+        /// What was tried.
+        operation: &'static str,
+        /// What the medium said.
+        cause: String,
     },
     /// The medium failed.
     #[error("{operation}: {cause}")]

@@ -32,7 +32,7 @@ impl DirLock {
             operation: "lock the data directory",
             cause: format!("{}: {cause}", dir.display()),
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+        make(dir).map_err(failed)?;
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -51,6 +51,21 @@ impl DirLock {
         file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
         Ok(Self { _file: file })
     }
+}
+
+/// Makes the directory and those above it that are missing, each synced into its parent: what is written below is not
+/// durable before its directory is.
+fn make(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    make(parent)?;
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    File::open(parent)?.sync_all()
 }
 
 fn holder(file: &mut File) -> String {

@@ -1,7 +1,9 @@
 //! From the format of the data to the format of this version.
 //!
-//! The format counts the steps that were taken. A change of the tables or of the bytes in them is a
+//! The format counts the steps that were taken; when it changes and when it need not, [`FORMAT`] says. A new one is a
 //! new file in `migrations`, an entry in [`ALL`] and a new [`FORMAT`]; an old file never changes.
+
+use std::path::Path;
 
 use sqlx::{Connection, Row, SqliteConnection};
 
@@ -15,11 +17,11 @@ pub(crate) const ALL: [&str; FORMAT as usize] = [include_str!("../migrations/000
 ///
 /// # Errors
 /// [`StoreError::TooNew`] when more steps were taken than this version knows; then nothing is touched.
-pub(crate) async fn run(database: &mut SqliteConnection, steps: &[&'static str]) -> Result<(), StoreError> {
+pub(crate) async fn run(database: &mut SqliteConnection, dir: &Path, steps: &[&'static str]) -> Result<(), StoreError> {
     let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);
     let found = format(database).await.map_err(medium("read the format of the data"))?;
     if found > known {
-        return Err(StoreError::TooNew { found, known });
+        return Err(StoreError::TooNew { dir: dir.display().to_string(), found, known });
     }
     for (step, number) in steps.iter().zip(1..=known).skip(found as usize) {
         advance(database, step, number).await.map_err(medium("migrate the data"))?;

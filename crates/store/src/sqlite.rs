@@ -56,6 +56,10 @@ struct Job {
 
 struct Writer {
     database: SqliteConnection,
+    options: SqliteConnectOptions,
+    /// After a failure of the medium nobody knows how far the connection got: SQLite ends the transaction itself when
+    /// the disk is full, and the next one could not begin.
+    doubtful: bool,
     jobs: mpsc::Receiver<Job>,
     changed: broadcast::Sender<Key>,
     // Freed after the last write, not when the last handle is dropped.
@@ -88,18 +92,48 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY);
         let mut database = options.connect().await.map_err(medium("open the database"))?;
-        migration::run(&mut database, steps).await?;
+        migration::run(&mut database, dir, steps).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
-            .connect_with(options.read_only(true))
+            .connect_with(options.clone().read_only(true))
             .await
             .map_err(medium("open the database for reading"))?;
         let (commits, jobs) = mpsc::channel(QUEUE);
         let changed = broadcast::Sender::new(WATCH_BACKLOG);
         let tasks = Tasks::new();
-        let writer = Writer { database, jobs, changed: changed.clone(), _lock: Arc::clone(&lock) };
+        let _lock = Arc::clone(&lock);
+        let writer = Writer { database, options, doubtful: false, jobs, changed: changed.clone(), _lock };
         tasks.spawn("store writer", OnFailure::Stop, writer.run());
         Ok(Self { readers, commits, changed, tasks, _lock: lock })
+    }
+
+    /// The keys of a kind in `dir`, without opening the store: nothing is locked, made, migrated or changed, and a server
+    /// may have it open. None when there is no store.
+    ///
+    /// # Errors
+    /// [`StoreError::Medium`] when it cannot be read, also because a later version has other tables.
+    pub async fn peek(dir: &Path, kind: Kind) -> Result<Vec<Key>, StoreError> {
+        let path = dir.join(FILE);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        // Without a log nobody has it open, and then SQLite must not make one either.
+        let has_log = dir.join(format!("{FILE}-wal")).exists();
+        let options =
+            SqliteConnectOptions::new().filename(&path).read_only(true).immutable(!has_log).busy_timeout(BUSY);
+        let mut database = options.connect().await.map_err(medium("open the database for reading"))?;
+        let rows = sqlx::query("SELECT project, location, name FROM envelopes WHERE kind = ? ORDER BY 1, 2, 3")
+            .bind(kind.as_str())
+            .fetch_all(&mut database)
+            .await
+            .map_err(medium("list"))?;
+        // Waited for: a server that stops meanwhile would not be the last to leave, and its log would stay.
+        database.close().await.map_err(medium("close the database"))?;
+        let key = |row: &SqliteRow| -> sqlx::Result<Key> {
+            let parent = Parent::new(row.try_get::<String, _>(0)?, row.try_get::<String, _>(1)?);
+            Ok(Key::new(kind, parent, row.try_get::<String, _>(2)?))
+        };
+        rows.iter().map(key).collect::<sqlx::Result<_>>().map_err(medium("list"))
     }
 
     /// Ends when the writer has failed. Every commit fails from then on: the process had better end.
@@ -186,8 +220,21 @@ impl Writer {
         }
     }
 
-    /// Writes all of `changes` or none; returns what was put, and every key that changed.
+    /// Writes all of `changes` or none; returns what was put, and every key that changed. A failure of one commit is
+    /// not one of the next: there may be space again.
     async fn commit(&mut self, changes: Vec<Change>) -> Result<(Vec<Envelope>, Vec<Key>), StoreError> {
+        if self.doubtful {
+            let fresh = self.options.connect().await.map_err(medium("open the database again"))?;
+            // Whatever it still held it lets go of; how well it closes tells nothing.
+            let _ = std::mem::replace(&mut self.database, fresh).close_hard().await;
+            self.doubtful = false;
+        }
+        let outcome = self.try_commit(changes).await;
+        self.doubtful = !matches!(outcome, Ok(_) | Err(StoreError::Conflict { .. }));
+        outcome
+    }
+
+    async fn try_commit(&mut self, changes: Vec<Change>) -> Result<(Vec<Envelope>, Vec<Key>), StoreError> {
         let failed = medium("commit");
         let mut transaction = self.database.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
         let mut writes: i64 =
@@ -313,7 +360,17 @@ fn time(nanos: i64) -> SystemTime {
 }
 
 pub(crate) fn medium(operation: &'static str) -> impl Fn(sqlx::Error) -> StoreError + Copy {
-    move |error| StoreError::Medium { operation, cause: error.to_string() }
+    move |error| {
+        let cause = error.to_string();
+        if is_full(&error) { StoreError::Full { operation, cause } } else { StoreError::Medium { operation, cause } }
+    }
+}
+
+/// Is there no room on the disk? SQLite says so for the file system; a quota shows as an error of writing or of growing
+/// the shared memory, whose extended codes are the same whatever the system's error was.
+fn is_full(error: &sqlx::Error) -> bool {
+    const FULL: &str = "13";
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == FULL)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! that stops may leave a torn last line; readers skip it, and the writer ends it first.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
@@ -117,6 +117,19 @@ impl Disk {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &dir)(error)),
             _ => Ok(()),
         }
+    }
+
+    /// Removes the logs of all services but these.
+    pub(crate) fn keep(&mut self, services: &HashSet<ServiceName>) -> Result<usize, LogError> {
+        let strays = strays(&self.dir, services)?;
+        self.shelves.retain(|service, _| services.contains(service));
+        for dir in &strays {
+            match fs::remove_dir_all(dir) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", dir)(error)),
+                _ => {}
+            }
+        }
+        Ok(strays.len())
     }
 
     /// Removes the segments whose last entry is older than the retention.
@@ -238,6 +251,18 @@ fn is_torn(file: &mut File) -> io::Result<bool> {
 }
 
 // === reading ===
+
+/// The directories of services that are none of these, such as those of services that were deleted.
+///
+/// # Errors
+/// [`LogError`] when a directory cannot be listed.
+pub fn strays(dir: &Path, services: &HashSet<ServiceName>) -> Result<Vec<PathBuf>, LogError> {
+    let known: HashSet<PathBuf> = services.iter().map(|service| service_dir(dir, service)).collect();
+    let mut strays = service_dirs(dir)?;
+    strays.retain(|path| !known.contains(path));
+    strays.sort();
+    Ok(strays)
+}
 
 /// The segments of a service, oldest first; none when it has no log.
 pub(crate) fn service_segments(dir: &Path, service: &ServiceName) -> Result<Vec<Segment>, LogError> {

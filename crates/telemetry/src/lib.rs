@@ -18,7 +18,7 @@ mod metrics;
 mod recent;
 mod search;
 
-pub use disk::{FrozenLog, LogError};
+pub use disk::{FrozenLog, LogError, strays};
 pub use entry::{LogEntry, Resource, Severity};
 pub use logs::{Followed, Follower, LogConfig, LogQuery, LogStore, Order};
 pub use metrics::{CONTENT_TYPE, Metrics};

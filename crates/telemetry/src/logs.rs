@@ -273,6 +273,16 @@ impl LogStore {
         removed.await.unwrap_or(Ok(()))
     }
 
+    /// Removes everything that was written by services other than these: what a server that was killed between the
+    /// deletion of a service and the removal of its log left. Says how many services that were.
+    ///
+    /// # Errors
+    /// [`LogError`] when a directory cannot be listed or removed.
+    pub async fn keep(&self, services: HashSet<ServiceName>) -> Result<usize, LogError> {
+        let store = self.clone();
+        blocking(move || store.disk().disk.keep(&services)).await.unwrap_or(Ok(0))
+    }
+
     /// Writes a batch, service by service, and shows it to those who follow.
     fn write(&self, batch: Vec<Incoming>) {
         let mut writing = self.disk();

@@ -27,6 +27,8 @@ pub struct Process<'a> {
     pub env: &'a [&'a str],
     /// `USER`.
     pub user: &'a str,
+    /// `WORKDIR`.
+    pub workdir: &'a str,
 }
 
 /// The docker-archive of an image with one layer of `files`, tagged `reference`.
@@ -51,6 +53,7 @@ pub fn archive_of_layer(reference: &str, layer: &[u8], process: &Process<'_>) ->
             "Cmd": process.cmd,
             "Env": process.env,
             "User": process.user,
+            "WorkingDir": process.workdir,
         },
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
     });

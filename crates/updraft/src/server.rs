@@ -8,7 +8,12 @@
 //!   Fleet ── LogLine ──▶ LogStore          Registry ──▶ ImageStore ◀── Control, Engine
 //! ```
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+mod error;
+mod logs;
+
+pub use error::StartError;
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -17,26 +22,26 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
 };
-use updraft_apiserver::{Api, ApiDeps, BoxError, ServerInfo};
+use updraft_apiserver::{Api, ApiDeps, ServerInfo};
 use updraft_base::{Clock, OnFailure, Shutdown, Tasks};
 use updraft_control::{Control, ControlConfig, ControlDeps, UrlConfig};
-use updraft_engine::{Engine, EngineError};
-use updraft_engine_local::{LocalConfig, LocalEngine};
+use updraft_engine::Engine;
+use updraft_engine_local::{Isolation, LocalConfig, LocalEngine};
 use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
-use updraft_identity::{Authenticator, Certificate, IdentityError, OpenBind, Tls, TlsError, certificate_names};
+use updraft_identity::{Authenticator, Certificate, Tls, certificate_names};
 use updraft_model::{
     Parent, ServiceName,
     channel::{LogLine, RequestRecord, RevisionBook, RevisionHealth},
     route::RouteTable,
 };
-use updraft_oci::{ImageError, ImageStore, ImageStoreConfig};
+use updraft_oci::{ImageStore, ImageStoreConfig};
 use updraft_proxy::{Body, Fallback, Front, Proxy, ProxyConfig, ProxyDeps};
 use updraft_registry::Registry;
-use updraft_store::{Snapshots, SqliteStore, Store, StoreError};
-use updraft_telemetry::{LogConfig, LogError, LogStore, Metrics};
+use updraft_store::{Snapshots, SqliteStore, Store};
+use updraft_telemetry::{LogStore, Metrics};
 
 use crate::{
-    backup::{self, BackupDeps, RestoreError, ServerBackups},
+    backup::{self, BackupDeps, ServerBackups},
     config::{Config, UrlScheme},
 };
 
@@ -48,7 +53,6 @@ const REQUEST_QUEUE: usize = 16_384;
 const DELETED_QUEUE: usize = 1024;
 /// Between SIGTERM and SIGKILL, as the container contract says.
 const STOP_GRACE: Duration = Duration::from_secs(10);
-
 /// What a server is made of.
 #[expect(missing_debug_implementations, reason = "an engine that is there already cannot be printed")]
 pub struct Options {
@@ -67,52 +71,6 @@ pub enum EngineChoice {
     Local(LocalConfig),
     /// An engine that is there already.
     Given(Arc<dyn Engine>),
-}
-
-/// Why a server could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// An address that others can reach, and nobody asks who calls.
-    #[error(transparent)]
-    Bind(#[from] OpenBind),
-    /// Namespaces, cgroups and the network are root's to make.
-    #[error("running containers needs root")]
-    NotRoot,
-    /// The token cannot be read or made.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The certificate cannot be read, made or used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The stored state cannot be taken up.
-    #[error(transparent)]
-    Control(#[from] updraft_model::Error),
-    /// The descriptors of the API do not make a service; a fault of the build.
-    #[error("the API's descriptors: {0}")]
-    Descriptors(BoxError),
-    /// The log cannot be opened.
-    #[error(transparent)]
-    Logs(#[from] LogError),
-    /// The data directory was to be restored, and is not.
-    #[error(transparent)]
-    Restore(#[from] RestoreError),
-    /// The state cannot be opened.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The images cannot be opened.
-    #[error(transparent)]
-    Images(#[from] ImageError),
-    /// Containers cannot be run.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// Which.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
 }
 
 /// A running server. Dropping it leaves containers running; [`Server::stop`] ends it properly.
@@ -168,25 +126,23 @@ impl Server {
     /// [`StartError`], after which nothing of it is left running.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let Options { config, engine, clock } = options;
-        if matches!(engine, EngineChoice::Local(_)) && !rustix::process::geteuid().is_root() {
-            return Err(StartError::NotRoot);
-        }
         let (edges, core) = (Tasks::new(), Tasks::new());
-        check(&config)?;
+        check(&config, &engine)?;
         let (store, snapshots) = open_store(&config, &core).await?;
         let auth = Authenticator::open(config.auth, &config.data_dir)?;
         let listeners = Listeners::bind(&config, &clock).await?;
         let images = open_images(&config, &listeners, &clock)?;
         let engine: Arc<dyn Engine> = match engine {
-            EngineChoice::Local(local) => LocalEngine::start(local, images.clone(), &core, clock.clone()).await?,
+            EngineChoice::Local(local) => start_engine(local, &images, &core, &clock).await?,
             EngineChoice::Given(engine) => engine,
         };
         let mut metrics = Metrics::new(&clock);
         let channels = Channels::new();
-        let logs = LogStore::open(&config.data_dir.join("logs"), log_config(&config), &mut metrics, clock.clone())?;
+        let logs = logs::open(&config, &*store, &mut metrics, &clock).await?;
         core.spawn("log writer", OnFailure::Stop, logs.clone().run(channels.logs.1));
         core.spawn("request log writer", OnFailure::Stop, logs.clone().run_requests(channels.requests.1));
-        core.spawn("log remover", OnFailure::Log, remove_logs(logs.clone(), channels.deleted.1));
+        let remover = logs::remove(logs.clone(), store.clone(), clock.clone(), channels.deleted.1);
+        core.spawn("log remover", OnFailure::Log, remover);
 
         let fleet = Fleet::start(
             FleetDeps {
@@ -237,6 +193,7 @@ impl Server {
             backups: Some(backups),
             scratch: config.data_dir.clone(),
             authority: listeners.authority.clone(),
+            clock: clock.clone(),
             shutdown: edges.shutdown().clone(),
         })
         .map_err(StartError::Descriptors)?;
@@ -364,7 +321,13 @@ impl fmt::Debug for Server {
 }
 
 /// What can be seen to be wrong before anything is made.
-fn check(config: &Config) -> Result<(), StartError> {
+fn check(config: &Config, engine: &EngineChoice) -> Result<(), StartError> {
+    if let EngineChoice::Local(local) = engine
+        && local.isolation != Isolation::None
+        && !rustix::process::geteuid().is_root()
+    {
+        return Err(error::impossible(local.isolation, &config.data_dir));
+    }
     let tls = config.tls.as_ref().map(|tls| tls.listen);
     for address in [config.listen, config.registry_listen].into_iter().chain(tls) {
         updraft_identity::check_bind(config.auth, address)?;
@@ -381,6 +344,17 @@ async fn open_store(config: &Config, core: &Tasks) -> Result<(Arc<dyn Store>, Sn
     core.spawn("store watch", OnFailure::Stop, stop_on(store.failed(), core.shutdown().clone()));
     let snapshots = store.snapshots();
     Ok((Arc::new(store), snapshots))
+}
+
+async fn start_engine(
+    local: LocalConfig,
+    images: &ImageStore,
+    core: &Tasks,
+    clock: &Clock,
+) -> Result<Arc<LocalEngine>, StartError> {
+    let (isolation, data_dir) = (local.isolation, local.data_dir.clone());
+    let started = LocalEngine::start(local, images.clone(), core, clock.clone()).await;
+    started.map_err(|failed| error::explained(failed, isolation, &data_dir))
 }
 
 fn backups(
@@ -426,22 +400,6 @@ async fn stop_on(failed: impl Future<Output = ()>, shutdown: Shutdown) {
     }
 }
 
-/// What a service wrote goes with it. Ends with the control plane, which has the other end.
-async fn remove_logs(logs: LogStore, mut deleted: mpsc::Receiver<ServiceName>) {
-    while let Some(service) = deleted.recv().await {
-        if let Err(error) = logs.remove(&service).await {
-            tracing::warn!(%service, %error, "the logs of a deleted service stay on disk");
-        }
-    }
-}
-
-/// Segments small enough that what is removed at a time is a part of the whole.
-fn log_config(config: &Config) -> LogConfig {
-    let default = LogConfig::default();
-    let segment_bytes = default.segment_bytes.min(config.log_max_size / 4);
-    LogConfig { segment_bytes, service_bytes: config.log_max_size, retention: config.log_retention, ..default }
-}
-
 fn control_config(config: &Config, listeners: &Listeners) -> ControlConfig {
     let (scheme, address) = match (config.url_scheme, listeners.tls_address) {
         (UrlScheme::Https, Some(address)) => ("https", address),
@@ -479,5 +437,5 @@ fn server_info(config: &Config, listeners: &Listeners) -> ServerInfo {
 
 /// The engine of this host, as the configuration wants it.
 pub fn local_engine(config: &Config) -> LocalConfig {
-    LocalConfig { dns: config.dns.clone(), ..LocalConfig::new(&config.data_dir) }
+    LocalConfig { dns: config.dns.clone(), isolation: config.isolation, ..LocalConfig::new(&config.data_dir) }
 }

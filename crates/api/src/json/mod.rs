@@ -3,8 +3,9 @@
 //! Out: lowerCamelCase, enum names (or numbers, for clients that ask with `enum-encoding=int`), 64-bit
 //! integers as strings, `Any` inline with `@type`, defaults left out, maps sorted by key so that equal
 //! messages print equally. In: both spellings of a field, names or numbers of an enum; what does not fit
-//! is refused in Google's words, every field at once.
+//! is refused in Google's words, every field at once, and what is given twice as well.
 
+mod parse;
 mod query;
 mod read;
 mod write;
@@ -15,6 +16,7 @@ use updraft_model::{Error, Violation};
 
 use crate::{Named, message};
 
+pub use parse::{NESTING_MAX, VALUES_MAX, parse};
 pub use query::bind_query;
 pub use read::bind_text;
 pub(crate) use read::find;
@@ -54,14 +56,6 @@ pub fn read(descriptor: &MessageDescriptor, json: &Value, at: &str) -> Result<Dy
     let mut reader = read::Reader::default();
     let message = reader.message(descriptor, json, at);
     reader.finish(message)
-}
-
-/// Parses the text of a request. Nesting is bounded (128 levels) by the parser.
-///
-/// # Errors
-/// `InvalidArgument` with the position.
-pub fn parse(text: &[u8]) -> Result<Value, Error> {
-    serde_json::from_slice(text).map_err(|error| invalid("", format!("Invalid JSON payload received. {error}")))
 }
 
 /// A message with its descriptor.

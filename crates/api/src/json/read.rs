@@ -7,12 +7,10 @@ use base64::{
 };
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage, Value as Field};
 use serde_json::{Map, Value};
-use updraft_model::{Error, Violation};
+use updraft_model::{Error, Violation, error::VIOLATIONS_MAX};
 
 use super::refuse;
 
-/// More violations than these help nobody.
-const MOST_VIOLATIONS: usize = 20;
 /// The longest piece of a wrong value that is shown.
 const MOST_SHOWN: usize = 64;
 
@@ -65,6 +63,10 @@ impl Reader {
 
     fn field(&mut self, message: &mut DynamicMessage, field: &FieldDescriptor, (json, at): (&Value, &str)) {
         let path = join(at, field.name());
+        // Once as `serviceAccount` and once as `service_account`; an empty one counts for nothing.
+        if message.has_field(field) {
+            return self.unknown(at, field.json_name(), "The field is given twice.");
+        }
         if let Some(oneof) = field.containing_oneof()
             && let Some(other) = oneof.fields().find(|other| other != field && message.has_field(other))
         {
@@ -128,6 +130,11 @@ impl Reader {
         if let Some(paths) = paths {
             return field_mask(descriptor, paths);
         }
+        let is_time = ["google.protobuf.Duration", "google.protobuf.Timestamp"].contains(&descriptor.full_name());
+        if is_time && json.as_str().is_some_and(is_finer_than_nanos) {
+            self.wrong(at, &type_url(descriptor.full_name()), json);
+            return DynamicMessage::new(descriptor.clone());
+        }
         DynamicMessage::deserialize(descriptor.clone(), json).unwrap_or_else(|error| {
             let kind = type_url(descriptor.full_name());
             self.add(at, format!("Invalid value at '{at}' ({kind}), {error}"));
@@ -177,7 +184,7 @@ impl Reader {
     }
 
     fn add(&mut self, field: &str, rule: String) {
-        if self.violations.len() < MOST_VIOLATIONS {
+        if self.violations.len() < VIOLATIONS_MAX {
             self.violations.push(Violation::new(field, rule));
         }
     }
@@ -186,6 +193,12 @@ impl Reader {
 /// The field that a client means by `name`, in either spelling.
 pub(crate) fn find(descriptor: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
     descriptor.get_field_by_json_name(name).or_else(|| descriptor.get_field_by_name(name))
+}
+
+/// Has a time more than nine digits of fraction? The library would drop them.
+fn is_finer_than_nanos(text: &str) -> bool {
+    let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+    fraction.bytes().take_while(u8::is_ascii_digit).count() > 9
 }
 
 fn field_mask(descriptor: &MessageDescriptor, paths: &str) -> DynamicMessage {

@@ -30,6 +30,7 @@ fn read(issues: &mut Issues, path: &str, message: &run::Container) -> Container 
         liveness_probe: message.liveness_probe.as_ref().map(probe),
         readiness_probe: message.readiness_probe.as_ref().map(probe),
         depends_on: message.depends_on.clone(),
+        base_image_uri: message.base_image_uri.clone(),
     }
 }
 

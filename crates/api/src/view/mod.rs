@@ -11,6 +11,7 @@ use updraft_model::Violation;
 
 pub mod condition;
 mod container;
+pub mod enums;
 pub mod policy;
 pub mod revision;
 pub mod service;
@@ -57,10 +58,11 @@ impl Issues {
     /// A duration that must not be negative.
     fn duration(&mut self, field: &str, value: &prost_types::Duration) -> Option<Duration> {
         let whole = u64::try_from(value.seconds).ok().map(Duration::from_secs);
-        let part = u64::try_from(value.nanos).ok().map(Duration::from_nanos);
+        let part = u32::try_from(value.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+        let part = part.map(|nanos| Duration::from_nanos(nanos.into()));
         let sum = whole.zip(part).and_then(|(whole, part)| whole.checked_add(part));
         if sum.is_none() {
-            self.add(field, "must be a duration that is not negative");
+            self.add(field, "must be a duration that is not negative, with less than a second of nanos");
         }
         sum
     }

@@ -2,11 +2,11 @@
 
 use googleapis_tonic_google_api::google::api::LaunchStage;
 use updraft_model::{
-    Error, ServiceName,
+    Error, ServiceName, Violation,
     service::{Ingress, Scaling, ScalingMode, Service},
 };
 
-use super::{Issues, revision, traffic};
+use super::{Issues, enums::unknown_values, revision, traffic};
 use crate::run;
 
 /// Where a service stands in the requests that carry one.
@@ -31,9 +31,32 @@ pub fn to_model(name: &ServiceName, message: &run::Service) -> Result<Service, E
         scaling: scaling(&mut issues, message.scaling.as_ref()),
         template: revision::read_template(&mut issues, &format!("{ROOT}.template"), template),
         traffic: traffic::read(&mut issues, &format!("{ROOT}.traffic"), &message.traffic),
+        custom_audiences: message.custom_audiences.clone(),
+        client: [message.client.clone(), message.client_version.clone()],
         unsupported: unsupported(message),
     };
     issues.finish(service)
+}
+
+/// What is wrong with the parts of a client's message that the model does not name: enums without a meaning, and a
+/// launch stage that Google does not take as input.
+///
+/// # Errors
+/// As [`unknown_values`].
+pub fn check_unnamed(message: &run::Service) -> Result<Vec<Violation>, Error> {
+    let mut found = unknown_values(message, ROOT)?;
+    let stage = LaunchStage::try_from(message.launch_stage).ok();
+    if let Some(
+        stage @ (LaunchStage::Unimplemented
+        | LaunchStage::Prelaunch
+        | LaunchStage::EarlyAccess
+        | LaunchStage::Deprecated),
+    ) = stage
+    {
+        let rule = format!("must be ALPHA, BETA or GA, got {}", stage.as_str_name());
+        found.push(Violation::new(format!("{ROOT}.launch_stage"), rule));
+    }
+    Ok(found)
 }
 
 /// Writes the defaults of a defaulted model into the message, field for field: what the client sent and

@@ -3,7 +3,8 @@
 mod handlers;
 mod logging;
 
-use http::{Request, Response};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use updraft_api::{
@@ -16,9 +17,10 @@ use updraft_model::{Error, ErrorKind, iam::Principal};
 
 use crate::{
     Api,
+    body::Allowance,
     call::AnyBody,
     respond::BoxBody,
-    rest::{Format, read, verb},
+    rest::{Format, check_form, verb},
 };
 
 /// A call on its way to its handler.
@@ -26,7 +28,7 @@ use crate::{
 pub(crate) struct Asked {
     fields: Fields,
     query: Vec<(String, String)>,
-    body: Vec<u8>,
+    body: Bytes,
 }
 
 /// Answers a call of one of these APIs; gives back what is none.
@@ -52,9 +54,19 @@ pub(crate) async fn serve<B: AnyBody>(
         Ok(format) => format.of_domain(call.api.domain()),
         Err(error) => return Ok(Format::default().error(&error)),
     };
-    let body = match read(body).await {
-        Ok(body) => body.to_vec(),
-        Err(refusal) => return Ok(refusal.answer(format)),
+    if let Err(error) = api.buckets().admit(caller, call.access, &fields.resource()) {
+        return Ok(format.error(&error));
+    }
+    if !body.is_end_stream()
+        && let Err(error) = check_form(&parts.headers)
+    {
+        return Ok(format.error_with(&error, StatusCode::UNSUPPORTED_MEDIA_TYPE));
+    }
+    // Kept to the end: what it holds of the memory for bodies is not free before.
+    let mut bounded = api.bound(body, Allowance::REQUEST);
+    let body = match bounded.read().await {
+        Ok(body) => body,
+        Err(refusal) => return Ok(format.error_with(&refusal.to_error(), refusal.http_code())),
     };
     let asked = Asked { fields, query: query_pairs(query).collect(), body };
     Ok(format.json_or_error(handlers::serve(api.deps(), caller, call, &asked).await))

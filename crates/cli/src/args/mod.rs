@@ -132,6 +132,14 @@ pub enum ServicesCommand {
         #[arg(long = "async")]
         asynchronous: bool,
     },
+    /// Say why the latest revision of a service, or the one named, did not start; or that it did.
+    Doctor {
+        /// The service.
+        service: String,
+        /// This revision instead of the latest.
+        #[arg(long, value_name = "REVISION")]
+        revision: Option<String>,
+    },
     /// Print what a service has written: `logs SERVICE`, or as gcloud has it `logs read SERVICE`.
     Logs(LogsArgs),
 }

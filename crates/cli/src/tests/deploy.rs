@@ -107,7 +107,7 @@ async fn a_deploy_whose_container_fails_says_why_and_what_goes_on_serving() {
         Container called exit(3).
         last lines:
           cannot open config
-        hint: 'updraft services logs hello' shows what the container wrote; revision [hello-00001-abc] goes on serving
+        hint: 'updraft services doctor hello' shows what else was seen, 'updraft services logs hello' what it wrote; revision [hello-00001-abc] goes on serving
     "#]]).await;
 }
 

@@ -2,6 +2,7 @@
 
 mod backup;
 mod deploy;
+mod doctor;
 mod fake;
 mod gcloud;
 mod images;

@@ -1,20 +1,15 @@
 //! The policies of projects and of service accounts: the same three methods.
 
 use sha2::{Digest, Sha256};
-use updraft_api::{iam, view::policy};
+use updraft_api::{iam, mask, view::policy};
 use updraft_model::{
     Error,
-    iam::{Policy, Principal},
+    iam::{Policy, Principal, validation},
 };
 use updraft_plan::iam::{Decision, decide};
 
 use super::{ATTEMPTS, busy, project_policy, project_record};
-use crate::{
-    Control,
-    failure::etag_mismatch,
-    record::PolicyRecord,
-    services::iam::{check, check_version, masked},
-};
+use crate::{Control, failure::etag_mismatch, record::PolicyRecord, services::iam::refuse};
 
 // === impl Control ===
 
@@ -132,7 +127,8 @@ fn bare(resource: &str) -> &str {
 
 fn wants_version(request: &iam::GetIamPolicyRequest) -> Result<(), Error> {
     let version = request.options.as_ref().map(|options| options.requested_policy_version).unwrap_or_default();
-    check_version("options.requested_policy_version", version)
+    let asked = validation::check_version("options.requested_policy_version", version);
+    asked.map_err(|violation| Error::invalid(vec![violation]))
 }
 
 /// What is written down after a policy was set.
@@ -142,9 +138,11 @@ fn changed(name: &str, before: &PolicyRecord, request: &iam::SetIamPolicyRequest
     if !sent.etag.is_empty() && sent.etag != current.etag {
         return Err(etag_mismatch(name));
     }
-    let paths = request.update_mask.as_ref().map(|mask| mask.paths.clone()).unwrap_or_default();
-    let mut policy = masked(current, &sent, &paths)?;
-    check(&policy)?;
+    let mut policy = match request.update_mask.as_ref().filter(|mask| !mask.paths.is_empty()) {
+        Some(mask) => mask::apply(&current, &sent, mask)?,
+        None => sent,
+    };
+    refuse(validation::check(&policy::to_model(&policy), policy.version))?;
     policy.etag.clear();
     Ok(before.set(&policy))
 }
@@ -160,10 +158,8 @@ fn granted(
     mut permissions: Vec<String>,
     policies: &[&Policy],
 ) -> Result<iam::TestIamPermissionsResponse, Error> {
-    if let Some(index) = permissions.iter().position(|permission| permission.contains('*')) {
-        let rule = format!("wildcards are not allowed, got '{}'", permissions[index]);
-        return Err(Error::invalid_field(format!("permissions[{index}]"), rule));
-    }
+    // Those of all of Google's APIs are asked for here, whether they are known or not.
+    refuse(validation::check_form("permissions", &permissions))?;
     permissions.retain(|permission| decide(caller, permission, policies) == Decision::Allowed);
     Ok(iam::TestIamPermissionsResponse { permissions })
 }

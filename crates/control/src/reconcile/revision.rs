@@ -7,7 +7,6 @@ use updraft_api::{
     pack, run,
     view::{condition, revision as revision_view, service as service_view},
 };
-use updraft_engine::EngineError;
 use updraft_model::{
     Condition, Error, ErrorKind, Reason, RevisionName,
     channel::{BookEntry, Check, CheckOutcome},
@@ -18,8 +17,10 @@ use updraft_model::{
     },
     service::{Scaling, ScalingMode},
 };
-use updraft_oci::ImageError;
-use updraft_plan::readiness::{self, Step};
+use updraft_plan::{
+    diagnosis::{self, Evidence},
+    readiness::{self, Step},
+};
 use updraft_store::{Change, Envelope, Key, Kind};
 
 use super::{Passed, instance, operation::End};
@@ -178,8 +179,8 @@ async fn prepare(inner: &Arc<Inner>, observed: Observed) -> Result<Went, Error> 
         inner.board.offer(&observed.name, observed.entry(Check::Done)?);
         inner.board.publish();
         observed.wake_service(inner);
-        tracing::warn!(revision = %observed.name, error = fault.cause, "a ready revision could not be prepared");
-        return Err(Error::new(ErrorKind::Unavailable, fault.cause));
+        tracing::warn!(revision = %observed.name, error = fault.cause(), "a ready revision could not be prepared");
+        return Err(Error::new(ErrorKind::Unavailable, fault.cause()));
     }
     fail_or_repeat(inner, observed, fault).await?;
     Ok(Went::On)
@@ -190,10 +191,12 @@ async fn fail_or_repeat(inner: &Inner, observed: Observed, fault: Fault) -> Resu
     let tried = inner.queue.failures(&Work::Revision(observed.name.clone()));
     let reason = match fault.lasting {
         Some(reason) => reason,
-        None if tried + 1 < ATTEMPTS => return Err(Error::new(ErrorKind::Unavailable, fault.cause)),
+        None if tried + 1 < ATTEMPTS => return Err(Error::new(ErrorKind::Unavailable, fault.cause())),
         None => Reason::ProgressDeadlineExceeded,
     };
-    fail(inner, observed, Failure::new(reason, sentence(&fault.cause))).await
+    let port = observed.template.ingress_container().and_then(|container| container.port.as_ref());
+    let evidence = Evidence::of(port.map_or(0, |(_, port)| *port), fault.happened);
+    fail(inner, observed, Failure::diagnosed(reason, diagnosis::diagnose(&evidence), Vec::new())).await
 }
 
 async fn fail(inner: &Inner, observed: Observed, failure: Failure) -> Result<(), Error> {
@@ -224,39 +227,6 @@ async fn delete(inner: &Inner, observed: &Observed, operation: &str) -> Result<(
 /// A service with a manual count of 0 starts nothing, not even for a check.
 fn is_switched_off(scaling: &Scaling) -> bool {
     scaling.mode == ScalingMode::Manual && scaling.manual_count == Some(0)
-}
-
-/// An error's text as a sentence.
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
-    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
-}
-
-// === impl Fault ===
-
-impl From<ImageError> for Fault {
-    fn from(error: ImageError) -> Self {
-        let lasting = match &error {
-            ImageError::Denied { .. } => Some(Reason::ContainerPermissionDenied),
-            ImageError::Missing { .. } | ImageError::Unfit { .. } | ImageError::Invalid { .. } => {
-                Some(Reason::ContainerMissing)
-            }
-            _ => None,
-        };
-        Self { lasting, cause: error.to_string() }
-    }
-}
-
-impl From<EngineError> for Fault {
-    fn from(error: EngineError) -> Self {
-        let lasting = match &error {
-            EngineError::ImageDenied { .. } => Some(Reason::ContainerPermissionDenied),
-            EngineError::ImageMissing { .. } | EngineError::ImageUnfit { .. } => Some(Reason::ContainerMissing),
-            _ => None,
-        };
-        Self { lasting, cause: error.to_string() }
-    }
 }
 
 // === impl Observed ===

@@ -46,6 +46,10 @@ impl Intent {
             return Err(Error::invalid_field("service.template", "must be set, got nothing"));
         }
         let mut message = crate::view::without_outputs(sent);
+        let unnamed = view::service::check_unnamed(&message)?;
+        if !unnamed.is_empty() {
+            return Err(Error::invalid(unnamed));
+        }
         let mut model = view::service::to_model(name, &message)?;
         defaults::apply(&mut model);
         let found = validation::check(&model);

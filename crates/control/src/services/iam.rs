@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use updraft_api::{iam, view::policy};
-use updraft_model::{Error, ErrorKind, ServiceName, Violation, iam::Principal};
+use updraft_api::{iam, mask, view::policy};
+use updraft_model::{
+    Error, ErrorKind, ServiceName, Violation,
+    iam::{Principal, validation},
+};
 use updraft_plan::iam::{Decision, decide};
 use updraft_store::{Change, Envelope, StoreError};
 
@@ -16,26 +19,10 @@ use crate::{
     record::{self, ServiceRecord},
 };
 
-/// Google's limits on a policy.
-const MEMBERS_MAX: usize = 1500;
 /// How often a write is tried again because the reconciler wrote its report meanwhile.
 const ATTEMPTS: usize = 16;
 /// How long an answer waits until the front door knows the new policy.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(2);
-/// The prefixes of members, besides `allUsers` and `allAuthenticatedUsers`.
-const MEMBER_PREFIXES: [&str; 10] = [
-    "user:",
-    "serviceAccount:",
-    "group:",
-    "domain:",
-    "principal:",
-    "principalSet:",
-    "projectOwner:",
-    "projectEditor:",
-    "projectViewer:",
-    "deleted:",
-];
-
 // === impl Control ===
 
 impl Control {
@@ -49,7 +36,8 @@ impl Control {
         request: iam::GetIamPolicyRequest,
     ) -> Result<iam::Policy, Error> {
         let version = request.options.map(|options| options.requested_policy_version).unwrap_or_default();
-        check_version("options.requested_policy_version", version)?;
+        let asked = validation::check_version("options.requested_policy_version", version);
+        asked.map_err(|violation| Error::invalid(vec![violation]))?;
         let (name, envelope) = self.inner.policed(&request.resource).await?;
         authorise(caller, "run.services.getIamPolicy", &name, &[&policy_of(envelope.as_ref())?])?;
         let envelope = envelope.ok_or_else(|| Error::not_found(&name.service))?;
@@ -68,7 +56,7 @@ impl Control {
     ) -> Result<iam::Policy, Error> {
         let inner = &*self.inner;
         let sent = request.policy.unwrap_or_default();
-        let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
+        let mask = request.update_mask.unwrap_or_default();
         for _ in 0..ATTEMPTS {
             let (name, found) = inner.policed(&request.resource).await?;
             authorise(caller, "run.services.setIamPolicy", &name, &[&policy_of(found.as_ref())?])?;
@@ -77,8 +65,8 @@ impl Control {
             if !sent.etag.is_empty() && sent.etag != current.etag {
                 return Err(etag_mismatch(&name.service));
             }
-            let mut policy = masked(current, &sent, &paths)?;
-            check(&policy)?;
+            let mut policy = if mask.paths.is_empty() { sent.clone() } else { mask::apply(&current, &sent, &mask)? };
+            refuse(validation::check(&policy::to_model(&policy), policy.version))?;
             policy.etag.clear();
             let record: ServiceRecord = record::read(&envelope)?;
             let changed = ServiceRecord { policy: record.policy.set(&policy), ..record };
@@ -104,16 +92,13 @@ impl Control {
     /// not exist.
     ///
     /// # Errors
-    /// `InvalidArgument` for a wildcard or a malformed name.
+    /// `InvalidArgument` for a wildcard, for a permission that does not exist and for a malformed name.
     pub async fn services_test_iam_permissions(
         &self,
         caller: &Principal,
         request: iam::TestIamPermissionsRequest,
     ) -> Result<iam::TestIamPermissionsResponse, Error> {
-        if let Some(index) = request.permissions.iter().position(|permission| permission.contains('*')) {
-            let rule = format!("wildcards are not allowed, got '{}'", request.permissions[index]);
-            return Err(Error::invalid_field(format!("permissions[{index}]"), rule));
-        }
+        refuse(validation::check_permissions("permissions", &request.permissions))?;
         let (_, envelope) = self.inner.policed(&request.resource).await?;
         let policy = policy_of(envelope.as_ref())?;
         let mut permissions = request.permissions;
@@ -139,71 +124,7 @@ fn shown(envelope: &Envelope) -> Result<iam::Policy, Error> {
     Ok(iam::Policy { etag: digest[..9].to_vec(), ..record.policy.policy()? })
 }
 
-/// What was sent, or only the fields of it that the mask names.
-pub(crate) fn masked(current: iam::Policy, sent: &iam::Policy, paths: &[String]) -> Result<iam::Policy, Error> {
-    if paths.is_empty() {
-        return Ok(sent.clone());
-    }
-    let mut policy = current;
-    for path in paths {
-        match path.as_str() {
-            "*" => policy = sent.clone(),
-            "bindings" => policy.bindings.clone_from(&sent.bindings),
-            "version" => policy.version = sent.version,
-            "audit_configs" => policy.audit_configs.clone_from(&sent.audit_configs),
-            "etag" => {}
-            other => return Err(Error::invalid_field("update_mask", format!("has no field '{other}' to point to"))),
-        }
-    }
-    Ok(policy)
-}
-
-pub(crate) fn check(policy: &iam::Policy) -> Result<(), Error> {
-    check_version("policy.version", policy.version)?;
-    let mut found = Vec::new();
-    let read = policy::to_model(policy);
-    for (index, binding) in read.bindings.iter().enumerate() {
-        let at = format!("policy.bindings[{index}]");
-        if !is_role(&binding.role) {
-            let rule = format!("must be roles/… or projects/…/roles/…, got '{}'", binding.role);
-            found.push(Violation::new(format!("{at}.role"), rule));
-        }
-        if binding.conditional && policy.version != 3 {
-            let rule = format!("a condition needs policy version 3, got {}", policy.version);
-            found.push(Violation::new(format!("{at}.condition"), rule));
-        }
-        for (place, member) in binding.members.iter().enumerate().filter(|(_, member)| !is_member(member)) {
-            let rule = format!(
-                "must be allUsers, allAuthenticatedUsers or type:id such as user:me@example.com, got '{member}'"
-            );
-            found.push(Violation::new(format!("{at}.members[{place}]"), rule));
-        }
-    }
-    let members: usize = read.bindings.iter().map(|binding| binding.members.len()).sum();
-    if members > MEMBERS_MAX {
-        found
-            .push(Violation::new("policy.bindings", format!("must have at most {MEMBERS_MAX} members, got {members}")));
-    }
+/// An error if something was found.
+pub(crate) fn refuse(found: Vec<Violation>) -> Result<(), Error> {
     if found.is_empty() { Ok(()) } else { Err(Error::invalid(found)) }
-}
-
-pub(crate) fn check_version(field: &str, version: i32) -> Result<(), Error> {
-    match version {
-        0 | 1 | 3 => Ok(()),
-        other => Err(Error::invalid_field(field, format!("must be 0, 1 or 3, got {other}"))),
-    }
-}
-
-fn is_role(role: &str) -> bool {
-    let id = |id: &str| !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_'));
-    match role.split('/').collect::<Vec<_>>()[..] {
-        ["roles", role] => id(role),
-        ["projects" | "organizations", owner, "roles", role] => !owner.is_empty() && id(role),
-        _ => false,
-    }
-}
-
-fn is_member(member: &str) -> bool {
-    let id = |prefix: &str| member.strip_prefix(prefix).is_some_and(|id| !id.is_empty() && !id.contains(' '));
-    matches!(member, "allUsers" | "allAuthenticatedUsers") || MEMBER_PREFIXES.iter().any(|prefix| id(prefix))
 }

@@ -4,7 +4,7 @@ use prost::Message;
 use prost_types::FieldMask;
 use updraft_api::{longrunning::Operation, mask, pack, run};
 use updraft_model::{Error, ErrorKind, Parent, RevisionName, ServiceName, iam::Principal, name::check_service_id};
-use updraft_store::{Change, Envelope, Key, Kind, StoreError};
+use updraft_store::{Change, Envelope, Key, Kind, Page, Selection, StoreError};
 
 use super::draft::{self, Intent, Revised};
 use crate::{
@@ -18,6 +18,9 @@ use crate::{
 
 /// How often a write is tried again because the reconciler wrote its report meanwhile.
 const ATTEMPTS: usize = 16;
+
+/// The most services of a project and location.
+const SERVICES_MAX: usize = 1000;
 
 /// The envelopes of one write.
 struct Written {
@@ -33,7 +36,8 @@ impl Control {
     /// Creates a service.
     ///
     /// # Errors
-    /// `InvalidArgument` with every broken rule, `AlreadyExists`, `PermissionDenied`.
+    /// `InvalidArgument` with every broken rule, `AlreadyExists`, `PermissionDenied`, `ResourceExhausted` when
+    /// the project has as many services as it may.
     pub async fn services_create(
         &self,
         caller: &Principal,
@@ -129,9 +133,22 @@ impl Inner {
         Err(Error::new(ErrorKind::Aborted, format!("Resource '{}' is being changed; try again.", name.service)))
     }
 
+    /// Is there room for one service more? Two creations at the same moment may both find the last place.
+    async fn check_room(&self, parent: &Parent) -> Result<(), Error> {
+        let selection = Selection::of(Kind::Service).under(parent.clone());
+        let page = Page { limit: SERVICES_MAX, after: None };
+        let there = self.store.list(&selection, &page).await.map_err(of_store)?;
+        if there.len() < SERVICES_MAX {
+            return Ok(());
+        }
+        let message = format!("Quota exceeded: {parent} has {SERVICES_MAX} services, the most it may have.");
+        Err(Error::new(ErrorKind::ResourceExhausted, message))
+    }
+
     /// One attempt of a creation; `None` when somebody else wrote one of its keys meanwhile.
     async fn try_create(&self, caller: &Principal, intent: &Intent, mode: Mode) -> Result<Option<Operation>, Error> {
         let name = &intent.model.name;
+        self.check_room(&name.parent).await?;
         let revised = intent.revised(self, None).await?;
         intent.check_traffic(self, &revised).await?;
         let now = self.clock.now();

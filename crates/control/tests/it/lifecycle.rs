@@ -94,7 +94,7 @@ async fn a_passing_fault_is_tried_again_until_it_has_lasted_too_long() {
         world.advance(Duration::from_secs(10)).await;
     }
     let (_, message) = world.error(&operation).await;
-    assert!(message.contains("could not be fetched: no route to host"), "{message}");
+    assert!(message.contains("could not be fetched. No route to host."), "{message}");
 }
 
 #[tokio::test]
@@ -246,10 +246,14 @@ async fn what_no_revision_needs_leaves_the_disk() {
     // The file is of today, the virtual time is not.
     let written = orphan.metadata().and_then(|metadata| metadata.modified()).expect("a time");
     let ahead = written.duration_since(world.now()).unwrap_or_default();
-    world.advance(ahead + Duration::from_secs(3 * 3600)).await;
-    let mut left = 10_000_000;
+    world.advance(ahead).await;
+    // It has to be nobody's in two collections that lie an hour apart, and files are removed beside virtual time.
+    let mut left = 10_000;
     while orphan.exists() && left > 0 {
-        tokio::task::yield_now().await;
+        world.advance(Duration::from_secs(3600)).await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
         left -= 1;
     }
     assert!(!orphan.exists());

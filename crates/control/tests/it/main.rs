@@ -1,7 +1,9 @@
 //! The control plane alone: memory store, fake engine, virtual time, and a fleet that the test plays.
 
+mod crashes;
 mod iam;
 mod lifecycle;
+mod mortal;
 mod operations;
 mod services;
 mod stuck;

@@ -279,3 +279,25 @@ async fn a_service_level_field_that_is_not_supported_is_refused_by_name() {
     let error = world.control.services_create(&ME, create("hello", sent)).await.expect_err("is refused");
     assert_eq!(error.violations()[0].field, "service.iap_enabled");
 }
+
+#[tokio::test]
+async fn a_project_has_at_most_a_thousand_services() {
+    let world = World::new().await;
+    let store = world.store.clone();
+    let parent = world.service_name("x").parent;
+    world.create("first", service("app")).await;
+    world.settle().await;
+    let key = Key::new(Kind::Service, parent.clone(), "first");
+    let model = store.get(&key).await.expect("readable").expect("just created");
+    let copies = (1..1000).map(|n| {
+        let key = Key::new(Kind::Service, parent.clone(), format!("copy-{n}"));
+        Change::Put(Box::new(Envelope { key, resource_version: 0, ..model.clone() }))
+    });
+    store.commit(copies.collect()).await.expect("stored");
+    let request = create("one-more", service("app"));
+    let error = world.control.services_create(&ME, request.clone()).await.expect_err("full");
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+    let change = Change::Delete { key: Key::new(Kind::Service, parent, "copy-7"), resource_version: 0 };
+    store.commit(vec![change]).await.expect("deleted");
+    world.control.services_create(&ME, request).await.expect("there is room again");
+}

@@ -18,6 +18,7 @@ use updraft_engine::FakeEngine;
 use updraft_model::{
     Parent, Reason, RevisionName, ServiceName,
     channel::{BookEntry, Check, CheckOutcome, Health, RevisionBook, RevisionHealth, StartFailure},
+    diagnosis::{Code, Diagnosis},
     iam::Principal,
     route::{Route, RouteTable},
 };
@@ -26,8 +27,19 @@ use updraft_store::{MemoryStore, Store};
 
 /// Who calls in the tests.
 pub(crate) const ME: Principal = Principal::Local;
+/// When worlds begin: in November 2023.
+const START: Duration = Duration::from_secs(1_700_000_000);
 /// Where everything is.
 pub(crate) const PARENT: &str = "projects/demo-project/locations/us-central1";
+
+/// What a world lies on: time and images. Clones are the same one.
+#[derive(Clone)]
+pub(crate) struct Bed {
+    clock: Clock,
+    pub(crate) hand: Arc<VirtualClock>,
+    images: ImageStore,
+    dir: Arc<tempfile::TempDir>,
+}
 
 /// A control plane, and the test as its fleet and its proxy.
 pub(crate) struct World {
@@ -35,7 +47,7 @@ pub(crate) struct World {
     pub(crate) hand: Arc<VirtualClock>,
     pub(crate) engine: Arc<FakeEngine>,
     pub(crate) stuck: Arc<StuckEngine>,
-    pub(crate) dir: tempfile::TempDir,
+    pub(crate) dir: Arc<tempfile::TempDir>,
     pub(crate) store: Arc<dyn Store>,
     clock: Clock,
     tasks: Tasks,
@@ -48,6 +60,33 @@ pub(crate) struct World {
 /// A pinned image: nothing has to be pulled to know what it is.
 pub(crate) fn image(name: &str) -> String {
     format!("localhost:5000/{name}@sha256:{}", "a".repeat(64))
+}
+
+/// A check that went wrong.
+pub(crate) fn failed() -> CheckOutcome {
+    CheckOutcome::Failed(StartFailure {
+        reason: Reason::HealthCheckContainerError,
+        diagnosis: Diagnosis {
+            code: Code::Exited,
+            sentence: "The user-provided container failed to start.".to_owned(),
+            cause: "Container called exit(3).".to_owned(),
+            advice: "Read its output.".to_owned(),
+            facts: Vec::new(),
+        },
+        last_lines: vec!["boom".to_owned()],
+    })
+}
+
+// === impl Bed ===
+
+impl Bed {
+    pub(crate) fn new() -> Self {
+        let (clock, hand) = Clock::stopped_at(SystemTime::UNIX_EPOCH + START);
+        let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
+        let images = ImageStore::open(ImageStoreConfig::new(dir.path()), clock.clone()).expect("an image store");
+        images.set_local_names(vec!["localhost:5000".to_owned()]);
+        Self { clock, hand, images, dir }
+    }
 }
 
 /// A service made of an image.
@@ -83,10 +122,12 @@ impl World {
 
     /// A world over a store that may have something in it.
     pub(crate) async fn over(store: Arc<dyn Store>) -> Self {
-        let (clock, hand) = Clock::stopped_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let images = ImageStore::open(ImageStoreConfig::new(dir.path()), clock.clone()).expect("an image store");
-        images.set_local_names(vec!["localhost:5000".to_owned()]);
+        Self::try_over(store, Bed::new()).await.expect("starts")
+    }
+
+    /// The same on a bed that is there already. A store that fails can keep a control plane from starting.
+    pub(crate) async fn try_over(store: Arc<dyn Store>, bed: Bed) -> Result<Self, updraft_model::Error> {
+        let Bed { clock, hand, images, dir } = bed;
         let engine = FakeEngine::new(clock.clone());
         let stuck = Arc::new(StuckEngine::over(engine.clone()));
         let tasks = Tasks::new();
@@ -106,11 +147,31 @@ impl World {
             routes: routes_sender,
             deleted: deleted_sender,
         })
-        .await
-        .expect("starts");
+        .await?;
         let world = Self { control, hand, engine, store, clock, tasks, book, routes, health, deleted, stuck, dir };
         world.control.settled().await;
-        world
+        Ok(world)
+    }
+
+    /// Ends this control plane; what it had in memory is gone.
+    pub(crate) async fn end(self) {
+        self.tasks.shutdown().ask();
+        self.tasks.drain().await;
+    }
+
+    /// Looks at what is published: a route must lead to what the fleet may start without a check.
+    pub(crate) fn inspector(&self) -> impl Fn() + Send + Sync + use<> {
+        let (book, routes) = (self.book.clone(), self.routes.clone());
+        move || {
+            let (routes, book) = (routes.borrow().clone(), book.borrow().clone());
+            for (host, route) in &routes.hosts {
+                for target in &route.targets {
+                    let entry = book.entries.get(&target.revision);
+                    let check = entry.map(|entry| entry.check);
+                    assert_eq!(check, Some(Check::Done), "{host} leads to {}", target.revision);
+                }
+            }
+        }
     }
 
     /// Ends this control plane and starts another over the same store.
@@ -152,11 +213,16 @@ impl World {
 
     /// The fleet answers every check that is wanted by now.
     pub(crate) fn tell(&self, outcome: CheckOutcome) {
+        self.tell_each(|_| outcome.clone());
+    }
+
+    /// The same, by what is to be run.
+    pub(crate) fn tell_each(&self, outcome: impl Fn(&BookEntry) -> CheckOutcome) {
         let mut entries: HashMap<RevisionName, Health> = self.health.borrow().entries.clone();
         let book = self.book.borrow().clone();
         entries.retain(|name, _| book.entries.contains_key(name));
-        for name in book.entries.iter().filter(|(_, entry)| entry.check == Check::Wanted).map(|(name, _)| name) {
-            entries.insert(name.clone(), Health { check: outcome.clone(), ready: 1, starting: 0 });
+        for (name, entry) in book.entries.iter().filter(|(_, entry)| entry.check == Check::Wanted) {
+            entries.insert(name.clone(), Health { check: outcome(entry), ready: 1, starting: 0, trouble: None });
         }
         self.health.send_replace(Arc::new(RevisionHealth { entries }));
     }
@@ -166,12 +232,7 @@ impl World {
     }
 
     pub(crate) async fn fail(&self) {
-        self.answer(CheckOutcome::Failed(StartFailure {
-            reason: Reason::HealthCheckContainerError,
-            cause: "The user-provided container failed to start.".to_owned(),
-            last_lines: vec!["boom".to_owned()],
-        }))
-        .await;
+        self.answer(failed()).await;
     }
 
     pub(crate) async fn create(&self, id: &str, service: run::Service) -> Operation {

@@ -2,6 +2,8 @@
 //!
 //! It has a copy of the launcher's memory, one thread, and nobody to answer to but the status pipe.
 
+mod shared;
+
 use std::{
     ffi::CString,
     fs,
@@ -11,6 +13,7 @@ use std::{
         unix::fs::{OpenOptionsExt, PermissionsExt},
     },
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -23,11 +26,13 @@ use serde::{Deserialize, Serialize};
 use updraft_base::Clock;
 
 use crate::{
+    fault::{Fault, Program},
     protocol::{Launch, Steps},
     sandbox::{
         capabilities,
         cgroups::Plan,
-        entrypoint::{self, HEAD, Looks},
+        entrypoint::{self, HEAD, Looks, Tried},
+        isolation::Isolation,
         mounts::Step,
         process::{OPEN_FILES, STACK},
         seccomp::Instruction,
@@ -40,14 +45,23 @@ use crate::{
 pub(super) struct Birth<'a> {
     pub(super) launch: &'a Launch,
     pub(super) groups: &'a Plan,
-    pub(super) mounts: &'a [Step],
+    pub(super) place: Place<'a>,
     pub(super) filter: &'a [Instruction],
     pub(super) last_capability: u32,
-    pub(super) netns: OwnedFd,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
     pub(super) status: OwnedFd,
     pub(super) clock: &'a Clock,
+}
+
+/// Where it is to live.
+pub(super) enum Place<'a> {
+    /// In namespaces of its own: the network's, and what is mounted.
+    Sandbox(OwnedFd, &'a [Step]),
+    /// In a copy of the image, which is its root.
+    Root(&'a Path),
+    /// In a copy of the image, and the root is the host's.
+    Folder(&'a Path),
 }
 
 /// What comes through the status pipe: one line of JSON each. The pipe closes when the program is
@@ -57,7 +71,7 @@ pub(super) enum Word {
     /// Everything is made; the program is about to be executed.
     Ready(Steps),
     /// It ends here, for this reason.
-    Failed(String),
+    Failed(Fault),
 }
 
 /// Under memory pressure of the host, containers go before the server and what else runs there.
@@ -69,13 +83,13 @@ pub(super) fn live(birth: &Birth<'_>) -> ! {
     let cause = match outcome {
         Ok(Ok(never)) => match never {},
         Ok(Err(cause)) => cause,
-        Err(_) => "the launcher failed while it made the sandbox".to_owned(),
+        Err(_) => Fault::Sandbox("the launcher failed while it made the sandbox".to_owned()),
     };
     say(birth.status.as_fd(), &Word::Failed(cause));
     process::leave(127)
 }
 
-fn prepare(birth: &Birth<'_>) -> Result<std::convert::Infallible, String> {
+fn prepare(birth: &Birth<'_>) -> Result<std::convert::Infallible, Fault> {
     let begun = birth.clock.instant();
     let since = |from: Instant| micros(birth.clock.instant().saturating_duration_since(from));
     let mut steps = Steps::default();
@@ -84,27 +98,54 @@ fn prepare(birth: &Birth<'_>) -> Result<std::convert::Infallible, String> {
     rustix::process::setsid().map_err(failed("setsid"))?;
     streams(birth)?;
     join(birth)?;
+    let folder = match birth.place {
+        Place::Folder(folder) => Some(shared::open(folder).map_err(failed("open the copy of the image"))?),
+        _ => None,
+    };
+    let kept: Vec<BorrowedFd<'_>> =
+        [birth.status.as_fd()].into_iter().chain(folder.as_ref().map(AsFd::as_fd)).collect();
     // The control group, other instances' pipes, the server's socket: closed, and not only on exec.
     // From here on paths of the image are followed, and `/proc/self/fd` leads to whatever is open.
-    process::close_others(birth.status.as_fd()).map_err(failed("close what is not the container's"))?;
+    process::close_others(&kept).map_err(failed("close what is not the container's"))?;
     steps.join = since(begun);
 
     let begun = birth.clock.instant();
-    for step in birth.mounts {
-        mounts::apply(step).map_err(|error| format!("cannot make the sandbox: {step}: {error}"))?;
-    }
+    enter(birth)?;
     standard_input()?;
     steps.mounts = since(begun);
 
     let begun = birth.clock.instant();
-    let identity = identify(&birth.launch.user)?;
-    surroundings(birth.launch)?;
-    let (argv, env) = strings(birth.launch, &identity)?;
-    confine(birth, &identity)?;
+    let identity = match &folder {
+        Some(folder) => shared::identify(folder.as_fd(), &birth.launch.user),
+        None => identify(&birth.launch.user),
+    };
+    let identity = identity.map_err(Fault::Settings)?;
+    surroundings(birth, folder.as_ref().map(AsFd::as_fd))?;
+    let (argv, env) = strings(birth.launch, &identity).map_err(Fault::Settings)?;
+    match birth.place {
+        Place::Sandbox(..) => confine(birth, &identity)?,
+        Place::Root(_) => shared::confine(birth, &identity, Isolation::Chroot)?,
+        Place::Folder(_) => shared::confine(birth, &identity, Isolation::None)?,
+    }
     steps.confine = since(begun);
     say(birth.status.as_fd(), &Word::Ready(steps));
     process::install_filter(birth.filter).map_err(failed("install the system call filter"))?;
-    Err(execute(birth.launch, &argv, &env))
+    let program = match &folder {
+        Some(folder) => shared::execute(birth.launch, folder.as_fd(), (&argv, &env)),
+        None => execute(birth.launch, &argv, &env),
+    };
+    Err(Fault::Program(Box::new(program)))
+}
+
+/// From here on the root is the container's, if it has one.
+fn enter(birth: &Birth<'_>) -> Result<(), String> {
+    match birth.place {
+        Place::Sandbox(_, steps) => steps.iter().try_for_each(|step| {
+            mounts::apply(step).map_err(|error| format!("cannot make the sandbox: {step}: {error}"))
+        }),
+        Place::Root(root) => shared::enter_root(root),
+        Place::Folder(folder) => shared::enter_folder(folder),
+    }
 }
 
 fn streams(birth: &Birth<'_>) -> Result<(), String> {
@@ -123,11 +164,12 @@ fn standard_input() -> Result<(), String> {
 }
 
 fn join(birth: &Birth<'_>) -> Result<(), String> {
-    if !birth.groups.born_inside {
+    if !birth.groups.born_inside || !matches!(birth.place, Place::Sandbox(..)) {
         cgroups::join(birth.groups).map_err(failed("join the control groups"))?;
     }
+    let Place::Sandbox(netns, _) = &birth.place else { return Ok(()) };
     process::unshare_cgroup().map_err(failed("make a namespace of control groups"))?;
-    rustix::thread::move_into_link_name_space(birth.netns.as_fd(), Some(LinkNameSpaceType::Network))
+    rustix::thread::move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(failed("join the network namespace"))?;
     rustix::system::sethostname(birth.launch.hostname.as_bytes()).map_err(failed("set the host name"))
 }
@@ -151,7 +193,7 @@ fn small_file(path: &str) -> String {
 }
 
 /// Limits, mask, working directory: all that has to be done as root.
-fn surroundings(launch: &Launch) -> Result<(), String> {
+fn surroundings(birth: &Birth<'_>, folder: Option<BorrowedFd<'_>>) -> Result<(), Fault> {
     let (files, stack) = (Some(OPEN_FILES), Some(STACK));
     for (resource, soft, hard) in [(Resource::Nofile, files, files), (Resource::Stack, stack, None)] {
         let wanted = Rlimit { current: soft, maximum: hard };
@@ -165,10 +207,16 @@ fn surroundings(launch: &Launch) -> Result<(), String> {
     // A core would be written by the host, where its core_pattern says.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::setrlimit(Resource::Core, none).map_err(failed("set the limits of the process"))?;
-    fs::write("/proc/self/oom_score_adj", OOM_SCORE).map_err(failed("write oom_score_adj"))?;
+    if matches!(birth.place, Place::Sandbox(..)) {
+        fs::write("/proc/self/oom_score_adj", OOM_SCORE).map_err(failed("write oom_score_adj"))?;
+    }
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    let dir = launch.working_dir.as_str();
-    paths::enter(dir).map_err(|error| format!("cannot enter the working directory '{dir}': {error}"))
+    let dir = birth.launch.working_dir.as_str();
+    let entered = match folder {
+        Some(folder) => paths::enter_below(folder, dir),
+        None => paths::enter(dir),
+    };
+    entered.map_err(|error| Fault::WorkingDir(dir.to_owned(), error.to_string()))
 }
 
 /// The lower of two limits, where `None` means no limit.
@@ -193,7 +241,7 @@ fn strings(launch: &Launch, identity: &Identity) -> Result<(Vec<CString>, Vec<CS
 
 /// Gives up everything that the container is not to have.
 fn confine(birth: &Birth<'_>, identity: &Identity) -> Result<(), String> {
-    for one in capabilities::dropped(birth.last_capability) {
+    for one in capabilities::dropped(capabilities::kept(), birth.last_capability) {
         rustix::thread::remove_capability_from_bounding_set(one).map_err(failed("drop capabilities"))?;
     }
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
@@ -212,7 +260,11 @@ fn confine(birth: &Birth<'_>, identity: &Identity) -> Result<(), String> {
     let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
     rustix::thread::set_capabilities(None, sets).map_err(failed("drop capabilities"))?;
     rustix::thread::set_no_new_privs(true).map_err(failed("set no_new_privs"))?;
-    // Changes of user and capabilities clear it, so it comes after them.
+    tie(birth)
+}
+
+/// From here on it dies with who made it. Changes of user and capabilities clear that, so it comes after them.
+fn tie(birth: &Birth<'_>) -> Result<(), String> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("tie it to the launcher"))?;
     if orphaned(birth.status.as_fd()) {
         process::leave(127);
@@ -228,10 +280,10 @@ fn orphaned(status: BorrowedFd<'_>) -> bool {
 }
 
 /// Executes the program; returns why it could not.
-fn execute(launch: &Launch, argv: &[CString], env: &[CString]) -> String {
-    let Some(program) = launch.argv.first() else { return "no program to execute".to_owned() };
+fn execute(launch: &Launch, argv: &[CString], env: &[CString]) -> Program {
+    let program = launch.argv.first().map(String::as_str).unwrap_or_default();
     let path = launch.env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value.as_str());
-    let mut closest: Option<(String, Looks, io::Error)> = None;
+    let mut closest: Option<Tried> = None;
     for candidate in entrypoint::candidates(program, path) {
         let Ok(file) = CString::new(candidate.as_str()) else { continue };
         let (error, looks) = if paths::is_magic(&candidate) {
@@ -239,22 +291,37 @@ fn execute(launch: &Launch, argv: &[CString], env: &[CString]) -> String {
         } else {
             (process::execute(&file, argv, env), look(&candidate))
         };
-        if closest.as_ref().is_none_or(|(_, so_far, _)| *so_far == Looks::Absent) {
-            closest = Some((candidate, looks, error));
+        if closest.as_ref().is_none_or(|so_far| so_far.looks == Looks::Absent) {
+            closest = Some(Tried { file: candidate, looks, error });
         }
     }
-    let error = closest.as_ref().map(|(.., error)| error.to_string()).unwrap_or_default();
-    let found = closest.as_ref().map(|(file, looks, _)| (file.as_str(), looks));
-    entrypoint::explain(program, path, found, &error)
+    let similar = match &closest {
+        Some(Tried { looks: Looks::Absent, .. }) | None => entrypoint::similar(program, path, &files_in),
+        Some(_) => Vec::new(),
+    };
+    entrypoint::explain((program, path), closest, similar)
+}
+
+/// What is in a directory: names, and whether each may be a program. Of a large one only a part.
+fn files_in(dir: &str) -> Vec<String> {
+    const MOST: usize = 4096;
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten().take(MOST);
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()));
+    files.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 fn look(file: &str) -> Looks {
-    let Ok(found) = fs::metadata(file) else { return Looks::Absent };
+    let found = match fs::metadata(file) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Looks::Hidden,
+        Err(_) => return Looks::Absent,
+    };
     if found.is_dir() {
         return Looks::Directory;
     }
-    if found.permissions().mode() & 0o111 == 0 || rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_err() {
-        return Looks::NotExecutable;
+    let mode = found.permissions().mode();
+    if mode & 0o111 == 0 || rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_err() {
+        return Looks::NotExecutable(mode & 0o7777);
     }
     let mut head = vec![0; HEAD];
     let read = fs::File::open(file).and_then(|mut file| file.read(&mut head));

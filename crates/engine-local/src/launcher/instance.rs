@@ -8,11 +8,13 @@ use std::{
 
 use rustix::{
     io::Errno,
+    net::{RecvFlags, SendFlags, recv, send},
     process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid},
 };
 
-use super::{child::Word, lines::Lines, start::Born};
+use super::{child::Word, keeper, lines::Lines, start::Born};
 use crate::{
+    fault::Fault,
     protocol::{Exit, Report, Steps, Stream, WINDOW},
     sandbox::cgroups::Plan,
     sys,
@@ -23,6 +25,10 @@ use crate::{
 pub(super) struct Instance {
     pub(super) id: String,
     pidfd: OwnedFd,
+    /// The number of its keeper, and our end of the leash, where it has one; then the process is the keeper.
+    keeper: Option<(u32, OwnedFd)>,
+    /// Has the keeper ended without saying how it went? Then what it kept may be left.
+    pub(super) abandoned: bool,
     pipes: [Option<Pipe>; 2],
     status: Option<Status>,
     /// Output on its way to the server, in bytes.
@@ -30,10 +36,12 @@ pub(super) struct Instance {
     /// Is the reading of output stopped until the server has taken some?
     pub(super) paused: bool,
     groups: Plan,
+    /// How many processes and threads it may have.
+    pids: u32,
     clone: u64,
     born: Instant,
     running: bool,
-    failure: Option<String>,
+    failure: Option<Fault>,
     ended: Option<Exit>,
     verdict: Option<Exit>,
 }
@@ -81,11 +89,14 @@ impl Instance {
         Self {
             id,
             pidfd: born.pidfd,
+            keeper: born.keeper,
+            abandoned: false,
             pipes: [pipe(born.stdout), pipe(born.stderr)],
             status: Some(Status { fd: born.status, bytes: Vec::new(), steps: Steps::default() }),
             pending: 0,
             paused: false,
             groups: born.groups,
+            pids: born.pids,
             clone: born.clone,
             born: born.at,
             running: false,
@@ -112,13 +123,32 @@ impl Instance {
 
     /// Asks the main process to end. Before the program runs there is nobody to ask.
     pub(super) fn terminate(&self) {
-        self.signal(if self.running { Signal::TERM } else { Signal::KILL });
+        match &self.keeper {
+            _ if !self.running => self.kill(),
+            Some(_) => self.say(keeper::TERMINATE),
+            None => self.signal(Signal::TERM),
+        }
     }
 
     /// Ends every process: the main process is the first of its PID namespace, and the kernel ends
-    /// the others with it.
+    /// the others with it; or there is a keeper, who does.
     pub(super) fn kill(&self) {
-        self.signal(Signal::KILL);
+        match &self.keeper {
+            Some(_) => self.say(keeper::KILL),
+            None => self.signal(Signal::KILL),
+        }
+    }
+
+    fn say(&self, word: &[u8]) {
+        if let Some((_, leash)) = &self.keeper {
+            // One that has ended has no ears, and needs none.
+            let _ = send(leash, word, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+        }
+    }
+
+    /// The number of its keeper, while that is alive.
+    pub(super) fn keeper(&self) -> Option<u32> {
+        self.keeper.as_ref().filter(|_| self.ended.is_none()).map(|(pid, _)| *pid)
     }
 
     fn signal(&self, signal: Signal) {
@@ -192,7 +222,7 @@ impl Instance {
             let mut steps = Steps { clone: self.clone, ..status.steps };
             let whole = u64::try_from(now.saturating_duration_since(self.born).as_micros()).unwrap_or(u64::MAX);
             steps.exec = whole.saturating_sub(steps.join + steps.mounts + steps.confine);
-            report(&Report::Running { id: self.id.clone(), steps });
+            report(&Report::Running { id: self.id.clone(), steps, keeper: self.keeper() });
         }
         self.status = None;
         After::Closed
@@ -205,12 +235,26 @@ impl Instance {
     pub(super) fn reap(&mut self) -> io::Result<After> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         let Some(status) = waitid(WaitId::PidFd(self.pidfd.as_fd()), options)? else { return Ok(After::Open) };
+        if self.keeper.is_some() {
+            let verdict = self.last_word();
+            self.abandoned = verdict.is_none();
+            self.ended = Some(verdict.unwrap_or(Exit::Signal(libc::SIGKILL)));
+            return Ok(After::Closed);
+        }
         self.ended = Some(match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => Exit::Code(code),
             (None, Some(signal)) => Exit::Signal(signal),
             (None, None) => Exit::Signal(libc::SIGKILL),
         });
         Ok(After::Closed)
+    }
+
+    /// What the keeper said before it ended.
+    fn last_word(&self) -> Option<Exit> {
+        let (_, leash) = self.keeper.as_ref()?;
+        let mut word = [0; 256];
+        let (length, _) = recv(leash, &mut word, RecvFlags::DONTWAIT).ok()?;
+        serde_json::from_slice(word.get(..length)?).ok()
     }
 
     /// Has everything been read that there will ever be?
@@ -237,9 +281,18 @@ impl Instance {
         if sys::cgroups::memory_kills(&self.groups) > 0 && ended != Exit::Code(0) {
             return Exit::OutOfMemory { used: sys::cgroups::memory_peak(&self.groups) };
         }
-        match &self.failure {
-            Some(cause) => Exit::NotStarted { cause: cause.clone() },
-            None => ended,
+        if let Some(cause) = &self.failure {
+            return Exit::NotStarted { cause: cause.clone() };
         }
+        let status = match ended {
+            Exit::Code(code) => code,
+            Exit::Signal(signal) => 128 + signal,
+            _ => 0,
+        };
+        // Killed from outside it did not end for what it was refused.
+        if status != 0 && ended != Exit::Signal(libc::SIGKILL) && sys::cgroups::forks_refused(&self.groups) > 0 {
+            return Exit::OutOfProcesses { limit: self.pids, status };
+        }
+        ended
     }
 }

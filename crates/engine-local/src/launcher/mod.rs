@@ -11,6 +11,7 @@
 mod child;
 mod control;
 mod instance;
+mod keeper;
 mod lines;
 mod start;
 
@@ -22,7 +23,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::event::{Timespec, epoll};
+use rustix::{
+    event::{Timespec, epoll},
+    process::{Pid, WaitOptions, waitpid},
+};
 use updraft_base::Clock;
 
 use self::{
@@ -44,7 +48,7 @@ pub fn launcher_main() -> ExitCode {
     let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"updraft-launch");
     // Whatever the server's parent left open is not ours to keep, or to have near containers.
-    if sys::process::close_others(io::stdin().as_fd()).is_err() {
+    if sys::process::close_others(&[]).is_err() {
         return ExitCode::FAILURE;
     }
     let socket = match io::stdin().as_fd().try_clone_to_owned() {
@@ -67,6 +71,8 @@ struct Launcher {
     next: u64,
     /// Ended, and their control groups not empty yet.
     leaving: Vec<u64>,
+    /// Has a keeper ended without having ended what it kept?
+    strays: bool,
     /// Exits that the server has not forgotten.
     exits: HashMap<String, Exit>,
 }
@@ -95,6 +101,7 @@ impl Launcher {
             names: HashMap::new(),
             next: 0,
             leaving: Vec::new(),
+            strays: false,
             exits: HashMap::new(),
         })
     }
@@ -123,7 +130,7 @@ impl Launcher {
         while !is_done(self) {
             events.clear();
             let ending = self.control.is_closed();
-            let wait = (!self.leaving.is_empty() || ending).then_some(&RETRY);
+            let wait = (!self.leaving.is_empty() || self.strays || ending).then_some(&RETRY);
             match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), wait) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -167,12 +174,15 @@ impl Launcher {
 
     fn request(&mut self, request: Request) -> io::Result<()> {
         match request {
-            Request::Hello { version, tag, run_dir } => {
+            Request::Hello { version, tag, run_dir, isolation } => {
                 self.report(&Report::Hello { version: VERSION })?;
                 if version != VERSION {
                     return Err(io::Error::other("the server speaks another version"));
                 }
-                match Workshop::open(tag, &run_dir, self.clock.clone()) {
+                // Carries the tag, as everything does that the engine makes: `updraft doctor --leaks` knows it by that.
+                let name = std::ffi::CString::new(format!("updraft-{tag}")).unwrap_or_default();
+                let _ = rustix::thread::set_name(&name);
+                match Workshop::open(tag, &run_dir, isolation, self.clock.clone()) {
                     Ok(workshop) => self.workshop = Some(workshop),
                     Err(error) => self.report(&Report::Unable { cause: error.to_string() })?,
                 }
@@ -209,11 +219,11 @@ impl Launcher {
 
     fn start(&mut self, launch: Launch) -> io::Result<()> {
         let id = launch.id.clone();
-        let born = match (&self.workshop, self.control.descriptor()) {
-            (Some(_), Some(_)) if self.names.contains_key(&id) => Err(io::Error::other("it is there")),
-            (Some(workshop), Some(netns)) => workshop.make(&launch, netns),
-            (None, _) => Err(io::Error::other("a start before the first frame")),
-            (_, None) => Err(io::Error::other("no network namespace came along")),
+        let netns = self.control.descriptor();
+        let born = match &self.workshop {
+            Some(_) if self.names.contains_key(&id) => Err(io::Error::other("it is there")),
+            Some(workshop) => workshop.make(&launch, netns),
+            None => Err(io::Error::other("a start before the first frame")),
         };
         let born = match born {
             Ok(born) => born,
@@ -268,6 +278,7 @@ impl Launcher {
             Source::Process => {
                 if instance.reap()? == After::Closed {
                     epoll::delete(&self.poll, instance.process_fd())?;
+                    self.strays |= instance.abandoned;
                 }
             }
             Source::Stdout | Source::Stderr if instance.paused => {}
@@ -289,9 +300,32 @@ impl Launcher {
         if self.control.has_output() && !self.control.is_closed() { self.watch_control() } else { Ok(()) }
     }
 
+    /// Ends what a keeper left that was killed itself: all of it is ours now. True when nothing is left.
+    fn hunt(&self) -> bool {
+        let keepers: Vec<u32> = self.instances.values().filter_map(Instance::keeper).collect();
+        let own = std::process::id();
+        let strays: Vec<u32> = sys::tree::children(own).into_iter().filter(|pid| !keepers.contains(pid)).collect();
+        for &pid in &strays {
+            for member in sys::tree::descendants(pid) {
+                sys::tree::kill(member);
+            }
+            sys::tree::kill(sys::tree::Member { pid, parent: own });
+            let _ = waitpid(Pid::from_raw(pid.cast_signed()), WaitOptions::NOHANG);
+        }
+        strays.is_empty()
+    }
+
     /// Lets go of instances that are over, as far as the kernel does.
     fn bury(&mut self) {
-        for key in std::mem::take(&mut self.leaving) {
+        // They may hold the pipes that have to end first.
+        if self.strays {
+            self.strays = !self.hunt();
+        }
+        if self.strays {
+            return;
+        }
+        let leaving = std::mem::take(&mut self.leaving);
+        for key in leaving {
             let Some(instance) = self.instances.get_mut(&key) else { continue };
             let Some(exit) = instance.bury() else {
                 self.leaving.push(key);

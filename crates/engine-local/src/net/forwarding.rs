@@ -83,6 +83,12 @@ impl Forwarding {
         }
     }
 
+    /// The links that are written down as switched on and still are.
+    pub(super) fn recorded(run_dir: &Path, tag: &str) -> Vec<String> {
+        let is_open = |name: &String| read_setting(&setting(name)).as_deref() == Some("1");
+        Self::open(run_dir, tag).opened.into_iter().filter(is_open).collect()
+    }
+
     fn save(&self) -> Result<(), NetError> {
         let record = Record { links: self.opened.clone() };
         let text = serde_json::to_vec(&record).unwrap_or_default();

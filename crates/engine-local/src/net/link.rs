@@ -16,6 +16,8 @@ pub(super) struct Link {
     pub(super) name: String,
     pub(super) mtu: u32,
     pub(super) loopback: bool,
+    /// The namespace of a cable's other end, by the number it has here; `None` for no cable, or one with both ends here.
+    pub(super) peer: Option<i32>,
 }
 
 /// An Ethernet address.
@@ -59,6 +61,8 @@ const INET_CONF: u16 = 1;
 const CONF_FORWARDING: u16 = 1;
 const CONF_RP_FILTER: u16 = 8;
 const ONLINK: u32 = 4;
+const NAMESPACE_NUMBER: u16 = 1;
+const NAMESPACE_FD: u16 = 3;
 
 // === writing ===
 
@@ -194,17 +198,35 @@ pub(super) fn links(socket: &mut Socket) -> Result<Vec<Link>, NetlinkError> {
                 name: String::new(),
                 mtu: 0,
                 loopback: number(&reply.body, 8)? & libc::IFF_LOOPBACK as u32 != 0,
+                peer: None,
             };
             for (kind, payload) in attributes(reply.body.get(16..)?) {
                 match kind {
                     libc::IFLA_IFNAME => link.name = string(payload),
                     libc::IFLA_MTU => link.mtu = number(payload, 0)?,
+                    libc::IFLA_LINK_NETNSID => link.peer = number(payload, 0).map(u32::cast_signed),
                     _ => {}
                 }
             }
             Some(link)
         })
         .collect())
+}
+
+/// The number that another namespace has in the namespace of the socket, if it has one.
+pub(super) fn namespace_number(socket: &mut Socket, namespace: BorrowedFd<'_>) -> Result<Option<i32>, NetlinkError> {
+    let replies = socket.dump(|| {
+        let mut batch = Batch::default();
+        batch
+            .request("find a network namespace".to_owned(), libc::RTM_GETNSID, 0, &[0; 4])
+            .number(NAMESPACE_FD, namespace.as_raw_fd() as u32);
+        batch
+    })?;
+    let found = replies.iter().find_map(|reply| {
+        let (_, payload) = attributes(reply.body.get(4..)?).find(|(kind, _)| *kind == NAMESPACE_NUMBER)?;
+        number(payload, 0).map(u32::cast_signed)
+    });
+    Ok(found.filter(|number| *number >= 0))
 }
 
 /// Does the link send? A link that was up before the other end of its cable drops everything until

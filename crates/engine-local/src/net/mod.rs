@@ -30,6 +30,7 @@ mod resolver;
 mod rules;
 mod subnet;
 mod survey;
+pub(crate) mod traces;
 mod worker;
 
 #[cfg(test)]
@@ -48,7 +49,7 @@ use updraft_base::{Clock, Shutdown, Tasks};
 
 pub(crate) use error::NetError;
 pub(crate) use subnet::Subnet;
-pub(crate) use survey::survey;
+pub(crate) use survey::{survey, try_out};
 
 use resolver::Forwarder;
 use subnet::Lease;

@@ -354,7 +354,6 @@ fn number_be(bytes: &[u8]) -> Option<u32> {
 }
 
 /// The names of all tables.
-#[cfg(test)]
 pub(super) fn tables(socket: &mut Socket) -> Result<Vec<String>, NetlinkError> {
     let replies = socket.dump(|| {
         let mut batch = Batch::default();

@@ -30,6 +30,16 @@ pub(crate) fn survey() -> Vec<Finding> {
     findings
 }
 
+/// Can instances be given a network here?
+///
+/// # Errors
+/// What is in the way.
+pub(crate) fn try_out() -> Result<(), String> {
+    let tried = thread::spawn(|| [try_cable(), try_firewall()]).join();
+    let findings = tried.map_err(|_| "the trial failed".to_owned())?;
+    findings.into_iter().try_for_each(|(_, fine, detail, _)| if fine { Ok(()) } else { Err(detail) })
+}
+
 /// The tag of what is made for trying; it lives in a namespace of its own.
 const TAG: &str = "survey";
 

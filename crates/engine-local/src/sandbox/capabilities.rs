@@ -7,6 +7,20 @@
 
 use rustix::thread::CapabilitySet;
 
+use super::isolation::Isolation;
+
+/// What root keeps under this isolation. A root directory is no prison for who may change it again, and
+/// where files are the host's, nobody is to be above their permissions.
+pub(crate) fn kept_under(isolation: Isolation) -> CapabilitySet {
+    match isolation {
+        Isolation::Namespaces => kept(),
+        Isolation::Chroot => kept() - CapabilitySet::SYS_CHROOT,
+        Isolation::None => {
+            CapabilitySet::KILL | CapabilitySet::NET_BIND_SERVICE | CapabilitySet::SETGID | CapabilitySet::SETUID
+        }
+    }
+}
+
 /// What root keeps, in the bounding, permitted and effective sets. Inheritable and ambient are empty.
 pub(crate) fn kept() -> CapabilitySet {
     CapabilitySet::CHOWN
@@ -22,9 +36,10 @@ pub(crate) fn kept() -> CapabilitySet {
         | CapabilitySet::SYS_CHROOT
 }
 
-/// The capabilities to take out of the bounding set, of those that the kernel knows up to `last`.
-pub(crate) fn dropped(last: u32) -> impl Iterator<Item = CapabilitySet> {
-    (0..=last.min(63)).map(|bit| CapabilitySet::from_bits_retain(1 << bit)).filter(|one| !kept().contains(*one))
+/// The capabilities to take out of the bounding set so that `kept` are left, of those that the kernel
+/// knows up to `last`.
+pub(crate) fn dropped(kept: CapabilitySet, last: u32) -> impl Iterator<Item = CapabilitySet> {
+    (0..=last.min(63)).map(|bit| CapabilitySet::from_bits_retain(1 << bit)).filter(move |one| !kept.contains(*one))
 }
 
 #[cfg(test)]
@@ -39,8 +54,17 @@ mod tests {
     }
 
     #[test]
+    fn a_weaker_sandbox_keeps_no_more() {
+        for isolation in Isolation::ALL {
+            assert!(kept().contains(kept_under(isolation)), "{isolation}");
+        }
+        assert!(!kept_under(Isolation::Chroot).contains(CapabilitySet::SYS_CHROOT));
+        assert!(!kept_under(Isolation::None).contains(CapabilitySet::DAC_OVERRIDE));
+    }
+
+    #[test]
     fn capabilities_that_are_newer_than_this_list_are_dropped_too() {
-        let dropped: u64 = dropped(45).map(|one| one.bits()).sum();
+        let dropped: u64 = dropped(kept(), 45).map(|one| one.bits()).sum();
         assert_eq!(dropped, ((1 << 46) - 1) & !kept().bits());
     }
 }

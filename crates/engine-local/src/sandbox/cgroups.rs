@@ -59,6 +59,8 @@ pub(crate) struct Plan {
     pub(crate) peak: Option<PathBuf>,
     /// Where the present use of memory is.
     pub(crate) memory: Option<PathBuf>,
+    /// Where the kernel counts the processes and threads that it refused, and under which key.
+    pub(crate) forks_refused: Option<(PathBuf, &'static str)>,
     /// Where the CPU time is, and how it is written.
     pub(crate) cpu: Option<(PathBuf, CpuUnit)>,
 }
@@ -162,7 +164,10 @@ impl Plan {
                 self.peak = Some(dir.join("memory.max_usage_in_bytes"));
                 self.memory = Some(dir.join("memory.usage_in_bytes"));
             }
-            "pids" => self.settings.push((dir.join("pids.max"), limits.pids.to_string())),
+            "pids" => {
+                self.settings.push((dir.join("pids.max"), limits.pids.to_string()));
+                self.forks_refused = Some((dir.join("pids.events"), "max"));
+            }
             "devices" => {
                 self.settings.push((dir.join("devices.deny"), "a".to_owned()));
                 let nodes = super::mounts::DEVICES.map(|(_, major, minor)| format!("c {major}:{minor} rwm"));
@@ -189,6 +194,7 @@ impl Plan {
         self.kills = Some((dir.join("memory.events"), "oom_kill"));
         self.peak = Some(dir.join("memory.peak"));
         self.memory = Some(dir.join("memory.current"));
+        self.forks_refused = Some((dir.join("pids.events"), "max"));
         self.cpu = Some((dir.join("cpu.stat"), CpuUnit::UsageUsec));
     }
 }

@@ -1,14 +1,20 @@
 //! Finding the program to execute, and saying why it cannot be.
 
+use std::io;
+
+use crate::fault::{Kind, Problem, Program};
+
 /// What a file that could not be executed looks like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Looks {
     /// It is not there.
     Absent,
+    /// A directory on the way may not be entered by the user.
+    Hidden,
     /// It is there and is a directory.
     Directory,
-    /// It is there and may not be executed by the user.
-    NotExecutable,
+    /// It is there and may not be executed by the user; its permissions.
+    NotExecutable(u32),
     /// Its path leads through one of the links of `/proc` that are not paths, or in a circle.
     Magic,
     /// It is there; these are its first bytes.
@@ -28,42 +34,155 @@ pub(crate) fn candidates(program: &str, path: &str) -> Vec<String> {
     path.split(':').map(place).collect()
 }
 
-/// The sentence for a program of which no candidate could be executed. `found` is the candidate
-/// that came closest and what it looks like; `error` is what the kernel said of it.
-pub(crate) fn explain(program: &str, path: &str, found: Option<(&str, &Looks)>, error: &str) -> String {
-    let Some((file, looks)) = found.filter(|(_, looks)| **looks != Looks::Absent) else {
-        return if program.contains('/') {
-            format!("'{program}': no such file in the image")
-        } else {
-            format!("'{program}': executable file not found in $PATH ({path})")
-        };
+/// The path that `candidate` means to a process in the directory `dir`, from the root.
+pub(crate) fn in_directory(dir: &str, candidate: &str) -> String {
+    if candidate.starts_with('/') { candidate.to_owned() } else { format!("{}/{candidate}", dir.trim_end_matches('/')) }
+}
+
+/// Why a program with these first bytes cannot run with the host's files instead of its image's; `None`
+/// when it can.
+pub(crate) fn needs_its_image(head: &[u8]) -> Option<String> {
+    if !head.starts_with(ELF) {
+        return Some(match interpreter(head) {
+            Some(interpreter) => format!("it is a script for '{interpreter}'"),
+            None => "it is no ELF file".to_owned(),
+        });
+    }
+    if let Some(other) = architecture(head) {
+        return Some(format!("it is built for {other}, not for linux/amd64"));
+    }
+    interpreter(head).map(|interpreter| format!("it is linked dynamically, by '{interpreter}'"))
+}
+
+/// A candidate that could not be executed.
+#[derive(Debug)]
+pub(crate) struct Tried {
+    /// Which.
+    pub(crate) file: String,
+    /// What it looks like.
+    pub(crate) looks: Looks,
+    /// What the kernel said.
+    pub(crate) error: io::Error,
+}
+
+/// What is wrong with a program (in `PATH`) of which no candidate could be executed. `closest` is the
+/// candidate that came closest, if there was one that could be tried.
+pub(crate) fn explain((program, path): (&str, &str), closest: Option<Tried>, similar: Vec<String>) -> Program {
+    let searched = (!program.contains('/')).then(|| path.to_owned());
+    let (file, problem) = match closest {
+        None => (program.to_owned(), Problem::Absent),
+        Some(Tried { file, looks, error }) => (file, problem(looks, &error)),
     };
-    match looks {
-        Looks::Directory => format!("'{file}': is a directory"),
-        Looks::NotExecutable => {
-            format!("'{file}': permission denied: the file is not executable for the container's user")
+    Program { program: program.to_owned(), searched, file, problem, similar }
+}
+
+fn problem(looks: Looks, error: &io::Error) -> Problem {
+    let head = match looks {
+        Looks::Absent => return Problem::Absent,
+        Looks::Hidden => return Problem::Hidden,
+        Looks::Directory => return Problem::Directory,
+        Looks::NotExecutable(mode) => return Problem::NotExecutable(mode),
+        Looks::Magic => return Problem::Magic,
+        Looks::File(head) => head,
+    };
+    if head.is_empty() {
+        return Problem::Empty;
+    }
+    if let Some(other) = architecture(&head) {
+        return Problem::Architecture(other);
+    }
+    let is_script = head.starts_with(SCRIPT);
+    if !is_script && !head.starts_with(ELF) {
+        return Problem::Unknown(kind(&head));
+    }
+    let is_missing = error.kind() == io::ErrorKind::NotFound;
+    match interpreter(&head) {
+        Some(name) if is_missing && is_script => Problem::Interpreter(name),
+        Some(name) if is_missing => Problem::Loader(name),
+        Some(name) if is_script || error.kind() == io::ErrorKind::PermissionDenied => {
+            Problem::Unusable(name, error.to_string())
         }
-        // Such as /proc/self/exe, which is the launcher until a program has been executed.
-        Looks::Magic => format!("'{file}': its path leads through a link of /proc, or in a circle"),
-        Looks::File(head) if head.is_empty() => format!("'{file}': exec format error: the file is empty"),
-        Looks::File(head) => match architecture(head) {
-            Some(other) => format!("'{file}': exec format error: built for {other}, not for linux/amd64"),
-            None => match interpreter(head) {
-                Some(interpreter) => {
-                    format!(
-                        "'{file}': its interpreter '{interpreter}' is missing from the image or cannot be executed ({error})"
-                    )
-                }
-                None if !head.starts_with(ELF) => {
-                    format!("'{file}': exec format error: neither an ELF file nor a script that begins with #!")
-                }
-                None => format!("'{file}': {error}"),
-            },
-        },
-        Looks::Absent => format!("'{file}': {error}"),
+        _ => Problem::Other(error.to_string()),
     }
 }
 
+/// What a file looks like that is neither an ELF file nor a script.
+fn kind(head: &[u8]) -> Kind {
+    const MAC: [[u8; 4]; 4] =
+        [[0xcf, 0xfa, 0xed, 0xfe], [0xfe, 0xed, 0xfa, 0xcf], [0xca, 0xfe, 0xba, 0xbe], [0xce, 0xfa, 0xed, 0xfe]];
+    // The end of what was read may cut a letter in two.
+    let is_text = match std::str::from_utf8(head) {
+        Ok(_) => true,
+        Err(error) => error.error_len().is_none(),
+    };
+    match head {
+        [0xef, 0xbb, 0xbf, b'#', b'!', ..] => Kind::MarkedScript,
+        [b'M', b'Z', ..] => Kind::Windows,
+        _ if MAC.iter().any(|magic| head.starts_with(magic)) => Kind::MacOs,
+        _ if is_text && !head.contains(&0) => Kind::Text,
+        _ => Kind::Data,
+    }
+}
+
+/// Files of the image that may have been meant by a program that is not there: of nearly its name where
+/// it was looked for, and of its name elsewhere. `files` lists a directory.
+pub(crate) fn similar(program: &str, path: &str, files: &dyn Fn(&str) -> Vec<String>) -> Vec<String> {
+    const MOST: usize = 3;
+    let (dir, name) = match program.rsplit_once('/') {
+        Some((dir, name)) => (Some(if dir.is_empty() { "/" } else { dir }), name),
+        None => (None, program),
+    };
+    let name = name.split(' ').next().unwrap_or_default();
+    if name.is_empty() {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let mut look = |dir: &str, fits: &dyn Fn(&str) -> bool| {
+        for file in files(dir).iter().filter(|file| fits(file)) {
+            let whole = format!("{}/{file}", dir.trim_end_matches('/'));
+            if whole != program && !found.contains(&whole) {
+                found.push(whole);
+            }
+        }
+    };
+    let searched = path.split(':').filter(|dir| !dir.is_empty());
+    for dir in dir.into_iter().chain(searched.clone().filter(|_| dir.is_none())) {
+        look(dir, &|file| is_close(file, name));
+    }
+    for dir in [".", "/", "/app", "/bin", "/usr/bin", "/usr/local/bin"].into_iter().chain(searched) {
+        look(dir, &|file| file == name);
+    }
+    found.truncate(MOST);
+    found
+}
+
+/// Is it the same name but for letters' sizes, an ending, or a slip of the finger?
+fn is_close(file: &str, name: &str) -> bool {
+    let (file, name) = (file.to_lowercase(), name.to_lowercase());
+    let stem = |text: &str| text.rsplit_once('.').map_or(text, |(stem, _)| stem).to_owned();
+    if file == name || stem(&file) == name || file == stem(&name) {
+        return true;
+    }
+    let most = if name.chars().count() < 4 { 0 } else { 1 + name.chars().count() / 8 };
+    distance(&file, &name) <= most
+}
+
+/// How many letters have to be changed, put in or taken out.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, letter) in one.chars().enumerate() {
+        let mut before = std::mem::replace(&mut row[0], index + 1);
+        for (place, wanted) in other.iter().enumerate() {
+            let changed = before + usize::from(letter != *wanted);
+            before = row[place + 1];
+            row[place + 1] = changed.min(row[place] + 1).min(before + 1);
+        }
+    }
+    row[other.len()]
+}
+
+const SCRIPT: &[u8] = b"#!";
 const ELF: &[u8] = b"\x7fELF";
 
 /// For an ELF file, what it was built for, unless that is x86_64.
@@ -90,10 +209,11 @@ fn architecture(head: &[u8]) -> Option<String> {
 
 /// The program that has to be there for this file to run: of a `#!` line, or the dynamic linker.
 fn interpreter(head: &[u8]) -> Option<String> {
-    if let Some(rest) = head.strip_prefix(b"#!") {
+    if let Some(rest) = head.strip_prefix(SCRIPT) {
         let line = rest.split(|&byte| byte == b'\n').next()?;
         let line = String::from_utf8_lossy(line);
-        return line.split_whitespace().next().map(str::to_owned);
+        // As the kernel does it: a carriage return belongs to the name.
+        return line.split([' ', '\t']).find(|word| !word.is_empty()).map(str::to_owned);
     }
     if !head.starts_with(ELF) {
         return None;
@@ -146,33 +266,78 @@ mod tests {
     #[test]
     fn the_cause_is_named_precisely() {
         let file = |bytes: &[u8]| Some(Looks::File(bytes.to_vec()));
-        let say =
-            |looks: Option<Looks>| explain("/app", "/bin", looks.as_ref().map(|looks| ("/app", looks)), "os error");
-        for (looks, want) in [
-            (None, "'/app': no such file in the image"),
-            (Some(Looks::Absent), "'/app': no such file in the image"),
-            (Some(Looks::Directory), "'/app': is a directory"),
-            (Some(Looks::Magic), "'/app': its path leads through a link of /proc, or in a circle"),
-            (
-                Some(Looks::NotExecutable),
-                "'/app': permission denied: the file is not executable for the container's user",
-            ),
-            (file(b""), "'/app': exec format error: the file is empty"),
-            (file(b"hello"), "'/app': exec format error: neither an ELF file nor a script that begins with #!"),
-            (
-                file(b"#! /bin/bash -e\nx"),
-                "'/app': its interpreter '/bin/bash' is missing from the image or cannot be executed (os error)",
-            ),
-            (file(&elf(183, None)), "'/app': exec format error: built for arm64, not for linux/amd64"),
-            (
-                file(&elf(62, Some("/lib64/ld.so"))),
-                "'/app': its interpreter '/lib64/ld.so' is missing from the image or cannot be executed (os error)",
-            ),
-            (file(&elf(62, None)), "'/app': os error"),
+        let (missing, denied) = (io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied);
+        let say = |looks: Option<Looks>, error: io::ErrorKind| {
+            let tried = looks.map(|looks| Tried { file: "/app".to_owned(), looks, error: error.into() });
+            explain(("/app", "/bin"), tried, Vec::new()).problem
+        };
+        for (looks, error, want) in [
+            (None, missing, Problem::Absent),
+            (Some(Looks::Absent), missing, Problem::Absent),
+            (Some(Looks::Hidden), denied, Problem::Hidden),
+            (Some(Looks::Directory), denied, Problem::Directory),
+            (Some(Looks::Magic), missing, Problem::Magic),
+            (Some(Looks::NotExecutable(0o644)), denied, Problem::NotExecutable(0o644)),
+            (file(b""), io::ErrorKind::Other, Problem::Empty),
+            (file(b"hello"), io::ErrorKind::Other, Problem::Unknown(Kind::Text)),
+            (file(b"hello \xc3"), io::ErrorKind::Other, Problem::Unknown(Kind::Text)),
+            (file(b"hello\0"), io::ErrorKind::Other, Problem::Unknown(Kind::Data)),
+            (file(b"MZ\x90\0"), io::ErrorKind::Other, Problem::Unknown(Kind::Windows)),
+            (file(b"\xcf\xfa\xed\xfe\x07"), io::ErrorKind::Other, Problem::Unknown(Kind::MacOs)),
+            (file(b"\xef\xbb\xbf#!/bin/sh\n"), io::ErrorKind::Other, Problem::Unknown(Kind::MarkedScript)),
+            (file(b"#! /bin/bash -e\nx"), missing, Problem::Interpreter("/bin/bash".to_owned())),
+            (file(b"#!/bin/sh\r\nx"), missing, Problem::Interpreter("/bin/sh\r".to_owned())),
+            (file(b"#!/lib\nx"), denied, Problem::Unusable("/lib".to_owned(), "permission denied".to_owned())),
+            (file(&elf(183, None)), io::ErrorKind::Other, Problem::Architecture("arm64".to_owned())),
+            (file(&elf(62, Some("/lib64/ld.so"))), missing, Problem::Loader("/lib64/ld.so".to_owned())),
+            (file(&elf(62, None)), io::ErrorKind::Other, Problem::Other("other error".to_owned())),
         ] {
-            assert_eq!(say(looks), want);
+            assert_eq!(say(looks, error), want);
         }
-        assert_eq!(explain("app", "/a:/b", None, "x"), "'app': executable file not found in $PATH (/a:/b)");
+        let absent = explain(("app", "/a:/b"), None, Vec::new());
+        assert_eq!((absent.searched.as_deref(), absent.problem), (Some("/a:/b"), Problem::Absent));
+    }
+
+    #[test]
+    fn what_may_have_been_meant_is_found_nearby() {
+        let files = |dir: &str| -> Vec<String> {
+            let names: &[&str] = match dir {
+                "/app" => &["server", "Main", "start.sh", "notes"],
+                "/usr/bin" => &["python3", "node", "nodes"],
+                _ => &[],
+            };
+            names.iter().map(|&name| name.to_owned()).collect()
+        };
+        for (program, want) in [
+            ("/app/sever", "/app/server"),
+            ("/app/main", "/app/Main"),
+            ("/app/start", "/app/start.sh"),
+            ("/bin/server", "/app/server"),
+            ("server", "/app/server"),
+            ("python4", "/usr/bin/python3"),
+            ("nod", ""),
+            ("/app/server --fast", "/app/server"),
+            ("/", ""),
+            ("/app/entirely-different", ""),
+        ] {
+            assert_eq!(similar(program, "/usr/bin", &files).join(" "), want, "{program}");
+        }
+    }
+
+    #[test]
+    fn only_a_static_program_can_do_without_its_image() {
+        assert_eq!(needs_its_image(&elf(62, None)), None);
+        for (head, why) in [
+            (elf(62, Some("/lib64/ld.so")), "linked dynamically, by '/lib64/ld.so'"),
+            (elf(183, None), "built for arm64"),
+            (b"#!/bin/sh\n".to_vec(), "a script for '/bin/sh'"),
+            (b"text".to_vec(), "no ELF file"),
+        ] {
+            let said = needs_its_image(&head).unwrap_or_default();
+            assert!(said.contains(why), "{said}");
+        }
+        assert_eq!(in_directory("/srv/", "./app"), "/srv/./app");
+        assert_eq!(in_directory("/srv", "/app"), "/app");
     }
 
     #[test]

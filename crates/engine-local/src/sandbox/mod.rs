@@ -3,6 +3,7 @@
 pub(crate) mod capabilities;
 pub(crate) mod cgroups;
 pub(crate) mod entrypoint;
+pub(crate) mod isolation;
 pub(crate) mod mounts;
 pub(crate) mod process;
 pub(crate) mod seccomp;

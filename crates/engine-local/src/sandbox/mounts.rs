@@ -208,6 +208,7 @@ mod tests {
         Launch {
             id: "i".to_owned(),
             layers: layers.iter().map(PathBuf::from).collect(),
+            root: None,
             argv: vec!["/app".to_owned()],
             env: Vec::new(),
             user: String::new(),

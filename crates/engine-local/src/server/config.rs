@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, net::IpAddr, path::PathBuf};
 
+use crate::sandbox::isolation::Isolation;
+
 /// How the engine is set up.
 #[derive(Debug, Clone)]
 pub struct LocalConfig {
@@ -10,6 +12,8 @@ pub struct LocalConfig {
     pub data_dir: PathBuf,
     /// Name servers of instances; empty for those of the host.
     pub dns: Vec<IpAddr>,
+    /// How far instances are kept apart.
+    pub isolation: Isolation,
     /// How the launcher is started.
     pub launcher: LauncherCommand,
 }
@@ -27,9 +31,14 @@ pub struct LauncherCommand {
 // === impl LocalConfig ===
 
 impl LocalConfig {
-    /// With the host's name servers, and the launcher in this very program.
+    /// The whole sandbox, the host's name servers, and the launcher in this very program.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self { data_dir: data_dir.into(), dns: Vec::new(), launcher: LauncherCommand::default() }
+        Self {
+            data_dir: data_dir.into(),
+            dns: Vec::new(),
+            isolation: Isolation::default(),
+            launcher: LauncherCommand::default(),
+        }
     }
 }
 

@@ -19,21 +19,28 @@ use tokio::{
 };
 use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_engine::{Engine, EngineError, EngineEvent};
-use updraft_model::instance::{InstanceId, InstanceSpec, Usage};
-use updraft_oci::{ImageStore, Rootfs};
+use updraft_model::instance::{Inspection, InstanceId, InstanceSpec, Usage};
+use updraft_oci::ImageStore;
 
 use super::{
     config::LocalConfig,
     events::{self, Delivery},
+    footing::{Commons, Footing, Reached},
     leftovers::Premises,
     link::Link,
-    live::{Live, Phase, StartTiming, Table},
-    prepare, supervise,
+    live::{Ground, Live, Phase, StartTiming, Table},
+    prepare::{self, Prepared},
+    supervise,
 };
 use crate::{
-    net::{Attachment, NetConfig, Network},
+    inspect,
+    net::{NetConfig, Network},
     protocol::Request,
-    sandbox::cgroups::{Layout, Limits},
+    sandbox::{
+        cgroups::{Layout, Limits},
+        isolation::Isolation,
+    },
+    survey::trial,
     sys,
 };
 
@@ -51,14 +58,17 @@ pub(super) struct Shared {
     pub(super) premises: Premises,
     pub(super) layout: Layout,
     pub(super) images: ImageStore,
-    pub(super) network: Network,
+    /// The network of instances that have one of their own.
+    network: Option<Network>,
+    /// What instances share that have none.
+    pub(super) commons: Option<Arc<Commons>>,
     pub(super) clock: Clock,
     pub(super) tasks: Tasks,
     pub(super) table: Table,
     pub(super) deliveries: mpsc::UnboundedSender<Delivery>,
     pub(super) down: AtomicBool,
     link: Mutex<Option<Link>>,
-    prepared: Mutex<HashMap<String, Arc<Rootfs>>>,
+    prepared: Mutex<HashMap<String, Arc<Prepared>>>,
 }
 
 /// Events that wait for the reader before instances have to wait for it.
@@ -80,16 +90,32 @@ impl LocalEngine {
         tasks: &Tasks,
         clock: Clock,
     ) -> Result<Arc<Self>, EngineError> {
-        let layout = sys::cgroups::layout().map_err(host("read the control groups"))?;
+        let isolation = config.isolation;
+        let layout = match sys::cgroups::layout() {
+            Err(error) if !isolation.is_shared() => return Err(host("read the control groups")(error)),
+            layout => layout.unwrap_or_default(),
+        };
         let premises = Premises::take(&config.data_dir, &clock).await?;
         premises.sweep(&layout).await?;
-        let net = NetConfig {
-            tag: premises.tag.clone(),
-            dns: config.dns.clone(),
-            subnet: None,
-            run_dir: premises.run_dir.clone(),
+        premises.remove_roots().await?;
+        let (layout, network, commons) = match isolation {
+            Isolation::Namespaces => (layout, Some(network(&config, &premises, tasks, &clock).await?), None),
+            Isolation::Chroot | Isolation::None => {
+                let (tag, run_dir) = (premises.tag.clone(), premises.run_dir.clone());
+                let commons = Commons::new(isolation, &tag, &run_dir, &config.dns);
+                let commons = commons.map_err(host("make a place for copies of images"))?;
+                let tried = tokio::task::spawn_blocking(move || {
+                    trial::try_out(isolation, &run_dir).map_err(io::Error::other)?;
+                    sys::cgroups::usable(&tag)
+                });
+                let usable = tried.await.map_err(io::Error::other).flatten();
+                let usable = usable.map_err(|error| EngineError::Host {
+                    operation: format!("run instances with isolation '{isolation}'"),
+                    cause: error.to_string(),
+                })?;
+                (usable, None, Some(Arc::new(commons)))
+            }
         };
-        let network = Network::start(net, tasks, &clock).await.map_err(host("set up the network"))?;
         let (deliveries, queue) = mpsc::unbounded_channel();
         let (sender, receiver) = mpsc::channel(EVENTS);
         let shared = Arc::new(Shared {
@@ -98,6 +124,7 @@ impl LocalEngine {
             layout,
             images,
             network,
+            commons,
             clock,
             tasks: tasks.clone(),
             table: Table::default(),
@@ -109,7 +136,10 @@ impl LocalEngine {
         let launcher = match shared.spawn_launcher().await {
             Ok(launcher) => launcher,
             Err(error) => {
-                let _ = shared.network.stop().await;
+                if let Some(network) = &shared.network {
+                    let _ = network.stop().await;
+                }
+                shared.premises.leave();
                 return Err(host("start the launcher")(error));
             }
         };
@@ -140,14 +170,14 @@ impl fmt::Debug for LocalEngine {
 #[async_trait]
 impl Engine for LocalEngine {
     async fn prepare(&self, spec: &InstanceSpec) -> Result<(), EngineError> {
-        let rootfs = prepare::fetch(&self.shared.images, spec).await?;
-        self.shared.prepared().insert(spec.image.clone(), rootfs);
+        let prepared = prepare::fetch(&self.shared.images, spec, self.shared.config.isolation).await?;
+        self.shared.prepared().insert(spec.image.clone(), prepared);
         Ok(())
     }
 
     async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError> {
         let shared = &self.shared;
-        let Some(rootfs) = shared.prepared().get(&spec.image).cloned() else {
+        let Some(prepared) = shared.prepared().get(&spec.image).cloned() else {
             return Err(EngineError::NotPrepared { id: id.clone(), image: spec.image.clone() });
         };
         check_id(id)?;
@@ -157,21 +187,31 @@ impl Engine for LocalEngine {
             pids: spec.limits.pids,
         };
         let groups = shared.layout.plan(&shared.premises.tag, &id.0, limits);
-        let reservation = shared
-            .table
-            .reserve(id, Live::new(groups, spec.limits.memory_bytes))
-            .ok_or_else(|| refused(id, "it is there"))?;
+        let reservation =
+            shared.table.reserve(id, Live::new(groups, spec)).ok_or_else(|| refused(id, "it is there"))?;
         // Asked after the place was taken: a shutdown either sees the place or is seen here.
         if shared.down.load(Ordering::SeqCst) {
             return Err(refused(id, "the engine has been shut down"));
         }
         let begun = shared.clock.instant();
-        let attachment = shared.network.attach().await.map_err(|error| refused(id, &chain(&error)))?;
-        let netns = attachment.netns.try_clone().map_err(|error| refused(id, &error.to_string()))?;
-        let launch = prepare::launch(id, spec, &rootfs, attachment.resolv_conf());
+        let (ground, launch, netns) = match (&shared.network, &shared.commons) {
+            (Some(network), _) => {
+                let attachment = network.attach().await.map_err(|error| refused(id, &chain(&error)))?;
+                let netns = attachment.netns.try_clone().map_err(|error| refused(id, &error.to_string()))?;
+                let launch = prepare::launch(id, spec, &prepared.rootfs, attachment.resolv_conf());
+                reservation.live.hold().network = shared.clock.instant().saturating_duration_since(begun);
+                (Ground::Own(attachment), launch, Some(netns))
+            }
+            (None, Some(commons)) => {
+                let settled = commons.settle(id, spec, &prepared).await;
+                let (footing, launch) = settled.map_err(|error| refused(id, &error.to_string()))?;
+                reservation.live.hold().copy = shared.clock.instant().saturating_duration_since(begun);
+                (Ground::Shared(Arc::new(footing)), launch, None)
+            }
+            (None, None) => return Err(refused(id, "the engine has no network")),
+        };
         let request = Request::Start(Box::new(launch));
-        reservation.live.hold().network = shared.clock.instant().saturating_duration_since(begun);
-        let live = shared.commit(reservation, attachment, (&request, netns)).map_err(|cause| refused(id, &cause))?;
+        let live = shared.commit(reservation, ground, (&request, netns)).map_err(|cause| refused(id, &cause))?;
         let mut phase = live.phase.subscribe();
         let reached = phase.wait_for(|phase| *phase != Phase::Starting).await;
         match reached.as_deref() {
@@ -205,21 +245,32 @@ impl Engine for LocalEngine {
 
     async fn connect(&self, id: &InstanceId, port: u16) -> io::Result<TcpStream> {
         let live = self.shared.table.get(id).ok_or(io::ErrorKind::NotFound)?;
-        let address = live.hold().attachment.as_ref().map(|attachment| attachment.address);
-        let address = address.ok_or(io::ErrorKind::NotFound)?;
-        let stream = TcpStream::connect(SocketAddr::from((address, port))).await?;
+        let way = match &live.hold().ground {
+            Some(Ground::Own(attachment)) => Ok(attachment.address),
+            Some(Ground::Shared(footing)) => Err(footing.clone()),
+            None => return Err(io::ErrorKind::NotFound.into()),
+        };
+        let stream = match way {
+            Ok(address) => TcpStream::connect(SocketAddr::from((address, port))).await?,
+            Err(footing) => self.shared.reach(id, &live, &footing, port).await?,
+        };
         // Requests are small and answered; waiting for more to send only delays them.
         stream.set_nodelay(true)?;
         Ok(stream)
     }
 
     async fn usage(&self, id: &InstanceId) -> Option<Usage> {
+        self.shared.table.get(id)?.usage()
+    }
+
+    async fn inspect(&self, id: &InstanceId) -> Option<Inspection> {
         let live = self.shared.table.get(id)?;
-        Some(Usage {
-            cpu: sys::cgroups::cpu_time(&live.groups)?,
-            memory_bytes: sys::cgroups::memory_now(&live.groups)?,
-            memory_peak_bytes: sys::cgroups::memory_peak(&live.groups),
-        })
+        let footing = live.footing();
+        let mut seen = look(live).await?;
+        if let Some(footing) = footing {
+            footing.translate(&mut seen);
+        }
+        Some(seen)
     }
 
     async fn list(&self) -> Vec<InstanceId> {
@@ -240,7 +291,9 @@ impl Engine for LocalEngine {
         // The launcher ends when the last handle to it is gone.
         shared.set_link(None);
         let _ = self.ended.clone().wait_for(|&ended| ended).await;
-        if let Err(error) = shared.network.stop().await {
+        if let Some(network) = &shared.network
+            && let Err(error) = network.stop().await
+        {
             tracing::warn!(error = chain(&error), "the network could not be removed completely");
         }
         shared.premises.leave();
@@ -250,7 +303,7 @@ impl Engine for LocalEngine {
 // === impl Shared ===
 
 impl Shared {
-    fn prepared(&self) -> MutexGuard<'_, HashMap<String, Arc<Rootfs>>> {
+    fn prepared(&self) -> MutexGuard<'_, HashMap<String, Arc<Prepared>>> {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -268,12 +321,26 @@ impl Shared {
         }
     }
 
+    /// A connection to an instance in the host's network.
+    async fn reach(&self, id: &InstanceId, live: &Arc<Live>, footing: &Footing, port: u16) -> io::Result<TcpStream> {
+        match footing.connect(port, || look(live.clone())).await? {
+            Reached::AsTold(stream) => Ok(stream),
+            Reached::Elsewhere(stream) => {
+                let port = footing.wanted();
+                footing.claim(id, &live.revision);
+                tracing::warn!(instance = %id, revision = %live.revision, port, "an image does not listen on $PORT");
+                self.deliver(Delivery::Alone(id.clone(), port));
+                Ok(stream)
+            }
+        }
+    }
+
     /// Hands an instance over to the launcher. From here on its end is an event.
     fn commit(
         &self,
         reservation: super::live::Reservation<'_>,
-        attachment: Attachment,
-        (request, netns): (&Request, OwnedFd),
+        ground: Ground,
+        (request, netns): (&Request, Option<OwnedFd>),
     ) -> Result<Arc<Live>, String> {
         let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
         let link = link.as_ref().ok_or("the launcher is being restarted")?;
@@ -281,12 +348,12 @@ impl Shared {
         if hold.unwanted && self.down.load(Ordering::SeqCst) {
             return Err("the engine has been shut down".to_owned());
         }
-        match link.send(request, Some(netns)) {
+        match link.send(request, netns) {
             Ok(true) => {}
             Ok(false) => return Err("the launcher has ended".to_owned()),
             Err(error) => return Err(error.to_string()),
         }
-        hold.attachment = Some(attachment);
+        hold.ground = Some(ground);
         hold.sent = true;
         if hold.unwanted
             && let Request::Start(launch) = request
@@ -296,6 +363,31 @@ impl Shared {
         drop(hold);
         Ok(reservation.keep())
     }
+}
+
+/// Looks at an instance. `None` also when the runtime is going down.
+async fn look(live: Arc<Live>) -> Option<Inspection> {
+    let look = move || {
+        let seen = inspect::inspect(&live.members());
+        let usage = live.usage().unwrap_or_default();
+        Inspection { usage, forks_refused: sys::cgroups::forks_refused(&live.groups), ..seen }
+    };
+    tokio::task::spawn_blocking(look).await.ok()
+}
+
+async fn network(
+    config: &LocalConfig,
+    premises: &Premises,
+    tasks: &Tasks,
+    clock: &Clock,
+) -> Result<Network, EngineError> {
+    let net = NetConfig {
+        tag: premises.tag.clone(),
+        dns: config.dns.clone(),
+        subnet: None,
+        run_dir: premises.run_dir.clone(),
+    };
+    Network::start(net, tasks, clock).await.map_err(host("set up the network"))
 }
 
 /// Ids become parts of paths.

@@ -9,7 +9,7 @@ use updraft_model::instance::{Exit, InstanceId, Stream};
 
 use super::{
     engine::Shared,
-    live::{Phase, StartTiming},
+    live::{Ground, Phase, StartTiming},
 };
 use crate::protocol::{self, Report, Request};
 
@@ -18,6 +18,8 @@ use crate::protocol::{self, Report, Request};
 pub(super) enum Delivery {
     /// Lines, and what they count for.
     Output(InstanceId, Stream, Vec<String>, usize),
+    /// It listens on the port that its revision speaks of, though it was told another one.
+    Alone(InstanceId, u16),
     /// An end.
     Exit(InstanceId, Exit),
 }
@@ -31,17 +33,21 @@ impl Shared {
     /// Does what a report of the launcher asks for; never waits.
     pub(super) fn hear(&self, report: Report) {
         match report {
-            Report::Running { id, steps } => {
+            Report::Running { id, steps, keeper } => {
                 let id = InstanceId(id);
                 if let Some(live) = self.table.get(&id) {
-                    let timing = StartTiming::new(live.hold().network, steps);
+                    let timing = {
+                        let mut hold = live.hold();
+                        hold.keeper = keeper;
+                        StartTiming::new(&hold, steps)
+                    };
                     tracing::debug!(instance = %id, ?timing, "started");
                     live.phase.send_replace(Phase::Running(timing));
                 }
             }
             Report::Refused { id, cause } => {
                 if let Some(live) = self.table.remove(&InstanceId(id)) {
-                    live.hold().attachment = None;
+                    live.hold().ground = None;
                     live.phase.send_replace(Phase::Refused(cause));
                 }
             }
@@ -50,7 +56,13 @@ impl Shared {
                     protocol::Stream::Stdout => Stream::Stdout,
                     protocol::Stream::Stderr => Stream::Stderr,
                 };
-                self.deliver(Delivery::Output(InstanceId(id), stream, lines, bytes));
+                let id = InstanceId(id);
+                if self.config.isolation.is_shared()
+                    && let Some(footing) = self.table.get(&id).and_then(|live| live.footing())
+                {
+                    lines.iter().for_each(|line| footing.hear(line));
+                }
+                self.deliver(Delivery::Output(id, stream, lines, bytes));
             }
             Report::Exited { id, exit } => {
                 let id = InstanceId(id);
@@ -72,7 +84,7 @@ impl Shared {
         }
     }
 
-    fn deliver(&self, delivery: Delivery) {
+    pub(super) fn deliver(&self, delivery: Delivery) {
         // The receiver lives as long as the scope of tasks; after that nobody listens.
         let _ = self.deliveries.send(delivery);
     }
@@ -99,6 +111,7 @@ pub(super) async fn forward(
                 }
                 shared.request(&Request::Taken { id: id.0, bytes });
             }
+            Some(Delivery::Alone(id, port)) => hand_on(&shared, &events, EngineEvent::Alone { id, port }).await,
             Some(Delivery::Exit(id, exit)) => {
                 let (shared, events) = (shared.clone(), events.clone());
                 shared.clone().tasks.spawn("instance end", OnFailure::Log, async move {
@@ -114,8 +127,20 @@ pub(super) async fn forward(
 async fn end(shared: &Shared, events: &mpsc::Sender<EngineEvent>, id: InstanceId, exit: Exit) {
     // An exit that was told before a reconnect comes again.
     if let Some(live) = shared.table.get(&id) {
-        let attachment = live.hold().attachment.take();
-        drop(attachment);
+        let ground = live.hold().ground.take();
+        if let Some(Ground::Shared(footing)) = ground {
+            let port = footing.missed_port();
+            let (commons, footing) = (shared.commons.clone(), Some(footing));
+            let cleared = tokio::task::spawn_blocking(move || {
+                let by = commons.zip(port).and_then(|(commons, port)| Some((port, commons.owner(port)?)));
+                // Removes the copy of its image.
+                drop(footing);
+                by
+            });
+            if let Ok(Some((port, by))) = cleared.await {
+                hand_on(shared, events, EngineEvent::Crowded { id: id.clone(), port, by }).await;
+            }
+        }
         live.phase.send_replace(Phase::Ended);
         shared.table.remove(&id);
         hand_on(shared, events, EngineEvent::Exited { id: id.clone(), exit }).await;
@@ -139,6 +164,7 @@ fn model_exit(exit: protocol::Exit, limit: u64) -> Exit {
         protocol::Exit::Code(code) => Exit::Code(code),
         protocol::Exit::Signal(signal) => Exit::Signal(signal),
         protocol::Exit::OutOfMemory { used } => Exit::OutOfMemory { limit, used },
-        protocol::Exit::NotStarted { cause } => Exit::NotStarted { cause },
+        protocol::Exit::OutOfProcesses { limit, status } => Exit::OutOfProcesses { limit, status },
+        protocol::Exit::NotStarted { cause } => Exit::NotStarted { cause: cause.into() },
     }
 }

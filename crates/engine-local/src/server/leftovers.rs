@@ -11,7 +11,10 @@ use sha2::{Digest, Sha256};
 use updraft_base::{Backoff, Clock};
 use updraft_engine::EngineError;
 
-use super::engine::host;
+use super::{
+    engine::host,
+    footing::{MARK, roots},
+};
 use crate::{sandbox::cgroups::Layout, sys};
 
 /// Where the engine keeps its own, and under which tag.
@@ -29,6 +32,10 @@ pub(super) struct Premises {
 const PATIENCE: Duration = Duration::from_secs(12);
 /// How long after it was killed.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often, and how far apart, it is looked for processes that are left.
+const STRAY_ROUNDS: u32 = 1000;
+const STRAY_PAUSE: Duration = Duration::from_millis(10);
 
 // === impl Premises ===
 
@@ -92,11 +99,54 @@ impl Premises {
             Ok(swept) => swept.map_err(host("remove control groups that were left"))?,
             Err(error) => return Err(host("remove control groups that were left")(error)),
         }
+        self.end_strays().await?;
         for mount in mounts_below(&self.run_dir) {
             let detached = rustix::mount::unmount(&mount, rustix::mount::UnmountFlags::DETACH);
             detached.map_err(host("unmount what was left"))?;
         }
         Ok(())
+    }
+
+    /// Ends what instances without namespaces left. Their keepers do that when the launcher is gone; this is
+    /// for what is left when the keepers have been killed, too, and waits for those that have not.
+    async fn end_strays(&self) -> Result<(), EngineError> {
+        let (lock, roots) = (self.run_dir.join("launcher.lock"), roots(&self.run_dir));
+        let mark = format!("{MARK}={}/", self.tag);
+        let work = move || {
+            // None has ever been here, so there is nothing to look for.
+            if !roots.is_dir() {
+                return true;
+            }
+            for _ in 0..STRAY_ROUNDS {
+                let marked: Vec<_> = sys::tree::marked(&roots, &mark);
+                let living = marked.iter().filter(|member| !sys::tree::is_zombie(member.pid));
+                if living.count() == 0 && sys::tree::holders(&lock).is_empty() {
+                    return true;
+                }
+                marked.into_iter().for_each(sys::tree::kill);
+                std::thread::sleep(STRAY_PAUSE);
+            }
+            false
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(stray("some do not end")),
+            Err(error) => Err(stray(&error.to_string())),
+        }
+    }
+
+    /// Removes the copies of images that a dead engine left.
+    ///
+    /// # Errors
+    /// [`EngineError::Host`] when something stays.
+    pub(super) async fn remove_roots(&self) -> Result<(), EngineError> {
+        let roots = roots(&self.run_dir);
+        let removed = tokio::task::spawn_blocking(move || match fs::remove_dir_all(roots) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        });
+        let removed = removed.await.map_err(std::io::Error::other).flatten();
+        removed.map_err(host("remove copies of images that were left"))
     }
 
     /// Removes the run directory.
@@ -107,6 +157,10 @@ impl Premises {
             tracing::warn!(%error, "the run directory could not be removed");
         }
     }
+}
+
+fn stray(cause: &str) -> EngineError {
+    EngineError::Host { operation: "end processes that were left".to_owned(), cause: cause.to_owned() }
 }
 
 /// The tag of the engine whose data directory is at `data_dir`, an absolute path without links in it: six hexadecimal

@@ -24,6 +24,7 @@ use updraft_base::Clock;
 use super::config::LauncherCommand;
 use crate::{
     protocol::{FrameError, Inbox, Report, Request, VERSION, encode},
+    sandbox::isolation::Isolation,
     sys,
 };
 
@@ -53,6 +54,7 @@ pub(super) struct Orders<'a> {
     pub(super) command: &'a LauncherCommand,
     pub(super) tag: &'a str,
     pub(super) run_dir: &'a Path,
+    pub(super) isolation: Isolation,
     /// Held by the launcher as long as it lives.
     pub(super) lock: &'a fs::File,
     pub(super) clock: &'a Clock,
@@ -114,8 +116,13 @@ impl Launcher {
         let ours = std::os::unix::net::UnixStream::from(ours);
         ours.set_nonblocking(true).map_err(spawn)?;
         let socket = UnixStream::from_std(ours).map_err(spawn)?;
-        // Never the host's file itself: a container can get hold of `/proc/self/exe` of what made it.
-        let program = sys::programs::read_only(&orders.command.program).map_err(spawn)?;
+        let program = if orders.isolation.is_shared() {
+            // It takes CAP_SYS_ADMIN to do better. A root directory without `/proc` does not show the file.
+            fs::File::open(&orders.command.program).map_err(spawn)?.into()
+        } else {
+            // Never the host's file itself: a container can get hold of `/proc/self/exe` of what made it.
+            sys::programs::read_only(&orders.command.program).map_err(spawn)?
+        };
         let process = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
             .arg0(&orders.command.program)
             .args(&orders.command.args)
@@ -142,7 +149,12 @@ impl Launcher {
     }
 
     async fn greet(&mut self, orders: &Orders<'_>) -> Result<(), LinkError> {
-        let hello = Request::Hello { version: VERSION, tag: orders.tag.to_owned(), run_dir: orders.run_dir.to_owned() };
+        let hello = Request::Hello {
+            version: VERSION,
+            tag: orders.tag.to_owned(),
+            run_dir: orders.run_dir.to_owned(),
+            isolation: orders.isolation,
+        };
         let hello = Outgoing { frame: encode(&hello)?, descriptor: None };
         write(&self.socket, hello).await.map_err(LinkError::Ended)?;
         loop {

@@ -2,14 +2,21 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::sync::watch;
-use updraft_model::instance::InstanceId;
+use updraft_model::{
+    instance::{InstanceId, InstanceSpec, Usage},
+    name::RevisionName,
+};
 
-use crate::{net::Attachment, protocol::Steps, sandbox::cgroups::Plan};
+use super::footing::Footing;
+use crate::{net::Attachment, protocol::Steps, sandbox::cgroups::Plan, sys};
 
 /// Where the time of a start went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,16 +52,32 @@ pub(super) struct Live {
     pub(super) phase: watch::Sender<Phase>,
     pub(super) groups: Plan,
     pub(super) memory_limit: u64,
+    pub(super) revision: RevisionName,
+    /// The highest use of memory that was seen, where the kernel does not keep it.
+    peak: AtomicU64,
     hold: Mutex<Hold>,
+}
+
+/// Where an instance stands.
+#[derive(Debug)]
+pub(super) enum Ground {
+    /// In a network of its own.
+    Own(Attachment),
+    /// In the host's network, with a copy of its image.
+    Shared(Arc<Footing>),
 }
 
 /// What an instance holds on to.
 #[derive(Debug, Default)]
 pub(super) struct Hold {
-    /// Its network; `None` before it has one and when it has ended.
-    pub(super) attachment: Option<Attachment>,
-    /// How long that took.
+    /// Where it stands; `None` before it does and when it has ended.
+    pub(super) ground: Option<Ground>,
+    /// How long the network took.
     pub(super) network: Duration,
+    /// How long the copy of its image took, where there is one.
+    pub(super) copy: Duration,
+    /// The process that all of its processes descend from, where no PID namespace holds them.
+    pub(super) keeper: Option<u32>,
     /// Has the launcher been told of it?
     pub(super) sent: bool,
     /// Was its end asked for before the launcher was told?
@@ -80,11 +103,11 @@ pub(super) struct Reservation<'a> {
 // === impl StartTiming ===
 
 impl StartTiming {
-    pub(super) fn new(network: Duration, steps: Steps) -> Self {
+    pub(super) fn new(hold: &Hold, steps: Steps) -> Self {
         Self {
-            network,
+            network: hold.network,
             process: Duration::from_micros(steps.clone + steps.join),
-            mounts: Duration::from_micros(steps.mounts),
+            mounts: hold.copy + Duration::from_micros(steps.mounts),
             confine: Duration::from_micros(steps.confine),
             exec: Duration::from_micros(steps.exec),
         }
@@ -99,8 +122,48 @@ impl StartTiming {
 // === impl Live ===
 
 impl Live {
-    pub(super) fn new(groups: Plan, memory_limit: u64) -> Self {
-        Self { phase: watch::Sender::new(Phase::Starting), groups, memory_limit, hold: Mutex::default() }
+    pub(super) fn new(groups: Plan, spec: &InstanceSpec) -> Self {
+        Self {
+            phase: watch::Sender::new(Phase::Starting),
+            groups,
+            memory_limit: spec.limits.memory_bytes,
+            revision: spec.revision.clone(),
+            peak: AtomicU64::new(0),
+            hold: Mutex::default(),
+        }
+    }
+
+    /// Its processes. Reads `/proc`.
+    pub(super) fn members(&self) -> Vec<u32> {
+        match self.hold().keeper {
+            Some(keeper) => sys::tree::descendants(keeper).into_iter().map(|member| member.pid).collect(),
+            None => sys::cgroups::members(&self.groups),
+        }
+    }
+
+    /// What it has used: by its control groups, or by its processes where there are none.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        let counted = self.groups.memory.is_some() && self.groups.cpu.is_some();
+        if counted || self.hold().keeper.is_none() {
+            return Some(Usage {
+                cpu: sys::cgroups::cpu_time(&self.groups)?,
+                memory_bytes: sys::cgroups::memory_now(&self.groups)?,
+                memory_peak_bytes: sys::cgroups::memory_peak(&self.groups),
+            });
+        }
+        let members = self.members();
+        let memory = members.iter().map(|&pid| sys::tree::memory(pid)).sum();
+        let peak = self.peak.fetch_max(memory, Ordering::Relaxed).max(memory);
+        let cpu = members.iter().map(|&pid| sys::tree::cpu_time(pid)).sum();
+        Some(Usage { cpu, memory_bytes: memory, memory_peak_bytes: peak })
+    }
+
+    /// Where it stands in the host's network, if it does.
+    pub(super) fn footing(&self) -> Option<Arc<Footing>> {
+        match self.hold().ground.as_ref()? {
+            Ground::Own(_) => None,
+            Ground::Shared(footing) => Some(footing.clone()),
+        }
     }
 
     pub(super) fn hold(&self) -> MutexGuard<'_, Hold> {

@@ -3,9 +3,11 @@
 mod config;
 mod engine;
 mod events;
+mod footing;
 mod leftovers;
 mod link;
 mod live;
+mod ports;
 mod prepare;
 mod supervise;
 

@@ -1,27 +1,94 @@
 //! From an instance's spec and its image to what the launcher is told.
 
-use std::sync::Arc;
+use std::{
+    fs,
+    io::{self, Read as _},
+    sync::Arc,
+};
 
 use updraft_engine::EngineError;
-use updraft_model::instance::{InstanceId, InstanceSpec};
-use updraft_oci::{ImageError, ImageStore, Rootfs};
+use updraft_model::{
+    diagnosis::ImageFault,
+    instance::{InstanceId, InstanceSpec},
+};
+use updraft_oci::{ImageError, ImageStore, Rootfs, UnfitKind};
 
-use crate::{protocol::Launch, sandbox::process};
+use super::engine::host;
+use crate::{
+    protocol::Launch,
+    root::Blueprint,
+    sandbox::{entrypoint, isolation::Isolation, process},
+};
 
 /// The host name of every instance, as on Cloud Run.
 const HOSTNAME: &str = "localhost";
 
+/// An image that is ready to be started.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) rootfs: Rootfs,
+    /// What a copy of it looks like; empty where layers are stacked by the kernel.
+    pub(super) blueprint: Arc<Blueprint>,
+}
+
 /// Pulls and unpacks the image of `spec` and checks that there is something to execute.
-pub(super) async fn fetch(images: &ImageStore, spec: &InstanceSpec) -> Result<Arc<Rootfs>, EngineError> {
+pub(super) async fn fetch(
+    images: &ImageStore,
+    spec: &InstanceSpec,
+    isolation: Isolation,
+) -> Result<Arc<Prepared>, EngineError> {
     images.fetch(&spec.image).await.map_err(|error| engine_error(&spec.image, error))?;
     let rootfs = images.rootfs(&spec.image).await.map_err(|error| engine_error(&spec.image, error))?;
-    let unfit = |cause| EngineError::ImageUnfit { image: spec.image.clone(), cause };
+    let unfit = |fault| move |cause| EngineError::ImageUnfit { image: spec.image.clone(), fault, cause };
     let argv = argv(&rootfs, spec);
     if argv.is_empty() {
-        return Err(unfit("it has neither ENTRYPOINT nor CMD, and the template has no command".to_owned()));
+        return Err(unfit(ImageFault::NoCommand)(
+            "it has neither ENTRYPOINT nor CMD, and the template has no command".to_owned(),
+        ));
     }
-    process::check_size(&argv, &process::environment(&rootfs.config.env, &spec.env)).map_err(unfit)?;
-    Ok(Arc::new(rootfs))
+    process::check_size(&argv, &process::environment(&rootfs.config.env, &spec.env))
+        .map_err(unfit(ImageFault::Unfit))?;
+    if isolation == Isolation::Namespaces {
+        if rootfs.hides.iter().flatten().any(|hides| !hides.marked) {
+            let cause = "the file system of the data directory does not take the marks of overlayfs".to_owned();
+            return Err(EngineError::Host { operation: format!("stack the layers of image '{}'", spec.image), cause });
+        }
+        return Ok(Arc::new(Prepared { rootfs, blueprint: Arc::default() }));
+    }
+    let work = move || {
+        let blueprint = Arc::new(Blueprint::of(&rootfs)?);
+        Ok(Prepared { rootfs, blueprint })
+    };
+    let stacked = tokio::task::spawn_blocking(work).await.map_err(io::Error::other).flatten();
+    let prepared = stacked.map_err(host("stack the layers of an image"))?;
+    if isolation == Isolation::None {
+        check_static(&prepared, spec, &argv).map_err(unfit(ImageFault::Unfit))?;
+    }
+    Ok(Arc::new(prepared))
+}
+
+/// With the host's root directory only a program can run that needs no file of its image by an absolute path, above
+/// all neither a dynamic linker nor an interpreter.
+fn check_static(prepared: &Prepared, spec: &InstanceSpec, argv: &[String]) -> Result<(), String> {
+    let Some(program) = argv.first() else { return Ok(()) };
+    let config = &prepared.rootfs.config;
+    let env = process::environment(&config.env, &spec.env);
+    let path = env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value.as_str());
+    let dir = process::working_dir(&config.working_dir, spec.working_dir.as_deref());
+    let candidates = entrypoint::candidates(program, path).into_iter();
+    let place = |candidate: String| entrypoint::in_directory(&dir, &candidate);
+    // One that is not there is told when it is started, in the same words as always.
+    let Some(file) = candidates.map(place).find_map(|place| prepared.blueprint.find(&place)) else { return Ok(()) };
+    let mut head = Vec::new();
+    let read = fs::File::open(file).and_then(|file| file.take(entrypoint::HEAD as u64).read_to_end(&mut head));
+    read.map_err(|error| format!("'{program}' cannot be read: {error}"))?;
+    match entrypoint::needs_its_image(&head) {
+        None => Ok(()),
+        Some(why) => Err(format!(
+            "with isolation 'none' only static programs run, and '{program}' is none: {why}. Isolation 'chroot' gives it \
+             the files of its image"
+        )),
+    }
 }
 
 /// What the launcher has to know to start `id`.
@@ -30,6 +97,7 @@ pub(super) fn launch(id: &InstanceId, spec: &InstanceSpec, rootfs: &Rootfs, reso
     Launch {
         id: id.0.clone(),
         layers: rootfs.layers.clone(),
+        root: None,
         argv: argv(rootfs, spec),
         env: process::environment(&config.env, &spec.env),
         user: config.user.clone(),
@@ -56,10 +124,26 @@ fn engine_error(image: &str, error: ImageError) -> EngineError {
     match error {
         ImageError::Missing { cause, .. } => EngineError::ImageMissing { image, cause },
         ImageError::Denied { cause, .. } => EngineError::ImageDenied { image, cause },
-        ImageError::Unfit { cause, .. } => EngineError::ImageUnfit { image, cause },
+        ImageError::Unfit { kind, cause, .. } => EngineError::ImageUnfit { image, fault: fault(kind), cause },
         ImageError::Unavailable { cause, .. } => EngineError::Unavailable { image, cause },
-        ImageError::Invalid { rule, .. } => EngineError::ImageUnfit { image, cause: rule },
+        ImageError::Invalid { rule, .. } => EngineError::ImageUnfit { image, fault: ImageFault::Unfit, cause: rule },
+        ImageError::Host { operation, source } if is_full(&source) => {
+            EngineError::NoSpace { operation, cause: source.to_string() }
+        }
         ImageError::Host { operation, source } => EngineError::Host { operation, cause: source.to_string() },
         other => EngineError::Host { operation: format!("image '{image}'"), cause: other.to_string() },
     }
+}
+
+fn fault(kind: UnfitKind) -> ImageFault {
+    match kind {
+        UnfitKind::Platform => ImageFault::Platform,
+        UnfitKind::Corrupt => ImageFault::Corrupt,
+        UnfitKind::Other => ImageFault::Unfit,
+    }
+}
+
+/// Is the disk, or a quota on it, full?
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

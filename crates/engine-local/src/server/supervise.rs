@@ -22,6 +22,7 @@ impl Shared {
             command: &self.config.launcher,
             tag: &self.premises.tag,
             run_dir: &self.premises.run_dir,
+            isolation: self.config.isolation,
             lock: &self.premises.lock,
             clock: &self.clock,
         };

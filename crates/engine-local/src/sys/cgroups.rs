@@ -9,7 +9,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::sandbox::cgroups::{CpuUnit, Layout, Plan, counter};
+use crate::sandbox::cgroups::{CpuUnit, Layout, Limits, Plan, counter};
 
 /// The layout of this host.
 ///
@@ -22,6 +22,28 @@ pub(crate) fn layout() -> io::Result<Layout> {
     let Some(unified) = unified else { return Ok(first) };
     let controllers = fs::read_to_string(unified.mount.join("cgroup.controllers"))?;
     Ok(Layout::parse(&mountinfo, &controllers))
+}
+
+/// The part of the layout that this process can use: hierarchies in which groups can be made and limits be set, by
+/// trying it out with the groups of the engine with this tag. What cannot be used is no error.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub(crate) fn usable(tag: &str) -> io::Result<Layout> {
+    let mut all = layout().unwrap_or_default();
+    all.missing.clear();
+    // Who may not make namespaces may not say which devices others get, either.
+    all.hierarchies.retain(|one| !one.controllers.iter().any(|name| name == "devices"));
+    all.hierarchies.retain(|one| {
+        let alone = Layout { hierarchies: vec![one.clone()], missing: Vec::new() };
+        let limits = Limits { cpu_millis: 1000, memory_bytes: 64 << 20, pids: 64 };
+        let plan = alone.plan(tag, "trial", limits);
+        let tried = make_parents(&alone, tag).and_then(|()| create(&plan));
+        let _ = remove(&plan);
+        let _ = alone.parents(tag).iter().try_for_each(|parent| remove_dir(parent));
+        tried.is_ok()
+    });
+    Ok(all)
 }
 
 /// Makes the directories of the engine with this tag.
@@ -84,6 +106,18 @@ pub(crate) fn memory_peak(plan: &Plan) -> u64 {
 /// The present use of memory, in bytes.
 pub(crate) fn memory_now(plan: &Plan) -> Option<u64> {
     plan.memory.as_deref().and_then(number)
+}
+
+/// How often the kernel refused a new process or thread for their number.
+pub(crate) fn forks_refused(plan: &Plan) -> u64 {
+    let Some((file, key)) = &plan.forks_refused else { return 0 };
+    fs::read_to_string(file).ok().and_then(|text| counter(&text, key)).unwrap_or(0)
+}
+
+/// The processes of an instance.
+pub(crate) fn members(plan: &Plan) -> Vec<u32> {
+    let pids = plan.directories.first().map(|dir| processes(dir)).unwrap_or_default();
+    pids.into_iter().map(|pid| pid.as_raw_nonzero().get().unsigned_abs()).collect()
 }
 
 /// The CPU time used.

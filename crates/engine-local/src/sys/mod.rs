@@ -6,3 +6,4 @@ pub(crate) mod mounts;
 pub(crate) mod paths;
 pub(crate) mod process;
 pub(crate) mod programs;
+pub(crate) mod tree;

@@ -4,7 +4,7 @@
 //! the way out of a sandbox. Nothing of the host is open when these functions run; they refuse the
 //! links all the same.
 
-use std::{fs, io};
+use std::{fs, io, os::fd::BorrowedFd};
 
 use rustix::{
     fs::{CWD, Mode, OFlags, ResolveFlags, openat2},
@@ -37,6 +37,30 @@ pub(crate) fn enter(dir: &str) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::other("it is outside of the container"))
+}
+
+/// Makes `dir` of the tree in `root` the current directory, with all directories on the way to it that are
+/// missing. Links lead where they would if the tree were the root.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn enter_below(root: BorrowedFd<'_>, dir: &str) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let open = |path: &str| openat2(root, path, flags, Mode::empty(), resolve);
+    let mut here = open("/")?;
+    let mut path = String::new();
+    for part in dir.split('/').filter(|part| !part.is_empty()) {
+        path = format!("{path}/{part}");
+        here = match open(&path) {
+            Err(Errno::NOENT) => {
+                rustix::fs::mkdirat(&here, part, Mode::from_raw_mode(0o755))?;
+                open(&path)?
+            }
+            found => found?,
+        };
+    }
+    fchdir(here).map_err(Into::into)
 }
 
 /// Does the path lead through a magic link, or in a circle? What else is wrong with it, its user finds.

@@ -15,7 +15,7 @@ use tokio::{
 };
 use updraft_base::{Backoff, Clock, Tasks};
 use updraft_engine::{Engine, EngineEvent};
-use updraft_engine_local::{LauncherCommand, LocalConfig, LocalEngine};
+use updraft_engine_local::{Isolation, LauncherCommand, LocalConfig, LocalEngine};
 use updraft_model::{
     instance::{Exit, InstanceId, InstanceSpec, Limits, Stream},
     name::Parent,
@@ -35,6 +35,7 @@ pub(crate) struct Bed {
     pub(crate) data_dir: PathBuf,
     events: Option<mpsc::Receiver<EngineEvent>>,
     images: ImageStore,
+    isolation: Isolation,
     _dir: Option<tempfile::TempDir>,
 }
 
@@ -56,30 +57,40 @@ impl Bed {
 
     /// An engine with this image, and with its events.
     pub(crate) async fn with(image: Image) -> Option<Self> {
+        Self::under(Isolation::Namespaces, image).await
+    }
+
+    /// An engine that keeps its instances apart so far.
+    pub(crate) async fn under(isolation: Isolation, image: Image) -> Option<Self> {
         if !is_root() {
             return None;
         }
         let dir = tempfile::tempdir().expect("a place for the test");
-        let mut bed = Self::at(dir.path(), &image).await;
+        let mut bed = Self::at_under(dir.path(), isolation, &image).await;
         bed._dir = Some(dir);
         Some(bed)
     }
 
     /// An engine in a directory that the caller keeps.
     pub(crate) async fn at(dir: &Path, image: &Image) -> Self {
+        Self::at_under(dir, Isolation::Namespaces, image).await
+    }
+
+    /// The same, with this isolation.
+    pub(crate) async fn at_under(dir: &Path, isolation: Isolation, image: &Image) -> Self {
         let clock = Clock::system();
         let layout = tempfile::tempdir().expect("a place for the test");
         image.write(layout.path());
         let images = ImageStore::open(ImageStoreConfig::new(dir.join("images")), clock.clone()).expect("a new store");
         let loaded = images.load(layout.path(), Some("test/probe:v1")).await.expect("a well-formed layout");
         let image = images.resolve(&loaded[0].reference).await.expect("just loaded");
-        let engine = start(dir, images.clone()).await;
-        Self { engine, image, clock, data_dir: dir.to_owned(), events: None, images, _dir: None }
+        let engine = start(dir, isolation, images.clone()).await;
+        Self { engine, image, clock, data_dir: dir.to_owned(), events: None, images, isolation, _dir: None }
     }
 
     /// Another engine on the same directory and images, after the first is gone.
     pub(crate) async fn restart(&mut self) {
-        self.engine = start(&self.data_dir, self.images.clone()).await;
+        self.engine = start(&self.data_dir, self.isolation, self.images.clone()).await;
         self.events = None;
     }
 
@@ -228,9 +239,9 @@ pub(crate) fn is_root() -> bool {
     root
 }
 
-async fn start(data_dir: &Path, images: ImageStore) -> Arc<LocalEngine> {
+async fn start(data_dir: &Path, isolation: Isolation, images: ImageStore) -> Arc<LocalEngine> {
     let launcher = LauncherCommand { program: env!("CARGO_BIN_EXE_updraft-launcher").into(), args: Vec::new() };
-    let config = LocalConfig { launcher, ..LocalConfig::new(data_dir) };
+    let config = LocalConfig { launcher, isolation, ..LocalConfig::new(data_dir) };
     LocalEngine::start(config, images, &Tasks::new(), Clock::system()).await.expect("the host can run containers")
 }
 

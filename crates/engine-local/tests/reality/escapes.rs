@@ -37,7 +37,7 @@ async fn the_launchers_file_cannot_be_changed_by_an_image_that_executes_it() {
         spec.command = vec![program.to_owned()];
         let exit = bed.run_spec(&spec).await.exit;
         assert!(
-            matches!(&exit, Exit::NotStarted { cause } if cause.contains("a link of /proc")),
+            matches!(&exit, Exit::NotStarted { cause } if cause.to_string().contains("a link of /proc")),
             "{program}: {exit:?}"
         );
     }
@@ -77,8 +77,7 @@ async fn a_working_directory_cannot_be_one_that_somebody_left_open() {
         let mut spec = bed.spec(&["cwd"]);
         spec.working_dir = Some(door.clone());
         let exit = bed.run_spec(&spec).await.exit;
-        let refused =
-            matches!(&exit, Exit::NotStarted { cause } if cause.contains("cannot enter the working directory"));
+        let refused = matches!(&exit, Exit::NotStarted { cause } if cause.to_string().contains("cannot enter the working directory"));
         assert!(refused, "{door}: {exit:?}");
     }
     bed.end().await;

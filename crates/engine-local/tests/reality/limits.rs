@@ -22,7 +22,10 @@ async fn processes_are_limited_and_all_end_with_the_first() {
     let mut spec = bed.spec(&["forks=100", "exit=5"]);
     spec.limits.pids = 10;
     let seen = bed.run_spec(&spec).await;
-    assert_eq!((seen.out.as_slice(), seen.exit), (&["fork: 11".to_owned()][..], Exit::Code(5)));
+    assert_eq!(
+        (seen.out.as_slice(), seen.exit),
+        (&["fork: 11".to_owned()][..], Exit::OutOfProcesses { limit: 10, status: 5 })
+    );
     bed.end().await;
 }
 

@@ -8,6 +8,7 @@ mod image;
 mod isolation;
 mod limits;
 mod processes;
+mod shared;
 
 use bed::Bed;
 

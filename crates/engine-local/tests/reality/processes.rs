@@ -62,7 +62,7 @@ async fn why_a_program_cannot_be_executed_is_told_precisely() {
         let mut spec = bed.spec(&[]);
         spec.command = vec![program.to_owned()];
         let exit = bed.run_spec(&spec).await.exit;
-        assert!(matches!(&exit, Exit::NotStarted { cause } if cause.contains(want)), "{program}: {exit:?}");
+        assert!(matches!(&exit, Exit::NotStarted { cause } if cause.to_string().contains(want)), "{program}: {exit:?}");
     }
     bed.end().await;
 }
@@ -98,7 +98,7 @@ async fn a_user_name_that_the_image_does_not_know_is_root() {
 async fn a_user_number_that_would_mean_the_launchers_own_user_is_refused() {
     let Some(mut bed) = Bed::with(Image::plain().with("User", json!("4294967295"))).await else { return };
     let exit = bed.run(&["status=Uid"]).await.exit;
-    assert!(matches!(&exit, Exit::NotStarted { cause } if cause.contains("'4294967295'")), "{exit:?}");
+    assert!(matches!(&exit, Exit::NotStarted { cause } if cause.to_string().contains("'4294967295'")), "{exit:?}");
     bed.end().await;
 }
 

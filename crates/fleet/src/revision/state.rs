@@ -40,6 +40,7 @@ impl State {
         self.check = CheckState::Open;
         self.outcome = CheckOutcome::Pending;
         self.failures = 0;
+        self.trouble = None;
         self.held_until = None;
         self.hold_back.reset();
     }
@@ -112,11 +113,12 @@ impl State {
             About::Ready => Phase::Ready { in_flight: 0, idle_for: now.saturating_duration_since(place.idle_since) },
         };
         let instances = self.places.iter().enumerate();
+        let most = if self.alone { 1 } else { u32::MAX };
         Observed {
             bounds: self.entry.as_ref().map(|entry| Bounds {
                 concurrency: entry.concurrency,
-                min: entry.min,
-                max: entry.max,
+                min: entry.min.min(most),
+                max: entry.max.min(most),
                 check: entry.check,
             }),
             check: self.check,

@@ -14,7 +14,8 @@ fn checked(revision: &RevisionName) -> BookEntry {
 fn failure(outcome: Option<CheckOutcome>) -> String {
     match outcome {
         Some(CheckOutcome::Failed(failure)) => {
-            format!("{:?}\n{}\n{}\n", failure.reason, failure.cause, failure.last_lines.join("\n"))
+            let told = &failure.diagnosis;
+            format!("{:?} {}\n{told}\n{}\n", failure.reason, told.code, failure.last_lines.join("\n"))
         }
         other => format!("not failed: {other:?}"),
     }
@@ -43,8 +44,8 @@ async fn a_container_that_exits_fails_the_check_with_its_last_lines() {
     world.put(&app, checked(&app));
     until("the check fails", || matches!(world.outcome(&app), Some(CheckOutcome::Failed(_)))).await;
     expect![[r#"
-        HealthCheckContainerError
-        The user-provided container failed to start and listen on the port defined provided by the PORT=8080 environment variable within the allocated timeout. Container called exit(3).
+        HealthCheckContainerError exited
+        The user-provided container failed to start and listen on the port defined provided by the PORT=8080 environment variable within the allocated timeout. Container called exit(3). Its output says more: 'updraft services logs' shows all of it.
         starting
         no database
     "#]]
@@ -55,6 +56,7 @@ async fn a_container_that_exits_fails_the_check_with_its_last_lines() {
         stderr: no database
         system: Container called exit(3).
         system: Default STARTUP TCP probe failed 1 time consecutively for container "app-1" on port 8080. The instance was not started. Connection failed with status CANCELLED.
+        system: Start failed [exited]. Container called exit(3). Its output says more: 'updraft services logs' shows all of it.
     "#]]
     .assert_eq(&world.lines());
     // It is not tried again by itself.
@@ -75,8 +77,8 @@ async fn a_container_that_never_listens_fails_after_240_seconds() {
     world.pass(Duration::from_secs(2), Duration::from_secs(1)).await;
     until("the check fails", || matches!(world.outcome(&app), Some(CheckOutcome::Failed(_)))).await;
     expect![[r#"
-        HealthCheckContainerError
-        The user-provided container failed to start and listen on the port defined provided by the PORT=8080 environment variable within the allocated timeout. Default STARTUP TCP probe failed 1 time consecutively for container "app-1" on port 8080. The instance was not started. Connection failed with status DEADLINE_EXCEEDED.
+        HealthCheckContainerError not-listening
+        The user-provided container failed to start and listen on the port defined provided by the PORT=8080 environment variable within the allocated timeout. It listened on nothing after 240 s, and its process 'fake' sleeps. If it is a server, make it listen on 0.0.0.0 and the port that PORT names; its output may say what it waits for.
 
     "#]]
     .assert_eq(&failure(world.outcome(&app)));
@@ -100,14 +102,14 @@ async fn memory_and_missing_images_are_told_apart() {
         until("the check fails", || matches!(world.outcome(revision), Some(CheckOutcome::Failed(_)))).await;
     }
     expect![[r#"
-        HealthCheckContainerError
-        The user-provided container failed to start and listen on the port defined provided by the PORT=8080 environment variable within the allocated timeout. Memory limit of 512 MiB exceeded with 512 MiB used. Consider increasing the memory limit, see https://cloud.google.com/run/docs/configuring/memory-limits
+        HealthCheckContainerError out-of-memory
+        The user-provided container failed to start and listen on the port defined provided by the PORT=8080 environment variable within the allocated timeout. Memory limit of 512 MiB exceeded with 512 MiB used. Consider increasing the memory limit with --memory, see https://cloud.google.com/run/docs/configuring/memory-limits
 
     "#]]
     .assert_eq(&failure(world.outcome(&fat)));
     expect![[r#"
-        ContainerMissing
-        image 'registry.test/lost@sha256:01' not found: manifest unknown.
+        ContainerMissing image-missing
+        Image 'registry.test/lost@sha256:01' not found. Manifest unknown. Check the name and the tag, and that the image has been pushed ('updraft images list' shows what the server's own registry has).
 
     "#]]
     .assert_eq(&failure(world.outcome(&lost)));
@@ -142,8 +144,8 @@ async fn a_fault_of_the_platform_that_stays_is_not_called_the_users() {
     world.pass(Duration::from_millis(200), Duration::from_millis(50)).await;
     until("the check fails", || matches!(world.outcome(&app), Some(CheckOutcome::Failed(_)))).await;
     expect![[r#"
-        Internal
-        The platform could not start an instance. make a cgroup: no space.
+        Internal host-refused
+        The platform could not start an instance. Make a cgroup: no space. This is no fault of the container: 'updraft doctor' on the host shows what it lacks.
 
     "#]]
     .assert_eq(&failure(world.outcome(&app)));
@@ -180,7 +182,7 @@ async fn a_request_is_refused_with_the_cause_when_starts_fail_again() {
     });
     let Err(Refusal::StartFailed(failure)) = refusal else { panic!("not refused for the start: {refusal:?}") };
     assert_eq!(failure.reason, Reason::HealthCheckContainerError);
-    assert!(failure.cause.ends_with("Container called exit(1)."), "{}", failure.cause);
+    assert!(failure.diagnosis.cause.starts_with("Container called exit(1)."), "{:?}", failure.diagnosis);
     assert_eq!(failure.last_lines, ["bye"]);
     assert_eq!(world.engine.records().len(), 2);
     world.end().await;
@@ -243,7 +245,8 @@ async fn http_probes_count_answers_and_grpc_probes_ask_for_health() {
     expect![[r#"
         system: STARTUP GRPC probe succeeded after 1 attempt for container "app-1" on port 8080.
         system: STARTUP HTTP probe failed 3 times consecutively for container "app-1" on port 8080. The instance was not started. HTTP probe failed with status code 500.
-        system: STARTUP HTTP probe succeeded after 1 attempt for container "app-1" on port 8080."#]]
+        system: STARTUP HTTP probe succeeded after 1 attempt for container "app-1" on port 8080.
+        system: Start failed [probe-http-status]. It answered GET /status/500 on port 8080 with 500. See why it does, or let the startup probe ask a path that is answered with 2xx or 3xx."#]]
     .assert_eq(&probes.join("\n"));
     world.end().await;
 }

@@ -8,6 +8,7 @@ use super::{EnvValue, RevisionTemplate};
 use crate::{
     channel::StartFailure,
     condition::{Condition, Reason, Severity, State, kind},
+    diagnosis::Diagnosis,
 };
 
 /// How far a revision has come. `Ready` and `Failed` are for ever: a revision is immutable.
@@ -31,6 +32,10 @@ pub struct Failure {
     pub reason: Reason,
     /// For people, without the revision's name.
     pub message: String,
+    /// What was found out about it, if that was looked for.
+    pub diagnosis: Option<Box<Diagnosis>>,
+    /// The container's last lines, oldest first.
+    pub last_lines: Vec<String>,
 }
 
 /// Does traffic go to a revision?
@@ -144,7 +149,17 @@ fn failed(id: &str, failure: &Failure, now: SystemTime) -> Vec<Condition> {
 impl Failure {
     /// A failure with its message.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+        Self { reason, message: message.into(), diagnosis: None, last_lines: Vec::new() }
+    }
+
+    /// A failure whose cause was looked for. The message has the diagnosis and the container's last lines.
+    pub fn diagnosed(reason: Reason, diagnosis: Diagnosis, last_lines: Vec<String>) -> Self {
+        let mut message = diagnosis.to_string();
+        if !last_lines.is_empty() {
+            message.push_str("\nLast lines of the container's output:\n");
+            message.push_str(&last_lines.join("\n"));
+        }
+        Self { reason, message, diagnosis: Some(Box::new(diagnosis)), last_lines }
     }
 
     /// The template asks for what this version cannot give.
@@ -156,12 +171,7 @@ impl Failure {
 
 impl From<&StartFailure> for Failure {
     fn from(failure: &StartFailure) -> Self {
-        let mut message = failure.cause.clone();
-        if !failure.last_lines.is_empty() {
-            message.push_str("\nLast lines of the container's output:\n");
-            message.push_str(&failure.last_lines.join("\n"));
-        }
-        Self::new(failure.reason, message)
+        Self::diagnosed(failure.reason, failure.diagnosis.clone(), failure.last_lines.clone())
     }
 }
 
@@ -179,6 +189,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
+    use crate::diagnosis::Code;
 
     fn check(phase: &Phase, activity: Activity, expected: Expect) {
         let conditions = conditions("hello-00001-abc", phase, activity, SystemTime::UNIX_EPOCH);
@@ -220,19 +231,25 @@ mod tests {
     fn a_failed_start_says_googles_sentence_and_then_what_the_container_said() {
         let failure = StartFailure {
             reason: Reason::HealthCheckContainerError,
-            cause: "The container exited.".to_owned(),
+            diagnosis: Diagnosis {
+                code: Code::Exited,
+                sentence: "The container failed.".to_owned(),
+                cause: "It exited.".to_owned(),
+                advice: "Read on.".to_owned(),
+                facts: vec!["Not in the message.".to_owned()],
+            },
             last_lines: vec!["boom".to_owned(), "bye".to_owned()],
         };
         check(
             &Phase::Failed(Failure::from(&failure)),
             Activity::Retired,
             expect![[r#"
-                Ready: failed [HealthCheckContainerError] Revision 'hello-00001-abc' is not ready and cannot serve traffic. The container exited.
+                Ready: failed [HealthCheckContainerError] Revision 'hello-00001-abc' is not ready and cannot serve traffic. The container failed. It exited. Read on.
                 Last lines of the container's output:
                 boom
                 bye
                 Active: failed [Retired] (info)
-                ContainerHealthy: failed [HealthCheckContainerError] Revision 'hello-00001-abc' is not ready and cannot serve traffic. The container exited.
+                ContainerHealthy: failed [HealthCheckContainerError] Revision 'hello-00001-abc' is not ready and cannot serve traffic. The container failed. It exited. Read on.
                 Last lines of the container's output:
                 boom
                 bye

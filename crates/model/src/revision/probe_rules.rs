@@ -8,6 +8,11 @@ use crate::error::Violation;
 /// The longest time from the first attempt of a startup probe to its last, in seconds.
 const STARTUP_MAX: i64 = 240;
 
+/// The most headers of an HTTP probe.
+const HEADERS_MAX: usize = 100;
+/// The longest path, header or service of a probe, in bytes.
+const TEXT_BYTES_MAX: usize = 2048;
+
 /// What differs between the probes.
 struct Rules {
     field: &'static str,
@@ -76,11 +81,23 @@ fn check_kind(path: &str, rules: &Rules, kind: &ProbeKind, found: &mut Vec<Viola
             return;
         }
         ProbeKind::Tcp { port } => ("tcp_socket", *port),
-        ProbeKind::Grpc { port, .. } => ("grpc", *port),
+        ProbeKind::Grpc { port, service } => {
+            if service.len() > TEXT_BYTES_MAX || service.contains(char::is_control) {
+                let rule =
+                    format!("must be at most {TEXT_BYTES_MAX} bytes without control characters, got '{service}'");
+                found.push(Violation::new(format!("{path}.grpc.service"), rule));
+            }
+            ("grpc", *port)
+        }
         ProbeKind::Http { path: url, headers, port } => {
-            if !url.starts_with('/') || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            let is_path = url.starts_with('/') && !url.contains(|c: char| c.is_whitespace() || c.is_control());
+            if !is_path || url.len() > TEXT_BYTES_MAX {
                 let rule = format!("must be an absolute path, got '{url}'");
                 found.push(Violation::new(format!("{path}.http_get.path"), rule));
+            }
+            if headers.len() > HEADERS_MAX {
+                let rule = format!("must have at most {HEADERS_MAX} headers, got {}", headers.len());
+                found.push(Violation::new(format!("{path}.http_get.http_headers"), rule));
             }
             for (index, _) in headers.iter().enumerate().filter(|(_, (name, value))| !is_header(name, value)) {
                 let field = format!("{path}.http_get.http_headers[{index}]");
@@ -98,7 +115,10 @@ fn check_kind(path: &str, rules: &Rules, kind: &ProbeKind, found: &mut Vec<Viola
 
 fn is_header(name: &str, value: &str) -> bool {
     let token = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
-    !name.is_empty() && name.bytes().all(token) && !value.bytes().any(|c| c.is_ascii_control() && c != b'\t')
+    !name.is_empty()
+        && name.len() + value.len() <= TEXT_BYTES_MAX
+        && name.bytes().all(token)
+        && !value.bytes().any(|c| c.is_ascii_control() && c != b'\t')
 }
 
 #[cfg(test)]

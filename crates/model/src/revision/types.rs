@@ -76,6 +76,8 @@ pub struct Container {
     pub readiness_probe: Option<Probe>,
     /// Containers that must be up before.
     pub depends_on: Vec<String>,
+    /// The image below its own, for updates of it; stored, without effect.
+    pub base_image_uri: String,
 }
 
 /// What speaks to the container.

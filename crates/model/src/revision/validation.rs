@@ -5,7 +5,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use super::{Container, EnvValue, Protocol, RevisionTemplate, defaults, probe_rules, resource_rules};
+use super::{Container, EnvValue, EnvVar, Protocol, RevisionTemplate, defaults, probe_rules, resource_rules};
 use crate::{error::Violation, label, name};
 
 /// The most containers of an instance.
@@ -16,6 +16,14 @@ pub const ENV_MAX: usize = 1000;
 pub const ENV_BYTES_MAX: usize = 32 << 10;
 /// The most arguments of a container.
 pub const ARGS_MAX: usize = 1000;
+/// The longest argument, in bytes: the kernel takes no longer one.
+pub const ARG_BYTES_MAX: usize = (128 << 10) - 1;
+/// The most bytes of command, arguments and variables together: the kernel takes 2 MiB with the image's own.
+pub const EXEC_BYTES_MAX: usize = 1 << 20;
+/// The most instances that bounds may name: a slip of the finger must not fill a host.
+pub const INSTANCES_MAX: u32 = 10_000;
+/// The longest path, in bytes (`PATH_MAX` of Linux).
+pub const PATH_BYTES_MAX: usize = 4096;
 /// The most requests one instance may take at a time.
 pub const CONCURRENCY_MAX: u32 = 1000;
 /// The longest timeout of a request.
@@ -33,7 +41,12 @@ pub fn check(at: &str, service: &str, template: &RevisionTemplate, found: &mut V
     }
     label::check_labels(&format!("{at}.labels"), &template.labels, found);
     label::check_annotations(&format!("{at}.annotations"), &template.annotations, found);
+    // Empty until the defaults are in; the default is one of ours.
+    if !template.service_account.is_empty() {
+        found.extend(name::check_service_account(&format!("{at}.service_account"), &template.service_account).err());
+    }
     let scaling = template.scaling;
+    check_instances(&format!("{at}.scaling.max_instance_count"), scaling.max, found);
     if scaling.min > scaling.max {
         let rule = format!("must not be greater than max_instance_count {}, got {}", scaling.max, scaling.min);
         found.push(Violation::new(format!("{at}.scaling.min_instance_count"), rule));
@@ -47,6 +60,13 @@ pub fn check(at: &str, service: &str, template: &RevisionTemplate, found: &mut V
     check_concurrency(at, template, found);
     check_containers(at, template, found);
     check_volumes(at, template, found);
+}
+
+/// Checks a count of instances at `field`.
+pub(crate) fn check_instances(field: &str, count: u32, found: &mut Vec<Violation>) {
+    if count > INSTANCES_MAX {
+        found.push(Violation::new(field, format!("must be between 0 and {INSTANCES_MAX}, got {count}")));
+    }
 }
 
 fn check_concurrency(at: &str, template: &RevisionTemplate, found: &mut Vec<Violation>) {
@@ -93,9 +113,9 @@ fn check_container(path: &str, container: &Container, found: &mut Vec<Violation>
         let rule = format!("must be the URL of a container image, got '{}'", container.image);
         found.push(Violation::new(format!("{path}.image"), rule));
     }
-    if container.args.len() > ARGS_MAX {
-        let rule = format!("must have at most {ARGS_MAX} arguments, got {}", container.args.len());
-        found.push(Violation::new(format!("{path}.args"), rule));
+    if !container.base_image_uri.is_empty() && !is_image(&container.base_image_uri) {
+        let rule = format!("must be the URL of a container image, got '{}'", container.base_image_uri);
+        found.push(Violation::new(format!("{path}.base_image_uri"), rule));
     }
     check_strings(path, container, found);
     check_env(path, container, found);
@@ -104,18 +124,41 @@ fn check_container(path: &str, container: &Container, found: &mut Vec<Violation>
     probe_rules::check(path, container, found);
 }
 
-/// No argument or path may hold a NUL: the kernel would cut it there.
+/// What is handed to the kernel: no text may hold a NUL, it would be cut there, nor be longer than it takes.
 fn check_strings(path: &str, container: &Container, found: &mut Vec<Violation>) {
     for (field, texts) in [("command", &container.command), ("args", &container.args)] {
-        for (index, _) in texts.iter().enumerate().filter(|(_, text)| text.contains('\0')) {
-            found.push(Violation::new(format!("{path}.{field}[{index}]"), "must not contain a NUL character"));
+        if texts.len() > ARGS_MAX {
+            let rule = format!("must have at most {ARGS_MAX} arguments, got {}", texts.len());
+            found.push(Violation::new(format!("{path}.{field}"), rule));
+        }
+        for (index, text) in texts.iter().enumerate() {
+            if text.contains('\0') {
+                found.push(Violation::new(format!("{path}.{field}[{index}]"), "must not contain a NUL character"));
+            } else if text.len() > ARG_BYTES_MAX {
+                let rule = format!("must be at most {ARG_BYTES_MAX} bytes, got {} bytes", text.len());
+                found.push(Violation::new(format!("{path}.{field}[{index}]"), rule));
+            }
         }
     }
     let dir = &container.working_dir;
-    if !dir.is_empty() && (!dir.starts_with('/') || dir.contains('\0')) {
-        let rule = format!("must be an absolute path, got '{dir}'");
+    if !dir.is_empty() && !is_path(dir) {
+        let rule = format!("must be an absolute path of at most {PATH_BYTES_MAX} bytes, got '{dir}'");
         found.push(Violation::new(format!("{path}.working_dir"), rule));
     }
+    let plain = |variable: &EnvVar| match &variable.value {
+        EnvValue::Plain(value) => variable.name.len() + value.len() + 1,
+        EnvValue::Secret { .. } => variable.name.len() + 1,
+    };
+    let arguments = container.command.iter().chain(&container.args).map(|text| text.len() + 1);
+    let whole: usize = arguments.chain(container.env.iter().map(plain)).sum();
+    if whole > EXEC_BYTES_MAX {
+        let rule = format!("command, args and env together must be at most {EXEC_BYTES_MAX} bytes, got {whole} bytes");
+        found.push(Violation::new(path, rule));
+    }
+}
+
+fn is_path(path: &str) -> bool {
+    path.starts_with('/') && path.len() <= PATH_BYTES_MAX && !path.contains('\0')
 }
 
 fn check_env(path: &str, container: &Container, found: &mut Vec<Violation>) {
@@ -129,18 +172,43 @@ fn check_env(path: &str, container: &Container, found: &mut Vec<Violation>) {
         let name = &variable.name;
         if name.is_empty() || name.len() > ENV_BYTES_MAX || name.contains(['=', '\0']) {
             let rule = "must be 1 to 32768 characters without '=' and NUL";
-            found.push(Violation::new(field, format!("{rule}, got '{}'", shorten(name))));
+            found.push(Violation::new(field, format!("{rule}, got '{name}'")));
         } else if RESERVED_ENV.contains(&name.as_str()) || name.starts_with(RESERVED_ENV_PREFIX) {
             found.push(Violation::new(field, format!("the name is reserved by the platform, got '{name}'")));
         } else if matches!(variable.value, EnvValue::Secret { .. }) && !from_secrets.insert(name) {
             found.push(Violation::new(field, format!("a variable from a secret must be unique, got '{name}' again")));
         }
-        if let EnvValue::Plain(value) = &variable.value
-            && (value.len() > ENV_BYTES_MAX || value.contains('\0'))
-        {
-            let rule = format!("must be at most {ENV_BYTES_MAX} bytes without NUL, got {} bytes", value.len());
-            found.push(Violation::new(format!("{path}.env[{index}].value"), rule));
+        match &variable.value {
+            EnvValue::Plain(value) if value.len() > ENV_BYTES_MAX || value.contains('\0') => {
+                let rule = format!("must be at most {ENV_BYTES_MAX} bytes without NUL, got {} bytes", value.len());
+                found.push(Violation::new(format!("{path}.env[{index}].value"), rule));
+            }
+            EnvValue::Plain(_) => {}
+            EnvValue::Secret { secret, version } => {
+                check_secret(&format!("{path}.env[{index}].value_source.secret_key_ref"), (secret, version), found);
+            }
         }
+    }
+}
+
+/// A secret is `{name}` or `projects/{project}/secrets/{name}`; its version `latest`, a number or an alias.
+fn check_secret(path: &str, (secret, version): (&str, &str), found: &mut Vec<Violation>) {
+    let word = |text: &str| {
+        let fits = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+        (1..=255).contains(&text.len()) && text.bytes().all(fits)
+    };
+    let is_secret = match secret.split('/').collect::<Vec<_>>()[..] {
+        [name] => word(name),
+        ["projects", project, "secrets", name] => !project.is_empty() && word(name),
+        _ => false,
+    };
+    if !is_secret {
+        let rule = format!("must be {{name}} or projects/{{project}}/secrets/{{name}}, got '{secret}'");
+        found.push(Violation::new(format!("{path}.secret"), rule));
+    }
+    if !version.is_empty() && !word(version) {
+        let rule = format!("must be 'latest', a number or an alias, got '{version}'");
+        found.push(Violation::new(format!("{path}.version"), rule));
     }
 }
 
@@ -182,10 +250,16 @@ fn check_volumes(at: &str, template: &RevisionTemplate, found: &mut Vec<Violatio
         }
     }
     for (index, container) in template.containers.iter().enumerate() {
-        for (mount, (volume, _)) in container.volume_mounts.iter().enumerate() {
+        let mut taken = HashSet::new();
+        for (mount, (volume, path)) in container.volume_mounts.iter().enumerate() {
+            let field = |name: &str| format!("{at}.containers[{index}].volume_mounts[{mount}].{name}");
             if !names.contains(volume) {
-                let field = format!("{at}.containers[{index}].volume_mounts[{mount}].name");
-                found.push(Violation::new(field, format!("must name a volume of the template, got '{volume}'")));
+                let rule = format!("must name a volume of the template, got '{volume}'");
+                found.push(Violation::new(field("name"), rule));
+            }
+            if !is_path(path) || path.contains(':') || !taken.insert(path.trim_end_matches('/')) {
+                let rule = format!("must be an absolute path of its own without ':', got '{path}'");
+                found.push(Violation::new(field("mount_path"), rule));
             }
         }
     }
@@ -195,11 +269,6 @@ fn check_volumes(at: &str, template: &RevisionTemplate, found: &mut Vec<Violatio
 fn is_image(image: &str) -> bool {
     let fits = |c: u8| c.is_ascii_alphanumeric() || b"._:/@-+[]".contains(&c);
     !image.is_empty() && image.len() <= 2048 && image.bytes().all(fits) && !image.ends_with(['/', ':', '@'])
-}
-
-/// The beginning of a text that may be as long as the request.
-fn shorten(text: &str) -> String {
-    text.chars().take(64).collect()
 }
 
 #[cfg(test)]
@@ -251,12 +320,26 @@ mod tests {
                 container.args = vec![String::new(); 1001];
                 container.env = vec![env("A"); 1001];
                 container.env[0].value = EnvValue::Plain("x".repeat(32_769));
+                container.command = vec!["x".repeat(131_072); 8];
+                container.working_dir = "here".to_owned();
+                container.base_image_uri = "a b".to_owned();
             },
             expect![[r#"
                 t.scaling.min_instance_count: must not be greater than max_instance_count 100, got 101
                 t.timeout: must be between 1s and 3600s, got 3601s
                 t.max_instance_request_concurrency: must be between 0 and 1000, got 1001
+                t.containers[0].base_image_uri: must be the URL of a container image, got 'a b'
+                t.containers[0].command[0]: must be at most 131071 bytes, got 131072 bytes
+                t.containers[0].command[1]: must be at most 131071 bytes, got 131072 bytes
+                t.containers[0].command[2]: must be at most 131071 bytes, got 131072 bytes
+                t.containers[0].command[3]: must be at most 131071 bytes, got 131072 bytes
+                t.containers[0].command[4]: must be at most 131071 bytes, got 131072 bytes
+                t.containers[0].command[5]: must be at most 131071 bytes, got 131072 bytes
+                t.containers[0].command[6]: must be at most 131071 bytes, got 131072 bytes
+                t.containers[0].command[7]: must be at most 131071 bytes, got 131072 bytes
                 t.containers[0].args: must have at most 1000 arguments, got 1001
+                t.containers[0].working_dir: must be an absolute path of at most 4096 bytes, got 'here'
+                t.containers[0]: command, args and env together must be at most 1048576 bytes, got 1085356 bytes
                 t.containers[0].env: must have at most 1000 variables, got 1001
                 t.containers[0].env[0].value: must be at most 32768 bytes without NUL, got 32769 bytes
             "#]],

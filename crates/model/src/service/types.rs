@@ -27,6 +27,10 @@ pub struct Service {
     pub template: RevisionTemplate,
     /// Where traffic goes; empty means all to the latest ready revision.
     pub traffic: Vec<TrafficTarget>,
+    /// Further audiences of tokens; stored, without effect.
+    pub custom_audiences: Vec<String>,
+    /// What made the request, and its version: free text.
+    pub client: [String; 2],
     /// Fields of the service itself that are set and that this version does not act on, though
     /// ignoring them would serve something else: such as `iap_enabled`.
     pub unsupported: Vec<String>,

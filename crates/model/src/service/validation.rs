@@ -15,6 +15,13 @@ pub const TRAFFIC_MAX: usize = 1000;
 /// The longest tag and service id together, in characters: what is left of a DNS label.
 pub const TAG_AND_SERVICE_MAX: usize = 46;
 
+/// The longest name of a client and the longest version of it, in bytes.
+pub const CLIENT_BYTES_MAX: usize = 256;
+/// The most custom audiences.
+pub const AUDIENCES_MAX: usize = 100;
+/// The longest custom audience, in bytes.
+pub const AUDIENCE_BYTES_MAX: usize = 2048;
+
 /// Checks everything that can be checked without looking at anything else.
 pub fn check(service: &Service) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -25,6 +32,13 @@ pub fn check(service: &Service) -> Vec<Violation> {
     }
     label::check_labels("service.labels", &service.labels, &mut found);
     label::check_annotations("service.annotations", &service.annotations, &mut found);
+    for (field, text) in ["client", "client_version"].into_iter().zip(&service.client) {
+        if text.len() > CLIENT_BYTES_MAX {
+            let rule = format!("must be at most {CLIENT_BYTES_MAX} bytes long, got {}", text.len());
+            found.push(Violation::new(format!("service.{field}"), rule));
+        }
+    }
+    check_audiences(&service.custom_audiences, &mut found);
     check_scaling(&service.scaling, &mut found);
     revision::validation::check("service.template", &service.name.service, &service.template, &mut found);
     check_traffic(service, &mut found);
@@ -33,7 +47,29 @@ pub fn check(service: &Service) -> Vec<Violation> {
     found
 }
 
+fn check_audiences(audiences: &[String], found: &mut Vec<Violation>) {
+    if audiences.len() > AUDIENCES_MAX {
+        let rule = format!("must have at most {AUDIENCES_MAX} audiences, got {}", audiences.len());
+        found.push(Violation::new("service.custom_audiences", rule));
+    }
+    for (index, audience) in audiences.iter().enumerate() {
+        let fits = |c: char| !c.is_whitespace() && !c.is_control();
+        if audience.is_empty() || audience.len() > AUDIENCE_BYTES_MAX || !audience.chars().all(fits) {
+            let rule = format!("must be 1 to {AUDIENCE_BYTES_MAX} bytes without spaces, got '{audience}'");
+            found.push(Violation::new(format!("service.custom_audiences[{index}]"), rule));
+        }
+    }
+}
+
 fn check_scaling(scaling: &Scaling, found: &mut Vec<Violation>) {
+    let counts = [
+        ("min_instance_count", scaling.min),
+        ("max_instance_count", scaling.max),
+        ("manual_instance_count", scaling.manual_count.unwrap_or_default()),
+    ];
+    for (field, count) in counts {
+        revision::validation::check_instances(&format!("service.scaling.{field}"), count, found);
+    }
     if scaling.max != 0 && scaling.min > scaling.max {
         let rule = format!("must not be greater than max_instance_count {}, got {}", scaling.max, scaling.min);
         found.push(Violation::new("service.scaling.min_instance_count", rule));
@@ -130,6 +166,8 @@ mod tests {
             scaling: Scaling::default(),
             template: RevisionTemplate { containers: vec![container], ..RevisionTemplate::default() },
             traffic: Vec::new(),
+            custom_audiences: Vec::new(),
+            client: Default::default(),
             unsupported: Vec::new(),
         }
     }
@@ -178,6 +216,22 @@ mod tests {
             expect![[r#"
                 service.scaling.min_instance_count: must not be greater than max_instance_count 2, got 3
                 service.scaling.manual_instance_count: may only be set when scaling_mode is MANUAL, got 1
+            "#]],
+        );
+    }
+
+    #[test]
+    fn free_texts_and_lists_have_bounds() {
+        check_that(
+            |service| {
+                service.client[1] = "x".repeat(257);
+                service.custom_audiences = vec!["https://example.com".to_owned(), "a b".to_owned()];
+                service.scaling.max = 10_001;
+            },
+            expect![[r#"
+                service.client_version: must be at most 256 bytes long, got 257
+                service.custom_audiences[1]: must be 1 to 2048 bytes without spaces, got 'a b'
+                service.scaling.max_instance_count: must be between 0 and 10000, got 10001
             "#]],
         );
     }

@@ -5,6 +5,7 @@
 //! a bound. What may not be is refused with a sentence, never repaired silently.
 
 mod files;
+mod hides;
 mod metadata;
 mod place;
 mod stream;
@@ -12,6 +13,7 @@ mod tar;
 #[cfg(test)]
 mod tests;
 
+pub use self::hides::Hides;
 pub(crate) use self::{files::Files, metadata::is_opaque, stream::Compression};
 
 use std::{
@@ -56,6 +58,8 @@ pub(crate) struct Unpacked {
     pub(crate) bytes: u64,
     /// Directories that entries lie in but that have no entry of their own, relative, in order.
     pub(crate) implicit: Vec<String>,
+    /// What it hides of lower layers.
+    pub(crate) hides: Hides,
     /// What was left out, in sentences.
     pub(crate) warnings: Vec<String>,
 }
@@ -142,7 +146,7 @@ impl UnpackError {
     /// For `image`, as everybody else sees it.
     pub(crate) fn of_image(self, image: &str, layer: &Digest) -> ImageError {
         match self {
-            Self::Layer(cause) => ImageError::unfit(image, format!("layer {layer}: {cause}")),
+            Self::Layer(cause) => ImageError::corrupt(image, format!("layer {layer}: {cause}")),
             Self::Host { operation, source } => ImageError::host(format!("unpack layer {layer}: {operation}"), source),
         }
     }

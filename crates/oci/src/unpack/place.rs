@@ -21,7 +21,7 @@ use rustix::{
 };
 
 use super::{
-    UnpackError, UnpackLimits, Unpacked,
+    Hides, UnpackError, UnpackLimits, Unpacked,
     metadata::{self, Owner},
     tar::{Entry, Kind, Meta, TarReader},
 };
@@ -48,6 +48,9 @@ pub(super) struct Placer {
     /// it moves its time.
     directories: HashMap<String, Meta>,
     implicit: BTreeSet<String>,
+    /// What is hidden of lower layers, by real paths. The marks that overlayfs reads say the same, where
+    /// the host lets us make them.
+    hides: Hides,
     warnings: Vec<String>,
     buffer: Vec<u8>,
 }
@@ -79,6 +82,7 @@ impl Placer {
             removed: false,
             directories: HashMap::from([(String::new(), root_meta)]),
             implicit: BTreeSet::new(),
+            hides: Hides::nothing(),
             warnings: Vec::new(),
             buffer: vec![0; BUFFER],
         })
@@ -117,7 +121,7 @@ impl Placer {
         }
         rustix::fs::syncfs(&self.root).map_err(host("sync the layer"))?;
         let implicit = self.implicit.into_iter().collect();
-        Ok(Unpacked { implicit, warnings: self.warnings, ..Unpacked::default() })
+        Ok(Unpacked { implicit, hides: self.hides, warnings: self.warnings, ..Unpacked::default() })
     }
 
     fn place_root(&mut self, entry: &Entry) -> Result<(), UnpackError> {
@@ -221,7 +225,7 @@ impl Placer {
     /// Whiteouts only speak of lower layers: what this layer itself has under the name stays.
     fn whiteout(&mut self, parent: &OwnedFd, name: &str, path: &str) -> Result<(), UnpackError> {
         if name == OPAQUE {
-            return metadata::make_opaque(parent).map_err(host_at("hide what is below", path));
+            return self.make_opaque(parent, path);
         }
         let hidden = &name[WHITEOUT.len()..];
         if hidden.starts_with(WHITEOUT) {
@@ -232,17 +236,53 @@ impl Placer {
             return Err(UnpackError::Layer(format!("'{path}' hides no name")));
         }
         match self.look(parent, hidden, path)? {
-            Before::Nothing => mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), makedev(0, 0))
-                .map_err(host_at("hide with", path)),
+            Before::Nothing => {
+                let real = self.real_path(parent, hidden)?;
+                self.hides.removed.insert(real);
+                let made = mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), makedev(0, 0));
+                self.marked(made).map_err(host_at("hide with", path))
+            }
             Before::Directory => self.hide_lower(parent, hidden, path),
             Before::Whiteout | Before::Other => Ok(()),
         }
     }
 
-    fn hide_lower(&self, parent: &OwnedFd, name: &str, path: &str) -> Result<(), UnpackError> {
+    fn hide_lower(&mut self, parent: &OwnedFd, name: &str, path: &str) -> Result<(), UnpackError> {
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = openat(parent, name, flags, Mode::empty()).map_err(host_at("open", path))?;
-        metadata::make_opaque(&directory).map_err(host_at("hide what is below", path))
+        self.make_opaque(&directory, path)
+    }
+
+    fn make_opaque(&mut self, directory: &OwnedFd, path: &str) -> Result<(), UnpackError> {
+        let real = self.real_path(directory, "")?;
+        self.hides.opaque.insert(real);
+        let made = metadata::make_opaque(directory);
+        self.marked(made).map_err(host_at("hide what is below", path))
+    }
+
+    /// Marks are for overlayfs. Where we may not make them (no `CAP_SYS_ADMIN`, or a file system that is
+    /// an overlay itself) there is no overlayfs for us either, and what is written down has to do.
+    fn marked(&mut self, made: rustix::io::Result<()>) -> rustix::io::Result<()> {
+        match made {
+            Err(Errno::PERM | Errno::NOTSUP) => {
+                self.hides.marked = false;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Where `name` of an open directory lies in the layer, without any symbolic link.
+    fn real_path(&self, directory: &OwnedFd, name: &str) -> Result<String, UnpackError> {
+        let real = path_of(directory)?;
+        let below = real.get(self.root_path.len()..).unwrap_or_default();
+        let below = String::from_utf8_lossy(below);
+        let below = below.trim_start_matches('/');
+        Ok(match (below, name) {
+            ("", name) => name.to_owned(),
+            (below, "") => below.to_owned(),
+            (below, name) => format!("{below}/{name}"),
+        })
     }
 
     fn look(&self, parent: &OwnedFd, name: &str, path: &str) -> Result<Before, UnpackError> {
@@ -252,6 +292,10 @@ impl Placer {
                 FileType::CharacterDevice if stat.st_rdev == makedev(0, 0) => Before::Whiteout,
                 _ => Before::Other,
             }),
+            Err(Errno::NOENT) if !self.hides.marked && !self.hides.removed.is_empty() => {
+                let real = self.real_path(parent, name)?;
+                Ok(if self.hides.removed.contains(&real) { Before::Whiteout } else { Before::Nothing })
+            }
             Err(Errno::NOENT) => Ok(Before::Nothing),
             Err(error) => Err(host_at("look at", path)(error)),
         }
@@ -262,15 +306,27 @@ impl Placer {
         let before = self.look(parent, name, path)?;
         match before {
             Before::Nothing => return Ok(before),
-            Before::Directory => remove_tree(parent, name).map_err(host_at("replace", path))?,
-            Before::Whiteout | Before::Other => {
-                unlinkat(parent, name, AtFlags::empty()).map_err(host_at("replace", path))?;
+            Before::Directory => {
+                let real = self.real_path(parent, name)?;
+                self.hides.forget(&real);
+                remove_tree(parent, name).map_err(host_at("replace", path))?;
             }
+            Before::Whiteout => self.unhide(parent, name, path)?,
+            Before::Other => unlinkat(parent, name, AtFlags::empty()).map_err(host_at("replace", path))?,
         }
         self.removed = true;
         let below = format!("{path}/");
         self.implicit.retain(|directory| directory != path && !directory.starts_with(&below));
         Ok(before)
+    }
+
+    fn unhide(&mut self, parent: &OwnedFd, name: &str, path: &str) -> Result<(), UnpackError> {
+        let real = self.real_path(parent, name)?;
+        self.hides.forget(&real);
+        match unlinkat(parent, name, AtFlags::empty()) {
+            Err(Errno::NOENT) if !self.hides.marked => Ok(()),
+            other => other.map_err(host_at("replace", path)),
+        }
     }
 
     /// The directory an entry goes into, made when nothing has made it.
@@ -314,7 +370,7 @@ impl Placer {
         let before = self.look(parent, name, path)?;
         match before {
             Before::Nothing => {}
-            Before::Whiteout => unlinkat(parent, name, AtFlags::empty()).map_err(host_at("replace", path))?,
+            Before::Whiteout => self.unhide(parent, name, path)?,
             Before::Directory | Before::Other => {
                 return Err(UnpackError::Layer(format!("'{path}' has entries below it but is no directory")));
             }

@@ -47,6 +47,8 @@ fn service(lines: &str) -> Service {
         scaling: Scaling::default(),
         template: RevisionTemplate::default(),
         traffic: traffic(lines),
+        custom_audiences: Vec::new(),
+        client: Default::default(),
         unsupported: Vec::new(),
     }
 }

@@ -66,7 +66,7 @@ impl World {
     }
 
     /// Writes `request` as it stands and reads until the server closes.
-    async fn raw(&self, request: &str) -> String {
+    pub(super) async fn raw(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.expect("it listens");
         stream.write_all(request.as_bytes()).await.expect("it reads");
         let mut answer = Vec::new();

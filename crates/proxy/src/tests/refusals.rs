@@ -40,6 +40,22 @@ async fn who_may_not_call_starts_nothing() {
 }
 
 #[tokio::test]
+async fn a_request_with_two_hosts_or_none_reaches_nobody() {
+    let world = World::with(App::default()).await;
+    for head in [
+        format!("GET /v2/x HTTP/1.1\r\nhost: {APP}\r\nhost: localhost\r\n"),
+        format!("GET /v2/x HTTP/1.1\r\nhost: localhost\r\nhost: {APP}\r\n"),
+        format!("GET / HTTP/1.1\r\nhost: {APP}, localhost\r\n"),
+        "GET / HTTP/1.1\r\n".to_owned(),
+    ] {
+        let answer = world.raw(&format!("{head}connection: close\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request"), "{head}: {answer}");
+    }
+    assert!(world.engine.records().is_empty());
+    world.end().await;
+}
+
+#[tokio::test]
 async fn the_holder_of_the_token_may_call_what_is_private_and_the_container_never_sees_the_token() {
     let private = App { invoker: InvokerAccess::Restricted, ..App::default() };
     let world = World::with(private).await;

@@ -22,7 +22,10 @@ use updraft_registry::Registry;
 pub(crate) struct World {
     pub(crate) dir: TempDir,
     pub(crate) address: SocketAddr,
+    /// The same without the relay.
+    pub(crate) direct: SocketAddr,
     pub(crate) images: ImageStore,
+    pub(crate) clock: Clock,
     tasks: Tasks,
     blob_requests: Arc<AtomicUsize>,
 }
@@ -58,17 +61,34 @@ impl World {
     }
 
     async fn with(mode: AuthMode) -> Self {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let clock = Clock::system();
+        Self::open(tempfile::tempdir().expect("temporary directory"), mode, Clock::system()).await
+    }
+
+    /// One whose time stands still until the test moves it. It begins now: the age of files is looked at.
+    #[expect(clippy::disallowed_methods, reason = "files get the machine's time")]
+    pub(crate) async fn by_hand() -> (Self, Arc<VirtualClock>) {
+        let (clock, hand) = Clock::stopped_at(SystemTime::now());
+        (Self::open(tempfile::tempdir().expect("temporary directory"), AuthMode::None, clock).await, hand)
+    }
+
+    /// Another server over the same directory, after this one is gone. Nothing but the directory is left.
+    pub(crate) async fn restart(self, clock: Clock) -> Self {
+        self.stop().await;
+        let Self { dir, images, .. } = self;
+        drop(images);
+        Self::open(dir, AuthMode::None, clock).await
+    }
+
+    async fn open(dir: TempDir, mode: AuthMode, clock: Clock) -> Self {
         let images = ImageStore::open(ImageStoreConfig::new(dir.path().join("images")), clock.clone()).expect("store");
         let auth = Authenticator::open(mode, dir.path()).expect("authenticator");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("listener");
         let address = listener.local_addr().expect("address");
         let tasks = Tasks::new();
-        let registry = Registry::new(images.clone(), auth, clock);
+        let registry = Registry::new(images.clone(), auth, clock.clone());
         let serve = registry.serve(listener, tasks.clone());
         tasks.spawn("registry", OnFailure::Stop, serve);
-        let world = Self { dir, address, images, tasks, blob_requests: Arc::default() };
+        let world = Self { dir, address, direct: address, images, clock, tasks, blob_requests: Arc::default() };
         world.front().await
     }
 

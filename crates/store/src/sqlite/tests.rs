@@ -179,7 +179,7 @@ async fn a_newer_format_is_refused_and_not_touched() {
     database.close().await.unwrap();
     let before = std::fs::read(dir.path().join(FILE)).unwrap();
     match SqliteStore::open(dir.path()).await {
-        Err(StoreError::TooNew { found: 99, known: FORMAT }) => {}
+        Err(StoreError::TooNew { found: 99, known: FORMAT, .. }) => {}
         other => panic!("expected a refusal, got {other:?}"),
     }
     assert_eq!(std::fs::read(dir.path().join(FILE)).unwrap(), before);
@@ -191,6 +191,34 @@ async fn a_file_that_is_no_database_is_refused() {
     std::fs::write(dir.path().join(FILE), "this is a letter, not a database. ".repeat(100)).unwrap();
     let error = SqliteStore::open(dir.path()).await.unwrap_err();
     assert!(matches!(error, StoreError::Medium { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_peek_changes_nothing_whether_a_server_runs_was_killed_or_was_stopped() {
+    let dir = TempDir::new().unwrap();
+    let peek = || async { SqliteStore::peek(dir.path(), Kind::Service).await.unwrap() };
+    assert_eq!(peek().await, []);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    let store = open(&dir).await;
+    let key = store.commit(change("hello")).await.unwrap()[0].key.clone();
+    assert_eq!(peek().await, std::slice::from_ref(&key), "beside the server that has it open");
+    store.close().await;
+    let files = || {
+        let entries = std::fs::read_dir(dir.path()).unwrap();
+        let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        let sum = |path: &Path| {
+            use std::hash::{DefaultHasher, Hash, Hasher};
+            let mut hasher = DefaultHasher::new();
+            std::fs::read(path).unwrap().hash(&mut hasher);
+            hasher.finish()
+        };
+        files.into_iter().map(|path| (sum(&path), path)).collect::<Vec<_>>()
+    };
+    let before = files();
+    assert_eq!(peek().await, [key]);
+    assert_eq!(files(), before);
+    assert!(SqliteStore::peek(dir.path(), Kind::Revision).await.unwrap().is_empty());
 }
 
 async fn raw(dir: &TempDir) -> SqliteConnection {
@@ -270,6 +298,68 @@ proptest! {
             sqlite.close().await;
         });
     }
+}
+
+// === no space ===
+
+/// A small file system of the test's own, as far as it may make one.
+struct Small(TempDir);
+
+impl Small {
+    #[expect(clippy::print_stderr, reason = "a skipped test says why")]
+    fn mount(bytes: u32) -> Option<Self> {
+        let dir = TempDir::new().unwrap();
+        let options = std::ffi::CString::new(format!("size={bytes},mode=0700")).unwrap();
+        let flags = rustix::mount::MountFlags::NODEV;
+        match rustix::mount::mount("tmpfs", dir.path(), "tmpfs", flags, options.as_c_str()) {
+            Ok(()) => Some(Self(dir)),
+            Err(error) => {
+                assert!(std::env::var_os("UPDRAFT_TEST_NO_SKIP").is_none(), "nothing may be skipped here: {error}");
+                eprintln!("skipped: a file system cannot be mounted: {error}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(self.0.path(), rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_what_does_not_fit_and_takes_it_once_there_is_space() {
+    let Some(small) = Small::mount(2 << 20) else { return };
+    let ballast = small.0.path().join("ballast");
+    std::fs::write(&ballast, vec![0; 1 << 20]).unwrap();
+    let store = SqliteStore::open(small.0.path()).await.unwrap();
+    let mut stored = 0;
+    let large = |number: u64| {
+        let envelope = Envelope { spec: vec![7; 64 << 10], ..sample(&format!("s-{number}"), number) };
+        vec![Change::Put(Box::new(envelope))]
+    };
+    let error = loop {
+        match store.commit(large(stored)).await {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    assert!(stored > 0 && error.to_string().contains("no space left"), "{stored}: {error}");
+    assert_eq!(everything(&store).await.len() as u64, stored, "what was refused is not there in part");
+    // What is too large for any space there is left is refused each time, not answered by a broken connection.
+    let huge = vec![Change::Put(Box::new(Envelope { spec: vec![7; 4 << 20], ..sample("huge", 1) }))];
+    for _ in 0..3 {
+        let error = store.commit(huge.clone()).await.unwrap_err();
+        assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    }
+    std::fs::remove_file(&ballast).unwrap();
+    store.commit(large(stored)).await.expect("there is space");
+    store.close().await;
+    let again = SqliteStore::open(small.0.path()).await.unwrap();
+    assert_eq!(everything(&again).await.len() as u64, stored + 1);
+    again.close().await;
 }
 
 // === kill -9 ===

@@ -255,3 +255,20 @@ async fn a_removed_service_leaves_nothing_and_its_namesake_starts_anew() {
     write(&store, &hello, 1).await;
     assert_eq!(texts(&store.query(LogQuery::of(hello)).await), ["0"]);
 }
+
+#[tokio::test]
+async fn what_services_that_are_gone_left_is_told_and_removed() {
+    let mut bench = Bench::new();
+    let store = bench.open();
+    let (kept, gone) = (service("kept"), service("gone"));
+    for service in [&kept, &gone] {
+        write(&store, service, 3).await;
+    }
+    let known = HashSet::from([kept.clone()]);
+    let left = bench.files(&gone)[0].parent().expect("in a directory").to_owned();
+    assert_eq!(disk::strays(bench.dir.path(), &known).expect("listed"), std::slice::from_ref(&left));
+    assert_eq!(store.keep(known.clone()).await.expect("removed"), 1);
+    assert!(!left.exists() && bench.files(&kept).len() == 1);
+    assert!(disk::strays(bench.dir.path(), &known).expect("listed").is_empty());
+    assert_eq!(bench.reopen().query(LogQuery::of(kept)).await.len(), 3);
+}

@@ -4,6 +4,7 @@ mod auth;
 mod config;
 mod doctor;
 mod install;
+mod leaks;
 mod quickstart;
 mod restore;
 mod serve;
@@ -47,7 +48,7 @@ enum Verb {
     /// See it work: serve, deploy a small example, call it from zero, show where the time went.
     Quickstart(quickstart::QuickstartArgs),
     /// What this machine offers and lacks to run containers, and what to do.
-    Doctor,
+    Doctor(doctor::DoctorArgs),
     /// Set this machine up to run the platform as a service.
     Install(install::InstallArgs),
     /// Take the service away again; configuration and data stay.
@@ -120,6 +121,9 @@ struct ServeArgs {
     /// How long an instance without requests is kept, such as 30s, 15m, 1h [default: 15m].
     #[arg(long, value_name = "DURATION")]
     idle_timeout: Option<String>,
+    /// How far instances are kept apart: 'namespaces', 'chroot', or 'none' for static programs [default: namespaces].
+    #[arg(long, value_name = "ISOLATION")]
+    isolation: Option<String>,
     /// Name servers of the containers, separated by commas [default: those of this machine].
     #[arg(long, value_name = "ADDRESSES")]
     dns: Option<String>,
@@ -153,6 +157,10 @@ pub fn main() -> ExitCode {
     match arguments.verb {
         Verb::Serve(flags) => with_config(&flags, &matches, |config| block_on(serve::run(config))),
         Verb::Quickstart(flags) => block_on(quickstart::run(flags, ServeArgs::default().layer(&matches))),
+        Verb::Doctor(flags) if flags.leaks => with_config(&flags.serving(), &matches, |config| {
+            block_on(leaks::run(&config.data_dir, flags.scope(), arguments.globals.format))
+        }),
+        Verb::Doctor(_) => doctor::run(arguments.globals.format),
         Verb::Install(flags) => install::run(&flags),
         Verb::Uninstall(flags) => install::undo(&flags),
         Verb::Restore(flags) => {
@@ -162,7 +170,6 @@ pub fn main() -> ExitCode {
         Verb::Auth(AuthCommand::PrintAccessToken(flags)) => {
             with_config(&flags, &matches, |config| auth::print_token(&config))
         }
-        Verb::Doctor => doctor::run(arguments.globals.format),
         Verb::Config(ConfigCommand::Show(flags)) => show(&flags, &matches, arguments.globals.format),
         Verb::Completion { shell } => {
             let mut script = Vec::new();
@@ -230,6 +237,7 @@ impl ServeArgs {
             ("auth", self.auth.clone()),
             ("domain", self.domain.clone()),
             ("idle-timeout", self.idle_timeout.clone()),
+            ("isolation", self.isolation.clone()),
             ("dns", self.dns.clone()),
             ("registry-credentials", self.registry_credentials.clone()),
             ("registry-names", self.registry_names.clone()),

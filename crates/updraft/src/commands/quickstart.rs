@@ -17,6 +17,7 @@ use tokio::{
 };
 use updraft_base::Clock;
 use updraft_cli::{Console, Exit, Terminal};
+use updraft_engine_local::{Isolation, isolations};
 use updraft_model::RevisionName;
 
 use super::{
@@ -79,11 +80,16 @@ async fn tour(flags: &QuickstartArgs, place: Layer) -> Result<(), Failure> {
         None => default_dir()?,
     };
     claim(data_dir)?;
-    let config = config(data_dir, place)?;
+    let mut config = config(data_dir, place)?;
+    let fallback = fall_back(&mut config)?;
+    let isolation = config.isolation;
     let engine = EngineChoice::Local(local_engine(&config));
     let server = Server::start(Options { config, engine, clock: Clock::system() }).await?;
+    if let Some(cause) = fallback {
+        warn(isolation, &cause);
+    }
     let told = tokio::select! {
-        told = tell(&server, data_dir) => told,
+        told = tell(&server, data_dir, isolation) => told,
         _ = signals.next() => Err("interrupted".into()),
     };
     if told.is_ok() && !flags.once {
@@ -95,7 +101,7 @@ async fn tour(flags: &QuickstartArgs, place: Layer) -> Result<(), Failure> {
     told.inspect(|()| print("\nStopped; containers, network and data are removed."))
 }
 
-async fn tell(server: &Server, data_dir: &Path) -> Result<(), Failure> {
+async fn tell(server: &Server, data_dir: &Path, isolation: Isolation) -> Result<(), Failure> {
     let clock = Clock::system();
     print(format!("Updraft serves on http://{} (images on {}).\n", server.address, server.registry));
     let archive_file = data_dir.join("hello.tar");
@@ -123,7 +129,7 @@ async fn tell(server: &Server, data_dir: &Path) -> Result<(), Failure> {
     print(format!("\nFrom zero: {:?}\n", cold.body.trim_end()));
     print(format!("  {:<8} {:>10}   unpacked when it was deployed: no part of this", "image", "–"));
     for (part, time, note) in [
-        ("sandbox", sandbox, "namespaces, root, limits, network, exec"),
+        ("sandbox", sandbox, made_of(isolation)),
         ("app", app, "until it listened"),
         ("proxy", before + after, "connection, route, queue, and the request itself"),
         ("total", cold.to_first_byte, "client → first byte"),
@@ -140,6 +146,55 @@ async fn tell(server: &Server, data_dir: &Path) -> Result<(), Failure> {
     print(format!("Try it:\n  curl http://{host}:{port}/\n  curl -H 'Host: {host}' http://{}/", server.address));
     print(format!("  updraft --endpoint http://{} services describe {SERVICE}\n", server.address));
     Ok(())
+}
+
+/// The best isolation that this host has: a tour is to show something. What is in the way of the best one, if that
+/// is not it.
+fn fall_back(config: &mut Config) -> Result<Option<String>, Failure> {
+    let possible = isolations(&config.data_dir);
+    let best = possible.iter().find(|one| one.outcome.is_ok()).ok_or_else(|| {
+        let causes =
+            possible.iter().filter_map(|one| Some(format!("{}: {}", one.isolation, one.outcome.clone().err()?)));
+        format!("no isolation is possible here ({})", causes.collect::<Vec<_>>().join("; "))
+    })?;
+    config.isolation = best.isolation;
+    Ok(possible.iter().find_map(|one| one.outcome.clone().err()).filter(|_| best.isolation != Isolation::default()))
+}
+
+/// What takes the time before the program runs.
+fn made_of(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::Namespaces => "namespaces, root, limits, network, exec",
+        Isolation::Chroot => "copy of the image, root, limits, port, exec",
+        Isolation::None => "copy of the image, limits, port, exec",
+    }
+}
+
+/// A block that nobody overlooks, on stderr and between the steps.
+#[expect(clippy::print_stderr, reason = "talk of a command")]
+fn warn(isolation: Isolation, cause: &str) {
+    let line = "=".repeat(78);
+    let missing = match isolation {
+        Isolation::Chroot => "Each instance has only a root directory of its own.",
+        Isolation::None | Isolation::Namespaces => {
+            "Instances run with the files of this machine, static programs only."
+        }
+    };
+    eprintln!(
+        "{line}\n\
+         WARNING: this host does not allow namespaces. Isolation is '{isolation}' instead.\n\n\
+         Why:      {cause}.\n\
+         Missing:  {missing}\n          \
+         They see this machine's network and processes, and each other's.\n          \
+         Limits of CPU and of processes hold only where control groups can be\n          \
+         written; memory is watched. Run nothing here that you do not trust.\n\
+         Differs:  every instance gets a PORT of its own. An image that ignores PORT\n          \
+         can have one instance.\n\
+         Instead:  run it as root of a machine, or in a privileged container\n          \
+         (docker run --privileged). `updraft doctor` tells more,\n          \
+         docs/isolation.md everything.\n\
+         {line}\n"
+    );
 }
 
 fn config(data_dir: &Path, place: Layer) -> Result<Config, Failure> {

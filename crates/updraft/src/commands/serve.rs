@@ -4,6 +4,9 @@ use std::{io::IsTerminal as _, process::ExitCode};
 
 use tracing_subscriber::EnvFilter;
 use updraft_base::{Clock, Shutdown};
+use updraft_engine_local::Isolation;
+use updraft_oci::ImageError;
+use updraft_store::StoreError;
 
 use super::{
     fail, print,
@@ -35,6 +38,7 @@ pub(super) async fn run(config: Config) -> ExitCode {
 }
 
 async fn serve(config: Config, signals: &mut Signals, notifier: &Notifier) -> ExitCode {
+    let isolation = config.isolation;
     let engine = EngineChoice::Local(local_engine(&config));
     let started = tokio::select! {
         started = Server::start(Options { config, engine, clock: Clock::system() }) => started,
@@ -47,6 +51,9 @@ async fn serve(config: Config, signals: &mut Signals, notifier: &Notifier) -> Ex
             return fail(&error, hint.as_deref());
         }
     };
+    if isolation.is_shared() {
+        tracing::warn!(%isolation, "instances are not kept apart from this machine and from each other: docs/isolation.md");
+    }
     print(format_args!("API http://{}", server.address));
     if let Some(tls) = server.tls {
         print(format_args!("TLS https://{tls}"));
@@ -97,6 +104,17 @@ pub(super) fn log_to_stderr(filter: &str, format: LogFormat) -> Result<(), Box<d
     Ok(())
 }
 
+fn isolation_hint(wanted: Isolation, instead: &[Isolation]) -> String {
+    let root = if rustix::process::geteuid().is_root() { "" } else { "start the server as root; " };
+    match instead.iter().find(|one| **one != wanted) {
+        Some(other) => format!(
+            "{root}`--isolation {other}` works here, and keeps instances less apart (docs/isolation.md); `updraft doctor` \
+             tells what this machine lacks"
+        ),
+        None => format!("{root}`updraft doctor` tells what this machine lacks"),
+    }
+}
+
 /// What to do about a server that could not start.
 pub(super) fn hint(error: &StartError) -> Option<String> {
     match error {
@@ -104,10 +122,19 @@ pub(super) fn hint(error: &StartError) -> Option<String> {
             "is another server on port {}? --listen, --tls-listen and --registry-listen choose others; port 0 takes a free one",
             address.port()
         )),
-        StartError::NotRoot => Some("start the server as root, for example with sudo".to_owned()),
+        StartError::Isolation { wanted, instead, .. } => Some(isolation_hint(*wanted, instead)),
         StartError::Engine(_) => Some("`updraft doctor` tells what this machine lacks".to_owned()),
         StartError::Bind(open) => Some(open.hint()),
         StartError::Tls(error) => error.hint(),
+        StartError::Store(StoreError::TooNew { .. }) | StartError::Images(ImageError::TooNew { .. }) => Some(
+            "start the version of Updraft that wrote it, or a later one; or choose another directory with --data-dir. \
+             Nothing was changed"
+                .to_owned(),
+        ),
+        StartError::Store(StoreError::Locked { .. }) => Some(
+            "of a data directory one server runs at a time: stop the other, or choose another --data-dir".to_owned(),
+        ),
+        StartError::Store(StoreError::Full { .. }) => Some("make room on the disk of the data directory".to_owned()),
         _ => None,
     }
 }

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use updraft_engine_local::Isolation;
 use updraft_identity::AuthMode;
 
 /// One setting.
@@ -106,6 +107,12 @@ pub const SETTINGS: &[Setting] = &[
         help: "How long an instance without requests is kept, such as 30s, 15m, 1h",
     },
     Setting {
+        key: "isolation",
+        variable: "UPDRAFT_ISOLATION",
+        default: "namespaces",
+        help: "How far instances are kept apart: 'namespaces', 'chroot', or 'none' for static programs; see docs/isolation.md",
+    },
+    Setting {
         key: "dns",
         variable: "UPDRAFT_DNS",
         default: "",
@@ -175,6 +182,8 @@ pub struct Config {
     pub region: String,
     /// How long an idle instance is kept.
     pub idle_timeout: Duration,
+    /// How far instances are kept apart.
+    pub isolation: Isolation,
     /// Name servers of the containers; empty means the host's.
     pub dns: Vec<IpAddr>,
     /// Docker's credential file.
@@ -275,6 +284,7 @@ impl Config {
             project: values.project()?,
             region: values.region()?,
             idle_timeout: values.duration("idle-timeout")?,
+            isolation: values.isolation()?,
             dns: values.addresses("dns")?,
             registry_credentials: values.credentials(),
             registry_names: values.registry_names()?,

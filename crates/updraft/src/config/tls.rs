@@ -63,7 +63,6 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::config::{Config, Layer, combine};
 
     fn config(flags: &[(&'static str, &str)]) -> Result<Config, String> {

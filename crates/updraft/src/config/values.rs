@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
+use updraft_engine_local::{Isolation, UnknownIsolation};
 use updraft_identity::AuthMode;
 use updraft_model::name;
 
@@ -59,6 +60,11 @@ impl<'a> Values<'a> {
             "token" => Ok(AuthMode::Token),
             _ => Err(self.refuse("auth", "must be 'none' or 'token'")),
         }
+    }
+
+    pub(super) fn isolation(&self) -> Result<Isolation, ConfigError> {
+        let unknown = |error: UnknownIsolation| self.refuse("isolation", &error.to_string());
+        self.text("isolation").parse().map_err(unknown)
     }
 
     pub(super) fn log_format(&self) -> Result<LogFormat, ConfigError> {
@@ -160,6 +166,7 @@ mod tests {
         assert_eq!(config.idle_timeout, Duration::from_secs(900));
         assert!(config.dns.is_empty() && config.registry_names.is_empty());
         assert_eq!((config.log_retention, config.log_max_size), (Duration::from_secs(30 * 24 * 3600), 64 << 20));
+        assert_eq!(config.isolation, Isolation::Namespaces, "a weaker sandbox has to be asked for");
     }
 
     #[test]
@@ -171,6 +178,7 @@ mod tests {
             ("project", "x"),
             ("region", "us_central1"),
             ("idle-timeout", "15"),
+            ("isolation", "docker"),
             ("dns", "one.one.one.one"),
             ("log-format", "xml"),
             ("log-retention", "a month"),

@@ -5,5 +5,7 @@
 
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod formats;
+mod input;
 mod reality;
 mod world;

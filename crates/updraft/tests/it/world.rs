@@ -55,6 +55,16 @@ async fn a_failed_revision_leaves_the_old_one_serving_and_says_why() {
     assert_eq!(now["terminalCondition"]["state"], "CONDITION_FAILED");
     assert_eq!(now["latestReadyRevision"], service["latestReadyRevision"]);
     assert_ne!(now["latestCreatedRevision"], service["latestReadyRevision"]);
+    let told = world.ok("GET", "/updraft/v1/diagnosis?service=hello", Value::Null).await;
+    assert_eq!((&told["state"], &told["diagnosis"]["code"]), (&"FAILED".into(), &"exited".into()), "{told:#}");
+    assert_eq!(told["diagnosis"]["lastLines"], json!(["no such table"]));
+    let serving = service["latestReadyRevision"].as_str().and_then(|name| name.rsplit('/').next()).expect("a name");
+    assert_eq!(told["serving"], json!([serving]));
+    let told = world.ok("GET", &format!("/updraft/v1/diagnosis?service=hello&revision={serving}"), Value::Null).await;
+    assert_eq!((&told["state"], &told["diagnosis"]), (&"READY".into(), &Value::Null), "{told:#}");
+    for query in ["service=nowhere", "service=hello&revision=hello-00009-abc"] {
+        assert_eq!(world.call("GET", &format!("/updraft/v1/diagnosis?{query}"), Value::Null).await.status, 404);
+    }
     assert_eq!(world.get(&uri(&service), "/").await.status, 200);
     world.end().await;
 }
@@ -114,28 +124,6 @@ async fn a_deleted_service_is_gone_from_the_api_and_from_the_front_door() {
 }
 
 #[tokio::test]
-async fn bad_input_names_the_field_the_rule_and_the_value() {
-    let world = World::start().await;
-    for (body, field) in [
-        (json!({"template": {"containers": [{}]}}), "image"),
-        (json!({"template": {"containers": [{"image": "x", "ports": [{"containerPort": 70000}]}]}}), "70000"),
-        (json!({"template": {"containers": [{"image": "x"}], "timeout": "7200s"}}), "timeout"),
-        (json!({"template": {"containers": [{"image": "x", "env": [{"name": "PORT", "value": "1"}]}]}}), "PORT"),
-        (json!({"template": {"containers": [{"image": "x"}]}, "traffic": [{"percent": 90}]}), "100"),
-        (json!({"template": {"containers": [{"image": "x"}]}, "ingress": "SIDEWAYS"}), "SIDEWAYS"),
-        (json!({"tmplate": {}}), "tmplate"),
-    ] {
-        let answer = world.call("POST", &format!("{SERVICES}?serviceId=bad"), body.clone()).await;
-        assert_eq!(answer.status, 400, "{body}: {}", answer.body);
-        let error: Value = serde_json::from_str(&answer.body).expect("JSON");
-        assert_eq!(error["error"]["status"], "INVALID_ARGUMENT");
-        assert!(answer.body.contains(field), "{field} in {}", answer.body);
-    }
-    assert_eq!(world.call("GET", "/v2/nowhere", Value::Null).await.status, 404);
-    world.end().await;
-}
-
-#[tokio::test]
 async fn every_metric_is_told_once() {
     let world = World::start().await;
     let text = world.call("GET", "/metrics", Value::Null).await.body;
@@ -168,7 +156,9 @@ async fn a_policy_is_in_force_when_it_has_been_set() {
 async fn what_a_service_writes_and_is_asked_is_found_by_cloud_loggings_filter() {
     let world = World::start().await;
     let image = world.image("hello").await;
-    let service = world.deploy("hello", template(&image, &["print={\"severity\":\"ERROR\",\"message\":\"no table\"}", "serve"])).await;
+    let service = world
+        .deploy("hello", template(&image, &["print={\"severity\":\"ERROR\",\"message\":\"no table\"}", "serve"]))
+        .await;
     assert_eq!(world.get(&uri(&service), "/where?x=1").await.status, 200);
     let list = async |filter: &str| {
         let filter = format!("resource.labels.service_name=hello AND {filter}");

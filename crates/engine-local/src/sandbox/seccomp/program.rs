@@ -125,6 +125,7 @@ fn refuse(errno: u16) -> Instruction {
 #[cfg(test)]
 mod tests {
     use super::{super::rules, *};
+    use crate::sandbox::isolation::Isolation;
 
     /// Runs the program on a call as the kernel would.
     fn run(program: &[Instruction], architecture: u32, number: u32, arguments: [u64; 3]) -> u32 {
@@ -153,12 +154,12 @@ mod tests {
     }
 
     fn answer_to(number: i64, arguments: [u64; 3]) -> u32 {
-        run(&assemble(&rules()), X86_64, u32::try_from(number).expect("small"), arguments)
+        run(&assemble(&rules(Isolation::Namespaces)), X86_64, u32::try_from(number).expect("small"), arguments)
     }
 
     #[test]
     fn the_program_agrees_with_the_rules_for_every_number() {
-        let (rules, program) = (rules(), assemble(&rules()));
+        let (rules, program) = (rules(Isolation::Namespaces), assemble(&rules(Isolation::Namespaces)));
         assert!(program.len() < 1000, "{}", program.len());
         for number in (0..1000).chain([0x4000_0000, 0x4000_0038, u32::MAX]) {
             let at = rules.partition_point(|rule| rule.first <= number) - 1;
@@ -173,7 +174,7 @@ mod tests {
 
     #[test]
     fn another_architecture_kills() {
-        assert_eq!(run(&assemble(&rules()), 0x4000_0003, 3, [0; 3]), KILL);
+        assert_eq!(run(&assemble(&rules(Isolation::Namespaces)), 0x4000_0003, 3, [0; 3]), KILL);
     }
 
     #[test]

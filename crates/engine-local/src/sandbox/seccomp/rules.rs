@@ -4,6 +4,7 @@
 //! newer does not exist for a container (`ENOSYS`, so that a libc falls back).
 
 use super::{Rule, Verdict};
+use crate::sandbox::isolation::Isolation;
 
 /// The numbers of x86_64 that have a meaning we have looked at: two runs, with nothing between.
 const REVIEWED: [(u32, u32); 2] = [(0, 334), (424, 466)];
@@ -57,12 +58,24 @@ const REFUSED: [(u32, &str); 70] = [
     (182, "putpmsg"), (212, "lookup_dcookie"), (236, "vserver"),
 ];
 
-/// What to do with each system call number, in order, from 0.
-pub(crate) fn rules() -> Vec<Rule> {
+/// Refused with `EPERM` as well where instances are not in namespaces of their own.
+#[rustfmt::skip]
+const REFUSED_WITHOUT_NAMESPACES: [(u32, &str); 8] = [
+    // Another root directory is the way out of one.
+    (161, "chroot"),
+    // Processes of the same user, be they other instances or the server, are within reach.
+    (101, "ptrace"), (310, "process_vm_readv"), (311, "process_vm_writev"),
+    // What these make is seen by everybody and outlives its maker.
+    (29, "shmget"), (64, "semget"), (68, "msgget"), (240, "mq_open"),
+];
+
+/// What to do with each system call number under this isolation, in order, from 0.
+pub(crate) fn rules(isolation: Isolation) -> Vec<Rule> {
     let end = REVIEWED.iter().map(|(_, last)| last + 1).max().unwrap_or(0);
     let mut rules: Vec<Rule> = Vec::new();
     for number in 0..=end {
-        let verdict = verdict(number);
+        let shared = isolation.is_shared() && REFUSED_WITHOUT_NAMESPACES.iter().any(|&(refused, _)| refused == number);
+        let verdict = if shared { Verdict::Refuse(EPERM) } else { verdict(number) };
         if rules.last().is_none_or(|rule| rule.verdict != verdict) {
             rules.push(Rule { first: number, verdict });
         }
@@ -117,11 +130,28 @@ mod tests {
         ] {
             assert!(REFUSED.contains(&(u32::try_from(number).expect("small"), name)), "{name}");
         }
+        for (number, name) in [
+            (libc::SYS_chroot, "chroot"),
+            (libc::SYS_ptrace, "ptrace"),
+            (libc::SYS_process_vm_readv, "process_vm_readv"),
+            (libc::SYS_process_vm_writev, "process_vm_writev"),
+            (libc::SYS_shmget, "shmget"),
+            (libc::SYS_semget, "semget"),
+            (libc::SYS_msgget, "msgget"),
+            (libc::SYS_mq_open, "mq_open"),
+        ] {
+            let number = u32::try_from(number).expect("small");
+            assert!(REFUSED_WITHOUT_NAMESPACES.contains(&(number, name)), "{name}");
+            let verdict =
+                |isolation| rules(isolation).iter().rfind(|rule| rule.first <= number).map(|rule| rule.verdict);
+            assert_eq!(verdict(Isolation::Namespaces), Some(Verdict::Allow), "{name}");
+            assert_eq!(verdict(Isolation::Chroot), Some(Verdict::Refuse(EPERM)), "{name}");
+        }
     }
 
     #[test]
     fn what_is_newer_than_the_list_does_not_exist() {
-        let rules = rules();
+        let rules = rules(Isolation::Namespaces);
         assert_eq!(rules.last(), Some(&Rule { first: 467, verdict: Verdict::Refuse(ENOSYS) }));
         assert!(rules.is_sorted_by_key(|rule| rule.first));
         assert_eq!(rules.first().map(|rule| rule.first), Some(0));

@@ -12,36 +12,36 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up; generous, because it only ends what hangs.
-pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The binary under test.
-pub(super) const UPDRAFT: &str = env!("CARGO_BIN_EXE_updraft");
+pub(crate) const UPDRAFT: &str = env!("CARGO_BIN_EXE_updraft");
 
 /// A running server.
-pub(super) struct Host {
+pub(crate) struct Host {
     child: Mutex<std::process::Child>,
     data_dir: TempDir,
     /// `ADDRESS:PORT` of API and services.
-    pub(super) address: String,
+    pub(crate) address: String,
     /// `ADDRESS:PORT` of the same over TLS; empty when it is off.
-    pub(super) tls: String,
+    pub(crate) tls: String,
     /// `ADDRESS:PORT` of the registry.
-    pub(super) registry: String,
+    pub(crate) registry: String,
 }
 
 /// What a command of the client said.
 #[derive(Debug)]
-pub(super) struct Said {
+pub(crate) struct Said {
     /// Its exit code.
-    pub(super) code: i32,
+    pub(crate) code: i32,
     /// Its data.
-    pub(super) stdout: String,
+    pub(crate) stdout: String,
     /// Its talk.
-    pub(super) stderr: String,
+    pub(crate) stderr: String,
 }
 
 /// Can containers be run here? Says why not; then a test has nothing to show.
-pub(super) fn containers_run_here() -> bool {
+pub(crate) fn containers_run_here() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
         skip("containers need root");
@@ -50,7 +50,7 @@ pub(super) fn containers_run_here() -> bool {
 }
 
 /// Is `program` here? Says so if not.
-pub(super) fn have(program: &str) -> bool {
+pub(crate) fn have(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
     if !found {
@@ -60,7 +60,7 @@ pub(super) fn have(program: &str) -> bool {
 }
 
 /// Says why a test shows nothing; on machines that have everything, that is a failure.
-pub(super) fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     assert!(std::env::var_os("UPDRAFT_TEST_NO_SKIP").is_none(), "nothing may be skipped here: {why}");
     eprintln!("skipped: {why}");
 }
@@ -69,19 +69,25 @@ pub(super) fn skip(why: &str) {
 
 impl Host {
     /// Starts a server with `flags`, and waits until it serves.
-    pub(super) fn start(flags: &[&str]) -> Self {
+    pub(crate) fn start(flags: &[&str]) -> Self {
         Self::start_in(TempDir::with_prefix("updraft-it-").expect("a temporary directory"), flags)
     }
 
     /// The same, in a data directory that may have been used before.
-    pub(super) fn start_in(data_dir: TempDir, flags: &[&str]) -> Self {
-        Self::start_with(data_dir, flags, &[])
+    pub(crate) fn start_in(data_dir: TempDir, flags: &[&str]) -> Self {
+        Self::start_by(Command::new(UPDRAFT), data_dir, flags)
     }
 
     /// The same with variables. Flags say where it listens, or it is loopback.
-    pub(super) fn start_with(data_dir: TempDir, flags: &[&str], variables: &[(&str, String)]) -> Self {
+    pub(crate) fn start_with(data_dir: TempDir, flags: &[&str], variables: &[(&str, String)]) -> Self {
         let mut serve = Command::new(UPDRAFT);
-        serve.args(["serve", "--log", "warn"]).envs(variables.iter().map(|(name, value)| (name, value)));
+        serve.envs(variables.iter().map(|(name, value)| (name, value)));
+        Self::start_by(serve, data_dir, flags)
+    }
+
+    /// The same by a command that runs the binary with the arguments it is given.
+    pub(crate) fn start_by(mut serve: Command, data_dir: TempDir, flags: &[&str]) -> Self {
+        serve.args(["serve", "--log", "warn"]);
         if !flags.contains(&"--listen") {
             serve.args(["--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0"]);
         }
@@ -106,31 +112,31 @@ impl Host {
     }
 
     /// The data directory.
-    pub(super) fn data_dir(&self) -> PathBuf {
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.data_dir.path().join("data")
     }
 
     /// The server's process id.
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.lock().expect("not poisoned").id()
     }
 
     /// Runs a verb of the client.
-    pub(super) fn updraft(&self, arguments: &[&str]) -> Said {
+    pub(crate) fn updraft(&self, arguments: &[&str]) -> Said {
         let mut client = Command::new(UPDRAFT);
         client.arg("--endpoint").arg(format!("http://{}", self.address)).args(arguments);
         said(client.stdin(Stdio::null()).output().expect("the binary starts"))
     }
 
     /// Runs a verb that must succeed; returns its data.
-    pub(super) fn ok(&self, arguments: &[&str]) -> String {
+    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
         let said = self.updraft(arguments);
         assert_eq!(said.code, 0, "updraft {arguments:?}\n{}\n{}", said.stdout, said.stderr);
         said.stdout
     }
 
     /// What [`Host::ok`] does, for another thread.
-    pub(super) fn client(&self) -> impl Fn(&[&str]) + Send + 'static {
+    pub(crate) fn client(&self) -> impl Fn(&[&str]) + Send + 'static {
         let endpoint = format!("http://{}", self.address);
         move |arguments| {
             run(Command::new(UPDRAFT).args(["--endpoint", &endpoint]).args(arguments));
@@ -138,14 +144,14 @@ impl Host {
     }
 
     /// Loads an archive's bytes as an image.
-    pub(super) fn load(&self, archive: &[u8]) {
+    pub(crate) fn load(&self, archive: &[u8]) {
         let file = self.data_dir.path().join(format!("image-{}.tar", rand_suffix(archive)));
         std::fs::write(&file, archive).expect("writable");
         self.ok(&["images", "load", file.to_str().expect("UTF-8")]);
     }
 
     /// The host name of a service or of one of its tags, from what describe says.
-    pub(super) fn host_of(&self, service: &str, tag: Option<&str>) -> String {
+    pub(crate) fn host_of(&self, service: &str, tag: Option<&str>) -> String {
         let described = self.describe(service);
         let url = match tag {
             None => described["status"]["url"].as_str().map(str::to_owned),
@@ -159,19 +165,19 @@ impl Host {
     }
 
     /// `services describe --format json`.
-    pub(super) fn describe(&self, service: &str) -> Value {
+    pub(crate) fn describe(&self, service: &str) -> Value {
         serde_json::from_str(&self.ok(&["services", "describe", service, "--format", "json"])).expect("JSON")
     }
 
     /// A GET on the service behind `host`.
-    pub(super) async fn get(&self, client: &reqwest::Client, host: &str, path: &str) -> (u16, String) {
+    pub(crate) async fn get(&self, client: &reqwest::Client, host: &str, path: &str) -> (u16, String) {
         let url = format!("http://{}{path}", self.address);
         let answer = client.get(url).header("host", host).send().await.expect("an answer");
         (answer.status().as_u16(), answer.text().await.expect("a body"))
     }
 
     /// The value of the metric lines that begin with `prefix`, summed.
-    pub(super) async fn metric(&self, client: &reqwest::Client, prefix: &str) -> f64 {
+    pub(crate) async fn metric(&self, client: &reqwest::Client, prefix: &str) -> f64 {
         let text = client.get(format!("http://{}/metrics", self.address)).send().await.expect("an answer");
         let text = text.text().await.expect("a body");
         let values = text.lines().filter(|line| line.starts_with(prefix) && !line.starts_with('#'));
@@ -179,25 +185,25 @@ impl Host {
     }
 
     /// SIGTERM; returns once the server has ended, with its exit code, and gives the data directory back.
-    pub(super) fn stop(self) -> (i32, TempDir) {
+    pub(crate) fn stop(self) -> (i32, TempDir) {
         self.signal(rustix::process::Signal::TERM);
         let status = self.wait();
         (status, self.into_data_dir())
     }
 
     /// Sends a signal.
-    pub(super) fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).expect("a pid");
         rustix::process::kill_process(pid, signal).expect("our own child");
     }
 
     /// Returns once a server that was told to end has, with its exit code.
-    pub(super) fn ended(self) -> i32 {
+    pub(crate) fn ended(self) -> i32 {
         self.wait()
     }
 
     /// kill -9; returns once the server is gone and gives the data directory back.
-    pub(super) fn kill(self) -> TempDir {
+    pub(crate) fn kill(self) -> TempDir {
         self.child.lock().expect("not poisoned").kill().expect("our own child");
         self.wait();
         self.into_data_dir()
@@ -227,7 +233,7 @@ impl Drop for Host {
 }
 
 /// Runs a program of the machine that must succeed; returns its stdout.
-pub(super) fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = said(output);
     assert_eq!(said.code, 0, "{command:?}\n{}\n{}", said.stdout, said.stderr);
@@ -235,7 +241,7 @@ pub(super) fn run(command: &mut Command) -> String {
 }
 
 /// Asks until `condition` holds, for at most [`PATIENCE`].
-pub(super) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     let clock = updraft_base::Clock::system();
     let deadline = clock.instant() + PATIENCE;
     while !condition().await {
@@ -245,12 +251,12 @@ pub(super) async fn eventually<F: Future<Output = bool>>(what: &str, mut conditi
 }
 
 /// A folder of this crate's tests.
-pub(super) fn here() -> PathBuf {
+pub(crate) fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/reality")
 }
 
 /// What a program said.
-pub(super) fn said(output: Output) -> Said {
+pub(crate) fn said(output: Output) -> Said {
     Said {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

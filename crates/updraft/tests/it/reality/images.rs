@@ -29,7 +29,7 @@ pub(super) fn witness_program() -> &'static [u8] {
             "x86_64-unknown-linux-gnu",
             "-o",
         ]);
-        run(rustc.arg(&program).arg(here().join("witness.rs")));
+        run(rustc.arg(&program).arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/witness.rs")));
         fs::read(program).expect("compiled")
     })
 }

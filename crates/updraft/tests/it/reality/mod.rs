@@ -1,14 +1,21 @@
 //! The binary itself, with real containers.
 
-mod host;
+mod docker;
+pub(crate) mod host;
 mod images;
 mod traces;
 
 mod backups;
 mod compatibility;
+mod doctor;
 mod failures;
+mod full;
+mod killed;
 mod lan;
+mod leaks;
 mod pictures;
+mod poor;
+mod registry;
 mod scaling;
 mod stopping;
 mod tls;

@@ -31,6 +31,18 @@ impl Traces {
         cgroups.map(|path| path.display().to_string()).collect()
     }
 
+    /// Is any process left that names our data directory, or that has its root, its program or its directory there?
+    pub(super) fn any_process(&self) -> bool {
+        let ours = |pid: &str| {
+            ["root", "exe", "cwd"].iter().any(|link| {
+                fs::read_link(format!("/proc/{pid}/{link}")).is_ok_and(|path| path.starts_with(&self.data_dir))
+            })
+        };
+        let all = fs::read_dir("/proc").expect("/proc").flatten();
+        let names = all.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.parse::<u32>().is_ok()).any(|pid| ours(&pid)) || !self.processes().is_empty()
+    }
+
     /// Everything: processes, cgroups, mounts, links, network namespaces' links and tables.
     pub(super) fn left(&self) -> Vec<String> {
         let mut left: Vec<String> = self.cgroups().iter().map(|path| path.display().to_string()).collect();

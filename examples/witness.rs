@@ -13,11 +13,12 @@
 //! | `/connect/ADDRESS:PORT` | `yes` if it can be connected to within two seconds, else `no` |
 //! | `/stream` | a body that does not end |
 //! | `/upgrade` | switches protocols, and then says nothing for ever |
+//! | `/status/503` | 503 |
 //! | `/exit/CODE` | ends the process |
 //! | `/eat/MIB` | takes memory |
 //!
 //! With arguments it fails in the way they say: `exit CODE LINE...`, `deaf` (never listens), `loopback` (listens on
-//! 127.0.0.1 only).
+//! 127.0.0.1 only), `insist PORT` (listens there, whatever it is told), and those of [`broken`].
 
 use std::{
     env, fs,
@@ -48,9 +49,100 @@ fn main() {
             println!("I do not listen");
             thread::sleep(Duration::from_secs(3600));
         },
+        [verb, ref rest @ ..] if broken(verb, rest) => {}
+        ["insist", port] => serve(&format!("0.0.0.0:{port}")),
         ["loopback"] => serve(&format!("127.0.0.1:{port}")),
         _ => serve(&format!("0.0.0.0:{port}")),
     }
+}
+
+/// Breaks in a way of its own, and does not return; false if it does not know the verb.
+///
+/// | verb | what it does |
+/// |--|--|
+/// | `listen ADDRESS` | serves there instead of on `$PORT` |
+/// | `udp ADDRESS`, `unix PATH` | listens there, and on no TCP port |
+/// | `burn` | computes, and never listens |
+/// | `eat MIB` | takes memory |
+/// | `threads` | starts threads until it may not |
+/// | `segv`, `ill` | touches what is not its own; comes to an invalid instruction |
+/// | `panic TEXT` | panics |
+/// | `read PATH` | needs that file |
+/// | `connect ADDRESS` | needs somebody there |
+/// | `twice` | listens on `$PORT` twice |
+/// | `mute` | takes connections on `$PORT` and says nothing |
+/// | `says HEX` | says these bytes to whoever connects to `$PORT`, and hangs up |
+fn broken(verb: &str, rest: &[&str]) -> bool {
+    let port = env::var("PORT").unwrap_or_else(|_| "8080".to_owned());
+    let here = format!("0.0.0.0:{port}");
+    match (verb, rest) {
+        ("listen", [address]) => serve(address),
+        ("udp", [address]) => {
+            let _socket = std::net::UdpSocket::bind(address).unwrap_or_else(|error| fatal(&error));
+            rest_in_peace()
+        }
+        ("unix", [path]) => {
+            let _socket = std::os::unix::net::UnixListener::bind(path).unwrap_or_else(|error| fatal(&error));
+            rest_in_peace()
+        }
+        ("burn", []) => loop {
+            std::hint::spin_loop();
+        },
+        ("eat", [mib]) => {
+            let memory = vec![1u8; mib.parse::<usize>().unwrap_or(0) << 20];
+            println!("{}", memory.iter().map(|&byte| usize::from(byte)).sum::<usize>());
+            rest_in_peace()
+        }
+        ("threads", []) => loop {
+            let thread = thread::Builder::new().stack_size(16 << 10).spawn(|| rest_in_peace());
+            drop(thread.unwrap_or_else(|error| fatal(&error)));
+        },
+        // SAFETY: nothing is there, so the write ends the process and does nothing else. That is what it is for.
+        ("segv", []) => unsafe { (16 as *mut u8).write_volatile(1) },
+        // SAFETY: the instruction ends the process.
+        ("ill", []) => unsafe { std::arch::asm!("ud2") },
+        ("panic", [text]) => panic!("{text}"),
+        ("read", [path]) => match fs::read_to_string(path) {
+            Ok(_) => rest_in_peace(),
+            Err(error) => fatal(&format!("{path}: {error}")),
+        },
+        ("connect", [address]) => match TcpStream::connect(address) {
+            Ok(_) => rest_in_peace(),
+            Err(error) => fatal(&format!("{address}: {error}")),
+        },
+        ("twice", []) => {
+            let _first = TcpListener::bind(&here).unwrap_or_else(|error| fatal(&error));
+            let _second = TcpListener::bind(&here).unwrap_or_else(|error| fatal(&error));
+        }
+        ("mute", []) => {
+            let listener = TcpListener::bind(&here).unwrap_or_else(|error| fatal(&error));
+            let mut kept = Vec::new();
+            kept.extend(listener.incoming());
+        }
+        ("says", [hex]) => {
+            let digits: Vec<u8> = hex.bytes().map(|digit| (digit as char).to_digit(16).unwrap_or(0) as u8).collect();
+            let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+            let listener = TcpListener::bind(&here).unwrap_or_else(|error| fatal(&error));
+            for mut stream in listener.incoming().flatten() {
+                let _ = stream.write_all(&bytes);
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
+            }
+        }
+        _ => return false,
+    }
+    true
+}
+
+fn rest_in_peace() -> ! {
+    loop {
+        thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+fn fatal(error: &dyn std::fmt::Display) -> ! {
+    eprintln!("fatal: {error}");
+    exit(1)
 }
 
 fn serve(address: &str) {
@@ -107,7 +199,9 @@ fn connection(mut stream: TcpStream) -> Option<()> {
 /// A name of this process that no other has.
 fn instance() -> &'static str {
     static NAME: OnceLock<String> = OnceLock::new();
-    NAME.get_or_init(|| fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default().trim().to_owned())
+    let uuid = || fs::read_to_string("/proc/sys/kernel/random/uuid").map(|text| text.trim().to_owned());
+    // Where there is no `/proc`, processes share a PID namespace, and their numbers tell them apart.
+    NAME.get_or_init(|| uuid().unwrap_or_else(|_| std::process::id().to_string()))
 }
 
 fn answer(path: &str) -> (&'static str, String) {
@@ -122,6 +216,7 @@ fn answer(path: &str) -> (&'static str, String) {
             (OK, format!("{} {}", PEAK.load(SeqCst), instance()))
         }
         "peak" => (OK, PEAK.load(SeqCst).to_string()),
+        "status" if value == "503" => ("503 Service Unavailable", String::new()),
         "env" => found(env::var(value).ok()),
         "uid" => found(fs::read_to_string("/proc/self/status").ok().and_then(|status| {
             status.lines().find_map(|line| line.strip_prefix("Uid:")).map(|uids| uids.trim().to_owned())

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+pub mod validation;
+
 /// Who makes a call. Every call of every API carries one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Principal {
@@ -17,6 +19,58 @@ pub enum Principal {
 
 /// A permission, such as `run.services.create`.
 pub type Permission = &'static str;
+
+/// Every permission of the API, also of what is not built here: it can be asked for.
+///
+/// Source: Cloud Run's IAM permissions; `get`, `list` and the like follow the pattern of those that are documented.
+pub const PERMISSIONS: &[&str] = &[
+    "run.configurations.get",
+    "run.configurations.list",
+    "run.executions.cancel",
+    "run.executions.delete",
+    "run.executions.get",
+    "run.executions.list",
+    "run.instances.create",
+    "run.instances.delete",
+    "run.instances.get",
+    "run.instances.list",
+    "run.jobs.create",
+    "run.jobs.delete",
+    "run.jobs.get",
+    "run.jobs.getIamPolicy",
+    "run.jobs.list",
+    "run.jobs.run",
+    "run.jobs.runWithOverrides",
+    "run.jobs.setIamPolicy",
+    "run.jobs.update",
+    "run.locations.get",
+    "run.locations.list",
+    "run.operations.delete",
+    "run.operations.get",
+    "run.operations.list",
+    "run.revisions.delete",
+    "run.revisions.get",
+    "run.revisions.list",
+    "run.routes.get",
+    "run.routes.invoke",
+    "run.routes.list",
+    "run.services.create",
+    "run.services.delete",
+    "run.services.get",
+    "run.services.getIamPolicy",
+    "run.services.list",
+    "run.services.setIamPolicy",
+    "run.services.update",
+    "run.tasks.get",
+    "run.tasks.list",
+    "run.workerpools.create",
+    "run.workerpools.delete",
+    "run.workerpools.get",
+    "run.workerpools.getIamPolicy",
+    "run.workerpools.list",
+    "run.workerpools.setIamPolicy",
+    "run.workerpools.update",
+];
 
 /// The role that lets its members call a service.
 pub const ROLE_INVOKER: &str = "roles/run.invoker";

@@ -1,0 +1,156 @@
+//! The same without namespaces: what a host still lets us do.
+
+use std::{
+    ffi::CString,
+    fs, io,
+    io::Read as _,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
+};
+
+use rustix::{
+    fs::{Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, openat2},
+    io::Errno,
+    thread::{CapabilitySet, CapabilitySets},
+};
+
+use super::{Birth, OOM_SCORE, failed, tie};
+use crate::{
+    fault::Program,
+    protocol::Launch,
+    sandbox::{
+        capabilities,
+        entrypoint::{self, HEAD, Looks, Tried},
+        isolation::Isolation,
+        user::{self, Identity},
+    },
+    sys::process,
+};
+
+/// The copy of the image, to find things in it.
+pub(super) fn open(folder: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(folder, flags, Mode::empty()).map_err(Into::into)
+}
+
+pub(super) fn enter_root(root: &Path) -> Result<(), String> {
+    prefer_for_killing();
+    rustix::process::chdir(root).map_err(failed("enter the copy of the image"))?;
+    rustix::process::chroot(".").map_err(failed("change the root directory"))?;
+    rustix::process::chdir("/").map_err(failed("enter the root directory"))
+}
+
+pub(super) fn enter_folder(folder: &Path) -> Result<(), String> {
+    prefer_for_killing();
+    rustix::process::chdir(folder).map_err(failed("enter the copy of the image"))
+}
+
+/// A host may forbid it, and then the kernel picks whom it likes.
+fn prefer_for_killing() {
+    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+}
+
+/// The user, by the accounts of the image in `folder`.
+pub(super) fn identify(folder: BorrowedFd<'_>, user: &str) -> Result<Identity, String> {
+    let text = |path: &str| {
+        const LIMIT: u64 = 4 << 20;
+        let file = below(folder, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).map(fs::File::from);
+        let Ok(file) = file else { return String::new() };
+        if !file.metadata().is_ok_and(|found| found.is_file()) {
+            return String::new();
+        }
+        let mut bytes = Vec::new();
+        let _ = file.take(LIMIT).read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    user::resolve(user, &text("etc/passwd"), &text("etc/group"))
+}
+
+/// Gives up what can be given up. What a container has no use for anyway may stay when the host does not let
+/// us drop it: who may not drop capabilities has few.
+pub(super) fn confine(birth: &Birth<'_>, identity: &Identity, isolation: Isolation) -> Result<(), String> {
+    let kept = capabilities::kept_under(isolation);
+    for one in capabilities::dropped(kept, birth.last_capability) {
+        let _ = rustix::thread::remove_capability_from_bounding_set(one);
+    }
+    if rustix::process::geteuid().is_root() {
+        become_user(identity)?;
+    }
+    // Unknown to kernels before 4.3, and refused by some filters.
+    let _ = rustix::thread::clear_ambient_capability_set();
+    let own = rustix::thread::capabilities(None).map_err(failed("read the capabilities"))?;
+    let is_root = rustix::process::geteuid().is_root();
+    let kept = if is_root { kept & own.permitted } else { CapabilitySet::empty() };
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    rustix::thread::set_capabilities(None, sets).map_err(failed("drop capabilities"))?;
+    rustix::thread::set_no_new_privs(true).map_err(failed("set no_new_privs"))?;
+    tie(birth)
+}
+
+fn become_user(identity: &Identity) -> Result<(), String> {
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    if identity.uid != 0 {
+        // So that `/dev/stdout` can be opened by who it was given to.
+        for stream in [io::stdout().as_fd(), io::stderr().as_fd()] {
+            rustix::fs::fchown(stream, Some(uid), Some(gid)).map_err(failed("hand over the standard streams"))?;
+        }
+    }
+    let groups: Vec<Gid> = identity.groups.iter().map(|&group| Gid::from_raw(group)).collect();
+    rustix::thread::set_thread_groups(&groups).map_err(failed("set the groups"))?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(failed("set the group"))?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(failed("set the user"))
+}
+
+/// Executes the program of the image in `folder`; returns why it could not.
+pub(super) fn execute(launch: &Launch, folder: BorrowedFd<'_>, (argv, env): (&[CString], &[CString])) -> Program {
+    let program = launch.argv.first().map(String::as_str).unwrap_or_default();
+    let path = launch.env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value.as_str());
+    let mut closest: Option<Tried> = None;
+    for candidate in entrypoint::candidates(program, path) {
+        let place = entrypoint::in_directory(&launch.working_dir, &candidate);
+        let (error, looks) = match below(folder, &place, OFlags::PATH) {
+            Ok(file) => (process::execute_file(file.as_fd(), argv, env), look(folder, &place)),
+            Err(Errno::ACCESS) => (Errno::ACCESS.into(), Looks::Hidden),
+            Err(error) => (error.into(), Looks::Absent),
+        };
+        if closest.as_ref().is_none_or(|so_far| so_far.looks == Looks::Absent) {
+            closest = Some(Tried { file: candidate, looks, error });
+        }
+    }
+    let similar = match &closest {
+        Some(Tried { looks: Looks::Absent, .. }) | None => {
+            let dir = launch.working_dir.as_str();
+            entrypoint::similar(program, path, &|place| files_in(folder, &entrypoint::in_directory(dir, place)))
+        }
+        Some(_) => Vec::new(),
+    };
+    entrypoint::explain((program, path), closest, similar)
+}
+
+/// What is in a directory of the image and may be a program. Of a large one only a part.
+fn files_in(folder: BorrowedFd<'_>, dir: &str) -> Vec<String> {
+    const MOST: usize = 4096;
+    let Ok(opened) = below(folder, dir, OFlags::RDONLY | OFlags::DIRECTORY) else { return Vec::new() };
+    let entries = Dir::read_from(opened).into_iter().flatten().flatten().take(MOST);
+    let files = entries.filter(|entry| entry.file_type() != FileType::Directory);
+    files.filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned)).collect()
+}
+
+fn look(folder: BorrowedFd<'_>, path: &str) -> Looks {
+    let Ok(found) = below(folder, path, OFlags::PATH).and_then(rustix::fs::fstat) else { return Looks::Absent };
+    if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
+        return Looks::Directory;
+    }
+    let mode = found.st_mode & 0o7777;
+    let file = below(folder, path, OFlags::RDONLY | OFlags::NONBLOCK).map(fs::File::from);
+    let (true, Ok(file)) = (mode & 0o111 != 0, file) else { return Looks::NotExecutable(mode) };
+    let mut head = Vec::new();
+    let _ = file.take(HEAD as u64).read_to_end(&mut head);
+    Looks::File(head)
+}
+
+/// A path of the image: its links lead where they would if the folder were the root.
+fn below(folder: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    openat2(folder, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+}

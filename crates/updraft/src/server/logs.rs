@@ -1,0 +1,79 @@
+//! What containers wrote: opened without what nobody needs, removed with its service.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc;
+use updraft_base::Clock;
+use updraft_model::ServiceName;
+use updraft_store::{Key, Kind, Page, Selection, Store};
+use updraft_telemetry::{LogConfig, LogStore, Metrics};
+
+use super::StartError;
+use crate::config::Config;
+
+/// How long after the deletion of a service its instances may still write.
+const LAST_WORDS: Duration = Duration::from_secs(15);
+
+/// What a service wrote goes with it: at once, and once more when its instances, which may write to their last moment,
+/// are gone. Ends with the control plane, which has the other end of the channel.
+pub(super) async fn remove(
+    logs: LogStore,
+    store: Arc<dyn Store>,
+    clock: Clock,
+    mut deleted: mpsc::Receiver<ServiceName>,
+) {
+    let mut again: VecDeque<(Instant, ServiceName)> = VecDeque::new();
+    loop {
+        let due = again.front().map(|(due, _)| due.saturating_duration_since(clock.instant()));
+        let service = tokio::select! {
+            service = deleted.recv() => match service {
+                Some(service) => {
+                    again.push_back((clock.instant() + LAST_WORDS, service.clone()));
+                    service
+                }
+                // What is left to be done the next start does.
+                None => return,
+            },
+            () = clock.sleep(due.unwrap_or_default()), if due.is_some() => {
+                let Some((_, service)) = again.pop_front() else { continue };
+                let key = Key::new(Kind::Service, service.parent.clone(), &service.service);
+                // One of the same name may have been made since; its log is its own.
+                match store.get(&key).await {
+                    Ok(None) => service,
+                    _ => continue,
+                }
+            }
+        };
+        if let Err(error) = logs.remove(&service).await {
+            tracing::warn!(%service, %error, "the logs of a deleted service stay on disk");
+        }
+    }
+}
+
+/// The logs, without those of services that are gone: a server may have been killed between the deletion of the two.
+pub(super) async fn open(
+    config: &Config,
+    store: &dyn Store,
+    metrics: &mut Metrics,
+    clock: &Clock,
+) -> Result<LogStore, StartError> {
+    let logs = LogStore::open(&config.data_dir.join("logs"), settings(config), metrics, clock.clone())?;
+    let services = store.list(&Selection::of(Kind::Service), &Page::default()).await?;
+    let names = services.into_iter().map(|service| service.key.parent.service(service.key.name)).collect();
+    let gone = logs.keep(names).await?;
+    if gone > 0 {
+        tracing::info!(gone, "logs of services that were deleted are removed");
+    }
+    Ok(logs)
+}
+
+/// Segments small enough that what is removed at a time is a part of the whole.
+fn settings(config: &Config) -> LogConfig {
+    let default = LogConfig::default();
+    let segment_bytes = default.segment_bytes.min(config.log_max_size / 4);
+    LogConfig { segment_bytes, service_bytes: config.log_max_size, retention: config.log_retention, ..default }
+}

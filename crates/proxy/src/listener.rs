@@ -78,13 +78,9 @@ impl Front {
         Ok(Self { clear: TcpListener::bind(address).await?, secure: None })
     }
 
-    /// Listens at `address` as well, for TLS with these certificates; port 0 takes a free one.
-    ///
-    /// # Errors
-    /// Those of the socket, such as a port that is taken.
-    pub async fn and_tls(self, address: impl ToSocketAddrs, config: Arc<ServerConfig>) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        Ok(Self { secure: Some(Secure { listener, acceptor: TlsAcceptor::from(config) }), ..self })
+    /// Listens at `listener` as well, for TLS with these certificates.
+    pub fn and_tls(self, listener: TcpListener, config: Arc<ServerConfig>) -> Self {
+        Self { secure: Some(Secure { listener, acceptor: TlsAcceptor::from(config) }), ..self }
     }
 
     /// Where it listens in the clear.

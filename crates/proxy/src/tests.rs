@@ -23,7 +23,10 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use prometheus_client::{encoding::text::encode, registry::Registry};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
 use updraft_base::{Clock, OnFailure, Tasks, VirtualClock};
 use updraft_engine::FakeEngine;
 use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
@@ -93,7 +96,8 @@ impl World {
     async fn secured() -> Self {
         let (dir, tls) = tls::certificates();
         let front = Front::bind("127.0.0.1:0").await.expect("loopback has a free port");
-        let front = front.and_tls("127.0.0.1:0", tls.config()).await.expect("loopback has a free port");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+        let front = front.and_tls(listener, tls.config());
         let address = front.tls_addr().expect("it is bound").expect("there is one");
         let authority = tls.authority().expect("our own");
         Self::behind(front, ProxyConfig::default(), Some(Secure { address, authority, _dir: dir })).await

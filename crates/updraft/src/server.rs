@@ -1,7 +1,7 @@
 //! The wiring: every part is made here once, and the channels between them are joined.
 //!
 //! ```text
-//!            Front (one port) ── host below the domain ──▶ Proxy ──▶ Fleet ──▶ Engine
+//!            Front (one door) ── host below the domain ──▶ Proxy ──▶ Fleet ──▶ Engine
 //!                 └───────────── everything else ────────▶ Api ────▶ Control ─▶ Store
 //!   Control ── RouteTable ──▶ Proxy        Control ── RevisionBook ──▶ Fleet ── RevisionHealth ──▶ Control
 //!   Proxy ── RequestRecord ──▶ LogStore
@@ -9,6 +9,7 @@
 //! ```
 
 mod error;
+mod listen;
 mod logs;
 
 pub use error::StartError;
@@ -18,24 +19,21 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, watch},
-};
+use tokio::sync::{mpsc, watch};
 use updraft_apiserver::{Api, ApiDeps, ServerInfo};
 use updraft_base::{Clock, OnFailure, Shutdown, Tasks};
 use updraft_control::{Control, ControlConfig, ControlDeps, UrlConfig};
 use updraft_engine::Engine;
 use updraft_engine_local::{Isolation, LocalConfig, LocalEngine};
 use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
-use updraft_identity::{Authenticator, Certificate, Tls, certificate_names};
+use updraft_identity::Authenticator;
 use updraft_model::{
     Parent, ServiceName,
     channel::{LogLine, RequestRecord, RevisionBook, RevisionHealth},
     route::RouteTable,
 };
 use updraft_oci::{ImageStore, ImageStoreConfig};
-use updraft_proxy::{Body, Fallback, Front, Proxy, ProxyConfig, ProxyDeps};
+use updraft_proxy::{Body, Fallback, Proxy, ProxyConfig, ProxyDeps};
 use updraft_registry::Registry;
 use updraft_store::{Snapshots, SqliteStore, Store};
 use updraft_telemetry::{LogStore, Metrics};
@@ -44,6 +42,7 @@ use crate::{
     backup::{self, BackupDeps, ServerBackups},
     config::{Config, UrlScheme},
 };
+use listen::Listeners;
 
 /// Lines that may wait for the disk before they are counted as lost.
 const LOG_QUEUE: usize = 8192;
@@ -95,17 +94,6 @@ pub struct Server {
 
 /// The API, as the front door sees it.
 struct ApiFallback(Api);
-
-/// All listeners, bound before anything else starts: a taken port must not cost a container.
-struct Listeners {
-    front: Front,
-    registry: TcpListener,
-    address: SocketAddr,
-    tls_address: Option<SocketAddr>,
-    /// Whom to trust at the TLS port, if it is an authority of our own.
-    authority: Option<Arc<str>>,
-    registry_address: SocketAddr,
-}
 
 /// The ends of the channels between domains.
 struct Channels {
@@ -257,32 +245,6 @@ impl Server {
             () = core.drain() => {}
             () = hurry.asked() => {}
         }
-    }
-}
-
-// === impl Listeners ===
-
-impl Listeners {
-    async fn bind(config: &Config, clock: &Clock) -> Result<Self, StartError> {
-        let failed = |address| move |source| StartError::Listen { address, source };
-        let mut front = Front::bind(config.listen).await.map_err(failed(config.listen))?;
-        let mut authority = None;
-        if let Some(settings) = &config.tls {
-            let regions = std::slice::from_ref(&config.region);
-            let names = certificate_names(&config.domain, regions, settings.listen.ip(), &settings.names);
-            let certificate = match settings.files.clone() {
-                Some((chain, key)) => Certificate::Files { chain, key },
-                None => Certificate::Own(names),
-            };
-            let tls = Tls::open(&config.data_dir, certificate, clock.clone())?;
-            front = front.and_tls(settings.listen, tls.config()).await.map_err(failed(settings.listen))?;
-            authority = tls.authority();
-        }
-        let registry = TcpListener::bind(config.registry_listen).await.map_err(failed(config.registry_listen))?;
-        let address = front.local_addr().map_err(failed(config.listen))?;
-        let tls_address = front.tls_addr().map_err(failed(config.listen))?;
-        let registry_address = registry.local_addr().map_err(failed(config.registry_listen))?;
-        Ok(Self { front, registry, address, tls_address, authority, registry_address })
     }
 }
 

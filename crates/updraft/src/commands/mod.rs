@@ -97,7 +97,7 @@ struct ServeArgs {
     /// Address of the image registry [default: 127.0.0.1:5000].
     #[arg(long, value_name = "ADDR:PORT")]
     registry_listen: Option<String>,
-    /// Address of API and services over TLS, or 'off' [default: 127.0.0.1:8443; a free port if --listen takes one].
+    /// Address of API and services over TLS, or 'off' [default: port 8443 beside --listen; a free port if it is taken].
     #[arg(long, value_name = "ADDR:PORT")]
     tls_listen: Option<String>,
     /// What else the server is called: names and addresses for its own certificate, separated by commas.

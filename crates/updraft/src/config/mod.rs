@@ -55,7 +55,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "tls-listen",
         variable: "UPDRAFT_TLS_LISTEN",
         default: "",
-        help: "Address of the same over TLS; 'off' for none [default: 127.0.0.1:8443; a free port if 'listen' takes one]",
+        help: "Address of the same over TLS; 'off' for none [default: port 8443 beside 'listen'; a free port if it is taken]",
     },
     Setting {
         key: "tls-names",
@@ -205,10 +205,21 @@ pub struct Config {
 pub struct TlsSettings {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// What to do when another process listens there.
+    pub if_taken: IfTaken,
     /// What else the server is called.
     pub names: Vec<String>,
     /// The operator's certificate chain and key, if they are to be shown.
     pub files: Option<(PathBuf, PathBuf)>,
+}
+
+/// What to do about a port that another process listens on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfTaken {
+    /// Not start: somebody relies on it.
+    Fail,
+    /// Take a free one.
+    AnotherPort,
 }
 
 /// How URLs of services are written.

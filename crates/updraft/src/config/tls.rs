@@ -1,13 +1,13 @@
 //! The settings of TLS, which depend on each other.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
 
 use updraft_model::name::is_label;
 
-use super::{ConfigError, TlsSettings, UrlScheme, values::Values};
+use super::{ConfigError, IfTaken, TlsSettings, UrlScheme, values::Values};
 
 /// Where TLS is served when nobody says.
 const PORT: u16 = 8443;
@@ -16,15 +16,10 @@ const PORT: u16 = 8443;
 
 impl Values<'_> {
     pub(super) fn tls(&self) -> Result<Option<TlsSettings>, ConfigError> {
-        let listen = match self.text("tls-listen") {
+        let (listen, if_taken) = match self.text("tls-listen") {
             "off" => return Ok(None),
-            "" => {
-                // Who takes a free port for the API does not expect a fixed one beside it.
-                let clear: SocketAddr = self.parsed("listen", "must be ADDRESS:PORT")?;
-                let port = if clear.port() == 0 { 0 } else { PORT };
-                (Ipv4Addr::LOCALHOST, port).into()
-            }
-            _ => self.parsed("tls-listen", "must be ADDRESS:PORT or 'off'")?,
+            "" => self.beside_the_clear()?,
+            _ => (self.parsed("tls-listen", "must be ADDRESS:PORT or 'off'")?, IfTaken::Fail),
         };
         let files = match (self.text("tls-cert"), self.text("tls-key")) {
             ("", "") => None,
@@ -32,7 +27,20 @@ impl Values<'_> {
             (_, "") => return Err(self.refuse("tls-cert", "needs 'tls-key' beside it")),
             (chain, key) => Some((PathBuf::from(chain), PathBuf::from(key))),
         };
-        Ok(Some(TlsSettings { listen, names: self.names()?, files }))
+        Ok(Some(TlsSettings { listen, if_taken, names: self.names()?, files }))
+    }
+
+    /// Where TLS is when nobody says: who can reach one port can reach the other.
+    fn beside_the_clear(&self) -> Result<(SocketAddr, IfTaken), ConfigError> {
+        let clear: SocketAddr = self.parsed("listen", "must be ADDRESS:PORT")?;
+        // Who takes a free port for the API does not expect a fixed one beside it.
+        let port = if clear.port() == 0 { 0 } else { PORT };
+        // URLs that name the port must not change with every start.
+        let if_taken = match self.url_scheme()? {
+            UrlScheme::Http => IfTaken::AnotherPort,
+            UrlScheme::Https => IfTaken::Fail,
+        };
+        Ok(((clear.ip(), port).into(), if_taken))
     }
 
     pub(super) fn url_scheme(&self) -> Result<UrlScheme, ConfigError> {
@@ -63,6 +71,7 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::IfTaken;
     use crate::config::{Config, Layer, combine};
 
     fn config(flags: &[(&'static str, &str)]) -> Result<Config, String> {
@@ -73,12 +82,18 @@ mod tests {
 
     #[test]
     fn tls_is_on_beside_the_clear_port_unless_it_is_switched_off() {
-        let listen =
-            |flags: &[(&'static str, &str)]| config(flags).expect("valid").tls.map(|tls| tls.listen.to_string());
-        assert_eq!(listen(&[]).as_deref(), Some("127.0.0.1:8443"));
-        assert_eq!(listen(&[("listen", "127.0.0.1:0")]).as_deref(), Some("127.0.0.1:0"));
-        assert_eq!(listen(&[("listen", "127.0.0.1:0"), ("tls-listen", "127.0.0.1:1")]).as_deref(), Some("127.0.0.1:1"));
-        assert_eq!(listen(&[("tls-listen", "off")]), None);
+        let tls = |flags: &[(&'static str, &str)]| config(flags).expect("valid").tls;
+        for (flags, listen, if_taken) in [
+            (&[][..], "127.0.0.1:8443", IfTaken::AnotherPort),
+            (&[("listen", "[::1]:80")], "[::1]:8443", IfTaken::AnotherPort),
+            (&[("listen", "127.0.0.1:0")], "127.0.0.1:0", IfTaken::AnotherPort),
+            (&[("listen", "127.0.0.1:0"), ("tls-listen", "127.0.0.1:1")], "127.0.0.1:1", IfTaken::Fail),
+            (&[("url-scheme", "https")], "127.0.0.1:8443", IfTaken::Fail),
+        ] {
+            let found = tls(flags).expect("on");
+            assert_eq!((found.listen.to_string().as_str(), found.if_taken), (listen, if_taken), "{flags:?}");
+        }
+        assert_eq!(tls(&[("tls-listen", "off")]), None);
     }
 
     #[test]

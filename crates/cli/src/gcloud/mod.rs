@@ -20,7 +20,7 @@ use crate::{
     output,
     run::Session,
 };
-use properties::{Place, Secret, properties, variables};
+use properties::{Place, Secret, overruled, properties, variables};
 
 /// The name of the configuration.
 const NAME: &str = "updraft";
@@ -58,7 +58,8 @@ async fn setup(session: &mut Session<'_>, args: &SetupArgs) -> Result<(), CliErr
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(CliError::failed(format!("cannot read {}: {error}", path.display()))),
     };
-    let after = ini::edit(&before, &properties(&place));
+    let properties = properties(&place);
+    let after = ini::edit(&before, &properties);
     if after != before {
         write(&path, after.as_bytes(), 0o600)?;
     }
@@ -76,6 +77,9 @@ async fn setup(session: &mut Session<'_>, args: &SetupArgs) -> Result<(), CliErr
          For one command:   gcloud --configuration {NAME} run services list\n\
          For one shell:     export CLOUDSDK_ACTIVE_CONFIG_NAME={NAME}"
     ));
+    for variable in overruled(&properties, |name| std::env::var(name).ok()) {
+        console.say(format_args!("${variable} is set and says something else: gcloud heeds it first. Unset it."));
+    }
     if args.config_dir.is_some() {
         console.say(format_args!("gcloud reads this directory with CLOUDSDK_CONFIG={}", dir.display()));
     }
@@ -97,13 +101,16 @@ pub(crate) async fn env(session: &mut Session<'_>, args: &ExportsArgs) -> Result
     let variables = variables(&place);
     let format = session.format.filter(|format| *format != Format::Table);
     if format.is_some() {
-        let all: Map<String, Value> = variables.into_iter().map(|(name, value)| (name, Value::from(value))).collect();
+        let set = variables.into_iter().filter_map(|(name, value)| Some((name, Value::from(value?))));
+        let all: Map<String, Value> = set.collect();
         let text = output::one(format, &Value::Object(all))?.unwrap_or_default();
         return session.console.print(&text);
     }
-    let line = |(name, value): (String, String)| match args.shell {
-        ExportShell::Bash => format!("export {name}={}\n", quoted(&value, "'\\''")),
-        ExportShell::Fish => format!("set -gx {name} {}\n", quoted(&value.replace('\\', "\\\\"), "\\'")),
+    let line = |(name, value): (String, Option<String>)| match (args.shell, value) {
+        (ExportShell::Bash, Some(value)) => format!("export {name}={}\n", quoted(&value, "'\\''")),
+        (ExportShell::Bash, None) => format!("unset {name}\n"),
+        (ExportShell::Fish, Some(value)) => format!("set -gx {name} {}\n", quoted(&value.replace('\\', "\\\\"), "\\'")),
+        (ExportShell::Fish, None) => format!("set -e {name}\n"),
     };
     let text: String = variables.into_iter().map(line).collect();
     session.console.print(&text)

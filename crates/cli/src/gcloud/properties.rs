@@ -34,6 +34,15 @@ pub(super) struct Property {
     pub(super) value: Option<String>,
 }
 
+// === impl Property ===
+
+impl Property {
+    /// The variable that says the same.
+    fn variable(&self) -> String {
+        format!("CLOUDSDK_{}_{}", self.section.to_uppercase(), self.key.to_uppercase())
+    }
+}
+
 // === impl Place ===
 
 impl Place {
@@ -72,13 +81,22 @@ pub(super) fn properties(place: &Place) -> Vec<Property> {
     all
 }
 
+/// The variables that take the place of properties and say something else: gcloud reads them first.
+pub(super) fn overruled(properties: &[Property], lookup: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let differs = |property: &&Property| {
+        let set = lookup(&property.variable()).filter(|value| !value.is_empty());
+        set.is_some_and(|set| property.value.as_deref() != Some(set.as_str()))
+    };
+    properties.iter().filter(differs).map(Property::variable).collect()
+}
+
 /// The same as variables, and what the client libraries read.
-pub(super) fn variables(place: &Place) -> Vec<(String, String)> {
-    let given = properties(place).into_iter().filter_map(|Property { section, key, value }| {
-        Some((format!("CLOUDSDK_{}_{}", section.to_uppercase(), key.to_uppercase()), value?))
-    });
-    let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let mut all: Vec<(String, String)> = given.collect();
+///
+/// Without a value: what must not be left over from another server.
+pub(super) fn variables(place: &Place) -> Vec<(String, Option<String>)> {
+    let given = properties(place).into_iter().map(|property| (property.variable(), property.value));
+    let own = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
+    let mut all: Vec<(String, Option<String>)> = given.collect();
     all.push(own("GOOGLE_CLOUD_PROJECT", &place.project));
     all.push(own("GOOGLE_CLOUD_LOCATION", &place.region));
     all.push(own("UPDRAFT_ENDPOINT", place.base.trim_end_matches('/')));
@@ -139,12 +157,34 @@ mod tests {
     #[test]
     fn variables_are_named_as_gcloud_reads_them() {
         let all = variables(&place());
-        let value = |name: &str| all.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str());
+        let value = |name: &str| all.iter().find(|(given, _)| given == name).and_then(|(_, value)| value.as_deref());
         assert_eq!(value("CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN"), Some("https://127.0.0.1:8443/run/"));
         assert_eq!(value("CLOUDSDK_CORE_PROJECT"), Some("demo-project"));
         assert_eq!(value("CLOUDSDK_REGIONAL_ENDPOINT_MODE"), Some("regional-preferred"));
         assert_eq!(value("UPDRAFT_ENDPOINT"), Some("https://127.0.0.1:8443"));
         assert_eq!(value("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"), Some("/c/ca.pem"));
         assert_eq!(value("CLOUDSDK_AUTH_DISABLE_CREDENTIALS"), None);
+        assert!(
+            all.iter().any(|(name, _)| name == "CLOUDSDK_AUTH_DISABLE_CREDENTIALS"),
+            "left over from another server"
+        );
+    }
+
+    #[test]
+    fn variables_that_say_something_else_are_named() {
+        let lookup = |name: &str| {
+            let set = match name {
+                "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE" => "/etc/ssl/certs/ca-certificates.crt",
+                "CLOUDSDK_AUTH_DISABLE_CREDENTIALS" => "True",
+                "CLOUDSDK_CORE_PROJECT" => "demo-project",
+                "CLOUDSDK_RUN_REGION" => "",
+                _ => return None,
+            };
+            Some(set.to_owned())
+        };
+        assert_eq!(
+            overruled(&properties(&place()), lookup),
+            ["CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", "CLOUDSDK_AUTH_DISABLE_CREDENTIALS"]
+        );
     }
 }

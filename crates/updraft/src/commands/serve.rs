@@ -59,7 +59,7 @@ async fn serve(config: Config, signals: &mut Signals, notifier: &Notifier) -> Ex
         print(format_args!("TLS https://{tls}"));
     }
     print(format_args!("Registry {}", server.registry));
-    tracing::info!(api = %server.address, tls = ?server.tls, registry = %server.registry, "serving");
+    tracing::info!(api = %server.address, tls = server.tls.map(tracing::field::display), registry = %server.registry, "serving");
     notifier.ready(&format!("http://{}", server.address));
     let failed = tokio::select! {
         signal = signals.next() => {

@@ -123,8 +123,13 @@ impl Host {
 
     /// Runs a verb of the client.
     pub(crate) fn updraft(&self, arguments: &[&str]) -> Said {
+        Self::updraft_at(&format!("http://{}", self.address), arguments)
+    }
+
+    /// The same against another endpoint than the usual one.
+    pub(crate) fn updraft_at(endpoint: &str, arguments: &[&str]) -> Said {
         let mut client = Command::new(UPDRAFT);
-        client.arg("--endpoint").arg(format!("http://{}", self.address)).args(arguments);
+        client.args(["--endpoint", endpoint]).args(arguments);
         said(client.stdin(Stdio::null()).output().expect("the binary starts"))
     }
 

@@ -95,8 +95,6 @@ pub enum Severity {
     Emergency,
 }
 
-/// What the keys of a JSON line begin with that mean a field of the entry.
-const PREFIX: &str = "logging.googleapis.com/";
 /// A line that says when it was written is believed, if it is not further off than this: segments are looked for by
 /// time, and nothing may be hidden in another year.
 const TIME_TRUST: Duration = Duration::from_secs(60);
@@ -194,25 +192,25 @@ impl LogEntry {
     /// request, place and operation it is about, labels; `message` when nothing else is left, otherwise it stays
     /// beside the rest. What does not have the form of its field stays where it was.
     fn lift(&mut self, mut object: Map<String, Value>, read: SystemTime) {
-        lifted(&mut object, "severity", |value| Some(self.severity = Severity::parse(value.as_str()?)?));
+        let text = |value: &Value| Some(Some(value.as_str()?.to_owned()));
+        let fields = |value: &Value| Some(Some(value.as_object()?.clone()));
+        lifted(&mut object, "severity", &mut self.severity, |value| Severity::parse(value.as_str()?));
         for name in ["time", "timestamp"] {
-            lifted(&mut object, name, |value| Some(self.timestamp = believable(value.as_str()?, read)?));
+            lifted(&mut object, name, &mut self.timestamp, |value| believable(value.as_str()?, read));
         }
-        lifted(&mut object, &special("trace"), |value| Some(self.trace = Some(value.as_str()?.to_owned())));
-        lifted(&mut object, &special("spanId"), |value| Some(self.span_id = Some(value.as_str()?.to_owned())));
-        lifted(&mut object, &special("trace_sampled"), |value| Some(self.trace_sampled = value.as_bool()?));
-        lifted(&mut object, "httpRequest", |value| Some(self.http_request = Some(value.as_object()?.clone())));
-        let location = |value: &Value| Some(value.as_object()?.clone());
-        lifted(&mut object, &special("sourceLocation"), |value| Some(self.source_location = Some(location(value)?)));
-        lifted(&mut object, &special("operation"), |value| Some(self.operation = Some(location(value)?)));
-        lifted(&mut object, &special("labels"), |value| {
-            let labels = value.as_object()?.iter().map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
-            let labels = labels.collect::<Option<Vec<_>>>()?;
+        lifted(&mut object, "logging.googleapis.com/trace", &mut self.trace, text);
+        lifted(&mut object, "logging.googleapis.com/spanId", &mut self.span_id, text);
+        lifted(&mut object, "logging.googleapis.com/trace_sampled", &mut self.trace_sampled, Value::as_bool);
+        lifted(&mut object, "httpRequest", &mut self.http_request, fields);
+        lifted(&mut object, "logging.googleapis.com/sourceLocation", &mut self.source_location, fields);
+        lifted(&mut object, "logging.googleapis.com/operation", &mut self.operation, fields);
+        let known = self.labels.clone();
+        lifted(&mut object, "logging.googleapis.com/labels", &mut self.labels, |value| {
+            let said = value.as_object()?.iter().map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+            let mut labels = said.collect::<Option<BTreeMap<_, _>>>()?;
             // What we know wins over what the line says.
-            for (key, value) in labels {
-                self.labels.entry(key).or_insert(value);
-            }
-            Some(())
+            labels.extend(known);
+            Some(labels)
         });
         match (object.len(), object.get("message")) {
             (1, Some(Value::String(message))) => self.text_payload = Some(message.clone()),
@@ -221,15 +219,12 @@ impl LogEntry {
     }
 }
 
-/// Takes the value at `name` out of a line, if `take` can use it.
-fn lifted(object: &mut Map<String, Value>, name: &str, take: impl FnOnce(&Value) -> Option<()>) {
-    if object.get(name).and_then(take).is_some() {
+/// Moves the value at `name` out of a line to its field, if `read` can make something of it.
+fn lifted<T>(object: &mut Map<String, Value>, name: &str, field: &mut T, read: impl FnOnce(&Value) -> Option<T>) {
+    if let Some(value) = object.get(name).and_then(read) {
+        *field = value;
         object.shift_remove(name);
     }
-}
-
-fn special(name: &str) -> String {
-    format!("{PREFIX}{name}")
 }
 
 /// The time a line says it was written at, if that can be.

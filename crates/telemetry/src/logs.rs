@@ -8,7 +8,7 @@ use std::{
 };
 
 use prometheus_client::metrics::{counter::Counter, family::Family};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use updraft_base::Clock;
 use updraft_model::{
     channel::{LogLine, LogSource, RequestRecord},
@@ -21,7 +21,7 @@ use crate::{
     entry::LogEntry,
     metrics::Metrics,
     recent::Recent,
-    search::{self, Found, Search},
+    search::{self, Bounds, Found, Search},
 };
 
 /// How much is kept, and for how long.
@@ -52,6 +52,7 @@ struct Inner {
     clock: Clock,
     disk: Mutex<Writing>,
     recent: Mutex<Recent>,
+    searches: Arc<Semaphore>,
     lines: Family<[(&'static str, &'static str); 1], Counter>,
     dropped: Counter,
 }
@@ -129,6 +130,10 @@ pub enum Followed {
     Lost(u64),
 }
 
+/// How many searches go on at once; others wait. Each takes a processor and some memory.
+const SEARCHES: usize = 4;
+/// What one page of a search may cost.
+const BOUNDS: Bounds = Bounds { scan: 256 << 20, page: 8 << 20 };
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How many lines are written in one go.
 const BATCH: usize = 128;
@@ -188,7 +193,8 @@ impl LogStore {
         registry.register("updraft_log_lines_lost", help, dropped.clone());
         let disk = Writing { disk: Disk::open(dir, config)?, sequence: 0, health: Health::Well };
         let recent = Mutex::new(Recent::new(config.recent_bytes));
-        let inner = Inner { dir: dir.to_owned(), config, clock, disk: Mutex::new(disk), recent, lines, dropped };
+        let (disk, searches) = (Mutex::new(disk), Arc::new(Semaphore::new(SEARCHES)));
+        let inner = Inner { dir: dir.to_owned(), config, clock, disk, recent, searches, lines, dropped };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -350,8 +356,15 @@ impl LogStore {
     pub async fn search(&self, mut search: Search) -> Found {
         let oldest = self.inner.clock.now().checked_sub(self.inner.config.retention);
         search.since = search.since.max(oldest);
-        let dir = self.inner.dir.clone();
-        blocking(move || search::run(&dir, &search, search::SCAN_MAX)).await.unwrap_or_default()
+        let (dir, searches) = (self.inner.dir.clone(), self.inner.searches.clone());
+        let Ok(turn) = searches.acquire_owned().await else { return Found::default() };
+        let work = move || {
+            let found = search::run(&dir, &search, BOUNDS);
+            // Not before: who no longer waits for a search does not end it.
+            drop(turn);
+            found
+        };
+        blocking(work).await.unwrap_or_default()
     }
 }
 

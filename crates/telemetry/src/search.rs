@@ -20,10 +20,14 @@ use crate::{
     logs::{DISORDER, Order},
 };
 
-/// What is read for one page, in bytes, once it has begun to look.
-pub(crate) const SCAN_MAX: u64 = 256 << 20;
-/// What a page holds, in bytes; one entry always fits.
-const PAGE_MAX: usize = 8 << 20;
+/// What one page may cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// What is read for it, in bytes, once it has begun to look.
+    pub(crate) scan: u64,
+    /// What it holds, in bytes; one entry always fits.
+    pub(crate) page: usize,
+}
 
 /// What is looked for.
 #[derive(Debug, Clone)]
@@ -73,16 +77,22 @@ struct Page<'s> {
     since: u64,
     until: u64,
     entries: BTreeMap<Position, (Value, usize)>,
-    /// There was more than there is room for.
-    is_cut: bool,
+    /// What the entries take, and may take, in bytes.
+    bytes: usize,
+    bytes_max: usize,
+    /// The first that there was no room for: neither is there for what comes after it.
+    cut: Option<Position>,
+    /// There may be more after what was found.
+    is_more: bool,
 }
 
-/// Carries out a search over the logs below `dir`, reading about `scan_max` bytes for it.
-pub(crate) fn run(dir: &Path, search: &Search, scan_max: u64) -> Found {
+/// Carries out a search over the logs below `dir`.
+pub(crate) fn run(dir: &Path, search: &Search, bounds: Bounds) -> Found {
     let scope = search.filter.scope();
     let since = search.since.max(scope.since).map_or(0, disk::nanos);
     let until = scope.until.map_or(u64::MAX, disk::nanos);
-    let mut page = Page { search, since, until, entries: BTreeMap::new(), is_cut: false };
+    let entries = BTreeMap::new();
+    let mut page = Page { search, since, until, entries, bytes: 0, bytes_max: bounds.page, cut: None, is_more: false };
     let mut candidates = candidates(dir, search, &scope);
     candidates.retain(|candidate| page.may_hold(candidate));
     match search.order {
@@ -93,10 +103,10 @@ pub(crate) fn run(dir: &Path, search: &Search, scan_max: u64) -> Found {
     for candidate in &candidates {
         if page.is_full_before(candidate) {
             // Nothing that is left comes before what was found; it comes after.
-            page.is_cut = true;
+            page.is_more = true;
             break;
         }
-        if read > scan_max && page.has_got_on(candidate) {
+        if read > bounds.scan && page.has_got_on(candidate) {
             stopped = Some(candidate);
             break;
         }
@@ -162,12 +172,16 @@ impl Page<'_> {
 
     /// Is there no room for anything that this candidate can hold?
     fn is_full_before(&self, candidate: &Candidate) -> bool {
-        self.entries.len() >= self.search.limit
-            && match (self.search.order, self.entries.first_key_value(), self.entries.last_key_value()) {
-                (Order::NewestFirst, Some((oldest, _)), _) => oldest.nanos > candidate.last,
-                (Order::OldestFirst, _, Some((newest, _))) => newest.nanos < candidate.first,
-                _ => false,
-            }
+        let last = match self.search.order {
+            Order::NewestFirst => self.entries.first_key_value(),
+            Order::OldestFirst => self.entries.last_key_value(),
+        };
+        let last = last.map(|(position, _)| position).filter(|_| self.entries.len() >= self.search.limit);
+        let is_beyond = |edge: &Position| match self.search.order {
+            Order::NewestFirst => edge.nanos > candidate.last,
+            Order::OldestFirst => edge.nanos < candidate.first,
+        };
+        last.is_some_and(is_beyond) || self.cut.as_ref().is_some_and(is_beyond)
     }
 
     /// Would a next page that begins at this candidate look at less than this one?
@@ -189,44 +203,43 @@ impl Page<'_> {
             let Ok(entry) = serde_json::from_slice::<Value>(line) else { continue };
             let Some(position) = Position::of(&entry) else { continue };
             let in_time = (self.since..=self.until).contains(&position.nanos);
-            if in_time && self.comes_after(&position) && self.search.filter.matches(&entry) {
+            if in_time && self.is_wanted(&position) && self.search.filter.matches(&entry) {
                 self.put(position, entry, line.len());
             }
         }
     }
 
-    fn comes_after(&self, position: &Position) -> bool {
-        match (&self.search.after, self.search.order) {
-            (None, _) => true,
-            (Some(after), Order::NewestFirst) => position < after,
-            (Some(after), Order::OldestFirst) => position > after,
+    /// Does `position` come after this one, in the order that is asked for?
+    fn is_after(&self, position: &Position, other: &Position) -> bool {
+        match self.search.order {
+            Order::NewestFirst => position < other,
+            Order::OldestFirst => position > other,
         }
+    }
+
+    fn is_wanted(&self, position: &Position) -> bool {
+        self.search.after.as_ref().is_none_or(|after| self.is_after(position, after))
+            && self.cut.as_ref().is_none_or(|cut| self.is_after(cut, position))
     }
 
     fn put(&mut self, position: Position, entry: Value, bytes: usize) {
-        self.entries.insert(position, (entry, bytes));
-        if self.entries.len() > self.search.limit {
-            self.is_cut = true;
-            self.pop_worst();
+        self.bytes += bytes;
+        if let Some((_, before)) = self.entries.insert(position, (entry, bytes)) {
+            self.bytes -= before;
         }
-    }
-
-    fn pop_worst(&mut self) {
-        let worst = match self.search.order {
-            Order::NewestFirst => self.entries.pop_first(),
-            Order::OldestFirst => self.entries.pop_last(),
-        };
-        drop(worst);
+        while self.entries.len() > self.search.limit || (self.bytes > self.bytes_max && self.entries.len() > 1) {
+            let last = match self.search.order {
+                Order::NewestFirst => self.entries.pop_first(),
+                Order::OldestFirst => self.entries.pop_last(),
+            };
+            let Some((position, (_, bytes))) = last else { return };
+            self.bytes -= bytes;
+            self.cut = Some(position);
+        }
     }
 
     /// The page; `stopped` is the first candidate that was not read although it might have had something.
     fn finish(mut self, stopped: Option<&Candidate>) -> Found {
-        let mut bytes: usize = self.entries.values().map(|(_, bytes)| bytes).sum();
-        while bytes > PAGE_MAX && self.entries.len() > 1 {
-            self.is_cut = true;
-            self.pop_worst();
-            bytes = self.entries.values().map(|(_, bytes)| bytes).sum();
-        }
         // Before this everything was looked at.
         let edge = stopped.map(|candidate| match self.search.order {
             Order::NewestFirst => candidate.last.saturating_add(1),
@@ -242,8 +255,8 @@ impl Page<'_> {
             Order::NewestFirst => self.entries.first_key_value(),
             Order::OldestFirst => self.entries.last_key_value(),
         };
-        let last = worst.map(|(position, _)| position.clone()).filter(|_| self.is_cut);
-        let next = last.or(edge.map(|nanos| Position { nanos, id: String::new() }));
+        let last = worst.map(|(position, _)| position.clone()).filter(|_| self.is_more || self.cut.is_some());
+        let next = last.or_else(|| edge.map(|nanos| Position { nanos, id: String::new() }));
         let entries = self.entries.into_values().map(|(entry, _)| entry);
         let entries = match self.search.order {
             Order::NewestFirst => entries.rev().collect(),

@@ -43,6 +43,7 @@ use crate::{
     config::{Config, UrlScheme},
 };
 use listen::Listeners;
+use logs::Inbox;
 
 /// Lines that may wait for the disk before they are counted as lost.
 const LOG_QUEUE: usize = 8192;
@@ -127,10 +128,8 @@ impl Server {
         let mut metrics = Metrics::new(&clock);
         let channels = Channels::new();
         let logs = logs::open(&config, &*store, &mut metrics, &clock).await?;
-        core.spawn("log writer", OnFailure::Stop, logs.clone().run(channels.logs.1));
-        core.spawn("request log writer", OnFailure::Stop, logs.clone().run_requests(channels.requests.1));
-        let remover = logs::remove(logs.clone(), store.clone(), clock.clone(), channels.deleted.1);
-        core.spawn("log remover", OnFailure::Log, remover);
+        let inbox = Inbox { lines: channels.logs.1, requests: channels.requests.1, deleted: channels.deleted.1 };
+        logs::keep(&logs, inbox, &store, (&core, &clock));
 
         let fleet = Fleet::start(
             FleetDeps {

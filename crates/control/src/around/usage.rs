@@ -78,8 +78,11 @@ impl Control {
     /// As [`Control::usage_get`]; `ResourceExhausted` when the project has too many.
     pub async fn usage_enable(&self, caller: &Principal, name: &str) -> Result<UsageOperation, Error> {
         let (project, service) = parsed(name)?;
-        let switch =
-            Switch { permission: "serviceusage.services.enable", to: true, response: one("EnableServiceResponse") };
+        let switch = Switch {
+            permission: "serviceusage.services.enable",
+            to: true,
+            answer: Answer::One("EnableServiceResponse"),
+        };
         self.switched(caller, project, &[service.to_owned()], switch).await
     }
 
@@ -89,8 +92,11 @@ impl Control {
     /// As [`Control::usage_enable`].
     pub async fn usage_disable(&self, caller: &Principal, name: &str) -> Result<UsageOperation, Error> {
         let (project, service) = parsed(name)?;
-        let switch =
-            Switch { permission: "serviceusage.services.disable", to: false, response: one("DisableServiceResponse") };
+        let switch = Switch {
+            permission: "serviceusage.services.disable",
+            to: false,
+            answer: Answer::One("DisableServiceResponse"),
+        };
         self.switched(caller, project, &[service.to_owned()], switch).await
     }
 
@@ -115,7 +121,7 @@ impl Control {
         let switch = Switch {
             permission: "serviceusage.services.enable",
             to: true,
-            response: several("BatchEnableServicesResponse"),
+            answer: Answer::Several("BatchEnableServicesResponse"),
         };
         self.switched(caller, project, services, switch).await
     }
@@ -152,7 +158,7 @@ impl Control {
                 return Err(Error::new(ErrorKind::ResourceExhausted, message));
             }
             let usages: Vec<Usage> = services.iter().map(|service| record.usage_of(&project, service)).collect();
-            let response = (switch.response)(&usages);
+            let response = switch.answer.of(&usages);
             let id = format!("acf.p2-{}-{}", project_number(&project), uuid::Uuid::new_v4());
             let mut operation = record::envelope(operation_key(&project, &id), "", self.inner.clock.now());
             operation.internal = record::write(&OperationRecord::default());
@@ -170,17 +176,15 @@ impl Control {
 struct Switch {
     permission: &'static str,
     to: bool,
-    response: Box<dyn Fn(&[Usage]) -> Value + Send + Sync>,
+    answer: Answer,
 }
 
-fn one(kind: &'static str) -> Box<dyn Fn(&[Usage]) -> Value + Send + Sync> {
-    Box::new(move |usages| json!({"@type": kind_url(kind), "service": usages.first().map(Usage::to_json)}))
-}
-
-fn several(kind: &'static str) -> Box<dyn Fn(&[Usage]) -> Value + Send + Sync> {
-    Box::new(
-        move |usages| json!({"@type": kind_url(kind), "services": usages.iter().map(Usage::to_json).collect::<Vec<_>>()}),
-    )
+/// The message that it answers with.
+enum Answer {
+    /// With one API.
+    One(&'static str),
+    /// With all of them.
+    Several(&'static str),
 }
 
 fn kind_url(kind: &str) -> String {
@@ -189,6 +193,20 @@ fn kind_url(kind: &str) -> String {
 
 fn operation_key(project: &str, id: &str) -> Key {
     Key::new(Kind::Operation, Parent::new(project, GLOBAL), id)
+}
+
+// === impl Answer ===
+
+impl Answer {
+    fn of(&self, usages: &[Usage]) -> Value {
+        match self {
+            Self::One(kind) => json!({"@type": kind_url(kind), "service": usages.first().map(Usage::to_json)}),
+            Self::Several(kind) => {
+                let all: Vec<Value> = usages.iter().map(Usage::to_json).collect();
+                json!({"@type": kind_url(kind), "services": all})
+            }
+        }
+    }
 }
 
 // === impl Usage ===

@@ -13,12 +13,15 @@ use super::{
 
 /// What a compiled regular expression may take, in bytes.
 const PATTERN_MAX: usize = 1 << 20;
+/// How many a filter may have.
+const PATTERNS_MAX: usize = 20;
 
 struct Parser<'a> {
     text: &'a str,
     tokens: Vec<Token>,
     at: usize,
     depth: usize,
+    patterns: usize,
 }
 
 /// A comparison before its value is known.
@@ -38,7 +41,7 @@ enum Inside<'p> {
 }
 
 pub(super) fn parse(text: &str) -> Result<Option<Expr>, FilterError> {
-    let mut parser = Parser { text, tokens: lex::tokens(text)?, at: 0, depth: 0 };
+    let mut parser = Parser { text, tokens: lex::tokens(text)?, at: 0, depth: 0, patterns: 0 };
     if parser.tokens.is_empty() {
         return Ok(None);
     }
@@ -271,6 +274,10 @@ impl Parser<'_> {
         }
         if op == Op::Contains && value == "*" && !is_quoted {
             return Ok(Expr::Has(path.clone()));
+        }
+        self.patterns += usize::from(op == Op::Matches);
+        if self.patterns > PATTERNS_MAX {
+            return Err(self.error_before(format!("there are more than {PATTERNS_MAX} regular expressions")));
         }
         let operand = operand(path, op, value).map_err(|rule| self.error_before(rule))?;
         Ok(Expr::Compare { path: path.clone(), op, operand })

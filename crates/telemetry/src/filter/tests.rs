@@ -201,6 +201,9 @@ fn what_is_no_filter_is_refused_with_its_place() {
     assert!(Filter::parse(&deep).expect_err("too deep").to_string().contains("nested deeper"));
     assert!(Filter::parse(&"a ".repeat(FILTER_MAX)).expect_err("too long").to_string().contains("bytes"));
     assert!(Filter::parse("x =~ \"(a{1000}){1000}\"").is_err(), "a pattern that would fill the memory");
+    let many = |count| vec!["x=~\"\\w{9}\""; count].join(" OR ");
+    assert!(Filter::parse(&many(20)).is_ok());
+    assert!(Filter::parse(&many(21)).expect_err("together they would").to_string().contains("more than 20 regular"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 use tokio::net::TcpListener;
 use updraft_base::Clock;
 use updraft_identity::{Certificate, Tls, certificate_names};
+use updraft_model::name::is_label;
 use updraft_proxy::Front;
 
 use super::StartError;
@@ -48,12 +49,22 @@ impl Listeners {
 
 fn certificates(config: &Config, settings: &TlsSettings, clock: &Clock) -> Result<Tls, StartError> {
     let regions = std::slice::from_ref(&config.region);
-    let names = certificate_names(&config.domain, regions, settings.listen.ip(), &settings.names);
+    let mut others = settings.names.clone();
+    if settings.listen.ip().is_unspecified() {
+        others.extend(host_name());
+    }
+    let names = certificate_names(&config.domain, regions, settings.listen.ip(), &others);
     let certificate = match settings.files.clone() {
         Some((chain, key)) => Certificate::Files { chain, key },
         None => Certificate::Own(names),
     };
     Ok(Tls::open(&config.data_dir, certificate, clock.clone())?)
+}
+
+/// What others in the network call this machine, most likely; `None` if it has no name that a certificate can have.
+fn host_name() -> Option<String> {
+    let name = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
+    name.split('.').all(is_label).then_some(name)
 }
 
 /// Where nobody asked for a certain port, that another server has it is no reason not to start.

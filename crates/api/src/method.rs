@@ -209,6 +209,22 @@ pub fn route(verb: &Verb, path: &str) -> Route {
     if allowed.is_empty() { Route::Unknown } else { Route::WrongVerb(allowed) }
 }
 
+// === impl Access ===
+
+impl Access {
+    /// Does a method that needs this change anything?
+    pub fn is_write(self) -> bool {
+        match self {
+            Free => false,
+            Needs(permission) => {
+                !permission.ends_with(".get")
+                    && !permission.ends_with(".list")
+                    && !permission.ends_with(".getIamPolicy")
+            }
+        }
+    }
+}
+
 // === impl Method ===
 
 impl Method {
@@ -226,14 +242,7 @@ impl Method {
 
     /// Does it change anything?
     pub fn is_write(&self) -> bool {
-        match self.access {
-            Free => false,
-            Needs(permission) => {
-                !permission.ends_with(".get")
-                    && !permission.ends_with(".list")
-                    && !permission.ends_with(".getIamPolicy")
-            }
-        }
+        self.access.is_write()
     }
 
     /// The resource that a request by gRPC names, or its parent; as REST has it in the path.

@@ -11,7 +11,6 @@ use updraft_model::{Error, iam::Principal};
 
 use crate::{
     Api, grpc,
-    rates::Kind,
     respond::{BoxBody, BoxError},
     rest::Format,
 };
@@ -45,7 +44,7 @@ pub(crate) struct Gate {
 
 impl Gate {
     fn admit<Q: Named>(&self, request: &Q) -> Result<(), Error> {
-        self.api.buckets().admit(&self.caller, Kind::of_method(self.method), &self.method.resource(request))
+        self.api.buckets().admit(&self.caller, self.method.access, &self.method.resource(request))
     }
 }
 

@@ -4,6 +4,7 @@
 //! goes to the one use case of the control plane behind it ([`methods`]); [`rest`] and [`grpc`] only turn
 //! bytes into requests and answers into bytes. Beside the API there are paths of our own ([`own`]).
 
+mod around;
 mod backup;
 mod body;
 mod call;
@@ -55,6 +56,9 @@ pub struct ApiDeps {
     pub info: ServerInfo,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Whom clients are to trust at the TLS port, in PEM; none when there is no port or the certificate is the
+    /// operator's.
+    pub authority: Option<Arc<str>>,
     /// Takes backups; none where the state is not kept in files.
     pub backups: Option<Arc<dyn Backups>>,
     /// Time.
@@ -79,6 +83,9 @@ pub struct ServerInfo {
     /// `host:port` of the embedded registry; absent when it is switched off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registry: Option<String>,
+    /// `host:port` of API and services over TLS; absent when it is switched off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<String>,
     /// What the hosts of services end with, such as `run.localhost`.
     pub service_domain: String,
 }
@@ -138,7 +145,10 @@ impl Api {
         if own::is_own(request.uri().path()) {
             return own::serve(self, caller, request).await;
         }
-        rest::serve(self, caller, request).await
+        match around::serve(self, &caller, request).await {
+            Ok(answer) => answer,
+            Err(request) => rest::serve(self, caller, request).await,
+        }
     }
 
     fn deps(&self) -> &ApiDeps {

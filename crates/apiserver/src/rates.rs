@@ -5,8 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use http::Method as Verb;
-use updraft_api::{method::Method, v1};
+use updraft_api::method::Access;
 use updraft_base::Clock;
 use updraft_model::{Error, ErrorKind, iam::Principal};
 use updraft_plan::rate::{Bucket, Rate};
@@ -42,7 +41,7 @@ struct Owner {
 
 /// What a call does, as far as rates are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
+enum Kind {
     /// It changes something.
     Write,
     /// It does not.
@@ -65,14 +64,14 @@ impl Buckets {
         Self { rates, clock, buckets: Mutex::default() }
     }
 
-    /// Lets a call of this kind on `resource` go on.
+    /// Lets a call of a method that needs `access` on `resource` go on.
     ///
     /// # Errors
     /// `ResourceExhausted`, with the time after which it would.
-    pub(crate) fn admit(&self, caller: &Principal, kind: Kind, resource: &str) -> Result<(), Error> {
-        let (rate, what) = match kind {
-            Kind::Write => (self.rates.writes, "Write requests"),
-            Kind::Read => (self.rates.reads, "Read requests"),
+    pub(crate) fn admit(&self, caller: &Principal, access: Access, resource: &str) -> Result<(), Error> {
+        let (kind, rate, what) = match access.is_write() {
+            true => (Kind::Write, self.rates.writes, "Write requests"),
+            false => (Kind::Read, self.rates.reads, "Read requests"),
         };
         let mut owner = Owner::of(caller, resource, kind);
         let now = self.clock.instant();
@@ -95,21 +94,6 @@ impl Buckets {
                 Err(Error::new(ErrorKind::ResourceExhausted, message).retry_after(wait))
             }
         }
-    }
-}
-
-// === impl Kind ===
-
-impl Kind {
-    /// Of a call of `method`.
-    pub(crate) fn of_method(method: &Method) -> Self {
-        if method.is_write() { Self::Write } else { Self::Read }
-    }
-
-    /// Of a row of v1's table: what only looks is got there, or waited for.
-    pub(crate) fn of_v1(method: v1::method::Method, verb: &Verb) -> Self {
-        let looks = *verb == Verb::GET || method == v1::method::Method::OperationsWait;
-        if looks { Self::Read } else { Self::Write }
     }
 }
 
@@ -143,8 +127,8 @@ mod tests {
         (Buckets::new(rates, clock), hand)
     }
 
-    fn method(name: &str) -> Kind {
-        Kind::of_method(method::find(&format!("google.cloud.run.v2.Services/{name}")).expect("it is served"))
+    fn method(name: &str) -> Access {
+        method::find(&format!("google.cloud.run.v2.Services/{name}")).expect("it is served").access
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use updraft_api::{
     Named,
     json::{EnumEncoding, to_json},
-    method::{self, Route},
+    method::{self, Access, Route},
     path::query_pairs,
     status, v1,
 };
@@ -17,7 +17,7 @@ use crate::{
     Api,
     body::{Allowance, Bounded},
     call::{AnyBody, Call},
-    methods, rates,
+    methods,
     respond::{self, BoxBody, note},
 };
 
@@ -31,6 +31,8 @@ const OVERRIDE: &str = "x-http-method-override";
 pub(crate) struct Format {
     enums: EnumEncoding,
     layout: Layout,
+    /// Whose errors these are, if not Cloud Run's.
+    domain: Option<&'static str>,
 }
 
 /// How JSON is laid out.
@@ -55,9 +57,9 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
     let meant = verb(&parts.method, &parts.headers);
     let v1 = v1::method::route(&meant, plain(path));
     if let v1::method::Route::Found(found) = v1 {
-        let (kind, resource) = (rates::Kind::of_v1(found.method, &meant), found.parent());
+        let (access, resource) = (found.access, found.parent());
         let call = crate::v1::Call { control: &api.deps().control, caller, found };
-        let mut body = match admit(api, (&call.caller, kind, &resource), (&parts.headers, body)) {
+        let mut body = match admit(api, (&call.caller, access, &resource), (&parts.headers, body)) {
             Ok(body) => body,
             Err((error, code)) => return call.refuse((error, code), format),
         };
@@ -76,8 +78,7 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
             };
         }
     };
-    let kind = rates::Kind::of_method(found.method);
-    let mut body = match admit(api, (&caller, kind, found.resource()), (&parts.headers, body)) {
+    let mut body = match admit(api, (&caller, found.method.access, found.resource()), (&parts.headers, body)) {
         Ok(body) => body,
         Err((error, code)) => return format.error_with(&error, code),
     };
@@ -99,10 +100,10 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
 /// not free before.
 fn admit<B: AnyBody>(
     api: &Api,
-    (caller, kind, resource): (&Principal, rates::Kind, &str),
+    (caller, access, resource): (&Principal, Access, &str),
     (headers, body): (&HeaderMap, B),
 ) -> Result<Bounded<B>, (Error, StatusCode)> {
-    api.buckets().admit(caller, kind, resource).map_err(|error| {
+    api.buckets().admit(caller, access, resource).map_err(|error| {
         let code = status::http_code(error.kind());
         (error, code)
     })?;
@@ -114,7 +115,10 @@ fn admit<B: AnyBody>(
 
 /// A body is JSON in UTF-8, as it is: no other type, no other characters, not compressed. No type at all is taken for
 /// JSON.
-fn check_form(headers: &HeaderMap) -> Result<(), Error> {
+///
+/// # Errors
+/// `InvalidArgument` that names the header.
+pub(crate) fn check_form(headers: &HeaderMap) -> Result<(), Error> {
     for encoding in headers.get_all(header::CONTENT_ENCODING) {
         if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
             let shown = String::from_utf8_lossy(encoding.as_bytes());
@@ -151,6 +155,11 @@ impl Format {
             }
         }
         Ok(format)
+    }
+
+    /// The same for an API of another domain than Cloud Run's.
+    pub(crate) fn of_domain(self, domain: &'static str) -> Self {
+        Self { domain: Some(domain), ..self }
     }
 
     /// The answer to work that is done.
@@ -197,7 +206,10 @@ impl Format {
         add: impl FnOnce(&mut Value),
     ) -> Response<BoxBody> {
         note(error);
-        let mut body = status::error_body(error, self.enums);
+        let mut body = match self.domain {
+            Some(domain) => status::error_body_of(domain, error, self.enums),
+            None => status::error_body(error, self.enums),
+        };
         body["error"]["code"] = json!(code.as_u16());
         add(&mut body);
         let mut answer = self.body(code, &body);
@@ -242,7 +254,7 @@ fn enums(alt: &str) -> Result<EnumEncoding, Error> {
 }
 
 /// The verb that is meant. Only POST may mean another one.
-fn verb<'a>(verb: &'a Verb, headers: &HeaderMap) -> Cow<'a, Verb> {
+pub(crate) fn verb<'a>(verb: &'a Verb, headers: &HeaderMap) -> Cow<'a, Verb> {
     let meant =
         headers.get(OVERRIDE).filter(|_| verb == Verb::POST).and_then(|value| Verb::try_from(value.as_bytes()).ok());
     meant.map_or(Cow::Borrowed(verb), Cow::Owned)
@@ -268,7 +280,7 @@ mod tests {
     #[test]
     fn the_query_chooses_the_form() {
         let format = Format::of("$alt=json%3Benum-encoding%3Dint&prettyPrint=false&x=1").expect("known");
-        assert_eq!(format, Format { enums: EnumEncoding::Numbers, layout: Layout::Compact });
+        assert_eq!(format, Format { enums: EnumEncoding::Numbers, layout: Layout::Compact, domain: None });
         assert_eq!(Format::of("alt=json").expect("known"), Format::default());
         for alt in ["alt=proto", "alt=media", "$alt=json;enum-encoding=roman"] {
             assert!(Format::of(alt).is_err(), "{alt}");
@@ -278,7 +290,7 @@ mod tests {
     #[tokio::test]
     async fn enums_are_written_as_the_query_asks() {
         let service = run::Service { ingress: 2, ..run::Service::default() };
-        let format = Format { enums: EnumEncoding::Numbers, layout: Layout::Compact };
+        let format = Format { enums: EnumEncoding::Numbers, layout: Layout::Compact, domain: None };
         assert_eq!(text(format.answer(Ok(service.clone()))).await, r#"{"ingress":2}"#);
         let pretty = text(Format::default().answer(Ok(service))).await;
         assert_eq!(pretty, "{\n  \"ingress\": \"INGRESS_TRAFFIC_INTERNAL_ONLY\"\n}\n");

@@ -15,6 +15,7 @@ mod describe;
 mod doctor;
 mod error;
 mod follow;
+mod gcloud;
 mod images;
 mod logs;
 mod objects;
@@ -32,8 +33,9 @@ mod update_traffic;
 mod values;
 
 pub use args::{
-    BackupArgs, Command, DeployArgs, EnvArgs, Format, Globals, ImagesCommand, Ingress, LabelArgs, LoadArgs, LogsArgs,
-    ReplaceArgs, RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs, SwitchArgs, TrafficArgs, UpdateArgs,
+    BackupArgs, Command, DeployArgs, EnvArgs, ExportShell, ExportsArgs, Format, GcloudCommand, Globals, ImagesCommand,
+    Ingress, LabelArgs, LoadArgs, LogsArgs, ReplaceArgs, RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs,
+    SetupArgs, SwitchArgs, TrafficArgs, UpdateArgs,
 };
 pub use completion::{Shell, completion};
 pub use console::{Console, Terminal};

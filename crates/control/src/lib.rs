@@ -14,6 +14,7 @@
 //! A crash between any two steps is repaired by running the same steps again.
 
 mod access;
+pub mod around;
 mod backup;
 mod board;
 mod diagnosis;

@@ -54,6 +54,8 @@ pub struct Row {
 pub struct Match {
     /// The method.
     pub method: Method,
+    /// What the caller needs on the resource.
+    pub access: Access,
     /// The project, by id or number.
     pub project: String,
     /// The location; `None` in paths that carry none.
@@ -181,6 +183,7 @@ pub fn route(verb: &Verb, path: &str) -> Route {
             let get = |field: &str| captures.iter().find(|(name, _)| *name == field).map(|(_, value)| value.clone());
             return Route::Found(Match {
                 method: row.method,
+                access: row.access,
                 project: get("project").unwrap_or_default(),
                 location: get("location"),
                 name: get("name").unwrap_or_default(),

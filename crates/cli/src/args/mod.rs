@@ -1,8 +1,10 @@
 //! What can be typed. Names and meanings of flags are gcloud's.
 
+mod gcloud;
 mod settings;
 mod traffic;
 
+pub use gcloud::{ExportShell, ExportsArgs, GcloudCommand, SetupArgs};
 pub use settings::{EnvArgs, Ingress, LabelArgs, ScalingArgs, SettingsArgs, SwitchArgs};
 pub use traffic::TrafficArgs;
 
@@ -29,6 +31,9 @@ pub struct Globals {
     /// A file that holds the token, such as `token` in the server's data directory.
     #[arg(long, global = true, env = "UPDRAFT_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
+    /// A file with the certificate authority to trust, for servers with one of their own: see 'updraft ca'.
+    #[arg(long, global = true, env = "UPDRAFT_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
     /// How to print results: JSON and YAML have the shape that gcloud prints.
     #[arg(long, global = true, value_enum, value_name = "FORMAT")]
     pub format: Option<Format>,
@@ -64,6 +69,13 @@ pub enum Command {
     /// Load, list and delete images in the server's own registry.
     #[command(subcommand, visible_alias = "image")]
     Images(ImagesCommand),
+    /// Point the real gcloud at the server.
+    #[command(subcommand)]
+    Gcloud(GcloudCommand),
+    /// Print variables that point gcloud and the client libraries at the server: `eval "$(updraft env)"`.
+    Env(ExportsArgs),
+    /// Print the certificate of the server's own authority, for clients that are to trust its TLS port.
+    Ca,
     /// Write everything the server keeps to one file, while it runs: state, images, token. `updraft restore` reads it.
     Backup(BackupArgs),
 }
@@ -177,6 +189,9 @@ pub struct LogsArgs {
     /// Only of this revision.
     #[arg(long, value_name = "REVISION")]
     pub revision: Option<String>,
+    /// Go on with what the service writes from now on, until interrupted.
+    #[arg(long, short)]
+    pub follow: bool,
 }
 
 /// Verbs on revisions.

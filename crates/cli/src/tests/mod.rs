@@ -4,6 +4,7 @@ mod backup;
 mod deploy;
 mod doctor;
 mod fake;
+mod gcloud;
 mod images;
 mod show;
 

@@ -2,7 +2,7 @@
 
 mod delete;
 mod draft;
-mod iam;
+pub(crate) mod iam;
 mod read;
 mod write;
 

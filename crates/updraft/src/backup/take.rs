@@ -136,7 +136,10 @@ impl BackupDeps {
         let listed = tokio::task::spawn_blocking(move || {
             let mut list = List::default();
             list.whole_file("state.db", at.join("state.db"))?;
-            list.token(&data_dir)?;
+            // Who trusts this server's authority goes on trusting it after a restore.
+            for secret in ["token", "tls/ca.key", "tls/ca.pem"] {
+                list.secret(secret, &data_dir)?;
+            }
             for name in inventory.names {
                 list.memory(format!("images/{}", name.path), name.bytes);
             }
@@ -207,9 +210,10 @@ impl List {
         self.file(path.to_owned(), file, size)
     }
 
-    fn token(&mut self, data_dir: &Path) -> io::Result<()> {
-        match fs::read(updraft_identity::token_path(data_dir)) {
-            Ok(token) => self.memory("token".to_owned(), token),
+    /// A small file, if it is there.
+    fn secret(&mut self, path: &str, data_dir: &Path) -> io::Result<()> {
+        match fs::read(data_dir.join(path)) {
+            Ok(content) => self.memory(path.to_owned(), content),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }

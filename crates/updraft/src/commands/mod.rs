@@ -97,6 +97,21 @@ struct ServeArgs {
     /// Address of the image registry [default: 127.0.0.1:5000].
     #[arg(long, value_name = "ADDR:PORT")]
     registry_listen: Option<String>,
+    /// Address of API and services over TLS, or 'off' [default: port 8443 beside --listen; a free port if it is taken].
+    #[arg(long, value_name = "ADDR:PORT")]
+    tls_listen: Option<String>,
+    /// What else the server is called: names and addresses for its own certificate, separated by commas.
+    #[arg(long, value_name = "NAMES")]
+    tls_names: Option<String>,
+    /// A certificate chain in PEM to show instead of one of our own.
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// The key of --tls-cert, in PEM.
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
+    /// How URLs of services are written: 'http' or 'https' [default: http].
+    #[arg(long, value_name = "SCHEME")]
+    url_scheme: Option<String>,
     /// Who may use the API: 'none' (anybody on this machine; loopback only) or 'token' [default: none].
     #[arg(long, value_name = "MODE")]
     auth: Option<String>,
@@ -214,6 +229,11 @@ impl ServeArgs {
             ("data-dir", self.data_dir.clone()),
             ("listen", self.listen.clone()),
             ("registry-listen", self.registry_listen.clone()),
+            ("tls-listen", self.tls_listen.clone()),
+            ("tls-names", self.tls_names.clone()),
+            ("tls-cert", self.tls_cert.clone()),
+            ("tls-key", self.tls_key.clone()),
+            ("url-scheme", self.url_scheme.clone()),
             ("auth", self.auth.clone()),
             ("domain", self.domain.clone()),
             ("idle-timeout", self.idle_timeout.clone()),

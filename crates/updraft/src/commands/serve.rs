@@ -55,8 +55,11 @@ async fn serve(config: Config, signals: &mut Signals, notifier: &Notifier) -> Ex
         tracing::warn!(%isolation, "instances are not kept apart from this machine and from each other: docs/isolation.md");
     }
     print(format_args!("API http://{}", server.address));
+    if let Some(tls) = server.tls {
+        print(format_args!("TLS https://{tls}"));
+    }
     print(format_args!("Registry {}", server.registry));
-    tracing::info!(api = %server.address, registry = %server.registry, "serving");
+    tracing::info!(api = %server.address, tls = server.tls.map(tracing::field::display), registry = %server.registry, "serving");
     notifier.ready(&format!("http://{}", server.address));
     let failed = tokio::select! {
         signal = signals.next() => {
@@ -116,12 +119,13 @@ fn isolation_hint(wanted: Isolation, instead: &[Isolation]) -> String {
 pub(super) fn hint(error: &StartError) -> Option<String> {
     match error {
         StartError::Listen { address, .. } => Some(format!(
-            "is another server on port {}? --listen and --registry-listen choose others; port 0 takes a free one",
+            "is another server on port {}? --listen, --tls-listen and --registry-listen choose others; port 0 takes a free one",
             address.port()
         )),
         StartError::Isolation { wanted, instead, .. } => Some(isolation_hint(*wanted, instead)),
         StartError::Engine(_) => Some("`updraft doctor` tells what this machine lacks".to_owned()),
         StartError::Bind(open) => Some(open.hint()),
+        StartError::Tls(error) => error.hint(),
         StartError::Store(StoreError::TooNew { .. }) | StartError::Images(ImageError::TooNew { .. }) => Some(
             "start the version of Updraft that wrote it, or a later one; or choose another directory with --data-dir. \
              Nothing was changed"

@@ -125,7 +125,7 @@ impl<'a> Values<'a> {
         self.0.iter().find(|resolved| resolved.key == key)
     }
 
-    fn refuse(&self, key: &str, rule: &str) -> ConfigError {
+    pub(super) fn refuse(&self, key: &str, rule: &str) -> ConfigError {
         let (value, origin) = match self.find(key) {
             Some(resolved) => (resolved.value.clone(), resolved.origin.clone()),
             None => (String::new(), super::Origin::Default),

@@ -9,7 +9,7 @@ use std::{
 use updraft_apiserver::BoxError;
 use updraft_engine::EngineError;
 use updraft_engine_local::{Isolation, Possible, isolations};
-use updraft_identity::{IdentityError, OpenBind};
+use updraft_identity::{IdentityError, OpenBind, TlsError};
 use updraft_oci::ImageError;
 use updraft_store::StoreError;
 use updraft_telemetry::LogError;
@@ -35,6 +35,9 @@ pub enum StartError {
     /// The token cannot be read or made.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The certificate cannot be read, made or used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The stored state cannot be taken up.
     #[error(transparent)]
     Control(#[from] updraft_model::Error),

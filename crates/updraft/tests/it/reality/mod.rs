@@ -18,4 +18,5 @@ mod poor;
 mod registry;
 mod scaling;
 mod stopping;
+mod tls;
 mod traffic;

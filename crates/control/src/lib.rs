@@ -36,6 +36,7 @@ mod view;
 
 pub use backup::images_of;
 pub use diagnosis::{Report, Standing};
+pub use services::Mode;
 pub use updraft_plan::hosts::UrlConfig;
 pub use v1::{Found, Place, Wanted};
 

@@ -88,16 +88,16 @@ impl Call<'_> {
             }
             Method::ServicesCreate => {
                 let written = v1::Written::read(&parse(body)?)?;
-                let made = control.v1_services_create(caller, place, (&written, query.dry_run)).await?;
+                let made = control.v1_services_create(caller, place, (&written, query.mode)).await?;
                 Ok(v1::service_json(&made))
             }
             Method::ServicesReplace => {
                 let written = v1::Written::read(&parse(body)?)?;
-                let done = control.v1_services_replace(caller, (place, name), (&written, query.dry_run)).await?;
+                let done = control.v1_services_replace(caller, (place, name), (&written, query.mode)).await?;
                 Ok(v1::service_json(&done))
             }
             Method::ServicesDelete => {
-                let gone = control.v1_services_delete(caller, (place, name), query.dry_run).await?;
+                let gone = control.v1_services_delete(caller, (place, name), query.mode).await?;
                 Ok(success(Subject { group: SERVING, kind: "services", name, uid: &gone.message.uid }))
             }
             _ => {
@@ -137,7 +137,7 @@ impl Call<'_> {
                 Ok(list(SERVING_V1, v1::REVISION, (found, v1::revision_json)))
             }
             Method::RevisionsDelete => {
-                let gone = control.v1_revisions_delete(caller, (place, name), query.dry_run).await?;
+                let gone = control.v1_revisions_delete(caller, (place, name), query.mode).await?;
                 Ok(success(Subject { group: SERVING, kind: "revisions", name, uid: &gone.message.uid }))
             }
             _ => Ok(v1::revision_json(&control.v1_revisions_get(caller, (place, name)).await?)),
@@ -155,10 +155,10 @@ impl Call<'_> {
             }
             Method::DomainMappingsCreate => {
                 let written = WrittenMapping::read(&parse(body)?)?;
-                control.v1_domain_mappings_create(caller, place, (&written, query.dry_run)).await
+                control.v1_domain_mappings_create(caller, place, (&written, query.mode)).await
             }
             Method::DomainMappingsDelete => {
-                let uid = control.v1_domain_mappings_delete(caller, (place, name), query.dry_run).await?;
+                let uid = control.v1_domain_mappings_delete(caller, (place, name), query.mode).await?;
                 Ok(success(Subject { group: "domains.cloudrun.com", kind: "domainmappings", name, uid: &uid }))
             }
             _ => control.v1_domain_mappings_get(caller, (place, name)).await,

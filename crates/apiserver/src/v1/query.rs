@@ -5,7 +5,7 @@ use updraft_api::{
     path::query_pairs,
     v1::{method::Method, selector::Selector},
 };
-use updraft_control::Wanted;
+use updraft_control::{Mode, Wanted};
 use updraft_model::Error;
 
 /// What a query says.
@@ -16,7 +16,7 @@ pub(super) struct Query {
     /// Of operations.
     pub(super) filter: String,
     /// Is the change only checked?
-    pub(super) dry_run: bool,
+    pub(super) mode: Mode,
 }
 
 /// Parameters of Kubernetes that change nothing here: clients poll, and deletions go on in the background.
@@ -46,7 +46,7 @@ impl Query {
                 "limit" | "pageSize" => read.wanted.limit = number(&name, &value)?,
                 "continue" | "pageToken" => read.wanted.token = value,
                 "filter" if method == Method::OperationsList => read.filter = value,
-                "dryRun" => read.dry_run = dry_run(&value)?,
+                "dryRun" => read.mode = dry_run(&value)?,
                 name if IGNORED.contains(&name) || is_system(name) => {}
                 _ => {
                     let message = format!(
@@ -65,10 +65,10 @@ fn number(name: &str, value: &str) -> Result<i32, Error> {
     if value.is_empty() { Ok(0) } else { value.parse().ok().filter(|number| *number >= 0).ok_or_else(refused) }
 }
 
-fn dry_run(value: &str) -> Result<bool, Error> {
+fn dry_run(value: &str) -> Result<Mode, Error> {
     match value {
-        "" => Ok(false),
-        "all" | "All" => Ok(true),
+        "" => Ok(Mode::Write),
+        "all" | "All" => Ok(Mode::ValidateOnly),
         other => Err(Error::invalid_field("dryRun", format!("must be 'all', got '{other}'"))),
     }
 }
@@ -81,9 +81,10 @@ mod tests {
     fn what_clients_of_kubernetes_send_is_understood() {
         let query = "labelSelector=serving.knative.dev%2Fservice+%3D+demo&limit=100&watch=false&alt=json&continue=x";
         let read = Query::read(Method::RevisionsList, query).expect("known");
-        assert_eq!((read.wanted.limit, read.wanted.token.as_str(), read.dry_run), (100, "x", false));
+        assert_eq!((read.wanted.limit, read.wanted.token.as_str(), read.mode), (100, "x", Mode::Write));
         assert_eq!(read.wanted.selector.value_of("serving.knative.dev/service"), Some("demo"));
-        assert!(Query::read(Method::ServicesCreate, "dryRun=all").expect("known").dry_run);
+        let checked = Query::read(Method::ServicesCreate, "dryRun=all").expect("known").mode;
+        assert_eq!(checked, Mode::ValidateOnly);
     }
 
     #[test]

@@ -8,4 +8,5 @@ mod write;
 
 pub(crate) use draft::operation;
 pub(crate) use read::is_deleting;
-pub(crate) use write::{Mode, Source};
+pub use write::Mode;
+pub(crate) use write::Source;

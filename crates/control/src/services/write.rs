@@ -105,9 +105,12 @@ impl Control {
 }
 
 /// Is the write carried out, or only checked?
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It is carried out.
+    #[default]
     Write,
+    /// It is only checked (`validateOnly`, `dryRun=all`).
     ValidateOnly,
 }
 
@@ -116,6 +119,10 @@ pub(crate) enum Mode {
 impl Mode {
     pub(crate) fn of(validate_only: bool) -> Self {
         if validate_only { Self::ValidateOnly } else { Self::Write }
+    }
+
+    pub(crate) fn is_check(self) -> bool {
+        self == Self::ValidateOnly
     }
 }
 

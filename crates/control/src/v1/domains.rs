@@ -11,7 +11,7 @@ use updraft_plan::hosts;
 use updraft_store::{Change, Envelope, Key, Kind, StoreError};
 
 use super::{Found, Place, Wanted, shown};
-use crate::{Control, Inner, access::authorise, failure::of_store, record, view};
+use crate::{Control, Inner, Mode, access::authorise, failure::of_store, record, view};
 
 /// What only we know of a mapping.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ impl Control {
         &self,
         caller: &Principal,
         place: &Place,
-        (written, validate_only): (&WrittenMapping, bool),
+        (written, mode): (&WrittenMapping, Mode),
     ) -> Result<Value, Error> {
         let inner = &*self.inner;
         let parent = inner.parent_at(place)?;
@@ -56,7 +56,7 @@ impl Control {
             ..record::envelope(key, owner, now)
         };
         let answer = inner.mapping(&envelope).await?;
-        if validate_only {
+        if mode == Mode::ValidateOnly {
             return Ok(answer);
         }
         let mut changes: Vec<Change> = inner.places.creation(&parent.project, now).into_iter().collect();
@@ -123,10 +123,10 @@ impl Control {
         &self,
         caller: &Principal,
         (place, name): (&Place, &str),
-        validate_only: bool,
+        mode: Mode,
     ) -> Result<String, Error> {
         let (key, envelope) = self.v1_mapping(caller, (place, name), "run.domainmappings.delete").await?;
-        if !validate_only {
+        if mode == Mode::Write {
             let change = Change::Delete { key, resource_version: 0 };
             self.inner.store.commit(vec![change]).await.map_err(of_store)?;
         }

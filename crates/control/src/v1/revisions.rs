@@ -8,7 +8,7 @@ use updraft_model::{Error, RevisionName, iam::Principal};
 use updraft_store::{Envelope, Key, Kind};
 
 use super::{Found, Place, Wanted, shown};
-use crate::{Control, access::authorise, revisions::is_deleting, view};
+use crate::{Control, Mode, access::authorise, revisions::is_deleting, view};
 
 /// The label that names the service of a revision.
 const SERVICE_LABEL: &str = "serving.knative.dev/service";
@@ -60,12 +60,13 @@ impl Control {
         &self,
         caller: &Principal,
         (place, id): (&Place, &str),
-        validate_only: bool,
+        mode: Mode,
     ) -> Result<Stored<run::Revision>, Error> {
         let envelope = self.v1_revision(caller, (place, id), "run.revisions.delete").await?;
         let gone = view::stored_revision(&envelope)?;
         let name: RevisionName = view::revision_name(&envelope);
-        let request = run::DeleteRevisionRequest { name: name.to_string(), validate_only, ..Default::default() };
+        let request =
+            run::DeleteRevisionRequest { name: name.to_string(), validate_only: mode.is_check(), ..Default::default() };
         self.revisions_delete(caller, request).await?;
         Ok(gone)
     }

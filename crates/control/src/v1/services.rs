@@ -74,7 +74,7 @@ impl Control {
         &self,
         caller: &Principal,
         place: &Place,
-        (written, validate_only): (&Written, bool),
+        (written, mode): (&Written, Mode),
     ) -> Result<Stored<run::Service>, Error> {
         let inner = &*self.inner;
         let parent = inner.parent_at(place)?;
@@ -82,7 +82,6 @@ impl Control {
         inner.check_namespace(&parent, &written.namespace)?;
         let id = if written.name.is_empty() { generated(&written.generate_name) } else { written.name.clone() };
         check_service_id("metadata.name", &id).map_err(|violation| Error::invalid(vec![violation]))?;
-        let mode = Mode::of(validate_only);
         Ok(inner.create(caller, &parent.service(id), Source::V1(written), mode).await?.service)
     }
 
@@ -94,7 +93,7 @@ impl Control {
         &self,
         caller: &Principal,
         (place, name): (&Place, &str),
-        (written, validate_only): (&Written, bool),
+        (written, mode): (&Written, Mode),
     ) -> Result<Stored<run::Service>, Error> {
         let inner = &*self.inner;
         let parent = inner.parent_at(place)?;
@@ -103,7 +102,6 @@ impl Control {
             let rule = format!("must be the name in the path, '{name}', got '{}'", written.name);
             return Err(Error::invalid_field("metadata.name", rule));
         }
-        let mode = Mode::of(validate_only);
         Ok(inner.replace(caller, &parent.service(name), Source::V1(written), mode).await?.service)
     }
 
@@ -115,11 +113,15 @@ impl Control {
         &self,
         caller: &Principal,
         (place, name): (&Place, &str),
-        validate_only: bool,
+        mode: Mode,
     ) -> Result<Stored<run::Service>, Error> {
         let gone = self.v1_services_get(caller, (place, name), "run.services.delete").await?;
         let name = gone.message.name.clone();
-        self.services_delete(caller, run::DeleteServiceRequest { name, validate_only, ..Default::default() }).await?;
+        self.services_delete(
+            caller,
+            run::DeleteServiceRequest { name, validate_only: mode.is_check(), ..Default::default() },
+        )
+        .await?;
         Ok(gone)
     }
 }

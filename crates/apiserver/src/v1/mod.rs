@@ -84,7 +84,7 @@ impl Call<'_> {
         match self.found.method {
             Method::ServicesList => {
                 let found = control.v1_services_list(caller, place, &query.wanted).await?;
-                Ok(list(SERVING_V1, v1::SERVICE, (found, v1::service_json)))
+                Ok(list(v1::SERVICE, found, v1::service_json))
             }
             Method::ServicesCreate => {
                 let written = v1::Written::read(&parse(body)?)?;
@@ -113,11 +113,11 @@ impl Call<'_> {
         match self.found.method {
             Method::ConfigurationsList => {
                 let found = control.v1_services_list(caller, place, &query.wanted).await?;
-                Ok(list(SERVING_V1, v1::CONFIGURATION, (found, v1::configuration_json)))
+                Ok(list(v1::CONFIGURATION, found, v1::configuration_json))
             }
             Method::RoutesList => {
                 let found = control.v1_services_list(caller, place, &query.wanted).await?;
-                Ok(list(SERVING_V1, v1::ROUTE, (found, v1::route_json)))
+                Ok(list(v1::ROUTE, found, v1::route_json))
             }
             Method::RoutesGet => {
                 Ok(v1::route_json(&control.v1_services_get(caller, (place, name), "run.routes.get").await?))
@@ -134,7 +134,7 @@ impl Call<'_> {
         match self.found.method {
             Method::RevisionsList => {
                 let found = control.v1_revisions_list(caller, place, &query.wanted).await?;
-                Ok(list(SERVING_V1, v1::REVISION, (found, v1::revision_json)))
+                Ok(list(v1::REVISION, found, v1::revision_json))
             }
             Method::RevisionsDelete => {
                 let gone = control.v1_revisions_delete(caller, (place, name), query.mode).await?;
@@ -191,8 +191,8 @@ impl Call<'_> {
     }
 }
 
-fn list<M>(api_version: &str, kind: &str, (found, show): (Found<Stored<M>>, fn(&Stored<M>) -> Value)) -> Value {
-    v1::list_json(api_version, kind, found.items.iter().map(show).collect(), &found.token)
+fn list<M>(kind: &str, found: Found<Stored<M>>, show: fn(&Stored<M>) -> Value) -> Value {
+    v1::list_json(SERVING_V1, kind, found.items.iter().map(show).collect(), &found.token)
 }
 
 /// `{"timeout": "10s"}`, or nothing.

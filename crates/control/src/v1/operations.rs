@@ -26,7 +26,7 @@ impl Control {
     ) -> Result<Stored<Operation>, Error> {
         let parent = self.inner.parent_of_operation(place, id).await?;
         let name = view::operation_name(&parent, id);
-        let operation = self.operations_get(caller, GetOperationRequest { name, ..Default::default() }).await?;
+        let operation = self.operations_get(caller, GetOperationRequest { name }).await?;
         self.inner.with_rest(&parent, operation).await
     }
 

@@ -32,7 +32,6 @@ pub(super) fn template(object: &Value, found: &mut Vec<Violation>) -> run::Revis
     let scaling = run::RevisionScaling {
         min_instance_count: annotations.count(keys::AUTOSCALING_MIN).unwrap_or_default(),
         max_instance_count: annotations.count(keys::AUTOSCALING_MAX).unwrap_or_default(),
-        ..run::RevisionScaling::default()
     };
     let mut template = run::RevisionTemplate {
         revision: text(&object["metadata"], "name").to_owned(),

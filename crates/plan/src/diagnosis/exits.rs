@@ -32,10 +32,18 @@ pub(super) fn exited(exit: &Exit, lines: &[String]) -> Told {
 
 fn code_of(code: i32, lines: &[String]) -> Told {
     let exit = Exit::Code(code).to_string();
-    let clue = words::clue(lines);
-    match (code, clue) {
-        // Certain, whatever the code.
-        (_, Some(clue)) if clue.is_certain() => clue.told(&exit),
+    if code == 0 {
+        // It says itself that nothing went wrong, whatever it wrote before.
+        return told(
+            Code::ExitedCleanly,
+            format!("{exit} It ended by itself and without an error; a service has to stay and listen."),
+            "Start the server itself in the foreground, not a script that returns or a daemon.",
+        );
+    }
+    if let Some(proof) = words::proof(code, lines) {
+        return proof.told(&exit);
+    }
+    match (code, words::clue(lines)) {
         (126, _) => {
             let said = words::last_with(lines, &["permission denied", "exec format", "cannot execute"]);
             told(
@@ -44,7 +52,7 @@ fn code_of(code: i32, lines: &[String]) -> Told {
                 "Make the file executable in the image, and see that it is built for linux/amd64.",
             )
         }
-        (127, _) => {
+        (words::NOT_FOUND, _) => {
             let said = words::last_with(lines, &["not found", "no such file"]);
             told(
                 Code::CommandNotFound,
@@ -56,11 +64,6 @@ fn code_of(code: i32, lines: &[String]) -> Told {
             signalled(code - 128, &format!("{exit} So do shells when signal {} ended a command.", code - 128), lines)
         }
         (_, Some(clue)) => clue.told(&exit),
-        (0, None) => told(
-            Code::ExitedCleanly,
-            format!("{exit} It ended by itself and without an error; a service has to stay and listen."),
-            "Start the server itself in the foreground, not a script that returns or a daemon.",
-        ),
         (_, None) if lines.is_empty() => told(
             Code::Exited,
             format!("{exit} It wrote nothing before."),
@@ -89,7 +92,7 @@ fn signalled(signal: i32, exit: &str, lines: &[String]) -> Told {
     };
     let exit = format!("{}{name}.", exit.trim_end_matches('.'));
     // Programs end so after they have said what is wrong: abort(3), and the traps of compilers.
-    if let (4 | 6 | 11, Some(clue)) = (signal, words::clue(lines).filter(words::Clue::is_certain)) {
+    if let (4 | 6 | 11, Some(clue)) = (signal, words::clue(lines).filter(words::Clue::is_exception)) {
         return clue.told(&exit);
     }
     let (code, what, advice) = match signal {

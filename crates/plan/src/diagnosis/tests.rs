@@ -230,16 +230,16 @@ fn an_exit_is_explained_by_its_code_and_by_what_was_written_last() {
         exited: Container called exit(3). / Its output says more: 'updraft services logs' shows all of it.
         exited: Container called exit(1). It wrote nothing before. / Make it write to standard error why it ends.
         exited-cleanly: Container called exit(0). It ended by itself and without an error; a service has to stay and listen. / Start the server itself in the foreground, not a script that returns or a daemon.
-        shared-library-missing: Container called exit(127). It had written '/app: error while loading shared libraries: libfoo.so.1: cannot open shared object file: No such file or directory': a shared library is not in the image. / Put the library into the image, or link the program statically.
+        shared-library-missing: Container called exit(127). It had written '/app: error while loading shared libraries: libfoo.so.1: cannot open shared object file: No such file or directory': the dynamic loader does not find a shared library. / Put the library into the image, where the loader looks for it (/lib, /usr/lib, LD_LIBRARY_PATH), or link the program statically.
         command-not-found: Container called exit(127). So do shells and env when a command is not there. It had written 'env: 'python3': No such file or directory'. / Put the command into the image, or name it by its whole path.
         command-not-found: Container called exit(127). So do shells and env when a command is not there. / Put the command into the image, or name it by its whole path.
         command-not-executable: Container called exit(126). So do shells when a command is there and cannot be executed. It had written 'sh: /etc/app.conf: Permission denied'. / Make the file executable in the image, and see that it is built for linux/amd64.
         signalled: Container called exit(137). So do shells when signal 9 ended a command (SIGKILL). The platform did not send it, and its limit of memory was not reached. / Its output says more: 'updraft services logs' shows all of it.
         segmentation-fault: Container called exit(139). So do shells when signal 11 ended a command (SIGSEGV). It touched memory that it may not touch, or called abort(), which ends the first process of a container like this. / This is a fault of the program or of a library it uses: run it with a debugger, or with other versions.
-        module-missing: Container called exit(1). It had written 'ModuleNotFoundError: No module named 'flask'': a module of its language's is not in the image. / Install the module in the image (requirements.txt, package.json, …), and see that the paths are right.
-        exception: Container called exit(1). It had written 'ValueError: no port': nobody caught that exception. / The lines before it say where: 'updraft services logs' shows all of them.
-        module-missing: Container called exit(1). It had written 'Error: Cannot find module 'express'': a module of its language's is not in the image. / Install the module in the image (requirements.txt, package.json, …), and see that the paths are right.
-        exception: Container called exit(2). It had written 'panic: no configuration': nobody caught that. / The lines after it say where: 'updraft services logs' shows all of them.
+        module-missing: Container called exit(1). It had written 'ModuleNotFoundError: No module named 'flask'', which suggests that a module of its language's is not in the image. / Install the module in the image (requirements.txt, package.json, …), and see that the paths are right.
+        exception: Container called exit(1). It had written 'ValueError: no port', which suggests that it ended for an exception that nobody caught. / The lines before it say where: 'updraft services logs' shows all of them.
+        module-missing: Container called exit(1). It had written 'Error: Cannot find module 'express'', which suggests that a module of its language's is not in the image. / Install the module in the image (requirements.txt, package.json, …), and see that the paths are right.
+        exception: Container called exit(2). It had written 'panic: no configuration', which suggests that it ended for an exception that nobody caught. / The lines after it say where: 'updraft services logs' shows all of them.
         exception: Container called exit(101). It had written 'thread 'main' panicked at src/main.rs:3:5: no configuration': nobody caught that. / The lines after it say where: 'updraft services logs' shows all of them.
         port-forbidden: Container called exit(1). It had written 'listen tcp :80: bind: permission denied', which suggests that it may not listen on the port it wants. / Listen on the port that PORT names; others may be for root only.
         port-taken: Container called exit(1). It had written 'OSError: [Errno 98] Address already in use', which suggests that two parts of the container want to listen on one port. / Start one server only, or let the others listen on other ports.
@@ -248,6 +248,84 @@ fn an_exit_is_explained_by_its_code_and_by_what_was_written_last() {
         permission-denied: Container called exit(1). It had written 'open /secret: permission denied', which suggests that its user may not do what it tries. / See to the permissions of its files in the image, or to its USER.
         file-missing: Container called exit(1). It had written 'FileNotFoundError: [Errno 2] No such file or directory: '/etc/app.conf'', which suggests that it needs a file that is not there. / See that the build puts the file into the image, and from which directory it is named.
         exited: Container called exit(1). / Its output says more: 'updraft services logs' shows all of it.
+    "#]].assert_eq(&all.concat());
+}
+
+#[test]
+fn what_a_line_may_not_have_meant_is_not_told_as_proof() {
+    let loader = "/app: error while loading shared libraries: libfoo.so.1: cannot open shared object file: No such file or directory";
+    let panicked = ["thread 'main' (7) panicked at src/main.rs:3:5:", "no configuration"];
+    let trace = [
+        "node:internal/modules/cjs/loader:1080",
+        "  throw err;",
+        "Error: Cannot find module 'express'",
+        "Require stack:",
+        "- /app/index.js",
+        "    at Module._resolveFilename (node:internal/modules/cjs/loader:1077:15)",
+        "    at Module._load (node:internal/modules/cjs/loader:922:27)",
+        "    at Module.require (node:internal/modules/cjs/loader:1143:19)",
+        "  code: 'MODULE_NOT_FOUND'",
+        "}",
+        "Node.js v18.19.0",
+    ];
+    let all = [
+        // A level below an error is none, and what comes before a fatal word is not the reason.
+        ended(
+            1,
+            &[
+                "WARNING: ModuleNotFoundError: No module named 'uvloop', using asyncio",
+                "starting",
+                "fatal: DATABASE_URL is not set",
+            ],
+        ),
+        ended(1, &[r#"{"level":"info","msg":"getaddrinfo ENOTFOUND db, trying again"}"#, "bye"]),
+        ended(1, &["open /var/info: permission denied"]),
+        ended(1, &["ModuleNotFoundError: No module named 'uvloop'", "fatal: DATABASE_URL is not set"]),
+        ended(1, &["ModuleNotFoundError: No module named 'x'", "1", "2", "3", "4", "5", "6"]),
+        ended(1, &trace),
+        ended(0, &["sentry: unhandled errors will be reported", "migration done, bye"]),
+        ended(1, &["sentry: unhandled errors will be reported", "migration failed, bye"]),
+        ended(0, &[loader]),
+        ended(0, &panicked),
+        ended(127, &[loader]),
+        ended(127, &["plugin: skipped", loader, "sh: serve: not found"]),
+        ended(1, &[loader]),
+        ended(
+            127,
+            &[
+                "Error loading shared library libfoo.so.1: No such file or directory (needed by /app)",
+                "Error relocating /app: foo: symbol not found",
+            ],
+        ),
+        ended(127, &["Error relocating /app: foo: symbol not found"]),
+        ended(101, &panicked),
+        ended(1, &panicked),
+        // Another thread's panic does not end a program.
+        ended(101, &["thread 'worker' panicked at src/main.rs:3:5:", "no job"]),
+        ended(255, &["PHP Fatal error:  Uncaught Error: Class \"App\" not found in /app/index.php:3"]),
+        say(Happened::Exited(Exit::Signal(11)), &["ModuleNotFoundError: No module named 'x'"]),
+    ];
+    expect![[r#"
+        exited: Container called exit(1). / Its output says more: 'updraft services logs' shows all of it.
+        exited: Container called exit(1). / Its output says more: 'updraft services logs' shows all of it.
+        permission-denied: Container called exit(1). It had written 'open /var/info: permission denied', which suggests that its user may not do what it tries. / See to the permissions of its files in the image, or to its USER.
+        exited: Container called exit(1). / Its output says more: 'updraft services logs' shows all of it.
+        exited: Container called exit(1). / Its output says more: 'updraft services logs' shows all of it.
+        module-missing: Container called exit(1). It had written 'Error: Cannot find module 'express'', which suggests that a module of its language's is not in the image. / Install the module in the image (requirements.txt, package.json, …), and see that the paths are right.
+        exited-cleanly: Container called exit(0). It ended by itself and without an error; a service has to stay and listen. / Start the server itself in the foreground, not a script that returns or a daemon.
+        exited: Container called exit(1). / Its output says more: 'updraft services logs' shows all of it.
+        exited-cleanly: Container called exit(0). It ended by itself and without an error; a service has to stay and listen. / Start the server itself in the foreground, not a script that returns or a daemon.
+        exited-cleanly: Container called exit(0). It ended by itself and without an error; a service has to stay and listen. / Start the server itself in the foreground, not a script that returns or a daemon.
+        shared-library-missing: Container called exit(127). It had written '/app: error while loading shared libraries: libfoo.so.1: cannot open shared object file: No such file or directory': the dynamic loader does not find a shared library. / Put the library into the image, where the loader looks for it (/lib, /usr/lib, LD_LIBRARY_PATH), or link the program statically.
+        command-not-found: Container called exit(127). So do shells and env when a command is not there. It had written 'sh: serve: not found'. / Put the command into the image, or name it by its whole path.
+        shared-library-missing: Container called exit(1). It had written '/app: error while loading shared libraries: libfoo.so.1: cannot open shared object file: No such file or directory', which suggests that the dynamic loader does not find a shared library. / Put the library into the image, where the loader looks for it (/lib, /usr/lib, LD_LIBRARY_PATH), or link the program statically.
+        shared-library-missing: Container called exit(127). It had written 'Error loading shared library libfoo.so.1: No such file or directory (needed by /app)': the dynamic loader does not find a shared library. / Put the library into the image, where the loader looks for it (/lib, /usr/lib, LD_LIBRARY_PATH), or link the program statically.
+        shared-library-missing: Container called exit(127). It had written 'Error relocating /app: foo: symbol not found': a shared library is missing, or is not of the version that the program was built for. / Use a base image with the libraries the program was built for, or link it statically.
+        exception: Container called exit(101). It had written 'thread 'main' (7) panicked at src/main.rs:3:5: no configuration': nobody caught that. / The lines after it say where: 'updraft services logs' shows all of them.
+        exception: Container called exit(1). It had written 'thread 'main' (7) panicked at src/main.rs:3:5: no configuration', which suggests that it ended for an exception that nobody caught. / The lines after it say where: 'updraft services logs' shows all of them.
+        exception: Container called exit(101). It had written 'thread 'worker' panicked at src/main.rs:3:5: no job', which suggests that it ended for an exception that nobody caught. / The lines after it say where: 'updraft services logs' shows all of them.
+        exception: Container called exit(255). It had written 'PHP Fatal error:  Uncaught Error: Class "App" not found in /app/index.php:3', which suggests that it ended for an exception that nobody caught. / The lines after it say where: 'updraft services logs' shows all of them.
+        segmentation-fault: Container terminated on signal 11 (SIGSEGV). It touched memory that it may not touch, or called abort(), which ends the first process of a container like this. / This is a fault of the program or of a library it uses: run it with a debugger, or with other versions.
     "#]].assert_eq(&all.concat());
 }
 
@@ -273,7 +351,7 @@ fn other_ends_are_told_with_their_figures() {
         segmentation-fault: Container terminated on signal 11 (SIGSEGV). It touched memory that it may not touch, or called abort(), which ends the first process of a container like this. / This is a fault of the program or of a library it uses: run it with a debugger, or with other versions.
         signalled: Container terminated on signal 15 (SIGTERM). The platform did not send it: something in the container did. / Its output says more: 'updraft services logs' shows all of it.
         system-call-forbidden: Container terminated on signal 31 (SIGSYS). It made a system call that the sandbox forbids. / Find the call with strace, and do without it.
-        exception: Container terminated on signal 6 (SIGABRT). It had written 'terminate called after throwing an instance of 'std::bad_alloc'': nobody caught that. / The lines after it say where: 'updraft services logs' shows all of them.
+        exception: Container terminated on signal 6 (SIGABRT). It had written 'terminate called after throwing an instance of 'std::bad_alloc'', which suggests that it ended for an exception that nobody caught. / The lines after it say where: 'updraft services logs' shows all of them.
         out-of-memory: Memory limit of 512 MiB exceeded with 513 MiB used. / Consider increasing the memory limit with --memory, see https://cloud.google.com/run/docs/configuring/memory-limits
         out-of-processes: Limit of 4096 processes and threads reached. Container ended with status 134. / Make it start fewer processes and threads.
         instance-lost: The instance was lost with the process that kept it. / This is no fault of the container: the server's own log says what happened. Deploy again.

@@ -2,7 +2,7 @@
 
 use updraft_model::{diagnosis::Code, instance::Exit};
 
-use super::{Told, told, words};
+use super::{Told, shells, told, words};
 
 const MIB: u64 = 1 << 20;
 const READ: &str = "Its output says more: 'updraft services logs' shows all of it.";
@@ -44,22 +44,9 @@ fn code_of(code: i32, lines: &[String]) -> Told {
         return proof.told(&exit);
     }
     match (code, words::clue(lines)) {
-        (126, _) => {
-            let said = words::last_with(lines, &["permission denied", "exec format", "cannot execute"]);
-            told(
-                Code::CommandNotExecutable,
-                format!("{exit} So do shells when a command is there and cannot be executed.{}", quote(said)),
-                "Make the file executable in the image, and see that it is built for linux/amd64.",
-            )
-        }
-        (words::NOT_FOUND, _) => {
-            let said = words::last_with(lines, &["not found", "no such file"]);
-            told(
-                Code::CommandNotFound,
-                format!("{exit} So do shells and env when a command is not there.{}", quote(said)),
-                "Put the command into the image, or name it by its whole path.",
-            )
-        }
+        (_, Some(clue)) if clue.is_of_command() => clue.told(&exit),
+        (126, _) => shells::not_executable(&exit, lines),
+        (words::NOT_FOUND, _) => shells::not_found(&exit, lines),
         (129..=192, None) => {
             signalled(code - 128, &format!("{exit} So do shells when signal {} ended a command.", code - 128), lines)
         }
@@ -124,8 +111,4 @@ fn aborted(exit: &str, lines: &[String]) -> Told {
         Some(clue) => clue.told(exit),
         None => told(Code::Aborted, format!("{exit} It gave itself up, as after a failed assertion."), READ),
     }
-}
-
-fn quote(line: Option<&str>) -> String {
-    line.map(|line| format!(" It had written '{line}'.")).unwrap_or_default()
 }

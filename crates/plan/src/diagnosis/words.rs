@@ -48,6 +48,38 @@ const DENIED: &[&str] = &["permission denied", "permissiondenied", "eacces", "op
 
 /// From the most to the least telling.
 const RULES: &[Rule] = &[
+    Rule {
+        code: Code::InterpreterCarriageReturn,
+        words: &[&[
+            "^m: bad interpreter: no such file",
+            "\r: bad interpreter: no such file",
+            "\\r': no such file",
+            "\\r\u{2019}: no such file",
+            "\r': no such file",
+        ]],
+        meaning: "the first line of a script ends as on Windows",
+        advice: "Save the script with Unix line ends (dos2unix), and keep Git from changing them (.gitattributes).",
+    },
+    Rule {
+        code: Code::InterpreterMissing,
+        words: &[&["bad interpreter: no such file"]],
+        meaning: "what the first line of a script asks for is not in the image",
+        advice: "Put the interpreter into the image, or name one that is there after #!.",
+    },
+    Rule {
+        code: Code::CommandNotExecutable,
+        words: &[&["exec format error", "cannot execute binary file", "\u{7f}elf"]],
+        meaning: "a program was built for another architecture, or a shell was told to read it as a script",
+        advice: "Build it for linux/amd64, such as with 'docker build --platform linux/amd64', and start it without a shell's \
+                 name before it.",
+    },
+    Rule {
+        code: Code::CommandNotExecutable,
+        words: &[&[": syntax error: "], &["unexpected"]],
+        meaning: "a shell could not read what it was given as a script: a program that was built for another architecture, a \
+                  script for another shell, or one with a mistake in it",
+        advice: "See that the programs in the image are built for linux/amd64, and that scripts name their shell after #!.",
+    },
     Rule { words: &[&["error while loading shared libraries", "error loading shared library"]], ..LIBRARY },
     Rule { words: &[&["error relocating /"]], ..SYMBOL },
     Rule {
@@ -285,6 +317,12 @@ impl Rule {
 // === impl Clue ===
 
 impl Clue<'_> {
+    /// Is it a shell's, of what it could not run?
+    pub(super) fn is_of_command(&self) -> bool {
+        use Code::{CommandNotExecutable, InterpreterCarriageReturn, InterpreterMissing};
+        matches!(self.rule.code, CommandNotExecutable | InterpreterCarriageReturn | InterpreterMissing)
+    }
+
     /// Is it of something that the program did not see to?
     pub(super) fn is_exception(&self) -> bool {
         self.rule.code == Code::Exception

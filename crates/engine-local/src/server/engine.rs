@@ -73,6 +73,8 @@ pub(super) struct Shared {
 
 /// Events that wait for the reader before instances have to wait for it.
 const EVENTS: usize = 1024;
+/// How long an inspection waits for a connection that is neither taken nor refused.
+const ASKED: Duration = Duration::from_secs(1);
 
 // === impl LocalEngine ===
 
@@ -270,6 +272,13 @@ impl Engine for LocalEngine {
         if let Some(footing) = footing {
             footing.translate(&mut seen);
         }
+        // As everybody connects to it. It may take long only where somebody takes connections after all.
+        for port in inspect::only_ipv6(&seen) {
+            let asked = self.shared.clock.timeout(ASKED, self.connect(id, port)).await;
+            if matches!(asked, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused) {
+                seen.refuses_ipv4.push(port);
+            }
+        }
         Some(seen)
     }
 
@@ -370,7 +379,12 @@ async fn look(live: Arc<Live>) -> Option<Inspection> {
     let look = move || {
         let seen = inspect::inspect(&live.members());
         let usage = live.usage().unwrap_or_default();
-        Inspection { usage, forks_refused: sys::cgroups::forks_refused(&live.groups), ..seen }
+        Inspection {
+            usage,
+            forks_refused: sys::cgroups::forks_refused(&live.groups),
+            memory_kills: sys::cgroups::memory_kills(&live.groups),
+            ..seen
+        }
     };
     tokio::task::spawn_blocking(look).await.ok()
 }

@@ -2,9 +2,8 @@
 
 use updraft_model::{diagnosis::Code, instance::Exit};
 
-use super::{Told, shells, told, words};
+use super::{MIB, MORE_MEMORY, Told, shells, told, words};
 
-const MIB: u64 = 1 << 20;
 const READ: &str = "Its output says more: 'updraft services logs' shows all of it.";
 
 pub(super) fn exited(exit: &Exit, lines: &[String]) -> Told {
@@ -14,8 +13,7 @@ pub(super) fn exited(exit: &Exit, lines: &[String]) -> Told {
         Exit::OutOfMemory { limit, used } => told(
             Code::OutOfMemory,
             format!("Memory limit of {} MiB exceeded with {} MiB used.", limit / MIB, used.max(limit) / MIB),
-            "Consider increasing the memory limit with --memory, see \
-             https://cloud.google.com/run/docs/configuring/memory-limits",
+            MORE_MEMORY,
         ),
         Exit::OutOfProcesses { .. } => {
             told(Code::OutOfProcesses, exit.to_string(), "Make it start fewer processes and threads.")

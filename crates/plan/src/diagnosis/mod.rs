@@ -20,6 +20,10 @@ use updraft_model::{
     instance::{Exit, Inspection, Limits, Usage},
 };
 
+const MIB: u64 = 1 << 20;
+/// Google's advice.
+const MORE_MEMORY: &str = "Consider increasing the memory limit with --memory, see https://cloud.google.com/run/docs/configuring/memory-limits";
+
 /// What is known of a start that failed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evidence {

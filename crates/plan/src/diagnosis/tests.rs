@@ -125,6 +125,68 @@ fn who_listens_nowhere_is_told_apart_by_what_it_does() {
 }
 
 #[test]
+fn who_listens_by_ipv6_only_is_not_told_to_take_more_time() {
+    let said = |on: &[&str], refused: &[u16]| {
+        let mut found = probe(Question::Tcp, 8080, Answer::NotConnected);
+        if let Some(seen) = &mut found.seen {
+            seen.listeners = Some(on.iter().map(|on| Listener::Tcp(address(on))).collect());
+            seen.refuses_ipv4 = refused.to_vec();
+        }
+        say(Happened::NotReady(Box::new(found)), &[])
+    };
+    let all = [
+        said(&["[::]:8080"], &[8080]),
+        said(&["127.0.0.1:8080", "[::]:8080"], &[8080]),
+        said(&["[::]:8080", "[::]:9090"], &[9090]),
+        said(&["0.0.0.0:8080", "[::]:8080"], &[]),
+    ];
+    expect![[r#"
+        listens-on-other-address: It listens on [::]:8080, and still a connection by IPv4 is refused there: [::] takes IPv6 only. The platform connects by IPv4. / Make it listen on 0.0.0.0, or let its socket at [::] take IPv4 too (IPV6_V6ONLY off).
+        listens-on-other-address: It listens on 127.0.0.1:8080 and [::]:8080, and still a connection by IPv4 is refused there: [::] takes IPv6 only. The platform connects by IPv4. / Make it listen on 0.0.0.0, or let its socket at [::] take IPv4 too (IPV6_V6ONLY off).
+        listens-too-late: It listens on [::]:8080 now, and nobody could connect within the 240 s that it had. / Give the startup probe more time (failureThreshold, periodSeconds), or start faster.
+        listens-too-late: It listens on 0.0.0.0:8080 and [::]:8080 now, and nobody could connect within the 240 s that it had. / Give the startup probe more time (failureThreshold, periodSeconds), or start faster.
+    "#]].assert_eq(&all.concat());
+}
+
+#[test]
+fn a_process_that_the_kernel_killed_for_memory_is_the_reason_of_what_does_not_listen() {
+    let killed = |last: Answer, change: &dyn Fn(&mut Inspection), cpu: u64| {
+        let mut found = probe(Question::Tcp, 8080, last);
+        if let Some(seen) = &mut found.seen {
+            seen.memory_kills = 2;
+            seen.usage.memory_peak_bytes = (512 << 20) + 4096;
+            change(seen);
+        }
+        found.recent = Some(Recent { cpu: Duration::from_millis(cpu), within: Duration::from_secs(1) });
+        say(Happened::NotReady(Box::new(found)), &[])
+    };
+    let nowhere = || Answer::NotConnected;
+    let on = |listener: Listener| move |seen: &mut Inspection| seen.listeners = Some(vec![listener.clone()]);
+    let all = [
+        killed(nowhere(), &|_| {}, 0),
+        killed(nowhere(), &|seen| seen.memory_kills = 1, 980),
+        killed(nowhere(), &|seen| seen.connecting = vec![address("10.0.0.5:5432")], 0),
+        killed(nowhere(), &|seen| seen.listeners = None, 0),
+        // What supervisors listen on is not what their workers would.
+        killed(nowhere(), &on(Listener::Unix("/run/supervisor.sock".to_owned())), 0),
+        killed(nowhere(), &on(Listener::Tcp(address("127.0.0.1:9001"))), 0),
+        // It listens: then that is told, and what happened beside it.
+        killed(nowhere(), &on(Listener::Tcp(address("127.0.0.1:8080"))), 0),
+        killed(Answer::Late, &on(Listener::Tcp(address("0.0.0.0:8080"))), 0),
+    ];
+    expect![[r#"
+        out-of-memory: Memory limit of 512 MiB exceeded with 512 MiB used: the kernel killed 2 of its processes. It listened on nothing after 240 s. / Consider increasing the memory limit with --memory, see https://cloud.google.com/run/docs/configuring/memory-limits
+        out-of-memory: Memory limit of 512 MiB exceeded with 512 MiB used: the kernel killed one of its processes. It listened on nothing after 240 s. / Consider increasing the memory limit with --memory, see https://cloud.google.com/run/docs/configuring/memory-limits
+        out-of-memory: Memory limit of 512 MiB exceeded with 512 MiB used: the kernel killed 2 of its processes. It listened on nothing after 240 s. / Consider increasing the memory limit with --memory, see https://cloud.google.com/run/docs/configuring/memory-limits
+        out-of-memory: Memory limit of 512 MiB exceeded with 512 MiB used: the kernel killed 2 of its processes. Nobody took a connection on port 8080 within 240 s; what listens in the container could not be seen. / Consider increasing the memory limit with --memory, see https://cloud.google.com/run/docs/configuring/memory-limits
+        out-of-memory: Memory limit of 512 MiB exceeded with 512 MiB used: the kernel killed 2 of its processes. It listened on /run/supervisor.sock (UNIX socket) after 240 s, and on no TCP port 8080. / Consider increasing the memory limit with --memory, see https://cloud.google.com/run/docs/configuring/memory-limits
+        out-of-memory: Memory limit of 512 MiB exceeded with 512 MiB used: the kernel killed 2 of its processes. It listened on 127.0.0.1:9001 after 240 s, and on no TCP port 8080. / Consider increasing the memory limit with --memory, see https://cloud.google.com/run/docs/configuring/memory-limits
+        listens-on-loopback: It listens on 127.0.0.1:8080 only, where nobody outside of the container can connect. Memory limit of 512 MiB exceeded with 512 MiB used: the kernel killed 2 of its processes. / Make it listen on 0.0.0.0: servers often have a setting HOST or --host for that.
+        probe-no-answer: It takes connections on port 8080 and did not answer the probe within 1 s. Memory limit of 512 MiB exceeded with 512 MiB used: the kernel killed 2 of its processes. / See what its handler waits for, or give the startup probe a longer timeout.
+    "#]].assert_eq(&all.concat());
+}
+
+#[test]
 fn a_probe_that_is_answered_is_told_by_its_answer() {
     let http = || Question::Http("/up".to_owned());
     let grpc = || Question::Grpc("app".to_owned());
@@ -297,6 +359,7 @@ fn everything_that_was_seen_is_kept_as_facts() {
         }));
         seen.usage = Usage { cpu: Duration::from_millis(3900), memory_bytes: 12 << 20, memory_peak_bytes: 14 << 20 };
         seen.forks_refused = 3;
+        seen.memory_kills = 1;
     }
     let happened = Happened::NotReady(Box::new(found));
     let ran_for = Some(Duration::from_secs(240));
@@ -310,6 +373,7 @@ fn everything_that_was_seen_is_kept_as_facts() {
         Processes: app (sleeping, 3 threads), w0 (ended), w1 (ended), w2 (ended), w3 (ended), 2 more.
         CPU: 3.90 s in all, 1 % of its limit in the last 1 s.
         It was refused a process or thread 3 times.
+        Processes that the kernel killed for memory: 1.
         Memory: 12 MiB of 512 MiB, at most 14 MiB.
     "#]]
     .assert_eq(&(told.facts.join("\n") + "\n"));

@@ -53,7 +53,7 @@ pub(super) fn load(host: &Host) {
     one("empty", b"", 0o755);
     one("unset-mode", &dynamic, 0o644);
     let shell = |name: &str, contents: &[u8]| {
-        let files = [box_files[1].clone(), File { path: "app/run", contents, mode: 0o755 }];
+        let files = [box_files[1], File { path: "app/run", contents, mode: 0o755 }];
         put(host, name, &files, &Process::default());
     };
     shell("shell-no-loader", &dynamic);

@@ -29,6 +29,17 @@ pub(super) const CASES: &[Case] = &[
     case("listens on 0.0.0.0:3000", "box", &["--args=listen,0.0.0.0:3000", "--startup-probe", TCP]),
     case("listens on 127.0.0.1:8080", "box", &["--args=listen,127.0.0.1:8080", "--startup-probe", TCP]),
     case("listens on 127.0.0.1:3000", "box", &["--args=listen,127.0.0.1:3000", "--startup-probe", TCP]),
+    case("listens on [::]:8080 for IPv6 only", "box", &["--args=six,8080", "--startup-probe", TCP]),
+    case(
+        "its child takes too much memory, and it goes on",
+        "box",
+        &[
+            "--command=/bin/sh",
+            "--args=-c,(/witness eat 700); echo child gone; exec /witness deaf",
+            "--startup-probe",
+            TCP,
+        ],
+    ),
     case("listens on UDP port 8080", "box", &["--args=udp,0.0.0.0:8080", "--startup-probe", TCP]),
     case("listens on a UNIX socket", "box", &["--args=unix,/tmp/app.sock", "--startup-probe", TCP]),
     case("sleeps", "box", &["--args=deaf", "--startup-probe", TCP]),

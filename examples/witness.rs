@@ -116,7 +116,9 @@ fn broken(verb: &str, rest: &[&str]) -> bool {
             Err(error) => fatal(&format!("{address}: {error}")),
         },
         ("twice", []) => {
-            let _first = TcpListener::bind(&here).unwrap_or_else(|error| fatal(&error));
+            // For itself, so that no probe is answered before it ends.
+            let first = TcpListener::bind(format!("127.0.0.1:{port}"));
+            let _first = first.unwrap_or_else(|error| fatal(&error));
             let _second = TcpListener::bind(&here).unwrap_or_else(|error| fatal(&error));
         }
         ("mute", []) => {

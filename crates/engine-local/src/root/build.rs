@@ -78,6 +78,7 @@ fn file(source: &Path, target: &Path, identity: &Identity) -> io::Result<()> {
     }
     let mut from = fs::File::open(source)?;
     let mut to = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
+    updraft_oci::check_space(&to, metadata.len())?;
     // copy_file_range(2): within one file system that can, no block is copied.
     io::copy(&mut from, &mut to)?;
     if rustix::process::geteuid().is_root() {

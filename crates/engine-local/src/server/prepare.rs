@@ -11,7 +11,7 @@ use updraft_model::{
     diagnosis::ImageFault,
     instance::{InstanceId, InstanceSpec},
 };
-use updraft_oci::{ImageError, ImageStore, Rootfs, UnfitKind};
+use updraft_oci::{ImageError, ImageStore, Rootfs, UnfitKind, is_full};
 
 use super::engine::host;
 use crate::{
@@ -141,9 +141,4 @@ fn fault(kind: UnfitKind) -> ImageFault {
         UnfitKind::Corrupt => ImageFault::Corrupt,
         UnfitKind::Other => ImageFault::Unfit,
     }
-}
-
-/// Is the disk, or a quota on it, full?
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -97,7 +97,7 @@ impl LocalEngine {
         };
         let premises = Premises::take(&config.data_dir, &clock).await?;
         premises.sweep(&layout).await?;
-        premises.remove_roots().await?;
+        premises.remove_roots().await;
         let (layout, network, commons) = match isolation {
             Isolation::Namespaces => (layout, Some(network(&config, &premises, tasks, &clock).await?), None),
             Isolation::Chroot | Isolation::None => {
@@ -260,7 +260,12 @@ impl Engine for LocalEngine {
     }
 
     async fn usage(&self, id: &InstanceId) -> Option<Usage> {
-        self.shared.table.get(id)?.usage()
+        let live = self.shared.table.get(id)?;
+        if !self.shared.config.isolation.is_shared() {
+            return live.usage();
+        }
+        // Where there are no control groups this goes through all processes of the host.
+        tokio::task::spawn_blocking(move || live.usage()).await.ok()?
     }
 
     async fn inspect(&self, id: &InstanceId) -> Option<Inspection> {
@@ -327,7 +332,7 @@ impl Shared {
             Reached::AsTold(stream) => Ok(stream),
             Reached::Elsewhere(stream) => {
                 let port = footing.wanted();
-                footing.claim(id, &live.revision);
+                footing.claim(&live.revision);
                 tracing::warn!(instance = %id, revision = %live.revision, port, "an image does not listen on $PORT");
                 self.deliver(Delivery::Alone(id.clone(), port));
                 Ok(stream)

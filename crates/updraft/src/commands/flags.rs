@@ -8,16 +8,17 @@ use updraft_cli::Exit;
 
 use super::fail;
 
-/// Verbs of this machine, and the flags of every verb that mean nothing to them.
+/// Verbs of this machine, and the flags of every verb that mean nothing to them. `--quiet` is left to those that scripts
+/// run: they ask nothing anyway.
 const UNUSED: [(&str, &[&str]); 8] = [
     ("serve", &["endpoint", "token", "token_file", "format", "quiet"]),
     ("quickstart", &["endpoint", "token", "token_file", "format", "quiet"]),
-    ("doctor", &["endpoint", "token", "token_file", "quiet", "project", "region"]),
-    ("install", &["endpoint", "token", "token_file", "format", "quiet", "project", "region"]),
-    ("uninstall", &["endpoint", "token", "token_file", "format", "quiet", "project", "region"]),
-    ("restore", &["endpoint", "token", "token_file", "format", "quiet"]),
-    ("auth", &["endpoint", "token", "token_file", "format", "quiet"]),
-    ("config", &["endpoint", "token", "token_file", "quiet"]),
+    ("doctor", &["endpoint", "token", "token_file", "project", "region"]),
+    ("install", &["endpoint", "token", "token_file", "format", "project", "region"]),
+    ("uninstall", &["endpoint", "token", "token_file", "format", "project", "region"]),
+    ("restore", &["endpoint", "token", "token_file", "format"]),
+    ("auth", &["endpoint", "token", "token_file", "format"]),
+    ("config", &["endpoint", "token", "token_file"]),
 ];
 
 /// Takes them out of the help of these verbs.

@@ -11,6 +11,7 @@ mod error;
 mod logs;
 
 pub use error::StartError;
+pub(crate) use error::check_config;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -294,14 +295,12 @@ impl fmt::Debug for Server {
 
 /// What can be seen to be wrong before anything is made.
 fn check(config: &Config, engine: &EngineChoice) -> Result<(), StartError> {
+    error::check_config(config)?;
     if let EngineChoice::Local(local) = engine
         && local.isolation != Isolation::None
         && !rustix::process::geteuid().is_root()
     {
         return Err(error::impossible(local.isolation, &config.data_dir));
-    }
-    for address in [config.listen, config.registry_listen] {
-        updraft_identity::check_bind(config.auth, address)?;
     }
     check_domain(config);
     Ok(backup::check_restored(&config.data_dir)?)

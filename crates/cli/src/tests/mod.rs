@@ -6,6 +6,7 @@ mod doctor;
 mod fake;
 mod images;
 mod show;
+mod terminal;
 
 use std::fmt::Write as _;
 

@@ -19,7 +19,7 @@ use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_control::{Control, images_of};
 use updraft_model::{Error, ErrorKind, iam::Principal};
 use updraft_oci::{Hold, ImageStore};
-use updraft_store::{Snapshots, SqliteStore};
+use updraft_store::{Snapshots, SqliteStore, StoreError};
 use updraft_telemetry::LogStore;
 
 use super::format::{FORMAT, FileEntry, MANIFEST, MANIFEST_MAX, Manifest};
@@ -83,6 +83,24 @@ pub(crate) fn sweep(data_dir: &Path) {
     }
 }
 
+/// Why a backup cannot be taken, for its caller: that the disk is full they can mend, the rest is in the server's log.
+fn failed(error: &(dyn std::error::Error + 'static)) -> Error {
+    if is_full(error) {
+        tracing::warn!(%error, "the disk is full: no backup can be taken until there is space");
+        return Error::new(ErrorKind::ResourceExhausted, "The disk of the server is full: no backup was taken.");
+    }
+    Error::internal(format!("a backup: {error}"))
+}
+
+/// Is a full disk at the bottom of it?
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let by_host = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        error.downcast_ref().is_some_and(by_host)
+            || error.downcast_ref().is_some_and(|error| matches!(error, StoreError::Full { .. }))
+    })
+}
+
 // === impl ServerBackups ===
 
 impl ServerBackups {
@@ -125,17 +143,17 @@ impl BackupDeps {
     /// Takes the snapshot, then finds what it needs: whatever the snapshot speaks of was there before it.
     async fn prepare(&self, logs: Logs, turn: OwnedSemaphorePermit) -> Result<Prepared, Error> {
         let mut hold = self.images.hold().await;
-        let scratch = self.scratch().map_err(|error| Error::internal(format!("scratch of a backup: {error}")))?;
+        let scratch = self.scratch().map_err(|error| failed(&error))?;
         let taken = self.clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
-        self.snapshots.take(scratch.path()).await.map_err(Error::internal)?;
+        self.snapshots.take(scratch.path()).await.map_err(|error| failed(&error))?;
         // The snapshot itself is asked which images it needs: the server's own state has moved on.
-        let snapshot = SqliteStore::open(scratch.path()).await.map_err(Error::internal)?;
+        let snapshot = SqliteStore::open(scratch.path()).await.map_err(|error| failed(&error))?;
         let images = images_of(&snapshot).await;
         snapshot.close().await;
-        let inventory = self.images.inventory(&mut hold, &images?).await.map_err(Error::internal)?;
+        let inventory = self.images.inventory(&mut hold, &images?).await.map_err(|error| failed(&error))?;
         let frozen = match logs {
             Logs::Without => Vec::new(),
-            Logs::With => self.logs.freeze(scratch.path()).await.map_err(Error::internal)?,
+            Logs::With => self.logs.freeze(scratch.path()).await.map_err(|error| failed(&error))?,
         };
         let (data_dir, at) = (self.data_dir.clone(), scratch.path().to_owned());
         let listed = tokio::task::spawn_blocking(move || {
@@ -159,7 +177,7 @@ impl BackupDeps {
             Ok::<_, io::Error>(list)
         });
         let list = match listed.await {
-            Ok(list) => list.map_err(|error| Error::internal(format!("files of a backup: {error}")))?,
+            Ok(list) => list.map_err(|error| failed(&error))?,
             Err(error) => return Err(Error::internal(error)),
         };
         let manifest = Manifest {

@@ -25,6 +25,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use updraft_base::{Clock, Shutdown};
 use updraft_control::Control;
 use updraft_identity::Authenticator;
@@ -101,6 +102,8 @@ struct Inner {
     deps: ApiDeps,
     memory: Memory,
     buckets: Buckets,
+    /// Turns of archives that come in.
+    loads: Semaphore,
 }
 
 // === impl Api ===
@@ -121,7 +124,8 @@ impl Api {
     pub fn with_rates(deps: ApiDeps, rates: CallRates) -> Result<Self, BoxError> {
         images::sweep(&deps.scratch);
         let buckets = Buckets::new(rates, deps.clock.clone());
-        let inner = Inner { deps, memory: Memory::new(IN_FLIGHT_MAX), buckets };
+        let loads = Semaphore::new(images::LOADS_MAX);
+        let inner = Inner { deps, memory: Memory::new(IN_FLIGHT_MAX), buckets, loads };
         Ok(Self { inner: Arc::new(inner), mixins: grpc::Mixins::new()? })
     }
 
@@ -162,6 +166,10 @@ impl Api {
 
     fn buckets(&self) -> &Buckets {
         &self.inner.buckets
+    }
+
+    fn loads(&self) -> &Semaphore {
+        &self.inner.loads
     }
 }
 

@@ -55,6 +55,9 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
         Ok(read) => read,
         Err(error) => return Format::default().error(&error),
     };
+    if let Err(error) = api.buckets().admit_own(&caller, &parts.method) {
+        return format.error(&error);
+    }
     let path = parts.uri.path();
     let deps = api.deps();
     match (&parts.method, path.strip_prefix(PREFIX).unwrap_or(path)) {

@@ -5,6 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use http::Method as Verb;
 use updraft_api::method::Access;
 use updraft_base::Clock;
 use updraft_model::{Error, ErrorKind, iam::Principal};
@@ -69,9 +70,21 @@ impl Buckets {
     /// # Errors
     /// `ResourceExhausted`, with the time after which it would.
     pub(crate) fn admit(&self, caller: &Principal, access: Access, resource: &str) -> Result<(), Error> {
-        let (kind, rate, what) = match access.is_write() {
-            true => (Kind::Write, self.rates.writes, "Write requests"),
-            false => (Kind::Read, self.rates.reads, "Read requests"),
+        self.take(caller, if access.is_write() { Kind::Write } else { Kind::Read }, resource)
+    }
+
+    /// The same for a call of ours, which is of no project.
+    ///
+    /// # Errors
+    /// As [`Buckets::admit`].
+    pub(crate) fn admit_own(&self, caller: &Principal, verb: &Verb) -> Result<(), Error> {
+        self.take(caller, if *verb == Verb::GET { Kind::Read } else { Kind::Write }, "")
+    }
+
+    fn take(&self, caller: &Principal, kind: Kind, resource: &str) -> Result<(), Error> {
+        let (rate, what) = match kind {
+            Kind::Write => (self.rates.writes, "Write requests"),
+            Kind::Read => (self.rates.reads, "Read requests"),
         };
         let mut owner = Owner::of(caller, resource, kind);
         let now = self.clock.instant();

@@ -395,3 +395,52 @@ async fn a_backup_is_for_who_is_known_and_only_where_there_are_files() {
     assert_eq!(server.refusal(Method::POST, "/updraft/v1/backup").await.0, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(server.refusal(Method::GET, "/updraft/v1/backup").await.0, StatusCode::NOT_IMPLEMENTED);
 }
+
+#[tokio::test]
+async fn paths_of_ours_have_the_rates_of_the_api() {
+    let server = Server::start(AuthMode::None).await;
+    let mut last = StatusCode::OK;
+    for _ in 0..300 {
+        (last, _) = server.ask(Method::DELETE, "/updraft/v1/images?name=localhost/nobody:v1", Value::Null).await;
+        if last != StatusCode::NOT_FOUND {
+            break;
+        }
+    }
+    assert_eq!(last, StatusCode::TOO_MANY_REQUESTS, "60 a minute");
+    let (status, _) = server.ask(Method::GET, "/updraft/v1/images", Value::Null).await;
+    assert_eq!(status, StatusCode::OK, "reads have a bucket of their own");
+}
+
+/// A body of which nothing comes.
+struct Silent;
+
+impl http_body::Body for Silent {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn few_archives_are_loaded_at_a_time() {
+    let server = Server::start(AuthMode::None).await;
+    let load = || {
+        let request = http::Request::post("/updraft/v1/images:load?name=x:v1").body(Silent).expect("sound");
+        Box::pin(server.api.call(request))
+    };
+    let mut under_way: Vec<_> = (0..4).map(|_| load()).collect();
+    for call in &mut under_way {
+        assert!(futures::poll!(call.as_mut()).is_pending());
+    }
+    let mut more = load();
+    let std::task::Poll::Ready(refused) = futures::poll!(more.as_mut()) else { panic!("it is taken as well") };
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    // Each that ends makes room.
+    drop(under_way.pop());
+    assert!(futures::poll!(load().as_mut()).is_pending());
+}

@@ -50,7 +50,20 @@ pub(crate) fn many(format: Option<Format>, values: &[Value]) -> Result<Option<St
 fn json(value: &Value) -> Result<String, CliError> {
     let text =
         serde_json::to_string_pretty(value).map_err(|error| CliError::failed(format!("cannot write JSON: {error}")))?;
-    Ok(text + "\n")
+    Ok(spelt(&text) + "\n")
+}
+
+/// JSON in which also those control characters are escaped that the format would let stand: DEL and those above it. The
+/// others are between its values only when they end a line.
+fn spelt(json: &str) -> String {
+    let mut spelt = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\x7f'..='\u{9f}' => spelt.push_str(&format!("\\u{:04x}", u32::from(c))),
+            _ => spelt.push(c),
+        }
+    }
+    spelt
 }
 
 fn yaml(value: &Value) -> Result<String, CliError> {

@@ -25,6 +25,7 @@ pub(crate) async fn list(session: &mut Session<'_>) -> Result<(), CliError> {
         page.next_page_token
     };
     client.pages(&client.path(&["services"]), page).await?;
+    services.sort_by(|a: &run::Service, b| a.name.cmp(&b.name));
     if services.is_empty() {
         session.console.say("Listed 0 items.");
         return Ok(());
@@ -37,7 +38,7 @@ pub(crate) async fn list(session: &mut Session<'_>) -> Result<(), CliError> {
             output::region(&service.name).to_owned(),
             describe::url(service).to_owned(),
             service.last_modifier.clone(),
-            output::time(ready.and_then(|ready| ready.last_transition_time.as_ref())),
+            output::seconds(ready.and_then(|ready| ready.last_transition_time.as_ref())),
         ]
     };
     let headings = ["", "SERVICE", "REGION", "URL", "LAST DEPLOYED BY", "LAST DEPLOYED AT"];

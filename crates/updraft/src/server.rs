@@ -13,6 +13,7 @@ mod listen;
 mod logs;
 
 pub use error::StartError;
+pub(crate) use error::check_config;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -283,15 +284,12 @@ impl fmt::Debug for Server {
 
 /// What can be seen to be wrong before anything is made.
 fn check(config: &Config, engine: &EngineChoice) -> Result<(), StartError> {
+    error::check_config(config)?;
     if let EngineChoice::Local(local) = engine
         && local.isolation != Isolation::None
         && !rustix::process::geteuid().is_root()
     {
         return Err(error::impossible(local.isolation, &config.data_dir));
-    }
-    let tls = config.tls.as_ref().map(|tls| tls.listen);
-    for address in [config.listen, config.registry_listen].into_iter().chain(tls) {
-        updraft_identity::check_bind(config.auth, address)?;
     }
     check_domain(config);
     Ok(backup::check_restored(&config.data_dir)?)

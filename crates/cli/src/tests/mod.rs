@@ -7,6 +7,7 @@ mod fake;
 mod gcloud;
 mod images;
 mod show;
+mod terminal;
 
 use std::fmt::Write as _;
 

@@ -38,7 +38,7 @@ fn revision(number: u32, active: &str) -> Value {
 }
 
 #[tokio::test]
-async fn services_are_listed_in_columns_page_by_page() {
+async fn services_are_listed_by_name_in_columns_page_by_page() {
     let pages = || {
         vec![
             ok(LIST, &json!({ "services": [service(1)], "nextPageToken": "t/1" })),
@@ -49,8 +49,8 @@ async fn services_are_listed_in_columns_page_by_page() {
         exit: Done
         out:
            SERVICE  REGION       URL                                              LAST DEPLOYED BY     LAST DEPLOYED AT
-        ✔  hello    us-central1  http://hello-123.us-central1.run.localhost:8080  local@updraft.local  2026-11-21T08:36:59.956712Z
-        X  broken   us-central1  http://hello-123.us-central1.run.localhost:8080  local@updraft.local  2026-11-21T09:00:00Z
+        X  broken   us-central1  http://hello-123.us-central1.run.localhost:8080  local@updraft.local  2026-11-21 09:00:00 UTC
+        ✔  hello    us-central1  http://hello-123.us-central1.run.localhost:8080  local@updraft.local  2026-11-21 08:36:59 UTC
     "#]]).await;
     Try::new("services list --format table", vec![ok(LIST, &json!({}))])
         .check(expect![[r#"

@@ -73,11 +73,11 @@ impl Drop for Scratch {
 
 fn namespaces(place: &Path) -> Result<(), String> {
     root()?;
-    groups()?;
     // Before this thread has a namespace of PIDs for its children: then it can make no other thread.
     let network = net::try_out().map_err(|cause| format!("no network can be made: {cause}"));
     sys::process::unshare_all().map_err(|error| format!("namespaces cannot be made: {error} (CAP_SYS_ADMIN)"))?;
     mounts(place).map_err(|error| format!("nothing can be mounted: {error}"))?;
+    groups()?;
     network
 }
 

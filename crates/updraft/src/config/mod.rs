@@ -297,11 +297,11 @@ impl Config {
             idle_timeout: values.duration("idle-timeout")?,
             isolation: values.isolation()?,
             dns: values.addresses("dns")?,
-            registry_credentials: values.credentials(),
+            registry_credentials: values.credentials()?,
             registry_names: values.registry_names()?,
             log_retention: values.duration("log-retention")?,
             log_max_size: values.size("log-max-size", LOG_MIN_SIZE)?,
-            log: values.text("log").to_owned(),
+            log: values.log()?,
             log_format: values.log_format()?,
         })
     }

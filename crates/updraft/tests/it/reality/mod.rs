@@ -15,6 +15,7 @@ mod lan;
 mod leaks;
 mod pictures;
 mod poor;
+mod refusals;
 mod registry;
 mod scaling;
 mod stopping;

@@ -187,9 +187,15 @@ fn landlock() -> Finding {
             let hint = "none needed with 'namespaces'; else a kernel with landlock in /sys/kernel/security/lsm";
             Finding::bad(NAME, Verdict::Warn, detail, hint)
         }
+        version @ ..6 => {
+            let detail = format!(
+                "version {version}: under isolation 'chroot' instances that work together can change owner and mode of files outside"
+            );
+            Finding::bad(NAME, Verdict::Warn, detail, "none needed with 'namespaces'; else Linux 6.12 or later")
+        }
         version => Finding::ok(
             NAME,
-            format!("version {version}: under isolation 'chroot' too, files outside are out of reach"),
+            format!("version {version}: also under isolation 'chroot' the host's files are out of reach"),
         ),
     }
 }

@@ -38,9 +38,10 @@ const PATH_BENEATH: u32 = 1;
 /// Abstract UNIX sockets and signals, as of version 6.
 const SCOPES: u64 = 0b11;
 
-/// From here on the calling thread, and what it starts, reaches files only below `root`, and as of version 6 of
-/// Landlock neither signals nor abstract UNIX sockets reach anybody else. A descriptor of a directory that somebody
-/// hands over is of no use either. It must have given up gaining privileges before.
+/// From here on the calling thread, and what it starts, opens files only below `root`, also by a descriptor of a
+/// directory that somebody hands over; and as of version 6 of Landlock neither signals nor abstract UNIX sockets reach
+/// anybody else, so that nobody can. What takes no opening (stat, chmod, chown) is not governed. It must have given up
+/// gaining privileges before.
 ///
 /// # Errors
 /// The kernel's; nothing is restricted then.

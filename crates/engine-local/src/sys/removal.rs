@@ -38,9 +38,14 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
         Ok(found) if !found.is_dir() => return fs::remove_file(path),
         Ok(_) => {}
     }
-    let mut removal = Removal { top: open(rustix::fs::CWD, path)?, lifted: 0 };
-    while removal.pass()? {}
-    fs::remove_dir(path)
+    // Somebody else may be at it as well: what is gone is gone.
+    let gone = |error: io::Error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) };
+    let remove = || {
+        let mut removal = Removal { top: open(rustix::fs::CWD, path)?, lifted: 0 };
+        while removal.pass()? {}
+        fs::remove_dir(path)
+    };
+    remove().or_else(gone)
 }
 
 // === impl Removal ===
@@ -52,7 +57,7 @@ impl Removal {
         for (name, kind) in &names {
             match kind {
                 FileType::Directory => self.flatten(name)?,
-                _ => unlinkat(&self.top, name, AtFlags::empty())?,
+                _ => unlink(self.top.as_fd(), name)?,
             }
         }
         Ok(!names.is_empty())
@@ -63,14 +68,18 @@ impl Removal {
         loop {
             match unlinkat(&self.top, name, AtFlags::REMOVEDIR) {
                 Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+                Err(Errno::NOENT) => return Ok(()),
                 done => return done.map_err(Into::into),
             }
-            let inner = open(self.top.as_fd(), name)?;
+            let inner = match open(self.top.as_fd(), name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                opened => opened?,
+            };
             for (child, kind) in names(inner.as_fd())? {
                 if kind == FileType::Directory {
                     self.lift(inner.as_fd(), &child)?;
                 } else {
-                    unlinkat(&inner, &child, AtFlags::empty())?;
+                    unlink(inner.as_fd(), &child)?;
                 }
             }
         }
@@ -83,6 +92,7 @@ impl Removal {
             match renameat(from, name, &self.top, &to) {
                 // The container had the same idea for a name.
                 Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR | Errno::ISDIR) => {}
+                Err(Errno::NOENT) => return Ok(()),
                 // To move a directory one has to be able to write to it.
                 Err(Errno::ACCESS) => {
                     chmodat(from, name, Mode::RWXU, AtFlags::empty())?;
@@ -91,6 +101,13 @@ impl Removal {
                 done => return done.map_err(Into::into),
             }
         }
+    }
+}
+
+fn unlink(at: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    match unlinkat(at, name, AtFlags::empty()) {
+        Err(Errno::NOENT) => Ok(()),
+        done => done.map_err(Into::into),
     }
 }
 
@@ -149,6 +166,24 @@ mod tests {
         }
         drop(at);
         remove_tree(&root).expect("removed");
+        assert!(!root.exists());
+    }
+
+    #[test]
+    fn two_may_remove_the_same_tree() {
+        let dir = tempfile::tempdir().expect("a place for the test");
+        let root = dir.path().join("root");
+        for n in 0..300 {
+            fs::create_dir_all(root.join(format!("{n}/a/b"))).expect("directories");
+            fs::write(root.join(format!("{n}/a/file")), "").expect("a file");
+        }
+        let both = [(); 2].map(|()| {
+            let root = root.clone();
+            std::thread::spawn(move || remove_tree(&root))
+        });
+        for one in both {
+            one.join().expect("no panic").expect("removed");
+        }
         assert!(!root.exists());
     }
 

@@ -118,6 +118,7 @@ pub(super) const COMMANDS: &[Line] = &[
         0,
         &["is serving 0 percent of traffic.", "The revision can be reached directly at http://canary---demo-"],
     ),
+    line("run services update-traffic demo --to-revisions {oldest}=30", 0, &["Done.", "30% demo-", "Traffic:"]),
     line("run services update-traffic demo --to-latest", 0, TRAFFIC),
     line("run services update-traffic demo --set-tags blue=LATEST", 0, &["blue: http://blue---demo-"]),
     line("run services update-traffic demo --to-tags blue=100", 0, TRAFFIC),

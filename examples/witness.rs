@@ -61,6 +61,7 @@ fn main() {
 /// | verb | what it does |
 /// |--|--|
 /// | `listen ADDRESS` | serves there instead of on `$PORT` |
+/// | `six PORT` | listens there by IPv6 only, at every address |
 /// | `udp ADDRESS`, `unix PATH` | listens there, and on no TCP port |
 /// | `burn` | computes, and never listens |
 /// | `eat MIB` | takes memory |
@@ -77,6 +78,10 @@ fn broken(verb: &str, rest: &[&str]) -> bool {
     let here = format!("0.0.0.0:{port}");
     match (verb, rest) {
         ("listen", [address]) => serve(address),
+        ("six", [port]) => {
+            listen_by_ipv6_only(port.parse().unwrap_or(8080));
+            rest_in_peace()
+        }
         ("udp", [address]) => {
             let _socket = std::net::UdpSocket::bind(address).unwrap_or_else(|error| fatal(&error));
             rest_in_peace()
@@ -111,7 +116,9 @@ fn broken(verb: &str, rest: &[&str]) -> bool {
             Err(error) => fatal(&format!("{address}: {error}")),
         },
         ("twice", []) => {
-            let _first = TcpListener::bind(&here).unwrap_or_else(|error| fatal(&error));
+            // For itself, so that no probe is answered before it ends.
+            let first = TcpListener::bind(format!("127.0.0.1:{port}"));
+            let _first = first.unwrap_or_else(|error| fatal(&error));
             let _second = TcpListener::bind(&here).unwrap_or_else(|error| fatal(&error));
         }
         ("mute", []) => {
@@ -132,6 +139,30 @@ fn broken(verb: &str, rest: &[&str]) -> bool {
         _ => return false,
     }
     true
+}
+
+/// The standard library has no way to say `IPV6_V6ONLY`; the C library is linked anyway.
+fn listen_by_ipv6_only(port: u16) {
+    const AF_INET6: u16 = 10;
+    unsafe extern "C" {
+        fn socket(domain: i32, kind: i32, protocol: i32) -> i32;
+        fn setsockopt(socket: i32, level: i32, name: i32, value: *const i32, length: u32) -> i32;
+        fn bind(socket: i32, address: *const u8, length: u32) -> i32;
+        fn listen(socket: i32, backlog: i32) -> i32;
+    }
+    // struct sockaddr_in6: the family, the port in the network's order, and an address of zeros.
+    let mut address = [0; 28];
+    address[..2].copy_from_slice(&AF_INET6.to_ne_bytes());
+    address[2..4].copy_from_slice(&port.to_be_bytes());
+    // SAFETY: the pointers are to a number and to an address of the lengths that are told, which outlive the calls.
+    let listens = unsafe {
+        let socket = socket(i32::from(AF_INET6), 1, 0);
+        // SOL_IPV6 and IPV6_V6ONLY.
+        setsockopt(socket, 41, 26, &1, 4) == 0 && bind(socket, address.as_ptr(), 28) == 0 && listen(socket, 8) == 0
+    };
+    if !listens {
+        fatal(&std::io::Error::last_os_error());
+    }
 }
 
 fn rest_in_peace() -> ! {

@@ -1,9 +1,10 @@
-//! Automation of the workspace: `cargo xtask <tidy|api|test|bench>`.
+//! Automation of the workspace: `cargo xtask <tidy|api|test|bench|gcloud>`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 
 mod api;
 mod bench;
+mod gcloud;
 mod test;
 mod tidy;
 
@@ -47,6 +48,18 @@ enum Task {
         #[arg(long)]
         list: bool,
     },
+    /// Run the real gcloud against a real server, and compare what it prints and how it exits.
+    Gcloud {
+        /// The program, or the directory of an SDK.
+        #[arg(long, value_name = "PATH")]
+        gcloud: PathBuf,
+        /// Only commands with this in them.
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+        /// A server's program that is built already.
+        #[arg(long, value_name = "PATH")]
+        updraft: Option<PathBuf>,
+    },
     /// Measure a promise of SPEC.md beside its peer.
     Bench {
         /// Which; without one, the names are listed.
@@ -65,6 +78,7 @@ fn main() -> ExitCode {
         Task::Tidy { fix } => tidy::run(&root(), if fix { tidy::Mode::Fix } else { tidy::Mode::Check }),
         Task::Api { check } => api::run(&root(), if check { api::Mode::Check } else { api::Mode::Write }),
         Task::Test { only, list } => test::run(&root(), &test::Choice { only, list }),
+        Task::Gcloud { gcloud, only, updraft } => gcloud::run(&root(), &gcloud::Choice { gcloud, only, updraft }),
         Task::Bench { name, quick, json } => bench::run(&root(), name.as_deref(), &bench::Options { quick, json }),
     };
     match result {

@@ -1,6 +1,7 @@
 //! The wire contract: messages, descriptors, ProtoJSON, field masks, the method table, error bodies,
 //! and the views between the wire and `model`. No behaviour.
 
+pub mod around;
 mod descriptors;
 pub mod json;
 pub mod mask;

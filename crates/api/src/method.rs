@@ -110,17 +110,26 @@ pub static METHODS: [Method; 17] = [
     Method {
         name: "google.cloud.run.v2.Services/GetIamPolicy",
         access: Needs("run.services.getIamPolicy"),
-        bindings: &[get("/v2/{resource=projects/*/locations/*/services/*}:getIamPolicy")],
+        bindings: &[
+            get("/v2/{resource=projects/*/locations/*/services/*}:getIamPolicy"),
+            get("/v1/{resource=projects/*/locations/*/services/*}:getIamPolicy"),
+        ],
     },
     Method {
         name: "google.cloud.run.v2.Services/SetIamPolicy",
         access: Needs("run.services.setIamPolicy"),
-        bindings: &[post("/v2/{resource=projects/*/locations/*/services/*}:setIamPolicy", Body::Whole)],
+        bindings: &[
+            post("/v2/{resource=projects/*/locations/*/services/*}:setIamPolicy", Body::Whole),
+            post("/v1/{resource=projects/*/locations/*/services/*}:setIamPolicy", Body::Whole),
+        ],
     },
     Method {
         name: "google.cloud.run.v2.Services/TestIamPermissions",
         access: Free,
-        bindings: &[post("/v2/{resource=projects/*/locations/*/services/*}:testIamPermissions", Body::Whole)],
+        bindings: &[
+            post("/v2/{resource=projects/*/locations/*/services/*}:testIamPermissions", Body::Whole),
+            post("/v1/{resource=projects/*/locations/*/services/*}:testIamPermissions", Body::Whole),
+        ],
     },
     Method {
         name: "google.cloud.run.v2.Revisions/GetRevision",
@@ -200,6 +209,22 @@ pub fn route(verb: &Verb, path: &str) -> Route {
     if allowed.is_empty() { Route::Unknown } else { Route::WrongVerb(allowed) }
 }
 
+// === impl Access ===
+
+impl Access {
+    /// Does a method that needs this change anything?
+    pub fn is_write(self) -> bool {
+        match self {
+            Free => false,
+            Needs(permission) => {
+                !permission.ends_with(".get")
+                    && !permission.ends_with(".list")
+                    && !permission.ends_with(".getIamPolicy")
+            }
+        }
+    }
+}
+
 // === impl Method ===
 
 impl Method {
@@ -217,14 +242,7 @@ impl Method {
 
     /// Does it change anything?
     pub fn is_write(&self) -> bool {
-        match self.access {
-            Free => false,
-            Needs(permission) => {
-                !permission.ends_with(".get")
-                    && !permission.ends_with(".list")
-                    && !permission.ends_with(".getIamPolicy")
-            }
-        }
+        self.access.is_write()
     }
 
     /// The resource that a request by gRPC names, or its parent; as REST has it in the path.

@@ -20,8 +20,12 @@ const DOMAIN: &str = "run.googleapis.com";
 
 /// The status of an error: code, message, and as details what is wrong field by field and whose error it is.
 pub fn to_status(error: &Error) -> Status {
+    status_of(DOMAIN, error)
+}
+
+fn status_of(domain: &str, error: &Error) -> Status {
     let (code, _) = codes(error.kind());
-    let info = ErrorInfo { reason: code.as_str_name().to_owned(), domain: DOMAIN.to_owned(), ..ErrorInfo::default() };
+    let info = ErrorInfo { reason: code.as_str_name().to_owned(), domain: domain.to_owned(), ..ErrorInfo::default() };
     let mut details = vec![pack(&info)];
     if !error.violations().is_empty() {
         let field_violations = error.violations().iter().map(|violation| FieldViolation {
@@ -68,8 +72,13 @@ pub fn grpc_details(error: &Error) -> Vec<u8> {
 
 /// The body of the HTTP answer: `{"error": {"code": 404, "message": …, "status": "NOT_FOUND", "details": […]}}`.
 pub fn error_body(error: &Error, enums: EnumEncoding) -> Value {
+    error_body_of(DOMAIN, error, enums)
+}
+
+/// The same for an API of another domain, such as `logging.googleapis.com`.
+pub fn error_body_of(domain: &str, error: &Error, enums: EnumEncoding) -> Value {
     let (code, http) = codes(error.kind());
-    let status = to_status(error);
+    let status = status_of(domain, error);
     let details: Vec<Value> = to_json(&status, enums)
         .ok()
         .and_then(|mut status| status.get_mut("details").map(Value::take))

@@ -44,7 +44,7 @@ pub(crate) struct Gate {
 
 impl Gate {
     fn admit<Q: Named>(&self, request: &Q) -> Result<(), Error> {
-        self.api.buckets().admit(&self.caller, self.method, &self.method.resource(request))
+        self.api.buckets().admit(&self.caller, self.method.access, &self.method.resource(request))
     }
 }
 

@@ -4,6 +4,7 @@
 //! goes to the one use case of the control plane behind it ([`methods`]); [`rest`] and [`grpc`] only turn
 //! bytes into requests and answers into bytes. Beside the API there are paths of our own ([`own`]).
 
+mod around;
 mod backup;
 mod body;
 mod call;
@@ -16,6 +17,7 @@ mod own;
 mod rates;
 mod respond;
 mod rest;
+mod v1;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
@@ -23,6 +25,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use updraft_base::{Clock, Shutdown};
 use updraft_control::Control;
 use updraft_identity::Authenticator;
@@ -54,6 +57,9 @@ pub struct ApiDeps {
     pub info: ServerInfo,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Whom clients are to trust at the TLS port, in PEM; none when there is no port or the certificate is the
+    /// operator's.
+    pub authority: Option<Arc<str>>,
     /// Takes backups; none where the state is not kept in files.
     pub backups: Option<Arc<dyn Backups>>,
     /// Time.
@@ -78,6 +84,9 @@ pub struct ServerInfo {
     /// `host:port` of the embedded registry; absent when it is switched off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registry: Option<String>,
+    /// `host:port` of API and services over TLS; absent when it is switched off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<String>,
     /// What the hosts of services end with, such as `run.localhost`.
     pub service_domain: String,
 }
@@ -93,6 +102,8 @@ struct Inner {
     deps: ApiDeps,
     memory: Memory,
     buckets: Buckets,
+    /// Turns of archives that come in.
+    loads: Semaphore,
 }
 
 // === impl Api ===
@@ -113,7 +124,8 @@ impl Api {
     pub fn with_rates(deps: ApiDeps, rates: CallRates) -> Result<Self, BoxError> {
         images::sweep(&deps.scratch);
         let buckets = Buckets::new(rates, deps.clock.clone());
-        let inner = Inner { deps, memory: Memory::new(IN_FLIGHT_MAX), buckets };
+        let loads = Semaphore::new(images::LOADS_MAX);
+        let inner = Inner { deps, memory: Memory::new(IN_FLIGHT_MAX), buckets, loads };
         Ok(Self { inner: Arc::new(inner), mixins: grpc::Mixins::new()? })
     }
 
@@ -137,7 +149,10 @@ impl Api {
         if own::is_own(request.uri().path()) {
             return own::serve(self, caller, request).await;
         }
-        rest::serve(self, caller, request).await
+        match around::serve(self, &caller, request).await {
+            Ok(answer) => answer,
+            Err(request) => rest::serve(self, caller, request).await,
+        }
     }
 
     fn deps(&self) -> &ApiDeps {
@@ -151,6 +166,10 @@ impl Api {
 
     fn buckets(&self) -> &Buckets {
         &self.inner.buckets
+    }
+
+    fn loads(&self) -> &Semaphore {
+        &self.inner.loads
     }
 }
 

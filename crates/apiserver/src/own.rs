@@ -3,7 +3,7 @@
 use http::{HeaderValue, Method as Verb, Request, Response, StatusCode, header};
 use serde_json::json;
 use updraft_api::{location::ListLocationsRequest, path::query_pairs};
-use updraft_model::{Error, iam::Principal};
+use updraft_model::{Error, ErrorKind, iam::Principal};
 use updraft_telemetry::CONTENT_TYPE;
 
 use crate::{
@@ -17,6 +17,10 @@ use crate::{
 /// What they begin with, but for the probes and metrics.
 const PREFIX: &str = "/updraft/v1/";
 const METRICS: &str = "/metrics";
+/// Certificates (RFC 8555, section 9.1).
+const PEM: HeaderValue = HeaderValue::from_static("application/pem-certificate-chain");
+const NO_AUTHORITY: &str =
+    "This server has no certificate authority of its own: TLS is off, or it shows the operator's certificate.";
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// The parameters of a call of ours.
@@ -51,18 +55,27 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
         Ok(read) => read,
         Err(error) => return Format::default().error(&error),
     };
+    if let Err(error) = api.buckets().admit_own(&caller, &parts.method) {
+        return format.error(&error);
+    }
     let path = parts.uri.path();
     let deps = api.deps();
     match (&parts.method, path.strip_prefix(PREFIX).unwrap_or(path)) {
         (&Verb::GET, METRICS) => text(StatusCode::OK, HeaderValue::from_static(CONTENT_TYPE), deps.metrics.encode()),
         (&Verb::GET, "info") => format.body(StatusCode::OK, &json!(deps.info)),
+        (&Verb::GET, "ca") => match &deps.authority {
+            Some(pem) => text(StatusCode::OK, PEM, pem.to_string()),
+            None => format.error(&Error::new(ErrorKind::NotFound, NO_AUTHORITY)),
+        },
         (&Verb::GET, "logs") => format.or_error(logs::read(deps, &parameters).await),
         (&Verb::GET, "backup") => format.or_error(backup::take(deps, caller, &parameters).await),
         (&Verb::GET, "diagnosis") => format.json_or_error(diagnosis::read(deps, &caller, &parameters).await),
         (&Verb::GET, "images") => format.json_or_error(images::list(deps).await),
         (&Verb::DELETE, "images") => format.json_or_error(images::delete(deps, &parameters).await),
         (&Verb::POST, "images:load") => format.json_or_error(images::load(api, &parameters, body).await),
-        (verb, METRICS | "info" | "logs" | "backup" | "diagnosis") => format.wrong_verb(verb, path, &[Verb::GET]),
+        (verb, METRICS | "info" | "ca" | "logs" | "backup" | "diagnosis") => {
+            format.wrong_verb(verb, path, &[Verb::GET])
+        }
         (verb, "images") => format.wrong_verb(verb, path, &[Verb::GET, Verb::DELETE]),
         (verb, "images:load") => format.wrong_verb(verb, path, &[Verb::POST]),
         _ => format.unknown(path),

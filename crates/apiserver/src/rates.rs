@@ -5,7 +5,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use updraft_api::method::Method;
+use http::Method as Verb;
+use updraft_api::method::Access;
 use updraft_base::Clock;
 use updraft_model::{Error, ErrorKind, iam::Principal};
 use updraft_plan::rate::{Bucket, Rate};
@@ -39,9 +40,12 @@ struct Owner {
     kind: Kind,
 }
 
+/// What a call does, as far as rates are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
+    /// It changes something.
     Write,
+    /// It does not.
     Read,
 }
 
@@ -61,14 +65,26 @@ impl Buckets {
         Self { rates, clock, buckets: Mutex::default() }
     }
 
-    /// Lets a call of `method` on `resource` go on.
+    /// Lets a call of a method that needs `access` on `resource` go on.
     ///
     /// # Errors
     /// `ResourceExhausted`, with the time after which it would.
-    pub(crate) fn admit(&self, caller: &Principal, method: &Method, resource: &str) -> Result<(), Error> {
-        let (kind, rate, what) = match method.is_write() {
-            true => (Kind::Write, self.rates.writes, "Write requests"),
-            false => (Kind::Read, self.rates.reads, "Read requests"),
+    pub(crate) fn admit(&self, caller: &Principal, access: Access, resource: &str) -> Result<(), Error> {
+        self.take(caller, if access.is_write() { Kind::Write } else { Kind::Read }, resource)
+    }
+
+    /// The same for a call of ours, which is of no project.
+    ///
+    /// # Errors
+    /// As [`Buckets::admit`].
+    pub(crate) fn admit_own(&self, caller: &Principal, verb: &Verb) -> Result<(), Error> {
+        self.take(caller, if *verb == Verb::GET { Kind::Read } else { Kind::Write }, "")
+    }
+
+    fn take(&self, caller: &Principal, kind: Kind, resource: &str) -> Result<(), Error> {
+        let (rate, what) = match kind {
+            Kind::Write => (self.rates.writes, "Write requests"),
+            Kind::Read => (self.rates.reads, "Read requests"),
         };
         let mut owner = Owner::of(caller, resource, kind);
         let now = self.clock.instant();
@@ -124,8 +140,8 @@ mod tests {
         (Buckets::new(rates, clock), hand)
     }
 
-    fn method(name: &str) -> &'static Method {
-        method::find(&format!("google.cloud.run.v2.Services/{name}")).expect("it is served")
+    fn method(name: &str) -> Access {
+        method::find(&format!("google.cloud.run.v2.Services/{name}")).expect("it is served").access
     }
 
     #[test]

@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 use updraft_api::{
     Named,
     json::{EnumEncoding, to_json},
-    method::{self, Route},
+    method::{self, Access, Route},
     path::query_pairs,
-    status,
+    status, v1,
 };
 use updraft_model::{Error, ErrorKind, iam::Principal};
 
 use crate::{
     Api,
-    body::Allowance,
+    body::{Allowance, Bounded},
     call::{AnyBody, Call},
     methods,
     respond::{self, BoxBody, note},
@@ -31,6 +31,8 @@ const OVERRIDE: &str = "x-http-method-override";
 pub(crate) struct Format {
     enums: EnumEncoding,
     layout: Layout,
+    /// Whose errors these are, if not Cloud Run's.
+    domain: Option<&'static str>,
 }
 
 /// How JSON is laid out.
@@ -52,21 +54,34 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
         Err(error) => return Format::default().error(&error),
     };
     let path = parts.uri.path();
-    let found = match method::route(&verb(&parts.method, &parts.headers), plain(path)) {
+    let meant = verb(&parts.method, &parts.headers);
+    let v1 = v1::method::route(&meant, plain(path));
+    if let v1::method::Route::Found(found) = v1 {
+        let (access, resource) = (found.access, found.parent());
+        let call = crate::v1::Call { control: &api.deps().control, caller, found };
+        let mut body = match admit(api, (&call.caller, access, &resource), (&parts.headers, body)) {
+            Ok(body) => body,
+            Err((error, code)) => return call.refuse((error, code), format),
+        };
+        return match body.read().await {
+            Ok(bytes) => call.answer((query, &bytes), format).await,
+            Err(refusal) => call.refuse((refusal.to_error(), refusal.http_code()), format),
+        };
+    }
+    let found = match method::route(&meant, plain(path)) {
         Route::Found(found) => found,
         Route::WrongVerb(verbs) => return format.wrong_verb(&parts.method, path, &verbs),
-        Route::Unknown => return format.unknown(path),
+        Route::Unknown => {
+            return match v1 {
+                v1::method::Route::WrongVerb(verbs) => format.wrong_verb(&parts.method, path, &verbs),
+                _ => format.unknown(path),
+            };
+        }
     };
-    if let Err(error) = api.buckets().admit(&caller, found.method, found.resource()) {
-        return format.error(&error);
-    }
-    if !body.is_end_stream()
-        && let Err(error) = check_form(&parts.headers)
-    {
-        return format.error_with(&error, StatusCode::UNSUPPORTED_MEDIA_TYPE);
-    }
-    // Kept to the end: what it holds of the memory for bodies is not free before.
-    let mut body = api.bound(body, Allowance::REQUEST);
+    let mut body = match admit(api, (&caller, found.method.access, found.resource()), (&parts.headers, body)) {
+        Ok(body) => body,
+        Err((error, code)) => return format.error_with(&error, code),
+    };
     let request = match body.read().await {
         Ok(bytes) => found.request(query, &bytes),
         Err(refusal) => return format.error_with(&refusal.to_error(), refusal.http_code()),
@@ -80,9 +95,30 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
     }
 }
 
+/// What every call passes, of whichever version, before its body is read: its caller's rate, and the form and the
+/// bounds of the body. The body is to be kept until the answer is there: what it holds of the memory for bodies is
+/// not free before.
+fn admit<B: AnyBody>(
+    api: &Api,
+    (caller, access, resource): (&Principal, Access, &str),
+    (headers, body): (&HeaderMap, B),
+) -> Result<Bounded<B>, (Error, StatusCode)> {
+    api.buckets().admit(caller, access, resource).map_err(|error| {
+        let code = status::http_code(error.kind());
+        (error, code)
+    })?;
+    if !body.is_end_stream() {
+        check_form(headers).map_err(|error| (error, StatusCode::UNSUPPORTED_MEDIA_TYPE))?;
+    }
+    Ok(api.bound(body, Allowance::REQUEST))
+}
+
 /// A body is JSON in UTF-8, as it is: no other type, no other characters, not compressed. No type at all is taken for
 /// JSON.
-fn check_form(headers: &HeaderMap) -> Result<(), Error> {
+///
+/// # Errors
+/// `InvalidArgument` that names the header.
+pub(crate) fn check_form(headers: &HeaderMap) -> Result<(), Error> {
     for encoding in headers.get_all(header::CONTENT_ENCODING) {
         if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
             let shown = String::from_utf8_lossy(encoding.as_bytes());
@@ -121,6 +157,11 @@ impl Format {
         Ok(format)
     }
 
+    /// The same for an API of another domain than Cloud Run's.
+    pub(crate) fn of_domain(self, domain: &'static str) -> Self {
+        Self { domain: Some(domain), ..self }
+    }
+
     /// The answer to work that is done.
     pub(crate) fn answer<A: Named>(self, outcome: Result<A, Error>) -> Response<BoxBody> {
         match outcome.and_then(|answer| to_json(&answer, self.enums)) {
@@ -155,9 +196,22 @@ impl Format {
 
     /// An error whose HTTP code says more than its kind.
     pub(crate) fn error_with(self, error: &Error, code: StatusCode) -> Response<BoxBody> {
+        self.refusal((error, code), |_| ())
+    }
+
+    /// An error as an answer whose body says more than Google's.
+    pub(crate) fn refusal(
+        self,
+        (error, code): (&Error, StatusCode),
+        add: impl FnOnce(&mut Value),
+    ) -> Response<BoxBody> {
         note(error);
-        let mut body = status::error_body(error, self.enums);
+        let mut body = match self.domain {
+            Some(domain) => status::error_body_of(domain, error, self.enums),
+            None => status::error_body(error, self.enums),
+        };
         body["error"]["code"] = json!(code.as_u16());
+        add(&mut body);
         let mut answer = self.body(code, &body);
         if let Some(seconds) = status::retry_after(error) {
             answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
@@ -200,7 +254,7 @@ fn enums(alt: &str) -> Result<EnumEncoding, Error> {
 }
 
 /// The verb that is meant. Only POST may mean another one.
-fn verb<'a>(verb: &'a Verb, headers: &HeaderMap) -> Cow<'a, Verb> {
+pub(crate) fn verb<'a>(verb: &'a Verb, headers: &HeaderMap) -> Cow<'a, Verb> {
     let meant =
         headers.get(OVERRIDE).filter(|_| verb == Verb::POST).and_then(|value| Verb::try_from(value.as_bytes()).ok());
     meant.map_or(Cow::Borrowed(verb), Cow::Owned)
@@ -226,7 +280,7 @@ mod tests {
     #[test]
     fn the_query_chooses_the_form() {
         let format = Format::of("$alt=json%3Benum-encoding%3Dint&prettyPrint=false&x=1").expect("known");
-        assert_eq!(format, Format { enums: EnumEncoding::Numbers, layout: Layout::Compact });
+        assert_eq!(format, Format { enums: EnumEncoding::Numbers, layout: Layout::Compact, domain: None });
         assert_eq!(Format::of("alt=json").expect("known"), Format::default());
         for alt in ["alt=proto", "alt=media", "$alt=json;enum-encoding=roman"] {
             assert!(Format::of(alt).is_err(), "{alt}");
@@ -236,7 +290,7 @@ mod tests {
     #[tokio::test]
     async fn enums_are_written_as_the_query_asks() {
         let service = run::Service { ingress: 2, ..run::Service::default() };
-        let format = Format { enums: EnumEncoding::Numbers, layout: Layout::Compact };
+        let format = Format { enums: EnumEncoding::Numbers, layout: Layout::Compact, domain: None };
         assert_eq!(text(format.answer(Ok(service.clone()))).await, r#"{"ingress":2}"#);
         let pretty = text(Format::default().answer(Ok(service))).await;
         assert_eq!(pretty, "{\n  \"ingress\": \"INGRESS_TRAFFIC_INTERNAL_ONLY\"\n}\n");

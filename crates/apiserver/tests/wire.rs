@@ -1,5 +1,8 @@
 //! Both wires against the real control plane: what a client sends, and what it reads.
 
+#[path = "wire/around.rs"]
+mod around;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,6 +21,11 @@ use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_control::{Control, ControlConfig, ControlDeps};
 use updraft_engine::FakeEngine;
 use updraft_identity::{AuthMode, Authenticator};
+use updraft_model::{
+    Parent,
+    channel::{LogLine, LogSource},
+    instance::Stream,
+};
 use updraft_oci::{ImageStore, ImageStoreConfig};
 use updraft_plan::rate::Rate;
 use updraft_store::MemoryStore;
@@ -29,6 +37,7 @@ const SERVICES: &str = "/v2/projects/demo-project/locations/us-central1/services
 struct Server {
     api: Api,
     tasks: Tasks,
+    logs: LogStore,
     dir: tempfile::TempDir,
     // The other ends of the control plane's channels.
     _ends: Box<dyn Send + Sync>,
@@ -65,23 +74,43 @@ impl Server {
         let deps = ApiDeps {
             control,
             auth: Authenticator::open(mode, dir.path()).expect("opens"),
-            logs,
+            logs: logs.clone(),
             images,
             info: ServerInfo {
                 version: "1".to_owned(),
                 default_project: "demo-project".to_owned(),
                 default_location: "us-central1".to_owned(),
                 registry: None,
+                tls: None,
                 service_domain: "run.localhost".to_owned(),
             },
             metrics: Arc::new(metrics),
             backups: None,
             scratch: dir.path().to_owned(),
+            authority: None,
             clock: clock.clone(),
             shutdown: tasks.shutdown().clone(),
         };
         let api = Api::with_rates(deps, rates).expect("the descriptors are sound");
-        Self { api, tasks, dir, _ends: Box::new((book.1, health.0, routes.1)) }
+        Self { api, tasks, logs, dir, _ends: Box::new((book.1, health.0, routes.1)) }
+    }
+
+    /// Lines of the service `hello`, a millisecond apart.
+    async fn write_logs(&self, lines: &[&str]) {
+        let (sender, receiver) = tokio::sync::mpsc::channel(lines.len());
+        let now = Clock::system().now();
+        for (index, text) in lines.iter().enumerate() {
+            let line = LogLine {
+                time: now + std::time::Duration::from_millis(index as u64),
+                revision: Parent::new("demo-project", "us-central1").service("hello").revision("hello-00001-abc"),
+                instance: None,
+                source: LogSource::Container(Stream::Stdout),
+                text: (*text).to_owned(),
+            };
+            sender.send(line).await.expect("room");
+        }
+        drop(sender);
+        self.logs.clone().run(receiver).await;
     }
 
     /// For a call that needs no body; the answer's status and message.
@@ -365,4 +394,53 @@ async fn a_backup_is_for_who_is_known_and_only_where_there_are_files() {
     assert!(status == StatusCode::BAD_REQUEST && message.contains("logs"), "{status} {message}");
     assert_eq!(server.refusal(Method::POST, "/updraft/v1/backup").await.0, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(server.refusal(Method::GET, "/updraft/v1/backup").await.0, StatusCode::NOT_IMPLEMENTED);
+}
+
+#[tokio::test]
+async fn paths_of_ours_have_the_rates_of_the_api() {
+    let server = Server::start(AuthMode::None).await;
+    let mut last = StatusCode::OK;
+    for _ in 0..300 {
+        (last, _) = server.ask(Method::DELETE, "/updraft/v1/images?name=localhost/nobody:v1", Value::Null).await;
+        if last != StatusCode::NOT_FOUND {
+            break;
+        }
+    }
+    assert_eq!(last, StatusCode::TOO_MANY_REQUESTS, "60 a minute");
+    let (status, _) = server.ask(Method::GET, "/updraft/v1/images", Value::Null).await;
+    assert_eq!(status, StatusCode::OK, "reads have a bucket of their own");
+}
+
+/// A body of which nothing comes.
+struct Silent;
+
+impl http_body::Body for Silent {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn few_archives_are_loaded_at_a_time() {
+    let server = Server::start(AuthMode::None).await;
+    let load = || {
+        let request = http::Request::post("/updraft/v1/images:load?name=x:v1").body(Silent).expect("sound");
+        Box::pin(server.api.call(request))
+    };
+    let mut under_way: Vec<_> = (0..4).map(|_| load()).collect();
+    for call in &mut under_way {
+        assert!(futures::poll!(call.as_mut()).is_pending());
+    }
+    let mut more = load();
+    let std::task::Poll::Ready(refused) = futures::poll!(more.as_mut()) else { panic!("it is taken as well") };
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    // Each that ends makes room.
+    drop(under_way.pop());
+    assert!(futures::poll!(load().as_mut()).is_pending());
 }

@@ -1,6 +1,10 @@
 //! The API over HTTP.
 
-use std::{error::Error as _, time::Duration};
+use std::{
+    error::Error as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use http::Method;
 use reqwest::{Body, RequestBuilder, Response, Url};
@@ -29,6 +33,8 @@ pub(crate) struct Client {
     http: reqwest::Client,
     endpoint: Url,
     token: Option<String>,
+    /// Where the token came from, if it came from a file.
+    token_file: Option<PathBuf>,
     pub(crate) project: String,
     pub(crate) region: String,
     clock: Clock,
@@ -53,7 +59,12 @@ impl Client {
             // A proxy in the environment would look for the server on its own machine.
             builder = builder.no_proxy();
         }
-        if endpoint.scheme() != "https" {
+        if let Some(path) = &globals.ca_file {
+            let unfit = |cause: String| CliError::usage(format!("cannot use {}: {cause}", path.display()));
+            let pem = std::fs::read(path).map_err(|error| unfit(error.to_string()))?;
+            let authorities = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| unfit(causes(&error)))?;
+            builder = builder.tls_certs_merge(authorities);
+        } else if endpoint.scheme() != "https" {
             // A machine without any certificate, as a plain container is, can do without.
             builder = builder.tls_certs_only([]);
         }
@@ -70,12 +81,40 @@ impl Client {
             (None, None) => None,
         };
         let (project, region) = (globals.project.clone(), globals.region.clone());
-        Ok(Self { http, endpoint, token, project, region, clock })
+        let token_file = globals.token_file.clone().filter(|_| globals.token.is_none());
+        Ok(Self { http, endpoint, token, token_file, project, region, clock })
+    }
+
+    /// The URL that other clients are to take, with a slash at the end, and whether it is over TLS: the server's TLS
+    /// port at the host that it is reached by here, if it has one. `tls` is the address it listens on.
+    pub(crate) fn base(&self, tls: Option<&str>) -> (String, bool) {
+        let mut url = self.endpoint.clone();
+        let port = tls.and_then(|address| address.rsplit_once(':')).and_then(|(_, port)| port.parse().ok());
+        if let (Some(port), "http") = (port, url.scheme()) {
+            // Of `http` and `https`, and a URL with a host, neither refuses.
+            let _ = url.set_scheme("https");
+            let _ = url.set_port(Some(port));
+        }
+        let mut base = url.to_string();
+        if !base.ends_with('/') {
+            base.push('/');
+        }
+        (base, url.scheme() == "https")
+    }
+
+    /// The token that is shown to the server, and the file it came from.
+    pub(crate) fn secret(&self) -> Option<(&str, Option<&Path>)> {
+        self.token.as_deref().map(|token| (token, self.token_file.as_deref()))
     }
 
     /// `/v2/projects/P/locations/L/…`.
     pub(crate) fn path<'s>(&'s self, rest: &[&'s str]) -> Vec<&'s str> {
         [&["v2", "projects", &self.project, "locations", &self.region], rest].concat()
+    }
+
+    /// `/v1/projects/P/locations/L/…`, where resources are v1 objects.
+    pub(crate) fn object_path<'s>(&'s self, rest: &[&'s str]) -> Vec<&'s str> {
+        [&["v1", "projects", &self.project, "locations", &self.region], rest].concat()
     }
 
     /// Sends a request and reads its answer as JSON.
@@ -294,6 +333,32 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(endpoint(text).ok().as_ref().map(Url::as_str), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn other_clients_are_sent_to_the_tls_port_of_the_same_host() {
+        let base = |endpoint_text: &str, tls: Option<&str>| {
+            let globals = Globals {
+                project: String::new(),
+                region: String::new(),
+                endpoint: endpoint_text.to_owned(),
+                token: None,
+                token_file: None,
+                ca_file: None,
+                format: None,
+                quiet: false,
+            };
+            Client::new(&globals, Clock::system()).unwrap().base(tls)
+        };
+        for (endpoint, tls, expected) in [
+            ("http://127.0.0.1:8080", Some("127.0.0.1:8443"), ("https://127.0.0.1:8443/", true)),
+            ("http://run.example.com/updraft", Some("0.0.0.0:443"), ("https://run.example.com/updraft/", true)),
+            ("http://[::1]:8080", Some("[::1]:9"), ("https://[::1]:9/", true)),
+            ("https://127.0.0.1:8443", Some("127.0.0.1:8443"), ("https://127.0.0.1:8443/", true)),
+            ("http://127.0.0.1:8080", None, ("http://127.0.0.1:8080/", false)),
+        ] {
+            assert_eq!(base(endpoint, tls), (expected.0.to_owned(), expected.1), "{endpoint} {tls:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Where data and talk go: data to `out`, talk to `err`.
 
 use std::{
+    borrow::Cow,
     fmt,
     io::{self, BufRead, IsTerminal, Write},
 };
@@ -51,9 +52,12 @@ impl<'a> Console<'a> {
         self.terminal == Terminal::Interactive
     }
 
-    /// Data: a text that ends its own lines.
+    /// Data: a text that ends its own lines. What terminals obey is [`shown`].
     pub(crate) fn print(&mut self, text: &str) -> Result<(), CliError> {
-        self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).map_err(|error| CliError::output(&error))
+        self.out
+            .write_all(shown(text).as_bytes())
+            .and_then(|()| self.out.flush())
+            .map_err(|error| CliError::output(&error))
     }
 
     /// Data that is no text.
@@ -70,9 +74,15 @@ impl<'a> Console<'a> {
         self.whisper(format_args!("{line}\n"));
     }
 
-    /// Talk: a piece of a line.
+    /// Talk: a piece of a line. What terminals obey is [`shown`].
     pub(crate) fn whisper(&mut self, piece: impl fmt::Display) {
-        let _ = write!(self.err, "{piece}").and_then(|()| self.err.flush());
+        let _ = self.err.write_all(shown(&piece.to_string()).as_bytes()).and_then(|()| self.err.flush());
+    }
+
+    /// Talk in the place of the line that is being written: back to its start, and clear it.
+    pub(crate) fn rewrite(&mut self, line: impl fmt::Display) {
+        let _ = self.err.write_all(b"\r\x1b[2K");
+        self.say(line);
     }
 
     /// Asks a question whose answer is yes or no; an empty answer is `default`, and so is the end of
@@ -108,9 +118,43 @@ impl fmt::Debug for Console<'_> {
     }
 }
 
+/// A text in which nothing is left that a terminal obeys: every control character but tab and the end of a line is
+/// spelt out, such as `\u{1b}`. Containers and remotes write what they like, and it must neither recolour nor rename the
+/// terminal of whoever reads it, nor rewrite lines that were there before.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    let obeyed = |c: char| c.is_control() && !matches!(c, '\t' | '\n');
+    if !text.contains(obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if obeyed(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    Cow::Owned(shown)
+}
+
 /// The answer to a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     Yes,
     No,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_terminals_obey_is_spelt_out_and_tabs_lines_and_letters_are_not() {
+        for (text, expected) in [
+            ("plain\tin columns\nand lines\n", "plain\tin columns\nand lines\n"),
+            ("\x1b[31mred", "\\u{1b}[31mred"),
+            ("\x1b]0;title\x07", "\\u{1b}]0;title\\u{7}"),
+            ("over\rwritten\x08\x7f", "over\\rwritten\\u{8}\\u{7f}"),
+            ("\u{9b}2J", "\\u{9b}2J"),
+            ("größer … ✔ 日本", "größer … ✔ 日本"),
+        ] {
+            assert_eq!(shown(text), expected, "{text:?}");
+        }
+    }
 }

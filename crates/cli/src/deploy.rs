@@ -15,7 +15,8 @@ use crate::{
     describe::{tag_url, url},
     error::{CliError, Exit},
     follow::{self, Change},
-    output::{self, id},
+    objects,
+    output::id,
     progress::{Progress, Stage},
     run::Session,
     settings::{self, NewRevision, Plan, Wish},
@@ -85,7 +86,7 @@ pub(crate) async fn update(session: &mut Session<'_>, args: &UpdateArgs) -> Resu
     let change = change(&session.client, &before, |before| settings::update(before, &wish)).await?;
     let Some(change) = change else {
         session.console.say(format_args!("Service [{name}] is that way already."));
-        return output::service(&mut session.console, session.format, &before);
+        return objects::print_if_asked(session, name).await;
     };
     session.console.say("Deploying...");
     finish(session, change, settings).await
@@ -141,13 +142,13 @@ async fn finish(session: &mut Session<'_>, change: Change, settings: &SettingsAr
         let service: Option<Service> = crate::client::subject(&change.operation);
         let service = service.ok_or_else(|| CliError::unexpected("an operation without a service"))?;
         session.console.say(format_args!("Service [{}] is deploying asynchronously.", id(&service.name)));
-        return output::service(&mut session.console, session.format, &service);
+        return objects::print_if_asked(session, id(&service.name)).await;
     }
     let mut progress = Progress::new(&mut session.console);
     let service = follow::service(&session.client, change, &mut progress).await?;
     session.console.say("Done.");
     session.console.whisper(if makes_revision { deployed(&service, settings) } else { updated(&service) });
-    output::service(&mut session.console, session.format, &service)
+    objects::print_if_asked(session, id(&service.name)).await
 }
 
 /// What there is to say of a deployment that came up.

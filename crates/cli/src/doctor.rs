@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use http::Method;
 use serde_json::Value;
+use updraft_model::diagnosis::printable;
 
 use crate::{client::Ask, deploy::missing, error::CliError, output, run::Session};
 
@@ -71,7 +72,8 @@ fn text(told: &Value) -> String {
 }
 
 fn lines(page: &mut String, title: &str, lines: &Value) {
-    let lines: Vec<&str> = lines.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    // They are the container's, and this may be a terminal.
+    let lines: Vec<_> = lines.as_array().into_iter().flatten().filter_map(Value::as_str).map(printable).collect();
     if !lines.is_empty() {
         let _ = write!(page, "\n{title}\n  {}\n", lines.join("\n  "));
     }

@@ -7,7 +7,7 @@ pub const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  failed: the server refused, or the deployment did not come up
-  2  the command line is wrong
+  2  the command line or the configuration is wrong
   3  there is no such service, revision or image
   4  the server cannot be reached
   5  not allowed: the token is missing or wrong, or the permission is";
@@ -19,7 +19,7 @@ pub enum Exit {
     Done = 0,
     /// The server refused, or what was deployed did not come up.
     Failed = 1,
-    /// The command line is wrong.
+    /// The command line or the configuration is wrong.
     Usage = 2,
     /// There is no such resource.
     NotFound = 3,

@@ -15,10 +15,13 @@ mod describe;
 mod doctor;
 mod error;
 mod follow;
+mod gcloud;
 mod images;
 mod logs;
+mod objects;
 mod output;
 mod progress;
+mod replace;
 mod revisions;
 mod run;
 mod services;
@@ -30,8 +33,9 @@ mod update_traffic;
 mod values;
 
 pub use args::{
-    BackupArgs, Command, DeployArgs, EnvArgs, Format, Globals, ImagesCommand, Ingress, LabelArgs, LoadArgs, LogsArgs,
-    RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs, SwitchArgs, TrafficArgs, UpdateArgs,
+    BackupArgs, Command, DeployArgs, EnvArgs, ExportShell, ExportsArgs, Format, GcloudCommand, Globals, ImagesCommand,
+    Ingress, LabelArgs, LoadArgs, LogsArgs, ReplaceArgs, RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs,
+    SetupArgs, SwitchArgs, TrafficArgs, UpdateArgs,
 };
 pub use completion::{Shell, completion};
 pub use console::{Console, Terminal};

@@ -4,7 +4,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 use updraft_api::run;
 
-use crate::{args::Format, console::Console, error::CliError};
+use crate::{args::Format, error::CliError};
 
 /// The mark of something that works.
 pub(crate) const READY: &str = "✔";
@@ -30,7 +30,7 @@ pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
 pub(crate) fn one(format: Option<Format>, value: &Value) -> Result<Option<String>, CliError> {
     match format {
         Some(Format::Json) => json(value).map(Some),
-        Some(Format::Yaml) => yaml(value).map(Some),
+        Some(Format::Yaml | Format::Export) => yaml(value).map(Some),
         Some(Format::Table) | None => Ok(None),
     }
 }
@@ -39,7 +39,7 @@ pub(crate) fn one(format: Option<Format>, value: &Value) -> Result<Option<String
 pub(crate) fn many(format: Option<Format>, values: &[Value]) -> Result<Option<String>, CliError> {
     match format {
         Some(Format::Json) => json(&Value::Array(values.to_vec())).map(Some),
-        Some(Format::Yaml) => {
+        Some(Format::Yaml | Format::Export) => {
             let documents: Vec<String> = values.iter().map(yaml).collect::<Result<_, _>>()?;
             Ok(Some(documents.join("---\n")))
         }
@@ -47,23 +47,23 @@ pub(crate) fn many(format: Option<Format>, values: &[Value]) -> Result<Option<St
     }
 }
 
-/// Prints a service in the v1 shape when a format asks for that. Otherwise nothing: what there is to
-/// say to people was said.
-pub(crate) fn service(
-    console: &mut Console<'_>,
-    format: Option<Format>,
-    service: &run::Service,
-) -> Result<(), CliError> {
-    match one(format, &updraft_api::v1::service_json(service))? {
-        Some(text) => console.print(&text),
-        None => Ok(()),
-    }
-}
-
 fn json(value: &Value) -> Result<String, CliError> {
     let text =
         serde_json::to_string_pretty(value).map_err(|error| CliError::failed(format!("cannot write JSON: {error}")))?;
-    Ok(text + "\n")
+    Ok(spelt(&text) + "\n")
+}
+
+/// JSON in which also those control characters are escaped that the format would let stand: DEL and those above it. The
+/// others are between its values only when they end a line.
+fn spelt(json: &str) -> String {
+    let mut spelt = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\x7f'..='\u{9f}' => spelt.push_str(&format!("\\u{:04x}", u32::from(c))),
+            _ => spelt.push(c),
+        }
+    }
+    spelt
 }
 
 fn yaml(value: &Value) -> Result<String, CliError> {

@@ -67,8 +67,7 @@ impl<'c, 'a> Progress<'c, 'a> {
     fn end(&mut self, title: &'static str, word: &str, mark: &str) {
         self.begin(title);
         if self.console.is_interactive() {
-            // Back to the start of the line, and clear it.
-            self.console.say(format_args!("\r\x1b[2K  {mark} {title}"));
+            self.console.rewrite(format_args!("  {mark} {title}"));
         } else {
             self.console.say(word);
         }

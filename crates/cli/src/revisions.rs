@@ -1,26 +1,24 @@
 //! `revisions list`, `describe` and `delete`.
 
 use http::Method;
-use updraft_api::{
-    run::{self, Revision, condition::State},
-    v1,
-};
+use updraft_api::run::{self, Revision, condition::State};
 
 use crate::{
     client::Ask,
     describe,
     error::{CliError, Exit},
-    follow, output,
+    follow, objects, output,
     progress::Progress,
     run::{Session, When},
 };
 
 /// `revisions list`.
 pub(crate) async fn list(session: &mut Session<'_>, service: Option<&str>) -> Result<(), CliError> {
-    let revisions = all(session, service.unwrap_or("-")).await?;
-    if let Some(text) = output::many(session.format, &revisions.iter().map(v1::revision_json).collect::<Vec<_>>())? {
-        return session.console.print(&text);
+    if objects::is_for(session.format) {
+        let selector = service.map(|service| format!("serving.knative.dev/service={service}")).unwrap_or_default();
+        return objects::print_all(session, "revisions", &selector).await;
     }
+    let revisions = all(session, service.unwrap_or("-")).await?;
     if revisions.is_empty() {
         session.console.say("Listed 0 items.");
         return Ok(());
@@ -42,12 +40,12 @@ pub(crate) async fn list(session: &mut Session<'_>, service: Option<&str>) -> Re
 
 /// `revisions describe`.
 pub(crate) async fn describe(session: &mut Session<'_>, name: &str) -> Result<(), CliError> {
+    if objects::is_for(session.format) {
+        let printed = objects::print(session, &["revisions", name]).await;
+        return printed.map_err(|error| if error.is("NOT_FOUND") { missing(name) } else { error });
+    }
     let revision = find(session, name).await?;
-    let text = match output::one(session.format, &v1::revision_json(&revision))? {
-        Some(text) => text,
-        None => describe::revision(&revision),
-    };
-    session.console.print(&text)
+    session.console.print(&describe::revision(&revision))
 }
 
 /// `revisions delete`.
@@ -82,10 +80,12 @@ async fn all(session: &Session<'_>, service: &str) -> Result<Vec<Revision>, CliE
 /// that ends in the id cannot be told from the id: so among all.
 async fn find(session: &Session<'_>, name: &str) -> Result<Revision, CliError> {
     let found = all(session, "-").await?.into_iter().find(|revision| output::id(&revision.name) == name);
-    found.ok_or_else(|| {
-        CliError::new(Exit::NotFound, format!("cannot find revision [{name}]"))
-            .with_hint("'updraft revisions list' shows those of this project and region")
-    })
+    found.ok_or_else(|| missing(name))
+}
+
+fn missing(name: &str) -> CliError {
+    CliError::new(Exit::NotFound, format!("cannot find revision [{name}]"))
+        .with_hint("'updraft revisions list' shows those of this project and region")
 }
 
 fn condition<'a>(revision: &'a Revision, kind: &str) -> Option<&'a run::Condition> {

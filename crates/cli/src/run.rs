@@ -9,7 +9,7 @@ use crate::{
     console::{Answer, Console},
     deploy, doctor,
     error::{CliError, Exit},
-    images, logs, revisions, services, update_traffic,
+    gcloud, images, logs, replace, revisions, services, update_traffic,
 };
 
 /// What every verb works with.
@@ -43,6 +43,7 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Cli
             ServicesCommand::Describe { service } => services::describe(session, &service).await,
             ServicesCommand::Update(args) => deploy::update(session, &args).await,
             ServicesCommand::UpdateTraffic(args) => update_traffic::update_traffic(session, &args).await,
+            ServicesCommand::Replace(args) => replace::replace(session, &args).await,
             ServicesCommand::Delete { service, asynchronous } => {
                 services::delete(session, &service, When::from(asynchronous)).await
             }
@@ -63,6 +64,9 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Cli
             ImagesCommand::List => images::list(session).await,
             ImagesCommand::Delete { image } => images::delete(session, &image).await,
         },
+        Command::Gcloud(command) => gcloud::gcloud(session, command).await,
+        Command::Env(args) => gcloud::env(session, &args).await,
+        Command::Ca => gcloud::ca(session).await,
     }
 }
 

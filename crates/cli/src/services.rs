@@ -1,20 +1,23 @@
 //! `services list`, `describe` and `delete`.
 
 use http::Method;
-use updraft_api::{run, v1};
+use updraft_api::run;
 
 use crate::{
     client::Ask,
     deploy::missing,
     describe,
     error::CliError,
-    follow, output,
+    follow, objects, output,
     progress::Progress,
     run::{Session, When},
 };
 
 /// `services list`.
 pub(crate) async fn list(session: &mut Session<'_>) -> Result<(), CliError> {
+    if objects::is_for(session.format) {
+        return objects::print_all(session, "services", "").await;
+    }
     let client = &session.client;
     let mut services = Vec::new();
     let page = |page: run::ListServicesResponse| {
@@ -22,9 +25,7 @@ pub(crate) async fn list(session: &mut Session<'_>) -> Result<(), CliError> {
         page.next_page_token
     };
     client.pages(&client.path(&["services"]), page).await?;
-    if let Some(text) = output::many(session.format, &services.iter().map(v1::service_json).collect::<Vec<_>>())? {
-        return session.console.print(&text);
-    }
+    services.sort_by(|a: &run::Service, b| a.name.cmp(&b.name));
     if services.is_empty() {
         session.console.say("Listed 0 items.");
         return Ok(());
@@ -37,7 +38,7 @@ pub(crate) async fn list(session: &mut Session<'_>) -> Result<(), CliError> {
             output::region(&service.name).to_owned(),
             describe::url(service).to_owned(),
             service.last_modifier.clone(),
-            output::time(ready.and_then(|ready| ready.last_transition_time.as_ref())),
+            output::seconds(ready.and_then(|ready| ready.last_transition_time.as_ref())),
         ]
     };
     let headings = ["", "SERVICE", "REGION", "URL", "LAST DEPLOYED BY", "LAST DEPLOYED AT"];
@@ -46,12 +47,12 @@ pub(crate) async fn list(session: &mut Session<'_>) -> Result<(), CliError> {
 
 /// `services describe`.
 pub(crate) async fn describe(session: &mut Session<'_>, name: &str) -> Result<(), CliError> {
+    if objects::is_for(session.format) {
+        let printed = objects::print(session, &["services", name]).await;
+        return printed.map_err(|error| if error.is("NOT_FOUND") { missing(name) } else { error });
+    }
     let service = session.client.service(name).await?.ok_or_else(|| missing(name))?;
-    let text = match output::one(session.format, &v1::service_json(&service))? {
-        Some(text) => text,
-        None => describe::service(&service),
-    };
-    session.console.print(&text)
+    session.console.print(&describe::service(&service))
 }
 
 /// `services delete`.

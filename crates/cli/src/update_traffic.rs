@@ -10,7 +10,7 @@ use crate::{
     deploy::{change, missing},
     describe,
     error::CliError,
-    follow, output,
+    follow, objects, output,
     progress::Progress,
     run::Session,
     settings,
@@ -28,24 +28,24 @@ pub(crate) async fn update_traffic(session: &mut Session<'_>, args: &TrafficArgs
     };
     let Some(change) = change(&session.client, &before, plan).await? else {
         session.console.say(format_args!("The traffic of service [{name}] is that way already."));
-        return print(session, &before);
+        return print(session, &before).await;
     };
     session.console.say("Updating traffic...");
     if args.asynchronous {
         session.console.say(format_args!("The traffic of service [{name}] is changing asynchronously."));
         let service: Option<Service> = subject(&change.operation);
-        return print(session, &service.unwrap_or(before));
+        return print(session, &service.unwrap_or(before)).await;
     }
     let mut progress = Progress::new(&mut session.console);
     let service = follow::service(&session.client, change, &mut progress).await?;
     session.console.say("Done.");
-    print(session, &service)
+    print(session, &service).await
 }
 
-fn print(session: &mut Session<'_>, service: &Service) -> Result<(), CliError> {
+async fn print(session: &mut Session<'_>, service: &Service) -> Result<(), CliError> {
     match session.format {
         None | Some(crate::args::Format::Table) => session.console.print(&describe::traffic(service)),
-        format => output::service(&mut session.console, format, service),
+        Some(_) => objects::print_if_asked(session, output::id(&service.name)).await,
     }
 }
 

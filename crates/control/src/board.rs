@@ -65,7 +65,12 @@ impl Board {
 
     /// Publishes what has come together, and from now on every change.
     pub(crate) fn open(&self) {
-        self.lock().is_open = true;
+        {
+            let mut state = self.lock();
+            state.is_open = true;
+            // Also when there is no host: it is the word that there is none.
+            state.routes_changed = true;
+        }
         self.publish();
     }
 
@@ -90,7 +95,7 @@ impl Board {
                 // `a---b` may be a service of earlier days and a tag of `b`: the older service keeps the host.
                 hosts.entry(host.clone()).or_insert_with(|| route.clone());
             }
-            self.routes.send_replace(Arc::new(RouteTable { hosts }));
+            self.routes.send_replace(Arc::new(RouteTable { hosts, is_whole: true }));
         }
     }
 

@@ -14,6 +14,7 @@
 //! A crash between any two steps is repaired by running the same steps again.
 
 mod access;
+pub mod around;
 mod backup;
 mod board;
 mod diagnosis;
@@ -30,11 +31,14 @@ mod reconcile;
 mod record;
 mod revisions;
 mod services;
+mod v1;
 mod view;
 
 pub use backup::images_of;
 pub use diagnosis::{Report, Standing};
+pub use services::Mode;
 pub use updraft_plan::hosts::UrlConfig;
+pub use v1::{Found, Place, Wanted};
 
 use std::{
     fmt,

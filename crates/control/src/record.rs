@@ -31,6 +31,8 @@ pub(crate) struct ServiceRecord {
     pub(crate) settled_generation: i64,
     /// Operations that end when the service is settled.
     pub(crate) pending: Vec<String>,
+    /// The operation that the last write began.
+    pub(crate) operation: String,
     /// Its policy.
     pub(crate) policy: PolicyRecord,
     /// It is being deleted, by this operation.

@@ -152,6 +152,6 @@ fn shown(envelope: &Envelope) -> Result<run::Revision, Error> {
     Ok(if is_deleting(envelope)? { view::deleted_revision(revision, envelope.updated) } else { revision })
 }
 
-fn is_deleting(envelope: &Envelope) -> Result<bool, Error> {
+pub(crate) fn is_deleting(envelope: &Envelope) -> Result<bool, Error> {
     Ok(record::read::<RevisionRecord>(envelope)?.deleting.is_some())
 }

@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 use updraft_api::{
     longrunning::{self, operation},
     rpc, run,
-    view::{condition, timestamp},
+    v1::{Rest, Stored, notice_condition},
+    view::{condition, revision::template_of, timestamp},
 };
 use updraft_model::{
     Condition, Error, Parent, RevisionName, ServiceName, State,
@@ -38,6 +39,29 @@ pub(crate) fn operation_name(parent: &Parent, id: &str) -> String {
 pub(crate) fn etag(envelope: &Envelope) -> String {
     let digest = Sha256::digest(format!("{}/{}", envelope.uid, envelope.generation));
     format!("\"{}\"", STANDARD.encode(&digest[..12]))
+}
+
+/// What a client wrote of a service, by whichever version of the API.
+pub(crate) fn intent(envelope: &Envelope) -> Result<Stored<run::Service>, Error> {
+    let message = record::message(envelope, &envelope.spec)?;
+    Ok(Stored { message, rest: rest(envelope)?, operation: String::new() })
+}
+
+/// What v1's clients said of a resource and its message does not.
+pub(crate) fn rest(envelope: &Envelope) -> Result<Rest, Error> {
+    Rest::from_bytes(&envelope.v1_only)
+        .map_err(|error| Error::internal(format!("{}: unreadable rest: {error}", envelope.key)))
+}
+
+/// A service as v1's clients see it.
+pub(crate) fn stored_service(envelope: &Envelope, urls: &UrlConfig) -> Result<Stored<run::Service>, Error> {
+    let record: ServiceRecord = record::read(envelope)?;
+    Ok(Stored { message: service(envelope, urls)?, rest: rest(envelope)?, operation: record.operation })
+}
+
+/// A revision as v1's clients see it.
+pub(crate) fn stored_revision(envelope: &Envelope) -> Result<Stored<run::Revision>, Error> {
+    Ok(Stored { message: revision(envelope)?, rest: rest(envelope)?, operation: String::new() })
 }
 
 /// A service as clients see it.
@@ -74,6 +98,10 @@ pub(crate) fn service(envelope: &Envelope, urls: &UrlConfig) -> Result<run::Serv
         let waits = |kind| Condition::new(kind, State::Reconciling, envelope.updated);
         condition::write_to_service(&mut service, &[READY, CONFIGURATIONS_READY, ROUTES_READY].map(waits));
     }
+    let template = service.template.clone().unwrap_or_default();
+    let notice = notice_condition(Some(&service), &template, &rest(envelope)?);
+    let since = Some(timestamp(envelope.updated));
+    service.conditions.extend(notice.map(|notice| run::Condition { last_transition_time: since, ..notice }));
     Ok(service)
 }
 
@@ -96,6 +124,9 @@ pub(crate) fn revision(envelope: &Envelope) -> Result<run::Revision, Error> {
     if let (Some(container), false) = (revision.containers.first_mut(), record.image.is_empty()) {
         container.image = record.image;
     }
+    let notice = notice_condition(None, &template_of(&revision), &rest(envelope)?);
+    let since = Some(timestamp(envelope.created));
+    revision.conditions.extend(notice.map(|notice| run::Condition { last_transition_time: since, ..notice }));
     Ok(revision)
 }
 

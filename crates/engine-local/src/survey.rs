@@ -50,7 +50,7 @@ const GIB: u64 = 1 << 30;
 /// Looks at the host. Changes nothing on it; what has to be tried out is tried out in namespaces that
 /// are thrown away. Blocks for some milliseconds.
 pub fn survey() -> Vec<Finding> {
-    let mut findings = vec![root(), kernel(), namespaces(), overlay(), seccomp(), memory(), open_files()];
+    let mut findings = vec![root(), kernel(), namespaces(), overlay(), seccomp(), landlock(), memory(), open_files()];
     findings.extend(control_groups());
     findings.extend(net::survey().into_iter().map(|(name, fine, detail, hint)| {
         let verdict = if fine { Verdict::Ok } else { Verdict::Fail };
@@ -174,6 +174,29 @@ fn open_files() -> Finding {
             let detail = format!("a process of an instance may open {most} files, not {OPEN_FILES}");
             Finding::bad("open files", Verdict::Warn, detail, "raise the server's hard limit (ulimit -Hn 25000)")
         }
+    }
+}
+
+/// Of use to isolation `chroot` alone.
+fn landlock() -> Finding {
+    const NAME: &str = "landlock";
+    match sys::landlock::version() {
+        0 => {
+            let detail =
+                "not there: under isolation 'chroot' instances that work together can leave their root directory";
+            let hint = "none needed with 'namespaces'; else a kernel with landlock in /sys/kernel/security/lsm";
+            Finding::bad(NAME, Verdict::Warn, detail, hint)
+        }
+        version @ ..6 => {
+            let detail = format!(
+                "version {version}: under isolation 'chroot' instances that work together can change owner and mode of files outside"
+            );
+            Finding::bad(NAME, Verdict::Warn, detail, "none needed with 'namespaces'; else Linux 6.12 or later")
+        }
+        version => Finding::ok(
+            NAME,
+            format!("version {version}: also under isolation 'chroot' the host's files are out of reach"),
+        ),
     }
 }
 

@@ -1,15 +1,20 @@
 //! What domains tell each other, as types. The binary joins the ends.
 //!
 //! [`RevisionBook`], [`RevisionHealth`] and [`crate::route::RouteTable`] are levels: the latest
-//! snapshot is the whole truth. [`LogLine`]s are a stream: counted, never silently lost.
+//! snapshot is the whole truth. [`LogLine`]s and [`RequestRecord`]s are streams: counted, never silently lost.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
     condition::Reason,
     diagnosis::Diagnosis,
     instance::{InstanceId, InstanceSpec, Stream},
-    name::RevisionName,
+    name::{RevisionName, ServiceName},
     revision::Probe,
 };
 
@@ -111,4 +116,54 @@ pub enum LogSource {
     Container(Stream),
     /// The platform (`varlog/system`).
     System,
+}
+
+/// One request to a service, as its log has it. proxy → telemetry.
+///
+/// Source: the request log of Cloud Run (`google.logging.type.HttpRequest`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestRecord {
+    /// When its head was here.
+    pub time: SystemTime,
+    /// Whose it is.
+    pub service: ServiceName,
+    /// The id of the revision that was chosen, if it came that far.
+    pub revision: Option<String>,
+    /// The instance that took it, if one did.
+    pub instance: Option<InstanceId>,
+    /// `GET` and its like.
+    pub method: String,
+    /// Whole, with scheme and host.
+    pub url: String,
+    /// `HTTP/1.1` or `HTTP/2`.
+    pub protocol: &'static str,
+    /// Bytes of the request's body, as far as it was announced.
+    pub request_bytes: Option<u64>,
+    /// The code of the answer; 499 when the client went away before there was one.
+    pub status: u16,
+    /// Bytes of the answer's body that were passed on.
+    pub response_bytes: u64,
+    /// What the client calls itself.
+    pub user_agent: Option<String>,
+    /// Where it says it comes from.
+    pub referer: Option<String>,
+    /// Its address.
+    pub remote: IpAddr,
+    /// From the head of the request to the end of the answer.
+    pub latency: Duration,
+    /// The trace it belongs to.
+    pub trace: Option<TraceContext>,
+    /// Why there was no answer of the container's own.
+    pub note: Option<&'static str>,
+}
+
+/// A trace, and the span of the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceContext {
+    /// The trace; never zero.
+    pub trace: u128,
+    /// The span; never zero.
+    pub span: u64,
+    /// Did the client ask for the trace to be kept?
+    pub sampled: bool,
 }

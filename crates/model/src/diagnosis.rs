@@ -2,7 +2,7 @@
 //!
 //! What is known is `updraft_plan::diagnosis::Evidence`; what follows from it is decided there.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// What was found out about a start that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,6 +133,23 @@ pub enum ImageFault {
     TooSlow,
 }
 
+/// A line of a container's as it may be shown: control characters other than tabs are escaped. They can come from anybody,
+/// and a terminal obeys them.
+pub fn printable(line: &str) -> Cow<'_, str> {
+    let is_obeyed = |letter: char| letter.is_control() && letter != '\t';
+    if !line.contains(is_obeyed) {
+        return Cow::from(line);
+    }
+    let mut shown = String::with_capacity(line.len() + 16);
+    for letter in line.chars() {
+        match letter {
+            letter if is_obeyed(letter) => shown.extend(letter.escape_debug()),
+            letter => shown.push(letter),
+        }
+    }
+    Cow::from(shown)
+}
+
 // === impl Diagnosis ===
 
 /// The text of the condition, without the revision's name and the container's last lines.
@@ -169,6 +186,12 @@ impl fmt::Display for Code {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped_and_nothing_else() {
+        assert_eq!(printable("\tat é 'x' \\n"), "\tat é 'x' \\n");
+        assert_eq!(printable("\u{1b}[2Jx\r\u{7f}ELF\u{2}\u{9b}\0"), "\\u{1b}[2Jx\\r\\u{7f}ELF\\u{2}\\u{9b}\\0");
+    }
 
     #[test]
     fn every_code_has_a_word_of_its_own() {

@@ -14,6 +14,9 @@ use crate::{
 pub struct RouteTable {
     /// Host, lower case, without port → where it leads.
     pub hosts: HashMap<Box<str>, Arc<Route>>,
+    /// Has everything been looked at that could have a host? Not so between the start of a server and its first
+    /// table: then a host that is missing may only not be known yet.
+    pub is_whole: bool,
 }
 
 /// Where one host leads.

@@ -22,6 +22,7 @@ use crate::{
     content::{ContentStore, at, blocking, size_of, sync_dir},
     digest::Digest,
     error::{ContentError, ImageError},
+    layers::Layers,
     manifest::{MAX_MANIFEST, Manifest},
     reference::Reference,
     repository::{ManifestName, names_in},
@@ -79,6 +80,9 @@ pub struct Collected {
 #[derive(Default)]
 pub(crate) struct Reach {
     pub(crate) blobs: HashSet<Digest>,
+    /// Of them, those that were read for what they lead to. Not all: the layer of one image can be the manifest of
+    /// another, and to be held does not mean to have been followed.
+    followed: HashSet<Digest>,
     diff_ids: HashSet<Digest>,
     created: Option<String>,
 }
@@ -156,9 +160,21 @@ impl ImageStore {
 impl Reach {
     /// Follows `digest`. What is not here is passed over: an index names images for other hosts too.
     pub(crate) fn follow(&mut self, content: &ContentStore, digest: &Digest) {
-        if !self.blobs.insert(digest.clone()) {
-            return;
+        // A list of its own and not the stack: whoever pushes decides how deep indexes go.
+        let mut open = vec![digest.clone()];
+        while let Some(digest) = open.pop() {
+            if self.followed.insert(digest.clone()) {
+                let first = open.len();
+                self.step(content, &digest, &mut open);
+                // In the order of the index.
+                open[first..].reverse();
+            }
         }
+    }
+
+    /// Notes what one manifest holds, and adds the entries of an index to `open`.
+    fn step(&mut self, content: &ContentStore, digest: &Digest, open: &mut Vec<Digest>) {
+        self.blobs.insert(digest.clone());
         let Ok(bytes) = content.read_blob_now(digest, MAX_MANIFEST) else { return };
         match Manifest::parse(&bytes, None) {
             Ok((Manifest::Image(image), _)) => {
@@ -173,9 +189,8 @@ impl Reach {
                 }
             }
             Ok((Manifest::Index(index), _)) => {
-                for entry in &index.manifests {
-                    self.follow(content, &entry.digest);
-                }
+                let entries = index.manifests.into_iter().map(|entry| entry.digest);
+                open.extend(entries.filter(|digest| !self.followed.contains(digest)));
             }
             Err(_) => {}
         }
@@ -237,41 +252,54 @@ fn forget(content: &ContentStore, reference: &Reference) -> Result<(), ContentEr
 }
 
 fn collect(store: &ImageStore, roots: &[Digest]) -> Result<Collected, ImageError> {
-    let (content, clock) = (&store.inner.content, &store.inner.clock);
-    let of_content = |error| ImageError::of_content("", error);
     let mut known = store.inner.garbage.lock().unwrap_or_else(PoisonError::into_inner);
     let mut sweep = Sweep {
-        content,
-        now: clock.now(),
-        instant: clock.instant(),
+        content: &store.inner.content,
+        now: store.inner.clock.now(),
+        instant: store.inner.clock.instant(),
         before: std::mem::take(&mut *known),
         garbage: Garbage::new(),
         spared: HashSet::new(),
     };
-    let mut reach = Reach::default();
-    for digest in roots {
-        reach.follow(content, digest);
-    }
-    sweep.pulled(roots).map_err(of_content)?;
-    sweep.repositories(&mut reach).map_err(of_content)?;
-    let mut collected = sweep.blobs(&reach).map_err(of_content)?;
-    let layers = &store.inner.layers;
-    for diff_id in layers.list().map_err(of_content)? {
-        let fills = layers.facts(&diff_id).map(|facts| facts.fills).unwrap_or_default();
-        let fills_used = !fills.is_empty() && fills.iter().all(|filled| reach.diff_ids.contains(filled));
-        let is_used = fills_used || reach.diff_ids.contains(&diff_id);
-        if !is_used && sweep.is_ripe(&layers.path(&diff_id), layers.modified(&diff_id), GRACE) {
-            layers.remove(&diff_id)?;
-            collected.layers += 1;
+    let (layers, mut reach) = (&store.inner.layers, Reach::default());
+    let collected = sweep.run(layers, roots, &mut reach);
+    *known = if collected.is_ok() { sweep.garbage } else { sweep.before };
+    if collected.is_err() {
+        // What it did not come to has been garbage no shorter for it; what it saw needed is none.
+        for path in reach.blobs.iter().map(|digest| sweep.content.blob_path(digest)) {
+            known.remove(&path);
+        }
+        for path in reach.diff_ids.iter().map(|diff_id| layers.path(diff_id)) {
+            known.remove(&path);
         }
     }
-    *known = sweep.garbage;
-    Ok(collected)
+    collected
 }
 
 // === impl Sweep ===
 
 impl Sweep<'_> {
+    /// Removes what `roots` and names do not lead to, which is gathered in `reach`.
+    fn run(&mut self, layers: &Layers, roots: &[Digest], reach: &mut Reach) -> Result<Collected, ImageError> {
+        let of_content = |error| ImageError::of_content("", error);
+        for digest in roots {
+            reach.follow(self.content, digest);
+        }
+        self.pulled(roots).map_err(of_content)?;
+        self.repositories(reach).map_err(of_content)?;
+        let mut collected = self.blobs(reach).map_err(of_content)?;
+        for diff_id in layers.list().map_err(of_content)? {
+            let fills = layers.facts(&diff_id).map(|facts| facts.fills).unwrap_or_default();
+            let fills_used = !fills.is_empty() && fills.iter().all(|filled| reach.diff_ids.contains(filled));
+            let is_used = fills_used || reach.diff_ids.contains(&diff_id);
+            if !is_used && self.is_ripe(&layers.path(&diff_id), layers.modified(&diff_id), GRACE) {
+                layers.remove(&diff_id)?;
+                collected.layers += 1;
+            }
+        }
+        Ok(collected)
+    }
+
     /// May a file that nobody refers to be removed by now? Notes that nobody does.
     fn is_ripe(&mut self, path: &Path, modified: Option<SystemTime>, age: Duration) -> bool {
         let since = self.before.get(path).copied().unwrap_or(self.instant);
@@ -369,9 +397,11 @@ fn pulled(content: &ContentStore) -> Result<Vec<(PathBuf, Reference)>, ContentEr
     let mut found = Vec::new();
     for name in names_in(&dir)? {
         let path = dir.join(name);
-        let text = fs::read_to_string(&path).map_err(at("read", &path))?;
-        if let Ok(reference) = text.parse::<Reference>() {
-            found.push((path, reference));
+        // Notes only: one that is damaged, or just gone, must not keep everything else from being listed or removed.
+        let read = fs::read_to_string(&path).map_err(|error| error.to_string());
+        match read.and_then(|text| text.parse::<Reference>().map_err(|error| error.to_string())) {
+            Ok(reference) => found.push((path, reference)),
+            Err(error) => tracing::warn!(path = %path.display(), %error, "the note of a fetched image cannot be read"),
         }
     }
     found.sort_by_key(|(_, reference)| reference.to_string());

@@ -198,9 +198,7 @@ impl ImageError {
 impl ContentError {
     /// Did the host refuse for want of space, on the disk or in a quota?
     pub fn is_full(&self) -> bool {
-        use rustix::io::Errno;
-        let Self::Host { source, .. } = self else { return false };
-        source.raw_os_error().map(Errno::from_raw_os_error).is_some_and(|e| matches!(e, Errno::NOSPC | Errno::DQUOT))
+        matches!(self, Self::Host { source, .. } if crate::space::is_full(source))
     }
 
     pub(crate) fn host(operation: impl Into<String>, source: impl Into<io::Error>) -> Self {

@@ -34,6 +34,7 @@ mod referrers;
 mod remote;
 mod repository;
 mod session;
+mod space;
 mod store;
 mod transport;
 mod unpack;
@@ -54,6 +55,7 @@ pub use manifest::{
 pub use reference::{DEFAULT_TAG, DOCKER_HUB, Reference, check_repository, check_tag};
 pub use referrers::{Referrers, ReferrersQuery};
 pub use repository::{ManifestName, ManifestPush, PushedManifest, StoredManifest};
+pub use space::{check_space, is_full};
 pub use store::{ImageStore, ImageStoreConfig, LOCAL_REGISTRY, Rootfs};
 pub use unpack::{Hides, UnpackLimits};
 pub use upload::Upload;

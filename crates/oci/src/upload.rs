@@ -7,7 +7,7 @@
 
 use std::{
     fs,
-    io::{self, Read, Write},
+    io::{Read, Write},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -20,16 +20,12 @@ use crate::{
     digest::Digest,
     error::ContentError,
     session::Seat,
+    space::check_space,
 };
 
 /// How much an upload gathers before it hashes and writes, in bytes: large enough that the hop to
 /// the blocking pool does not show, small enough for hundreds of uploads at once.
 pub(crate) const CHUNK: usize = 256 << 10;
-/// What uploads leave free of the disk, in bytes: the database and the logs live on it too, and a
-/// server that cannot write its database can do nothing at all.
-const RESERVE: u64 = 64 << 20;
-/// On small disks the reserve is this part of the whole.
-const RESERVE_PART: u64 = 20;
 
 /// A blob on its way in.
 #[derive(Debug)]
@@ -162,7 +158,7 @@ impl Part {
     }
 
     pub(crate) fn write_now(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
-        self.check_space(bytes.len() as u64)?;
+        check_space(&self.file, bytes.len() as u64).map_err(at("keep space to spare beside", &self.path))?;
         self.hash()?;
         self.file.write_all(bytes).map_err(at("write", &self.path))?;
         if let Some(hash) = &mut self.hash {
@@ -219,20 +215,6 @@ impl Part {
         }
         self.hash = Some(hash.clone());
         Ok(hash)
-    }
-
-    fn check_space(&self, more: u64) -> Result<(), ContentError> {
-        let disk = rustix::fs::fstatvfs(&self.file).map_err(|e| at("look at the disk of", &self.path)(e.into()))?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let reserve = RESERVE.min(disk.f_blocks.saturating_mul(disk.f_frsize) / RESERVE_PART);
-        if free < reserve.saturating_add(more) {
-            let full = io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
-            return Err(ContentError::host(
-                format!("write {}, with {reserve} bytes to spare", self.path.display()),
-                full,
-            ));
-        }
-        Ok(())
     }
 }
 

@@ -238,6 +238,92 @@ async fn garbage_is_what_nobody_leads_to_and_is_no_longer_young() {
     assert!(matches!(error, ImageError::Missing { .. }), "{error}");
 }
 
+/// Puts a blob without a name.
+async fn put(world: &World, bytes: Vec<u8>) -> Digest {
+    world.images.content().put_blob(bytes.into()).await.expect("put")
+}
+
+fn manifest_of(config: &Digest, layer: &Digest) -> Vec<u8> {
+    let layers = json!([{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": 1}]);
+    json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "layers": layers,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 1}})
+    .to_string()
+    .into_bytes()
+}
+
+#[tokio::test]
+async fn an_image_whose_manifest_is_the_layer_of_another_keeps_what_it_leads_to() {
+    let world = World::new();
+    let layer = layer("kept");
+    let (file, config) = (put(&world, layer.clone()).await, put(&world, config(&layer)).await);
+    let image = put(&world, manifest_of(&config, &file)).await;
+    let artifact = put(&world, manifest_of(&config, &image)).await;
+    let in_use = [format!("localhost/artifact@{artifact}"), format!("localhost/app@{image}")];
+    for _ in 0..3 {
+        world.hand.advance(Duration::from_secs(2 * 60 * 60));
+        let collected = world.images.collect_garbage(&in_use).await.expect("collected").expect("alone");
+        assert_eq!(collected, Collected::default());
+    }
+    assert!(world.images.content().blob_size(&file).await.expect("readable").is_some());
+}
+
+#[tokio::test]
+async fn a_long_chain_of_indexes_is_followed_to_its_end() {
+    let world = World::new();
+    let end = put(&world, layer("end")).await;
+    let mut last = put(&world, manifest_of(&end, &end)).await;
+    for _ in 0..3000 {
+        let entries = json!([{"mediaType": media_type::OCI_INDEX, "digest": last, "size": 1}]);
+        let index = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": entries});
+        let bytes = index.to_string().into_bytes();
+        last = Digest::of(&bytes);
+        // Not by the store, which syncs each.
+        let path = world.images.content().blob_path(&last);
+        fs::create_dir_all(path.parent().expect("parent")).expect("directory");
+        fs::write(path, bytes).expect("write");
+    }
+    let in_use = [format!("localhost/app@{last}")];
+    let mut hold = world.images.hold().await;
+    let inventory = world.images.inventory(&mut hold, &in_use).await.expect("inventory");
+    assert_eq!(inventory.blobs.len(), 3002);
+    drop(hold);
+    for _ in 0..2 {
+        world.hand.advance(Duration::from_secs(2 * 60 * 60));
+        let collected = world.images.collect_garbage(&in_use).await.expect("collected").expect("alone");
+        assert_eq!(collected, Collected::default());
+    }
+}
+
+#[tokio::test]
+async fn a_note_that_cannot_be_read_does_not_stop_the_collector() {
+    let world = World::new();
+    put(&world, b"garbage".to_vec()).await;
+    let notes = world.dir.path().join("images/pulled");
+    fs::create_dir_all(&notes).expect("directory");
+    fs::write(notes.join("note"), [0xff, 0xfe]).expect("write");
+    world.hand.advance(Duration::from_secs(2 * 60 * 60));
+    world.images.collect_garbage(&[]).await.expect("collected");
+    world.hand.advance(Duration::from_secs(60 * 60));
+    assert_eq!(world.images.collect_garbage(&[]).await.expect("collected").expect("alone").blobs, 1);
+    assert!(world.images.list().await.expect("list").is_empty());
+}
+
+#[tokio::test]
+async fn what_was_garbage_before_a_failed_collection_still_is() {
+    let world = World::new();
+    put(&world, b"garbage".to_vec()).await;
+    world.hand.advance(Duration::from_secs(2 * 60 * 60));
+    world.images.collect_garbage(&[]).await.expect("collected");
+    world.hand.advance(Duration::from_secs(60 * 60));
+    // No directory can be read where a file is.
+    let notes = world.dir.path().join("images/pulled");
+    let _ = fs::remove_dir_all(&notes);
+    fs::write(&notes, "").expect("write");
+    world.images.collect_garbage(&[]).await.expect_err("not a directory");
+    fs::remove_file(&notes).expect("removed");
+    assert_eq!(world.images.collect_garbage(&[]).await.expect("collected").expect("alone").blobs, 1);
+}
+
 #[tokio::test]
 async fn while_somebody_copies_nothing_is_removed() {
     let world = World::new();

@@ -37,17 +37,29 @@ pub fn invoker_access(policy: &Policy) -> InvokerAccess {
 /// Does a predefined role hold a permission? Roles that are not known grant nothing.
 pub fn role_grants(role: &str, permission: &str) -> bool {
     let is_read = permission.ends_with(".get") || permission.ends_with(".list");
+    let of = |service: &str| permission.strip_prefix(service).is_some_and(|rest| rest.starts_with('.'));
     match role {
-        "roles/owner" | "roles/run.admin" => permission.starts_with("run."),
-        "roles/editor" | "roles/run.developer" => {
+        "roles/owner" => true,
+        "roles/editor" => !permission.ends_with(".setIamPolicy") && permission != "run.routes.invoke",
+        "roles/viewer" => is_read || permission.ends_with(".getIamPolicy"),
+        "roles/browser" => of("resourcemanager") && (is_read || permission.ends_with(".getIamPolicy")),
+        "roles/run.admin" => of("run"),
+        "roles/run.developer" => {
             let withheld = permission.ends_with(".setIamPolicy") || permission == "run.routes.invoke";
-            permission.starts_with("run.") && !withheld
+            of("run") && !withheld
         }
-        "roles/viewer" | "roles/run.viewer" => {
-            permission.starts_with("run.") && (is_read || permission.ends_with(".getIamPolicy"))
-        }
+        "roles/run.viewer" => of("run") && (is_read || permission.ends_with(".getIamPolicy")),
         ROLE_INVOKER => ["run.routes.invoke", "run.jobs.run", "run.executions.cancel"].contains(&permission),
         "roles/run.servicesInvoker" => permission == "run.routes.invoke",
+        "roles/logging.admin" => of("logging"),
+        "roles/logging.viewer" => of("logging") && is_read,
+        "roles/iam.serviceAccountAdmin" => of("iam.serviceAccounts"),
+        "roles/iam.serviceAccountViewer" => {
+            of("iam.serviceAccounts") && (is_read || permission.ends_with(".getIamPolicy"))
+        }
+        "roles/serviceusage.serviceUsageAdmin" => of("serviceusage"),
+        "roles/serviceusage.serviceUsageViewer" => of("serviceusage") && is_read,
+        "roles/resourcemanager.projectIamAdmin" => of("resourcemanager.projects"),
         _ => false,
     }
 }
@@ -76,6 +88,27 @@ mod tests {
             assert_eq!(invoker_access(&policy(role, member, conditional)), expected, "{role} {member}");
         }
         assert_eq!(invoker_access(&Policy::default()), InvokerAccess::Restricted);
+    }
+
+    #[test]
+    fn a_role_reaches_as_far_as_its_service() {
+        for (role, permission, granted) in [
+            ("roles/owner", "resourcemanager.projects.setIamPolicy", true),
+            ("roles/editor", "iam.serviceAccounts.create", true),
+            ("roles/editor", "resourcemanager.projects.setIamPolicy", false),
+            ("roles/viewer", "logging.logEntries.list", true),
+            ("roles/viewer", "serviceusage.services.enable", false),
+            ("roles/run.admin", "run.services.setIamPolicy", true),
+            ("roles/run.admin", "runner.x.y", false),
+            ("roles/run.admin", "logging.logEntries.list", false),
+            ("roles/logging.viewer", "logging.logEntries.list", true),
+            ("roles/logging.viewer", "logging.logs.delete", false),
+            ("roles/iam.serviceAccountAdmin", "iam.serviceAccounts.delete", true),
+            ("roles/iam.serviceAccountViewer", "iam.serviceAccounts.delete", false),
+            ("roles/nobody", "run.services.get", false),
+        ] {
+            assert_eq!(role_grants(role, permission), granted, "{role} {permission}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A place in an instance, now or as soon as there is one.
 
 use updraft_fleet::{Fleet, Refusal, Slot};
+use updraft_model::instance::InstanceId;
 
 use crate::{respond::Rejection, split::Chosen};
 
@@ -13,6 +14,10 @@ pub(crate) struct Admitted {
 // === impl Admitted ===
 
 impl Admitted {
+    pub(crate) fn instance(&self) -> &InstanceId {
+        self.slot.instance()
+    }
+
     pub(crate) fn into_slot(self) -> Slot {
         self.slot
     }

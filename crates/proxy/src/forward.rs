@@ -19,9 +19,11 @@ use updraft_model::{instance::Exit, revision::Protocol};
 use crate::{
     admit::Admitted,
     body::BoxError,
+    client::Client,
     headers::{self, Upgrade},
     pool::{Lease, Pool},
     record::Trip,
+    respond::Rejection,
 };
 
 /// A request as the container will get it.
@@ -148,9 +150,9 @@ async fn broken(slot: &Slot, error: &hyper::Error) -> Failure {
 
 impl Outgoing {
     /// Makes the request of a client into one for a container.
-    pub(crate) fn new(request: Request<Incoming>, peer: std::net::IpAddr, protocol: Protocol) -> Self {
+    pub(crate) fn new(request: Request<Incoming>, client: Client, protocol: Protocol) -> Self {
         let (mut parts, body) = request.into_parts();
-        let upgrade = headers::prepare(&mut parts, peer, protocol);
+        let upgrade = headers::prepare(&mut parts, client, protocol);
         let mut request = Request::from_parts(parts, body);
         // Taken out in any case: the instance's connection must not see the client's.
         let client = Some(hyper::upgrade::on(&mut request)).filter(|_| upgrade == Upgrade::Wanted);
@@ -215,13 +217,20 @@ impl Upstream {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if self.held.is_some() && Pin::new(&mut self.timer).poll(cx).is_ready() {
-            self.held = None;
+            if let Some((_, mut trip)) = self.held.take() {
+                trip.access().note = Rejection::Timeout.note();
+            }
             return Poll::Ready(Some(Err(Cut.into())));
         }
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => self.finish(),
-            Poll::Ready(Some(Ok(_))) => self.look_for_end(),
+            Poll::Ready(Some(Ok(frame))) => {
+                if let (Some((_, trip)), Some(data)) = (&mut self.held, frame.data_ref()) {
+                    trip.access().response_bytes += data.len() as u64;
+                }
+                self.look_for_end();
+            }
             Poll::Ready(Some(Err(_))) => self.held = None,
             Poll::Ready(None) => self.finish(),
             Poll::Pending => {}

@@ -1,7 +1,5 @@
 //! What changes in the head of a request and of an answer on the way.
 
-use std::net::IpAddr;
-
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri, Version, header,
     request::Parts,
@@ -9,7 +7,7 @@ use http::{
 };
 use updraft_model::revision::Protocol;
 
-use crate::trace;
+use crate::{client::Client, trace};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -29,7 +27,7 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 
 /// Turns a request as it came into one for the container. Returns whether it asks for an upgrade
 /// that can be passed on.
-pub(crate) fn prepare(parts: &mut Parts, peer: IpAddr, protocol: Protocol) -> Upgrade {
+pub(crate) fn prepare(parts: &mut Parts, client: Client, protocol: Protocol) -> Upgrade {
     let upgrade = wants_upgrade(parts, protocol);
     let te_trailers = mentions(&parts.headers, &header::TE, "trailers");
     strip(&mut parts.headers);
@@ -44,7 +42,7 @@ pub(crate) fn prepare(parts: &mut Parts, peer: IpAddr, protocol: Protocol) -> Up
         parts.headers.insert(header::UPGRADE, protocol.clone());
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
-    forwarded(&mut parts.headers, peer);
+    forwarded(&mut parts.headers, client);
     trace::carry(&mut parts.headers);
     address(parts, protocol);
     if upgrade.is_some() { Upgrade::Wanted } else { Upgrade::No }
@@ -103,18 +101,18 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
-fn forwarded(headers: &mut HeaderMap, peer: IpAddr) {
+fn forwarded(headers: &mut HeaderMap, client: Client) {
     let mut chain = String::new();
     for value in headers.get_all(&FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()) {
         chain.push_str(value);
         chain.push_str(", ");
     }
-    chain.push_str(&peer.to_string());
+    chain.push_str(&client.address.ip().to_string());
     // Both were header values or an address before.
     if let Ok(chain) = HeaderValue::from_str(&chain) {
         headers.insert(FORWARDED_FOR, chain);
     }
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(client.scheme.as_str()));
 }
 
 /// Turns a request that was prepared for one protocol into one for another. An upgrade that was
@@ -155,15 +153,30 @@ fn address(parts: &mut Parts, protocol: Protocol) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, SocketAddr};
 
     use http::Request;
 
     use super::*;
+    use crate::client::Scheme as Spoken;
+
+    fn client(scheme: Spoken) -> Client {
+        Client { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)), scheme }
+    }
+
+    #[test]
+    fn the_container_learns_how_the_client_spoke() {
+        for (scheme, word) in [(Spoken::Http, "http"), (Spoken::Https, "https")] {
+            let request = Request::get("/").header("host", "a.test").header("x-forwarded-proto", "gopher");
+            let (mut parts, ()) = request.body(()).expect("well formed").into_parts();
+            prepare(&mut parts, client(scheme), Protocol::Http1);
+            assert_eq!(parts.headers.get_all("x-forwarded-proto").iter().collect::<Vec<_>>(), [word]);
+        }
+    }
 
     fn prepared(request: http::request::Builder, protocol: Protocol) -> (Parts, Upgrade) {
         let (mut parts, ()) = request.body(()).expect("well formed").into_parts();
-        let upgrade = prepare(&mut parts, Ipv4Addr::LOCALHOST.into(), protocol);
+        let upgrade = prepare(&mut parts, client(Spoken::Http), protocol);
         (parts, upgrade)
     }
 

@@ -11,9 +11,11 @@
 //! Tasks: one `connection` for each accepted connection, one `upstream connection` for each to an
 //! instance, one `upgraded connection` for each WebSocket and its like.
 
+mod access;
 mod admit;
 mod authorise;
 mod body;
+mod client;
 mod config;
 mod forward;
 mod headers;

@@ -1,4 +1,5 @@
-//! One port for everything: HTTP/1.1 and h2c, services and the API, told apart by host.
+//! One door for everything: HTTP/1.1 and HTTP/2, services and the API, told apart by host; in the clear on one
+//! port, over TLS on another.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};
 
@@ -10,14 +11,16 @@ use hyper_util::{
     server::conn::auto::Builder,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, join},
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, ToSocketAddrs},
     sync::Semaphore,
 };
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 use updraft_base::{OnFailure, Shutdown, Tasks};
 
 use crate::{
     body::Body,
+    client::{Client, Scheme, begin},
     config::ProxyConfig,
     respond::Rejection,
     route::{host, is_addressed_once, is_under},
@@ -29,19 +32,30 @@ const STREAMS: u32 = 100;
 /// The wait after the system refused a connection, for want of file descriptors most likely.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
-/// What a connection of HTTP/2 begins with (RFC 9113, section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
 /// Answers what is not for a service.
 pub trait Fallback: Send + Sync + 'static {
     /// Answers one request.
     fn call(&self, request: Request<Incoming>) -> BoxFuture<'static, Response<Body>>;
 }
 
-/// The listener.
-#[derive(Debug)]
+/// The listeners.
 pub struct Front {
+    clear: TcpListener,
+    secure: Option<Secure>,
+}
+
+/// A listener for TLS.
+struct Secure {
     listener: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+/// A connection that was accepted, before the first byte.
+struct Accepted {
+    stream: TcpStream,
+    address: SocketAddr,
+    /// Makes the handshake, if there is to be one.
+    acceptor: Option<TlsAcceptor>,
 }
 
 /// What a connection works with.
@@ -61,15 +75,43 @@ impl Front {
     /// # Errors
     /// Those of the socket, such as a port that is taken.
     pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await? })
+        Ok(Self { clear: TcpListener::bind(address).await?, secure: None })
     }
 
-    /// Where it listens.
+    /// Listens at `listener` as well, for TLS with these certificates.
+    pub fn and_tls(self, listener: TcpListener, config: Arc<ServerConfig>) -> Self {
+        Self { secure: Some(Secure { listener, acceptor: TlsAcceptor::from(config) }), ..self }
+    }
+
+    /// Where it listens in the clear.
     ///
     /// # Errors
     /// Those of the socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.clear.local_addr()
+    }
+
+    /// Where it listens for TLS, if it does.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn tls_addr(&self) -> io::Result<Option<SocketAddr>> {
+        self.secure.as_ref().map(|secure| secure.listener.local_addr()).transpose()
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        let secure = async {
+            match &self.secure {
+                Some(Secure { listener, acceptor }) => (listener.accept().await, Some(acceptor.clone())),
+                None => std::future::pending().await,
+            }
+        };
+        let (accepted, acceptor) = tokio::select! {
+            accepted = self.clear.accept() => (accepted, None),
+            accepted = secure => accepted,
+        };
+        let (stream, address) = accepted?;
+        Ok(Accepted { stream, address, acceptor })
     }
 
     /// Serves until the shutdown of `tasks` is asked for: hosts under `domain` by `proxy`, all
@@ -84,17 +126,17 @@ impl Front {
         loop {
             let accept = async {
                 let seat = seats.clone().acquire_owned().await.map_err(io::Error::other)?;
-                Ok::<_, io::Error>((self.listener.accept().await?, seat))
+                Ok::<_, io::Error>((self.accept().await?, seat))
             };
             let accepted = tokio::select! {
                 () = closing.asked() => break,
                 accepted = accept => accepted,
             };
             match accepted {
-                Ok(((stream, peer), seat)) => {
+                Ok((accepted, seat)) => {
                     let door = door.clone();
                     connections.spawn("connection", OnFailure::Log, async move {
-                        door.connection(stream, peer).await;
+                        door.connection(accepted).await;
                         drop(seat);
                     });
                 }
@@ -104,7 +146,7 @@ impl Front {
                 }
             }
         }
-        drop(self.listener);
+        drop(self);
         let lines = door.proxy.lines();
         let drained = async {
             connections.drain().await;
@@ -121,24 +163,45 @@ impl Front {
 // === impl Door ===
 
 impl Door {
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+    async fn connection(self: Arc<Self>, accepted: Accepted) {
+        let Accepted { stream, address, acceptor } = accepted;
         // Nagle's algorithm would hold back the end of small answers. A socket that refuses is closed.
         if stream.set_nodelay(true).is_err() {
             return;
         }
-        let config = self.proxy.config();
-        let stream = tokio::select! {
-            () = self.closing.asked() => return,
-            begun = self.proxy.clock().timeout(config.header_timeout, begin(stream)) => match begun {
-                Ok(Ok(stream)) => stream,
-                // Silence, or its own end: nobody waits for an answer.
-                _ => return,
-            },
+        let Some(acceptor) = acceptor else {
+            return self.speak(stream, Client { address, scheme: Scheme::Http }).await;
         };
-        let builder = builder(&config);
+        if let Some(stream) = self.in_time(acceptor.accept(stream)).await {
+            self.speak(stream, Client { address, scheme: Scheme::Https }).await;
+        }
+    }
+
+    /// What a client has to do at first, unless it takes too long, it fails or the door closes: nobody waits for
+    /// an answer yet.
+    async fn in_time<T>(&self, work: impl Future<Output = io::Result<T>>) -> Option<T> {
+        tokio::select! {
+            () = self.closing.asked() => None,
+            done = self.proxy.clock().timeout(self.proxy.config().header_timeout, work) => match done {
+                Ok(Ok(done)) => Some(done),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "a connection did not begin");
+                    None
+                }
+                Err(_) => None,
+            },
+        }
+    }
+
+    async fn speak<S>(self: Arc<Self>, stream: S, client: Client)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(stream) = self.in_time(begin(stream)).await else { return };
+        let builder = builder(&self.proxy.config());
         let service = service_fn(|request| {
             let door = self.clone();
-            async move { Ok::<_, Infallible>(door.answer(request, peer).await) }
+            async move { Ok::<_, Infallible>(door.answer(request, client).await) }
         });
         let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         tokio::select! {
@@ -152,29 +215,22 @@ impl Door {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>, client: Client) -> Response<Body> {
         if !is_addressed_once(&request) {
             return Rejection::Host.respond("/");
         }
         let is_service = host(&request).is_some_and(|host| is_under(&host, &self.domain));
         match is_service {
-            true => self.proxy.serve(request, peer).await,
+            true => self.proxy.serve(request, client).await,
             false => self.fallback.call(request).await,
         }
     }
 }
 
-/// Waits until a connection has shown which protocol it speaks. The library would wait for ever:
-/// its time limits begin with the first byte of HTTP/1.1 and the last of HTTP/2's preface.
-async fn begin(stream: TcpStream) -> io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static> {
-    let (mut reader, writer) = stream.into_split();
-    let mut first = Vec::with_capacity(PREFACE.len());
-    while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
-        if (&mut reader).take((PREFACE.len() - first.len()) as u64).read_buf(&mut first).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+impl std::fmt::Debug for Front {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Front").field("clear", &self.clear).field("tls", &self.secure.is_some()).finish()
     }
-    Ok(join(io::Cursor::new(first).chain(reader), writer))
 }
 
 fn builder(config: &ProxyConfig) -> Builder<TokioExecutor> {

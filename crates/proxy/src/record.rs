@@ -1,4 +1,4 @@
-//! What is kept of a request: times and counts.
+//! What is kept of a request: times and counts, and its entry in the log of the service.
 //!
 //! Names begin with `updraft_`; times are in seconds. Cloud Run's name of each is in its help text.
 
@@ -14,7 +14,11 @@ use prometheus_client::{
     },
     registry::Registry,
 };
+use tokio::sync::mpsc;
 use updraft_base::Clock;
+use updraft_model::channel::RequestRecord;
+
+use crate::access::{Access, AccessLog, Outcome};
 
 /// A stop of the line, named as its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +38,7 @@ pub(crate) struct Metrics {
     classes: [Counter; 6],
     seconds: Histogram,
     stops: [Histogram; 6],
+    log: AccessLog,
 }
 
 /// The times of one request. Recorded when it is dropped, so that no way out is forgotten.
@@ -43,6 +48,7 @@ pub(crate) struct Trip {
     begun: Instant,
     last: Instant,
     status: Option<StatusCode>,
+    access: Box<Access>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -58,7 +64,7 @@ struct Name {
 // === impl Metrics ===
 
 impl Metrics {
-    pub(crate) fn new(registry: &mut Registry) -> Self {
+    pub(crate) fn new(log: mpsc::Sender<RequestRecord>, registry: &mut Registry) -> Self {
         let requests = Family::<Class, Counter>::default();
         let stops = Family::<Name, Histogram>::new_with_constructor(histogram);
         let class = |response_code_class| requests.get_or_create(&Class { response_code_class }).clone();
@@ -67,6 +73,7 @@ impl Metrics {
             classes: ["cancelled", "1xx", "2xx", "3xx", "4xx", "5xx"].map(class),
             seconds: histogram(),
             stops: ["route", "authorise", "split", "admit", "forward", "respond"].map(stop),
+            log: AccessLog::new(log, registry),
         };
         let scope = registry.sub_registry_with_prefix("updraft");
         scope.register("requests", "Requests to services (request_count)", requests);
@@ -88,9 +95,14 @@ fn histogram() -> Histogram {
 // === impl Trip ===
 
 impl Trip {
-    pub(crate) fn begin(metrics: Arc<Metrics>, clock: &Clock) -> Self {
+    pub(crate) fn begin(metrics: Arc<Metrics>, clock: &Clock, access: Access) -> Self {
         let now = clock.instant();
-        Self { metrics, clock: clock.clone(), begun: now, last: now, status: None }
+        Self { metrics, clock: clock.clone(), begun: now, last: now, status: None, access: Box::new(access) }
+    }
+
+    /// What the log is to say.
+    pub(crate) fn access(&mut self) -> &mut Access {
+        &mut self.access
     }
 
     /// A stop is done.
@@ -113,7 +125,9 @@ impl Drop for Trip {
         if let Some(counter) = self.metrics.classes.get(class) {
             counter.inc();
         }
-        self.metrics.seconds.observe(self.last.saturating_duration_since(self.begun).as_secs_f64());
+        let latency = self.last.saturating_duration_since(self.begun);
+        self.metrics.seconds.observe(latency.as_secs_f64());
+        self.metrics.log.write(&self.access, Outcome { status: self.status, latency }, &self.clock);
     }
 }
 

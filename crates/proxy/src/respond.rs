@@ -42,10 +42,29 @@ const BROKEN: &str =
     "The request failed because either the HTTP response was malformed or connection to the instance had an error.";
 const NOT_STARTED: &str = "The request failed because the instance could not start successfully.";
 const NO_INSTANCE: &str = "The request was aborted because there was no available instance.";
+/// Sources: the same log, for requests that were refused or cut off.
+const NOT_AUTHENTICATED: &str = "The request was not authenticated. Either allow unauthenticated invocations or set the proper Authorization header.";
+const NOT_AUTHORIZED: &str =
+    "The request was not authorized to invoke this service. The access token could not be verified.";
+const TIMEOUT: &str = "The request has been terminated because it has reached the maximum request timeout.";
 
 // === impl Rejection ===
 
 impl Rejection {
+    /// What the log of the service says about it.
+    pub(crate) fn note(self) -> Option<&'static str> {
+        match self {
+            Self::NotFound | Self::Host | Self::Method => None,
+            Self::Forbidden => Some(NOT_AUTHENTICATED),
+            Self::Unauthorized => Some(NOT_AUTHORIZED),
+            Self::NoRevision | Self::NoInstance | Self::ShuttingDown => Some(NO_INSTANCE),
+            Self::StartFailed => Some(NOT_STARTED),
+            Self::Broken => Some(BROKEN),
+            Self::OutOfMemory => Some(OUT_OF_MEMORY),
+            Self::Timeout => Some(TIMEOUT),
+        }
+    }
+
     /// The answer; `path` is what was asked for.
     pub(crate) fn respond(self, path: &str) -> Response<Body> {
         use StatusCode as S;

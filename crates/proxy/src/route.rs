@@ -22,6 +22,10 @@ impl Routed {
     pub(crate) fn route(&self) -> &Route {
         &self.route
     }
+
+    pub(crate) fn shared(&self) -> Arc<Route> {
+        self.route.clone()
+    }
 }
 
 /// Finds the route by host; there is nothing else to find it by.

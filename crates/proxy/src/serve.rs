@@ -1,20 +1,23 @@
 //! The line of a request, top to bottom.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use updraft_base::{Clock, Shutdown, Sleep, Tasks};
 use updraft_fleet::Fleet;
 use updraft_identity::Authenticator;
-use updraft_model::route::RouteTable;
+use updraft_model::{channel::RequestRecord, route::RouteTable};
 
 use crate::{
+    access::Access,
     admit::admit,
     authorise::{Caller, authorise},
     body::Body,
+    client::Client,
     config::ProxyConfig,
     forward::{Answered, Failure, Outgoing, Upstream, forward},
     headers::{self, Upgrade},
@@ -28,6 +31,9 @@ use crate::{
 
 /// How often a request is offered to an instance; more than once only if nothing of it was sent.
 const OFFERS: u32 = 3;
+
+/// How long a request waits for the first table. Control publishes it earlier, whole or not.
+const OPENING_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long the table may lag behind the book.
 const TABLE_PATIENCE: Duration = Duration::from_secs(1);
@@ -44,6 +50,8 @@ pub struct ProxyDeps {
     pub auth: Authenticator,
     /// Where connections live.
     pub tasks: Tasks,
+    /// To the log: every request that was for a service, at its end. What finds no room is counted.
+    pub requests: mpsc::Sender<RequestRecord>,
     /// Settings.
     pub config: ProxyConfig,
 }
@@ -72,7 +80,8 @@ pub(crate) struct Lines {
 impl Proxy {
     /// A proxy; it has no task of its own.
     pub fn new(deps: ProxyDeps, registry: &mut Registry) -> Self {
-        Self(Arc::new(Shared { deps, lines: Lines::default(), metrics: Arc::new(Metrics::new(registry)) }))
+        let metrics = Arc::new(Metrics::new(deps.requests.clone(), registry));
+        Self(Arc::new(Shared { deps, lines: Lines::default(), metrics }))
     }
 
     pub(crate) fn config(&self) -> ProxyConfig {
@@ -87,11 +96,12 @@ impl Proxy {
         &self.0.lines
     }
 
-    /// Answers one request of the client at `peer`.
-    pub(crate) async fn serve(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        let mut trip = Trip::begin(self.0.metrics.clone(), &self.0.deps.clock);
+    /// Answers one request of `client`.
+    pub(crate) async fn serve(&self, request: Request<Incoming>, client: Client) -> Response<Body> {
+        let access = Access::new(&request, client);
+        let mut trip = Trip::begin(self.0.metrics.clone(), &self.0.deps.clock, access);
         let path = request.uri().path_and_query().cloned();
-        let answer = self.line(request, peer, &mut trip).await;
+        let answer = self.line(request, client, &mut trip).await;
         let refused = match answer {
             Ok((answered, timer)) => match self.pass_on(answered, timer, trip) {
                 Ok(response) => return response,
@@ -104,6 +114,8 @@ impl Proxy {
         };
         let response = refused.respond(path.as_ref().map_or("/", |path| path.as_str()));
         trip.answered(response.status());
+        trip.access().note = refused.note();
+        trip.access().response_bytes = response.body().size_hint().exact().unwrap_or_default();
         response
     }
 
@@ -111,18 +123,37 @@ impl Proxy {
     async fn line(
         &self,
         mut request: Request<Incoming>,
-        peer: SocketAddr,
+        client: Client,
         trip: &mut Trip,
     ) -> Result<(Answered, Sleep), Rejection> {
         let caller = Caller::recognise(request.headers_mut(), &self.0.deps.auth);
-        let chosen = self.choose(&request, caller, trip)?;
+        let chosen = match self.choose(&request, caller, trip) {
+            Err(Rejection::NotFound) if !self.0.deps.routes.borrow().is_whole => {
+                self.opening().await?;
+                self.choose(&request, caller, trip)?
+            }
+            chosen => chosen?,
+        };
         // The time limit is of the whole request: the wait for an instance and its start included.
         let mut timer = self.0.deps.clock.sleep(chosen.timeout());
-        let outgoing = Outgoing::new(request, peer.ip(), chosen.protocol());
+        let outgoing = Outgoing::new(request, client, chosen.protocol());
+        trip.access().prepared(&outgoing.request);
         tokio::select! {
             biased;
             answered = self.exchange(chosen, outgoing, (caller, trip)) => Ok((answered?, timer)),
             () = &mut timer => Err(Rejection::Timeout),
+        }
+    }
+
+    /// Waits for the first table: before it, a host that is missing may be a service that was there before the server
+    /// was started anew, and "not found" would tell its clients that it is gone.
+    async fn opening(&self) -> Result<(), Rejection> {
+        let deps = &self.0.deps;
+        let mut routes = deps.routes.clone();
+        let opened = async { routes.wait_for(|table| table.is_whole).await.map(drop) };
+        match deps.clock.timeout(OPENING_PATIENCE, opened).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Rejection::NoRevision),
         }
     }
 
@@ -131,10 +162,12 @@ impl Proxy {
         let table = self.0.deps.routes.borrow().clone();
         let routed = route(&table, request)?;
         trip.pass(Stop::Route);
+        trip.access().routed(routed.shared());
         let permitted = authorise(routed, caller)?;
         trip.pass(Stop::Authorise);
         let chosen = split(permitted, rand::random())?;
         trip.pass(Stop::Split);
+        trip.access().chosen(chosen.place());
         Ok(chosen)
     }
 
@@ -181,6 +214,7 @@ impl Proxy {
                 Err(rejection) => return Err(rejection),
             };
             trip.pass(Stop::Admit);
+            trip.access().admitted(admitted.instance());
             let pool = || Pool::new(deps.tasks.clone(), self.0.lines.cut.clone(), deps.config.header_bytes);
             let answered = forward(admitted, outgoing, pool).await;
             trip.pass(Stop::Forward);

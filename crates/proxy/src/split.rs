@@ -1,8 +1,12 @@
 //! Which revision?
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use updraft_model::{name::RevisionName, revision::Protocol, route::RouteTarget};
+use updraft_model::{
+    name::RevisionName,
+    revision::Protocol,
+    route::{Route, RouteTarget},
+};
 
 use crate::{authorise::Permitted, respond::Rejection};
 
@@ -18,6 +22,11 @@ pub(crate) struct Chosen {
 impl Chosen {
     fn target(&self) -> &RouteTarget {
         &self.permitted.routed().route().targets[self.index]
+    }
+
+    /// The route and which of its targets it is: to be kept for the log without copying a name.
+    pub(crate) fn place(&self) -> (Arc<Route>, usize) {
+        (self.permitted.routed().shared(), self.index)
     }
 
     pub(crate) fn revision(&self) -> &RevisionName {

@@ -1,8 +1,10 @@
 //! Worlds: the front door over a real fleet and the fake engine, asked by real clients.
 
+mod access;
 mod connections;
 mod refusals;
 mod scale;
+mod tls;
 
 use std::{
     collections::HashMap,
@@ -21,13 +23,16 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use prometheus_client::{encoding::text::encode, registry::Registry};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
 use updraft_base::{Clock, OnFailure, Tasks, VirtualClock};
 use updraft_engine::FakeEngine;
 use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
 use updraft_identity::{AuthMode, Authenticator};
 use updraft_model::{
-    channel::{BookEntry, Check, LogLine, RevisionBook},
+    channel::{BookEntry, Check, LogLine, RequestRecord, RevisionBook},
     iam::InvokerAccess,
     instance::{InstanceSpec, Limits},
     name::{Parent, RevisionName},
@@ -56,7 +61,17 @@ struct World {
     server: Tasks,
     tasks: Tasks,
     registry: Registry,
+    secure: Option<Secure>,
+    /// What the log of the requests gets.
+    requests: mpsc::Receiver<RequestRecord>,
     _logs: mpsc::Receiver<LogLine>,
+}
+
+/// The TLS port, and whom to trust there.
+struct Secure {
+    address: SocketAddr,
+    authority: Arc<str>,
+    _dir: tempfile::TempDir,
 }
 
 struct Api;
@@ -73,6 +88,22 @@ impl World {
     }
 
     async fn configured(config: ProxyConfig) -> Self {
+        let front = Front::bind("127.0.0.1:0").await.expect("loopback has a free port");
+        Self::behind(front, config, None).await
+    }
+
+    /// A world with a TLS port.
+    async fn secured() -> Self {
+        let (dir, tls) = tls::certificates();
+        let front = Front::bind("127.0.0.1:0").await.expect("loopback has a free port");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+        let front = front.and_tls(listener, tls.config());
+        let address = front.tls_addr().expect("it is bound").expect("there is one");
+        let authority = tls.authority().expect("our own");
+        Self::behind(front, ProxyConfig::default(), Some(Secure { address, authority, _dir: dir })).await
+    }
+
+    async fn behind(front: Front, config: ProxyConfig, secure: Option<Secure>) -> Self {
         let (clock, hand) = Clock::stopped_at(SystemTime::UNIX_EPOCH);
         let engine = FakeEngine::new(clock.clone());
         let (tasks, server) = (Tasks::new(), Tasks::new());
@@ -91,6 +122,7 @@ impl World {
             logs,
         };
         let fleet = Fleet::start(deps, &mut registry);
+        let (log, requests) = mpsc::channel(3);
         let secrets = tempfile::TempDir::new().expect("a directory");
         std::fs::write(updraft_identity::token_path(secrets.path()), TOKEN).expect("writable");
         std::fs::set_permissions(
@@ -100,13 +132,13 @@ impl World {
         .expect("ours");
         let auth = Authenticator::open(AuthMode::Token, secrets.path()).expect("a token");
         let (fleet_of, tasks_of) = (fleet.clone(), tasks.clone());
-        let deps = ProxyDeps { fleet: fleet_of, routes: routes_seen, auth, clock, tasks: tasks_of, config };
+        let deps =
+            ProxyDeps { fleet: fleet_of, routes: routes_seen, auth, clock, tasks: tasks_of, requests: log, config };
         let proxy = Proxy::new(deps, &mut registry);
-        let front = Front::bind("127.0.0.1:0").await.expect("loopback has a free port");
         let address = front.local_addr().expect("it is bound");
         let run = front.run(proxy, DOMAIN.to_owned(), Arc::new(Api), server.clone());
         server.spawn("front", OnFailure::Stop, run);
-        Self { hand, engine, book, routes, fleet, address, server, tasks, registry, _logs: kept }
+        Self { hand, engine, book, routes, fleet, address, server, tasks, registry, secure, requests, _logs: kept }
     }
 
     /// A world with the service `app` at [`APP`].
@@ -134,7 +166,7 @@ impl World {
             targets: shares.iter().map(target).collect(),
         };
         let hosts = HashMap::from([(APP.into(), Arc::new(route))]);
-        self.routes.send_replace(Arc::new(RouteTable { hosts }));
+        self.routes.send_replace(Arc::new(RouteTable { hosts, is_whole: true }));
     }
 
     fn client(&self) -> TestClient {

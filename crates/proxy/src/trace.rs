@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use updraft_model::channel::TraceContext;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const CLOUD_TRACE: HeaderName = HeaderName::from_static("x-cloud-trace-context");
@@ -38,6 +39,17 @@ pub(crate) fn carry(headers: &mut HeaderMap) {
         let _ = write!(text, "{:032x}/{};o={}", trace.trace, trace.span, trace.sampled);
         set(headers, CLOUD_TRACE, &text);
     }
+}
+
+/// The header that says it all, once [`carry`] was there. To clone it costs nothing, to read it does.
+pub(crate) fn header(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get(&TRACEPARENT)
+}
+
+/// What [`header`] says.
+pub(crate) fn context(value: &HeaderValue) -> Option<TraceContext> {
+    let Trace { trace, span, sampled } = parse_standard(value.to_str().ok()?)?;
+    Some(TraceContext { trace, span, sampled: sampled != 0 })
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {

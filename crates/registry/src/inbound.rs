@@ -1,6 +1,6 @@
 //! A request's body, from clients that may be slow, dead or hostile.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -21,9 +21,9 @@ const LEAST: usize = 16 << 10;
 pub(crate) struct Inbound<'a> {
     body: &'a mut Incoming,
     clock: &'a Clock,
-    /// What has come in this window, and when it ends.
+    /// What has come in this window, and how much is left of it.
     came: usize,
-    until: Instant,
+    left: Duration,
 }
 
 /// Why a body did not come to its end.
@@ -37,20 +37,23 @@ pub(crate) enum Broken {
 
 impl<'a> Inbound<'a> {
     pub(crate) fn new(body: &'a mut Incoming, clock: &'a Clock) -> Self {
-        Self { body, clock, came: 0, until: clock.instant() + WINDOW }
+        Self { body, clock, came: 0, left: WINDOW }
     }
 
     /// The next piece; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
         loop {
-            let left = self.until.saturating_duration_since(self.clock.instant());
-            let Ok(frame) = self.clock.timeout(left, self.body.frame()).await else { return Err(Broken::Slow) };
+            // Only the waiting counts. What is done with a piece may take longer than the window: the first after a
+            // restart has everything before it read again.
+            let asked = self.clock.instant();
+            let Ok(frame) = self.clock.timeout(self.left, self.body.frame()).await else { return Err(Broken::Slow) };
+            self.left = self.left.saturating_sub(self.clock.instant().saturating_duration_since(asked));
             let Some(frame) = frame else { return Ok(None) };
             // Trailers say nothing to us.
             let Ok(bytes) = frame.map_err(Broken::Connection)?.into_data() else { continue };
             self.came += bytes.len();
             if self.came >= LEAST {
-                (self.came, self.until) = (0, self.clock.instant() + WINDOW);
+                (self.came, self.left) = (0, WINDOW);
             }
             return Ok(Some(bytes));
         }

@@ -25,6 +25,10 @@ pub enum Kind {
     Operation,
     /// A project, made on first use.
     Project,
+    /// A domain that leads to a service.
+    DomainMapping,
+    /// A service account, by its address.
+    ServiceAccount,
 }
 
 /// Where an envelope is. `name` is the id within its parent, such as `hello` for a service,
@@ -33,7 +37,7 @@ pub enum Kind {
 pub struct Key {
     /// The kind.
     pub kind: Kind,
-    /// Project and location; the location of a project is `global`.
+    /// Project and location; the location of a project and of what belongs to no region is `global`.
     pub parent: Parent,
     /// The id.
     pub name: String,
@@ -115,12 +119,16 @@ impl Kind {
             Self::Revision => "revision",
             Self::Operation => "operation",
             Self::Project => "project",
+            Self::DomainMapping => "domain-mapping",
+            Self::ServiceAccount => "service-account",
         }
     }
 
     /// The kind of a word.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Service, Self::Revision, Self::Operation, Self::Project].into_iter().find(|kind| kind.as_str() == word)
+        [Self::Service, Self::Revision, Self::Operation, Self::Project, Self::DomainMapping, Self::ServiceAccount]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
     }
 }
 

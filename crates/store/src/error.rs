@@ -1,5 +1,7 @@
 //! What a store cannot do.
 
+use std::{io, path::Path};
+
 use crate::Key;
 
 /// Why a store could not do what it was told.
@@ -51,4 +53,16 @@ pub enum StoreError {
         /// What happened.
         cause: String,
     },
+}
+
+/// What the host's refusal means.
+pub(crate) fn host(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> StoreError {
+    let path = path.display().to_string();
+    move |error| {
+        let cause = format!("{path}: {error}");
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full { operation, cause },
+            _ => StoreError::Medium { operation, cause },
+        }
+    }
 }

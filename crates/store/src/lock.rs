@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::StoreError;
+use crate::{StoreError, error::host};
 
 /// The lock on a data directory: an flock on `DIR/LOCK`, so that the kernel frees it however the
 /// holder ends. The file stays, and holds the number of the process that had it last.
@@ -28,11 +28,8 @@ impl DirLock {
     /// [`StoreError::Locked`] when another store has it, [`StoreError::Medium`] when the directory
     /// cannot be made or written.
     pub(crate) fn take(dir: &Path) -> Result<Self, StoreError> {
-        let failed = |cause: io::Error| StoreError::Medium {
-            operation: "lock the data directory",
-            cause: format!("{}: {cause}", dir.display()),
-        };
-        make(dir).map_err(failed)?;
+        let failed = host("lock the data directory", dir);
+        make(dir).map_err(&failed)?;
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -40,7 +37,7 @@ impl DirLock {
             .truncate(false)
             .mode(0o600)
             .open(dir.join("LOCK"))
-            .map_err(failed)?;
+            .map_err(&failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {

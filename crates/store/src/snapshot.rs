@@ -6,6 +6,7 @@ use sqlx::SqlitePool;
 
 use crate::{
     StoreError,
+    error::host,
     sqlite::{FILE, medium},
 };
 
@@ -27,16 +28,13 @@ impl Snapshots {
     /// [`SqliteStore`](crate::SqliteStore) can open `dir`.
     ///
     /// # Errors
-    /// [`StoreError::Medium`], also for want of space; what is in `dir` then is of no use.
+    /// [`StoreError::Full`] for want of space, [`StoreError::Medium`]; what is in `dir` then is of no use.
     pub async fn take(&self, dir: &Path) -> Result<(), StoreError> {
         const OPERATION: &str = "take a snapshot of the database";
         let path = dir.join(FILE);
-        let failed = |cause: io::Error| StoreError::Medium {
-            operation: OPERATION,
-            cause: format!("{}: {cause}", path.display()),
-        };
+        let failed = host(OPERATION, &path);
         // Made by us, because SQLite would make it readable for all. It takes an empty file for none.
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(&failed)?;
         let text = path.to_str().ok_or_else(|| failed(io::Error::other("the path is not UTF-8")))?;
         // Reads in one transaction, and copies page by page what is alive: the copy has no log and no gaps.
         let copy = sqlx::query("VACUUM INTO ?").bind(text).execute(&self.readers).await;

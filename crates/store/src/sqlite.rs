@@ -21,8 +21,8 @@ use updraft_base::{OnFailure, Tasks};
 use updraft_model::Parent;
 
 use crate::{
-    Change, Envelope, Key, Kind, Page, Selection, Store, StoreError, lock::DirLock, memory::WATCH_BACKLOG, migration,
-    snapshot::Snapshots,
+    Change, Envelope, Key, Kind, Page, Selection, Store, StoreError, error::host, lock::DirLock, memory::WATCH_BACKLOG,
+    migration, snapshot::Snapshots,
 };
 
 /// The database's file in the data directory.
@@ -82,10 +82,12 @@ impl SqliteStore {
         let lock = Arc::new(DirLock::take(dir)?);
         let path = dir.join(FILE);
         // Made by us, because SQLite would make it readable for all; its -wal and -shm follow its mode.
-        OpenOptions::new().append(true).create(true).mode(0o600).open(&path).map_err(|cause| StoreError::Medium {
-            operation: "open the database",
-            cause: format!("{}: {cause}", path.display()),
-        })?;
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(host("open the database", &path))?;
         let options = SqliteConnectOptions::new()
             .filename(&path)
             .journal_mode(SqliteJournalMode::Wal)

@@ -66,6 +66,8 @@ pub(crate) struct Segment {
 }
 
 const EXTENSION: &str = "jsonl";
+/// What is read to find the last entry of a segment, in bytes. An entry is hardly larger.
+const TAIL: u64 = 512 << 10;
 
 // === impl Disk ===
 
@@ -205,6 +207,25 @@ impl Segment {
         }
     }
 
+    /// How large it is, in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The time of its last entry, found at its end; if there is none that can be read, it may be any time.
+    pub(crate) fn last_time(&self) -> u64 {
+        let tail = || -> io::Result<Vec<u8>> {
+            let mut file = File::open(&self.path)?;
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+            let mut bytes = Vec::new();
+            file.take(TAIL).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = tail().unwrap_or_default();
+        entries(&bytes).next_back().map_or(u64::MAX, |entry| nanos(entry.timestamp))
+    }
+
     /// When its last entry was written; its start when it has none.
     fn end(&self) -> u64 {
         let bytes = self.read().unwrap_or_default();
@@ -246,6 +267,17 @@ pub fn strays(dir: &Path, services: &HashSet<ServiceName>) -> Result<Vec<PathBuf
 /// The segments of a service, oldest first; none when it has no log.
 pub(crate) fn service_segments(dir: &Path, service: &ServiceName) -> Result<Vec<Segment>, LogError> {
     segments(&service_dir(dir, service))
+}
+
+/// The segments of every service that `is_meant`, oldest first.
+pub(crate) fn services(dir: &Path, is_meant: impl Fn(&ServiceName) -> bool) -> Result<Vec<Vec<Segment>>, LogError> {
+    let mut found = Vec::new();
+    for dir in service_dirs(dir)? {
+        if service_of(&dir).is_some_and(|service| is_meant(&service)) {
+            found.push(segments(&dir)?);
+        }
+    }
+    Ok(found)
 }
 
 fn segments(dir: &Path) -> Result<Vec<Segment>, LogError> {
@@ -303,6 +335,21 @@ fn component(name: &str) -> String {
     if harmless { name.to_owned() } else { format!("_{}", hex::encode(name)) }
 }
 
+/// The service whose directory this is.
+fn service_of(dir: &Path) -> Option<ServiceName> {
+    let mut names = dir.iter().rev().map(|name| name.to_str().and_then(original));
+    let (service, location, project) = (names.next()??, names.next()??, names.next()??);
+    Some(updraft_model::name::Parent::new(project, location).service(service))
+}
+
+/// What [`component`] made this of.
+fn original(component: &str) -> Option<String> {
+    match component.strip_prefix('_') {
+        Some(bytes) => String::from_utf8(hex::decode(bytes).ok()?).ok(),
+        None => Some(component.to_owned()),
+    }
+}
+
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LogError {
     move |source| LogError { operation, path: path.to_owned(), source }
 }
@@ -322,6 +369,7 @@ mod tests {
         for evil in ["..", ".", "", "a/b", "/etc", "A", "a\0b"] {
             let name = component(evil);
             assert!(name.starts_with('_') && !name.contains('/'), "{evil:?}: {name}");
+            assert_eq!(original(&name).as_deref(), Some(evil));
         }
     }
 }

@@ -1,13 +1,16 @@
 //! Log entries in the form of Cloud Logging (`google.logging.v2.LogEntry` as JSON).
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use updraft_model::{
-    channel::{LogLine, LogSource},
+    channel::{LogLine, LogSource, RequestRecord},
     instance::Stream,
-    name::RevisionName,
+    name::ServiceName,
 };
 
 /// One log entry. Serialises to what `entries.list` of Cloud Logging returns.
@@ -18,9 +21,12 @@ pub struct LogEntry {
     pub log_name: String,
     /// What wrote it.
     pub resource: Resource,
-    /// When it was read from the container.
+    /// When it was read from the container, or what the line says of itself; of a request, when it came in.
     #[serde(with = "rfc3339")]
     pub timestamp: SystemTime,
+    /// When it was written here. Entries of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "rfc3339::optional")]
+    pub receive_timestamp: Option<SystemTime>,
     /// How bad it is.
     pub severity: Severity,
     /// Unique for ever; entries of the same time have ascending ones.
@@ -31,6 +37,21 @@ pub struct LogEntry {
     /// `projects/{project}/traces/{trace}`, if the line named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
+    /// The span within the trace, 16 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<String>,
+    /// Did the client ask for the trace to be kept?
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trace_sampled: bool,
+    /// The request it is about (`google.logging.type.HttpRequest`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_request: Option<Map<String, Value>>,
+    /// Where in the program the line was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_location: Option<Map<String, Value>>,
+    /// What the line is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Map<String, Value>>,
     /// The line, if it is plain text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_payload: Option<String>,
@@ -74,37 +95,92 @@ pub enum Severity {
     Emergency,
 }
 
-/// The key of a JSON line that names the trace.
-const TRACE: &str = "logging.googleapis.com/trace";
+/// A line that says when it was written is believed, if it is not further off than this: segments are looked for by
+/// time, and nothing may be hidden in another year.
+const TIME_TRUST: Duration = Duration::from_secs(60);
 
 // === impl LogEntry ===
 
 impl LogEntry {
-    /// The entry of a line. `sequence` makes its [`LogEntry::insert_id`] unique.
-    pub(crate) fn new(line: LogLine, sequence: u64) -> Self {
+    /// The entry of a line, written at `now`. `sequence` makes its [`LogEntry::insert_id`] unique.
+    pub(crate) fn new(line: LogLine, sequence: u64, now: SystemTime) -> Self {
         let (log, severity) = match line.source {
             LogSource::Container(Stream::Stdout) => ("stdout", Severity::Default),
             LogSource::Container(Stream::Stderr) => ("stderr", Severity::Default),
             LogSource::System => ("varlog%2Fsystem", Severity::Info),
         };
-        let nanos = line.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let labels = line.instance.map(|instance| ("instanceId".to_owned(), instance.0));
+        let revision = line.revision.revision;
         let mut entry = Self {
-            log_name: format!("projects/{}/logs/run.googleapis.com%2F{log}", line.revision.service.parent.project),
-            resource: Resource::of(line.revision),
-            timestamp: line.time,
             severity,
-            insert_id: format!("{nanos:016x}{sequence:012x}"),
-            labels: labels.into_iter().collect(),
-            trace: None,
-            text_payload: None,
-            json_payload: None,
+            labels: line.instance.map(|instance| ("instanceId".to_owned(), instance.0)).into_iter().collect(),
+            ..Self::bare(log, (line.revision.service, revision), line.time, (sequence, now))
         };
         match (line.source, structured(&line.text)) {
-            (LogSource::Container(_), Some(object)) => entry.lift(object),
+            (LogSource::Container(_), Some(object)) => entry.lift(object, line.time),
             _ => entry.text_payload = Some(line.text),
         }
         entry
+    }
+
+    /// The entry of a request, written at `now`.
+    pub(crate) fn of_request(request: RequestRecord, sequence: u64, now: SystemTime) -> Self {
+        let project = request.service.parent.project.clone();
+        let severity = match request.status {
+            500.. => Severity::Error,
+            400.. => Severity::Warning,
+            _ => Severity::Info,
+        };
+        // 64 bit integers are texts in JSON.
+        let http = [
+            ("requestMethod", Some(Value::from(request.method))),
+            ("requestUrl", Some(Value::from(request.url))),
+            ("requestSize", request.request_bytes.map(|bytes| Value::from(bytes.to_string()))),
+            ("status", Some(Value::from(request.status))),
+            ("responseSize", Some(Value::from(request.response_bytes.to_string()))),
+            ("userAgent", request.user_agent.map(Value::from)),
+            ("remoteIp", Some(Value::from(request.remote.to_string()))),
+            ("referer", request.referer.map(Value::from)),
+            ("latency", Some(Value::from(format!("{:.6}s", request.latency.as_secs_f64())))),
+            ("protocol", Some(Value::from(request.protocol))),
+        ];
+        let http = http.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        let revision = request.revision.unwrap_or_default();
+        Self {
+            severity,
+            labels: request.instance.map(|instance| ("instanceId".to_owned(), instance.0)).into_iter().collect(),
+            http_request: Some(http),
+            trace: request.trace.map(|trace| format!("projects/{project}/traces/{:032x}", trace.trace)),
+            span_id: request.trace.map(|trace| format!("{:016x}", trace.span)),
+            trace_sampled: request.trace.is_some_and(|trace| trace.sampled),
+            text_payload: request.note.map(str::to_owned),
+            ..Self::bare("requests", (request.service, revision), request.time, (sequence, now))
+        }
+    }
+
+    fn bare(
+        log: &str,
+        (service, revision): (ServiceName, String),
+        time: SystemTime,
+        (sequence, now): (u64, SystemTime),
+    ) -> Self {
+        let nanos = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+        Self {
+            log_name: format!("projects/{}/logs/run.googleapis.com%2F{log}", service.parent.project),
+            resource: Resource::of(service, revision),
+            timestamp: time,
+            receive_timestamp: Some(now),
+            severity: Severity::Default,
+            insert_id: format!("{nanos:016x}{sequence:012x}"),
+            labels: BTreeMap::new(),
+            trace: None,
+            span_id: None,
+            trace_sampled: false,
+            http_request: None,
+            source_location: None,
+            operation: None,
+            text_payload: None,
+            json_payload: None,
+        }
     }
 
     /// The id of the revision that wrote it.
@@ -112,22 +188,50 @@ impl LogEntry {
         self.resource.labels.get("revision_name").map(String::as_str)
     }
 
-    /// Takes the fields that mean something out of a JSON line, as Cloud Run does: `severity` and
-    /// the trace always; `message` when nothing else is left, otherwise it stays beside the rest.
-    fn lift(&mut self, mut object: Map<String, Value>) {
-        if let Some(severity) = object.get("severity").and_then(Value::as_str).and_then(Severity::parse) {
-            self.severity = severity;
-            object.shift_remove("severity");
+    /// Takes the fields that mean something out of a JSON line, as Cloud Run does: severity, time and trace, the
+    /// request, place and operation it is about, labels; `message` when nothing else is left, otherwise it stays
+    /// beside the rest. What does not have the form of its field stays where it was.
+    fn lift(&mut self, mut object: Map<String, Value>, read: SystemTime) {
+        let text = |value: &Value| Some(Some(value.as_str()?.to_owned()));
+        let fields = |value: &Value| Some(Some(value.as_object()?.clone()));
+        lifted(&mut object, "severity", &mut self.severity, |value| Severity::parse(value.as_str()?));
+        for name in ["time", "timestamp"] {
+            lifted(&mut object, name, &mut self.timestamp, |value| believable(value.as_str()?, read));
         }
-        if let Some(trace) = object.get(TRACE).and_then(Value::as_str) {
-            self.trace = Some(trace.to_owned());
-            object.shift_remove(TRACE);
-        }
+        lifted(&mut object, "logging.googleapis.com/trace", &mut self.trace, text);
+        lifted(&mut object, "logging.googleapis.com/spanId", &mut self.span_id, text);
+        lifted(&mut object, "logging.googleapis.com/trace_sampled", &mut self.trace_sampled, Value::as_bool);
+        lifted(&mut object, "httpRequest", &mut self.http_request, fields);
+        lifted(&mut object, "logging.googleapis.com/sourceLocation", &mut self.source_location, fields);
+        lifted(&mut object, "logging.googleapis.com/operation", &mut self.operation, fields);
+        let known = self.labels.clone();
+        lifted(&mut object, "logging.googleapis.com/labels", &mut self.labels, |value| {
+            let said = value.as_object()?.iter().map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+            let mut labels = said.collect::<Option<BTreeMap<_, _>>>()?;
+            // What we know wins over what the line says.
+            labels.extend(known);
+            Some(labels)
+        });
         match (object.len(), object.get("message")) {
             (1, Some(Value::String(message))) => self.text_payload = Some(message.clone()),
             _ => self.json_payload = Some(object),
         }
     }
+}
+
+/// Moves the value at `name` out of a line to its field, if `read` can make something of it.
+fn lifted<T>(object: &mut Map<String, Value>, name: &str, field: &mut T, read: impl FnOnce(&Value) -> Option<T>) {
+    if let Some(value) = object.get(name).and_then(read) {
+        *field = value;
+        object.shift_remove(name);
+    }
+}
+
+/// The time a line says it was written at, if that can be.
+fn believable(text: &str, read: SystemTime) -> Option<SystemTime> {
+    let time: SystemTime = text.parse::<jiff::Timestamp>().ok()?.into();
+    let off = time.duration_since(read).unwrap_or_else(|error| error.duration());
+    (off <= TIME_TRUST).then_some(time)
 }
 
 fn structured(text: &str) -> Option<Map<String, Value>> {
@@ -142,14 +246,14 @@ fn structured(text: &str) -> Option<Map<String, Value>> {
 // === impl Resource ===
 
 impl Resource {
-    fn of(revision: RevisionName) -> Self {
-        let (service, parent) = (revision.service.service, revision.service.parent);
+    fn of(service: ServiceName, revision: String) -> Self {
+        let (service, parent) = (service.service, service.parent);
         let labels = [
             ("project_id", parent.project),
             ("location", parent.location),
             ("configuration_name", service.clone()),
             ("service_name", service),
-            ("revision_name", revision.revision),
+            ("revision_name", revision),
         ];
         Self {
             kind: "cloud_run_revision".to_owned(),
@@ -161,6 +265,11 @@ impl Resource {
 // === impl Severity ===
 
 impl Severity {
+    /// Its number, which orders them.
+    pub fn number(self) -> i64 {
+        self as i64 * 100
+    }
+
     /// The severity with this name, in any case; `None` for an unknown one.
     pub fn parse(name: &str) -> Option<Self> {
         const ALL: [(&str, Severity); 9] = [
@@ -195,14 +304,35 @@ mod rfc3339 {
         let text = String::deserialize(deserializer)?;
         text.parse::<Timestamp>().map(SystemTime::from).map_err(D::Error::custom)
     }
+
+    /// The same for a time that may be missing.
+    pub(super) mod optional {
+        use std::time::SystemTime;
+
+        use serde::{Deserializer, Serializer};
+
+        pub(in super::super) fn serialize<S: Serializer>(
+            time: &Option<SystemTime>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            match time {
+                Some(time) => super::serialize(time, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<SystemTime>, D::Error> {
+            super::deserialize(deserializer).map(Some)
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
-    use updraft_model::{instance::InstanceId, name::Parent};
+    use updraft_model::{channel::TraceContext, instance::InstanceId, name::Parent};
 
     use super::*;
 
@@ -214,7 +344,7 @@ mod tests {
             source,
             text: text.to_owned(),
         };
-        LogEntry::new(line, 7)
+        LogEntry::new(line, 7, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_001))
     }
 
     fn stdout(text: &str) -> LogEntry {
@@ -233,6 +363,7 @@ mod tests {
                     "revision_name": "hello-00001-abc", "service_name": "hello",
                 }},
                 "timestamp": "2023-11-14T22:13:20.123Z",
+                "receiveTimestamp": "2023-11-14T22:13:21Z",
                 "severity": "DEFAULT",
                 "insertId": "17979cfe3d7ed4c0000000000007",
                 "labels": {"instanceId": "00c0ffee"},
@@ -251,6 +382,78 @@ mod tests {
         assert_eq!(entry.trace.as_deref(), Some("projects/p/traces/1"));
         assert_eq!(entry.json_payload.map(Value::Object), Some(json!({"message": "no", "user": 3})));
         assert_eq!(entry.text_payload, None);
+    }
+
+    #[test]
+    fn every_field_that_means_something_is_lifted_out_of_a_json_line() {
+        let line = json!({
+            "severity": "NOTICE", "message": "served", "time": "2023-11-14T22:13:19.5Z",
+            "logging.googleapis.com/trace": "projects/p/traces/1", "logging.googleapis.com/spanId": "00f0",
+            "logging.googleapis.com/trace_sampled": true,
+            "logging.googleapis.com/labels": {"tenant": "a", "instanceId": "mine"},
+            "logging.googleapis.com/sourceLocation": {"file": "a.rs", "line": "3"},
+            "logging.googleapis.com/operation": {"id": "7"},
+            "httpRequest": {"requestMethod": "GET", "status": 200},
+        });
+        let value = serde_json::to_value(stdout(&line.to_string())).expect("serialises");
+        assert_eq!(value["timestamp"], "2023-11-14T22:13:19.5Z");
+        assert_eq!((&value["severity"], &value["textPayload"]), (&json!("NOTICE"), &json!("served")));
+        assert_eq!((&value["spanId"], &value["traceSampled"]), (&json!("00f0"), &json!(true)));
+        assert_eq!(value["labels"], json!({"instanceId": "00c0ffee", "tenant": "a"}), "ours wins");
+        assert_eq!(value["sourceLocation"], json!({"file": "a.rs", "line": "3"}));
+        assert_eq!((&value["operation"]["id"], &value["httpRequest"]["status"]), (&json!("7"), &json!(200)));
+        assert!(value.get("jsonPayload").is_none());
+        let back: LogEntry = serde_json::from_value(value).expect("and back");
+        assert_eq!(back, stdout(&line.to_string()));
+    }
+
+    #[test]
+    fn a_time_from_another_day_and_what_has_another_form_stay_in_the_payload() {
+        let line = json!({"time": "2020-01-01T00:00:00Z", "timestamp": 5, "httpRequest": "GET /",
+            "logging.googleapis.com/labels": {"n": 1}, "logging.googleapis.com/spanId": 9});
+        let entry = stdout(&line.to_string());
+        assert_eq!(entry.json_payload.map(Value::Object), Some(line));
+        assert_eq!(entry.timestamp, SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123));
+    }
+
+    #[test]
+    fn a_request_has_the_form_of_cloud_runs_request_log() {
+        let request = RequestRecord {
+            time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+            service: Parent::new("demo-project", "us-central1").service("hello"),
+            revision: Some("hello-00001-abc".to_owned()),
+            instance: Some(InstanceId("00c0ffee".to_owned())),
+            method: "GET".to_owned(),
+            url: "http://hello.run.localhost/x?y".to_owned(),
+            protocol: "HTTP/1.1",
+            request_bytes: Some(0),
+            status: 504,
+            response_bytes: 24,
+            user_agent: Some("curl/8".to_owned()),
+            referer: None,
+            remote: std::net::Ipv4Addr::LOCALHOST.into(),
+            latency: Duration::from_micros(5_100_250),
+            trace: Some(TraceContext { trace: 0xaf, span: 10, sampled: true }),
+            note: Some("too long"),
+        };
+        let of = |status| {
+            let request = RequestRecord { status, ..request.clone() };
+            serde_json::to_value(LogEntry::of_request(request, 1, SystemTime::UNIX_EPOCH)).expect("serialises")
+        };
+        let value = of(504);
+        assert_eq!(value["logName"], "projects/demo-project/logs/run.googleapis.com%2Frequests");
+        assert_eq!(
+            value["httpRequest"],
+            json!({"requestMethod": "GET", "requestUrl": "http://hello.run.localhost/x?y", "requestSize": "0",
+                "status": 504, "responseSize": "24", "userAgent": "curl/8", "remoteIp": "127.0.0.1",
+                "latency": "5.100250s", "protocol": "HTTP/1.1"})
+        );
+        assert_eq!(value["trace"], "projects/demo-project/traces/000000000000000000000000000000af");
+        assert_eq!((&value["spanId"], &value["traceSampled"]), (&json!("000000000000000a"), &json!(true)));
+        assert_eq!((&value["textPayload"], &value["labels"]["instanceId"]), (&json!("too long"), &json!("00c0ffee")));
+        for (status, severity) in [(200, "INFO"), (302, "INFO"), (404, "WARNING"), (499, "WARNING"), (500, "ERROR")] {
+            assert_eq!(of(status)["severity"], severity, "{status}");
+        }
     }
 
     #[test]

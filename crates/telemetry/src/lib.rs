@@ -2,7 +2,8 @@
 //!
 //! * [`LogStore`] keeps the output of containers and the platform's own lines about them, on disk
 //!   for later and in memory for now. [`LogStore::run`] is its task: it takes [`LogLine`]s and loses
-//!   none silently. [`LogStore::query`] reads, [`LogStore::follow`] listens.
+//!   none silently. [`LogStore::query`] reads, [`LogStore::follow`] listens, [`LogStore::search`] looks through all
+//!   services for what a [`filter::Filter`] of Cloud Logging means.
 //! * [`LogEntry`] is one line as Cloud Logging would show it.
 //! * [`Metrics`] is the registry that every part registers its metrics with, and what `/metrics`
 //!   prints.
@@ -11,11 +12,14 @@
 
 mod disk;
 mod entry;
+pub mod filter;
 mod logs;
 mod metrics;
 mod recent;
+mod search;
 
 pub use disk::{FrozenLog, LogError, strays};
 pub use entry::{LogEntry, Resource, Severity};
 pub use logs::{Followed, Follower, LogConfig, LogQuery, LogStore, Order};
 pub use metrics::{CONTENT_TYPE, Metrics};
+pub use search::{Found, Position, Search};

@@ -8,10 +8,10 @@ use std::{
 };
 
 use prometheus_client::metrics::{counter::Counter, family::Family};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use updraft_base::Clock;
 use updraft_model::{
-    channel::{LogLine, LogSource},
+    channel::{LogLine, LogSource, RequestRecord},
     instance::Stream,
     name::ServiceName,
 };
@@ -21,6 +21,7 @@ use crate::{
     entry::LogEntry,
     metrics::Metrics,
     recent::Recent,
+    search::{self, Bounds, Found, Search},
 };
 
 /// How much is kept, and for how long.
@@ -51,6 +52,7 @@ struct Inner {
     clock: Clock,
     disk: Mutex<Writing>,
     recent: Mutex<Recent>,
+    searches: Arc<Semaphore>,
     lines: Family<[(&'static str, &'static str); 1], Counter>,
     dropped: Counter,
 }
@@ -60,6 +62,13 @@ struct Writing {
     disk: Disk,
     sequence: u64,
     health: Health,
+}
+
+/// What is to be written.
+#[derive(Debug)]
+enum Incoming {
+    Line(LogLine),
+    Request(RequestRecord),
 }
 
 /// What a batch has for one service.
@@ -121,13 +130,17 @@ pub enum Followed {
     Lost(u64),
 }
 
+/// How many searches go on at once; others wait. Each takes a processor and some memory.
+const SEARCHES: usize = 4;
+/// What one page of a search may cost.
+const BOUNDS: Bounds = Bounds { scan: 256 << 20, page: 8 << 20 };
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How many lines are written in one go.
 const BATCH: usize = 128;
 /// How often entries that are too old are looked for.
 const EXPIRY: Duration = Duration::from_secs(3600);
 /// Lines come nearly in order of time, not quite: instances are read side by side.
-const DISORDER: Duration = Duration::from_secs(60);
+pub(crate) const DISORDER: Duration = Duration::from_secs(60);
 
 // === impl LogConfig ===
 
@@ -180,29 +193,36 @@ impl LogStore {
         registry.register("updraft_log_lines_lost", help, dropped.clone());
         let disk = Writing { disk: Disk::open(dir, config)?, sequence: 0, health: Health::Well };
         let recent = Mutex::new(Recent::new(config.recent_bytes));
-        let inner = Inner { dir: dir.to_owned(), config, clock, disk: Mutex::new(disk), recent, lines, dropped };
+        let (disk, searches) = (Mutex::new(disk), Arc::new(Semaphore::new(SEARCHES)));
+        let inner = Inner { dir: dir.to_owned(), config, clock, disk, recent, searches, lines, dropped };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Takes lines until the channel closes and everything in it is written.
-    pub async fn run(self, mut lines: mpsc::Receiver<LogLine>) {
-        let mut expiry = self.inner.clock.sleep(Duration::ZERO);
-        let mut batch = Vec::new();
-        loop {
-            tokio::select! {
-                count = lines.recv_many(&mut batch, BATCH) => {
-                    if count == 0 {
-                        return;
-                    }
-                    let (store, batch) = (self.clone(), std::mem::take(&mut batch));
-                    blocking(move || store.write(batch)).await;
-                }
-                () = &mut expiry => {
-                    let store = self.clone();
-                    blocking(move || store.expire()).await;
-                    expiry = self.inner.clock.sleep(EXPIRY);
-                }
+    pub async fn run(self, lines: mpsc::Receiver<LogLine>) {
+        let expiry = async {
+            loop {
+                let store = self.clone();
+                blocking(move || store.expire()).await;
+                self.inner.clock.sleep(EXPIRY).await;
             }
+        };
+        tokio::select! {
+            () = self.take(lines, Incoming::Line) => {}
+            () = expiry => {}
+        }
+    }
+
+    /// Takes requests until the channel closes and everything in it is written.
+    pub async fn run_requests(self, requests: mpsc::Receiver<RequestRecord>) {
+        self.take(requests, Incoming::Request).await;
+    }
+
+    async fn take<T>(&self, mut channel: mpsc::Receiver<T>, incoming: fn(T) -> Incoming) {
+        let mut batch = Vec::new();
+        while channel.recv_many(&mut batch, BATCH).await > 0 {
+            let (store, batch) = (self.clone(), batch.drain(..).map(incoming).collect());
+            blocking(move || store.write(batch)).await;
         }
     }
 
@@ -270,14 +290,15 @@ impl LogStore {
     }
 
     /// Writes a batch, service by service, and shows it to those who follow.
-    fn write(&self, batch: Vec<LogLine>) {
+    fn write(&self, batch: Vec<Incoming>) {
         let mut writing = self.disk();
+        let now = self.inner.clock.now();
         let mut services: HashMap<ServiceName, Share> = HashMap::new();
-        for line in batch {
-            self.inner.lines.get_or_create(&[("source", source_name(line.source))]).inc();
+        for incoming in batch {
+            self.inner.lines.get_or_create(&[("source", incoming.source())]).inc();
             writing.sequence += 1;
-            let service = line.revision.service.clone();
-            let entry = LogEntry::new(line, writing.sequence);
+            let service = incoming.service().clone();
+            let entry = incoming.entry(writing.sequence, now);
             let share = services.entry(service).or_default();
             let before = share.bytes.len();
             // Into memory, and nothing in an entry is without a form in JSON.
@@ -330,6 +351,23 @@ impl LogStore {
     }
 }
 
+impl LogStore {
+    /// The entries that `search` asks for, over all services. What cannot be read is left out.
+    pub async fn search(&self, mut search: Search) -> Found {
+        let oldest = self.inner.clock.now().checked_sub(self.inner.config.retention);
+        search.since = search.since.max(oldest);
+        let (dir, searches) = (self.inner.dir.clone(), self.inner.searches.clone());
+        let Ok(turn) = searches.acquire_owned().await else { return Found::default() };
+        let work = move || {
+            let found = search::run(&dir, &search, BOUNDS);
+            // Not before: who no longer waits for a search does not end it.
+            drop(turn);
+            found
+        };
+        blocking(work).await.unwrap_or_default()
+    }
+}
+
 /// Files block; `None` when the runtime is going down.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(work).await.ok()
@@ -368,11 +406,32 @@ fn read(dir: &Path, query: &LogQuery) -> Vec<LogEntry> {
     found
 }
 
-fn source_name(source: LogSource) -> &'static str {
-    match source {
-        LogSource::Container(Stream::Stdout) => "stdout",
-        LogSource::Container(Stream::Stderr) => "stderr",
-        LogSource::System => "system",
+// === impl Incoming ===
+
+impl Incoming {
+    fn service(&self) -> &ServiceName {
+        match self {
+            Self::Line(line) => &line.revision.service,
+            Self::Request(request) => &request.service,
+        }
+    }
+
+    fn source(&self) -> &'static str {
+        match self {
+            Self::Line(line) => match line.source {
+                LogSource::Container(Stream::Stdout) => "stdout",
+                LogSource::Container(Stream::Stderr) => "stderr",
+                LogSource::System => "system",
+            },
+            Self::Request(_) => "request",
+        }
+    }
+
+    fn entry(self, sequence: u64, now: SystemTime) -> LogEntry {
+        match self {
+            Self::Line(line) => LogEntry::new(line, sequence, now),
+            Self::Request(request) => LogEntry::of_request(request, sequence, now),
+        }
     }
 }
 
@@ -397,5 +456,7 @@ impl Follower {
     }
 }
 
+#[cfg(test)]
+mod search_tests;
 #[cfg(test)]
 mod tests;

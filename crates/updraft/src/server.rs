@@ -1,26 +1,26 @@
 //! The wiring: every part is made here once, and the channels between them are joined.
 //!
 //! ```text
-//!            Front (one port) ── host below the domain ──▶ Proxy ──▶ Fleet ──▶ Engine
+//!            Front (one door) ── host below the domain ──▶ Proxy ──▶ Fleet ──▶ Engine
 //!                 └───────────── everything else ────────▶ Api ────▶ Control ─▶ Store
 //!   Control ── RouteTable ──▶ Proxy        Control ── RevisionBook ──▶ Fleet ── RevisionHealth ──▶ Control
+//!   Proxy ── RequestRecord ──▶ LogStore
 //!   Fleet ── LogLine ──▶ LogStore          Registry ──▶ ImageStore ◀── Control, Engine
 //! ```
 
 mod error;
+mod listen;
 mod logs;
 
 pub use error::StartError;
+pub(crate) use error::check_config;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, watch},
-};
+use tokio::sync::{mpsc, watch};
 use updraft_apiserver::{Api, ApiDeps, ServerInfo};
 use updraft_base::{Clock, OnFailure, Shutdown, Tasks};
 use updraft_control::{Control, ControlConfig, ControlDeps, UrlConfig};
@@ -30,22 +30,26 @@ use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
 use updraft_identity::Authenticator;
 use updraft_model::{
     Parent, ServiceName,
-    channel::{LogLine, RevisionBook, RevisionHealth},
+    channel::{LogLine, RequestRecord, RevisionBook, RevisionHealth},
     route::RouteTable,
 };
 use updraft_oci::{ImageStore, ImageStoreConfig};
-use updraft_proxy::{Body, Fallback, Front, Proxy, ProxyConfig, ProxyDeps};
+use updraft_proxy::{Body, Fallback, Proxy, ProxyConfig, ProxyDeps};
 use updraft_registry::Registry;
 use updraft_store::{Snapshots, SqliteStore, Store};
 use updraft_telemetry::{LogStore, Metrics};
 
 use crate::{
     backup::{self, BackupDeps, ServerBackups},
-    config::Config,
+    config::{Config, UrlScheme},
 };
+use listen::Listeners;
+use logs::Inbox;
 
 /// Lines that may wait for the disk before they are counted as lost.
 const LOG_QUEUE: usize = 8192;
+/// Requests whose entries may wait for the disk before they are counted as lost.
+const REQUEST_QUEUE: usize = 16_384;
 /// Deleted services whose logs may wait to be removed.
 const DELETED_QUEUE: usize = 1024;
 /// Between SIGTERM and SIGKILL, as the container contract says.
@@ -74,6 +78,8 @@ pub enum EngineChoice {
 pub struct Server {
     /// Where API and services are.
     pub address: SocketAddr,
+    /// Where the same is over TLS, unless it is off.
+    pub tls: Option<SocketAddr>,
     /// Where the registry is.
     pub registry: SocketAddr,
     /// The control plane.
@@ -91,20 +97,13 @@ pub struct Server {
 /// The API, as the front door sees it.
 struct ApiFallback(Api);
 
-/// Both listeners, bound before anything else starts: a taken port must not cost a container.
-struct Listeners {
-    front: Front,
-    registry: TcpListener,
-    address: SocketAddr,
-    registry_address: SocketAddr,
-}
-
 /// The ends of the channels between domains.
 struct Channels {
     book: (watch::Sender<Arc<RevisionBook>>, watch::Receiver<Arc<RevisionBook>>),
     health: (watch::Sender<Arc<RevisionHealth>>, watch::Receiver<Arc<RevisionHealth>>),
     routes: (watch::Sender<Arc<RouteTable>>, watch::Receiver<Arc<RouteTable>>),
     logs: (mpsc::Sender<LogLine>, mpsc::Receiver<LogLine>),
+    requests: (mpsc::Sender<RequestRecord>, mpsc::Receiver<RequestRecord>),
     deleted: (mpsc::Sender<ServiceName>, mpsc::Receiver<ServiceName>),
 }
 
@@ -121,7 +120,7 @@ impl Server {
         check(&config, &engine)?;
         let (store, snapshots) = open_store(&config, &core).await?;
         let auth = Authenticator::open(config.auth, &config.data_dir)?;
-        let listeners = Listeners::bind(&config).await?;
+        let listeners = Listeners::bind(&config, &clock).await?;
         let images = open_images(&config, &listeners, &clock)?;
         let engine: Arc<dyn Engine> = match engine {
             EngineChoice::Local(local) => start_engine(local, &images, &core, &clock).await?,
@@ -130,9 +129,8 @@ impl Server {
         let mut metrics = Metrics::new(&clock);
         let channels = Channels::new();
         let logs = logs::open(&config, &*store, &mut metrics, &clock).await?;
-        core.spawn("log writer", OnFailure::Stop, logs.clone().run(channels.logs.1));
-        let remover = logs::remove(logs.clone(), store.clone(), clock.clone(), channels.deleted.1);
-        core.spawn("log remover", OnFailure::Log, remover);
+        let inbox = Inbox { lines: channels.logs.1, requests: channels.requests.1, deleted: channels.deleted.1 };
+        logs::keep(&logs, inbox, &store, (&core, &clock));
 
         let fleet = Fleet::start(
             FleetDeps {
@@ -152,7 +150,7 @@ impl Server {
             engine: engine.clone(),
             clock: clock.clone(),
             tasks: core.clone(),
-            config: control_config(&config, listeners.address),
+            config: control_config(&config, &listeners),
             book: channels.book.0,
             health: channels.health.1,
             routes: channels.routes.0,
@@ -166,6 +164,7 @@ impl Server {
                 auth: auth.clone(),
                 clock: clock.clone(),
                 tasks: edges.clone(),
+                requests: channels.requests.0,
                 config: ProxyConfig::default(),
             },
             metrics.registry(),
@@ -181,17 +180,19 @@ impl Server {
             metrics: Arc::new(metrics),
             backups: Some(backups),
             scratch: config.data_dir.clone(),
+            authority: listeners.authority.clone(),
             clock: clock.clone(),
             shutdown: edges.shutdown().clone(),
         })
         .map_err(StartError::Descriptors)?;
-        let Listeners { front, registry: registry_listener, address, registry_address } = listeners;
+        let Listeners { front, registry: registry_listener, address, tls_address: tls, registry_address, .. } =
+            listeners;
         let registry_tasks = edges.clone();
         edges.spawn("registry", OnFailure::Stop, registry.serve(registry_listener, registry_tasks));
         let door = front.run(proxy, config.domain.clone(), Arc::new(ApiFallback(api)), edges.clone());
         edges.spawn("front door", OnFailure::Stop, door);
         let default_parent = Parent::new(&config.project, &config.region);
-        Ok(Self { address, registry: registry_address, control, fleet, engine, default_parent, edges, core })
+        Ok(Self { address, tls, registry: registry_address, control, fleet, engine, default_parent, edges, core })
     }
 
     /// Where resources go that name no project and no region.
@@ -247,19 +248,6 @@ impl Server {
     }
 }
 
-// === impl Listeners ===
-
-impl Listeners {
-    async fn bind(config: &Config) -> Result<Self, StartError> {
-        let failed = |address| move |source| StartError::Listen { address, source };
-        let front = Front::bind(config.listen).await.map_err(failed(config.listen))?;
-        let registry = TcpListener::bind(config.registry_listen).await.map_err(failed(config.registry_listen))?;
-        let address = front.local_addr().map_err(failed(config.listen))?;
-        let registry_address = registry.local_addr().map_err(failed(config.registry_listen))?;
-        Ok(Self { front, registry, address, registry_address })
-    }
-}
-
 // === impl Channels ===
 
 impl Channels {
@@ -269,6 +257,7 @@ impl Channels {
             health: watch::channel(Arc::default()),
             routes: watch::channel(Arc::default()),
             logs: mpsc::channel(LOG_QUEUE),
+            requests: mpsc::channel(REQUEST_QUEUE),
             deleted: mpsc::channel(DELETED_QUEUE),
         }
     }
@@ -287,6 +276,7 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
             .field("address", &self.address)
+            .field("tls", &self.tls)
             .field("registry", &self.registry)
             .finish_non_exhaustive()
     }
@@ -294,14 +284,12 @@ impl fmt::Debug for Server {
 
 /// What can be seen to be wrong before anything is made.
 fn check(config: &Config, engine: &EngineChoice) -> Result<(), StartError> {
+    error::check_config(config)?;
     if let EngineChoice::Local(local) = engine
         && local.isolation != Isolation::None
         && !rustix::process::geteuid().is_root()
     {
         return Err(error::impossible(local.isolation, &config.data_dir));
-    }
-    for address in [config.listen, config.registry_listen] {
-        updraft_identity::check_bind(config.auth, address)?;
     }
     check_domain(config);
     Ok(backup::check_restored(&config.data_dir)?)
@@ -371,11 +359,15 @@ async fn stop_on(failed: impl Future<Output = ()>, shutdown: Shutdown) {
     }
 }
 
-fn control_config(config: &Config, address: SocketAddr) -> ControlConfig {
+fn control_config(config: &Config, listeners: &Listeners) -> ControlConfig {
+    let (scheme, address) = match (config.url_scheme, listeners.tls_address) {
+        (UrlScheme::Https, Some(address)) => ("https", address),
+        _ => ("http", listeners.address),
+    };
     ControlConfig {
         default_project: config.project.clone(),
         locations: vec![config.region.clone()],
-        url: UrlConfig { scheme: "http".to_owned(), domain: config.domain.clone(), port: address.port() },
+        url: UrlConfig { scheme: scheme.to_owned(), domain: config.domain.clone(), port: address.port() },
         ..ControlConfig::default()
     }
 }
@@ -397,6 +389,7 @@ fn server_info(config: &Config, listeners: &Listeners) -> ServerInfo {
         default_project: config.project.clone(),
         default_location: config.region.clone(),
         registry: Some(listeners.registry_address.to_string()),
+        tls: listeners.tls_address.map(|address| address.to_string()),
         service_domain: config.domain.clone(),
     }
 }

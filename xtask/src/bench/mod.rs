@@ -9,10 +9,10 @@ mod cold_start;
     unreachable_pub,
     reason = "public where it lives; borrowed here so that the bench links nothing of the product"
 )]
-mod image;
+pub(crate) mod image;
 mod machine;
 mod report;
-mod server;
+pub(crate) mod server;
 
 use std::path::Path;
 

@@ -35,7 +35,11 @@ impl Server {
             "--package",
             "updraft",
         ]))?;
-        let program = root.join("target/release/updraft");
+        Self::spawn(root.join("target/release/updraft"), idle_timeout)
+    }
+
+    /// Starts a program that is there.
+    pub(crate) fn spawn(program: PathBuf, idle_timeout: &str) -> Result<Self, Error> {
         let data_dir = std::env::temp_dir().join(format!("updraft-bench-{}", std::process::id()));
         let mut serve = Command::new(&program);
         serve.args(["serve", "--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0", "--log", "warn"]);

@@ -17,7 +17,7 @@ use updraft_model::{Error, Violation};
 use crate::{Named, message};
 
 pub use parse::{NESTING_MAX, VALUES_MAX, parse};
-pub use query::bind_query;
+pub use query::{bind_query, is_system};
 pub use read::bind_text;
 pub(crate) use read::find;
 pub use write::write;
@@ -82,7 +82,7 @@ fn invalid(field: &str, rule: String) -> Error {
 }
 
 /// As [`invalid`], for several fields; the message has a line for each.
-fn refuse(violations: Vec<Violation>) -> Error {
+pub(crate) fn refuse(violations: Vec<Violation>) -> Error {
     let lines: Vec<&str> = violations.iter().map(|violation| violation.rule.as_str()).collect();
     let message = lines.join("\n");
     Error::invalid(violations).with_message(message)

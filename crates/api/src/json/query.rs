@@ -40,7 +40,8 @@ pub fn bind_query(message: &mut DynamicMessage, query: &str) -> Result<(), Error
     Ok(())
 }
 
-fn is_system(name: &str) -> bool {
+/// Is this parameter about the call, not about its request?
+pub fn is_system(name: &str) -> bool {
     let name = name.strip_prefix('$').unwrap_or(name);
     SYSTEM.contains(&name.strip_prefix('.').unwrap_or(name))
 }

@@ -1,8 +1,10 @@
 //! A service: message ↔ model.
 
 use googleapis_tonic_google_api::google::api::LaunchStage;
+use prost::Message;
 use updraft_model::{
     Error, ServiceName, Violation,
+    label::ANNOTATIONS_BYTES_MAX,
     service::{Ingress, Scaling, ScalingMode, Service},
 };
 
@@ -55,6 +57,11 @@ pub fn check_unnamed(message: &run::Service) -> Result<Vec<Violation>, Error> {
     {
         let rule = format!("must be ALPHA, BETA or GA, got {}", stage.as_str_name());
         found.push(Violation::new(format!("{ROOT}.launch_stage"), rule));
+    }
+    let bytes = message.build_config.as_ref().map_or(0, Message::encoded_len);
+    if bytes > ANNOTATIONS_BYTES_MAX {
+        let rule = format!("must have at most {ANNOTATIONS_BYTES_MAX} bytes, got {bytes}");
+        found.push(Violation::new(format!("{ROOT}.build_config"), rule));
     }
     Ok(found)
 }
@@ -120,7 +127,6 @@ fn unsupported(message: &run::Service) -> Vec<String> {
         ("iap_enabled", message.iap_enabled),
         ("binary_authorization", message.binary_authorization.is_some()),
         ("multi_region_settings", message.multi_region_settings.is_some()),
-        ("build_config", message.build_config.is_some()),
     ];
     set.into_iter().filter(|(_, set)| *set).map(|(field, _)| field.to_owned()).collect()
 }

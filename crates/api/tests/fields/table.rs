@@ -101,7 +101,11 @@ fn service() -> Vec<Row> {
         unsupported("iap_enabled", json!(true)),
         unsupported("multi_region_settings", json!({"regions": ["us-central1"]})),
         refused("custom_audiences", "at most 100 of 1 to 2048 bytes without spaces", json!(["a b"])),
-        unsupported("build_config", json!({"sourceLocation": "gs://x"})),
+        free(
+            "build_config",
+            "at most 256 KiB; without effect, which a condition says",
+            json!({"sourceLocation": "gs://x"}),
+        ),
         free("etag", "compared with the current one: ABORTED", json!("x")),
     ];
     let outputs = [

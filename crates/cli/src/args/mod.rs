@@ -1,8 +1,10 @@
 //! What can be typed. Names and meanings of flags are gcloud's.
 
+mod gcloud;
 mod settings;
 mod traffic;
 
+pub use gcloud::{ExportShell, ExportsArgs, GcloudCommand, SetupArgs};
 pub use settings::{EnvArgs, Ingress, LabelArgs, ScalingArgs, SettingsArgs, SwitchArgs};
 pub use traffic::TrafficArgs;
 
@@ -29,6 +31,9 @@ pub struct Globals {
     /// A file that holds the token, such as `token` in the server's data directory.
     #[arg(long, global = true, env = "UPDRAFT_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
+    /// A file with the certificate authority to trust, for servers with one of their own: see 'updraft ca'.
+    #[arg(long, global = true, env = "UPDRAFT_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
     /// How to print results: JSON and YAML have the shape that gcloud prints.
     #[arg(long, global = true, value_enum, value_name = "FORMAT")]
     pub format: Option<Format>,
@@ -44,6 +49,8 @@ pub enum Format {
     Json,
     /// YAML; several resources as several documents.
     Yaml,
+    /// YAML that `services replace` takes: without what the server says of the resource.
+    Export,
     /// For people.
     Table,
 }
@@ -62,6 +69,13 @@ pub enum Command {
     /// Load, list and delete images in the server's own registry.
     #[command(subcommand, visible_alias = "image")]
     Images(ImagesCommand),
+    /// Point the real gcloud at the server.
+    #[command(subcommand)]
+    Gcloud(GcloudCommand),
+    /// Print variables that point gcloud and the client libraries at the server: `eval "$(updraft env)"`.
+    Env(ExportsArgs),
+    /// Print the certificate of the server's own authority, for clients that are to trust its TLS port.
+    Ca,
     /// Write everything the server keeps to one file, while it runs: state, images, token. `updraft restore` reads it.
     Backup(BackupArgs),
 }
@@ -112,6 +126,8 @@ pub enum ServicesCommand {
     Update(Box<UpdateArgs>),
     /// Change which revisions take which share of traffic, and their tags.
     UpdateTraffic(TrafficArgs),
+    /// Create or replace services from manifests, Knative's or Cloud Run's.
+    Replace(ReplaceArgs),
     /// Delete a service and all its revisions.
     Delete {
         /// The service.
@@ -146,6 +162,21 @@ pub struct UpdateArgs {
     pub settings: SettingsArgs,
 }
 
+/// Flags of `services replace`.
+#[derive(Debug, Clone, Args)]
+pub struct ReplaceArgs {
+    /// A YAML file with one or more documents, each a service; they are applied in order. `-` reads
+    /// stdin.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Only check the manifests; nothing is stored.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Return without waiting for the services to be ready.
+    #[arg(long = "async", conflicts_with = "dry_run")]
+    pub asynchronous: bool,
+}
+
 /// Flags of `services logs`.
 #[derive(Debug, Clone, Args)]
 pub struct LogsArgs {
@@ -158,6 +189,9 @@ pub struct LogsArgs {
     /// Only of this revision.
     #[arg(long, value_name = "REVISION")]
     pub revision: Option<String>,
+    /// Go on with what the service writes from now on, until interrupted.
+    #[arg(long, short)]
+    pub follow: bool,
 }
 
 /// Verbs on revisions.

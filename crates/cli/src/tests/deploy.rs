@@ -1,7 +1,7 @@
 use expect_test::expect;
 use serde_json::{Value, json};
 
-use super::{Answer, Try, WAIT, done, ok, refused, running, service, with};
+use super::{Answer, GET_OBJECT, Try, WAIT, done, object, ok, refused, running, service, with};
 
 const GET: &str = "GET /services/hello";
 const PATCH_IMAGE: &str = "PATCH /services/hello?updateMask=template%2Cclient%2CclientVersion";
@@ -179,7 +179,7 @@ async fn async_does_not_wait() {
 
 #[tokio::test]
 async fn a_deploy_with_a_format_prints_the_service() {
-    let answers = vec![ok(GET, &service(1)), ok(PATCH_IMAGE, &done(service(2)))];
+    let answers = vec![ok(GET, &service(1)), ok(PATCH_IMAGE, &done(service(2))), ok(GET_OBJECT, &object(&service(2)))];
     let (text, _) = Try::new("deploy hello --image i --format yaml", answers).run().await;
     assert!(text.starts_with("exit: Done\nout:\napiVersion: serving.knative.dev/v1\nkind: Service\n"), "{text}");
     assert!(text.contains("\n  latestReadyRevisionName: hello-00002-abc\n"), "{text}");
@@ -297,7 +297,7 @@ async fn traffic_goes_back_to_the_latest() {
 
 #[tokio::test]
 async fn traffic_goes_to_a_tag_that_is_there() {
-    let answers = vec![ok(GET, &split()), ok(MASK, &done(service(2)))];
+    let answers = vec![ok(GET, &split()), ok(MASK, &done(service(2))), ok(GET_OBJECT, &object(&service(2)))];
     let (text, fake) = Try::new("services update-traffic hello --to-tags old=100 --format json", answers).run().await;
     assert!(text.starts_with("exit: Done\nout:\n{\n  \"apiVersion\": \"serving.knative.dev/v1\",\n"), "{text}");
     let target = &fake.seen()[1].json()["traffic"][0];

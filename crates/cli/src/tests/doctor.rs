@@ -14,7 +14,7 @@ fn failed() -> Value {
             "cause": "It listens on 0.0.0.0:3000, and nothing listens on port 8080.",
             "advice": "Make it listen on the port that PORT names, or deploy with --port 3000.",
             "facts": ["Listens on: 0.0.0.0:3000.", "Processes: node (sleeping, 11 threads)."],
-            "lastLines": ["listening on 3000"],
+            "lastLines": ["listening on 3000", "\u{1b}[2J"],
             "isPlatformFault": false
         },
         "serving": ["hello-00001-abc"]
@@ -25,24 +25,25 @@ fn failed() -> Value {
 async fn a_failure_is_told_with_its_cause_and_what_else_was_seen() {
     Try::new("services doctor hello", vec![ok(GET, &failed())])
         .check(expect![[r#"
-        exit: Done
-        out:
-        X Revision [hello-00002-abc] of service [hello] did not start: listens-on-other-port
+            exit: Done
+            out:
+            X Revision [hello-00002-abc] of service [hello] did not start: listens-on-other-port
 
-        The user-provided container failed to start.
+            The user-provided container failed to start.
 
-        Cause:  It listens on 0.0.0.0:3000, and nothing listens on port 8080.
-        Advice: Make it listen on the port that PORT names, or deploy with --port 3000.
+            Cause:  It listens on 0.0.0.0:3000, and nothing listens on port 8080.
+            Advice: Make it listen on the port that PORT names, or deploy with --port 3000.
 
-        What was seen:
-          Listens on: 0.0.0.0:3000.
-          Processes: node (sleeping, 11 threads).
+            What was seen:
+              Listens on: 0.0.0.0:3000.
+              Processes: node (sleeping, 11 threads).
 
-        Last lines of the container's output:
-          listening on 3000
+            Last lines of the container's output:
+              listening on 3000
+              \u{1b}[2J
 
-        Revision [hello-00001-abc] takes the traffic.
-    "#]])
+            Revision [hello-00001-abc] takes the traffic.
+        "#]])
         .await;
 }
 

@@ -4,8 +4,10 @@ mod backup;
 mod deploy;
 mod doctor;
 mod fake;
+mod gcloud;
 mod images;
 mod show;
+mod terminal;
 
 use std::fmt::Write as _;
 
@@ -169,3 +171,12 @@ fn done(service: Value) -> Value {
 
 const OPERATION: &str = "projects/demo-project/locations/us-central1/operations/op-1";
 const WAIT: &str = "POST /operations/op-1:wait";
+
+/// Where the v1 object of a service is read.
+const GET_OBJECT: &str = "GET /v1/projects/demo-project/locations/us-central1/services/hello";
+
+/// The v1 object of a service, as the server answers it.
+fn object(service: &Value) -> Value {
+    let message = updraft_api::json::from_json(service, "").unwrap();
+    updraft_api::v1::service_json(&updraft_api::v1::Stored::of(message))
+}

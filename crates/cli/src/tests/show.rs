@@ -3,7 +3,7 @@ use std::time::Duration;
 use expect_test::{expect, expect_file};
 use serde_json::{Value, json};
 
-use super::{Answer, NAME, Try, WAIT, any, done, ok, refused, running, service, with};
+use super::{Answer, NAME, Try, WAIT, any, done, object, ok, refused, running, service, with};
 
 const GET: &str = "GET /services/hello";
 const LIST: &str = "GET /services?pageSize=100";
@@ -38,7 +38,7 @@ fn revision(number: u32, active: &str) -> Value {
 }
 
 #[tokio::test]
-async fn services_are_listed_in_columns_page_by_page() {
+async fn services_are_listed_by_name_in_columns_page_by_page() {
     let pages = || {
         vec![
             ok(LIST, &json!({ "services": [service(1)], "nextPageToken": "t/1" })),
@@ -49,8 +49,8 @@ async fn services_are_listed_in_columns_page_by_page() {
         exit: Done
         out:
            SERVICE  REGION       URL                                              LAST DEPLOYED BY     LAST DEPLOYED AT
-        ✔  hello    us-central1  http://hello-123.us-central1.run.localhost:8080  local@updraft.local  2026-11-21T08:36:59.956712Z
-        X  broken   us-central1  http://hello-123.us-central1.run.localhost:8080  local@updraft.local  2026-11-21T09:00:00Z
+        X  broken   us-central1  http://hello-123.us-central1.run.localhost:8080  local@updraft.local  2026-11-21 09:00:00 UTC
+        ✔  hello    us-central1  http://hello-123.us-central1.run.localhost:8080  local@updraft.local  2026-11-21 08:36:59 UTC
     "#]]).await;
     Try::new("services list --format table", vec![ok(LIST, &json!({}))])
         .check(expect![[r#"
@@ -107,10 +107,12 @@ async fn a_service_is_described_as_text() {
 
 #[tokio::test]
 async fn a_service_is_described_as_json_and_yaml_in_the_v1_shape() {
-    let run = |line| Try::new(line, vec![ok(GET, &service(1))]).run();
+    let get = "GET /v1/projects/demo-project/locations/us-central1/services/hello";
+    let run = |line| Try::new(line, vec![ok(get, &object(&service(1)))]).run();
     expect_file!["snapshots/service.json.txt"].assert_eq(&run("services describe hello --format json").await.0);
     expect_file!["snapshots/service.yaml.txt"].assert_eq(&run("services describe hello --format yaml").await.0);
-    let both = vec![ok(LIST, &json!({ "services": [service(1), broken()] }))];
+    let list = "GET /v1/projects/demo-project/locations/us-central1/services?limit=100";
+    let both = vec![ok(list, &json!({ "items": [object(&service(1)), object(&broken())] }))];
     let (text, _) = Try::new("services list --format yaml", both).run().await;
     assert_eq!(text.matches("\n---\napiVersion: serving.knative.dev/v1\n").count(), 1, "{text}");
 }
@@ -245,7 +247,9 @@ async fn revisions_are_listed_and_described() {
         HTTP/2 Enabled: Enabled
     "#]])
         .await;
-    let (text, _) = Try::new("revisions describe hello-00002-abc --format yaml", all()).run().await;
+    let get = "GET /v1/projects/demo-project/locations/us-central1/revisions/hello-00002-abc";
+    let shown = vec![ok(get, &json!({"apiVersion": "serving.knative.dev/v1", "kind": "Revision", "metadata": {}}))];
+    let (text, _) = Try::new("revisions describe hello-00002-abc --format yaml", shown).run().await;
     assert!(text.starts_with("exit: Done\nout:\napiVersion: serving.knative.dev/v1\nkind: Revision\n"), "{text}");
 }
 

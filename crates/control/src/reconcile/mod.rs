@@ -163,7 +163,7 @@ impl Inner {
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, cause = error.cause(), %key, "revision could not be read"),
             },
-            Kind::Operation | Kind::Project => {}
+            Kind::Operation | Kind::Project | Kind::DomainMapping | Kind::ServiceAccount => {}
         }
     }
 

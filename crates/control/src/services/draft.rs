@@ -3,7 +3,11 @@
 use std::time::SystemTime;
 
 use prost::Message;
-use updraft_api::{run, view};
+use updraft_api::{
+    run,
+    v1::{Rest, Stored},
+    view,
+};
 use updraft_model::{
     Error, ErrorKind, RevisionName, ServiceName,
     iam::Principal,
@@ -24,6 +28,8 @@ pub(super) struct Intent {
     pub(super) message: run::Service,
     /// As decisions see it.
     pub(super) model: Service,
+    /// What the message cannot hold of it.
+    pub(super) rest: Rest,
 }
 
 /// What an intent does to the revisions of its service.
@@ -57,7 +63,13 @@ impl Intent {
             return Err(Error::invalid(found));
         }
         view::service::write_defaults(&mut message, &model);
-        Ok(Self { message, model })
+        Ok(Self { message, model, rest: Rest::default() })
+    }
+
+    /// The same, keeping what its message cannot hold.
+    pub(super) fn keeping(self, rest: Rest) -> Result<Self, Error> {
+        rest.check()?;
+        Ok(Self { rest, ..self })
     }
 
     /// The template without the name of a revision: two templates are the same if this is.
@@ -65,18 +77,25 @@ impl Intent {
         nameless(self.message.template.clone().unwrap_or_default())
     }
 
+    /// What a revision made of the template keeps of the rest.
+    fn template_rest(&self) -> Rest {
+        Rest::of_template(&self.rest)
+    }
+
     /// What the intent does to the revisions, given the service as it was.
     pub(super) async fn revised(
         &self,
         inner: &Inner,
-        before: Option<(&run::Service, &ServiceRecord)>,
+        before: Option<(&Stored<run::Service>, &ServiceRecord)>,
     ) -> Result<Revised, Error> {
         let service = &self.model.name;
         let wanted = self.model.template.revision.as_deref();
         let same = before.is_some_and(|(old, record)| {
-            nameless(old.template.clone().unwrap_or_default()) == self.template()
+            let template = old.message.template.as_ref();
+            nameless(template.cloned().unwrap_or_default()) == self.template()
+                && old.template_rest() == self.template_rest()
                 && wanted.is_none_or(|id| {
-                    id == record.latest_created || old.template.as_ref().is_some_and(|old| old.revision == id)
+                    id == record.latest_created || template.is_some_and(|template| template.revision == id)
                 })
         });
         if same {
@@ -130,7 +149,7 @@ impl Intent {
         let record: RevisionRecord = record::read(envelope)?;
         let mut template = view::revision::template_of(&revision);
         template.health_check_disabled = record.health_check_disabled;
-        Ok(nameless(template) == self.template())
+        Ok(nameless(template) == self.template() && envelope.v1_only == self.template_rest().to_bytes())
     }
 }
 
@@ -171,6 +190,7 @@ pub(super) fn revision_change(
             let key = Key::new(Kind::Revision, name.service.parent.clone(), &name.revision);
             let envelope = Envelope {
                 spec,
+                v1_only: intent.template_rest().to_bytes(),
                 internal: record::write(&record),
                 ..record::envelope(key, &name.service.service, now)
             };

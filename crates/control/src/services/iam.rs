@@ -124,6 +124,7 @@ fn shown(envelope: &Envelope) -> Result<iam::Policy, Error> {
     Ok(iam::Policy { etag: digest[..9].to_vec(), ..record.policy.policy()? })
 }
 
-fn refuse(found: Vec<Violation>) -> Result<(), Error> {
+/// An error if something was found.
+pub(crate) fn refuse(found: Vec<Violation>) -> Result<(), Error> {
     if found.is_empty() { Ok(()) } else { Err(Error::invalid(found)) }
 }

@@ -2,8 +2,11 @@
 
 mod delete;
 mod draft;
-mod iam;
+pub(crate) mod iam;
 mod read;
 mod write;
 
 pub(crate) use draft::operation;
+pub(crate) use read::is_deleting;
+pub use write::Mode;
+pub(crate) use write::Source;

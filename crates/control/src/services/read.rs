@@ -62,7 +62,7 @@ impl Control {
 
 impl Inner {
     /// The envelope of a service that is not being deleted.
-    pub(super) async fn service(&self, name: &ServiceName) -> Result<Option<Envelope>, Error> {
+    pub(crate) async fn service(&self, name: &ServiceName) -> Result<Option<Envelope>, Error> {
         let key = Key::new(Kind::Service, name.parent.clone(), &name.service);
         match self.get(&key).await? {
             Some(envelope) if is_deleting(&envelope)? => Ok(None),
@@ -98,6 +98,6 @@ impl Inner {
     }
 }
 
-fn is_deleting(envelope: &Envelope) -> Result<bool, Error> {
+pub(crate) fn is_deleting(envelope: &Envelope) -> Result<bool, Error> {
     Ok(record::read::<ServiceRecord>(envelope)?.deleting.is_some())
 }

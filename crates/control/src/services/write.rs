@@ -2,7 +2,11 @@
 
 use prost::Message;
 use prost_types::FieldMask;
-use updraft_api::{longrunning::Operation, mask, pack, run};
+use updraft_api::{
+    longrunning::Operation,
+    mask, pack, run,
+    v1::{self, Stored},
+};
 use updraft_model::{Error, ErrorKind, Parent, RevisionName, ServiceName, iam::Principal, name::check_service_id};
 use updraft_store::{Change, Envelope, Key, Kind, Page, Selection, StoreError};
 
@@ -19,8 +23,25 @@ use crate::{
 /// How often a write is tried again because the reconciler wrote its report meanwhile.
 const ATTEMPTS: usize = 16;
 
-/// The most services of a project and location.
+/// The most services, and the most domain mappings, of a project and location.
 const SERVICES_MAX: usize = 1000;
+
+/// What a client wrote.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a> {
+    /// By v2: the service, and the paths of it that are meant; all when there are none.
+    V2(&'a run::Service, &'a [String]),
+    /// By v1: all of it.
+    V1(&'a v1::Written),
+}
+
+/// What came of a write.
+pub(crate) struct Done {
+    /// The operation that it began.
+    pub(crate) operation: Operation,
+    /// The service as it is now, or would be.
+    pub(crate) service: Stored<run::Service>,
+}
 
 /// The envelopes of one write.
 struct Written {
@@ -52,7 +73,8 @@ impl Control {
         let Some(sent) = request.service else {
             return Err(Error::invalid_field("service", "must be set, got nothing"));
         };
-        inner.create(caller, &name, &sent, Mode::of(request.validate_only)).await
+        let done = inner.create(caller, &name, Source::V2(&sent, &[]), Mode::of(request.validate_only)).await?;
+        Ok(done.operation)
     }
 
     /// Updates a service, or creates it with `allow_missing`.
@@ -72,51 +94,70 @@ impl Control {
         let name = inner.places.service(&sent.name)?;
         let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
         let mode = Mode::of(request.validate_only);
-        for _ in 0..ATTEMPTS {
-            let Some(current) = inner.service(&name).await? else {
-                if !request.allow_missing {
-                    authorise(caller, "run.services.update", &name, &[])?;
-                    return Err(Error::not_found(&name.service));
-                }
-                authorise(caller, "run.services.create", &name.parent, &[])?;
-                check_service_id("service.name", &name.service).map_err(|found| Error::invalid(vec![found]))?;
-                return inner.create(caller, &name, &sent, mode).await;
-            };
-            match inner.update(caller, current, (&sent, &paths), mode).await? {
-                Some(operation) => return Ok(operation),
-                None => continue,
-            }
+        let source = Source::V2(&sent, &paths);
+        if request.allow_missing && inner.service(&name).await?.is_none() {
+            authorise(caller, "run.services.create", &name.parent, &[])?;
+            check_service_id("service.name", &name.service).map_err(|found| Error::invalid(vec![found]))?;
+            return Ok(inner.create(caller, &name, source, mode).await?.operation);
         }
-        Err(Error::new(ErrorKind::Aborted, format!("Resource '{}' is being changed; try again.", name.service)))
+        Ok(inner.replace(caller, &name, source, mode).await?.operation)
     }
 }
 
 /// Is the write carried out, or only checked?
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It is carried out.
+    #[default]
     Write,
+    /// It is only checked (`validateOnly`, `dryRun=all`).
     ValidateOnly,
 }
 
 // === impl Mode ===
 
 impl Mode {
-    fn of(validate_only: bool) -> Self {
+    pub(crate) fn of(validate_only: bool) -> Self {
         if validate_only { Self::ValidateOnly } else { Self::Write }
+    }
+
+    pub(crate) fn is_check(self) -> bool {
+        self == Self::ValidateOnly
     }
 }
 
 // === impl Inner ===
 
 impl Inner {
-    async fn create(
+    /// Updates the service `name`, which must be there.
+    pub(crate) async fn replace(
         &self,
         caller: &Principal,
         name: &ServiceName,
-        sent: &run::Service,
+        source: Source<'_>,
         mode: Mode,
-    ) -> Result<Operation, Error> {
-        let intent = Intent::new(name, sent.clone())?;
+    ) -> Result<Done, Error> {
+        for _ in 0..ATTEMPTS {
+            let Some(current) = self.service(name).await? else {
+                authorise(caller, "run.services.update", name, &[])?;
+                return Err(Error::not_found(&name.service));
+            };
+            if let Some(done) = self.update(caller, current, source, mode).await? {
+                return Ok(done);
+            }
+        }
+        Err(Error::new(ErrorKind::Aborted, format!("Resource '{}' is being changed; try again.", name.service)))
+    }
+
+    /// Creates the service `name`, which must not be there.
+    pub(crate) async fn create(
+        &self,
+        caller: &Principal,
+        name: &ServiceName,
+        source: Source<'_>,
+        mode: Mode,
+    ) -> Result<Done, Error> {
+        let intent = source.intent(name, None)?;
         authorise_open(caller, &intent.message, name, &[])?;
         self.await_deletion(name).await?;
         for _ in 0..ATTEMPTS {
@@ -126,29 +167,31 @@ impl Inner {
                     format!("Resource '{}' already exists.", name.service),
                 ));
             }
-            if let Some(operation) = self.try_create(caller, &intent, mode).await? {
-                return Ok(operation);
+            if let Some(done) = self.try_create(caller, &intent, mode).await? {
+                return Ok(done);
             }
         }
         Err(Error::new(ErrorKind::Aborted, format!("Resource '{}' is being changed; try again.", name.service)))
     }
 
-    /// Is there room for one service more? Two creations at the same moment may both find the last place.
-    async fn check_room(&self, parent: &Parent) -> Result<(), Error> {
-        let selection = Selection::of(Kind::Service).under(parent.clone());
+    /// Is there room for one more of services or domain mappings? Two creations at the same moment may both find the
+    /// last place.
+    pub(crate) async fn check_room(&self, parent: &Parent, kind: Kind) -> Result<(), Error> {
+        let what = if kind == Kind::DomainMapping { "domain mappings" } else { "services" };
+        let selection = Selection::of(kind).under(parent.clone());
         let page = Page { limit: SERVICES_MAX, after: None };
         let there = self.store.list(&selection, &page).await.map_err(of_store)?;
         if there.len() < SERVICES_MAX {
             return Ok(());
         }
-        let message = format!("Quota exceeded: {parent} has {SERVICES_MAX} services, the most it may have.");
+        let message = format!("Quota exceeded: {parent} has {SERVICES_MAX} {what}, the most it may have.");
         Err(Error::new(ErrorKind::ResourceExhausted, message))
     }
 
     /// One attempt of a creation; `None` when somebody else wrote one of its keys meanwhile.
-    async fn try_create(&self, caller: &Principal, intent: &Intent, mode: Mode) -> Result<Option<Operation>, Error> {
+    async fn try_create(&self, caller: &Principal, intent: &Intent, mode: Mode) -> Result<Option<Done>, Error> {
         let name = &intent.model.name;
-        self.check_room(&name.parent).await?;
+        self.check_room(&name.parent, Kind::Service).await?;
         let revised = intent.revised(self, None).await?;
         intent.check_traffic(self, &revised).await?;
         let now = self.clock.now();
@@ -159,7 +202,7 @@ impl Inner {
         if mode == Mode::ValidateOnly {
             return self.validated(&written).map(Some);
         }
-        let operation = self.operation_of(&written)?;
+        let done = self.begun(&written)?;
         let mut changes: Vec<Change> = self.places.creation(&name.parent.project, now).into_iter().collect();
         changes.extend(written.changes());
         match self.store.commit(changes).await {
@@ -176,7 +219,7 @@ impl Inner {
         }
         self.places.created(&name.parent.project);
         self.queue.wake(Work::Service(name.clone()));
-        Ok(Some(operation))
+        Ok(Some(done))
     }
 
     /// One attempt of an update; `None` when somebody else wrote meanwhile.
@@ -184,19 +227,19 @@ impl Inner {
         &self,
         caller: &Principal,
         current: Envelope,
-        (sent, paths): (&run::Service, &[String]),
+        source: Source<'_>,
         mode: Mode,
-    ) -> Result<Option<Operation>, Error> {
+    ) -> Result<Option<Done>, Error> {
         let name = view::service_name(&current);
         let policy = policy_of(Some(&current))?;
         authorise(caller, "run.services.update", &name, &[&policy])?;
-        if !sent.etag.is_empty() && sent.etag != view::etag(&current) {
+        if !source.is_about(&view::etag(&current)) {
             return Err(etag_mismatch(&name.service));
         }
-        let before: run::Service = record::message(&current, &current.spec)?;
+        let before = view::intent(&current)?;
         let record: ServiceRecord = record::read(&current)?;
-        let intent = Intent::new(&name, merged(&before, sent, paths)?)?;
-        if !before.invoker_iam_disabled {
+        let intent = source.intent(&name, Some(&before))?;
+        if !before.message.invoker_iam_disabled {
             authorise_open(caller, &intent.message, &name, &[&policy])?;
         }
         let revised = intent.revised(self, Some((&before, &record))).await?;
@@ -205,14 +248,14 @@ impl Inner {
         if mode == Mode::ValidateOnly {
             return self.validated(&written).map(Some);
         }
-        let operation = self.operation_of(&written)?;
+        let done = self.begun(&written)?;
         match self.store.commit(written.changes().collect()).await {
             Ok(_) => {}
             Err(StoreError::Conflict { .. }) => return Ok(None),
             Err(error) => return Err(of_store(error)),
         }
         self.queue.wake(Work::Service(name));
-        Ok(Some(operation))
+        Ok(Some(done))
     }
 
     /// What a write of `intent` over the service as it is would store.
@@ -224,7 +267,7 @@ impl Inner {
         revised: &Revised,
     ) -> Result<Written, Error> {
         let (now, name) = (self.clock.now(), &intent.model.name);
-        let before: run::Service = record::message(&service, &service.spec)?;
+        let before = view::intent(&service)?;
         let made = match revised {
             Revised::Same => None,
             Revised::New(name) => Some(name.clone()),
@@ -232,8 +275,10 @@ impl Inner {
         };
         // Only a change of intent counts as one; writing the same again wakes the reconciler, no more.
         // Messages are compared, not bytes: the entries of a map have no order on the wire.
-        if service.generation == 0 || before != intent.message || made.is_some() {
+        let is_same = before.message == intent.message && before.rest == intent.rest;
+        if service.generation == 0 || !is_same || made.is_some() {
             service.spec = intent.message.encode_to_vec();
+            service.v1_only = intent.rest.to_bytes();
             service.generation += 1;
             service.updated = now;
             record.last_modifier = caller.email();
@@ -248,29 +293,65 @@ impl Inner {
             resource: name.to_string(),
             revision: made.as_ref().map(|made| made.revision.clone()).unwrap_or_default(),
         };
-        let operation = draft::operation(&id, name, &about, now);
+        let mut operation = draft::operation(&id, name, &about, now);
+        // What the operation ends with is a service as it was meant here, in v1 too.
+        operation.v1_only.clone_from(&service.v1_only);
+        record.operation.clone_from(&id);
         record.pending.push(id);
         service.internal = record::write(&record);
         Ok(Written { service, revision, operation, made })
     }
 
     /// The answer to a write that is under way.
-    fn operation_of(&self, written: &Written) -> Result<Operation, Error> {
+    fn begun(&self, written: &Written) -> Result<Done, Error> {
         let name = view::operation_name(&written.operation.key.parent, &written.operation.key.name);
-        let service = view::service(&written.service, &self.config.url)?;
-        Ok(view::pending_operation(name, Some(pack(&service))))
+        let service = view::stored_service(&written.service, &self.config.url)?;
+        Ok(Done { operation: view::pending_operation(name, Some(pack(&service.message))), service })
     }
 
     /// The answer to a write that was only checked: the resource as it would be. Nothing is stored, the
     /// operation neither.
-    fn validated(&self, written: &Written) -> Result<Operation, Error> {
+    fn validated(&self, written: &Written) -> Result<Done, Error> {
         let name = view::operation_name(&written.operation.key.parent, &written.operation.key.name);
-        let mut service = view::service(&written.service, &self.config.url)?;
+        let mut service = view::stored_service(&written.service, &self.config.url)?;
+        service.operation.clear();
         if written.made.is_some() {
             // It was not created.
-            service.latest_created_revision.clear();
+            service.message.latest_created_revision.clear();
         }
-        Ok(view::succeeded(name, pack(&service)))
+        Ok(Done { operation: view::succeeded(name, pack(&service.message)), service })
+    }
+}
+
+// === impl Source ===
+
+impl Source<'_> {
+    /// Is it a change of the version with this etag, or of whichever there is?
+    fn is_about(&self, etag: &str) -> bool {
+        match self {
+            Self::V2(sent, _) => sent.etag.is_empty() || sent.etag == etag,
+            Self::V1(written) => {
+                let version = written.version().trim_matches('"');
+                version.is_empty() || version == etag.trim_matches('"')
+            }
+        }
+    }
+
+    /// What is meant, given what is there.
+    fn intent(&self, name: &ServiceName, before: Option<&Stored<run::Service>>) -> Result<Intent, Error> {
+        match (self, before) {
+            (Self::V2(sent, _), None) => Intent::new(name, (*sent).clone()),
+            (Self::V2(sent, paths), Some(before)) => {
+                let intent = Intent::new(name, merged(&before.message, sent, paths)?)?;
+                let rest = before.rest.beside(&intent.message);
+                intent.keeping(rest)
+            }
+            (Self::V1(written), before) => {
+                let intent = Intent::new(name, written.message(before))?;
+                let rest = written.rest(&intent.message);
+                intent.keeping(rest)
+            }
+        }
     }
 }
 

@@ -43,7 +43,10 @@ async fn a_failed_revision_leaves_the_old_one_serving_and_says_why() {
     assert!(message.starts_with(&sentence) && message.ends_with("boom"), "{message}");
     // The operation has ended, in v1 the failure counts as observed; what v2 calls so goes on serving.
     assert_eq!((failed.generation, failed.observed_generation, failed.reconciling), (2, 1, false));
-    assert_eq!(updraft_api::v1::service_json(&failed)["status"]["observedGeneration"], 2);
+    assert_eq!(
+        updraft_api::v1::service_json(&updraft_api::v1::Stored::of(failed.clone()))["status"]["observedGeneration"],
+        2
+    );
     assert_eq!(failed.terminal_condition.expect("ready").message, message);
     assert_eq!(id(&failed.latest_ready_revision), old);
     assert_eq!(world.targets(&host(&failed.uri)), [(old.clone(), 100)]);

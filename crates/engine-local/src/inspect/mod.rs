@@ -8,10 +8,11 @@ mod sockets;
 use std::{
     collections::HashSet,
     fs, io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
-use updraft_model::instance::{Inspection, Process, ProcessState};
+use updraft_model::instance::{Inspection, Listener, Process, ProcessState};
 
 use self::sockets::{Found, TABLES};
 
@@ -26,6 +27,17 @@ pub(crate) fn inspect(pids: &[u32]) -> Inspection {
         inspection.connecting = found.connecting;
     }
     inspection
+}
+
+/// The TCP ports on which it listens at every address of IPv6, and perhaps at none of IPv4: the tables do not say whether a
+/// socket takes both.
+pub(crate) fn only_ipv6(seen: &Inspection) -> Vec<u16> {
+    let listens: Vec<SocketAddr> = seen.listeners.iter().flatten().filter_map(Listener::tcp).collect();
+    let mut ports: Vec<u16> =
+        listens.iter().filter(|at| at.ip() == Ipv6Addr::UNSPECIFIED).map(SocketAddr::port).collect();
+    ports.dedup();
+    ports.retain(|port| !listens.contains(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, *port))));
+    ports
 }
 
 /// The process of this machine that listens on a TCP port of this network, with its name; `None` also when the host
@@ -111,8 +123,6 @@ fn socket_inodes(place: &Path, inodes: &mut HashSet<u64>) -> io::Result<()> {
 mod tests {
     use std::net::{TcpListener, UdpSocket};
 
-    use updraft_model::instance::Listener;
-
     use super::*;
 
     #[test]
@@ -124,6 +134,19 @@ mod tests {
         assert!(listeners.contains(&Listener::Tcp(tcp.local_addr().expect("bound"))), "{listeners:?}");
         assert!(listeners.contains(&Listener::Udp(udp.local_addr().expect("bound"))), "{listeners:?}");
         assert_eq!(seen.processes.len(), 1);
+    }
+
+    #[test]
+    fn a_listener_at_every_address_of_ipv6_may_be_for_ipv6_only_unless_another_is_there_for_ipv4() {
+        let on = |text: &str| Listener::Tcp(text.parse().expect("an address"));
+        let udp = Listener::Udp("[::]:53".parse().expect("an address"));
+        for (listeners, want) in [
+            (vec![on("[::]:80"), on("[::]:80"), on("0.0.0.0:81"), on("[::]:81")], vec![80]),
+            (vec![on("127.0.0.1:80"), on("[::]:80")], vec![80]),
+            (vec![on("[::1]:80"), udp], Vec::new()),
+        ] {
+            assert_eq!(only_ipv6(&Inspection { listeners: Some(listeners), ..Inspection::default() }), want);
+        }
     }
 
     #[test]

@@ -247,17 +247,10 @@ fn identify(user: &str) -> Result<Identity, String> {
     user::resolve(user, &small_file("/etc/passwd"), &small_file("/etc/group"))
 }
 
-/// The text of a file of the image. What is not a regular file might block or never end.
+/// The text of a file of the image.
 fn small_file(path: &str) -> String {
-    const LIMIT: u64 = 4 << 20;
     let open = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
-    let Ok(file) = open else { return String::new() };
-    if !file.metadata().is_ok_and(|found| found.is_file()) {
-        return String::new();
-    }
-    let mut bytes = Vec::new();
-    let _ = file.take(LIMIT).read_to_end(&mut bytes);
-    String::from_utf8_lossy(&bytes).into_owned()
+    open.map(paths::small_text).unwrap_or_default()
 }
 
 /// Limits, mask, working directory: all that has to be done as root.

@@ -10,7 +10,10 @@ use std::{
 use rustix::fs::{CWD, FileType, Mode, makedev, mkfifoat, mknodat};
 
 use super::blueprint::{Blueprint, Kind};
-use crate::sandbox::{isolation::Isolation, mounts::DEVICES, user::Identity};
+use crate::{
+    sandbox::{isolation::Isolation, mounts::DEVICES, user::Identity},
+    sys::removal::remove_tree,
+};
 
 /// What comes to the image's own files.
 #[derive(Debug)]
@@ -38,6 +41,9 @@ pub(crate) fn build(blueprint: &Blueprint, into: &Path, furnishing: &Furnishing<
     let mut names: HashMap<(u64, u64), PathBuf> = HashMap::new();
     let mut directories = Vec::new();
     for (path, entry) in &blueprint.entries {
+        if furnishing.isolation == Isolation::Chroot && OURS.iter().any(|ours| path.starts_with(ours)) {
+            continue;
+        }
         let target = into.join(path);
         let done = match &entry.kind {
             Kind::Directory => {
@@ -78,6 +84,7 @@ fn file(source: &Path, target: &Path, identity: &Identity) -> io::Result<()> {
     }
     let mut from = fs::File::open(source)?;
     let mut to = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
+    updraft_oci::check_space(&to, metadata.len())?;
     // copy_file_range(2): within one file system that can, no block is copied.
     io::copy(&mut from, &mut to)?;
     if rustix::process::geteuid().is_root() {
@@ -97,12 +104,13 @@ fn is_out_of_reach(metadata: &fs::Metadata, identity: &Identity) -> bool {
     by_root && identity.uid != 0 && metadata.uid() != identity.uid && metadata.mode() & WRITABLE == 0
 }
 
-/// What a root needs that is not in the image, as far as it can be made without mounting anything. What
-/// the image has in these places is replaced, as a mount would cover it.
+/// What an image has in these places, and below, is not copied: a mount would cover it.
+const OURS: [&str; 3] = ["dev", "proc", "sys"];
+
+/// What a root needs that is not in the image, as far as it can be made without mounting anything.
 fn furnish(root: &Path, furnishing: &Furnishing<'_>) -> io::Result<()> {
     for (name, mode) in [("dev", 0o755), ("proc", 0o555), ("sys", 0o555)] {
         let path = root.join(name);
-        remove(&path)?;
         private_dir(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
     }
@@ -190,7 +198,7 @@ fn pipe(path: &Path, mode: u32) -> io::Result<()> {
 /// Whatever is at this path; links are not followed.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(found) if found.is_dir() => remove_tree(path),
         Ok(_) => fs::remove_file(path),
         Err(_) => Ok(()),
     }
@@ -239,14 +247,19 @@ mod tests {
         for name in ["etc", "dev", "proc"] {
             symlink(dir.path(), layer.join(name)).expect("a link");
         }
-        let links = ["etc", "dev", "proc"].map(|name| (name, Kind::Link(dir.path().to_owned())));
+        let mut entries = ["etc", "dev", "proc"].map(|name| (name, Kind::Link(dir.path().to_owned()))).to_vec();
+        for name in ["sys", "sys/fs", "sys/fs/cgroup"] {
+            fs::create_dir(layer.join(name)).expect("a directory");
+            entries.push((name, Kind::Directory));
+        }
         let etc = [("precious".to_owned(), "theirs".to_owned())];
         let furnishing =
             Furnishing { isolation: Isolation::Chroot, identity: &identity(0), etc: &etc, memory_bytes: 64 << 20 };
-        build(&blueprint(&layer, &links), &into, &furnishing).expect("built");
+        build(&blueprint(&layer, &entries), &into, &furnishing).expect("built");
         assert_eq!(fs::read_to_string(&precious).expect("still there"), "mine");
         assert_eq!(fs::read_to_string(into.join("etc/precious")).expect("made"), "theirs");
         assert!(fs::symlink_metadata(into.join("dev")).expect("made").is_dir());
+        assert!(into.join("sys").is_dir() && !into.join("sys/fs").exists());
         assert!(fs::read_to_string(into.join("proc/meminfo")).expect("made").contains("65536 kB"));
     }
 

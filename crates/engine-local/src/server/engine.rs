@@ -80,6 +80,8 @@ struct Order {
 
 /// Events that wait for the reader before instances have to wait for it.
 const EVENTS: usize = 1024;
+/// How long an inspection waits for a connection that is neither taken nor refused.
+const ASKED: Duration = Duration::from_secs(1);
 
 // === impl LocalEngine ===
 
@@ -104,7 +106,7 @@ impl LocalEngine {
         };
         let premises = Premises::take(&config.data_dir, &clock).await?;
         premises.sweep(&layout).await?;
-        premises.remove_roots().await?;
+        premises.remove_roots().await;
         let (layout, network, commons) = match isolation {
             Isolation::Namespaces => (layout, Some(network(&config, &premises, tasks, &clock).await?), None),
             Isolation::Chroot | Isolation::None => {
@@ -257,7 +259,12 @@ impl Engine for LocalEngine {
     }
 
     async fn usage(&self, id: &InstanceId) -> Option<Usage> {
-        self.shared.table.get(id)?.usage()
+        let live = self.shared.table.get(id)?;
+        if !self.shared.config.isolation.is_shared() {
+            return live.usage();
+        }
+        // Where there are no control groups this goes through all processes of the host.
+        tokio::task::spawn_blocking(move || live.usage()).await.ok()?
     }
 
     async fn inspect(&self, id: &InstanceId) -> Option<Inspection> {
@@ -266,6 +273,13 @@ impl Engine for LocalEngine {
         let mut seen = look(live).await?;
         if let Some(footing) = footing {
             footing.translate(&mut seen);
+        }
+        // As everybody connects to it. It may take long only where somebody takes connections after all.
+        for port in inspect::only_ipv6(&seen) {
+            let asked = self.shared.clock.timeout(ASKED, self.connect(id, port)).await;
+            if matches!(asked, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused) {
+                seen.refuses_ipv4.push(port);
+            }
         }
         Some(seen)
     }
@@ -340,7 +354,7 @@ impl Shared {
             Reached::AsTold(stream) => Ok(stream),
             Reached::Elsewhere(stream) => {
                 let port = footing.wanted();
-                footing.claim(id, &live.revision);
+                footing.claim(&live.revision);
                 tracing::warn!(instance = %id, revision = %live.revision, port, "an image does not listen on $PORT");
                 self.deliver(Delivery::Alone(id.clone(), port));
                 Ok(stream)
@@ -419,7 +433,12 @@ async fn look(live: Arc<Live>) -> Option<Inspection> {
     let look = move || {
         let seen = inspect::inspect(&live.members());
         let usage = live.usage().unwrap_or_default();
-        Inspection { usage, forks_refused: sys::cgroups::forks_refused(&live.groups), ..seen }
+        Inspection {
+            usage,
+            forks_refused: sys::cgroups::forks_refused(&live.groups),
+            memory_kills: sys::cgroups::memory_kills(&live.groups),
+            ..seen
+        }
     };
     tokio::task::spawn_blocking(look).await.ok()
 }

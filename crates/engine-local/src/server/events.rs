@@ -55,7 +55,9 @@ impl Shared {
             }
             Report::Refused { id, cause } => {
                 if let Some(live) = self.table.remove(&InstanceId(id)) {
-                    live.hold().ground = None;
+                    // It may have a copy of an image to remove.
+                    let ground = live.hold().ground.take();
+                    drop(tokio::task::spawn_blocking(move || drop(ground)));
                     live.phase.send_replace(Phase::Refused(cause));
                 }
             }

@@ -26,8 +26,9 @@ use super::{
 use crate::{
     inspect,
     protocol::Launch,
-    root::{self, Furnishing},
+    root::{self, Blueprint, Furnishing},
     sandbox::{isolation::Isolation, user},
+    sys::{paths::small_text, removal::remove_tree},
 };
 
 /// What instances share where they have nothing of their own.
@@ -47,6 +48,7 @@ type Claims = Arc<Mutex<HashMap<u16, (InstanceId, RevisionName)>>>;
 /// Where one instance stands.
 #[derive(Debug)]
 pub(super) struct Footing {
+    id: InstanceId,
     lease: Lease,
     /// The port that its revision speaks of, which is the lease's to everybody outside of this file.
     wanted: u16,
@@ -105,6 +107,7 @@ impl Commons {
         let root = self.roots.join(&id.0);
         launch.root = Some(root.clone());
         let footing = Footing {
+            id: id.clone(),
             lease,
             wanted: spec.port,
             was_free: is_free(spec.port),
@@ -115,10 +118,14 @@ impl Commons {
             claims: self.claims.clone(),
             root,
         };
-        let (blueprint, isolation) = (prepared.blueprint.clone(), self.isolation);
+        let (rootfs, isolation) = (prepared.rootfs.clone(), self.isolation);
         // From here on the footing goes with the work, and removes what there is of the copy if nobody waits for it.
         let work = move || {
-            let text = |path| blueprint.find(path).and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+            // Read anew for each start, which reads all of the image anyway: kept, it would be kept for every image
+            // that was ever deployed.
+            let blueprint = Blueprint::of(&rootfs)?;
+            let open = |path| fs::File::open(blueprint.find(path)?).ok();
+            let text = |path| open(path).map(small_text).unwrap_or_default();
             let identity = user::resolve(&launch.user, &text("/etc/passwd"), &text("/etc/group"));
             let furnishing = Furnishing {
                 isolation,
@@ -190,9 +197,9 @@ impl Footing {
     }
 
     /// From now on the port that its revision speaks of is this instance's.
-    pub(super) fn claim(&self, id: &InstanceId, revision: &RevisionName) {
+    pub(super) fn claim(&self, revision: &RevisionName) {
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        claims.insert(self.wanted, (id.clone(), revision.clone()));
+        claims.insert(self.wanted, (self.id.clone(), revision.clone()));
     }
 
     /// Notes a line of its output.
@@ -260,13 +267,14 @@ impl Footing {
 impl Drop for Footing {
     fn drop(&mut self) {
         if self.insists.load(Ordering::Acquire) {
-            self.claims.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.wanted);
-        }
-        match fs::remove_dir_all(&self.root) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %self.root.display(), %error, "the copy of an image stays until the next start");
+            // A successor may have claimed it already.
+            let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+            if claims.get(&self.wanted).is_some_and(|(id, _)| *id == self.id) {
+                claims.remove(&self.wanted);
             }
-            _ => {}
+        }
+        if let Err(error) = remove_tree(&self.root) {
+            tracing::warn!(path = %self.root.display(), %error, "the copy of an image stays until the next start");
         }
     }
 }

@@ -15,7 +15,10 @@ use super::{
     engine::host,
     footing::{MARK, roots},
 };
-use crate::{sandbox::cgroups::Layout, sys};
+use crate::{
+    sandbox::cgroups::Layout,
+    sys::{self, removal::remove_tree},
+};
 
 /// Where the engine keeps its own, and under which tag.
 #[derive(Debug)]
@@ -135,25 +138,19 @@ impl Premises {
         }
     }
 
-    /// Removes the copies of images that a dead engine left.
-    ///
-    /// # Errors
-    /// [`EngineError::Host`] when something stays.
-    pub(super) async fn remove_roots(&self) -> Result<(), EngineError> {
+    /// Removes the copies of images that a dead engine left. What stays takes room and is in nobody's way: no
+    /// instance gets a name that was used before.
+    pub(super) async fn remove_roots(&self) {
         let roots = roots(&self.run_dir);
-        let removed = tokio::task::spawn_blocking(move || match fs::remove_dir_all(roots) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        });
-        let removed = removed.await.map_err(std::io::Error::other).flatten();
-        removed.map_err(host("remove copies of images that were left"))
+        let removed = tokio::task::spawn_blocking(move || remove_tree(&roots));
+        if let Err(error) = removed.await.map_err(std::io::Error::other).flatten() {
+            tracing::warn!(%error, "copies of images that were left could not be removed");
+        }
     }
 
     /// Removes the run directory.
     pub(super) fn leave(&self) {
-        if let Err(error) = fs::remove_dir_all(&self.run_dir)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
+        if let Err(error) = remove_tree(&self.run_dir) {
             tracing::warn!(%error, "the run directory could not be removed");
         }
     }

@@ -11,7 +11,7 @@ use updraft_model::{
     diagnosis::ImageFault,
     instance::{InstanceId, InstanceSpec},
 };
-use updraft_oci::{ImageError, ImageStore, Rootfs, UnfitKind};
+use updraft_oci::{ImageError, ImageStore, Rootfs, UnfitKind, is_full};
 
 use super::engine::host;
 use crate::{
@@ -27,8 +27,6 @@ const HOSTNAME: &str = "localhost";
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) rootfs: Rootfs,
-    /// What a copy of it looks like; empty where layers are stacked by the kernel.
-    pub(super) blueprint: Arc<Blueprint>,
 }
 
 /// Pulls and unpacks the image of `spec` and checks that there is something to execute.
@@ -53,23 +51,26 @@ pub(super) async fn fetch(
             let cause = "the file system of the data directory does not take the marks of overlayfs".to_owned();
             return Err(EngineError::Host { operation: format!("stack the layers of image '{}'", spec.image), cause });
         }
-        return Ok(Arc::new(Prepared { rootfs, blueprint: Arc::default() }));
+        return Ok(Arc::new(Prepared { rootfs }));
     }
-    let work = move || {
-        let blueprint = Arc::new(Blueprint::of(&rootfs)?);
-        Ok(Prepared { rootfs, blueprint })
-    };
+    // Said at the deploy, not only at the first start.
+    let work = move || Blueprint::of(&rootfs).map(|blueprint| (blueprint, rootfs));
     let stacked = tokio::task::spawn_blocking(work).await.map_err(io::Error::other).flatten();
-    let prepared = stacked.map_err(host("stack the layers of an image"))?;
+    let (blueprint, rootfs) = stacked.map_err(host("stack the layers of an image"))?;
+    let prepared = Prepared { rootfs };
     if isolation == Isolation::None {
-        check_static(&prepared, spec, &argv).map_err(unfit(ImageFault::Unfit))?;
+        check_static((&prepared, &blueprint), spec, &argv).map_err(unfit(ImageFault::Unfit))?;
     }
     Ok(Arc::new(prepared))
 }
 
 /// With the host's root directory only a program can run that needs no file of its image by an absolute path, above
 /// all neither a dynamic linker nor an interpreter.
-fn check_static(prepared: &Prepared, spec: &InstanceSpec, argv: &[String]) -> Result<(), String> {
+fn check_static(
+    (prepared, blueprint): (&Prepared, &Blueprint),
+    spec: &InstanceSpec,
+    argv: &[String],
+) -> Result<(), String> {
     let Some(program) = argv.first() else { return Ok(()) };
     let config = &prepared.rootfs.config;
     let env = process::environment(&config.env, &spec.env);
@@ -78,7 +79,7 @@ fn check_static(prepared: &Prepared, spec: &InstanceSpec, argv: &[String]) -> Re
     let candidates = entrypoint::candidates(program, path).into_iter();
     let place = |candidate: String| entrypoint::in_directory(&dir, &candidate);
     // One that is not there is told when it is started, in the same words as always.
-    let Some(file) = candidates.map(place).find_map(|place| prepared.blueprint.find(&place)) else { return Ok(()) };
+    let Some(file) = candidates.map(place).find_map(|place| blueprint.find(&place)) else { return Ok(()) };
     let mut head = Vec::new();
     let read = fs::File::open(file).and_then(|file| file.take(entrypoint::HEAD as u64).read_to_end(&mut head));
     read.map_err(|error| format!("'{program}' cannot be read: {error}"))?;
@@ -144,9 +145,4 @@ fn fault(kind: UnfitKind) -> ImageFault {
         UnfitKind::Corrupt => ImageFault::Corrupt,
         UnfitKind::Other => ImageFault::Unfit,
     }
-}
-
-/// Is the disk, or a quota on it, full?
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -73,10 +73,12 @@ impl Drop for Scratch {
 
 fn namespaces(place: &Path) -> Result<(), String> {
     root()?;
+    // Before this thread has a namespace of PIDs for its children: then it can make no other thread.
+    let network = net::try_out().map_err(|cause| format!("no network can be made: {cause}"));
     sys::process::unshare_all().map_err(|error| format!("namespaces cannot be made: {error} (CAP_SYS_ADMIN)"))?;
     mounts(place).map_err(|error| format!("nothing can be mounted: {error}"))?;
     groups()?;
-    net::try_out().map_err(|cause| format!("no network can be made: {cause}"))
+    network
 }
 
 fn mounts(place: &Path) -> rustix::io::Result<()> {
@@ -161,4 +163,24 @@ fn no_filter(error: impl std::fmt::Display) -> String {
 
 fn errno(error: &std::io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::INVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_runs_containers_is_not_told_that_it_cannot() {
+        let is_root = rustix::process::geteuid().is_root();
+        let admin = rustix::thread::CapabilitySet::SYS_ADMIN;
+        let may = rustix::thread::capabilities(None).is_ok_and(|own| own.effective.contains(admin));
+        if !is_root || !may {
+            return;
+        }
+        let dir = tempfile::tempdir().expect("a place for the test");
+        for isolation in Isolation::ALL {
+            assert_eq!(try_out(isolation, dir.path()), Ok(()), "{isolation}");
+        }
+        assert_eq!(fs::read_dir(dir.path()).expect("it is there").count(), 0, "nothing is left");
+    }
 }

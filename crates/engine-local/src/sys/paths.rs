@@ -4,13 +4,29 @@
 //! the way out of a sandbox. Nothing of the host is open when these functions run; they refuse the
 //! links all the same.
 
-use std::{fs, io, os::fd::BorrowedFd};
+use std::{
+    fs,
+    io::{self, Read as _},
+    os::fd::BorrowedFd,
+};
 
 use rustix::{
     fs::{CWD, Mode, OFlags, ResolveFlags, openat2},
     io::Errno,
     process::{fchdir, getcwd},
 };
+
+/// The text of a file of an image, such as its accounts: at most 4 MiB of it, and nothing of what is not a regular
+/// file, which might block or never end.
+pub(crate) fn small_text(file: fs::File) -> String {
+    const LIMIT: u64 = 4 << 20;
+    if !file.metadata().is_ok_and(|found| found.is_file()) {
+        return String::new();
+    }
+    let mut bytes = Vec::new();
+    let _ = file.take(LIMIT).read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
 
 /// Makes `dir` the current directory, with all directories on the way to it that are missing.
 ///

@@ -58,23 +58,34 @@ pub fn check_version(field: &str, version: i32) -> Result<(), Violation> {
     }
 }
 
-/// Checks the permissions that somebody asks for.
+/// Checks the permissions that somebody asks for: their form, and that Cloud Run has them.
 pub fn check_permissions(field: &str, permissions: &[String]) -> Vec<Violation> {
-    let mut found = Vec::new();
-    if permissions.len() > PERMISSIONS_MAX {
-        let rule = format!("must have at most {PERMISSIONS_MAX} permissions, got {}", permissions.len());
-        found.push(Violation::new(field, rule));
-    }
+    let mut found = check_form(field, permissions);
     for (index, permission) in permissions.iter().enumerate() {
-        if permission.contains('*') {
-            let rule = format!("wildcards are not allowed, got '{permission}'");
-            found.push(Violation::new(format!("{field}[{index}]"), rule));
-        } else if !PERMISSIONS.contains(&permission.as_str()) {
+        if !is_wildcard(permission) && !PERMISSIONS.contains(&permission.as_str()) {
             let rule = format!("Permission {permission} is not valid for this resource.");
             found.push(Violation::new(format!("{field}[{index}]"), rule));
         }
     }
     found
+}
+
+/// Checks the permissions that somebody asks for, whatever API they belong to: how many they are, and that each is one.
+pub fn check_form(field: &str, permissions: &[String]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    if permissions.len() > PERMISSIONS_MAX {
+        let rule = format!("must have at most {PERMISSIONS_MAX} permissions, got {}", permissions.len());
+        found.push(Violation::new(field, rule));
+    }
+    for (index, permission) in permissions.iter().enumerate().filter(|(_, permission)| is_wildcard(permission)) {
+        let rule = format!("wildcards are not allowed, got '{permission}'");
+        found.push(Violation::new(format!("{field}[{index}]"), rule));
+    }
+    found
+}
+
+fn is_wildcard(permission: &str) -> bool {
+    permission.contains('*')
 }
 
 fn check_binding(at: &str, binding: &Binding, version: i32, found: &mut Vec<Violation>) {

@@ -8,7 +8,7 @@ use super::{EnvValue, RevisionTemplate};
 use crate::{
     channel::StartFailure,
     condition::{Condition, Reason, Severity, State, kind},
-    diagnosis::Diagnosis,
+    diagnosis::{Diagnosis, printable},
 };
 
 /// How far a revision has come. `Ready` and `Failed` are for ever: a revision is immutable.
@@ -157,7 +157,8 @@ impl Failure {
         let mut message = diagnosis.to_string();
         if !last_lines.is_empty() {
             message.push_str("\nLast lines of the container's output:\n");
-            message.push_str(&last_lines.join("\n"));
+            let shown: Vec<_> = last_lines.iter().map(|line| printable(line)).collect();
+            message.push_str(&shown.join("\n"));
         }
         Self { reason, message, diagnosis: Some(Box::new(diagnosis)), last_lines }
     }
@@ -238,7 +239,7 @@ mod tests {
                 advice: "Read on.".to_owned(),
                 facts: vec!["Not in the message.".to_owned()],
             },
-            last_lines: vec!["boom".to_owned(), "bye".to_owned()],
+            last_lines: vec!["boom".to_owned(), "\u{7f}ELF\u{1b}[2J".to_owned()],
         };
         check(
             &Phase::Failed(Failure::from(&failure)),
@@ -247,12 +248,12 @@ mod tests {
                 Ready: failed [HealthCheckContainerError] Revision 'hello-00001-abc' is not ready and cannot serve traffic. The container failed. It exited. Read on.
                 Last lines of the container's output:
                 boom
-                bye
+                \u{7f}ELF\u{1b}[2J
                 Active: failed [Retired] (info)
                 ContainerHealthy: failed [HealthCheckContainerError] Revision 'hello-00001-abc' is not ready and cannot serve traffic. The container failed. It exited. Read on.
                 Last lines of the container's output:
                 boom
-                bye
+                \u{7f}ELF\u{1b}[2J
                 ContainerReady: succeeded
                 ResourcesAvailable: succeeded
             "#]],

@@ -67,13 +67,15 @@ pub(super) struct TarReader<R> {
     left: u64,
     /// Zeros after them, up to the next block.
     padding: u64,
+    /// What the headers of the next entry may still hold, all of them together.
+    metadata_left: u64,
 }
 
 // === impl TarReader ===
 
 impl<R: Read> TarReader<R> {
     pub(super) fn new(inner: R, limits: &UnpackLimits) -> Self {
-        Self { inner, limits: *limits, left: 0, padding: 0 }
+        Self { inner, limits: *limits, left: 0, padding: 0, metadata_left: MAX_METADATA }
     }
 
     pub(super) fn into_inner(self) -> R {
@@ -83,6 +85,7 @@ impl<R: Read> TarReader<R> {
     /// The next entry; what was not read of the one before is skipped.
     pub(super) fn next(&mut self) -> Result<Option<Entry>, UnpackError> {
         let mut extra = Extra::default();
+        self.metadata_left = MAX_METADATA;
         loop {
             self.skip()?;
             let Some(header) = self.header()? else { return Ok(None) };
@@ -212,9 +215,11 @@ impl<R: Read> TarReader<R> {
     }
 
     fn metadata(&mut self, size: u64) -> Result<Vec<u8>, UnpackError> {
-        if size > MAX_METADATA {
+        // Its own block counts too, or empty ones could go on for ever.
+        let Some(left) = self.metadata_left.checked_sub(size.saturating_add(BLOCK as u64)) else {
             return Err(UnpackError::Layer(format!("the headers of an entry are larger than {MAX_METADATA} bytes")));
-        }
+        };
+        self.metadata_left = left;
         self.expect(size);
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
         let mut filled = 0;

@@ -405,3 +405,15 @@ fn the_layers_directory_itself_is_never_followed() {
     fs::create_dir(world.layer()).expect("directory");
     world.assert_outside_untouched();
 }
+
+#[test]
+fn what_headers_say_of_one_entry_is_bounded_over_all_of_them() {
+    let world = World::new();
+    let value = vec![b'v'; 64 << 10];
+    let many = (0..20).fold(Tar::default(), |tar, _| tar.pax(&[("SCHILY.xattr.user.a", &value)]));
+    let error = world.unpack(&many.file("x", "x").end()).expect_err("1.3 MB for one entry");
+    assert!(error.to_string().contains("headers of an entry are larger than 1048576 bytes"), "{error}");
+    // Each entry has its own.
+    let each = (0..20).fold(Tar::default(), |tar, i| tar.pax(&[("comment", &value)]).file(&format!("f{i}"), "x"));
+    World::new().unpack(&each.end()).expect("64 KiB each");
+}

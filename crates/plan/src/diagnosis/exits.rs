@@ -2,9 +2,8 @@
 
 use updraft_model::{diagnosis::Code, instance::Exit};
 
-use super::{Told, told, words};
+use super::{MIB, MORE_MEMORY, Told, shells, told, words};
 
-const MIB: u64 = 1 << 20;
 const READ: &str = "Its output says more: 'updraft services logs' shows all of it.";
 
 pub(super) fn exited(exit: &Exit, lines: &[String]) -> Told {
@@ -14,8 +13,7 @@ pub(super) fn exited(exit: &Exit, lines: &[String]) -> Told {
         Exit::OutOfMemory { limit, used } => told(
             Code::OutOfMemory,
             format!("Memory limit of {} MiB exceeded with {} MiB used.", limit / MIB, used.max(limit) / MIB),
-            "Consider increasing the memory limit with --memory, see \
-             https://cloud.google.com/run/docs/configuring/memory-limits",
+            MORE_MEMORY,
         ),
         Exit::OutOfProcesses { .. } => {
             told(Code::OutOfProcesses, exit.to_string(), "Make it start fewer processes and threads.")
@@ -32,35 +30,25 @@ pub(super) fn exited(exit: &Exit, lines: &[String]) -> Told {
 
 fn code_of(code: i32, lines: &[String]) -> Told {
     let exit = Exit::Code(code).to_string();
-    let clue = words::clue(lines);
-    match (code, clue) {
-        // Certain, whatever the code.
-        (_, Some(clue)) if clue.is_certain() => clue.told(&exit),
-        (126, _) => {
-            let said = words::last_with(lines, &["permission denied", "exec format", "cannot execute"]);
-            told(
-                Code::CommandNotExecutable,
-                format!("{exit} So do shells when a command is there and cannot be executed.{}", quote(said)),
-                "Make the file executable in the image, and see that it is built for linux/amd64.",
-            )
-        }
-        (127, _) => {
-            let said = words::last_with(lines, &["not found", "no such file"]);
-            told(
-                Code::CommandNotFound,
-                format!("{exit} So do shells and env when a command is not there.{}", quote(said)),
-                "Put the command into the image, or name it by its whole path.",
-            )
-        }
+    if code == 0 {
+        // It says itself that nothing went wrong, whatever it wrote before.
+        return told(
+            Code::ExitedCleanly,
+            format!("{exit} It ended by itself and without an error; a service has to stay and listen."),
+            "Start the server itself in the foreground, not a script that returns or a daemon.",
+        );
+    }
+    if let Some(proof) = words::proof(code, lines) {
+        return proof.told(&exit);
+    }
+    match (code, words::clue(lines)) {
+        (_, Some(clue)) if clue.is_of_command() => clue.told(&exit),
+        (126, _) => shells::not_executable(&exit, lines),
+        (words::NOT_FOUND, _) => shells::not_found(&exit, lines),
         (129..=192, None) => {
             signalled(code - 128, &format!("{exit} So do shells when signal {} ended a command.", code - 128), lines)
         }
         (_, Some(clue)) => clue.told(&exit),
-        (0, None) => told(
-            Code::ExitedCleanly,
-            format!("{exit} It ended by itself and without an error; a service has to stay and listen."),
-            "Start the server itself in the foreground, not a script that returns or a daemon.",
-        ),
         (_, None) if lines.is_empty() => told(
             Code::Exited,
             format!("{exit} It wrote nothing before."),
@@ -89,7 +77,7 @@ fn signalled(signal: i32, exit: &str, lines: &[String]) -> Told {
     };
     let exit = format!("{}{name}.", exit.trim_end_matches('.'));
     // Programs end so after they have said what is wrong: abort(3), and the traps of compilers.
-    if let (4 | 6 | 11, Some(clue)) = (signal, words::clue(lines).filter(words::Clue::is_certain)) {
+    if let (4 | 6 | 11, Some(clue)) = (signal, words::clue(lines).filter(words::Clue::is_exception)) {
         return clue.told(&exit);
     }
     let (code, what, advice) = match signal {
@@ -121,8 +109,4 @@ fn aborted(exit: &str, lines: &[String]) -> Told {
         Some(clue) => clue.told(exit),
         None => told(Code::Aborted, format!("{exit} It gave itself up, as after a failed assertion."), READ),
     }
-}
-
-fn quote(line: Option<&str>) -> String {
-    line.map(|line| format!(" It had written '{line}'.")).unwrap_or_default()
 }

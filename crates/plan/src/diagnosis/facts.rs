@@ -2,11 +2,10 @@
 
 use updraft_model::instance::{Inspection, ProcessState};
 
-use super::{Evidence, Happened, NotReady, seconds};
+use super::{Evidence, Happened, MIB, NotReady, seconds};
 
 /// Processes that are named.
 const PROCESSES: usize = 5;
-const MIB: u64 = 1 << 20;
 
 pub(super) fn of(evidence: &Evidence) -> Vec<String> {
     let mut facts = Vec::new();
@@ -62,6 +61,9 @@ fn not_ready(found: &NotReady, facts: &mut Vec<String>) {
     facts.push(cpu + ".");
     if seen.forks_refused > 0 {
         facts.push(format!("It was refused a process or thread {} times.", seen.forks_refused));
+    }
+    if seen.memory_kills > 0 {
+        facts.push(format!("Processes that the kernel killed for memory: {}.", seen.memory_kills));
     }
 }
 

@@ -7,6 +7,7 @@ mod exits;
 mod facts;
 mod images;
 mod programs;
+mod shells;
 mod waiting;
 mod words;
 
@@ -14,10 +15,14 @@ use std::time::Duration;
 
 use updraft_model::{
     Reason,
-    diagnosis::{Code, Diagnosis, ImageFault},
+    diagnosis::{Code, Diagnosis, ImageFault, printable},
     fault::StartFault,
     instance::{Exit, Inspection, Limits, Usage},
 };
+
+const MIB: u64 = 1 << 20;
+/// Google's advice.
+const MORE_MEMORY: &str = "Consider increasing the memory limit with --memory, see https://cloud.google.com/run/docs/configuring/memory-limits";
 
 /// What is known of a start that failed.
 #[derive(Debug, Clone, PartialEq)]
@@ -175,7 +180,10 @@ pub fn diagnose(evidence: &Evidence) -> Diagnosis {
         Some(by) => crowded(&told.cause, by),
         None => told,
     };
-    Diagnosis { code, sentence: sentence(evidence, code), cause, advice, facts: facts::of(evidence) }
+    // Much of it quotes a container, a registry or names that a container gave itself.
+    let shown = |text: String| printable(&text).into_owned();
+    let facts = facts::of(evidence).into_iter().map(shown).collect();
+    Diagnosis { code, sentence: sentence(evidence, code), cause: shown(cause), advice: shown(advice), facts }
 }
 
 /// It ended because another instance of this machine, or another program, has its port.

@@ -10,6 +10,8 @@ use updraft_model::{
 
 use super::*;
 
+mod ends;
+
 const LIMITS: Limits = Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: 4096 };
 
 /// `code: cause / advice`.
@@ -123,6 +125,68 @@ fn who_listens_nowhere_is_told_apart_by_what_it_does() {
 }
 
 #[test]
+fn who_listens_by_ipv6_only_is_not_told_to_take_more_time() {
+    let said = |on: &[&str], refused: &[u16]| {
+        let mut found = probe(Question::Tcp, 8080, Answer::NotConnected);
+        if let Some(seen) = &mut found.seen {
+            seen.listeners = Some(on.iter().map(|on| Listener::Tcp(address(on))).collect());
+            seen.refuses_ipv4 = refused.to_vec();
+        }
+        say(Happened::NotReady(Box::new(found)), &[])
+    };
+    let all = [
+        said(&["[::]:8080"], &[8080]),
+        said(&["127.0.0.1:8080", "[::]:8080"], &[8080]),
+        said(&["[::]:8080", "[::]:9090"], &[9090]),
+        said(&["0.0.0.0:8080", "[::]:8080"], &[]),
+    ];
+    expect![[r#"
+        listens-on-other-address: It listens on [::]:8080, and still a connection by IPv4 is refused there: [::] takes IPv6 only. The platform connects by IPv4. / Make it listen on 0.0.0.0, or let its socket at [::] take IPv4 too (IPV6_V6ONLY off).
+        listens-on-other-address: It listens on 127.0.0.1:8080 and [::]:8080, and still a connection by IPv4 is refused there: [::] takes IPv6 only. The platform connects by IPv4. / Make it listen on 0.0.0.0, or let its socket at [::] take IPv4 too (IPV6_V6ONLY off).
+        listens-too-late: It listens on [::]:8080 now, and nobody could connect within the 240 s that it had. / Give the startup probe more time (failureThreshold, periodSeconds), or start faster.
+        listens-too-late: It listens on 0.0.0.0:8080 and [::]:8080 now, and nobody could connect within the 240 s that it had. / Give the startup probe more time (failureThreshold, periodSeconds), or start faster.
+    "#]].assert_eq(&all.concat());
+}
+
+#[test]
+fn a_process_that_the_kernel_killed_for_memory_is_the_reason_of_what_does_not_listen() {
+    let killed = |last: Answer, change: &dyn Fn(&mut Inspection), cpu: u64| {
+        let mut found = probe(Question::Tcp, 8080, last);
+        if let Some(seen) = &mut found.seen {
+            seen.memory_kills = 2;
+            seen.usage.memory_peak_bytes = (512 << 20) + 4096;
+            change(seen);
+        }
+        found.recent = Some(Recent { cpu: Duration::from_millis(cpu), within: Duration::from_secs(1) });
+        say(Happened::NotReady(Box::new(found)), &[])
+    };
+    let nowhere = || Answer::NotConnected;
+    let on = |listener: Listener| move |seen: &mut Inspection| seen.listeners = Some(vec![listener.clone()]);
+    let all = [
+        killed(nowhere(), &|_| {}, 0),
+        killed(nowhere(), &|seen| seen.memory_kills = 1, 980),
+        killed(nowhere(), &|seen| seen.connecting = vec![address("10.0.0.5:5432")], 0),
+        killed(nowhere(), &|seen| seen.listeners = None, 0),
+        // What supervisors listen on is not what their workers would.
+        killed(nowhere(), &on(Listener::Unix("/run/supervisor.sock".to_owned())), 0),
+        killed(nowhere(), &on(Listener::Tcp(address("127.0.0.1:9001"))), 0),
+        // It listens: then that is told, and what happened beside it.
+        killed(nowhere(), &on(Listener::Tcp(address("127.0.0.1:8080"))), 0),
+        killed(Answer::Late, &on(Listener::Tcp(address("0.0.0.0:8080"))), 0),
+    ];
+    expect![[r#"
+        out-of-memory: Memory limit of 512 MiB exceeded with 512 MiB used: the kernel killed 2 of its processes. It listened on nothing after 240 s. / Consider increasing the memory limit with --memory, see https://cloud.google.com/run/docs/configuring/memory-limits
+        out-of-memory: Memory limit of 512 MiB exceeded with 512 MiB used: the kernel killed one of its processes. It listened on nothing after 240 s. / Consider increasing the memory limit with --memory, see https://cloud.google.com/run/docs/configuring/memory-limits
+        out-of-memory: Memory limit of 512 MiB exceeded with 512 MiB used: the kernel killed 2 of its processes. It listened on nothing after 240 s. / Consider increasing the memory limit with --memory, see https://cloud.google.com/run/docs/configuring/memory-limits
+        out-of-memory: Memory limit of 512 MiB exceeded with 512 MiB used: the kernel killed 2 of its processes. Nobody took a connection on port 8080 within 240 s; what listens in the container could not be seen. / Consider increasing the memory limit with --memory, see https://cloud.google.com/run/docs/configuring/memory-limits
+        out-of-memory: Memory limit of 512 MiB exceeded with 512 MiB used: the kernel killed 2 of its processes. It listened on /run/supervisor.sock (UNIX socket) after 240 s, and on no TCP port 8080. / Consider increasing the memory limit with --memory, see https://cloud.google.com/run/docs/configuring/memory-limits
+        out-of-memory: Memory limit of 512 MiB exceeded with 512 MiB used: the kernel killed 2 of its processes. It listened on 127.0.0.1:9001 after 240 s, and on no TCP port 8080. / Consider increasing the memory limit with --memory, see https://cloud.google.com/run/docs/configuring/memory-limits
+        listens-on-loopback: It listens on 127.0.0.1:8080 only, where nobody outside of the container can connect. Memory limit of 512 MiB exceeded with 512 MiB used: the kernel killed 2 of its processes. / Make it listen on 0.0.0.0: servers often have a setting HOST or --host for that.
+        probe-no-answer: It takes connections on port 8080 and did not answer the probe within 1 s. Memory limit of 512 MiB exceeded with 512 MiB used: the kernel killed 2 of its processes. / See what its handler waits for, or give the startup probe a longer timeout.
+    "#]].assert_eq(&all.concat());
+}
+
+#[test]
 fn a_probe_that_is_answered_is_told_by_its_answer() {
     let http = || Question::Http("/up".to_owned());
     let grpc = || Question::Grpc("app".to_owned());
@@ -165,118 +229,6 @@ fn a_probe_that_is_answered_is_told_by_its_answer() {
         probe-grpc-unknown-service: Its health service does not know the service 'app' that the probe asks for (NOT_FOUND, 5). / Let it report a status for that service, or take the service out of the probe.
         probe-grpc-status: It answered the gRPC probe with status 13. / See why its health service fails.
         probe-grpc-not-serving: Its health service answered the gRPC probe that it is not SERVING. / Let it report SERVING once it can take requests.
-    "#]].assert_eq(&all.concat());
-}
-
-#[test]
-fn an_exit_is_explained_by_its_code_and_by_what_was_written_last() {
-    let all = [
-        ended(3, &["reading /etc/app.conf", "no such table: users"]),
-        ended(1, &[]),
-        ended(0, &["bye"]),
-        ended(
-            127,
-            &[
-                "/app: error while loading shared libraries: libfoo.so.1: cannot open shared object file: No such file or directory",
-            ],
-        ),
-        ended(127, &["env: 'python3': No such file or directory"]),
-        ended(127, &[]),
-        ended(126, &["sh: /etc/app.conf: Permission denied"]),
-        ended(137, &[]),
-        ended(139, &["Segmentation fault"]),
-        ended(
-            1,
-            &[
-                "Traceback (most recent call last):",
-                "  File \"/app.py\", line 1, in <module>",
-                "    import flask",
-                "ModuleNotFoundError: No module named 'flask'",
-            ],
-        ),
-        ended(
-            1,
-            &[
-                "Traceback (most recent call last):",
-                "  File \"/app.py\", line 7, in <module>",
-                "    main()",
-                "ValueError: no port",
-            ],
-        ),
-        ended(
-            1,
-            &[
-                "node:internal/modules/cjs/loader:1080",
-                "Error: Cannot find module 'express'",
-                "  code: 'MODULE_NOT_FOUND'",
-                "}",
-            ],
-        ),
-        ended(2, &["panic: no configuration", "", "goroutine 1 [running]:", "main.main()"]),
-        ended(101, &["thread 'main' panicked at src/main.rs:3:5:", "no configuration"]),
-        ended(1, &["listen tcp :80: bind: permission denied"]),
-        ended(1, &["OSError: [Errno 98] Address already in use"]),
-        ended(
-            1,
-            &["psql: error: connection to server at \"localhost\" (127.0.0.1), port 5432 failed: Connection refused"],
-        ),
-        ended(1, &["mkdir: can't create directory '/sys/x': Read-only file system"]),
-        ended(1, &["open /secret: permission denied"]),
-        ended(1, &["FileNotFoundError: [Errno 2] No such file or directory: '/etc/app.conf'"]),
-        // What was said long before the end is not taken for its reason.
-        ended(1, &["warning: open /x: permission denied, going on", "1", "2", "3", "4", "5", "6"]),
-    ];
-    expect![[r#"
-        exited: Container called exit(3). / Its output says more: 'updraft services logs' shows all of it.
-        exited: Container called exit(1). It wrote nothing before. / Make it write to standard error why it ends.
-        exited-cleanly: Container called exit(0). It ended by itself and without an error; a service has to stay and listen. / Start the server itself in the foreground, not a script that returns or a daemon.
-        shared-library-missing: Container called exit(127). It had written '/app: error while loading shared libraries: libfoo.so.1: cannot open shared object file: No such file or directory': a shared library is not in the image. / Put the library into the image, or link the program statically.
-        command-not-found: Container called exit(127). So do shells and env when a command is not there. It had written 'env: 'python3': No such file or directory'. / Put the command into the image, or name it by its whole path.
-        command-not-found: Container called exit(127). So do shells and env when a command is not there. / Put the command into the image, or name it by its whole path.
-        command-not-executable: Container called exit(126). So do shells when a command is there and cannot be executed. It had written 'sh: /etc/app.conf: Permission denied'. / Make the file executable in the image, and see that it is built for linux/amd64.
-        signalled: Container called exit(137). So do shells when signal 9 ended a command (SIGKILL). The platform did not send it, and its limit of memory was not reached. / Its output says more: 'updraft services logs' shows all of it.
-        segmentation-fault: Container called exit(139). So do shells when signal 11 ended a command (SIGSEGV). It touched memory that it may not touch, or called abort(), which ends the first process of a container like this. / This is a fault of the program or of a library it uses: run it with a debugger, or with other versions.
-        module-missing: Container called exit(1). It had written 'ModuleNotFoundError: No module named 'flask'': a module of its language's is not in the image. / Install the module in the image (requirements.txt, package.json, …), and see that the paths are right.
-        exception: Container called exit(1). It had written 'ValueError: no port': nobody caught that exception. / The lines before it say where: 'updraft services logs' shows all of them.
-        module-missing: Container called exit(1). It had written 'Error: Cannot find module 'express'': a module of its language's is not in the image. / Install the module in the image (requirements.txt, package.json, …), and see that the paths are right.
-        exception: Container called exit(2). It had written 'panic: no configuration': nobody caught that. / The lines after it say where: 'updraft services logs' shows all of them.
-        exception: Container called exit(101). It had written 'thread 'main' panicked at src/main.rs:3:5: no configuration': nobody caught that. / The lines after it say where: 'updraft services logs' shows all of them.
-        port-forbidden: Container called exit(1). It had written 'listen tcp :80: bind: permission denied', which suggests that it may not listen on the port it wants. / Listen on the port that PORT names; others may be for root only.
-        port-taken: Container called exit(1). It had written 'OSError: [Errno 98] Address already in use', which suggests that two parts of the container want to listen on one port. / Start one server only, or let the others listen on other ports.
-        dependency-unreachable: Container called exit(1). It had written 'psql: error: connection to server at "localhost" (127.0.0.1), port 5432 failed: Connection refused', which suggests that it needs something that it cannot reach. / See that what it connects to is there, and reachable from the container: 127.0.0.1 is the container itself.
-        read-only: Container called exit(1). It had written 'mkdir: can't create directory '/sys/x': Read-only file system', which suggests that it writes where nothing can be written. / Let it write below /tmp.
-        permission-denied: Container called exit(1). It had written 'open /secret: permission denied', which suggests that its user may not do what it tries. / See to the permissions of its files in the image, or to its USER.
-        file-missing: Container called exit(1). It had written 'FileNotFoundError: [Errno 2] No such file or directory: '/etc/app.conf'', which suggests that it needs a file that is not there. / See that the build puts the file into the image, and from which directory it is named.
-        exited: Container called exit(1). / Its output says more: 'updraft services logs' shows all of it.
-    "#]].assert_eq(&all.concat());
-}
-
-#[test]
-fn other_ends_are_told_with_their_figures() {
-    let exit = |exit: Exit| say(Happened::Exited(exit), &[]);
-    let all = [
-        exit(Exit::Signal(4)),
-        exit(Exit::Signal(6)),
-        exit(Exit::Signal(9)),
-        exit(Exit::Signal(11)),
-        exit(Exit::Signal(15)),
-        exit(Exit::Signal(31)),
-        say(Happened::Exited(Exit::Signal(6)), &["terminate called after throwing an instance of 'std::bad_alloc'"]),
-        exit(Exit::OutOfMemory { limit: 512 << 20, used: 513 << 20 }),
-        exit(Exit::OutOfProcesses { limit: 4096, status: 134 }),
-        exit(Exit::Lost),
-    ];
-    expect![[r#"
-        illegal-instruction: Container terminated on signal 4 (SIGILL). It came to an instruction that this processor does not know, or that is meant to stop it. / If it was built for a newer processor (-march=native, x86-64-v3, AVX), build it for plain x86-64.
-        aborted: Container terminated on signal 6 (SIGABRT). It gave itself up, as after a failed assertion. / Its output says more: 'updraft services logs' shows all of it.
-        signalled: Container terminated on signal 9 (SIGKILL). The platform did not send it, and its limit of memory was not reached. / Its output says more: 'updraft services logs' shows all of it.
-        segmentation-fault: Container terminated on signal 11 (SIGSEGV). It touched memory that it may not touch, or called abort(), which ends the first process of a container like this. / This is a fault of the program or of a library it uses: run it with a debugger, or with other versions.
-        signalled: Container terminated on signal 15 (SIGTERM). The platform did not send it: something in the container did. / Its output says more: 'updraft services logs' shows all of it.
-        system-call-forbidden: Container terminated on signal 31 (SIGSYS). It made a system call that the sandbox forbids. / Find the call with strace, and do without it.
-        exception: Container terminated on signal 6 (SIGABRT). It had written 'terminate called after throwing an instance of 'std::bad_alloc'': nobody caught that. / The lines after it say where: 'updraft services logs' shows all of them.
-        out-of-memory: Memory limit of 512 MiB exceeded with 513 MiB used. / Consider increasing the memory limit with --memory, see https://cloud.google.com/run/docs/configuring/memory-limits
-        out-of-processes: Limit of 4096 processes and threads reached. Container ended with status 134. / Make it start fewer processes and threads.
-        instance-lost: The instance was lost with the process that kept it. / This is no fault of the container: the server's own log says what happened. Deploy again.
     "#]].assert_eq(&all.concat());
 }
 
@@ -407,6 +359,7 @@ fn everything_that_was_seen_is_kept_as_facts() {
         }));
         seen.usage = Usage { cpu: Duration::from_millis(3900), memory_bytes: 12 << 20, memory_peak_bytes: 14 << 20 };
         seen.forks_refused = 3;
+        seen.memory_kills = 1;
     }
     let happened = Happened::NotReady(Box::new(found));
     let ran_for = Some(Duration::from_secs(240));
@@ -420,6 +373,7 @@ fn everything_that_was_seen_is_kept_as_facts() {
         Processes: app (sleeping, 3 threads), w0 (ended), w1 (ended), w2 (ended), w3 (ended), 2 more.
         CPU: 3.90 s in all, 1 % of its limit in the last 1 s.
         It was refused a process or thread 3 times.
+        Processes that the kernel killed for memory: 1.
         Memory: 12 MiB of 512 MiB, at most 14 MiB.
     "#]]
     .assert_eq(&(told.facts.join("\n") + "\n"));

@@ -7,7 +7,7 @@ use updraft_model::{
     instance::{Inspection, Listener, ProcessState},
 };
 
-use super::{Answer, Greeting, NotReady, Question, Told, listed, seconds, told};
+use super::{Answer, Greeting, MIB, MORE_MEMORY, NotReady, Question, Told, listed, seconds, told};
 
 /// From here on Linux gives ports to sockets that name none: a UDP socket there is more likely to wait for
 /// an answer than for a question.
@@ -18,6 +18,15 @@ const BUSY: u32 = 50;
 const BUSY_WHILE_RUNNING: u32 = 2;
 
 pub(super) fn not_ready(port: u16, found: &NotReady) -> Told {
+    let told = answered(port, found);
+    match killed(found) {
+        // It may serve without them, so that this is no more than another fact; but one that must not be missed.
+        Some(killed) if told.code != Code::OutOfMemory => Told { cause: format!("{} {killed}", told.cause), ..told },
+        _ => told,
+    }
+}
+
+fn answered(port: u16, found: &NotReady) -> Told {
     match &found.probe.last {
         Answer::NotConnected => unreachable(port, found),
         Answer::Late if !is_another_language(found) => told(
@@ -46,19 +55,19 @@ pub(super) fn not_ready(port: u16, found: &NotReady) -> Told {
 fn unreachable(port: u16, found: &NotReady) -> Told {
     let asked = found.probe.port;
     let Some((seen, listeners)) = found.seen.as_ref().and_then(|seen| Some((seen, seen.listeners.as_ref()?))) else {
-        return told(
-            Code::NotListening,
-            format!(
-                "Nobody took a connection on port {asked} within {}; what listens in the container could not be seen.",
-                seconds(found.probe.allowed)
-            ),
-            "Make it listen on 0.0.0.0 and the port that PORT names.",
+        let cause = format!(
+            "Nobody took a connection on port {asked} within {}; what listens in the container could not be seen.",
+            seconds(found.probe.allowed)
         );
+        return match killed(found) {
+            Some(killed) => out_of_memory(&killed, &cause),
+            None => told(Code::NotListening, cause, "Make it listen on 0.0.0.0 and the port that PORT names."),
+        };
     };
     let tcp: Vec<SocketAddr> = listeners.iter().filter_map(Listener::tcp).collect();
     let on_port: Vec<SocketAddr> = tcp.iter().copied().filter(|address| address.port() == asked).collect();
     if !on_port.is_empty() {
-        return on_asked_port(found, &on_port);
+        return on_asked_port(found, seen, &on_port);
     }
     let all = listed(&tcp.iter().map(ToString::to_string).collect::<Vec<_>>());
     if asked != port && tcp.iter().any(|address| address.port() == port) {
@@ -67,6 +76,16 @@ fn unreachable(port: u16, found: &NotReady) -> Told {
             format!("It listens on {all}, and the startup probe asks port {asked}."),
             format!("Let the startup probe ask port {port}, or none: then it asks the container's port."),
         );
+    }
+    // What still listens may be the parent of what was killed: its ports are not the container's.
+    if let Some(killed) = killed(found) {
+        let allowed = seconds(found.probe.allowed);
+        let others = listed(&listeners.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let still = match listeners[..] {
+            [] => format!("It listened on nothing after {allowed}."),
+            _ => format!("It listened on {others} after {allowed}, and on no TCP port {asked}."),
+        };
+        return out_of_memory(&killed, &still);
     }
     if !tcp.is_empty() {
         return told(
@@ -78,8 +97,38 @@ fn unreachable(port: u16, found: &NotReady) -> Told {
     no_tcp(found, seen, listeners)
 }
 
-fn on_asked_port(found: &NotReady, on_port: &[SocketAddr]) -> Told {
+/// What the kernel did to its processes for their memory, if it did.
+fn killed(found: &NotReady) -> Option<String> {
+    let seen = found.seen.as_ref().filter(|seen| seen.memory_kills > 0)?;
+    let limit = found.limits.memory_bytes;
+    let used = seen.usage.memory_peak_bytes.max(limit);
+    let times = match seen.memory_kills {
+        1 => "one of its processes".to_owned(),
+        kills => format!("{kills} of its processes"),
+    };
+    Some(format!(
+        "Memory limit of {} MiB exceeded with {} MiB used: the kernel killed {times}.",
+        limit / MIB,
+        used / MIB
+    ))
+}
+
+fn out_of_memory(killed: &str, still: &str) -> Told {
+    told(Code::OutOfMemory, format!("{killed} {still}"), MORE_MEMORY)
+}
+
+fn on_asked_port(found: &NotReady, seen: &Inspection, on_port: &[SocketAddr]) -> Told {
     let all = listed(&on_port.iter().map(ToString::to_string).collect::<Vec<_>>());
+    if seen.refuses_ipv4.contains(&found.probe.port) {
+        return told(
+            Code::ListensOnOtherAddress,
+            format!(
+                "It listens on {all}, and still a connection by IPv4 is refused there: [::] takes IPv6 only. The platform \
+                 connects by IPv4."
+            ),
+            "Make it listen on 0.0.0.0, or let its socket at [::] take IPv4 too (IPV6_V6ONLY off).",
+        );
+    }
     if on_port.iter().any(|address| address.ip().is_unspecified()) {
         return told(
             Code::ListensTooLate,

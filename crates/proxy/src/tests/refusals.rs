@@ -22,6 +22,23 @@ async fn hosts_tell_services_and_the_api_apart() {
 }
 
 #[tokio::test]
+async fn a_host_that_may_not_be_known_yet_is_waited_for() {
+    let world = World::new().await;
+    let early = world.get("/");
+    let table = async {
+        // Until the request has come to wait.
+        while world.routes.receiver_count() < 2 {
+            tokio::task::yield_now().await;
+        }
+        let app = App::default();
+        world.serve(&app, &[(app.revision(1), 100)]);
+    };
+    let (answer, ()) = tokio::join!(early, table);
+    assert_eq!(answer, (StatusCode::OK, "app-1".to_owned()));
+    world.end().await;
+}
+
+#[tokio::test]
 async fn who_may_not_call_starts_nothing() {
     let world = World::with(App { invoker: InvokerAccess::Restricted, ..App::default() }).await;
     assert_eq!(title(&world.get("/x").await), "403: 403 Forbidden");

@@ -11,7 +11,7 @@ pub const FORMAT: u32 = 1;
 /// The largest list, in bytes; each file takes about 200 of them.
 pub(super) const MANIFEST_MAX: u64 = 256 << 20;
 /// Where files of a backup may go: these files, and whatever is below these folders.
-const FILES: [&str; 2] = ["state.db", "token"];
+const FILES: [&str; 4] = ["state.db", "token", "tls/ca.key", "tls/ca.pem"];
 const FOLDERS: [&str; 4] = ["images/repositories", "images/pulled", "images/blobs", "logs"];
 
 /// What a backup holds.
@@ -59,6 +59,8 @@ mod tests {
         for (path, allowed) in [
             ("state.db", true),
             ("token", true),
+            ("tls/ca.key", true),
+            ("tls/other", false),
             ("images/blobs/sha256/ab/abcd", true),
             ("images/repositories/a/b/_tags/v1", true),
             ("logs/p/l/s/1.jsonl", true),

@@ -7,6 +7,7 @@
 //! updraft-backup.json   format, version, time, files
 //! state.db              a snapshot of the database
 //! token                 the admin token, if there is one
+//! tls/                  the key and the certificate of the server's own authority, if there is one
 //! images/…              names of the registry, then the blobs that they and the snapshot's revisions need
 //! logs/…                what containers wrote, if that was asked for
 //! ```

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{AtFlags, CWD, FlockOperation, StatxAttributes, StatxFlags, flock};
 use sha2::{Digest as _, Sha256};
 
 use super::format::{FORMAT, FileEntry, MANIFEST, MANIFEST_MAX, Manifest, is_allowed};
@@ -45,6 +45,9 @@ pub enum RestoreError {
     /// There is something in the data directory.
     #[error("{} is not empty; a backup is only restored into a directory that is empty or not there", .0.display())]
     Occupied(PathBuf),
+    /// The data directory is the root of a mount, which nothing can be moved to.
+    #[error("{} is a mount point, which cannot be replaced; restore into a directory below it that is not there yet, and serve from that", .0.display())]
+    MountPoint(PathBuf),
     /// There is something where the data is gathered first.
     #[error("{} is in the way, and was not made by a restore", .0.display())]
     InTheWay(PathBuf),
@@ -99,8 +102,12 @@ struct Partial {
 /// # Errors
 /// [`RestoreError`]; nothing is left behind then.
 pub fn restore(source: impl Read, target: &Path) -> Result<Restored, RestoreError> {
+    let target = &*resolved(target);
     if !is_free(target)? {
         return Err(RestoreError::Occupied(target.to_owned()));
+    }
+    if is_mount_point(target) {
+        return Err(RestoreError::MountPoint(target.to_owned()));
     }
     let foreign = |error: io::Error| RestoreError::Foreign(error.to_string());
     let mut zstd = zstd::Decoder::new(source).map_err(foreign)?;
@@ -137,9 +144,10 @@ pub fn restore(source: impl Read, target: &Path) -> Result<Restored, RestoreErro
 /// # Errors
 /// [`RestoreError::Unfinished`].
 pub fn check_restored(target: &Path) -> Result<(), RestoreError> {
-    let partial = partial_path(target);
-    if partial.join(MARK).exists() && is_free(target)? {
-        return Err(RestoreError::Unfinished { target: target.to_owned(), partial });
+    let target = resolved(target);
+    let partial = partial_path(&target);
+    if partial.join(MARK).exists() && is_free(&target)? {
+        return Err(RestoreError::Unfinished { target, partial });
     }
     Ok(())
 }
@@ -263,6 +271,17 @@ fn is_free(target: &Path) -> Result<bool, RestoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(at("read", target)(error)),
     }
+}
+
+/// Where a link leads: beside that is the same file system, and that can be replaced.
+fn resolved(target: &Path) -> PathBuf {
+    fs::canonicalize(target).unwrap_or_else(|_| target.to_owned())
+}
+
+fn is_mount_point(path: &Path) -> bool {
+    let found = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS);
+    // A kernel that does not tell lets the move fail, later.
+    found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 fn partial_path(target: &Path) -> PathBuf {

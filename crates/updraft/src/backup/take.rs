@@ -19,7 +19,7 @@ use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_control::{Control, images_of};
 use updraft_model::{Error, ErrorKind, iam::Principal};
 use updraft_oci::{Hold, ImageStore};
-use updraft_store::{Snapshots, SqliteStore};
+use updraft_store::{Snapshots, SqliteStore, StoreError};
 use updraft_telemetry::LogStore;
 
 use super::format::{FORMAT, FileEntry, MANIFEST, MANIFEST_MAX, Manifest};
@@ -32,6 +32,8 @@ const AT_ONCE: usize = 1;
 const PIECE: usize = 256 << 10;
 /// Pieces that may wait for the client.
 const QUEUE: usize = 4;
+/// How long a piece may wait for the client. While one waits nobody else can take a backup, and no garbage goes.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Layers are compressed already; the least effort is enough for the rest.
 const LEVEL: i32 = 1;
 
@@ -81,6 +83,24 @@ pub(crate) fn sweep(data_dir: &Path) {
     }
 }
 
+/// Why a backup cannot be taken, for its caller: that the disk is full they can mend, the rest is in the server's log.
+fn failed(error: &(dyn std::error::Error + 'static)) -> Error {
+    if is_full(error) {
+        tracing::warn!(%error, "the disk is full: no backup can be taken until there is space");
+        return Error::new(ErrorKind::ResourceExhausted, "The disk of the server is full: no backup was taken.");
+    }
+    Error::internal(format!("a backup: {error}"))
+}
+
+/// Is a full disk at the bottom of it?
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let by_host = |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        error.downcast_ref().is_some_and(by_host)
+            || error.downcast_ref().is_some_and(|error| matches!(error, StoreError::Full { .. }))
+    })
+}
+
 // === impl ServerBackups ===
 
 impl ServerBackups {
@@ -97,16 +117,19 @@ impl Backups for ServerBackups {
             let busy = |_| Error::new(ErrorKind::ResourceExhausted, "Another backup is being taken; try again later.");
             let prepared = deps.prepare(logs, turns.try_acquire_owned().map_err(busy)?).await?;
             tracing::info!(files = prepared.sources.len(), by = %caller, "a backup is being taken");
-            let (sender, pieces) = mpsc::channel(QUEUE);
+            // One more for the last word, which has a place whatever the client does: without it the stream would
+            // end as one that is whole.
+            let (sender, pieces) = mpsc::channel(QUEUE + 1);
+            let last = sender.clone().try_reserve_owned().map_err(Error::internal)?;
+            let clock = deps.clock.clone();
             deps.tasks.spawn("backup", OnFailure::Log, async move {
-                let failed = sender.clone();
-                let written = tokio::task::spawn_blocking(move || write(prepared, sender)).await;
+                let writer = PieceWriter { pieces: sender, clock, buffer: BytesMut::with_capacity(PIECE) };
+                let written = tokio::task::spawn_blocking(move || write(prepared, writer)).await;
                 if let Ok(Err(error)) = written
-                    && !failed.is_closed()
+                    && error.kind() != io::ErrorKind::BrokenPipe
                 {
                     tracing::error!(%error, "a backup broke off");
-                    // The client may leave at this moment.
-                    let _ = failed.send(Err(error.into())).await;
+                    last.send(Err(error.into()));
                 }
             });
             Ok(pieces)
@@ -120,23 +143,26 @@ impl BackupDeps {
     /// Takes the snapshot, then finds what it needs: whatever the snapshot speaks of was there before it.
     async fn prepare(&self, logs: Logs, turn: OwnedSemaphorePermit) -> Result<Prepared, Error> {
         let mut hold = self.images.hold().await;
-        let scratch = self.scratch().map_err(|error| Error::internal(format!("scratch of a backup: {error}")))?;
+        let scratch = self.scratch().map_err(|error| failed(&error))?;
         let taken = self.clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
-        self.snapshots.take(scratch.path()).await.map_err(Error::internal)?;
+        self.snapshots.take(scratch.path()).await.map_err(|error| failed(&error))?;
         // The snapshot itself is asked which images it needs: the server's own state has moved on.
-        let snapshot = SqliteStore::open(scratch.path()).await.map_err(Error::internal)?;
+        let snapshot = SqliteStore::open(scratch.path()).await.map_err(|error| failed(&error))?;
         let images = images_of(&snapshot).await;
         snapshot.close().await;
-        let inventory = self.images.inventory(&mut hold, &images?).await.map_err(Error::internal)?;
+        let inventory = self.images.inventory(&mut hold, &images?).await.map_err(|error| failed(&error))?;
         let frozen = match logs {
             Logs::Without => Vec::new(),
-            Logs::With => self.logs.freeze(scratch.path()).await.map_err(Error::internal)?,
+            Logs::With => self.logs.freeze(scratch.path()).await.map_err(|error| failed(&error))?,
         };
         let (data_dir, at) = (self.data_dir.clone(), scratch.path().to_owned());
         let listed = tokio::task::spawn_blocking(move || {
             let mut list = List::default();
             list.whole_file("state.db", at.join("state.db"))?;
-            list.token(&data_dir)?;
+            // Who trusts this server's authority goes on trusting it after a restore.
+            for secret in ["token", "tls/ca.key", "tls/ca.pem"] {
+                list.secret(secret, &data_dir)?;
+            }
             for name in inventory.names {
                 list.memory(format!("images/{}", name.path), name.bytes);
             }
@@ -154,7 +180,7 @@ impl BackupDeps {
             Ok::<_, io::Error>(list)
         });
         let list = match listed.await {
-            Ok(list) => list.map_err(|error| Error::internal(format!("files of a backup: {error}")))?,
+            Ok(list) => list.map_err(|error| failed(&error))?,
             Err(error) => return Err(Error::internal(error)),
         };
         let manifest = Manifest {
@@ -207,9 +233,10 @@ impl List {
         self.file(path.to_owned(), file, size)
     }
 
-    fn token(&mut self, data_dir: &Path) -> io::Result<()> {
-        match fs::read(updraft_identity::token_path(data_dir)) {
-            Ok(token) => self.memory("token".to_owned(), token),
+    /// A small file, if it is there.
+    fn secret(&mut self, path: &str, data_dir: &Path) -> io::Result<()> {
+        match fs::read(data_dir.join(path)) {
+            Ok(content) => self.memory(path.to_owned(), content),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -218,13 +245,13 @@ impl List {
 }
 
 /// Writes the whole of it. Ends early when nobody takes the pieces any more.
-fn write(prepared: Prepared, pieces: mpsc::Sender<Result<Bytes, BoxError>>) -> io::Result<()> {
+fn write(prepared: Prepared, pieces: PieceWriter) -> io::Result<()> {
     let Prepared { manifest, sources, .. } = &prepared;
     let list = serde_json::to_vec(manifest)?;
     if list.len() as u64 > MANIFEST_MAX {
         return Err(io::Error::other(format!("{} files are more than a backup can list", manifest.files.len())));
     }
-    let mut zstd = zstd::Encoder::new(PieceWriter { pieces, buffer: BytesMut::with_capacity(PIECE) }, LEVEL)?;
+    let mut zstd = zstd::Encoder::new(pieces, LEVEL)?;
     zstd.include_checksum(true)?;
     let mut tar = tar::Builder::new(zstd);
     append(&mut tar, MANIFEST, list.len() as u64, &list[..], manifest.taken)?;
@@ -276,6 +303,7 @@ impl<R: io::Read> io::Read for Counted<R> {
 /// Collects what is written and sends it in pieces.
 struct PieceWriter {
     pieces: mpsc::Sender<Result<Bytes, BoxError>>,
+    clock: Clock,
     buffer: BytesMut,
 }
 
@@ -293,6 +321,39 @@ impl Write for PieceWriter {
             return Ok(());
         }
         let piece = self.buffer.split().freeze();
-        self.pieces.blocking_send(Ok(piece)).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+        // This is a thread of the blocking pool.
+        let sent = self.clock.timeout(PATIENCE, self.pieces.send(Ok(piece)));
+        match tokio::runtime::Handle::current().block_on(sent) {
+            Ok(sent) => sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe)),
+            Err(_) => {
+                let text = format!("the client took nothing for {} s", PATIENCE.as_secs());
+                Err(io::Error::new(io::ErrorKind::TimedOut, text))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_takes_no_piece_for_a_minute_gets_no_more() {
+        let (clock, hand) = Clock::stopped_at(SystemTime::UNIX_EPOCH);
+        let (pieces, mut taken) = mpsc::channel(1);
+        let mut writer = PieceWriter { pieces, clock, buffer: BytesMut::new() };
+        let written = tokio::task::spawn_blocking(move || (0..3).try_for_each(|_| writer.write_all(&[0; PIECE])));
+        // Slow, but alive: a piece in every half minute.
+        hand.advance(PATIENCE / 2);
+        assert_eq!(taken.recv().await.expect("sent").expect("a piece").len(), PIECE);
+        for _ in 0..100_000 {
+            hand.advance(PATIENCE / 4);
+            tokio::task::yield_now().await;
+            if written.is_finished() {
+                break;
+            }
+        }
+        let error = written.await.expect("no panic").expect_err("nobody takes the third");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -157,3 +157,15 @@ fn what_was_not_made_by_a_restore_is_never_removed() {
     assert!(matches!(restore(&good()[..], &outer.path().join("data")), Err(RestoreError::InTheWay(_))));
     assert!(precious.join("file").exists());
 }
+
+#[test]
+fn a_link_to_a_data_directory_is_followed_and_a_mount_point_is_known() {
+    let outer = TempDir::new().expect("a temporary directory");
+    let (real, link) = (outer.path().join("real/data"), outer.path().join("link"));
+    fs::create_dir_all(&real).expect("writable");
+    std::os::unix::fs::symlink(&real, &link).expect("writable");
+    restore(&good()[..], &link).expect("a good backup");
+    assert_eq!(fs::read(real.join("state.db")).expect("restored"), DATABASE);
+    assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
+    assert!(is_mount_point(Path::new("/proc")) && !is_mount_point(&real));
+}

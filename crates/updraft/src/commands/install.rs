@@ -11,7 +11,7 @@ use updraft_cli::Exit;
 
 use super::{fail, print};
 use crate::systemd::{
-    install::{CONFIG, Found, InstallError, Manager, Step, Wish, install, look, uninstall},
+    install::{CONFIG, Found, InstallError, Manager, Step, Wish, install, look, place, uninstall},
     unit::unit,
 };
 
@@ -72,8 +72,11 @@ pub(super) fn run(flags: &InstallArgs) -> ExitCode {
     let asked = if flags.no_start { Manager::Enable } else { Manager::Start };
     if flags.print {
         return match program() {
-            Ok(_) => {
-                print(unit(Path::new(crate::systemd::install::PROGRAM), Path::new(CONFIG)).trim_end());
+            Ok(program) => {
+                let root = flags.place.root.clone();
+                let manager = if root.is_some() { Manager::Nothing } else { asked };
+                let wish = Wish { program, root: root.unwrap_or_else(|| "/".into()), manager };
+                print(unit(&place(&wish), Path::new(CONFIG)).trim_end());
                 ExitCode::SUCCESS
             }
             Err(refusal) => refused(&refusal),

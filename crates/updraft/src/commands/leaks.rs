@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::json;
 use updraft_base::Clock;
-use updraft_cli::Format;
+use updraft_cli::{Exit, Format};
 use updraft_engine_local::{Holder, Scope, look, tag_of};
 use updraft_oci::StrayKind;
 use updraft_store::{Kind, SqliteStore};
@@ -43,6 +43,12 @@ const PAUSES: [Duration; 4] =
 /// Prints what was left; fails if there is something.
 pub(super) async fn run(data_dir: &Path, scope: Scope, format: Option<Format>) -> ExitCode {
     match find(data_dir, scope, &Clock::system()).await {
+        // What a directory that is gone has left on the host is found all the same.
+        Ok(findings) if findings.is_empty() && scope == Scope::Own && !data_dir.is_dir() => {
+            let missing = format!("there is no data directory {}", data_dir.display());
+            fail(&*Failure::from(missing), Some("name the one that the server has with --data-dir or --config"));
+            Exit::Usage.into()
+        }
         Ok(findings) => {
             show(data_dir, &findings, format);
             if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

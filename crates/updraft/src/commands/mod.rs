@@ -3,6 +3,7 @@
 mod auth;
 mod config;
 mod doctor;
+mod flags;
 mod install;
 mod leaks;
 mod quickstart;
@@ -21,7 +22,10 @@ use updraft_base::Clock;
 use updraft_cli::{Console, EXIT_CODES, Exit, Format, Globals, Shell};
 
 use self::restore::RestoreArgs;
-use crate::config::{Config, ConfigError, Layer, Resolved, SETTINGS, combine, environment, file};
+use crate::{
+    config::{Config, ConfigError, Layer, Resolved, SETTINGS, combine, environment, file},
+    server::check_config,
+};
 
 /// The word that makes this program a launcher.
 pub const LAUNCHER: &str = "__launcher";
@@ -78,7 +82,7 @@ enum AuthCommand {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Print every setting, its value and where it came from.
+    /// Print every setting, its value and where it came from; fails when `serve` would refuse them.
     Show(ServeArgs),
 }
 
@@ -97,6 +101,21 @@ struct ServeArgs {
     /// Address of the image registry [default: 127.0.0.1:5000].
     #[arg(long, value_name = "ADDR:PORT")]
     registry_listen: Option<String>,
+    /// Address of API and services over TLS, or 'off' [default: port 8443 beside --listen; a free port if it is taken].
+    #[arg(long, value_name = "ADDR:PORT")]
+    tls_listen: Option<String>,
+    /// What else the server is called: names and addresses for its own certificate, separated by commas.
+    #[arg(long, value_name = "NAMES")]
+    tls_names: Option<String>,
+    /// A certificate chain in PEM to show instead of one of our own.
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// The key of --tls-cert, in PEM.
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
+    /// How URLs of services are written: 'http' or 'https' [default: http].
+    #[arg(long, value_name = "SCHEME")]
+    url_scheme: Option<String>,
     /// Who may use the API: 'none' (anybody on this machine; loopback only) or 'token' [default: none].
     #[arg(long, value_name = "MODE")]
     auth: Option<String>,
@@ -134,7 +153,10 @@ struct ServeArgs {
 
 /// Parses the command line and carries it out.
 pub fn main() -> ExitCode {
-    let matches = Arguments::command().get_matches();
+    let matches = flags::hide(Arguments::command()).get_matches();
+    if let Err(code) = flags::check(&matches) {
+        return code;
+    }
     let arguments = match Arguments::from_arg_matches(&matches) {
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
@@ -158,7 +180,7 @@ pub fn main() -> ExitCode {
         Verb::Config(ConfigCommand::Show(flags)) => show(&flags, &matches, arguments.globals.format),
         Verb::Completion { shell } => {
             let mut script = Vec::new();
-            updraft_cli::completion(&mut Arguments::command(), shell, &mut script);
+            updraft_cli::completion(&mut flags::hide(Arguments::command()), shell, &mut script);
             // A reader that has seen enough closes the pipe: nothing went wrong.
             let _ = io::stdout().write_all(&script);
             ExitCode::SUCCESS
@@ -176,13 +198,23 @@ fn with_config(flags: &ServeArgs, matches: &ArgMatches, run: impl FnOnce(Config)
     }
 }
 
+/// Prints the settings; fails like `serve` where `serve` would refuse them.
 fn show(flags: &ServeArgs, matches: &ArgMatches, format: Option<Format>) -> ExitCode {
-    match resolve(flags, matches) {
-        Ok(resolved) => {
-            config::show(&resolved, format);
-            ExitCode::SUCCESS
+    let resolved = match resolve(flags, matches) {
+        Ok(resolved) => resolved,
+        Err(error) => return misconfigured(&error),
+    };
+    config::show(&resolved, format);
+    match Config::from_resolved(&resolved) {
+        Ok(config) => match check_config(&config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => serve::not_started(&error),
+        },
+        // Where each value came from has just been said.
+        Err(error) => {
+            fail(&error, None);
+            Exit::Usage.into()
         }
-        Err(error) => misconfigured(&error),
     }
 }
 
@@ -214,6 +246,11 @@ impl ServeArgs {
             ("data-dir", self.data_dir.clone()),
             ("listen", self.listen.clone()),
             ("registry-listen", self.registry_listen.clone()),
+            ("tls-listen", self.tls_listen.clone()),
+            ("tls-names", self.tls_names.clone()),
+            ("tls-cert", self.tls_cert.clone()),
+            ("tls-key", self.tls_key.clone()),
+            ("url-scheme", self.url_scheme.clone()),
             ("auth", self.auth.clone()),
             ("domain", self.domain.clone()),
             ("idle-timeout", self.idle_timeout.clone()),

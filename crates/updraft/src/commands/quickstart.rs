@@ -26,9 +26,9 @@ use super::{
 };
 use crate::{
     HELLO,
-    config::{Config, Layer, LogFormat, combine},
+    config::{Config, ConfigError, Layer, LogFormat, combine},
     image::{File, Process, archive},
-    server::{EngineChoice, Options, Server, local_engine},
+    server::{EngineChoice, Options, Server, StartError, local_engine},
 };
 
 /// The example's service, and the name of its image.
@@ -51,7 +51,15 @@ pub(super) struct QuickstartArgs {
     /// Where to keep the data meanwhile: a folder that does not exist or is empty. It is removed at the end.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// How far instances are kept apart: 'namespaces', 'chroot', or 'none' [default: the strongest that this machine allows].
+    #[arg(long, value_name = "ISOLATION")]
+    isolation: Option<String>,
 }
+
+/// The folder holds something, or is somebody else's.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is not an empty folder of yours; the tour removes its folder at the end", .0.display())]
+struct Occupied(PathBuf);
 
 /// What went wrong; it ends the tour.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -68,8 +76,23 @@ struct Measured {
 pub(super) async fn run(flags: QuickstartArgs, place: Layer) -> ExitCode {
     match tour(&flags, place).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(error.as_ref(), Some("`updraft doctor` tells what this machine lacks")),
+        Err(error) => failed(error.as_ref()),
     }
+}
+
+fn failed(error: &(dyn std::error::Error + Send + Sync + 'static)) -> ExitCode {
+    if let Some(error) = error.downcast_ref::<StartError>() {
+        return serve::not_started(error);
+    }
+    let hint = if error.is::<Occupied>() {
+        "--data-dir must name a directory that is empty or not there"
+    } else if error.is::<ConfigError>() {
+        "`updraft quickstart --help` lists the flags"
+    } else {
+        return fail(error, Some("`updraft doctor` tells what this machine lacks"));
+    };
+    fail(error, Some(hint));
+    Exit::Usage.into()
 }
 
 async fn tour(flags: &QuickstartArgs, place: Layer) -> Result<(), Failure> {
@@ -79,14 +102,18 @@ async fn tour(flags: &QuickstartArgs, place: Layer) -> Result<(), Failure> {
         Some(given) => std::path::absolute(given)?,
         None => default_dir()?,
     };
+    let mut config = config(data_dir, flags.isolation.as_deref(), place)?;
     claim(data_dir)?;
-    let mut config = config(data_dir, place)?;
-    let fallback = fall_back(&mut config)?;
+    let fallback = match flags.isolation {
+        Some(_) => None,
+        None => fall_back(&mut config)?,
+    };
     let isolation = config.isolation;
     let engine = EngineChoice::Local(local_engine(&config));
     let server = Server::start(Options { config, engine, clock: Clock::system() }).await?;
-    if let Some(cause) = fallback {
-        warn(isolation, &cause);
+    match fallback {
+        Some(cause) => warn(isolation, &cause),
+        None => serve::warn_of(isolation),
     }
     let told = tokio::select! {
         told = tell(&server, data_dir, isolation) => told,
@@ -197,7 +224,7 @@ fn warn(isolation: Isolation, cause: &str) {
     );
 }
 
-fn config(data_dir: &Path, place: Layer) -> Result<Config, Failure> {
+fn config(data_dir: &Path, isolation: Option<&str>, place: Layer) -> Result<Config, Failure> {
     let text = |value: &str| (value.to_owned(), None);
     let settings = [
         ("data-dir", text(&data_dir.display().to_string())),
@@ -205,7 +232,9 @@ fn config(data_dir: &Path, place: Layer) -> Result<Config, Failure> {
         ("registry-listen", text("127.0.0.1:0")),
         ("idle-timeout", text(IDLE)),
     ];
-    Ok(Config::from_resolved(&combine(&[Layer(settings.into()), place]))?)
+    let typed = isolation.map(|isolation| ("isolation", text(isolation)));
+    let settings = settings.into_iter().chain(typed).collect();
+    Ok(Config::from_resolved(&combine(&[Layer(settings), place]))?)
 }
 
 /// Always the same, so that a tour finds and removes what a killed one left on the machine; and not below a folder that
@@ -231,10 +260,7 @@ fn claim(data_dir: &Path) -> Result<(), Failure> {
             let ours = found.is_dir() && found.uid() == rustix::process::geteuid().as_raw();
             let is_free = ours && (mark.is_file() || std::fs::read_dir(data_dir)?.next().is_none());
             if !is_free {
-                let shown = data_dir.display();
-                return Err(
-                    format!("{shown} is not an empty folder of yours; the tour removes its folder at the end").into()
-                );
+                return Err(Occupied(data_dir.to_owned()).into());
             }
             std::fs::set_permissions(data_dir, std::fs::Permissions::from_mode(0o700))?;
         }

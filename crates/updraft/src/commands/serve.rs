@@ -4,6 +4,7 @@ use std::{io::IsTerminal as _, process::ExitCode};
 
 use tracing_subscriber::EnvFilter;
 use updraft_base::{Clock, Shutdown};
+use updraft_cli::Exit;
 use updraft_engine_local::Isolation;
 use updraft_oci::ImageError;
 use updraft_store::StoreError;
@@ -22,7 +23,7 @@ use crate::{
 /// once, a third everything.
 pub(super) async fn run(config: Config) -> ExitCode {
     if let Err(error) = log_to_stderr(&config.log, config.log_format) {
-        return fail(error.as_ref(), Some("--log takes a level or a list such as 'info,updraft_fleet=debug'"));
+        return fail(error.as_ref(), None);
     }
     let hangup = if std::io::stdin().is_terminal() { Hangup::Ends } else { Hangup::Reloads };
     let mut signals = match Signals::catch(hangup) {
@@ -46,17 +47,15 @@ async fn serve(config: Config, signals: &mut Signals, notifier: &Notifier) -> Ex
     };
     let server = match started {
         Ok(server) => server,
-        Err(error) => {
-            let hint = hint(&error);
-            return fail(&error, hint.as_deref());
-        }
+        Err(error) => return not_started(&error),
     };
-    if isolation.is_shared() {
-        tracing::warn!(%isolation, "instances are not kept apart from this machine and from each other: docs/isolation.md");
-    }
+    warn_of(isolation);
     print(format_args!("API http://{}", server.address));
+    if let Some(tls) = server.tls {
+        print(format_args!("TLS https://{tls}"));
+    }
     print(format_args!("Registry {}", server.registry));
-    tracing::info!(api = %server.address, registry = %server.registry, "serving");
+    tracing::info!(api = %server.address, tls = server.tls.map(tracing::field::display), registry = %server.registry, "serving");
     notifier.ready(&format!("http://{}", server.address));
     let failed = tokio::select! {
         signal = signals.next() => {
@@ -87,6 +86,13 @@ async fn serve(config: Config, signals: &mut Signals, notifier: &Notifier) -> Ex
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
+/// Says so when instances are not kept apart.
+pub(super) fn warn_of(isolation: Isolation) {
+    if isolation.is_shared() {
+        tracing::warn!(%isolation, "instances are not kept apart from this machine and from each other: docs/isolation.md");
+    }
+}
+
 /// Sends the server's own log to stderr.
 pub(super) fn log_to_stderr(filter: &str, format: LogFormat) -> Result<(), Box<dyn std::error::Error>> {
     let filter = EnvFilter::try_new(filter)?;
@@ -112,16 +118,25 @@ fn isolation_hint(wanted: Isolation, instead: &[Isolation]) -> String {
     }
 }
 
+/// Says why a server did not start. With the exit code that tells whoever restarts it whether that is of any use.
+pub(super) fn not_started(error: &StartError) -> ExitCode {
+    let code = fail(error, hint(error).as_deref());
+    if error.is_unusable() { Exit::Usage.into() } else { code }
+}
+
 /// What to do about a server that could not start.
-pub(super) fn hint(error: &StartError) -> Option<String> {
+fn hint(error: &StartError) -> Option<String> {
     match error {
         StartError::Listen { address, .. } => Some(format!(
-            "is another server on port {}? --listen and --registry-listen choose others; port 0 takes a free one",
+            "is another server on port {}? --listen, --tls-listen and --registry-listen choose others; port 0 takes a free one",
             address.port()
         )),
         StartError::Isolation { wanted, instead, .. } => Some(isolation_hint(*wanted, instead)),
         StartError::Engine(_) => Some("`updraft doctor` tells what this machine lacks".to_owned()),
         StartError::Bind(open) => Some(open.hint()),
+        StartError::Tls(error) => error.hint(),
+        StartError::DataDir { .. } => Some("choose another directory with --data-dir".to_owned()),
+        StartError::Identity(error) => error.hint(),
         StartError::Store(StoreError::TooNew { .. }) | StartError::Images(ImageError::TooNew { .. }) => Some(
             "start the version of Updraft that wrote it, or a later one; or choose another directory with --data-dir. \
              Nothing was changed"

@@ -4,6 +4,7 @@
 //! place that knows which layer wins, and it keeps where each value came from for `config show`.
 
 mod layers;
+mod tls;
 mod values;
 
 pub use layers::{Layer, Origin, Resolved, combine, environment, file};
@@ -49,6 +50,31 @@ pub const SETTINGS: &[Setting] = &[
         variable: "UPDRAFT_REGISTRY_LISTEN",
         default: "127.0.0.1:5000",
         help: "Address of the image registry",
+    },
+    Setting {
+        key: "tls-listen",
+        variable: "UPDRAFT_TLS_LISTEN",
+        default: "",
+        help: "Address of the same over TLS; 'off' for none [default: port 8443 beside 'listen'; a free port if it is taken]",
+    },
+    Setting {
+        key: "tls-names",
+        variable: "UPDRAFT_TLS_NAMES",
+        default: "",
+        help: "What else the server is called: names and addresses for its own certificate, separated by commas",
+    },
+    Setting {
+        key: "tls-cert",
+        variable: "UPDRAFT_TLS_CERT",
+        default: "",
+        help: "A certificate chain in PEM to show instead of one of our own",
+    },
+    Setting { key: "tls-key", variable: "UPDRAFT_TLS_KEY", default: "", help: "The key of 'tls-cert', in PEM" },
+    Setting {
+        key: "url-scheme",
+        variable: "UPDRAFT_URL_SCHEME",
+        default: "http",
+        help: "How URLs of services are written: 'http' with the port of 'listen', or 'https' with that of 'tls-listen'",
     },
     Setting {
         key: "auth",
@@ -142,6 +168,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Address of the registry.
     pub registry_listen: SocketAddr,
+    /// TLS, unless it is off.
+    pub tls: Option<TlsSettings>,
+    /// How URLs of services are written.
+    pub url_scheme: UrlScheme,
     /// Who may use the API.
     pub auth: AuthMode,
     /// The domain of services' hosts.
@@ -168,6 +198,37 @@ pub struct Config {
     pub log: String,
     /// Its form.
     pub log_format: LogFormat,
+}
+
+/// TLS, as it is configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// What to do when another process listens there.
+    pub if_taken: IfTaken,
+    /// What else the server is called.
+    pub names: Vec<String>,
+    /// The operator's certificate chain and key, if they are to be shown.
+    pub files: Option<(PathBuf, PathBuf)>,
+}
+
+/// What to do about a port that another process listens on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfTaken {
+    /// Not start: somebody relies on it.
+    Fail,
+    /// Take a free one.
+    AnotherPort,
+}
+
+/// How URLs of services are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UrlScheme {
+    /// In the clear.
+    Http,
+    /// Over TLS.
+    Https,
 }
 
 /// The form of the server's own log.
@@ -227,6 +288,8 @@ impl Config {
             data_dir: values.data_dir()?,
             listen: values.parsed("listen", "must be ADDRESS:PORT")?,
             registry_listen: values.parsed("registry-listen", "must be ADDRESS:PORT")?,
+            tls: values.tls()?,
+            url_scheme: values.url_scheme()?,
             auth: values.auth()?,
             domain: values.domain()?,
             project: values.project()?,
@@ -234,11 +297,11 @@ impl Config {
             idle_timeout: values.duration("idle-timeout")?,
             isolation: values.isolation()?,
             dns: values.addresses("dns")?,
-            registry_credentials: values.credentials(),
+            registry_credentials: values.credentials()?,
             registry_names: values.registry_names()?,
             log_retention: values.duration("log-retention")?,
             log_max_size: values.size("log-max-size", LOG_MIN_SIZE)?,
-            log: values.text("log").to_owned(),
+            log: values.log()?,
             log_format: values.log_format()?,
         })
     }

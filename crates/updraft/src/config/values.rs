@@ -2,11 +2,12 @@
 
 use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
+use tracing_subscriber::EnvFilter;
 use updraft_engine_local::{Isolation, UnknownIsolation};
 use updraft_identity::AuthMode;
 use updraft_model::name;
 
-use super::{ConfigError, LogFormat, Resolved};
+use super::{ConfigError, LogFormat, Origin, Resolved};
 
 /// Resolved settings, by key.
 pub(super) struct Values<'a>(&'a [Resolved]);
@@ -99,6 +100,9 @@ impl<'a> Values<'a> {
 
     pub(super) fn data_dir(&self) -> Result<PathBuf, ConfigError> {
         let given = self.text("data-dir");
+        if self.find("data-dir").is_some_and(|found| found.value.is_empty() && found.origin != Origin::Default) {
+            return Err(self.refuse("data-dir", "must not be empty; without the setting the default counts"));
+        }
         if !given.is_empty() {
             return std::path::absolute(given).map_err(|error| self.refuse("data-dir", &error.to_string()));
         }
@@ -110,25 +114,41 @@ impl<'a> Values<'a> {
         Ok(PathBuf::from(home).join(".local/share/updraft"))
     }
 
-    pub(super) fn credentials(&self) -> Option<PathBuf> {
-        let given = self.text("registry-credentials");
+    /// A file that was named has to be there and to be read; one where Docker keeps its own may be anything.
+    pub(super) fn credentials(&self) -> Result<Option<PathBuf>, ConfigError> {
+        const KEY: &str = "registry-credentials";
+        let given = self.text(KEY);
         if !given.is_empty() {
-            return Some(PathBuf::from(given));
+            let text = std::fs::read(given).map_err(|error| self.refuse(KEY, &format!("cannot be read: {error}")))?;
+            serde_json::from_slice::<serde_json::Map<_, _>>(&text).map_err(|error| {
+                // Where it is wrong, and none of what is there: it holds passwords.
+                let (line, column) = (error.line(), error.column());
+                self.refuse(
+                    KEY,
+                    &format!("must hold a JSON object, as Docker writes it (line {line}, column {column})"),
+                )
+            })?;
+            return Ok(Some(PathBuf::from(given)));
         }
-        let folder = std::env::var_os("DOCKER_CONFIG")
-            .map(PathBuf::from)
-            .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker")))?;
-        Some(folder.join("config.json")).filter(|file| file.is_file())
+        let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker"));
+        let folder = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from).or_else(home);
+        Ok(folder.map(|folder| folder.join("config.json")).filter(|file| file.is_file()))
+    }
+
+    pub(super) fn log(&self) -> Result<String, ConfigError> {
+        let filter = self.text("log");
+        let rule = "must be a level, or a list such as 'info,updraft_fleet=debug'";
+        EnvFilter::try_new(filter).map(|_| filter.to_owned()).map_err(|_| self.refuse("log", rule))
     }
 
     fn find(&self, key: &str) -> Option<&'a Resolved> {
         self.0.iter().find(|resolved| resolved.key == key)
     }
 
-    fn refuse(&self, key: &str, rule: &str) -> ConfigError {
+    pub(super) fn refuse(&self, key: &str, rule: &str) -> ConfigError {
         let (value, origin) = match self.find(key) {
             Some(resolved) => (resolved.value.clone(), resolved.origin.clone()),
-            None => (String::new(), super::Origin::Default),
+            None => (String::new(), Origin::Default),
         };
         ConfigError::Value { key: key.to_owned(), value, origin, rule: rule.to_owned() }
     }
@@ -184,10 +204,35 @@ mod tests {
             ("log-retention", "a month"),
             ("log-max-size", "1Ki"),
             ("registry-names", "http://images.example.com"),
+            ("log", "a=b=c"),
+            ("registry-credentials", "/nonexistent/config.json"),
+            ("registry-credentials", "/proc/self/comm"),
         ] {
             let error = config(&[("data-dir", "/tmp/x"), (key, value)]).expect_err(key).to_string();
             assert!(error.contains(key) && error.contains("(flag)"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_empty_data_directory_is_not_the_default_one() {
+        let error = config(&[("data-dir", "")]).expect_err("nobody means the default by it").to_string();
+        assert!(error.contains("data-dir = '' (flag): must not be empty"), "{error}");
+    }
+
+    #[test]
+    fn credentials_that_are_no_json_are_refused_without_a_word_of_what_they_hold() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let path = file.path().to_str().expect("UTF-8");
+        let read = |text: &str| {
+            std::fs::write(path, text).expect("writable");
+            config(&[("data-dir", "/tmp/x"), ("registry-credentials", path)])
+        };
+        for text in ["", "[]", "hunter2", "{\"auths\": hunter2}"] {
+            let error = read(text).expect_err(text).to_string();
+            assert!(error.contains("JSON") && !error.contains("hunter2"), "{error}");
+        }
+        let config = read("{\"auths\": {}}").expect("Docker's");
+        assert_eq!(config.registry_credentials.as_deref(), Some(file.path()));
     }
 
     #[test]

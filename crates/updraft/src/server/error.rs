@@ -6,19 +6,28 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::Access;
 use updraft_apiserver::BoxError;
 use updraft_engine::EngineError;
 use updraft_engine_local::{Isolation, Possible, isolations};
-use updraft_identity::{IdentityError, OpenBind};
+use updraft_identity::{IdentityError, OpenBind, TlsError};
 use updraft_oci::ImageError;
 use updraft_store::StoreError;
 use updraft_telemetry::LogError;
 
-use crate::backup::RestoreError;
+use crate::{backup::RestoreError, config::Config};
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The data directory cannot be used, now or later.
+    #[error("the data directory {} cannot be used: {cause}", dir.display())]
+    DataDir {
+        /// The directory.
+        dir: PathBuf,
+        /// What is in the way.
+        cause: String,
+    },
     /// An address that others can reach, and nobody asks who calls.
     #[error(transparent)]
     Bind(#[from] OpenBind),
@@ -35,6 +44,9 @@ pub enum StartError {
     /// The token cannot be read or made.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The certificate cannot be read, made or used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The stored state cannot be taken up.
     #[error(transparent)]
     Control(#[from] updraft_model::Error),
@@ -66,6 +78,62 @@ pub enum StartError {
     },
 }
 
+// === impl StartError ===
+
+impl StartError {
+    /// Would it be the same at every other start, until somebody changes the configuration or the host? Then nobody
+    /// should try again by themselves. A port that is taken or a disk that is full may be free the next time.
+    pub fn is_unusable(&self) -> bool {
+        match self {
+            Self::DataDir { .. } | Self::Bind(_) | Self::Isolation { .. } => true,
+            Self::Identity(error) => {
+                matches!(error, IdentityError::TokenExposed { .. } | IdentityError::TokenUnfit { .. })
+            }
+            Self::Tls(error) => matches!(error, TlsError::Exposed { .. } | TlsError::Unfit { .. }),
+            Self::Store(error) => matches!(error, StoreError::TooNew { .. }),
+            Self::Images(error) => matches!(error, ImageError::TooNew { .. }),
+            // Also of an unfinished restore: who runs it again mends it beside us.
+            Self::Control(_)
+            | Self::Descriptors(_)
+            | Self::Logs(_)
+            | Self::Restore(_)
+            | Self::Engine(_)
+            | Self::Listen { .. } => false,
+        }
+    }
+}
+
+/// Can what the configuration says be had on this machine? Only looks.
+///
+/// # Errors
+/// [`StartError::Bind`] and [`StartError::DataDir`].
+pub(crate) fn check_config(config: &Config) -> Result<(), StartError> {
+    let tls = config.tls.as_ref().map(|tls| tls.listen);
+    for address in [config.listen, config.registry_listen].into_iter().chain(tls) {
+        updraft_identity::check_bind(config.auth, address)?;
+    }
+    check_data_dir(&config.data_dir)
+}
+
+/// The directory, or the nearest one above it where it can be made, has to take files.
+fn check_data_dir(dir: &Path) -> Result<(), StartError> {
+    let refused = |cause: String| StartError::DataDir { dir: dir.to_owned(), cause };
+    for place in dir.ancestors() {
+        let found = match place.metadata() {
+            Ok(found) => found,
+            // What is below a file is looked for at the file.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+            Err(error) => return Err(refused(format!("{}: {error}", place.display()))),
+        };
+        if !found.is_dir() {
+            return Err(refused(format!("{} is not a directory", place.display())));
+        }
+        let taken = rustix::fs::access(place, Access::WRITE_OK | Access::EXEC_OK);
+        return taken.map_err(|errno| refused(format!("{}: {}", place.display(), io::Error::from(errno))));
+    }
+    Ok(())
+}
+
 /// Why an engine did not start: because its isolation is not possible here, if it is not.
 pub(super) fn explained(error: EngineError, wanted: Isolation, data_dir: &Path) -> StartError {
     match impossible(wanted, data_dir) {
@@ -95,4 +163,35 @@ pub(super) fn impossible(wanted: Isolation, data_dir: &Path) -> StartError {
 fn trial_dir(data_dir: &Path) -> PathBuf {
     let mut dirs = data_dir.ancestors();
     dirs.find(|dir| dir.is_dir()).unwrap_or(data_dir).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_directory_is_there_or_can_be_made() {
+        let dir = tempfile::TempDir::new().expect("a temporary directory");
+        std::fs::write(dir.path().join("file"), "").expect("writable");
+        for (name, fits) in [("", true), ("new/er", true), ("file", false), ("file/below", false)] {
+            let checked = check_data_dir(&dir.path().join(name));
+            assert_eq!(checked.is_ok(), fits, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_better_at_the_next_start_is_worth_one() {
+        let address = ([127, 0, 0, 1], 80).into();
+        let taken = StartError::Listen { address, source: io::ErrorKind::AddrInUse.into() };
+        let full = StartError::Store(StoreError::Full { operation: "open", cause: "13".to_owned() });
+        let locked = StartError::Store(StoreError::Locked { dir: "/d".to_owned(), holder: "process 1".to_owned() });
+        for error in [taken, full, locked] {
+            assert!(!error.is_unusable(), "{error}");
+        }
+        let path = PathBuf::from("/d/token");
+        let too_new = StartError::Store(StoreError::TooNew { dir: "/d".to_owned(), found: 9, known: 1 });
+        for error in [too_new, IdentityError::TokenUnfit { path }.into(), OpenBind { address }.into()] {
+            assert!(error.is_unusable(), "{error}");
+        }
+    }
 }

@@ -7,25 +7,38 @@ use std::{
 };
 
 use tokio::sync::mpsc;
-use updraft_base::Clock;
-use updraft_model::ServiceName;
+use updraft_base::{Clock, OnFailure, Tasks};
+use updraft_model::{
+    ServiceName,
+    channel::{LogLine, RequestRecord},
+};
 use updraft_store::{Key, Kind, Page, Selection, Store};
 use updraft_telemetry::{LogConfig, LogStore, Metrics};
 
 use super::StartError;
 use crate::config::Config;
 
+/// What comes in for the logs.
+pub(super) struct Inbox {
+    pub(super) lines: mpsc::Receiver<LogLine>,
+    pub(super) requests: mpsc::Receiver<RequestRecord>,
+    pub(super) deleted: mpsc::Receiver<ServiceName>,
+}
+
 /// How long after the deletion of a service its instances may still write.
 const LAST_WORDS: Duration = Duration::from_secs(15);
 
+/// Writes down what comes in, until nobody is left who could send anything.
+pub(super) fn keep(logs: &LogStore, inbox: Inbox, store: &Arc<dyn Store>, (tasks, clock): (&Tasks, &Clock)) {
+    tasks.spawn("log writer", OnFailure::Stop, logs.clone().run(inbox.lines));
+    tasks.spawn("request log writer", OnFailure::Stop, logs.clone().run_requests(inbox.requests));
+    let remover = remove(logs.clone(), store.clone(), clock.clone(), inbox.deleted);
+    tasks.spawn("log remover", OnFailure::Log, remover);
+}
+
 /// What a service wrote goes with it: at once, and once more when its instances, which may write to their last moment,
 /// are gone. Ends with the control plane, which has the other end of the channel.
-pub(super) async fn remove(
-    logs: LogStore,
-    store: Arc<dyn Store>,
-    clock: Clock,
-    mut deleted: mpsc::Receiver<ServiceName>,
-) {
+async fn remove(logs: LogStore, store: Arc<dyn Store>, clock: Clock, mut deleted: mpsc::Receiver<ServiceName>) {
     let mut again: VecDeque<(Instant, ServiceName)> = VecDeque::new();
     loop {
         let due = again.front().map(|(due, _)| due.saturating_duration_since(clock.instant()));

@@ -105,17 +105,14 @@ pub enum InstallError {
 pub fn install(wish: &Wish, found: &Found) -> Result<Vec<Step>, InstallError> {
     let below = |path: &str| wish.root.join(path.trim_start_matches('/'));
     let mut steps = Vec::new();
-    let is_stable = STABLE.iter().any(|folder| wish.program.starts_with(folder));
-    let program = if is_stable && wish.manager != Manager::Nothing {
+    let program = place(wish);
+    if program == wish.program && wish.manager != Manager::Nothing {
         steps.push(Step::Keep(wish.program.clone(), "is run where it is"));
-        wish.program.clone()
+    } else if found.program_is_same == Some(true) {
+        steps.push(Step::Keep(below(PROGRAM), "is this program"));
     } else {
-        match found.program_is_same {
-            Some(true) => steps.push(Step::Keep(below(PROGRAM), "is this program")),
-            _ => steps.push(Step::Copy(wish.program.clone(), below(PROGRAM))),
-        }
-        PathBuf::from(PROGRAM)
-    };
+        steps.push(Step::Copy(wish.program.clone(), below(PROGRAM)));
+    }
     match found.config {
         true => steps.push(Step::Keep(below(CONFIG), "is yours")),
         false => steps.push(Step::Write(below(CONFIG), config())),
@@ -141,6 +138,12 @@ pub fn install(wish: &Wish, found: &Found) -> Result<Vec<Step>, InstallError> {
     };
     steps.extend(commands.iter().map(|&words| Step::Systemctl(words)));
     Ok(steps)
+}
+
+/// Where the program of the service is: where it runs now if it has a place already, else where it is copied to.
+pub fn place(wish: &Wish) -> PathBuf {
+    let is_stable = STABLE.iter().any(|folder| wish.program.starts_with(folder));
+    if is_stable && wish.manager != Manager::Nothing { wish.program.clone() } else { PathBuf::from(PROGRAM) }
 }
 
 /// What an uninstallation does. Configuration and data stay.

@@ -20,7 +20,7 @@ pub enum Authorship {
 
 /// The unit that runs `program` with the configuration in `config`.
 pub fn unit(program: &Path, config: &Path) -> String {
-    let (program, config) = (program.display(), config.display());
+    let (program, config) = (quoted(program), quoted(config));
     let body = format!(
         "\
 [Unit]
@@ -61,6 +61,17 @@ WantedBy=multi-user.target
     format!("{MARK}{}\n{body}", digest(&body))
 }
 
+/// A path as one word of a command line of systemd's, in which `%`, `$`, quotes and backslashes mean something.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
+    if text.chars().all(is_plain) {
+        return text;
+    }
+    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
+    format!("\"{escaped}\"")
+}
+
 /// Who wrote `text`?
 pub fn authorship(text: &str) -> Authorship {
     let Some((mark, body)) = text.strip_prefix(MARK).and_then(|rest| rest.split_once('\n')) else {
@@ -87,5 +98,12 @@ mod tests {
         assert_eq!(authorship(&format!("{ours}Nice=5\n")), Authorship::Edited);
         assert_eq!(authorship("[Service]\nExecStart=/bin/true\n"), Authorship::Foreign);
         assert_eq!(authorship(""), Authorship::Foreign);
+    }
+
+    #[test]
+    fn a_path_is_one_word_whatever_is_in_it() {
+        assert_eq!(quoted(Path::new("/usr/bin/updraft")), "/usr/bin/updraft");
+        assert_eq!(quoted(Path::new("/opt/my app/50%/$x")), "\"/opt/my app/50%%/$$x\"");
+        assert_eq!(quoted(Path::new("/a\"b\\c")), "\"/a\\\"b\\\\c\"");
     }
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod formats;
+mod gcloud;
 mod input;
 mod reality;
 mod world;

@@ -151,3 +151,39 @@ async fn a_policy_is_in_force_when_it_has_been_set() {
     }
     world.end().await;
 }
+
+#[tokio::test]
+async fn what_a_service_writes_and_is_asked_is_found_by_cloud_loggings_filter() {
+    let world = World::start().await;
+    let image = world.image("hello").await;
+    let service = world
+        .deploy("hello", template(&image, &["print={\"severity\":\"ERROR\",\"message\":\"no table\"}", "serve"]))
+        .await;
+    assert_eq!(world.get(&uri(&service), "/where?x=1").await.status, 200);
+    let list = async |filter: &str| {
+        let filter = format!("resource.labels.service_name=hello AND {filter}");
+        let body = json!({"resourceNames": ["projects/demo-project"], "filter": filter, "orderBy": "timestamp desc"});
+        let answer = world.ok("POST", "/v2/entries:list", body).await;
+        answer["entries"].as_array().cloned().unwrap_or_default()
+    };
+    // Entries are written a moment after what they tell of.
+    let clock = updraft_base::Clock::system();
+    let deadline = clock.instant() + Duration::from_secs(60);
+    let found = loop {
+        let found = list("httpRequest.status=200 AND httpRequest.requestUrl:\"/where\"").await;
+        if !found.is_empty() {
+            break found;
+        }
+        assert!(clock.instant() < deadline, "no entry of the request");
+    };
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!(found[0]["httpRequest"]["requestMethod"], "GET");
+    assert_eq!(found[0]["resource"]["labels"]["revision_name"], revision_id(&service));
+    let errors = list("severity>=ERROR AND log_id(\"run.googleapis.com/stdout\")").await;
+    assert!(!errors.is_empty() && errors.iter().all(|entry| entry["textPayload"] == "no table"), "{errors:#?}");
+    world.end().await;
+}
+
+fn revision_id(service: &Value) -> &str {
+    service["latestReadyRevision"].as_str().and_then(|name| name.rsplit('/').next()).expect("a name")
+}

@@ -24,7 +24,7 @@ use crate::{
         isolation::Isolation,
         user::{self, Identity},
     },
-    sys::process,
+    sys::{landlock, paths, process},
 };
 
 /// The copy of the image, to find things in it.
@@ -53,15 +53,8 @@ fn prefer_for_killing() {
 /// The user, by the accounts of the image in `folder`.
 pub(super) fn identify(folder: BorrowedFd<'_>, user: &str) -> Result<Identity, String> {
     let text = |path: &str| {
-        const LIMIT: u64 = 4 << 20;
         let file = below(folder, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).map(fs::File::from);
-        let Ok(file) = file else { return String::new() };
-        if !file.metadata().is_ok_and(|found| found.is_file()) {
-            return String::new();
-        }
-        let mut bytes = Vec::new();
-        let _ = file.take(LIMIT).read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
+        file.map(paths::small_text).unwrap_or_default()
     };
     user::resolve(user, &text("etc/passwd"), &text("etc/group"))
 }
@@ -84,7 +77,19 @@ pub(super) fn confine(birth: &Birth<'_>, identity: &Identity, isolation: Isolati
     let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
     rustix::thread::set_capabilities(None, sets).map_err(failed("drop capabilities"))?;
     rustix::thread::set_no_new_privs(true).map_err(failed("set no_new_privs"))?;
+    if isolation == Isolation::Chroot {
+        keep_inside()?;
+    }
     tie(birth)
+}
+
+/// A root directory alone is left with a descriptor of a directory outside of it, which another instance can hand over.
+/// Where the kernel has no Landlock that stays so: docs/isolation.md.
+fn keep_inside() -> Result<(), String> {
+    match landlock::version() {
+        0 => Ok(()),
+        version => landlock::keep_below(Path::new("/"), version).map_err(failed("keep it in its root directory")),
+    }
 }
 
 fn become_user(identity: &Identity) -> Result<(), String> {

@@ -85,7 +85,7 @@ fn a_later_format_is_refused_with_both_formats_and_the_way_out() {
     run(Command::new("python3").args(["-c", script]).arg(&database).arg(later.to_string()));
     let before = fs::read(&database).expect("readable");
     let (code, said) = refused(dir.path());
-    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(code, Some(2), "{said}");
     let expected = format!(
         "error: the data directory {} is in format {later}, which a later version wrote; this one reads formats up to {known}\n\
          hint: start the version of Updraft that wrote it, or a later one; or choose another directory with --data-dir. \
@@ -100,7 +100,7 @@ fn a_later_format_is_refused_with_both_formats_and_the_way_out() {
     let dir = unpacked(archive);
     fs::write(dir.path().join("data/images/FORMAT"), "7\n").expect("writable");
     let (code, said) = refused(dir.path());
-    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(code, Some(2), "{said}");
     let expected = format!(
         "error: the images in {} are in layout 7, which a later version wrote; this one knows layouts up to 1\nhint: ",
         dir.path().join("data/images").display()

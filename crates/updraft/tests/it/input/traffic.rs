@@ -137,7 +137,6 @@ fn switches() -> Vec<Case> {
             "binary_authorization",
         ),
         refused("several regions", "multiRegionSettings", json!({"regions": ["a", "b"]}), "multi_region_settings"),
-        refused("a build", "buildConfig", json!({"sourceLocation": "gs://x/y"}), "build_config"),
     ]
 }
 

@@ -78,6 +78,10 @@ async fn on_a_full_disk_changes_are_refused_services_answer_and_space_mends_it()
     assert_eq!(describe(&client, &host, "again").await.0, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(host.describe("small")["metadata"]["generation"], before["metadata"]["generation"]);
 
+    let backup = host.updraft(&["backup", "-"]);
+    assert_eq!((backup.code, backup.stdout.as_str()), (1, ""));
+    assert_eq!(backup.stderr, "error: The disk of the server is full: no backup was taken.\n");
+
     std::fs::remove_file(small.ballast()).expect("there");
     eventually("changes are taken again", async || describe(&client, &host, "after all").await.0 == StatusCode::OK)
         .await;

@@ -5,7 +5,9 @@ usage: google_client.py rest|grpc HOST:PORT IMAGE OTHER_IMAGE
 Prints one line per step and ends with "all steps passed"; any surprise is an exception and a non-zero exit.
 """
 
+import json
 import sys
+import urllib.request
 
 import grpc
 from google.api_core import exceptions
@@ -160,6 +162,70 @@ def revisions_of(revisions, made, updated):
         expect("traffic" in str(error), str(error))
 
 
+def by_v1(address, verb, path, body=None):
+    """A call as gcloud makes it."""
+    url = f"http://{address}/apis/serving.knative.dev/v1/namespaces/demo-project/{path}"
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json"}, method=verb)
+    with urllib.request.urlopen(request, timeout=WAIT) as answer:
+        return json.load(answer)
+
+
+def beside_v1(services, address, image, service_id):
+    step("what v1 wrote")
+    manifest = {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Service",
+        "metadata": {"name": service_id, "labels": {"made-by": "v1"}, "annotations": {"run.googleapis.com/ingress": "internal"}},
+        "spec": {
+            "template": {
+                "metadata": {"annotations": {"autoscaling.knative.dev/maxScale": "7"}},
+                "spec": {
+                    "containerConcurrency": 12,
+                    "timeoutSeconds": 61,
+                    "containers": [
+                        {
+                            "image": image,
+                            "env": [{"name": "GREETING", "value": "from v1"}],
+                            "resources": {"limits": {"cpu": "2", "memory": "1Gi"}},
+                        }
+                    ],
+                },
+            },
+            "traffic": [{"latestRevision": True, "percent": 100, "tag": "next"}],
+        },
+    }
+    made = by_v1(address, "POST", "services", manifest)
+    name = f"{PARENT}/services/{service_id}"
+    seen = services.get_service(name=name)
+    container = seen.template.containers[0]
+    expect(seen.uid == made["metadata"]["uid"] and seen.labels["made-by"] == "v1", seen)
+    expect(seen.ingress == run_v2.IngressTraffic.INGRESS_TRAFFIC_INTERNAL_ONLY, seen.ingress)
+    expect(seen.template.scaling.max_instance_count == 7, seen.template.scaling)
+    expect(seen.template.max_instance_request_concurrency == 12 and seen.template.timeout.seconds == 61, seen.template)
+    expect(dict(container.resources.limits) == {"cpu": "2", "memory": "1Gi"}, container.resources)
+    expect([(one.name, one.value) for one in container.env] == [("GREETING", "from v1")], container.env)
+    expect(seen.traffic[0].percent == 100 and seen.traffic[0].tag == "next", seen.traffic)
+
+    step("what v1 sees of ours")
+    changed = run_v2.Service(name=name, template=template(image, GREETING="from v2"), description="by the client")
+    changed.template.timeout.seconds = 62
+    mask = field_mask_pb2.FieldMask(paths=["template.containers", "template.timeout", "description"])
+    services.update_service(service=changed, update_mask=mask).result(timeout=WAIT)
+    shown = by_v1(address, "GET", f"services/{service_id}")
+    spec = shown["spec"]["template"]["spec"]
+    expect(shown["metadata"]["annotations"]["run.googleapis.com/description"] == "by the client", shown["metadata"])
+    expect(shown["metadata"]["annotations"]["run.googleapis.com/ingress"] == "internal", shown["metadata"])
+    expect(spec["containers"][0]["env"] == [{"name": "GREETING", "value": "from v2"}], spec)
+    expect(spec["timeoutSeconds"] == 62 and spec["containerConcurrency"] == 12, spec)
+    expect(shown["spec"]["traffic"] == manifest["spec"]["traffic"], shown["spec"])
+
+    step("the same again by v1")
+    again = by_v1(address, "PUT", f"services/{service_id}", shown)
+    expect(again["metadata"]["generation"] == shown["metadata"]["generation"], again["metadata"])
+    by_v1(address, "DELETE", f"services/{service_id}")
+
+
 def dry_run(services, made, image):
     step("validate only")
     request = run_v2.CreateServiceRequest(
@@ -195,6 +261,7 @@ def main():
     split(services, made, updated)
     policy(services, made)
     revisions_of(revisions, made, updated)
+    beside_v1(services, address, image, f"{service_id}-v1")
     dry_run(services, made, image)
     delete(services, made)
     step("all steps passed")

@@ -23,6 +23,8 @@ pub(crate) struct Host {
     data_dir: TempDir,
     /// `ADDRESS:PORT` of API and services.
     pub(crate) address: String,
+    /// `ADDRESS:PORT` of the same over TLS; empty when it is off.
+    pub(crate) tls: String,
     /// `ADDRESS:PORT` of the registry.
     pub(crate) registry: String,
 }
@@ -92,10 +94,12 @@ impl Host {
         serve.arg("--data-dir").arg(data_dir.path().join("data")).args(flags);
         let mut child = serve.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the binary starts");
         let stdout = child.stdout.take().expect("piped");
-        let (mut address, mut registry) = (None, None);
+        let (mut address, mut tls, mut registry) = (None, String::new(), None);
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
             if let Some(url) = line.strip_prefix("API ") {
                 address = Some(url.trim_start_matches("http://").to_owned());
+            } else if let Some(url) = line.strip_prefix("TLS ") {
+                url.trim_start_matches("https://").clone_into(&mut tls);
             } else if let Some(name) = line.strip_prefix("Registry ") {
                 registry = Some(name.to_owned());
                 break;
@@ -104,7 +108,7 @@ impl Host {
         let (Some(address), Some(registry)) = (address, registry) else {
             panic!("the server ended early: {:?}", child.wait());
         };
-        Self { child: Mutex::new(child), data_dir, address, registry }
+        Self { child: Mutex::new(child), data_dir, address, tls, registry }
     }
 
     /// The data directory.
@@ -119,8 +123,13 @@ impl Host {
 
     /// Runs a verb of the client.
     pub(crate) fn updraft(&self, arguments: &[&str]) -> Said {
+        Self::updraft_at(&format!("http://{}", self.address), arguments)
+    }
+
+    /// The same against another endpoint than the usual one.
+    pub(crate) fn updraft_at(endpoint: &str, arguments: &[&str]) -> Said {
         let mut client = Command::new(UPDRAFT);
-        client.arg("--endpoint").arg(format!("http://{}", self.address)).args(arguments);
+        client.args(["--endpoint", endpoint]).args(arguments);
         said(client.stdin(Stdio::null()).output().expect("the binary starts"))
     }
 

@@ -52,6 +52,14 @@ pub(super) fn load(host: &Host) {
     one("windows", b"MZ\x90\x00\x03\x00\x00\x00", 0o755);
     one("empty", b"", 0o755);
     one("unset-mode", &dynamic, 0o644);
+    let shell = |name: &str, contents: &[u8]| {
+        let files = [box_files[1], File { path: "app/run", contents, mode: 0o755 }];
+        put(host, name, &files, &Process::default());
+    };
+    shell("shell-no-loader", &dynamic);
+    shell("shell-no-interpreter", b"#!/usr/bin/ruby\nputs 1\n");
+    shell("shell-windows-lines", b"#!/bin/sh\r\nexec /app/server\r\n");
+    shell("shell-arm", &arm);
     let true_at = |path| File { path, contents: &dynamic, mode: 0o755 };
     let run = |entrypoint| Process { entrypoint, ..Process::default() };
     put(host, "directory", &[true_at("app/run/me")], &run(&["/app/run"]));

@@ -17,6 +17,8 @@ const WRONG_PORT: &str = "tcpSocket.port=9090,timeoutSeconds=1,periodSeconds=2,f
 const HTTP: &str = "httpGet.path=/healthz,timeoutSeconds=1,periodSeconds=2,failureThreshold=3";
 const HTTP_EXIT: &str = "httpGet.path=/status/503,timeoutSeconds=1,periodSeconds=2,failureThreshold=3";
 const GRPC: &str = "grpc.service=app,timeoutSeconds=1,periodSeconds=2,failureThreshold=3";
+/// The shell form of a Dockerfile's CMD.
+const SHELL: &[&str] = &["--command=/bin/sh", "--args=-c,/app/run"];
 
 const fn case(does: &'static str, image: &'static str, flags: &'static [&'static str]) -> Case {
     Case { does, image, flags }
@@ -27,6 +29,17 @@ pub(super) const CASES: &[Case] = &[
     case("listens on 0.0.0.0:3000", "box", &["--args=listen,0.0.0.0:3000", "--startup-probe", TCP]),
     case("listens on 127.0.0.1:8080", "box", &["--args=listen,127.0.0.1:8080", "--startup-probe", TCP]),
     case("listens on 127.0.0.1:3000", "box", &["--args=listen,127.0.0.1:3000", "--startup-probe", TCP]),
+    case("listens on [::]:8080 for IPv6 only", "box", &["--args=six,8080", "--startup-probe", TCP]),
+    case(
+        "its child takes too much memory, and it goes on",
+        "box",
+        &[
+            "--command=/bin/sh",
+            "--args=-c,(/witness eat 700); echo child gone; exec /witness deaf",
+            "--startup-probe",
+            TCP,
+        ],
+    ),
     case("listens on UDP port 8080", "box", &["--args=udp,0.0.0.0:8080", "--startup-probe", TCP]),
     case("listens on a UNIX socket", "box", &["--args=unix,/tmp/app.sock", "--startup-probe", TCP]),
     case("sleeps", "box", &["--args=deaf", "--startup-probe", TCP]),
@@ -57,6 +70,10 @@ pub(super) const CASES: &[Case] = &[
     case("writes below /proc/sys", "box", &["--command=/bin/sh", "--args=-c,echo x > /proc/sys/kernel/hostname"]),
     case("listens on its port twice", "box", &["--args=twice"]),
     case("a shell runs a command that is not there", "box", &["--command=/bin/sh", "--args=-c,exec /app/serve"]),
+    case("a shell runs a program without its dynamic loader", "shell-no-loader", SHELL),
+    case("a shell runs a script without its interpreter", "shell-no-interpreter", SHELL),
+    case("a shell runs a script with Windows line ends", "shell-windows-lines", SHELL),
+    case("a shell runs a program built for arm64", "shell-arm", SHELL),
     case("a shell runs a file that is no program", "box", &["--command=/bin/sh", "--args=-c,exec /etc/app.conf"]),
     case("its ENTRYPOINT is misspelt", "misspelt", &[]),
     case("its ENTRYPOINT is one word with a space", "one-word", &[]),

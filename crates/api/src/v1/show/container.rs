@@ -1,18 +1,29 @@
-//! Containers, probes and volumes in the v1 shape.
+//! Containers, probes and volumes.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{number, object};
-use crate::run::{self, empty_dir_volume_source::Medium, env_var::Values, probe::ProbeType, volume::VolumeType};
+use super::template::Aliases;
+use crate::{
+    run::{self, empty_dir_volume_source::Medium, env_var::Values, probe::ProbeType, volume::VolumeType},
+    v1::{
+        keys,
+        tree::{flag_value, number, object},
+    },
+};
 
-pub(super) fn container_json(container: &run::Container) -> Value {
+/// Where Cloud SQL's sockets are mounted; v1 has no mount for them.
+pub(in crate::v1) const SOCKETS: &str = "/cloudsql";
+
+pub(super) fn container_json(container: &run::Container, aliases: &Aliases, sockets: &[&str]) -> Value {
     let limits: BTreeMap<_, _> = container.resources.iter().flat_map(|resources| &resources.limits).collect();
+    let mounts = container.volume_mounts.iter();
+    let mounts = mounts.filter(|mount| !(sockets.contains(&&*mount.name) && mount.mount_path == SOCKETS));
     object(vec![
         ("args", json!(container.args)),
         ("command", json!(container.command)),
-        ("env", container.env.iter().map(env_json).collect()),
+        ("env", container.env.iter().map(|env| env_json(env, aliases)).collect()),
         ("image", json!(container.image)),
         ("livenessProbe", container.liveness_probe.as_ref().map(probe_json).unwrap_or_default()),
         ("name", json!(container.name)),
@@ -20,7 +31,7 @@ pub(super) fn container_json(container: &run::Container) -> Value {
         ("readinessProbe", container.readiness_probe.as_ref().map(probe_json).unwrap_or_default()),
         ("resources", object(vec![("limits", json!(limits))])),
         ("startupProbe", container.startup_probe.as_ref().map(probe_json).unwrap_or_default()),
-        ("volumeMounts", container.volume_mounts.iter().map(mount_json).collect()),
+        ("volumeMounts", mounts.map(mount_json).collect()),
         ("workingDir", json!(container.working_dir)),
     ])
 }
@@ -52,10 +63,11 @@ pub(super) fn is_default_startup(probe: &run::Probe) -> bool {
 }
 
 /// A volume; `None` for what v1 has no volume for.
-pub(super) fn volume_json(volume: &run::Volume) -> Option<Value> {
-    let (key, source) = match volume.volume_type.as_ref()? {
-        VolumeType::CloudSqlInstance(_) => return None,
-        VolumeType::Secret(secret) => {
+pub(super) fn volume_json(volume: &run::Volume, aliases: &Aliases) -> Option<Value> {
+    let (key, source) = match &volume.volume_type {
+        None => return Some(json!({"name": volume.name})),
+        Some(VolumeType::CloudSqlInstance(_)) => return None,
+        Some(VolumeType::Secret(secret)) => {
             let item = |item: &run::VersionToPath| {
                 object(vec![("key", json!(item.version)), ("mode", number(item.mode)), ("path", json!(item.path))])
             };
@@ -63,30 +75,39 @@ pub(super) fn volume_json(volume: &run::Volume) -> Option<Value> {
             let source = vec![
                 ("defaultMode", number(secret.default_mode)),
                 ("items", items),
-                ("secretName", json!(secret.secret)),
+                ("secretName", json!(aliases.name(&secret.secret))),
             ];
             ("secret", object(source))
         }
-        VolumeType::EmptyDir(dir) => {
+        Some(VolumeType::EmptyDir(dir)) => {
             let medium = if dir.medium() == Medium::Memory { "Memory" } else { "" };
             ("emptyDir", object(vec![("medium", json!(medium)), ("sizeLimit", json!(dir.size_limit))]))
         }
-        VolumeType::Nfs(nfs) => ("nfs", json!({"path": nfs.path, "readOnly": nfs.read_only, "server": nfs.server})),
-        VolumeType::Gcs(gcs) => {
+        Some(VolumeType::Nfs(nfs)) => {
+            let source =
+                vec![("path", json!(nfs.path)), ("readOnly", flag_value(nfs.read_only)), ("server", json!(nfs.server))];
+            ("nfs", object(source))
+        }
+        Some(VolumeType::Gcs(gcs)) => {
             let options = json!(gcs.mount_options.join(","));
             let attributes = object(vec![("bucketName", json!(gcs.bucket)), ("mountOptions", options)]);
-            let driver = json!("gcsfuse.run.googleapis.com");
-            ("csi", json!({"driver": driver, "readOnly": gcs.read_only, "volumeAttributes": attributes}))
+            let source = vec![
+                ("driver", json!(keys::GCS_DRIVER)),
+                ("readOnly", flag_value(gcs.read_only)),
+                ("volumeAttributes", attributes),
+            ];
+            ("csi", object(source))
         }
     };
     Some(json!({"name": volume.name, key: source}))
 }
 
-fn env_json(env: &run::EnvVar) -> Value {
+fn env_json(env: &run::EnvVar, aliases: &Aliases) -> Value {
     match &env.values {
         Some(Values::ValueSource(source)) => {
             let key = source.secret_key_ref.clone().unwrap_or_default();
-            json!({"name": env.name, "valueFrom": {"secretKeyRef": {"key": key.version, "name": key.secret}}})
+            let named = object(vec![("key", json!(key.version)), ("name", json!(aliases.name(&key.secret)))]);
+            json!({"name": env.name, "valueFrom": {"secretKeyRef": named}})
         }
         Some(Values::Value(value)) => json!({"name": env.name, "value": value}),
         None => json!({"name": env.name}),
@@ -103,11 +124,17 @@ fn mount_json(mount: &run::VolumeMount) -> Value {
 }
 
 fn probe_json(probe: &run::Probe) -> Value {
+    let mut shown = object(vec![
+        ("failureThreshold", number(probe.failure_threshold)),
+        ("initialDelaySeconds", number(probe.initial_delay_seconds)),
+        ("periodSeconds", number(probe.period_seconds)),
+        ("timeoutSeconds", number(probe.timeout_seconds)),
+    ]);
     let (key, action) = match &probe.probe_type {
-        None => ("tcpSocket", Value::Null),
+        None => return shown,
         Some(ProbeType::HttpGet(get)) => {
             let header = |header: &run::HttpHeader| json!({"name": header.name, "value": header.value});
-            let headers = get.http_headers.iter().map(header).collect();
+            let headers: Value = get.http_headers.iter().map(header).collect();
             let action = vec![("httpHeaders", headers), ("path", json!(get.path)), ("port", number(get.port))];
             ("httpGet", object(action))
         }
@@ -116,11 +143,7 @@ fn probe_json(probe: &run::Probe) -> Value {
             ("grpc", object(vec![("port", number(grpc.port)), ("service", json!(grpc.service))]))
         }
     };
-    object(vec![
-        ("failureThreshold", number(probe.failure_threshold)),
-        ("initialDelaySeconds", number(probe.initial_delay_seconds)),
-        ("periodSeconds", number(probe.period_seconds)),
-        ("timeoutSeconds", number(probe.timeout_seconds)),
-        (key, action),
-    ])
+    // Also an empty one: that it is there is what chooses it.
+    shown[key] = action;
+    shown
 }

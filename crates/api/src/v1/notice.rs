@@ -1,0 +1,144 @@
+//! Settings that are stored and returned, and that nothing acts on.
+//!
+//! What would change which program runs, or who may reach it, is not here: with such a field a revision is
+//! not ready, or the service is refused. The switch for more CPU while starting, which gcloud sets on every
+//! new service, and the execution environment are not here either: a start takes what CPU there is, and
+//! both environments promise less than the one that there is.
+
+use serde_json::Value;
+
+use super::{Rest, keys};
+use crate::run;
+
+/// The condition that names them, of severity `Warning`.
+pub const NOTICE: &str = "SettingsApplied";
+
+/// Values of fields of which Cloud Run ignores every value, or knows this one only.
+const PLAIN: [(&str, &str); 6] = [
+    ("terminationMessagePath", ""),
+    ("terminationMessagePolicy", ""),
+    ("imagePullPolicy", ""),
+    ("protocol", "TCP"),
+    ("scheme", "HTTP"),
+    ("medium", "Disk"),
+];
+
+/// In whose words fields are named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Words {
+    /// `metadata.annotations[run.googleapis.com/sessionAffinity]`.
+    V1,
+    /// `session_affinity`. What only v1 can say is named as v1 does.
+    V2,
+}
+
+/// The sentence about `template`, of this service or of a revision; `None` when everything is acted on.
+pub fn notice(
+    service: Option<&run::Service>,
+    template: &run::RevisionTemplate,
+    (rest, words): (&Rest, Words),
+) -> Option<String> {
+    let mut names: Vec<String> = Vec::new();
+    let (audiences, built) = match service {
+        Some(service) => (!service.custom_audiences.is_empty(), service.build_config.is_some()),
+        None => (false, false),
+    };
+    for (is_set, field, key) in
+        [(audiences, "custom_audiences", keys::CUSTOM_AUDIENCES), (built, "build_config", "run.googleapis.com/build-*")]
+    {
+        if is_set {
+            names.push(match words {
+                Words::V1 => format!("metadata.annotations[{key}]"),
+                Words::V2 => field.to_owned(),
+            });
+        }
+    }
+    let based = template.containers.iter().any(|container| !container.base_image_uri.is_empty());
+    for (is_set, field, key) in [
+        (template.session_affinity, "session_affinity", keys::SESSION_AFFINITY),
+        (
+            template.gpu_zonal_redundancy_disabled.is_some(),
+            "gpu_zonal_redundancy_disabled",
+            keys::ZONAL_REDUNDANCY_DISABLED,
+        ),
+        (based, "containers[].base_image_uri", keys::BASE_IMAGES),
+    ] {
+        if is_set {
+            names.push(match (words, service) {
+                (Words::V1, Some(_)) => format!("spec.template.metadata.annotations[{key}]"),
+                (Words::V1, None) => format!("metadata.annotations[{key}]"),
+                (Words::V2, Some(_)) => format!("template.{field}"),
+                (Words::V2, None) => field.to_owned(),
+            });
+        }
+    }
+    names.extend(rest.leaves("").into_iter().filter(|(path, value)| matters(path, value)).map(|(path, _)| path));
+    if names.is_empty() {
+        None
+    } else {
+        Some(format!("Stored, but not acted on by this version: {}.", names.join(", ")))
+    }
+}
+
+/// The same as a condition of v2.
+pub fn notice_condition(
+    service: Option<&run::Service>,
+    template: &run::RevisionTemplate,
+    rest: &Rest,
+) -> Option<run::Condition> {
+    let message = notice(service, template, (rest, Words::V2))?;
+    Some(run::Condition {
+        r#type: NOTICE.to_owned(),
+        state: run::condition::State::ConditionPending.into(),
+        message,
+        severity: run::condition::Severity::Warning.into(),
+        ..run::Condition::default()
+    })
+}
+
+/// Is a value of the rest one that something would have to be done about?
+fn matters(path: &str, value: &Value) -> bool {
+    if let Some(key) = path.strip_suffix(']').and_then(|path| path.rsplit_once('[')).map(|(_, key)| key)
+        && key.contains('/')
+    {
+        // Words for what is so anyway.
+        let plain = matches!(value.as_str().unwrap_or_default(), "" | "0" | "false" | "False" | "automatic" | "GA");
+        let default = key == keys::CPU_THROTTLING || key == keys::SECRETS || plain;
+        return !default && !keys::is_inert(key) && !keys::is_output(key);
+    }
+    let field = path.rsplit('.').next().unwrap_or(path);
+    let text = value.as_str().unwrap_or_default();
+    match field {
+        "successThreshold" => value.as_i64() != Some(1),
+        // Mounts of secrets and the like are read-only anyway; others are refused where they are not built.
+        "readOnly" => false,
+        "name" | "percent" | "latestRevision" => false,
+        _ => !PLAIN.iter().any(|(name, plain)| *name == field && (plain.is_empty() || *plain == text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_something_would_have_to_be_done_about_is_named() {
+        let sent = json!({
+            "metadata": {"annotations": {
+                "run.googleapis.com/scaling-cpu-target": "0.7", "run.googleapis.com/client-name": "gcloud",
+                "run.googleapis.com/cpu-throttling": "true", "run.googleapis.com/sessionAffinity": "false",
+            }},
+            "spec": {"terminationGracePeriodSeconds": 30, "containers": [{"name": "a", "imagePullPolicy": "Always",
+                     "startupProbe": {"successThreshold": 1}, "sandboxLauncher": true}]},
+        });
+        let view =
+            json!({"metadata": {"annotations": {}}, "spec": {"containers": [{"name": "a", "startupProbe": {}}]}});
+        let said = notice(None, &run::RevisionTemplate::default(), (&Rest::between(&sent, &view), Words::V1));
+        let expected = "Stored, but not acted on by this version: metadata.annotations[run.googleapis.com/scaling-cpu-target], \
+             spec.terminationGracePeriodSeconds, spec.containers[a].sandboxLauncher.";
+        assert_eq!(said.as_deref(), Some(expected));
+        assert_eq!(notice(None, &run::RevisionTemplate::default(), (&Rest::default(), Words::V1)), None);
+    }
+}

@@ -1,0 +1,141 @@
+//! What a client writes, on its way to what is stored.
+
+use serde_json::Value;
+use updraft_model::{Error, Violation};
+
+use super::{Rest, Stored, keys, read, schema, show, tree::text};
+use crate::run;
+
+/// A service as a v1 client sent it.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// Its name; empty when the server is to make one.
+    pub name: String,
+    /// What a name that the server makes begins with; empty when the client does not mind.
+    pub generate_name: String,
+    /// The project as the object names it, by id or number; empty when it does not.
+    pub namespace: String,
+    /// The normal form, without the name.
+    normal: Value,
+    message: run::Service,
+}
+
+// === impl Written ===
+
+impl Written {
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// `InvalidArgument` with one violation per field that does not exist or does not fit, in v1's spelling.
+    pub fn read(object: &Value) -> Result<Self, Error> {
+        let mut normal = schema::normal(schema::SERVICE, object)?;
+        check_kind(object, show::SERVING, show::SERVICE)?;
+        let name = match normal["metadata"].as_object_mut().and_then(|metadata| metadata.remove("name")) {
+            Some(Value::String(name)) => name,
+            _ => String::new(),
+        };
+        drop_outputs(&mut normal["metadata"]);
+        if let Some(metadata) = normal.pointer_mut("/spec/template/metadata") {
+            drop_outputs(metadata);
+        }
+        let mut found: Vec<Violation> = Vec::new();
+        let message = read::service(&normal, &mut found);
+        if !found.is_empty() {
+            return Err(Error::invalid(found));
+        }
+        let metadata = &object["metadata"];
+        Ok(Self {
+            name,
+            generate_name: text(metadata, "generateName").to_owned(),
+            namespace: namespace(metadata),
+            message: run::Service { etag: text(metadata, "resourceVersion").to_owned(), ..message },
+            normal,
+        })
+    }
+
+    /// The version that the client read; empty when it does not mind which it replaces.
+    pub fn version(&self) -> &str {
+        &self.message.etag
+    }
+
+    /// The message that is meant. A template that is what there is already, as v1 sees it, stays the message
+    /// that it is: v2 can say more about it.
+    pub fn message(&self, before: Option<&Stored<run::Service>>) -> run::Service {
+        let mut message = self.message.clone();
+        if let Some(before) = before
+            && self.normal["spec"]["template"] == template_of(before)
+        {
+            message.template.clone_from(&before.message.template);
+        }
+        message
+    }
+
+    /// What is left to be kept beside the message that will be stored: the one meant, with defaults.
+    pub fn rest(&self, message: &run::Service) -> Rest {
+        let secrets = &self.normal["spec"]["template"]["metadata"]["annotations"][keys::SECRETS];
+        let plain = show::intent_of_service(message, &Rest::default());
+        // Names of secrets that the server made up itself need not be kept.
+        if plain["spec"]["template"]["metadata"]["annotations"][keys::SECRETS] == *secrets {
+            return Rest::between(&self.normal, &plain);
+        }
+        let known = Rest::with(&["spec", "template", "metadata", "annotations"], keys::SECRETS, secrets);
+        Rest::between(&self.normal, &show::intent_of_service(message, &known))
+    }
+}
+
+// === impl Rest ===
+
+impl Rest {
+    /// What of a service's rest is its template's: what a revision keeps.
+    #[must_use]
+    pub fn of_template(service: &Self) -> Self {
+        service.below(&["spec", "template"])
+    }
+
+    /// What stays of it beside a message that was changed by other means.
+    #[must_use]
+    pub fn beside(&self, message: &run::Service) -> Self {
+        self.pruned(&show::intent_of_service(message, self))
+    }
+}
+
+/// The template of a service as its clients would send it.
+fn template_of(stored: &Stored<run::Service>) -> Value {
+    let mut shown = show::intent_of_service(&stored.message, &stored.rest);
+    stored.rest.put_back(&mut shown);
+    if let Some(metadata) = shown.pointer_mut("/spec/template/metadata") {
+        drop_outputs(metadata);
+    }
+    let fields = schema::normal(schema::SERVICE, &shown);
+    fields.map(|mut shown| shown["spec"]["template"].take()).unwrap_or_default()
+}
+
+/// Takes out of metadata what only the server writes.
+pub(super) fn drop_outputs(metadata: &mut Value) {
+    let Some(fields) = metadata.as_object_mut() else { return };
+    for field in ["annotations", "labels"] {
+        if let Some(map) = fields.get_mut(field).and_then(Value::as_object_mut) {
+            map.retain(|key, _| !keys::is_output(key));
+        }
+    }
+    fields.retain(|_, value| value.as_object().is_none_or(|map| !map.is_empty()));
+}
+
+/// Refuses an object of another kind than the path is for. Clients that leave it out mean this one.
+pub(super) fn check_kind(object: &Value, api_version: &str, kind: &str) -> Result<(), Error> {
+    for (field, expected) in [("apiVersion", api_version), ("kind", kind)] {
+        let given = text(object, field);
+        if !given.is_empty() && given != expected {
+            return Err(Error::invalid_field(field, format!("must be '{expected}', got '{given}'")));
+        }
+    }
+    Ok(())
+}
+
+/// The project of an object: manifests write the number as a number, too.
+pub(super) fn namespace(metadata: &Value) -> String {
+    match &metadata["namespace"] {
+        Value::Number(number) => number.to_string(),
+        other => other.as_str().unwrap_or_default().to_owned(),
+    }
+}

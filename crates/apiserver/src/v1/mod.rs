@@ -1,0 +1,206 @@
+//! API v1 by REST: which use case stands behind which row of v1's table, and how its answers look.
+
+mod query;
+
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+use updraft_api::{
+    json::parse,
+    status,
+    v1::{
+        self, Stored,
+        domain::{DOMAIN_MAPPING, DOMAINS, WrittenMapping},
+        in_v1_words,
+        method::{Match, Method},
+        status::{Subject, add_failure, success},
+    },
+};
+use updraft_control::{Control, Found, Place};
+use updraft_model::{Error, iam::Principal};
+
+use crate::{respond::BoxBody, rest::Format};
+use query::Query;
+
+/// Knative's group.
+const SERVING: &str = "serving.knative.dev";
+const SERVING_V1: &str = "serving.knative.dev/v1";
+
+/// A call that found its row.
+pub(crate) struct Call<'a> {
+    pub(crate) control: &'a Control,
+    pub(crate) caller: Principal,
+    pub(crate) found: Match,
+}
+
+// === impl Call ===
+
+impl Call<'_> {
+    /// Does the work and answers.
+    pub(crate) async fn answer(&self, (query, body): (&str, &[u8]), format: Format) -> Response<BoxBody> {
+        match self.work(query, body).await {
+            Ok(answer) => format.body(StatusCode::OK, &answer),
+            Err(error) => {
+                let code = status::http_code(error.kind());
+                self.refuse((error, code), format)
+            }
+        }
+    }
+
+    /// An error as Google tells it, in v1's words; under `/apis/` it is Kubernetes' `Status` as well.
+    pub(crate) fn refuse(&self, (error, code): (Error, StatusCode), format: Format) -> Response<BoxBody> {
+        let error = in_v1_words(error);
+        format.refusal((&error, code), |body| {
+            if self.found.is_namespaced {
+                add_failure(body, (&error, code));
+            }
+        })
+    }
+
+    async fn work(&self, query: &str, body: &[u8]) -> Result<Value, Error> {
+        let query = Query::read(self.found.method, query)?;
+        match self.found.method {
+            Method::ServicesList
+            | Method::ServicesCreate
+            | Method::ServicesGet
+            | Method::ServicesReplace
+            | Method::ServicesDelete => self.services(&query, body).await,
+            Method::ConfigurationsList | Method::ConfigurationsGet | Method::RoutesList | Method::RoutesGet => {
+                self.parts(&query).await
+            }
+            Method::RevisionsList | Method::RevisionsGet | Method::RevisionsDelete => self.revisions(&query).await,
+            Method::DomainMappingsList
+            | Method::DomainMappingsCreate
+            | Method::DomainMappingsGet
+            | Method::DomainMappingsDelete
+            | Method::AuthorizedDomainsList => self.domains(&query, body).await,
+            Method::OperationsList | Method::OperationsGet | Method::OperationsDelete | Method::OperationsWait => {
+                self.operations(&query, body).await
+            }
+        }
+    }
+
+    async fn services(&self, query: &Query, body: &[u8]) -> Result<Value, Error> {
+        let (control, caller, place, name) = (self.control, &self.caller, &self.place(), &*self.found.name);
+        match self.found.method {
+            Method::ServicesList => {
+                let found = control.v1_services_list(caller, place, &query.wanted).await?;
+                Ok(list(v1::SERVICE, found, v1::service_json))
+            }
+            Method::ServicesCreate => {
+                let written = v1::Written::read(&parse(body)?)?;
+                let made = control.v1_services_create(caller, place, (&written, query.mode)).await?;
+                Ok(v1::service_json(&made))
+            }
+            Method::ServicesReplace => {
+                let written = v1::Written::read(&parse(body)?)?;
+                let done = control.v1_services_replace(caller, (place, name), (&written, query.mode)).await?;
+                Ok(v1::service_json(&done))
+            }
+            Method::ServicesDelete => {
+                let gone = control.v1_services_delete(caller, (place, name), query.mode).await?;
+                Ok(success(Subject { group: SERVING, kind: "services", name, uid: &gone.message.uid }))
+            }
+            _ => {
+                let service = control.v1_services_get(caller, (place, name), "run.services.get").await?;
+                Ok(v1::service_json(&service))
+            }
+        }
+    }
+
+    /// Configurations and routes: what services say in two parts.
+    async fn parts(&self, query: &Query) -> Result<Value, Error> {
+        let (control, caller, place, name) = (self.control, &self.caller, &self.place(), &*self.found.name);
+        match self.found.method {
+            Method::ConfigurationsList => {
+                let found = control.v1_services_list(caller, place, &query.wanted).await?;
+                Ok(list(v1::CONFIGURATION, found, v1::configuration_json))
+            }
+            Method::RoutesList => {
+                let found = control.v1_services_list(caller, place, &query.wanted).await?;
+                Ok(list(v1::ROUTE, found, v1::route_json))
+            }
+            Method::RoutesGet => {
+                Ok(v1::route_json(&control.v1_services_get(caller, (place, name), "run.routes.get").await?))
+            }
+            _ => {
+                let service = control.v1_services_get(caller, (place, name), "run.configurations.get").await?;
+                Ok(v1::configuration_json(&service))
+            }
+        }
+    }
+
+    async fn revisions(&self, query: &Query) -> Result<Value, Error> {
+        let (control, caller, place, name) = (self.control, &self.caller, &self.place(), &*self.found.name);
+        match self.found.method {
+            Method::RevisionsList => {
+                let found = control.v1_revisions_list(caller, place, &query.wanted).await?;
+                Ok(list(v1::REVISION, found, v1::revision_json))
+            }
+            Method::RevisionsDelete => {
+                let gone = control.v1_revisions_delete(caller, (place, name), query.mode).await?;
+                Ok(success(Subject { group: SERVING, kind: "revisions", name, uid: &gone.message.uid }))
+            }
+            _ => Ok(v1::revision_json(&control.v1_revisions_get(caller, (place, name)).await?)),
+        }
+    }
+
+    async fn domains(&self, query: &Query, body: &[u8]) -> Result<Value, Error> {
+        let (control, caller, place, name) = (self.control, &self.caller, &self.place(), &*self.found.name);
+        match self.found.method {
+            // The root of the DNS: every domain is below it.
+            Method::AuthorizedDomainsList => Ok(json!({"domains": [{"id": ".", "name": "."}]})),
+            Method::DomainMappingsList => {
+                let found = control.v1_domain_mappings_list(caller, place, &query.wanted).await?;
+                Ok(v1::list_json(DOMAINS, DOMAIN_MAPPING, found.items, &found.token))
+            }
+            Method::DomainMappingsCreate => {
+                let written = WrittenMapping::read(&parse(body)?)?;
+                control.v1_domain_mappings_create(caller, place, (&written, query.mode)).await
+            }
+            Method::DomainMappingsDelete => {
+                let uid = control.v1_domain_mappings_delete(caller, (place, name), query.mode).await?;
+                Ok(success(Subject { group: "domains.cloudrun.com", kind: "domainmappings", name, uid: &uid }))
+            }
+            _ => control.v1_domain_mappings_get(caller, (place, name)).await,
+        }
+    }
+
+    async fn operations(&self, query: &Query, body: &[u8]) -> Result<Value, Error> {
+        let (control, caller, place, name) = (self.control, &self.caller, &self.place(), &*self.found.name);
+        match self.found.method {
+            Method::OperationsList => {
+                let wanted = (&query.wanted, query.filter.clone());
+                let found = control.v1_operations_list(caller, place, wanted).await?;
+                let operations: Vec<Value> = found.items.iter().map(v1::operation_json).collect();
+                Ok(json!({"operations": operations, "nextPageToken": found.token}))
+            }
+            Method::OperationsDelete => {
+                control.v1_operations_delete(caller, (place, name)).await?;
+                Ok(json!({}))
+            }
+            Method::OperationsWait => {
+                let timeout = timeout(body)?;
+                Ok(v1::operation_json(&control.v1_operations_wait(caller, (place, name), timeout).await?))
+            }
+            _ => Ok(v1::operation_json(&control.v1_operations_get(caller, (place, name)).await?)),
+        }
+    }
+
+    fn place(&self) -> Place {
+        Place { project: self.found.project.clone(), location: self.found.location.clone() }
+    }
+}
+
+fn list<M>(kind: &str, found: Found<Stored<M>>, show: fn(&Stored<M>) -> Value) -> Value {
+    v1::list_json(SERVING_V1, kind, found.items.iter().map(show).collect(), &found.token)
+}
+
+/// `{"timeout": "10s"}`, or nothing.
+fn timeout(body: &[u8]) -> Result<Option<prost_types::Duration>, Error> {
+    let body = body.trim_ascii();
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let request: updraft_api::longrunning::WaitOperationRequest = updraft_api::json::from_json(&parse(body)?, "")?;
+    Ok(request.timeout)
+}

@@ -1,0 +1,97 @@
+//! The parameters of v1's methods.
+
+use updraft_api::{
+    json::is_system,
+    path::query_pairs,
+    v1::{method::Method, selector::Selector},
+};
+use updraft_control::{Mode, Wanted};
+use updraft_model::Error;
+
+/// What a query says.
+#[derive(Debug, Default)]
+pub(super) struct Query {
+    /// What a list is to hold.
+    pub(super) wanted: Wanted,
+    /// Of operations.
+    pub(super) filter: String,
+    /// Is the change only checked?
+    pub(super) mode: Mode,
+}
+
+/// Parameters of Kubernetes that change nothing here: clients poll, and deletions go on in the background.
+const IGNORED: [&str; 8] = [
+    "watch",
+    "resourceVersion",
+    "fieldSelector",
+    "includeUninitialized",
+    "apiVersion",
+    "kind",
+    "propagationPolicy",
+    "orphanDependents",
+];
+
+// === impl Query ===
+
+impl Query {
+    /// Reads the query of a call.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a parameter that is not known or does not fit.
+    pub(super) fn read(method: Method, query: &str) -> Result<Self, Error> {
+        let mut read = Self::default();
+        for (name, value) in query_pairs(query) {
+            match name.as_str() {
+                "labelSelector" => read.wanted.selector = Selector::parse(&value)?,
+                "limit" | "pageSize" => read.wanted.limit = number(&name, &value)?,
+                "continue" | "pageToken" => read.wanted.token = value,
+                "filter" if method == Method::OperationsList => read.filter = value,
+                "dryRun" => read.mode = dry_run(&value)?,
+                name if IGNORED.contains(&name) || is_system(name) => {}
+                _ => {
+                    let message = format!(
+                        "Invalid JSON payload received. Unknown name \"{name}\": Cannot bind query parameter. Field '{name}' could not be found in request message."
+                    );
+                    return Err(Error::invalid_field("", "").with_message(message));
+                }
+            }
+        }
+        Ok(read)
+    }
+}
+
+fn number(name: &str, value: &str) -> Result<i32, Error> {
+    let refused = || Error::invalid_field(name, format!("must be a number that is not negative, got '{value}'"));
+    if value.is_empty() { Ok(0) } else { value.parse().ok().filter(|number| *number >= 0).ok_or_else(refused) }
+}
+
+fn dry_run(value: &str) -> Result<Mode, Error> {
+    match value {
+        "" => Ok(Mode::Write),
+        "all" | "All" => Ok(Mode::ValidateOnly),
+        other => Err(Error::invalid_field("dryRun", format!("must be 'all', got '{other}'"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_of_kubernetes_send_is_understood() {
+        let query = "labelSelector=serving.knative.dev%2Fservice+%3D+demo&limit=100&watch=false&alt=json&continue=x";
+        let read = Query::read(Method::RevisionsList, query).expect("known");
+        assert_eq!((read.wanted.limit, read.wanted.token.as_str(), read.mode), (100, "x", Mode::Write));
+        assert_eq!(read.wanted.selector.value_of("serving.knative.dev/service"), Some("demo"));
+        let checked = Query::read(Method::ServicesCreate, "dryRun=all").expect("known").mode;
+        assert_eq!(checked, Mode::ValidateOnly);
+    }
+
+    #[test]
+    fn what_is_not_known_or_does_not_fit_is_refused() {
+        for query in ["foo=1", "dryRun=some", "limit=-1", "limit=x", "labelSelector=a~b", "filter=done:true"] {
+            assert!(Query::read(Method::ServicesList, query).is_err(), "{query}");
+        }
+        assert!(Query::read(Method::OperationsList, "filter=done:true").is_ok());
+    }
+}

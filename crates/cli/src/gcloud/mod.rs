@@ -1,0 +1,198 @@
+//! `gcloud setup`, `env` and `ca`: how gcloud and the client libraries find the server and trust it.
+
+mod ini;
+mod properties;
+
+use std::{
+    fs, io,
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use http::Method;
+use serde_json::{Map, Value};
+
+use crate::{
+    args::{ExportShell, ExportsArgs, Format, GcloudCommand, SetupArgs},
+    client::{Ask, Client},
+    error::CliError,
+    output,
+    run::Session,
+};
+use properties::{Place, Secret, overruled, properties, variables};
+
+/// The name of the configuration.
+const NAME: &str = "updraft";
+
+/// `gcloud …`.
+pub(crate) async fn gcloud(session: &mut Session<'_>, command: GcloudCommand) -> Result<(), CliError> {
+    match command {
+        GcloudCommand::Setup(args) => setup(session, &args).await,
+    }
+}
+
+/// Prints the certificate of the server's own authority.
+pub(crate) async fn ca(session: &mut Session<'_>) -> Result<(), CliError> {
+    let pem = authority(&session.client).await?.ok_or_else(|| {
+        CliError::failed("the server has no certificate authority of its own")
+            .with_hint("TLS is off, or it shows a certificate of its operator's: see 'tls-listen' and 'tls-cert'")
+    })?;
+    session.console.print(&pem)
+}
+
+/// Writes gcloud's configuration. Running it again changes only what has changed; what others wrote into the
+/// configuration stays.
+async fn setup(session: &mut Session<'_>, args: &SetupArgs) -> Result<(), CliError> {
+    let home = |rest: &str| home().map(|home| home.join(rest));
+    let dir = match (&args.config_dir, std::env::var_os("CLOUDSDK_CONFIG")) {
+        (Some(dir), _) => dir.clone(),
+        (None, Some(dir)) if !dir.is_empty() => PathBuf::from(dir),
+        (None, _) => home(".config/gcloud")?,
+    };
+    let dir = std::path::absolute(&dir).map_err(|error| unwritable(&dir, &error))?;
+    let place = find(&session.client, &dir.join(NAME)).await?;
+    let path = dir.join("configurations").join(format!("config_{NAME}"));
+    let before = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(CliError::failed(format!("cannot read {}: {error}", path.display()))),
+    };
+    let properties = properties(&place);
+    let after = ini::edit(&before, &properties);
+    if after != before {
+        write(&path, after.as_bytes(), 0o600)?;
+    }
+    let console = &mut session.console;
+    let done = if after == before { "is as it should be" } else { "written" };
+    console.say(format_args!("gcloud configuration [{NAME}] {done}: {}", path.display()));
+    let current = fs::read_to_string(dir.join("active_config")).unwrap_or_default();
+    let current = match current.trim() {
+        "" | NAME => "default",
+        other => other,
+    };
+    console.say(format_args!(
+        "Switch to it:      gcloud config configurations activate {NAME}\n\
+         Switch back:       gcloud config configurations activate {current}\n\
+         For one command:   gcloud --configuration {NAME} run services list\n\
+         For one shell:     export CLOUDSDK_ACTIVE_CONFIG_NAME={NAME}"
+    ));
+    for variable in overruled(&properties, |name| std::env::var(name).ok()) {
+        console.say(format_args!("${variable} is set and says something else: gcloud heeds it first. Unset it."));
+    }
+    if args.config_dir.is_some() {
+        console.say(format_args!("gcloud reads this directory with CLOUDSDK_CONFIG={}", dir.display()));
+    }
+    if !place.is_secure() {
+        console.say("The server has no TLS port: gcloud's commands that speak gRPC (worker pools) will not reach it.");
+    }
+    Ok(())
+}
+
+/// Prints the same as variables.
+pub(crate) async fn env(session: &mut Session<'_>, args: &ExportsArgs) -> Result<(), CliError> {
+    let dir = match (&args.config_dir, std::env::var_os("XDG_CONFIG_HOME")) {
+        (Some(dir), _) => dir.clone(),
+        (None, Some(dir)) if !dir.is_empty() => PathBuf::from(dir).join(NAME),
+        (None, _) => home()?.join(".config").join(NAME),
+    };
+    let dir = std::path::absolute(&dir).map_err(|error| unwritable(&dir, &error))?;
+    let place = find(&session.client, &dir).await?;
+    let variables = variables(&place);
+    let format = session.format.filter(|format| *format != Format::Table);
+    if format.is_some() {
+        let set = variables.into_iter().filter_map(|(name, value)| Some((name, Value::from(value?))));
+        let all: Map<String, Value> = set.collect();
+        let text = output::one(format, &Value::Object(all))?.unwrap_or_default();
+        return session.console.print(&text);
+    }
+    let line = |(name, value): (String, Option<String>)| match (args.shell, value) {
+        (ExportShell::Bash, Some(value)) => format!("export {name}={}\n", quoted(&value, "'\\''")),
+        (ExportShell::Bash, None) => format!("unset {name}\n"),
+        (ExportShell::Fish, Some(value)) => format!("set -gx {name} {}\n", quoted(&value.replace('\\', "\\\\"), "\\'")),
+        (ExportShell::Fish, None) => format!("set -e {name}\n"),
+    };
+    let text: String = variables.into_iter().map(line).collect();
+    session.console.print(&text)
+}
+
+/// Where the server is and how it is spoken to. What clients read from files is kept in `dir`: the authority, and the
+/// token if it did not come from a file.
+async fn find(client: &Client, dir: &Path) -> Result<Place, CliError> {
+    let info = client.call(Method::GET, &["updraft", "v1", "info"], Ask::default()).await?;
+    let (base, is_secure) = client.base(info["tls"].as_str());
+    let authority = match is_secure {
+        true => authority(client).await?,
+        false => None,
+    };
+    let ca_file = match authority {
+        Some(pem) => Some(keep(&dir.join("ca.pem"), pem.as_bytes(), 0o644)?),
+        None => None,
+    };
+    let secret = match client.secret() {
+        None => Secret::None,
+        Some((_, Some(file))) => {
+            let file = std::path::absolute(file).map_err(|error| unwritable(file, &error))?;
+            Secret::File(file.display().to_string())
+        }
+        Some((token, None)) => Secret::File(keep(&dir.join("token"), token.as_bytes(), 0o600)?),
+    };
+    Ok(Place { base, ca_file, secret, project: client.project.clone(), region: client.region.clone() })
+}
+
+async fn authority(client: &Client) -> Result<Option<String>, CliError> {
+    match client.stream(&["updraft", "v1", "ca"], &[]).await {
+        Ok(answer) => answer.text().await.map(Some).map_err(CliError::unexpected),
+        Err(error) if error.is("NOT_FOUND") => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn home() -> Result<PathBuf, CliError> {
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+    home.map(PathBuf::from)
+        .ok_or_else(|| CliError::usage("$HOME is not set").with_hint("--config-dir says where the files may go"))
+}
+
+/// A text in single quotes; `escape` is how the shell spells one inside.
+fn quoted(text: &str, escape: &str) -> String {
+    format!("'{}'", text.replace('\'', escape))
+}
+
+/// Writes a file unless it is there already, and gives its name.
+fn keep(path: &Path, content: &[u8], mode: u32) -> Result<String, CliError> {
+    if fs::read(path).ok().as_deref() != Some(content) {
+        write(path, content, mode)?;
+    }
+    Ok(path.display().to_string())
+}
+
+/// Writes a file beside its place and moves it there: gcloud never reads half of one.
+fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), CliError> {
+    let written = || -> io::Result<()> {
+        if let Some(dir) = path.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        }
+        let draft = path.with_extension(format!("new-{}", std::process::id()));
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&draft)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    };
+    written().map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> CliError {
+    CliError::failed(format!("cannot write {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_survive_the_shell() {
+        assert_eq!(quoted("it's", "'\\''"), "'it'\\''s'");
+        assert_eq!(quoted("$HOME `x`", "'\\''"), "'$HOME `x`'");
+    }
+}

@@ -1,0 +1,127 @@
+//! Resources as v1 objects, which is how JSON, YAML and manifests have them: the server's view, with all
+//! that it keeps.
+
+use http::Method;
+use serde_json::Value;
+
+use crate::{
+    args::Format,
+    client::{Ask, Client},
+    error::CliError,
+    output,
+    run::Session,
+};
+
+/// Objects in one page of a list.
+const PAGE: &str = "100";
+
+/// What a manifest leaves out of annotations: they say who wrote it and what the server does with it.
+const OMITTED: [&str; 8] = [
+    "run.googleapis.com/client-name",
+    "run.googleapis.com/client-version",
+    "run.googleapis.com/creatorEmail",
+    "run.googleapis.com/lastModifierEmail",
+    "run.googleapis.com/operation-id",
+    "serving.knative.dev/creator",
+    "serving.knative.dev/creatorEmail",
+    "serving.knative.dev/lastModifier",
+];
+
+/// Is a format one that shows objects?
+pub(crate) fn is_for(format: Option<Format>) -> bool {
+    matches!(format, Some(Format::Json | Format::Yaml | Format::Export))
+}
+
+/// Prints an object in the format that was asked for.
+pub(crate) async fn print(session: &mut Session<'_>, path: &[&str]) -> Result<(), CliError> {
+    let object = one(&session.client, path).await?;
+    let (format, object) = match session.format {
+        Some(Format::Export) => (Some(Format::Yaml), manifest(object)),
+        format => (format, object),
+    };
+    match output::one(format, &object)? {
+        Some(text) => session.console.print(&text),
+        None => Ok(()),
+    }
+}
+
+/// Prints a service when a format asks for that. Otherwise nothing: what there is to say to people was said.
+pub(crate) async fn print_if_asked(session: &mut Session<'_>, service: &str) -> Result<(), CliError> {
+    if is_for(session.format) { print(session, &["services", service]).await } else { Ok(()) }
+}
+
+/// Prints all objects of a collection that a label selector lets through.
+pub(crate) async fn print_all(session: &mut Session<'_>, collection: &str, selector: &str) -> Result<(), CliError> {
+    let objects = all(&session.client, collection, selector).await?;
+    let (format, objects) = match session.format {
+        Some(Format::Export) => (Some(Format::Yaml), objects.into_iter().map(manifest).collect()),
+        format => (format, objects),
+    };
+    match output::many(format, &objects)? {
+        Some(text) => session.console.print(&text),
+        None => Ok(()),
+    }
+}
+
+/// An object by its path below project and region.
+pub(crate) async fn one(client: &Client, path: &[&str]) -> Result<Value, CliError> {
+    client.call(Method::GET, &client.object_path(path), Ask::default()).await
+}
+
+async fn all(client: &Client, collection: &str, selector: &str) -> Result<Vec<Value>, CliError> {
+    let (mut objects, mut token) = (Vec::new(), String::new());
+    loop {
+        let query = vec![("limit", PAGE), ("continue", token.as_str()), ("labelSelector", selector)];
+        let query = query.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let ask = Ask { query, body: None };
+        let mut page = client.call(Method::GET, &client.object_path(&[collection]), ask).await?;
+        if let Value::Array(items) = page["items"].take() {
+            objects.extend(items);
+        }
+        page["metadata"]["continue"].as_str().unwrap_or_default().clone_into(&mut token);
+        if token.is_empty() {
+            return Ok(objects);
+        }
+    }
+}
+
+/// An object without what the server says of it: what can be written again, here or elsewhere.
+fn manifest(mut object: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("status");
+    }
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.retain(|field, _| {
+            !matches!(&**field, "creationTimestamp" | "generation" | "resourceVersion" | "selfLink" | "uid")
+        });
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.retain(|key, _| !OMITTED.contains(&&**key));
+        }
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_manifest_holds_what_can_be_written_again() {
+        let object = json!({
+            "kind": "Service",
+            "metadata": {"name": "x", "uid": "1", "generation": 2, "annotations": {
+                "serving.knative.dev/creator": "me", "run.googleapis.com/ingress": "all",
+            }},
+            "spec": {"template": {}},
+            "status": {"url": "u"},
+        });
+        let expected = json!({
+            "kind": "Service",
+            "metadata": {"name": "x", "annotations": {"run.googleapis.com/ingress": "all"}},
+            "spec": {"template": {}},
+        });
+        assert_eq!(manifest(object), expected);
+    }
+}

@@ -1,0 +1,88 @@
+//! Revisions by their id alone, which is unique in its project and location.
+
+use updraft_api::{
+    run,
+    v1::{Stored, revision_labels},
+};
+use updraft_model::{Error, RevisionName, iam::Principal};
+use updraft_store::{Envelope, Key, Kind};
+
+use super::{Found, Place, Wanted, shown};
+use crate::{Control, Mode, access::authorise, revisions::is_deleting, view};
+
+/// The label that names the service of a revision.
+const SERVICE_LABEL: &str = "serving.knative.dev/service";
+
+// === impl Control ===
+
+impl Control {
+    /// Revisions of a place, newest first.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a bad token or limit, `NotFound` for a place that is not served,
+    /// `PermissionDenied`.
+    pub async fn v1_revisions_list(
+        &self,
+        caller: &Principal,
+        place: &Place,
+        wanted: &Wanted,
+    ) -> Result<Found<Stored<run::Revision>>, Error> {
+        let inner = &*self.inner;
+        authorise(caller, "run.revisions.list", shown(place), &[])?;
+        let keep = |envelope: &Envelope| {
+            let labels = revision_labels(&view::revision(envelope)?);
+            Ok(!is_deleting(envelope)? && wanted.selector.matches(&labels))
+        };
+        let owner = wanted.selector.value_of(SERVICE_LABEL);
+        let found = inner.list_at((Kind::Revision, place), (wanted, owner), keep).await?;
+        let items = found.items.iter().map(view::stored_revision).collect::<Result<_, _>>()?;
+        Ok(Found { items, token: found.token })
+    }
+
+    /// A revision.
+    ///
+    /// # Errors
+    /// `NotFound`, `PermissionDenied`, `InvalidArgument` for a malformed project.
+    pub async fn v1_revisions_get(
+        &self,
+        caller: &Principal,
+        (place, id): (&Place, &str),
+    ) -> Result<Stored<run::Revision>, Error> {
+        let envelope = self.v1_revision(caller, (place, id), "run.revisions.get").await?;
+        view::stored_revision(&envelope)
+    }
+
+    /// Deletes a revision; gives it as it was.
+    ///
+    /// # Errors
+    /// As [`Control::revisions_delete`].
+    pub async fn v1_revisions_delete(
+        &self,
+        caller: &Principal,
+        (place, id): (&Place, &str),
+        mode: Mode,
+    ) -> Result<Stored<run::Revision>, Error> {
+        let envelope = self.v1_revision(caller, (place, id), "run.revisions.delete").await?;
+        let gone = view::stored_revision(&envelope)?;
+        let name: RevisionName = view::revision_name(&envelope);
+        let request =
+            run::DeleteRevisionRequest { name: name.to_string(), validate_only: mode.is_check(), ..Default::default() };
+        self.revisions_delete(caller, request).await?;
+        Ok(gone)
+    }
+
+    async fn v1_revision(
+        &self,
+        caller: &Principal,
+        (place, id): (&Place, &str),
+        permission: &str,
+    ) -> Result<Envelope, Error> {
+        let inner = &*self.inner;
+        let parent = inner.parent_at(place)?;
+        authorise(caller, permission, format!("{parent}/revisions/{id}"), &[])?;
+        match inner.get(&Key::new(Kind::Revision, parent, id)).await? {
+            Some(envelope) if !is_deleting(&envelope)? => Ok(envelope),
+            _ => Err(Error::not_found(id)),
+        }
+    }
+}

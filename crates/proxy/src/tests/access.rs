@@ -1,0 +1,77 @@
+//! What the log of the requests gets.
+
+use std::time::Duration;
+
+use http::Request;
+use updraft_model::iam::InvokerAccess;
+
+use super::{APP, App, World, until};
+
+#[tokio::test]
+async fn a_request_leaves_one_entry_at_its_end_with_all_that_is_known_of_it() {
+    let mut world = World::with(App::default()).await;
+    let request = Request::get(format!("http://{}/wait/0?q=1", world.address))
+        .header("host", APP)
+        .header("user-agent", "tester/1")
+        .header("referer", "http://a.test/")
+        .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-000000000000000a-01");
+    let (status, body) = world.client().send(request).await;
+    let record = world.requests.recv().await.expect("an entry");
+    assert_eq!((record.status, record.method.as_str()), (status.as_u16(), "GET"));
+    assert_eq!(record.url, format!("http://{APP}/wait/0?q=1"));
+    assert_eq!((record.service.service.as_str(), record.revision.as_deref()), ("app", Some("app-1")));
+    assert_eq!(record.response_bytes, body.len() as u64);
+    assert_eq!((record.user_agent.as_deref(), record.referer.as_deref()), (Some("tester/1"), Some("http://a.test/")));
+    assert_eq!((record.protocol, record.request_bytes, record.note), ("HTTP/1.1", Some(0), None));
+    assert!(record.instance.is_some() && record.remote.is_loopback());
+    let trace = record.trace.expect("the client named one");
+    assert_eq!((trace.trace, trace.span, trace.sampled), (0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c, 10, true));
+    assert!(world.requests.try_recv().is_err(), "one entry, not two");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_refused_request_says_why_and_one_for_nobody_is_not_logged() {
+    let mut world = World::with(App { invoker: InvokerAccess::Restricted, ..App::default() }).await;
+    let nobody = Request::get(format!("http://{}/", world.address)).header("host", "nobody.run.localhost");
+    assert_eq!(world.client().send(nobody).await.0, 404);
+    let (status, body) = world.get("/").await;
+    assert_eq!(status, 403);
+    let record = world.requests.recv().await.expect("an entry");
+    assert_eq!((record.status, record.revision, record.instance), (403, None, None));
+    assert_eq!(record.response_bytes, body.len() as u64);
+    assert!(record.note.expect("a reason").contains("not authenticated"));
+    assert!(record.trace.is_none());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_logged_as_504_with_its_time() {
+    let mut world = World::with(App { timeout: Duration::from_secs(5), ..App::default() }).await;
+    let asked = world.client();
+    let answer = async { asked.get("/hold").await };
+    let late = async {
+        until("the request is in flight", || world.engine.records().iter().any(|record| record.in_flight() == 1)).await;
+        world.hand.advance(Duration::from_secs(5));
+    };
+    let ((status, _), ()) = futures::join!(answer, late);
+    assert_eq!(status, 504);
+    let record = world.requests.recv().await.expect("an entry");
+    assert_eq!((record.status, record.revision.as_deref()), (504, Some("app-1")));
+    assert!(record.latency >= Duration::from_secs(5) && record.note.is_some());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_keep_up_is_told_and_costs_no_request() {
+    let mut world = World::with(App::default()).await;
+    // There is room for three.
+    for _ in 0..5 {
+        assert_eq!(world.get("/").await.0, 200);
+    }
+    until("two are lost", || world.metric("updraft_request_log_lost_total") == 2).await;
+    for _ in 0..3 {
+        world.requests.recv().await.expect("an entry");
+    }
+    world.end().await;
+}

@@ -126,7 +126,7 @@ fn prepare(birth: &mut Birth<'_>) -> Result<std::convert::Infallible, Fault> {
         None => identify(&launch.user),
     };
     let identity = identity.map_err(Fault::Settings)?;
-    surroundings(birth, &launch, folder.as_ref().map(AsFd::as_fd))?;
+    enter_working_dir(&launch.working_dir, folder.as_ref().map(AsFd::as_fd))?;
     let (argv, env) = strings(&launch, &identity).map_err(Fault::Settings)?;
     match birth.place {
         Place::Sandbox { .. } => confine(birth, &identity)?,
@@ -163,8 +163,13 @@ fn settle(birth: &Birth<'_>) -> Result<Option<OwnedFd>, String> {
     // From here on paths of the image are followed, and `/proc/self/fd` leads to whatever is open.
     process::close_others(&kept).map_err(failed("close what is not the container's"))?;
     drop(kept);
+    bounds(birth)?;
     if let Place::Sandbox { staging, .. } = &birth.place {
         apply(staging)?;
+        // What it will never have again; what it has now it needs until the end.
+        for one in capabilities::dropped(capabilities::kept(), birth.last_capability) {
+            rustix::thread::remove_capability_from_bounding_set(one).map_err(failed("drop capabilities"))?;
+        }
     }
     Ok(folder)
 }
@@ -253,8 +258,8 @@ fn small_file(path: &str) -> String {
     open.map(paths::small_text).unwrap_or_default()
 }
 
-/// Limits, mask, working directory: all that has to be done as root.
-fn surroundings(birth: &Birth<'_>, launch: &Launch, folder: Option<BorrowedFd<'_>>) -> Result<(), Fault> {
+/// Limits and mask: the same for every container, and to be set as root.
+fn bounds(birth: &Birth<'_>) -> Result<(), String> {
     let (files, stack) = (Some(OPEN_FILES), Some(STACK));
     for (resource, soft, hard) in [(Resource::Nofile, files, files), (Resource::Stack, stack, None)] {
         let wanted = Rlimit { current: soft, maximum: hard };
@@ -272,7 +277,10 @@ fn surroundings(birth: &Birth<'_>, launch: &Launch, folder: Option<BorrowedFd<'_
         fs::write("/proc/self/oom_score_adj", OOM_SCORE).map_err(failed("write oom_score_adj"))?;
     }
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    let dir = launch.working_dir.as_str();
+    Ok(())
+}
+
+fn enter_working_dir(dir: &str, folder: Option<BorrowedFd<'_>>) -> Result<(), Fault> {
     let entered = match folder {
         Some(folder) => paths::enter_below(folder, dir),
         None => paths::enter(dir),
@@ -302,9 +310,6 @@ fn strings(launch: &Launch, identity: &Identity) -> Result<(Vec<CString>, Vec<CS
 
 /// Gives up everything that the container is not to have.
 fn confine(birth: &Birth<'_>, identity: &Identity) -> Result<(), String> {
-    for one in capabilities::dropped(capabilities::kept(), birth.last_capability) {
-        rustix::thread::remove_capability_from_bounding_set(one).map_err(failed("drop capabilities"))?;
-    }
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     if identity.uid != 0 {
         // So that `/dev/stdout` can be opened by who it was given to.

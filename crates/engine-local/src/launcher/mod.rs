@@ -259,7 +259,8 @@ impl Launcher {
             None => {
                 let born = workshop.container(&Launch::read(launch)?)?;
                 let key = self.adopt(id, born)?;
-                return Ok(self.note(key, begun, limits));
+                self.note(key, begun, limits);
+                return Ok(());
             }
         };
         if let (Some(instance), Some(workshop)) = (self.instances.get_mut(&key), &self.workshop) {
@@ -270,7 +271,8 @@ impl Launcher {
                 instance.fail(&error);
             }
         }
-        Ok(self.note(key, begun, limits))
+        self.note(key, begun, limits);
+        Ok(())
     }
 
     /// An instance, whose start began at `begun`, knows what to run now.

@@ -16,7 +16,7 @@ from google.cloud import run_v2
 from google.cloud.run_v2.services.revisions.transports import RevisionsGrpcTransport, RevisionsRestTransport
 from google.cloud.run_v2.services.services.transports import ServicesGrpcTransport, ServicesRestTransport
 from google.iam.v1 import iam_policy_pb2, policy_pb2
-from google.protobuf import field_mask_pb2
+from google.protobuf import duration_pb2, field_mask_pb2
 
 PARENT = "projects/demo-project/locations/us-central1"
 WAIT = 90
@@ -209,7 +209,7 @@ def beside_v1(services, address, image, service_id):
 
     step("what v1 sees of ours")
     changed = run_v2.Service(name=name, template=template(image, GREETING="from v2"), description="by the client")
-    changed.template.timeout.seconds = 62
+    changed.template.timeout = duration_pb2.Duration(seconds=62)
     mask = field_mask_pb2.FieldMask(paths=["template.containers", "template.timeout", "description"])
     services.update_service(service=changed, update_mask=mask).result(timeout=WAIT)
     shown = by_v1(address, "GET", f"services/{service_id}")

@@ -22,7 +22,7 @@ use crate::{client::Client, trace};
 /// Cloud Run's code for a client that went away.
 const CLIENT_LEFT: u16 = 499;
 /// What the log keeps of a text that a client made up, in bytes.
-const TEXT_MAX: usize = 8 << 10;
+const TEXT_MAX: usize = 2 << 10;
 
 /// Where entries go.
 #[derive(Debug)]

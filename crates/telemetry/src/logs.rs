@@ -139,8 +139,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const BATCH: usize = 128;
 /// How often entries that are too old are looked for.
 const EXPIRY: Duration = Duration::from_secs(3600);
-/// Lines come nearly in order of time, not quite: instances are read side by side.
-pub(crate) const DISORDER: Duration = Duration::from_secs(60);
+/// Entries do not come in order of time: instances are read side by side, and a request is entered when it is over,
+/// with the time at which it began, which is up to an hour before (the longest timeout of a service).
+pub(crate) const DISORDER: Duration = Duration::from_secs(3600 + 60);
 
 // === impl LogConfig ===
 

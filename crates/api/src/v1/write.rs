@@ -39,6 +39,12 @@ impl Written {
             drop_outputs(metadata);
         }
         let mut found: Vec<Violation> = Vec::new();
+        for name in ["resourceVersion", "generateName"] {
+            // One of another type must not be taken for none: the first is a lock.
+            if !(object["metadata"][name].is_null() || object["metadata"][name].is_string()) {
+                found.push(Violation::new(format!("metadata.{name}"), "must be a string"));
+            }
+        }
         let message = read::service(&normal, &mut found);
         if !found.is_empty() {
             return Err(Error::invalid(found));

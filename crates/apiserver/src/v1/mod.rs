@@ -19,7 +19,7 @@ use updraft_control::{Control, Found, Place};
 use updraft_model::{Error, iam::Principal};
 
 use crate::{respond::BoxBody, rest::Format};
-use query::Query;
+use query::{Query, deletion};
 
 /// Knative's group.
 const SERVING: &str = "serving.knative.dev";
@@ -67,7 +67,9 @@ impl Call<'_> {
             Method::ConfigurationsList | Method::ConfigurationsGet | Method::RoutesList | Method::RoutesGet => {
                 self.parts(&query).await
             }
-            Method::RevisionsList | Method::RevisionsGet | Method::RevisionsDelete => self.revisions(&query).await,
+            Method::RevisionsList | Method::RevisionsGet | Method::RevisionsDelete => {
+                self.revisions(&query, body).await
+            }
             Method::DomainMappingsList
             | Method::DomainMappingsCreate
             | Method::DomainMappingsGet
@@ -97,7 +99,8 @@ impl Call<'_> {
                 Ok(v1::service_json(&done))
             }
             Method::ServicesDelete => {
-                let gone = control.v1_services_delete(caller, (place, name), query.mode).await?;
+                let mode = deletion(query.mode, body)?;
+                let gone = control.v1_services_delete(caller, (place, name), mode).await?;
                 Ok(success(Subject { group: SERVING, kind: "services", name, uid: &gone.message.uid }))
             }
             _ => {
@@ -129,7 +132,7 @@ impl Call<'_> {
         }
     }
 
-    async fn revisions(&self, query: &Query) -> Result<Value, Error> {
+    async fn revisions(&self, query: &Query, body: &[u8]) -> Result<Value, Error> {
         let (control, caller, place, name) = (self.control, &self.caller, &self.place(), &*self.found.name);
         match self.found.method {
             Method::RevisionsList => {
@@ -137,7 +140,8 @@ impl Call<'_> {
                 Ok(list(v1::REVISION, found, v1::revision_json))
             }
             Method::RevisionsDelete => {
-                let gone = control.v1_revisions_delete(caller, (place, name), query.mode).await?;
+                let mode = deletion(query.mode, body)?;
+                let gone = control.v1_revisions_delete(caller, (place, name), mode).await?;
                 Ok(success(Subject { group: SERVING, kind: "revisions", name, uid: &gone.message.uid }))
             }
             _ => Ok(v1::revision_json(&control.v1_revisions_get(caller, (place, name)).await?)),
@@ -158,7 +162,8 @@ impl Call<'_> {
                 control.v1_domain_mappings_create(caller, place, (&written, query.mode)).await
             }
             Method::DomainMappingsDelete => {
-                let uid = control.v1_domain_mappings_delete(caller, (place, name), query.mode).await?;
+                let mode = deletion(query.mode, body)?;
+                let uid = control.v1_domain_mappings_delete(caller, (place, name), mode).await?;
                 Ok(success(Subject { group: "domains.cloudrun.com", kind: "domainmappings", name, uid: &uid }))
             }
             _ => control.v1_domain_mappings_get(caller, (place, name)).await,

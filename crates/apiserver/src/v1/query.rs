@@ -1,7 +1,8 @@
 //! The parameters of v1's methods.
 
+use serde_json::{Value, json};
 use updraft_api::{
-    json::is_system,
+    json::{is_system, parse},
     path::query_pairs,
     v1::{method::Method, selector::Selector},
 };
@@ -73,6 +74,34 @@ fn dry_run(value: &str) -> Result<Mode, Error> {
     }
 }
 
+/// Is a deletion only checked? What the query says, or the body: `DeleteOptions` of Kubernetes. How what depends on it is
+/// deleted changes nothing here.
+///
+/// # Errors
+/// `InvalidArgument` for what is not known, and for preconditions: who sets some relies on them.
+pub(super) fn deletion(mode: Mode, body: &[u8]) -> Result<Mode, Error> {
+    const WITHOUT_EFFECT: [&str; 5] =
+        ["apiVersion", "kind", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"];
+    if body.trim_ascii().is_empty() {
+        return Ok(mode);
+    }
+    let options = parse(body)?;
+    let Value::Object(options) = options else { return Err(Error::invalid_field("", "must be an object")) };
+    let mut mode = mode;
+    for (name, value) in &options {
+        match name.as_str() {
+            _ if value.is_null() => {}
+            "dryRun" if *value == json!(["All"]) => mode = Mode::ValidateOnly,
+            "dryRun" if *value == json!([]) => {}
+            "dryRun" => return Err(Error::invalid_field("dryRun", format!("must be ['All'], got {value}"))),
+            "preconditions" => return Err(Error::invalid_field("preconditions", "not supported")),
+            name if WITHOUT_EFFECT.contains(&name) => {}
+            name => return Err(Error::invalid_field(name, "is not a field of DeleteOptions")),
+        }
+    }
+    Ok(mode)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +114,17 @@ mod tests {
         assert_eq!(read.wanted.selector.value_of("serving.knative.dev/service"), Some("demo"));
         let checked = Query::read(Method::ServicesCreate, "dryRun=all").expect("known").mode;
         assert_eq!(checked, Mode::ValidateOnly);
+    }
+
+    #[test]
+    fn a_deletion_that_is_only_to_be_checked_is_not_carried_out() {
+        let of = |body: &str| deletion(Mode::Write, body.as_bytes());
+        assert_eq!(of("").expect("fine"), Mode::Write);
+        assert_eq!(of(r#"{"kind":"DeleteOptions","propagationPolicy":"Background"}"#).expect("fine"), Mode::Write);
+        assert_eq!(of(r#"{"dryRun":["All"]}"#).expect("fine"), Mode::ValidateOnly);
+        for body in [r#"{"dryRun":["Some"]}"#, r#"{"preconditions":{"uid":"x"}}"#, r#"{"dryrun":["All"]}"#, "[]", "{"] {
+            assert!(of(body).is_err(), "{body}");
+        }
     }
 
     #[test]

@@ -102,8 +102,15 @@ pub(super) fn variables(place: &Place) -> Vec<(String, Option<String>)> {
     all.push(own("UPDRAFT_ENDPOINT", place.base.trim_end_matches('/')));
     all.push(own("UPDRAFT_PROJECT", &place.project));
     all.push(own("UPDRAFT_REGION", &place.region));
-    if let Secret::File(file) = &place.secret {
-        all.push(own("UPDRAFT_TOKEN_FILE", file));
+    // A token of another server's must not reach this one, and one that is set beside a file is a contradiction.
+    all.push(("UPDRAFT_TOKEN".to_owned(), None));
+    let file = match &place.secret {
+        Secret::File(file) => Some(file.clone()),
+        _ => None,
+    };
+    all.push(("UPDRAFT_TOKEN_FILE".to_owned(), file));
+    if place.ca_file.is_none() {
+        all.push(("UPDRAFT_CA_FILE".to_owned(), None));
     }
     if let Some(file) = &place.ca_file {
         // Our own client, gRPC in every language, Node. Python's and Go's take theirs as an argument.

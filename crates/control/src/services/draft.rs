@@ -149,7 +149,7 @@ impl Intent {
         let record: RevisionRecord = record::read(envelope)?;
         let mut template = view::revision::template_of(&revision);
         template.health_check_disabled = record.health_check_disabled;
-        Ok(nameless(template) == self.template() && envelope.v1_only == self.template_rest().to_bytes())
+        Ok(nameless(template) == self.template() && crate::view::rest(envelope)? == self.template_rest())
     }
 }
 

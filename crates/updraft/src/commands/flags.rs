@@ -11,14 +11,14 @@ use super::fail;
 /// Verbs of this machine, and the flags of every verb that mean nothing to them. `--quiet` is left to those that scripts
 /// run: they ask nothing anyway.
 const UNUSED: [(&str, &[&str]); 8] = [
-    ("serve", &["endpoint", "token", "token_file", "format", "quiet"]),
-    ("quickstart", &["endpoint", "token", "token_file", "format", "quiet"]),
-    ("doctor", &["endpoint", "token", "token_file", "project", "region"]),
-    ("install", &["endpoint", "token", "token_file", "format", "project", "region"]),
-    ("uninstall", &["endpoint", "token", "token_file", "format", "project", "region"]),
-    ("restore", &["endpoint", "token", "token_file", "format"]),
-    ("auth", &["endpoint", "token", "token_file", "format"]),
-    ("config", &["endpoint", "token", "token_file"]),
+    ("serve", &["endpoint", "token", "token_file", "ca_file", "format", "quiet"]),
+    ("quickstart", &["endpoint", "token", "token_file", "ca_file", "format", "quiet"]),
+    ("doctor", &["endpoint", "token", "token_file", "ca_file", "project", "region"]),
+    ("install", &["endpoint", "token", "token_file", "ca_file", "format", "project", "region"]),
+    ("uninstall", &["endpoint", "token", "token_file", "ca_file", "format", "project", "region"]),
+    ("restore", &["endpoint", "token", "token_file", "ca_file", "format"]),
+    ("auth", &["endpoint", "token", "token_file", "ca_file", "format"]),
+    ("config", &["endpoint", "token", "token_file", "ca_file"]),
 ];
 
 /// Takes them out of the help of these verbs.

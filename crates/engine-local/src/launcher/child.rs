@@ -18,7 +18,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Gid, Mode, OFlags, Uid},
+    fs::{Mode, OFlags},
     process::{Resource, Rlimit, Signal},
     thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType},
 };
@@ -237,17 +237,7 @@ fn confine(birth: &Birth<'_>, identity: &Identity) -> Result<(), String> {
     for one in capabilities::dropped(capabilities::kept(), birth.last_capability) {
         rustix::thread::remove_capability_from_bounding_set(one).map_err(failed("drop capabilities"))?;
     }
-    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-    if identity.uid != 0 {
-        // So that `/dev/stdout` can be opened by who it was given to.
-        for stream in [io::stdout().as_fd(), io::stderr().as_fd()] {
-            rustix::fs::fchown(stream, Some(uid), Some(gid)).map_err(failed("hand over the standard streams"))?;
-        }
-    }
-    let groups: Vec<Gid> = identity.groups.iter().map(|&group| Gid::from_raw(group)).collect();
-    rustix::thread::set_thread_groups(&groups).map_err(failed("set the groups"))?;
-    rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(failed("set the group"))?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(failed("set the user"))?;
+    shared::become_user(identity)?;
     rustix::thread::clear_ambient_capability_set().map_err(failed("drop capabilities"))?;
     let kept = if identity.uid == 0 { capabilities::kept() } else { CapabilitySet::empty() };
     let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };

@@ -24,7 +24,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Gid, Mode, OFlags, Uid},
+    fs::{Mode, OFlags},
     io::Errno,
     net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send},
     process::{Resource, Rlimit, Signal},
@@ -310,17 +310,7 @@ fn strings(launch: &Launch, identity: &Identity) -> Result<(Vec<CString>, Vec<CS
 
 /// Gives up everything that the container is not to have.
 fn confine(birth: &Birth<'_>, identity: &Identity) -> Result<(), String> {
-    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-    if identity.uid != 0 {
-        // So that `/dev/stdout` can be opened by who it was given to.
-        for stream in [io::stdout().as_fd(), io::stderr().as_fd()] {
-            rustix::fs::fchown(stream, Some(uid), Some(gid)).map_err(failed("hand over the standard streams"))?;
-        }
-    }
-    let groups: Vec<Gid> = identity.groups.iter().map(|&group| Gid::from_raw(group)).collect();
-    rustix::thread::set_thread_groups(&groups).map_err(failed("set the groups"))?;
-    rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(failed("set the group"))?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(failed("set the user"))?;
+    shared::become_user(identity)?;
     rustix::thread::clear_ambient_capability_set().map_err(failed("drop capabilities"))?;
     let kept = if identity.uid == 0 { capabilities::kept() } else { CapabilitySet::empty() };
     let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };

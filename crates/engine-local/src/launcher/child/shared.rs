@@ -1,4 +1,4 @@
-//! The same without namespaces: what a host still lets us do.
+//! The same without namespaces: what a host still lets us do. And what is the same with them.
 
 use std::{
     ffi::CString,
@@ -92,7 +92,8 @@ fn keep_inside() -> Result<(), String> {
     }
 }
 
-fn become_user(identity: &Identity) -> Result<(), String> {
+/// The user of the image, who gets the standard streams.
+pub(super) fn become_user(identity: &Identity) -> Result<(), String> {
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     if identity.uid != 0 {
         // So that `/dev/stdout` can be opened by who it was given to.

@@ -2,7 +2,9 @@
 
 use std::{
     any::Any,
+    borrow::Cow,
     collections::VecDeque,
+    io,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
@@ -14,12 +16,13 @@ use updraft_model::{
     instance::{Exit, InstanceId},
     name::RevisionName,
 };
-use updraft_plan::scaling::StartReason;
+use updraft_plan::{cpu, scaling::StartReason};
 
 use crate::{
     context::Context,
     evidence,
     failure::Cause,
+    frost::Frost,
     probe::Target,
     revision::{End, Revision},
 };
@@ -44,6 +47,7 @@ pub(crate) struct Instance {
     alone: watch::Sender<Option<u16>>,
     /// Who has the port that it wanted, in a sentence, if somebody else has.
     crowded: OnceLock<String>,
+    pub(crate) frost: Frost,
     tail: Mutex<VecDeque<String>>,
     attached: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
 }
@@ -82,6 +86,7 @@ impl Instance {
             order: watch::Sender::new(Order::Run),
             alone: watch::Sender::new(None),
             crowded: OnceLock::new(),
+            frost: Frost::default(),
             tail: Mutex::default(),
             attached: Mutex::default(),
         }
@@ -186,7 +191,7 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
             let _ = instance.timing.set(timing);
             context.metrics.start_seconds.observe(timing.ready.duration_since(timing.asked).as_secs_f64());
             revision.came_up(&instance, timing);
-            serve(&context, &revision, &instance).await;
+            serve(&context, &revision, (&instance, &entry)).await;
         }
         Start::Failed(cause, remains) => {
             context.metrics.start_failures.inc();
@@ -251,17 +256,43 @@ async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> 
 
 /// Starts the process. An engine that was restarted since the deploy has to prepare the image anew.
 async fn start(context: &Context, instance: &Instance, entry: &BookEntry) -> Result<(), EngineError> {
-    match context.engine.start(&instance.id, &entry.spec).await {
+    let mut spec = Cow::Borrowed(&*entry.spec);
+    if let Some(millis) = boosted(context, entry) {
+        spec.to_mut().limits.cpu_millis = millis;
+    }
+    match context.engine.start(&instance.id, &spec).await {
         Err(EngineError::NotPrepared { .. }) => {
-            context.engine.prepare(&entry.spec).await?;
-            context.engine.start(&instance.id, &entry.spec).await
+            context.engine.prepare(&spec).await?;
+            context.engine.start(&instance.id, &spec).await
         }
         started => started,
     }
 }
 
+/// The CPU that a start has, if it is more than the instance has later.
+fn boosted(context: &Context, entry: &BookEntry) -> Option<u32> {
+    let given = entry.spec.limits.cpu_millis;
+    Some(cpu::at_start(entry.cpu.boost, given, context.config.machine_millis)).filter(|&millis| millis != given)
+}
+
+/// Takes away what an instance had for its start, once it has had it long enough. Never ends.
+async fn settle_down(context: &Context, instance: &Instance, entry: &BookEntry) {
+    if boosted(context, entry).is_some() {
+        context.clock.sleep(cpu::BOOST_AFTER_READY).await;
+        match context.engine.limit_cpu(&instance.id, entry.spec.limits.cpu_millis) {
+            Ok(()) => {}
+            // It has ended, or its CPU was never limited.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::Unsupported) => {}
+            Err(error) => {
+                tracing::warn!(instance = %instance.id, %error, "an instance keeps the CPU that it had for its start");
+            }
+        }
+    }
+    std::future::pending().await
+}
+
 /// Waits until the instance ends by itself or is to end.
-async fn serve(context: &Context, revision: &Arc<Revision>, instance: &Arc<Instance>) {
+async fn serve(context: &Context, revision: &Arc<Revision>, (instance, entry): (&Arc<Instance>, &BookEntry)) {
     let limited = async {
         let port = instance.until_alone().await;
         revision.limit_to_one(instance, port);
@@ -270,9 +301,11 @@ async fn serve(context: &Context, revision: &Arc<Revision>, instance: &Arc<Insta
     tokio::select! {
         biased;
         () = limited => {}
+        () = settle_down(context, instance, entry) => {}
         exit = instance.until_exit() => {
             context.say(instance, exit.to_string());
             instance.detach();
+            instance.frost.finish(context, &instance.id);
             revision.gone(instance, End::Crash);
         }
         () = instance.until_ordered() => {
@@ -285,6 +318,7 @@ async fn serve(context: &Context, revision: &Arc<Revision>, instance: &Arc<Insta
 /// Ends the process and waits until it is gone.
 async fn end(context: &Context, instance: &Instance, grace: Duration) {
     instance.detach();
+    instance.frost.finish(context, &instance.id);
     for grace in [grace, Duration::ZERO] {
         context.engine.stop(&instance.id, grace).await;
         if context.clock.timeout(grace + KILL_PATIENCE, instance.until_exit()).await.is_ok() {

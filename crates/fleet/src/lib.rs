@@ -17,6 +17,7 @@ mod context;
 mod events;
 mod evidence;
 mod failure;
+mod frost;
 mod handle;
 mod instance;
 mod metrics;

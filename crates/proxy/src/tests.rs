@@ -33,6 +33,7 @@ use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
 use updraft_identity::{AuthMode, Authenticator};
 use updraft_model::{
     channel::{BookEntry, Check, LogLine, RequestRecord, RevisionBook},
+    cpu::CpuTerms,
     iam::InvokerAccess,
     instance::{InstanceSpec, Limits},
     name::{Parent, RevisionName},
@@ -251,6 +252,7 @@ impl App {
             min: 0,
             max: self.max,
             startup_probe: Probe { initial_delay: 0, timeout: 240, period: 240, failure_threshold: 1, kind },
+            cpu: CpuTerms::default(),
             check: Check::Done,
         }
     }

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use updraft_model::{
     Error, RevisionName,
     channel::{BookEntry, Check},
+    cpu::{Billing, CpuTerms, StartupBoost},
     instance::{InstanceSpec, Limits},
     quantity,
     revision::{Container, EnvValue, RevisionTemplate},
@@ -38,10 +39,21 @@ pub(super) fn entry(spec: InstanceSpec, template: &RevisionTemplate, check: Chec
         concurrency: template.concurrency.clamp(1, 1000),
         min: 0,
         max: template.scaling.max.max(1),
+        cpu: cpu(template),
         startup_probe: probe.ok_or_else(|| Error::internal(format!("{} has no startup probe", spec.revision)))?,
         check,
         spec: Arc::new(spec),
     })
+}
+
+/// An instance is frozen as a whole, and boosted as a whole: any container that is to have CPU all the time keeps all
+/// running, and any that is to start with more makes all do.
+fn cpu(template: &RevisionTemplate) -> CpuTerms {
+    let resources = || template.containers.iter().map(|container| &container.resources);
+    CpuTerms {
+        billing: if resources().all(|one| one.cpu_idle) { Billing::Requests } else { Billing::Instance },
+        boost: if resources().any(|one| one.startup_cpu_boost) { StartupBoost::On } else { StartupBoost::Off },
+    }
 }
 
 fn ingress<'a>(name: &RevisionName, template: &'a RevisionTemplate) -> Result<&'a Container, Error> {

@@ -197,10 +197,11 @@ impl Instance {
     /// Asks the main process to end. Before the program runs there is nobody to ask.
     pub(super) fn terminate(&self) {
         match &self.keeper {
-            _ if !self.running => self.kill(),
+            _ if !self.running => return self.kill(),
             Some(_) => self.say(keeper::TERMINATE),
             None => self.signal(Signal::TERM),
         }
+        sys::cgroups::thaw(&self.groups);
     }
 
     /// Ends every process: the main process is the first of its PID namespace, and the kernel ends
@@ -210,6 +211,8 @@ impl Instance {
             Some(_) => self.say(keeper::KILL),
             None => self.signal(Signal::KILL),
         }
+        // It may be frozen, and not by us. After the signal, so that it does nothing more.
+        sys::cgroups::thaw(&self.groups);
     }
 
     fn say(&self, word: &[u8]) {

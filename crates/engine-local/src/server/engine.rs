@@ -201,7 +201,7 @@ impl Engine for LocalEngine {
         let shell = shared.pool.take(shared.clock.instant());
         let leaf = shell.as_ref().map_or(id.0.as_str(), |shell| &shell.name);
         let groups = shared.layout.plan(&shared.premises.tag, leaf);
-        let Some(reservation) = shared.table.reserve(id, Live::new(groups, spec)) else {
+        let Some(reservation) = shared.table.reserve(id, Live::new(leaf, groups, spec)) else {
             shell.into_iter().for_each(|shell| shared.pool.put_back(shell));
             return Err(refused(id, "it is there"));
         };
@@ -228,6 +228,7 @@ impl Engine for LocalEngine {
                 return;
             }
         }
+        live.freezer.close();
         if grace.is_zero() {
             return self.shared.request(&Request::Kill { id: id.0.clone() });
         }
@@ -256,6 +257,18 @@ impl Engine for LocalEngine {
         // Requests are small and answered; waiting for more to send only delays them.
         stream.set_nodelay(true)?;
         Ok(stream)
+    }
+
+    fn freeze(&self, id: &InstanceId) -> io::Result<()> {
+        self.shared.switch(id)?.freezer.freeze()
+    }
+
+    fn thaw(&self, id: &InstanceId) -> io::Result<()> {
+        self.shared.switch(id)?.freezer.thaw()
+    }
+
+    fn limit_cpu(&self, id: &InstanceId, millis: u32) -> io::Result<()> {
+        self.shared.limit_cpu(id, millis)
     }
 
     async fn usage(&self, id: &InstanceId) -> Option<Usage> {

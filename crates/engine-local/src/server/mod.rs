@@ -3,7 +3,9 @@
 mod config;
 mod engine;
 mod events;
+mod cpu;
 mod footing;
+mod freezer;
 mod leftovers;
 mod link;
 mod live;

@@ -269,4 +269,9 @@ impl updraft_engine::contract::Bed for Bed {
     fn image(&self) -> String {
         self.image.clone()
     }
+
+    fn can_freeze(&self) -> bool {
+        let freezer = updraft_engine_local::survey().into_iter().find(|finding| finding.name == "freezer");
+        freezer.is_some_and(|freezer| freezer.verdict == updraft_engine_local::Verdict::Ok)
+    }
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod connections;
+mod frozen;
 mod refusals;
 mod scale;
 mod tls;
@@ -90,7 +91,7 @@ impl World {
 
     async fn configured(config: ProxyConfig) -> Self {
         let front = Front::bind("127.0.0.1:0").await.expect("loopback has a free port");
-        Self::behind(front, config, None).await
+        Self::behind(front, (config, FleetConfig::default()), None).await
     }
 
     /// A world with a TLS port.
@@ -101,10 +102,10 @@ impl World {
         let front = front.and_tls(listener, tls.config());
         let address = front.tls_addr().expect("it is bound").expect("there is one");
         let authority = tls.authority().expect("our own");
-        Self::behind(front, ProxyConfig::default(), Some(Secure { address, authority, _dir: dir })).await
+        Self::behind(front, Default::default(), Some(Secure { address, authority, _dir: dir })).await
     }
 
-    async fn behind(front: Front, config: ProxyConfig, secure: Option<Secure>) -> Self {
+    async fn behind(front: Front, (config, fleet): (ProxyConfig, FleetConfig), secure: Option<Secure>) -> Self {
         let (clock, hand) = Clock::stopped_at(SystemTime::UNIX_EPOCH);
         let engine = FakeEngine::new(clock.clone());
         let (tasks, server) = (Tasks::new(), Tasks::new());
@@ -117,7 +118,7 @@ impl World {
             engine: engine.clone(),
             clock: clock.clone(),
             tasks: tasks.clone(),
-            config: FleetConfig::default(),
+            config: fleet,
             book: book_seen,
             health,
             logs,

@@ -137,7 +137,7 @@ impl Server {
                 engine: engine.clone(),
                 clock: clock.clone(),
                 tasks: core.clone(),
-                config: FleetConfig { idle: config.idle_timeout, stop_grace: STOP_GRACE, ..FleetConfig::default() },
+                config: fleet_config(&config),
                 book: channels.book.1,
                 health: channels.health.0,
                 logs: channels.logs.0,
@@ -356,6 +356,15 @@ async fn stop_on(failed: impl Future<Output = ()>, shutdown: Shutdown) {
     tokio::select! {
         () = failed => shutdown.ask(),
         () = shutdown.asked() => {}
+    }
+}
+
+fn fleet_config(config: &Config) -> FleetConfig {
+    FleetConfig {
+        idle: config.idle_timeout,
+        freeze_after: config.freeze_after,
+        stop_grace: STOP_GRACE,
+        ..FleetConfig::default()
     }
 }
 

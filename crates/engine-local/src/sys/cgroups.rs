@@ -238,3 +238,45 @@ fn write(file: &Path, text: &str) -> io::Result<()> {
 fn named(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead as _, BufReader},
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+
+    /// Each freezer that this host has, and so version 1's as well where the unified hierarchy would do.
+    #[test]
+    fn what_is_frozen_is_thawed_and_ended_by_a_sweep() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let found = layout().expect("/proc is there");
+        assert!(!found.freezers.is_empty() || found.hierarchies.is_empty());
+        for freezer in found.freezers {
+            let tag = format!("frz{:x}", std::process::id());
+            let layout = Layout { freezers: vec![freezer], ..Layout::default() };
+            make_parents(&layout, &tag).expect("root may");
+            let plan = layout.plan(&tag, "i");
+            create(&plan).expect("root may");
+            let mut child = Command::new("yes").stdout(Stdio::piped()).spawn().expect("coreutils are there");
+            let pid = child.id().to_string();
+            plan.directories.iter().for_each(|dir| write(&dir.join("cgroup.procs"), &pid).expect("it is alive"));
+            let freezer = plan.freezer.clone().expect("there is one");
+            let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+            for _ in 0..3 {
+                write(&freezer.file, freezer.freeze).expect("it is alive");
+                thaw(&plan);
+                // More than a pipe holds: it has gone on.
+                lines.by_ref().take(1 << 16).for_each(|line| assert_eq!(line.expect("text"), "y"));
+            }
+            write(&freezer.file, freezer.freeze).expect("it is alive");
+            sweep(&layout, &tag).expect("nothing stays");
+            assert!(!child.wait().expect("our own").success());
+            assert!(layout.parents(&tag).iter().all(|parent| !parent.exists()));
+        }
+    }
+}

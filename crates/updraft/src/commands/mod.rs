@@ -125,6 +125,9 @@ struct ServeArgs {
     /// How long an instance without requests is kept, such as 30s, 15m, 1h [default: 15m].
     #[arg(long, value_name = "DURATION")]
     idle_timeout: Option<String>,
+    /// How long an instance without requests keeps its CPU, such as 500ms, 10s; '0' or 'never' [default: 10s].
+    #[arg(long, value_name = "DURATION")]
+    freeze_after: Option<String>,
     /// How far instances are kept apart: 'namespaces', 'chroot', or 'none' for static programs [default: namespaces].
     #[arg(long, value_name = "ISOLATION")]
     isolation: Option<String>,
@@ -254,6 +257,7 @@ impl ServeArgs {
             ("auth", self.auth.clone()),
             ("domain", self.domain.clone()),
             ("idle-timeout", self.idle_timeout.clone()),
+            ("freeze-after", self.freeze_after.clone()),
             ("isolation", self.isolation.clone()),
             ("dns", self.dns.clone()),
             ("registry-credentials", self.registry_credentials.clone()),

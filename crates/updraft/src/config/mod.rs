@@ -107,6 +107,12 @@ pub const SETTINGS: &[Setting] = &[
         help: "How long an instance without requests is kept, such as 30s, 15m, 1h",
     },
     Setting {
+        key: "freeze-after",
+        variable: "UPDRAFT_FREEZE_AFTER",
+        default: "10s",
+        help: "How long an instance without requests keeps its CPU, such as 500ms, 10s; '0' for no longer than its requests, or 'never' for always; see docs/idle.md",
+    },
+    Setting {
         key: "isolation",
         variable: "UPDRAFT_ISOLATION",
         default: "namespaces",
@@ -182,6 +188,8 @@ pub struct Config {
     pub region: String,
     /// How long an idle instance is kept.
     pub idle_timeout: Duration,
+    /// How long an idle instance keeps its CPU; `None`: always.
+    pub freeze_after: Option<Duration>,
     /// How far instances are kept apart.
     pub isolation: Isolation,
     /// Name servers of the containers; empty means the host's.
@@ -295,6 +303,7 @@ impl Config {
             project: values.project()?,
             region: values.region()?,
             idle_timeout: values.duration("idle-timeout")?,
+            freeze_after: values.freeze_after()?,
             isolation: values.isolation()?,
             dns: values.addresses("dns")?,
             registry_credentials: values.credentials()?,

@@ -31,6 +31,19 @@ impl<'a> Values<'a> {
         duration(self.text(key)).ok_or_else(|| self.refuse(key, "must be a number with ms, s, m, h or d, such as 90s"))
     }
 
+    /// `None` is `never`.
+    pub(super) fn freeze_after(&self) -> Result<Option<Duration>, ConfigError> {
+        const KEY: &str = "freeze-after";
+        match self.text(KEY) {
+            "never" => Ok(None),
+            "0" => Ok(Some(Duration::ZERO)),
+            text => match duration(text) {
+                Some(after) => Ok(Some(after)),
+                None => Err(self.refuse(KEY, "must be 'never', '0' or a number with ms, s, m, h or d, such as 10s")),
+            },
+        }
+    }
+
     pub(super) fn size(&self, key: &str, at_least: u64) -> Result<u64, ConfigError> {
         let size = updraft_model::quantity::memory_bytes(self.text(key)).filter(|&size| size >= at_least);
         size.ok_or_else(|| self.refuse(key, &format!("must be a size of at least {at_least} bytes, such as 64Mi")))
@@ -184,6 +197,7 @@ mod tests {
         let config = config(&[("data-dir", "/tmp/x")]).expect("valid");
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(config.idle_timeout, Duration::from_secs(900));
+        assert_eq!(config.freeze_after, Some(Duration::from_secs(10)));
         assert!(config.dns.is_empty() && config.registry_names.is_empty());
         assert_eq!((config.log_retention, config.log_max_size), (Duration::from_secs(30 * 24 * 3600), 64 << 20));
         assert_eq!(config.isolation, Isolation::Namespaces, "a weaker sandbox has to be asked for");
@@ -198,6 +212,8 @@ mod tests {
             ("project", "x"),
             ("region", "us_central1"),
             ("idle-timeout", "15"),
+            ("freeze-after", "10"),
+            ("freeze-after", "off"),
             ("isolation", "docker"),
             ("dns", "one.one.one.one"),
             ("log-format", "xml"),
@@ -233,6 +249,14 @@ mod tests {
         }
         let config = read("{\"auths\": {}}").expect("Docker's");
         assert_eq!(config.registry_credentials.as_deref(), Some(file.path()));
+    }
+
+    #[test]
+    fn an_instance_is_frozen_after_a_while_at_once_or_never() {
+        let after = |value| config(&[("data-dir", "/tmp/x"), ("freeze-after", value)]).expect(value).freeze_after;
+        assert_eq!(after("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!((after("0"), after("0s")), (Some(Duration::ZERO), Some(Duration::ZERO)));
+        assert_eq!(after("never"), None);
     }
 
     #[test]

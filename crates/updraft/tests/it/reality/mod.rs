@@ -9,6 +9,7 @@ mod backups;
 mod compatibility;
 mod doctor;
 mod failures;
+mod frozen;
 mod full;
 mod killed;
 mod lan;

@@ -2,9 +2,7 @@
 
 use std::{
     any::Any,
-    borrow::Cow,
     collections::VecDeque,
-    io,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
@@ -16,9 +14,10 @@ use updraft_model::{
     instance::{Exit, InstanceId},
     name::RevisionName,
 };
-use updraft_plan::{cpu, scaling::StartReason};
+use updraft_plan::scaling::StartReason;
 
 use crate::{
+    boost,
     context::Context,
     evidence,
     failure::Cause,
@@ -216,12 +215,24 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
     context.instances.remove(&instance.id);
 }
 
+/// An engine that was restarted since the deploy has to prepare the image anew.
 async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> Start {
-    if let Err(error) = start(context, instance, entry).await {
-        context.say(instance, format!("The instance was not started. {error}"));
-        return Start::Failed(Cause::Engine(error), Remains::Nothing);
+    let mut risen = rise(context, instance, entry).await;
+    if let Err(EngineError::NotPrepared { .. }) = risen {
+        risen = match context.engine.prepare(&entry.spec).await {
+            Ok(()) => rise(context, instance, entry).await,
+            Err(error) => Err(error),
+        };
     }
-    let started = context.clock.instant();
+    risen.unwrap_or_else(|error| {
+        context.say(instance, format!("The instance was not started. {error}"));
+        Start::Failed(Cause::Engine(error), Remains::Nothing)
+    })
+}
+
+/// Starts the process and probes it.
+async fn rise(context: &Context, instance: &Instance, entry: &BookEntry) -> Result<Start, EngineError> {
+    let probe = &entry.startup_probe;
     let target = Target {
         engine: &*context.engine,
         clock: &context.clock,
@@ -229,66 +240,50 @@ async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> 
         container: &entry.spec.container,
         port: entry.spec.port,
     };
+    let spec = boost::spec(context, entry);
+    let mut starting = std::pin::pin!(context.engine.start(&instance.id, &spec));
+    let early = tokio::select! {
+        biased;
+        result = &mut starting => {
+            result?;
+            None
+        }
+        // A fast application listens before the engine could say that it runs.
+        verdict = target.probe(probe), if target.only_connects(probe) => {
+            starting.await?;
+            Some(verdict)
+        }
+    };
+    let started = context.clock.instant();
+    let probed = async {
+        match early {
+            Some(verdict) => verdict,
+            None => target.probe(probe).await,
+        }
+    };
     let verdict = tokio::select! {
         biased;
         exit = instance.until_exit() => {
             context.say(instance, exit.to_string());
-            context.say(instance, target.cancelled(&entry.startup_probe));
+            context.say(instance, target.cancelled(probe));
             let ran_for = context.clock.instant().saturating_duration_since(started);
-            return Start::Failed(Cause::Exited(exit, ran_for), Remains::Nothing);
+            return Ok(Start::Failed(Cause::Exited(exit, ran_for), Remains::Nothing));
         }
-        () = instance.until_ordered() => return Start::Unwanted,
-        verdict = target.probe(&entry.startup_probe) => verdict,
+        () = instance.until_ordered() => return Ok(Start::Unwanted),
+        verdict = probed => verdict,
     };
     match verdict {
         Ok(success) => {
             context.say(instance, success);
-            Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() })
+            Ok(Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() }))
         }
         Err(failed) => {
             context.say(instance, failed.report.log.clone());
             let ran_for = context.clock.instant().saturating_duration_since(started);
             let found = evidence::look(context, instance, entry, *failed).await;
-            Start::Failed(Cause::NotReady(Box::new(found), ran_for), Remains::Process)
+            Ok(Start::Failed(Cause::NotReady(Box::new(found), ran_for), Remains::Process))
         }
     }
-}
-
-/// Starts the process. An engine that was restarted since the deploy has to prepare the image anew.
-async fn start(context: &Context, instance: &Instance, entry: &BookEntry) -> Result<(), EngineError> {
-    let mut spec = Cow::Borrowed(&*entry.spec);
-    if let Some(millis) = boosted(context, entry) {
-        spec.to_mut().limits.cpu_millis = millis;
-    }
-    match context.engine.start(&instance.id, &spec).await {
-        Err(EngineError::NotPrepared { .. }) => {
-            context.engine.prepare(&spec).await?;
-            context.engine.start(&instance.id, &spec).await
-        }
-        started => started,
-    }
-}
-
-/// The CPU that a start has, if it is more than the instance has later.
-fn boosted(context: &Context, entry: &BookEntry) -> Option<u32> {
-    let given = entry.spec.limits.cpu_millis;
-    Some(cpu::at_start(entry.cpu.boost, given, context.config.machine_millis)).filter(|&millis| millis != given)
-}
-
-/// Takes away what an instance had for its start, once it has had it long enough. Never ends.
-async fn settle_down(context: &Context, instance: &Instance, entry: &BookEntry) {
-    if boosted(context, entry).is_some() {
-        context.clock.sleep(cpu::BOOST_AFTER_READY).await;
-        match context.engine.limit_cpu(&instance.id, entry.spec.limits.cpu_millis) {
-            Ok(()) => {}
-            // It has ended, or its CPU was never limited.
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::Unsupported) => {}
-            Err(error) => {
-                tracing::warn!(instance = %instance.id, %error, "an instance keeps the CPU that it had for its start");
-            }
-        }
-    }
-    std::future::pending().await
 }
 
 /// Waits until the instance ends by itself or is to end.
@@ -301,7 +296,7 @@ async fn serve(context: &Context, revision: &Arc<Revision>, (instance, entry): (
     tokio::select! {
         biased;
         () = limited => {}
-        () = settle_down(context, instance, entry) => {}
+        () = boost::settle_down(context, instance, entry) => {}
         exit = instance.until_exit() => {
             context.say(instance, exit.to_string());
             instance.detach();

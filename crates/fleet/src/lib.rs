@@ -12,6 +12,7 @@
 //! Channels: `book` in, `health` and `logs` out. Nothing here is stored.
 
 mod board;
+mod boost;
 mod config;
 mod context;
 mod events;

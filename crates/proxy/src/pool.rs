@@ -130,7 +130,8 @@ impl Pool {
 
     fn open(&self, slot: &Slot) -> Option<http2::SendRequest<Incoming>> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = shared.as_mut().filter(|shared| !shared.sender.is_closed() && !self.may_be_closing(shared, slot))?;
+        let known =
+            shared.as_mut().filter(|shared| !shared.sender.is_closed() && !self.may_be_closing(shared, slot))?;
         known.since = self.clock.instant();
         Some(known.sender.clone())
     }

@@ -281,10 +281,8 @@ impl Allowance {
             (dir.join("memory.max"), limits.memory_bytes.to_string()),
             (dir.join("pids.max"), limits.pids.to_string()),
         ]);
-        self.wishes.extend([
-            (dir.join("memory.swap.max"), "0".to_owned()),
-            (dir.join("memory.oom.group"), "1".to_owned()),
-        ]);
+        self.wishes
+            .extend([(dir.join("memory.swap.max"), "0".to_owned()), (dir.join("memory.oom.group"), "1".to_owned())]);
     }
 }
 

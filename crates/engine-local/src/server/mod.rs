@@ -1,9 +1,9 @@
 //! The server's half: the engine as its users see it.
 
 mod config;
+mod cpu;
 mod engine;
 mod events;
-mod cpu;
 mod footing;
 mod freezer;
 mod leftovers;

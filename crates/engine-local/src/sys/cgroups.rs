@@ -1,11 +1,6 @@
 //! Control groups on the host: making, reading, emptying, removing.
 
-use std::{
-    fs, io,
-    path::Path,
-    thread,
-    time::Duration,
-};
+use std::{fs, io, path::Path, thread, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -37,9 +32,7 @@ pub(crate) fn usable(tag: &str) -> io::Result<Layout> {
     all.missing.clear();
     // Who may not make namespaces may not say which devices others get, either.
     all.hierarchies.retain(|one| !one.controllers.iter().any(|name| name == "devices"));
-    all.hierarchies.retain(|one| {
-        try_out(&Layout { hierarchies: vec![one.clone()], ..Layout::default() }, tag).is_ok()
-    });
+    all.hierarchies.retain(|one| try_out(&Layout { hierarchies: vec![one.clone()], ..Layout::default() }, tag).is_ok());
     all.freezers.retain(|one| try_out(&Layout { freezers: vec![one.clone()], ..Layout::default() }, tag).is_ok());
     Ok(all)
 }

@@ -44,8 +44,7 @@ impl State {
             })
         };
         // One that need not be thawed first.
-        let index =
-            scaling::pick(loads(false), concurrency).or_else(|| scaling::pick(loads(true), concurrency))?;
+        let index = scaling::pick(loads(false), concurrency).or_else(|| scaling::pick(loads(true), concurrency))?;
         self.places.get_mut(index)
     }
 

@@ -12,6 +12,9 @@ use super::{ConfigError, LogFormat, Origin, Resolved};
 /// Resolved settings, by key.
 pub(super) struct Values<'a>(&'a [Resolved]);
 
+/// Each has an address, and a host's subnet for them has some thousands.
+const MOST_SANDBOXES: usize = 1000;
+
 // === impl Values ===
 
 impl<'a> Values<'a> {
@@ -42,6 +45,12 @@ impl<'a> Values<'a> {
                 None => Err(self.refuse(KEY, "must be 'never', '0' or a number with ms, s, m, h or d, such as 10s")),
             },
         }
+    }
+
+    pub(super) fn sandboxes(&self) -> Result<usize, ConfigError> {
+        const KEY: &str = "sandboxes";
+        let number = self.text(KEY).parse().ok().filter(|&number| number <= MOST_SANDBOXES);
+        number.ok_or_else(|| self.refuse(KEY, &format!("must be a whole number from 0 to {MOST_SANDBOXES}")))
     }
 
     pub(super) fn size(&self, key: &str, at_least: u64) -> Result<u64, ConfigError> {
@@ -214,6 +223,7 @@ mod tests {
             ("idle-timeout", "15"),
             ("freeze-after", "10"),
             ("freeze-after", "off"),
+            ("sandboxes", "1001"),
             ("isolation", "docker"),
             ("dns", "one.one.one.one"),
             ("log-format", "xml"),

@@ -12,7 +12,6 @@ mod holdings;
 mod load;
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -49,6 +48,8 @@ struct Files(PathBuf);
 struct Sum {
     taken: Vec<Duration>,
     time: Duration,
+    /// CPU time of all processes that had to do with it.
+    cpu: Duration,
 }
 
 /// Runs the bench.
@@ -70,14 +71,17 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Report, Error> {
     load::warm(&server, &hosts)?;
     let before = settle(&server, None)?;
 
-    let (mut ours, mut theirs, mut cpu) = (Sum::default(), Sum::default(), Duration::ZERO);
+    let (mut ours, mut theirs) = (Sum::default(), Sum::default());
+    let own_cpu = || cpu::of_tree(std::process::id()).saturating_sub(cpu::of_tree(server.pid()));
     let starts = server.metric(STARTS)?;
     let turns = if options.quick { 2 } else { 12 };
     for turn in 0..turns {
-        let cpu_before = cpu::of_tree(server.pid());
+        let before = cpu::of_tree(server.pid());
         ours.add(load::storm(&server, &hosts, TURN)?);
-        cpu += cpu::of_tree(server.pid()).saturating_sub(cpu_before);
+        ours.cpu += cpu::of_tree(server.pid()).saturating_sub(before);
+        let before = own_cpu();
         theirs.add(load::peers(&peers, &app, (turn, TURN))?);
+        theirs.cpu += own_cpu().saturating_sub(before);
     }
     let starts = server.metric(STARTS)? - starts;
     if starts < ours.taken.len() as f64 {
@@ -86,7 +90,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Report, Error> {
     let after = settle(&server, Some(&before))?;
     let leaked = after.beyond(&before);
     leaked.iter().for_each(|(what, count)| eprintln!("left: {count} {what}"));
-    report(machine, (ours, theirs), (cpu, leaked.values().sum()))
+    report(machine, (ours, theirs), leaked.values().sum())
 }
 
 /// The number of instances that were started.
@@ -122,13 +126,17 @@ fn settle(server: &Server, wanted: Option<&Holdings>) -> Result<Holdings, Error>
     }
 }
 
-fn report(machine: Machine, (ours, theirs): (Sum, Sum), (cpu, leaked): (Duration, u64)) -> Result<Report, Error> {
+fn report(machine: Machine, (ours, theirs): (Sum, Sum), leaked: u64) -> Result<Report, Error> {
     let (our_rate, their_rate) = (ours.rate(), theirs.rate());
-    let mut row = Row::of(&format!("updraft, from zero, {CLIENTS} clients"), ours.taken.clone())?;
-    row.cpu_ms = Some(cpu.as_secs_f64() * 1e3 / ours.taken.len() as f64);
+    let (our_cpu, their_cpu) = (ours.cpu_ms(), theirs.cpu_ms());
+    let mut row = Row::of(&format!("updraft, from zero, {CLIENTS} clients"), ours.taken)?;
+    row.cpu_ms = Some(our_cpu);
     let p99_ms = row.p99_ms;
-    let rows = vec![row, Row::of(&format!("runc, run to delete, {WORKERS} workers"), theirs.taken)?];
-    let ratios = BTreeMap::from([("vs_runc_loop".to_owned(), our_rate / their_rate)]);
+    let mut peer = Row::of(&format!("runc, run to delete, {WORKERS} workers"), theirs.taken)?;
+    peer.cpu_ms = Some(their_cpu);
+    let rows = vec![row, peer];
+    let ratios = [("vs_runc_loop", our_rate / their_rate), ("runc_cpu_vs_ours", their_cpu / our_cpu)];
+    let ratios = ratios.map(|(name, ratio)| (name.to_owned(), ratio)).into();
     let figures = [
         ("starts_per_second", our_rate),
         ("runc_per_second", their_rate),
@@ -145,6 +153,11 @@ impl Sum {
     fn add(&mut self, turn: Turn) {
         self.taken.extend(turn.taken);
         self.time += turn.time;
+    }
+
+    /// CPU time of each, in milliseconds.
+    fn cpu_ms(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e3 / self.taken.len() as f64
     }
 
     /// Starts per second.

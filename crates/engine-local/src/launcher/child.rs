@@ -149,7 +149,7 @@ fn settle(birth: &Birth<'_>) -> Result<Option<OwnedFd>, String> {
     process::reset_signals();
     rustix::process::setsid().map_err(failed("setsid"))?;
     streams(birth)?;
-    join(birth)?;
+    join_network(birth)?;
     let folder = match &birth.place {
         Place::Folder(_, folder) => Some(shared::open(folder).map_err(failed("open the copy of the image"))?),
         _ => None,
@@ -159,10 +159,13 @@ fn settle(birth: &Birth<'_>) -> Result<Option<OwnedFd>, String> {
     if let Place::Sandbox { orders: Some(orders), .. } = &birth.place {
         kept.push(orders.as_fd());
     }
-    // The control group, other instances' pipes, the server's socket: closed, and not only on exec.
+    // The control group, other instances' pipes, the server's socket: closed, and not only on exec. Before anything that
+    // takes its time: what the launcher closes meanwhile would stay open here, and at its end be reported to the launcher
+    // over and over, which it could do nothing about.
     // From here on paths of the image are followed, and `/proc/self/fd` leads to whatever is open.
     process::close_others(&kept).map_err(failed("close what is not the container's"))?;
     drop(kept);
+    join(birth)?;
     bounds(birth)?;
     if let Place::Sandbox { staging, .. } = &birth.place {
         apply(staging)?;
@@ -241,8 +244,14 @@ fn join(birth: &Birth<'_>) -> Result<(), String> {
     if !birth.groups.born_inside || !matches!(birth.place, Place::Sandbox { .. }) {
         cgroups::join(birth.groups).map_err(failed("join the control groups"))?;
     }
+    match birth.place {
+        Place::Sandbox { .. } => process::unshare_cgroup().map_err(failed("make a namespace of control groups")),
+        Place::Root(..) | Place::Folder(..) => Ok(()),
+    }
+}
+
+fn join_network(birth: &Birth<'_>) -> Result<(), String> {
     let Place::Sandbox { netns, .. } = &birth.place else { return Ok(()) };
-    process::unshare_cgroup().map_err(failed("make a namespace of control groups"))?;
     rustix::thread::move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(failed("join the network namespace"))
 }

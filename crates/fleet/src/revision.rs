@@ -104,10 +104,13 @@ pub(crate) enum Admission {
     Queued(Ticket),
 }
 
+/// What a queued request gets: the instance is made a [`Slot`] of when the lock is free.
+type Outcome = Result<Arc<Instance>, Refusal>;
+
 /// What is to be done once the lock is free.
 #[derive(Default)]
 struct Effects {
-    answers: Vec<(oneshot::Sender<Answer>, Result<Arc<Instance>, Refusal>)>,
+    answers: Vec<(oneshot::Sender<Answer>, Outcome)>,
     starts: Vec<(Arc<Instance>, Arc<BookEntry>, StartReason)>,
     stops: Vec<Arc<Instance>>,
     retired: Vec<(Arc<Instance>, RetireReason)>,

@@ -161,10 +161,10 @@ impl Layout {
 
     /// What to do for the instance `id`.
     pub(crate) fn plan(&self, tag: &str, id: &str) -> Plan {
-        let mut plan = Plan::default();
         // The freezer's may be the last of them, beyond the hierarchies.
-        plan.directories = self.parents(tag).into_iter().map(|parent| parent.join(id)).collect();
-        plan.freezer = self.freezer().map(|one| Freezer::at(one, &one.mount.join(format!("updraft-{tag}")).join(id)));
+        let directories: Vec<PathBuf> = self.parents(tag).into_iter().map(|parent| parent.join(id)).collect();
+        let freezer = self.freezer().map(|one| Freezer::at(one, &one.mount.join(format!("updraft-{tag}")).join(id)));
+        let mut plan = Plan { directories, freezer, ..Plan::default() };
         for (one, dir) in self.hierarchies.iter().zip(plan.directories.clone()) {
             if one.unified {
                 plan.unified(&dir);

@@ -31,6 +31,7 @@ use super::{
     live::{Ground, Live, Phase, StartTiming, Table},
     pool::{self, Pool, Shell},
     prepare::{self, Prepared},
+    runtime::{self, Runtime},
     supervise,
 };
 use crate::{
@@ -53,6 +54,8 @@ pub struct LocalEngine {
 /// What the engine and its tasks share.
 pub(super) struct Shared {
     pub(super) config: LocalConfig,
+    /// Who makes the sandboxes, if it is not our launcher.
+    pub(super) runtime: Option<Runtime>,
     pub(super) premises: Premises,
     pub(super) layout: Layout,
     pub(super) images: ImageStore,
@@ -104,11 +107,18 @@ impl LocalEngine {
             Err(error) if !isolation.is_shared() => return Err(host("read the control groups")(error)),
             layout => layout.unwrap_or_default(),
         };
+        let runtime = runtime::of(&config).await?;
         let premises = Premises::take(&config.data_dir, &clock).await?;
-        premises.sweep(&layout).await?;
+        // A predecessor may have had a runtime.
+        let whole = sys::cgroups::whole_layout().unwrap_or_else(|_| layout.clone());
+        premises.sweep(&whole).await?;
         premises.remove_roots().await;
         let (layout, network, commons) = match isolation {
-            Isolation::Namespaces => (layout, Some(network(&config, &premises, tasks, &clock).await?), None),
+            Isolation::Namespaces => (
+                if runtime.is_some() { whole } else { layout },
+                Some(network(&config, &premises, tasks, &clock).await?),
+                None,
+            ),
             Isolation::Chroot | Isolation::None => {
                 let (tag, run_dir) = (premises.tag.clone(), premises.run_dir.clone());
                 let commons = Commons::new(isolation, &tag, &run_dir, &config.dns);
@@ -127,9 +137,10 @@ impl LocalEngine {
         };
         let (deliveries, queue) = mpsc::unbounded_channel();
         let (sender, receiver) = mpsc::channel(EVENTS);
-        let pool = Pool::new(if network.is_some() { config.sandboxes } else { 0 });
+        let pool = Pool::new(if network.is_some() && runtime.is_none() { config.sandboxes } else { 0 });
         let shared = Arc::new(Shared {
             config,
+            runtime,
             premises,
             layout,
             images,

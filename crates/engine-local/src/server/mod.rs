@@ -10,9 +10,11 @@ mod live;
 mod pool;
 mod ports;
 mod prepare;
+mod runtime;
 mod supervise;
 
 pub use config::{LauncherCommand, LocalConfig};
 pub use engine::LocalEngine;
 pub use leftovers::tag_of;
 pub use live::StartTiming;
+pub use runtime::{Runtime, UnusableRuntime};

@@ -9,6 +9,7 @@ mod isolation;
 mod limits;
 mod pool;
 mod processes;
+mod runtime;
 mod shared;
 
 use bed::Bed;

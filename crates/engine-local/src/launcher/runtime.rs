@@ -199,7 +199,9 @@ fn prepare(launch: OwnedFd, stage: &str, (netns, group): (&str, &str)) -> Result
     limit_process()?;
     let identity = shared::identify(folder.as_fd(), &launch.user).map_err(Fault::Settings)?;
     check_working_dir(&launch.working_dir, stage, folder.as_fd())?;
-    shared::foresee(&launch, folder.as_fd()).map_err(|program| Fault::Program(Box::new(program)))?;
+    if let Some(program) = shared::foresee(&launch, folder.as_fd()) {
+        return Err(Fault::Program(Box::new(program)));
+    }
     write_bundle(&launch, &identity, (netns, group)).map_err(failed("write the bundle"))?;
     Ok(Ready { launch, folder })
 }
@@ -256,7 +258,7 @@ fn execute(runtime: &Path, command: &[&str], (stdout, stderr): (BorrowedFd<'_>, 
             }
             sys::process::leave(NOT_EXECUTED)
         }
-        Forked::Parent(_, pid) => Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::NotFound.into()),
+        Forked::Parent(_, pid) => Pid::from_raw(pid.cast_signed()).ok_or_else(|| io::ErrorKind::NotFound.into()),
     }
 }
 

@@ -67,7 +67,10 @@ const ANSWER: usize = 4096;
 pub(super) async fn of(config: &LocalConfig) -> Result<Option<Runtime>, EngineError> {
     let Some(name) = config.runtime.clone() else { return Ok(None) };
     let refused = |cause: String| EngineError::Host {
-        operation: format!("run containers by '{}'", config.runtime.as_deref().unwrap_or(Path::new("")).display()),
+        operation: format!(
+            "run containers by '{}'",
+            config.runtime.as_deref().unwrap_or_else(|| Path::new("")).display()
+        ),
         cause,
     };
     if config.isolation.is_shared() {

@@ -143,19 +143,16 @@ fn searched(launch: &Launch) -> (&str, &str) {
     (launch.argv.first().map(String::as_str).unwrap_or_default(), path)
 }
 
-/// What is wrong with the program of the image in `folder`, as far as it can be seen without executing it.
-///
-/// # Errors
-/// When it cannot be executed.
-pub(in crate::launcher) fn foresee(launch: &Launch, folder: BorrowedFd<'_>) -> Result<(), Program> {
+/// What is wrong with the program of the image in `folder`, as far as it can be seen without executing it. `None` when
+/// nothing is.
+pub(in crate::launcher) fn foresee(launch: &Launch, folder: BorrowedFd<'_>) -> Option<Program> {
     let is_there =
         |name: &str| below(folder, &entrypoint::in_directory(&launch.working_dir, name), OFlags::PATH).is_ok();
-    let outcome = examine(launch, folder, |looks| match looks {
+    examine(launch, folder, |looks| match looks {
         Looks::File(head) => entrypoint::refusal(head, is_there),
         Looks::Absent => Some(Errno::NOENT.into()),
         _ => Some(Errno::ACCESS.into()),
-    });
-    outcome.map_or(Ok(()), Err)
+    })
 }
 
 /// What is wrong with a program that its user may not execute.

@@ -1,5 +1,6 @@
 //! The server's half: the engine as its users see it.
 
+mod causes;
 mod config;
 mod engine;
 mod events;
@@ -7,6 +8,7 @@ mod footing;
 mod leftovers;
 mod link;
 mod live;
+mod metadata;
 mod pool;
 mod ports;
 mod prepare;

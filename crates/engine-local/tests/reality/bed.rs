@@ -17,7 +17,7 @@ use updraft_base::{Backoff, Clock, Tasks};
 use updraft_engine::{Engine, EngineEvent};
 use updraft_engine_local::{Isolation, LauncherCommand, LocalConfig, LocalEngine};
 use updraft_model::{
-    instance::{Exit, InstanceId, InstanceSpec, Limits, Stream},
+    instance::{Egress, Exit, InstanceId, InstanceSpec, Limits, Stream},
     name::Parent,
 };
 use updraft_oci::{ImageStore, ImageStoreConfig};
@@ -136,6 +136,7 @@ impl Bed {
             working_dir: None,
             limits: Limits { cpu_millis: 1000, memory_bytes: 128 << 20, pids: 64 },
             port: 8080,
+            egress: Egress::All,
         }
     }
 

@@ -404,6 +404,7 @@ pub fn local_engine(config: &Config) -> LocalConfig {
         dns: config.dns.clone(),
         isolation: config.isolation,
         runtime: config.runtime.clone(),
+        sandboxes: config.sandboxes,
         ..LocalConfig::new(&config.data_dir)
     }
 }

@@ -1,6 +1,7 @@
 //! An engine of its own for each test, and what a test asks of it.
 
 use std::{
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -46,10 +47,15 @@ pub(crate) struct Kind {
     /// Made ahead.
     pub(crate) sandboxes: usize,
     pub(crate) runtime: Option<&'static str>,
+    /// The name server of instances, if it is not the host's.
+    pub(crate) dns: Option<IpAddr>,
 }
 
+/// In our own sandbox, each made when it is needed.
+pub(crate) const PLAIN: Kind = Kind { isolation: Isolation::Namespaces, sandboxes: 0, runtime: None, dns: None };
+
 /// By an OCI runtime.
-pub(crate) const BY_RUNC: Kind = Kind { isolation: Isolation::Namespaces, sandboxes: 0, runtime: Some("runc") };
+pub(crate) const BY_RUNC: Kind = Kind { runtime: Some("runc"), ..PLAIN };
 
 /// What came of an instance.
 #[derive(Debug)]
@@ -74,12 +80,12 @@ impl Bed {
 
     /// An engine that keeps its instances apart so far, and makes no sandboxes ahead.
     pub(crate) async fn under(isolation: Isolation, image: Image) -> Option<Self> {
-        Self::of(Kind { isolation, sandboxes: 0, runtime: None }, image).await
+        Self::of(Kind { isolation, ..PLAIN }, image).await
     }
 
     /// An engine that has made so many sandboxes ahead.
     pub(crate) async fn stocked(sandboxes: usize) -> Option<Self> {
-        let kind = Kind { isolation: Isolation::Namespaces, sandboxes, runtime: None };
+        let kind = Kind { sandboxes, ..PLAIN };
         let bed = Self::of(kind, Image::plain()).await?;
         bed.until("sandboxes are made", || bed.engine.spare_sandboxes() == sandboxes).await;
         Some(bed)
@@ -98,13 +104,13 @@ impl Bed {
 
     /// An engine in a directory that the caller keeps, as engines are by default.
     pub(crate) async fn at(dir: &Path, image: &Image) -> Self {
-        let kind = Kind { isolation: Isolation::Namespaces, sandboxes: LocalConfig::new(dir).sandboxes, runtime: None };
+        let kind = Kind { sandboxes: LocalConfig::new(dir).sandboxes, ..PLAIN };
         Self::at_of(dir, kind, image).await
     }
 
     /// The same, with this isolation.
     pub(crate) async fn at_under(dir: &Path, isolation: Isolation, image: &Image) -> Self {
-        Self::at_of(dir, Kind { isolation, sandboxes: 0, runtime: None }, image).await
+        Self::at_of(dir, Kind { isolation, ..PLAIN }, image).await
     }
 
     /// The same, with instances made like that.
@@ -272,10 +278,11 @@ pub(crate) fn is_root() -> bool {
 }
 
 async fn start(data_dir: &Path, kind: Kind, images: ImageStore) -> Arc<LocalEngine> {
-    let Kind { isolation, sandboxes, runtime } = kind;
+    let Kind { isolation, sandboxes, runtime, dns } = kind;
     let launcher = LauncherCommand { program: env!("CARGO_BIN_EXE_updraft-launcher").into(), args: Vec::new() };
     let runtime = runtime.map(PathBuf::from);
-    let config = LocalConfig { launcher, isolation, sandboxes, runtime, ..LocalConfig::new(data_dir) };
+    let dns = dns.into_iter().collect();
+    let config = LocalConfig { launcher, isolation, sandboxes, runtime, dns, ..LocalConfig::new(data_dir) };
     LocalEngine::start(config, images, &Tasks::new(), Clock::system()).await.expect("the host can run containers")
 }
 

@@ -7,6 +7,7 @@ mod escapes;
 mod image;
 mod isolation;
 mod limits;
+mod network;
 mod pool;
 mod processes;
 mod runtime;

@@ -131,6 +131,9 @@ struct ServeArgs {
     /// An OCI runtime that makes the containers, such as 'runc', or its path [default: Updraft's own sandbox].
     #[arg(long, value_name = "RUNTIME")]
     runtime: Option<String>,
+    /// How many sandboxes are made before they are needed [default: 4].
+    #[arg(long, value_name = "NUMBER")]
+    sandboxes: Option<String>,
     /// Name servers of the containers, separated by commas [default: those of this machine].
     #[arg(long, value_name = "ADDRESSES")]
     dns: Option<String>,
@@ -261,6 +264,7 @@ impl ServeArgs {
             ("idle-timeout", self.idle_timeout.clone()),
             ("isolation", self.isolation.clone()),
             ("runtime", self.runtime.clone()),
+            ("sandboxes", self.sandboxes.clone()),
             ("dns", self.dns.clone()),
             ("registry-credentials", self.registry_credentials.clone()),
             ("registry-names", self.registry_names.clone()),

@@ -119,6 +119,12 @@ pub const SETTINGS: &[Setting] = &[
         help: "An OCI runtime that makes the containers, such as 'runc', or its path; see docs/runtime.md [default: Updraft's own sandbox]",
     },
     Setting {
+        key: "sandboxes",
+        variable: "UPDRAFT_SANDBOXES",
+        default: "4",
+        help: "How many sandboxes are made before they are needed, 0 to 1000; each takes about 1 MB of memory",
+    },
+    Setting {
         key: "dns",
         variable: "UPDRAFT_DNS",
         default: "",
@@ -192,6 +198,8 @@ pub struct Config {
     pub isolation: Isolation,
     /// The OCI runtime that makes the containers, if it is not us.
     pub runtime: Option<PathBuf>,
+    /// How many sandboxes are made before they are needed.
+    pub sandboxes: usize,
     /// Name servers of the containers; empty means the host's.
     pub dns: Vec<IpAddr>,
     /// Docker's credential file.
@@ -305,6 +313,7 @@ impl Config {
             idle_timeout: values.duration("idle-timeout")?,
             isolation: values.isolation()?,
             runtime: values.runtime()?,
+            sandboxes: values.sandboxes()?,
             dns: values.addresses("dns")?,
             registry_credentials: values.credentials()?,
             registry_names: values.registry_names()?,

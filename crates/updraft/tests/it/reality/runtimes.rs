@@ -17,7 +17,9 @@ async fn a_service_is_served_by_containers_of_runc_and_a_kill_of_the_server_leav
     let mut host = Host::start(&["--runtime", "runc"]);
     host.load(&images::witness("by-runc"));
     let image = ["--image", "localhost/by-runc:latest", "--allow-unauthenticated", "--quiet"];
-    host.ok(&[&["deploy", "by-runc"], &image[..]].concat());
+    host.ok(&[&["deploy", "by-runc", "--egress", "private"], &image[..]].concat());
+    let template = &host.describe("by-runc")["spec"]["template"];
+    assert_eq!(template["metadata"]["annotations"]["updraft.dev/egress"], "private");
     let client = reqwest::Client::new();
     let name = host.host_of("by-runc", None);
     assert_eq!(host.get(&client, &name, "/").await, (200, "ok".to_owned()));

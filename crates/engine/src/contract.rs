@@ -17,7 +17,7 @@ use tokio::{
 };
 use updraft_base::{Backoff, Clock};
 use updraft_model::{
-    instance::{Exit, InstanceId, InstanceSpec, Limits, Listener, Stream},
+    instance::{Egress, Exit, InstanceId, InstanceSpec, Limits, Listener, Stream},
     name::Parent,
 };
 
@@ -300,6 +300,7 @@ impl Stage {
             working_dir: None,
             limits: limits(),
             port: PORT,
+            egress: Egress::All,
         }
     }
 

@@ -15,7 +15,7 @@ use updraft_base::{Clock, Tasks, VirtualClock};
 use updraft_engine::FakeEngine;
 use updraft_model::{
     channel::{BookEntry, Check, CheckOutcome, Health, LogLine, LogSource, RevisionBook, RevisionHealth},
-    instance::{InstanceSpec, Limits},
+    instance::{Egress, InstanceSpec, Limits},
     name::{Parent, RevisionName},
     revision::{Probe, ProbeKind},
 };
@@ -150,6 +150,7 @@ fn entry(revision: &RevisionName) -> BookEntry {
             working_dir: None,
             limits: Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: 100 },
             port: 8080,
+            egress: Egress::All,
         }),
         concurrency: 1,
         min: 0,

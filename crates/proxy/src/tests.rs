@@ -34,7 +34,7 @@ use updraft_identity::{AuthMode, Authenticator};
 use updraft_model::{
     channel::{BookEntry, Check, LogLine, RequestRecord, RevisionBook},
     iam::InvokerAccess,
-    instance::{InstanceSpec, Limits},
+    instance::{Egress, InstanceSpec, Limits},
     name::{Parent, RevisionName},
     revision::{Probe, ProbeKind, Protocol},
     route::{Route, RouteTable, RouteTarget},
@@ -243,6 +243,7 @@ impl App {
             working_dir: None,
             limits: Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: 100 },
             port: 8080,
+            egress: Egress::All,
         };
         let kind = ProbeKind::Tcp { port: 8080 };
         BookEntry {

@@ -116,6 +116,16 @@ impl Layout {
         layout
     }
 
+    /// This one and every other hierarchy of `mountinfo`: an OCI runtime makes groups in all of them.
+    pub(crate) fn with_all_of(mut self, mountinfo: &str) -> Self {
+        for (mount, name) in mountinfo.lines().filter_map(mounted) {
+            if !self.hierarchies.iter().any(|one| one.mount == mount) {
+                self.hierarchies.push(Hierarchy { mount, name, controllers: Vec::new(), unified: false });
+            }
+        }
+        self
+    }
+
     /// Version 1 or 2.
     pub(crate) fn version(&self) -> u32 {
         if self.hierarchies.iter().any(|one| one.unified) { 2 } else { 1 }
@@ -263,6 +273,22 @@ impl fmt::Display for Allowance {
 
 const PERIOD_US: u64 = 100_000;
 
+/// CPU, as control groups take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cpu {
+    /// The share under contention; 1024 for a whole CPU.
+    pub(crate) shares: u64,
+    /// Time in each period, in microseconds.
+    pub(crate) quota_us: u64,
+    /// The period, in microseconds.
+    pub(crate) period_us: u64,
+}
+
+/// So many thousandths of a CPU.
+pub(crate) fn cpu_of(cpu_millis: u32) -> Cpu {
+    Cpu { shares: shares(cpu_millis), quota_us: quota(cpu_millis), period_us: PERIOD_US }
+}
+
 /// CPU time per period; the kernel takes no less than a millisecond.
 fn quota(cpu_millis: u32) -> u64 {
     (u64::from(cpu_millis) * PERIOD_US / 1000).max(1000)
@@ -276,6 +302,14 @@ fn shares(cpu_millis: u32) -> u64 {
 /// The number after `key` in a file of `key number` lines.
 pub(crate) fn counter(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// A line of mountinfo, if it is any control group hierarchy: where it is, and what it is called there.
+fn mounted(line: &str) -> Option<(PathBuf, String)> {
+    let (left, right) = line.split_once(" - ")?;
+    let mount = PathBuf::from(left.split(' ').nth(4)?);
+    let name = mount.file_name()?.to_str()?.to_owned();
+    matches!(right.split(' ').next()?, "cgroup" | "cgroup2").then_some((mount, name))
 }
 
 /// A line of mountinfo, if it is a control group hierarchy with controllers (or the unified one).
@@ -325,6 +359,17 @@ mod tests {
         let layout = Layout::parse(V1_HOST, "");
         assert_eq!((layout.version(), layout.missing.len(), layout.hierarchies.len()), (1, 0, 5));
         assert_eq!(layout.parents("ab12")[2], Path::new("/sys/fs/cgroup/memory/updraft-ab12"));
+    }
+
+    #[test]
+    fn with_all_hierarchies_there_is_a_directory_in_each_and_limits_where_they_were() {
+        let (some, all) = (Layout::parse(V1_HOST, ""), Layout::parse(V1_HOST, "").with_all_of(V1_HOST));
+        assert_eq!((some.hierarchies.len(), all.hierarchies.len(), all.version()), (5, 7, 1));
+        assert_eq!(all.plan("t", "i").settings, some.plan("t", "i").settings);
+        assert_eq!(all.allowance("t", "i", LIMITS), some.allowance("t", "i", LIMITS));
+        assert!(all.plan("t", "i").directories.contains(&PathBuf::from("/sys/fs/cgroup/systemd/updraft-t/i")));
+        let unified = Layout::parse(V2_HOST, "cpu memory pids");
+        assert_eq!(unified.clone().with_all_of(V2_HOST), unified);
     }
 
     #[test]

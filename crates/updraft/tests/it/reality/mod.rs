@@ -17,6 +17,7 @@ mod pictures;
 mod poor;
 mod refusals;
 mod registry;
+mod runtimes;
 mod scaling;
 mod stopping;
 mod tls;

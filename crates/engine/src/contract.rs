@@ -25,7 +25,7 @@ use tokio::{
 };
 use updraft_base::{Backoff, Clock};
 use updraft_model::{
-    instance::{Exit, InstanceId, InstanceSpec, Limits, Listener, Stream},
+    instance::{Egress, Exit, InstanceId, InstanceSpec, Limits, Listener, Stream},
     name::Parent,
 };
 
@@ -323,6 +323,7 @@ impl Stage {
             working_dir: None,
             limits: limits(),
             port: PORT,
+            egress: Egress::All,
         }
     }
 

@@ -17,7 +17,7 @@ use updraft_engine::FakeEngine;
 use updraft_model::{
     channel::{BookEntry, Check, CheckOutcome, Health, LogLine, LogSource, RevisionBook, RevisionHealth},
     cpu::CpuTerms,
-    instance::{InstanceSpec, Limits},
+    instance::{Egress, InstanceSpec, Limits},
     name::{Parent, RevisionName},
     revision::{Probe, ProbeKind},
 };
@@ -158,6 +158,7 @@ fn entry(revision: &RevisionName) -> BookEntry {
             working_dir: None,
             limits: Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: 100 },
             port: 8080,
+            egress: Egress::All,
         }),
         concurrency: 1,
         min: 0,

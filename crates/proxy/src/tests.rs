@@ -36,7 +36,7 @@ use updraft_model::{
     channel::{BookEntry, Check, LogLine, RequestRecord, RevisionBook},
     cpu::CpuTerms,
     iam::InvokerAccess,
-    instance::{InstanceSpec, Limits},
+    instance::{Egress, InstanceSpec, Limits},
     name::{Parent, RevisionName},
     revision::{Probe, ProbeKind, Protocol},
     route::{Route, RouteTable, RouteTarget},
@@ -245,6 +245,7 @@ impl App {
             working_dir: None,
             limits: Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: 100 },
             port: 8080,
+            egress: Egress::All,
         };
         let kind = ProbeKind::Tcp { port: 8080 };
         BookEntry {

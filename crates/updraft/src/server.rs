@@ -25,7 +25,7 @@ use updraft_apiserver::{Api, ApiDeps, ServerInfo};
 use updraft_base::{Clock, OnFailure, Shutdown, Tasks};
 use updraft_control::{Control, ControlConfig, ControlDeps, UrlConfig};
 use updraft_engine::Engine;
-use updraft_engine_local::{Isolation, LocalConfig, LocalEngine};
+use updraft_engine_local::{Isolation, LocalConfig, LocalEngine, Runtime};
 use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
 use updraft_identity::Authenticator;
 use updraft_model::{
@@ -291,6 +291,10 @@ fn check(config: &Config, engine: &EngineChoice) -> Result<(), StartError> {
     {
         return Err(error::impossible(local.isolation, &config.data_dir));
     }
+    if let EngineChoice::Local(local) = engine {
+        // Seen here, it is a fault of the configuration and not of the host.
+        local.runtime.as_deref().map(Runtime::find).transpose()?;
+    }
     check_domain(config);
     Ok(backup::check_restored(&config.data_dir)?)
 }
@@ -408,6 +412,7 @@ pub fn local_engine(config: &Config) -> LocalConfig {
     LocalConfig {
         dns: config.dns.clone(),
         isolation: config.isolation,
+        runtime: config.runtime.clone(),
         sandboxes: config.sandboxes,
         ..LocalConfig::new(&config.data_dir)
     }

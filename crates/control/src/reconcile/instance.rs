@@ -28,6 +28,7 @@ pub(super) fn spec(name: &RevisionName, template: &RevisionTemplate, image: &str
         working_dir: Some(container.working_dir.clone()).filter(|dir| !dir.is_empty()),
         limits: limits(name, container)?,
         port,
+        egress: template.egress(),
     })
 }
 
@@ -102,7 +103,8 @@ fn limits(name: &RevisionName, container: &Container) -> Result<Limits, Error> {
 mod tests {
     use updraft_model::{
         Parent,
-        revision::{EnvVar, defaults},
+        instance::Egress,
+        revision::{EGRESS, EnvVar, defaults},
     };
 
     use super::*;
@@ -125,6 +127,10 @@ mod tests {
             env,
             ["A=3", "B=2", "PORT=8080", "K_SERVICE=hello", "K_REVISION=hello-00001-abc", "K_CONFIGURATION=hello"]
         );
+        assert_eq!(spec.egress, Egress::All);
+        template.annotations.insert(EGRESS.to_owned(), "private".to_owned());
+        let private = super::spec(&name, &template, "hello@sha256:00").expect("defaults make it whole");
+        assert_eq!(private.egress, Egress::Private);
         assert_eq!(spec.limits, Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: PIDS });
         let entry = entry(spec, &template, Check::Wanted).expect("defaults make it whole");
         assert_eq!((entry.concurrency, entry.min, entry.max), (80, 0, 100));

@@ -6,7 +6,7 @@
 //! in advance, so that little is left to do when a request comes. Until then it holds nothing of anybody. It never
 //! goes back: a sandbox is used once.
 
-mod shared;
+pub(super) mod shared;
 
 use std::{
     borrow::Cow,
@@ -92,7 +92,7 @@ pub(super) enum Word {
 }
 
 /// Under memory pressure of the host, containers go before the server and what else runs there.
-const OOM_SCORE: &str = "500";
+pub(super) const OOM_SCORE: &str = "500";
 
 /// Runs in the new process; never returns.
 pub(super) fn live(mut birth: Birth<'_>) -> ! {
@@ -269,6 +269,16 @@ fn small_file(path: &str) -> String {
 
 /// Limits and mask: the same for every container, and to be set as root.
 fn bounds(birth: &Birth<'_>) -> Result<(), String> {
+    limit_process()?;
+    if matches!(birth.place, Place::Sandbox { .. }) {
+        fs::write("/proc/self/oom_score_adj", OOM_SCORE).map_err(failed("write oom_score_adj"))?;
+    }
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    Ok(())
+}
+
+/// What a process may open, and how large its stack and its core may become.
+pub(super) fn limit_process() -> Result<(), String> {
     let (files, stack) = (Some(OPEN_FILES), Some(STACK));
     for (resource, soft, hard) in [(Resource::Nofile, files, files), (Resource::Stack, stack, None)] {
         let wanted = Rlimit { current: soft, maximum: hard };
@@ -281,12 +291,7 @@ fn bounds(birth: &Birth<'_>) -> Result<(), String> {
     }
     // A core would be written by the host, where its core_pattern says.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
-    rustix::process::setrlimit(Resource::Core, none).map_err(failed("set the limits of the process"))?;
-    if matches!(birth.place, Place::Sandbox { .. }) {
-        fs::write("/proc/self/oom_score_adj", OOM_SCORE).map_err(failed("write oom_score_adj"))?;
-    }
-    rustix::process::umask(Mode::from_raw_mode(0o022));
-    Ok(())
+    rustix::process::setrlimit(Resource::Core, none).map_err(failed("set the limits of the process"))
 }
 
 fn enter_working_dir(dir: &str, folder: Option<BorrowedFd<'_>>) -> Result<(), Fault> {
@@ -394,7 +399,7 @@ fn look(file: &str) -> Looks {
     Looks::File(head)
 }
 
-fn say(status: BorrowedFd<'_>, word: &Word) {
+pub(super) fn say(status: BorrowedFd<'_>, word: &Word) {
     let Ok(mut line) = serde_json::to_vec(word) else { return };
     line.push(b'\n');
     let mut left = line.as_slice();

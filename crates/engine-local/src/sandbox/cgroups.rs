@@ -133,6 +133,16 @@ impl Layout {
         layout
     }
 
+    /// This one and every other hierarchy of `mountinfo`: an OCI runtime makes groups in all of them.
+    pub(crate) fn with_all_of(mut self, mountinfo: &str) -> Self {
+        for (mount, name) in mountinfo.lines().filter_map(mounted) {
+            if !self.hierarchies.iter().any(|one| one.mount == mount) {
+                self.hierarchies.push(Hierarchy { mount, name, controllers: Vec::new(), unified: false });
+            }
+        }
+        self
+    }
+
     /// Version 1 or 2.
     pub(crate) fn version(&self) -> u32 {
         if self.hierarchies.iter().any(|one| one.unified) { 2 } else { 1 }
@@ -312,6 +322,22 @@ impl fmt::Display for Allowance {
 
 const PERIOD_US: u64 = 100_000;
 
+/// CPU, as control groups take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cpu {
+    /// The share under contention; 1024 for a whole CPU.
+    pub(crate) shares: u64,
+    /// Time in each period, in microseconds.
+    pub(crate) quota_us: u64,
+    /// The period, in microseconds.
+    pub(crate) period_us: u64,
+}
+
+/// So many thousandths of a CPU.
+pub(crate) fn cpu_of(cpu_millis: u32) -> Cpu {
+    Cpu { shares: shares(cpu_millis), quota_us: quota(cpu_millis), period_us: PERIOD_US }
+}
+
 /// CPU time per period; the kernel takes no less than a millisecond.
 fn quota(cpu_millis: u32) -> u64 {
     (u64::from(cpu_millis) * PERIOD_US / 1000).max(1000)
@@ -325,6 +351,14 @@ fn shares(cpu_millis: u32) -> u64 {
 /// The number after `key` in a file of `key number` lines.
 pub(crate) fn counter(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// A line of mountinfo, if it is any control group hierarchy: where it is, and what it is called there.
+fn mounted(line: &str) -> Option<(PathBuf, String)> {
+    let (left, right) = line.split_once(" - ")?;
+    let mount = PathBuf::from(left.split(' ').nth(4)?);
+    let name = mount.file_name()?.to_str()?.to_owned();
+    matches!(right.split(' ').next()?, "cgroup" | "cgroup2").then_some((mount, name))
 }
 
 /// A line of mountinfo, if it is a control group hierarchy with controllers (or the unified one).

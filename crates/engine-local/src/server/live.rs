@@ -202,6 +202,12 @@ impl Table {
         removed
     }
 
+    /// An instance that stands where `is_it` says.
+    pub(super) fn find(&self, is_it: impl Fn(&Ground) -> bool) -> Option<InstanceId> {
+        let entries = self.lock();
+        entries.iter().find(|(_, live)| live.hold().ground.as_ref().is_some_and(&is_it)).map(|(id, _)| id.clone())
+    }
+
     pub(super) fn ids(&self) -> Vec<InstanceId> {
         self.lock().keys().cloned().collect()
     }

@@ -22,6 +22,14 @@ pub(crate) fn layout() -> io::Result<Layout> {
     Ok(layout)
 }
 
+/// The layout of this host with every hierarchy that there is, also those that we have no use for.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub(crate) fn whole_layout() -> io::Result<Layout> {
+    Ok(layout()?.with_all_of(&fs::read_to_string("/proc/self/mountinfo")?))
+}
+
 /// The part of the layout that this process can use: hierarchies in which groups can be made and limits be set, by
 /// trying it out with the groups of the engine with this tag. What cannot be used is no error.
 ///

@@ -131,6 +131,9 @@ struct ServeArgs {
     /// How far instances are kept apart: 'namespaces', 'chroot', or 'none' for static programs [default: namespaces].
     #[arg(long, value_name = "ISOLATION")]
     isolation: Option<String>,
+    /// An OCI runtime that makes the containers, such as 'runc', or its path [default: Updraft's own sandbox].
+    #[arg(long, value_name = "RUNTIME")]
+    runtime: Option<String>,
     /// How many sandboxes are made before they are needed [default: 4].
     #[arg(long, value_name = "NUMBER")]
     sandboxes: Option<String>,
@@ -173,7 +176,9 @@ pub fn main() -> ExitCode {
         Verb::Doctor(flags) if flags.leaks => with_config(&flags.serving(), &matches, |config| {
             block_on(leaks::run(&config.data_dir, flags.scope(), arguments.globals.format))
         }),
-        Verb::Doctor(_) => doctor::run(arguments.globals.format),
+        Verb::Doctor(flags) => with_config(&flags.serving(), &matches, |config| {
+            doctor::run(config.runtime.as_deref(), arguments.globals.format)
+        }),
         Verb::Install(flags) => install::run(&flags),
         Verb::Uninstall(flags) => install::undo(&flags),
         Verb::Restore(flags) => {
@@ -262,6 +267,7 @@ impl ServeArgs {
             ("idle-timeout", self.idle_timeout.clone()),
             ("freeze-after", self.freeze_after.clone()),
             ("isolation", self.isolation.clone()),
+            ("runtime", self.runtime.clone()),
             ("sandboxes", self.sandboxes.clone()),
             ("dns", self.dns.clone()),
             ("registry-credentials", self.registry_credentials.clone()),

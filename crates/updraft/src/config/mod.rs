@@ -119,6 +119,12 @@ pub const SETTINGS: &[Setting] = &[
         help: "How far instances are kept apart: 'namespaces', 'chroot', or 'none' for static programs; see docs/isolation.md",
     },
     Setting {
+        key: "runtime",
+        variable: "UPDRAFT_RUNTIME",
+        default: "",
+        help: "An OCI runtime that makes the containers, such as 'runc', or its path; see docs/runtime.md [default: Updraft's own sandbox]",
+    },
+    Setting {
         key: "sandboxes",
         variable: "UPDRAFT_SANDBOXES",
         default: "4",
@@ -198,6 +204,8 @@ pub struct Config {
     pub freeze_after: Option<Duration>,
     /// How far instances are kept apart.
     pub isolation: Isolation,
+    /// The OCI runtime that makes the containers, if it is not us.
+    pub runtime: Option<PathBuf>,
     /// How many sandboxes are made before they are needed.
     pub sandboxes: usize,
     /// Name servers of the containers; empty means the host's.
@@ -313,6 +321,7 @@ impl Config {
             idle_timeout: values.duration("idle-timeout")?,
             freeze_after: values.freeze_after()?,
             isolation: values.isolation()?,
+            runtime: values.runtime()?,
             sandboxes: values.sandboxes()?,
             dns: values.addresses("dns")?,
             registry_credentials: values.credentials()?,

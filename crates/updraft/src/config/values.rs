@@ -90,6 +90,20 @@ impl<'a> Values<'a> {
         self.text("isolation").parse().map_err(unknown)
     }
 
+    /// A runtime makes whole sandboxes: it does not go with a weaker isolation.
+    pub(super) fn runtime(&self) -> Result<Option<PathBuf>, ConfigError> {
+        let given = self.text("runtime");
+        let isolation = self.isolation()?;
+        if given.is_empty() {
+            return Ok(None);
+        }
+        if isolation.is_shared() {
+            let rule = format!("goes with isolation 'namespaces' only, and the isolation is '{isolation}'");
+            return Err(self.refuse("runtime", &rule));
+        }
+        Ok(Some(PathBuf::from(given)))
+    }
+
     pub(super) fn log_format(&self) -> Result<LogFormat, ConfigError> {
         match self.text("log-format") {
             "text" => Ok(LogFormat::Text),
@@ -210,6 +224,15 @@ mod tests {
         assert!(config.dns.is_empty() && config.registry_names.is_empty());
         assert_eq!((config.log_retention, config.log_max_size), (Duration::from_secs(30 * 24 * 3600), 64 << 20));
         assert_eq!(config.isolation, Isolation::Namespaces, "a weaker sandbox has to be asked for");
+    }
+
+    #[test]
+    fn a_runtime_makes_whole_sandboxes_or_none() {
+        let runtime = config(&[("runtime", "runc")]).expect("well formed").runtime;
+        assert_eq!(runtime, Some(PathBuf::from("runc")));
+        assert_eq!(config(&[]).expect("well formed").runtime, None);
+        let refused = config(&[("runtime", "runc"), ("isolation", "chroot")]).expect_err("not together").to_string();
+        assert!(refused.contains("goes with isolation 'namespaces' only, and the isolation is 'chroot'"), "{refused}");
     }
 
     #[test]

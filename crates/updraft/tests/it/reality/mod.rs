@@ -18,6 +18,7 @@ mod pictures;
 mod poor;
 mod refusals;
 mod registry;
+mod runtimes;
 mod scaling;
 mod stopping;
 mod tls;

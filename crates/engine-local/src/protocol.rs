@@ -65,6 +65,8 @@ pub(crate) enum Request {
     Stock {
         /// What it is called.
         shell: String,
+        /// What the container will want, as far as that can be told.
+        ahead: Ahead,
     },
     /// Run a container. Its [`Launch`] comes along and, where instances have one and the sandbox is not made
     /// yet, a network namespace.
@@ -98,6 +100,16 @@ pub(crate) enum Request {
         /// Of which container.
         id: String,
     },
+}
+
+/// What is done for a container before there is one: a guess, and nobody's. Where it was right, nothing is left to do
+/// on the way of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Ahead {
+    /// What it may use.
+    pub(crate) limits: Option<Limits>,
+    /// Files of `/etc`: name and contents.
+    pub(crate) etc: Vec<(String, String)>,
 }
 
 /// Launcher to server.
@@ -157,7 +169,7 @@ pub(crate) enum Report {
 }
 
 /// A container to start: everything is decided.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Launch {
     /// The instance.
     pub(crate) id: String,
@@ -290,7 +302,9 @@ impl Launch {
     pub(crate) fn read(file: OwnedFd) -> io::Result<Self> {
         let mut file = File::from(file);
         file.rewind()?;
-        let mut bytes = Vec::new();
+        let length = file.metadata()?.len().min(MAX_LAUNCH);
+        // One byte more, or the end takes another buffer to be found.
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
         file.take(MAX_LAUNCH).read_to_end(&mut bytes)?;
         serde_json::from_slice(&bytes).map_err(Into::into)
     }

@@ -7,7 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::watch;
+use tokio::{net::TcpStream, sync::watch};
+use updraft_base::Clock;
 use updraft_engine::EngineError;
 use updraft_model::{
     channel::BookEntry,
@@ -30,6 +31,8 @@ use crate::{
 const LAST_LINES: usize = 20;
 /// The longest of them, in bytes.
 const LAST_LINE_MAX: usize = 2000;
+/// How long the startup probe's connection waits for the first request.
+const KEPT_OPEN: Duration = Duration::from_millis(20);
 /// After SIGKILL the engine has this long to say that the instance is gone.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -48,6 +51,8 @@ pub(crate) struct Instance {
     crowded: OnceLock<String>,
     pub(crate) frost: Frost,
     tail: Mutex<VecDeque<String>>,
+    /// The startup probe's connection: the first request is as welcome on it, and need not wait for another.
+    opened: Mutex<Option<TcpStream>>,
     attached: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
 }
 
@@ -87,6 +92,7 @@ impl Instance {
             crowded: OnceLock::new(),
             frost: Frost::default(),
             tail: Mutex::default(),
+            opened: Mutex::default(),
             attached: Mutex::default(),
         }
     }
@@ -136,6 +142,23 @@ impl Instance {
         let made = Arc::new(make());
         *attached = Some(made.clone());
         made
+    }
+
+    fn keep_open(&self, connection: Option<TcpStream>) {
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+    }
+
+    /// The connection that is open since the start, if nobody has had it.
+    pub(crate) fn opened(&self) -> Option<TcpStream> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Closes the probe's connection unless a request comes for it at once: a program is not to wait for what nobody
+    /// will send. Never ends.
+    async fn let_go(&self, clock: &Clock) {
+        clock.sleep(KEPT_OPEN).await;
+        drop(self.opened());
+        std::future::pending().await
     }
 
     fn detach(&self) {
@@ -242,6 +265,8 @@ async fn rise(context: &Context, instance: &Instance, entry: &BookEntry) -> Resu
     };
     let spec = boost::spec(context, entry);
     let mut starting = std::pin::pin!(context.engine.start(&instance.id, &spec));
+    // Kept while the engine's word comes: what it had begun would be lost, and a connection with it.
+    let mut probing = std::pin::pin!(target.probe(probe));
     let early = tokio::select! {
         biased;
         result = &mut starting => {
@@ -249,7 +274,7 @@ async fn rise(context: &Context, instance: &Instance, entry: &BookEntry) -> Resu
             None
         }
         // A fast application listens before the engine could say that it runs.
-        verdict = target.probe(probe), if target.only_connects(probe) => {
+        verdict = &mut probing, if target.only_connects(probe) => {
             starting.await?;
             Some(verdict)
         }
@@ -258,7 +283,7 @@ async fn rise(context: &Context, instance: &Instance, entry: &BookEntry) -> Resu
     let probed = async {
         match early {
             Some(verdict) => verdict,
-            None => target.probe(probe).await,
+            None => probing.await,
         }
     };
     let verdict = tokio::select! {
@@ -273,8 +298,9 @@ async fn rise(context: &Context, instance: &Instance, entry: &BookEntry) -> Resu
         verdict = probed => verdict,
     };
     match verdict {
-        Ok(success) => {
-            context.say(instance, success);
+        Ok(passed) => {
+            context.say(instance, passed.log);
+            instance.keep_open(passed.connection);
             Ok(Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() }))
         }
         Err(failed) => {
@@ -296,6 +322,7 @@ async fn serve(context: &Context, revision: &Arc<Revision>, (instance, entry): (
     tokio::select! {
         biased;
         () = limited => {}
+        () = instance.let_go(&context.clock) => {}
         () = boost::settle_down(context, instance, entry) => {}
         exit = instance.until_exit() => {
             context.say(instance, exit.to_string());

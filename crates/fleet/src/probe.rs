@@ -46,8 +46,17 @@ pub(crate) struct Target<'a> {
     pub(crate) port: u16,
 }
 
-/// How a probe went: what the log says, or why it failed.
-pub(crate) type Verdict = Result<String, Box<Failed>>;
+/// How a probe went: well, or why it failed.
+pub(crate) type Verdict = Result<Passed, Box<Failed>>;
+
+/// A probe that found the instance up.
+#[derive(Debug)]
+pub(crate) struct Passed {
+    /// What the log says.
+    pub(crate) log: String,
+    /// The connection that it made to the container's port, if nothing was sent over it.
+    pub(crate) connection: Option<TcpStream>,
+}
 
 /// A probe that failed.
 #[derive(Debug)]
@@ -72,7 +81,10 @@ impl Target<'_> {
     pub(crate) async fn probe(&self, probe: &Probe) -> Verdict {
         let pace = Pace::of(probe);
         let port = self.port_of(probe);
-        self.clock.sleep(pace.delay).await;
+        // A timer takes a millisecond even for nothing.
+        if !pace.delay.is_zero() {
+            self.clock.sleep(pace.delay).await;
+        }
         let begun = self.clock.instant();
         let mut transcript = VecDeque::new();
         let (mut last, mut sample) = (Answer::NotConnected, None);
@@ -101,7 +113,10 @@ impl Target<'_> {
                 never = reading => match never {},
             };
             match answer {
-                Ok(()) => return Ok(self.succeeded(probe, port, attempt)),
+                Ok(stream) => {
+                    let connection = stream.filter(|_| port == self.port);
+                    return Ok(Passed { log: self.succeeded(probe, port, attempt), connection });
+                }
                 Err(answer) => last = answer,
             }
             if transcript.len() == TRANSCRIPT {
@@ -132,16 +147,22 @@ impl Target<'_> {
         self.failed(probe, self.port_of(probe), 1, "Connection failed with status CANCELLED.")
     }
 
-    /// One attempt; `end` is when the next one is due.
-    async fn attempt(&self, kind: &ProbeKind, port: u16, pace: &Pace, end: Instant) -> Result<(), Answer> {
+    /// One attempt; `end` is when the next one is due. Returns a connection over which nothing was sent.
+    async fn attempt(
+        &self,
+        kind: &ProbeKind,
+        port: u16,
+        pace: &Pace,
+        end: Instant,
+    ) -> Result<Option<TcpStream>, Answer> {
         let left = end.saturating_duration_since(self.clock.instant());
         let stream = self.clock.timeout(left, self.connect(port, pace.timeout)).await;
         let stream = stream.map_err(|_| Answer::NotConnected)?;
         let asked = async {
             match kind {
-                ProbeKind::Tcp { .. } | ProbeKind::Unset => Ok(()),
-                ProbeKind::Http { path, headers, .. } => ask::http(stream, path, headers).await,
-                ProbeKind::Grpc { service, .. } => ask::grpc(stream, service).await,
+                ProbeKind::Tcp { .. } | ProbeKind::Unset => Ok(Some(stream)),
+                ProbeKind::Http { path, headers, .. } => ask::http(stream, path, headers).await.map(|()| None),
+                ProbeKind::Grpc { service, .. } => ask::grpc(stream, service).await.map(|()| None),
             }
         };
         match self.clock.timeout(pace.timeout, asked).await {

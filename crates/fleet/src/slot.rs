@@ -76,12 +76,15 @@ impl Slot {
         self.instance.timing()
     }
 
-    /// A new connection to the instance's port.
+    /// A connection to the instance's port over which nothing was sent.
     ///
     /// # Errors
     /// Those of the engine; the instance may have ended since the slot was given.
     pub async fn connect(&self) -> io::Result<TcpStream> {
-        self.revision.context().engine.connect(&self.instance.id, self.instance.port).await
+        match self.instance.opened() {
+            Some(connection) => Ok(connection),
+            None => self.revision.context().engine.connect(&self.instance.id, self.instance.port).await,
+        }
     }
 
     /// How the instance ended, if it has or does so `within` a while: a connection breaks before the

@@ -48,8 +48,8 @@ pub(super) struct Instance {
     /// Is the reading of output stopped until the server has taken some?
     pub(super) paused: bool,
     groups: Plan,
-    /// How many processes and threads it may have.
-    pids: u32,
+    /// What it has been limited to.
+    pub(super) limits: Option<Limits>,
     /// How long it took until the process knew, or could know, what to run, in microseconds.
     clone: u64,
     /// What it did before it was needed, in the same unit, is not a part of its start.
@@ -117,7 +117,7 @@ impl Instance {
             pending: 0,
             paused: false,
             groups: born.groups,
-            pids: 0,
+            limits: None,
             clone: 0,
             join: None,
             begun: born.begun,
@@ -191,7 +191,7 @@ impl Instance {
             self.join = Some(0);
         }
         self.clone = micros(now.saturating_duration_since(self.begun));
-        self.pids = limits.pids;
+        self.limits = Some(limits);
     }
 
     /// Asks the main process to end. Before the program runs there is nobody to ask.
@@ -355,7 +355,7 @@ impl Instance {
 
     fn judge(&self) -> Exit {
         let ended = self.ended.clone().unwrap_or(Exit::Signal(libc::SIGKILL));
-        judge(ended, self.failure.as_ref(), (&self.groups, self.pids))
+        judge(ended, self.failure.as_ref(), (&self.groups, self.limits.map_or(0, |limits| limits.pids)))
     }
 }
 

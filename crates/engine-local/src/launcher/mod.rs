@@ -36,7 +36,7 @@ use self::{
     start::{Born, Workshop},
 };
 use crate::{
-    protocol::{Exit, Report, Request, VERSION},
+    protocol::{Ahead, Exit, Report, Request, VERSION},
     sandbox::cgroups::Limits,
     sys,
 };
@@ -205,9 +205,9 @@ impl Launcher {
                 }
                 self.report(&Report::Open)
             }
-            Request::Stock { shell } => {
+            Request::Stock { shell, ahead } => {
                 let netns = self.control.descriptor();
-                match self.sandbox(&shell, netns) {
+                match self.sandbox(&shell, netns, ahead) {
                     Ok(_) => Ok(()),
                     Err(error) => self.report(&Report::Refused { id: shell, cause: error.to_string() }),
                 }
@@ -256,7 +256,7 @@ impl Launcher {
                 self.names.insert(id.to_owned(), key);
                 key
             }
-            None if workshop.has_sandboxes() => self.sandbox(id, netns)?,
+            None if workshop.has_sandboxes() => self.sandbox(id, netns, Ahead { limits: Some(limits), etc: Vec::new() })?,
             None => {
                 let born = workshop.container((id, limits), (launch, netns))?;
                 let key = self.adopt(id, born)?;
@@ -267,7 +267,7 @@ impl Launcher {
         if let (Some(instance), Some(workshop)) = (self.instances.get_mut(&key), &self.workshop) {
             id.clone_into(&mut instance.id);
             // From here on there is a process: what goes wrong is how it ends.
-            let run = workshop.limit(&instance.leaf, limits).and_then(|()| instance.run(&launch));
+            let run = workshop.limit(&instance.leaf, instance.limits, limits).and_then(|()| instance.run(&launch));
             if let Err(error) = run {
                 instance.fail(&error);
             }
@@ -285,14 +285,18 @@ impl Launcher {
     }
 
     /// Makes a sandbox. Returns its key.
-    fn sandbox(&mut self, name: &str, netns: Option<OwnedFd>) -> io::Result<u64> {
+    fn sandbox(&mut self, name: &str, netns: Option<OwnedFd>, ahead: Ahead) -> io::Result<u64> {
         let workshop = self.workshop.as_ref().ok_or_else(unready)?;
         if self.names.contains_key(name) {
             return Err(io::Error::other("it is there"));
         }
         let netns = netns.ok_or_else(|| io::Error::other("no network namespace came along"))?;
-        let born = workshop.sandbox(name, netns)?;
-        self.adopt(name, born)
+        let born = workshop.sandbox(name, netns, &ahead)?;
+        let key = self.adopt(name, born)?;
+        if let Some(instance) = self.instances.get_mut(&key) {
+            instance.limits = ahead.limits;
+        }
+        Ok(key)
     }
 
     fn adopt(&mut self, name: &str, born: Born) -> io::Result<u64> {

@@ -94,7 +94,7 @@ impl Workshop {
         (launch, netns): (OwnedFd, OwnedFd),
     ) -> io::Result<Born> {
         self.in_groups(id, |groups, begun| {
-            self.limit(id, limits)?;
+            self.limit(id, None, limits)?;
             let (stdout, stderr, status) = (pipe()?, pipe()?, pipe()?);
             let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
             let order = Order {

@@ -19,7 +19,7 @@ use super::{
     keeper,
 };
 use crate::{
-    protocol::Launch,
+    protocol::{Ahead, Launch},
     sandbox::{
         cgroups::{Layout, Limits, Plan},
         isolation::Isolation,
@@ -138,15 +138,18 @@ impl Workshop {
         self.isolation == Isolation::Namespaces
     }
 
-    /// Makes a sandbox in the network namespace `netns`. Nothing is left when it fails.
+    /// Makes a sandbox in the network namespace `netns`, with what can be done `ahead`. Nothing is left when it fails.
     ///
     /// # Errors
     /// The host's.
-    pub(super) fn sandbox(&self, name: &str, netns: OwnedFd) -> io::Result<Born> {
+    pub(super) fn sandbox(&self, name: &str, netns: OwnedFd, ahead: &Ahead) -> io::Result<Born> {
         self.in_groups(name, |groups, begun| {
+            if let Some(limits) = ahead.limits {
+                sys::cgroups::allow(&self.layout.allowance(&self.tag, name, limits))?;
+            }
             let (orders, child_orders) =
                 socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-            let place = Place::Sandbox { netns, staging: &self.staging, orders: Some(child_orders) };
+            let place = Place::Sandbox { netns, staging: &self.staging, ahead, orders: Some(child_orders) };
             let (stdout, stderr, status) = (pipe()?, pipe()?, pipe()?);
             let birth = self.birth(groups, place, (stdout.1, stderr.1, status.1));
             let pidfd = sandboxed(birth)?;
@@ -190,12 +193,15 @@ impl Workshop {
         })
     }
 
-    /// Limits what a sandbox may use. Waits for nothing in the kernel.
+    /// Limits what a sandbox may use that has been limited to `so_far`. Waits for nothing in the kernel.
     ///
     /// # Errors
     /// The host's, with the path.
-    pub(super) fn limit(&self, name: &str, limits: Limits) -> io::Result<()> {
-        sys::cgroups::allow(&self.layout.allowance(&self.tag, name, limits))
+    pub(super) fn limit(&self, name: &str, so_far: Option<Limits>, limits: Limits) -> io::Result<()> {
+        sys::cgroups::allow(&match so_far {
+            Some(so_far) => self.layout.change((&self.tag, name), so_far, limits),
+            None => self.layout.allowance(&self.tag, name, limits),
+        })
     }
 
     pub(super) fn in_groups(

@@ -38,7 +38,7 @@ pub(crate) struct Layout {
 }
 
 /// The limits of an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Limits {
     /// CPU, in thousandths.
     pub(crate) cpu_millis: u32,
@@ -82,6 +82,8 @@ pub(crate) struct Freezer {
 /// What to write for one instance to be limited: can be done later, and waits for nothing in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Allowance {
+    /// Wishes that come before everything else.
+    pub(crate) first: Vec<(PathBuf, String)>,
     /// File, text; in this order.
     pub(crate) settings: Vec<(PathBuf, String)>,
     /// The same, where a host without the feature is no reason to refuse (such as swap accounting).
@@ -203,6 +205,20 @@ impl Layout {
         allowance
     }
 
+    /// What to write so that the instance `id` keeps to `limits` when it keeps to `so_far` already.
+    pub(crate) fn change(&self, (tag, id): (&str, &str), so_far: Limits, limits: Limits) -> Allowance {
+        let mut change = self.allowance(tag, id, limits);
+        let known = self.allowance(tag, id, so_far);
+        change.settings.retain(|one| !known.settings.contains(one));
+        change.wishes.retain(|one| !known.wishes.contains(one));
+        if limits.memory_bytes > so_far.memory_bytes {
+            // Version 1 takes no limit of memory that is above the one of memory and swap.
+            let is_swap = |(file, _): &(PathBuf, String)| file.ends_with("memory.memsw.limit_in_bytes");
+            change.first = change.wishes.extract_if(.., |one| is_swap(one)).collect();
+        }
+        change
+    }
+
     /// What to write so that the instance `id` has so much CPU; `None` where that cannot be limited.
     pub(crate) fn cpu(&self, tag: &str, id: &str, cpu_millis: u32) -> Option<Allowance> {
         let one = self.hierarchies.iter().find(|one| one.controllers.iter().any(|name| name == "cpu"))?;
@@ -310,6 +326,9 @@ impl fmt::Display for Plan {
 
 impl fmt::Display for Allowance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (file, text) in &self.first {
+            writeln!(f, "first {} = {text}", file.display())?;
+        }
         for (file, text) in &self.settings {
             writeln!(f, "limit {} = {text}", file.display())?;
         }

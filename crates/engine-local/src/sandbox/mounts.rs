@@ -15,7 +15,10 @@ use std::{fmt, path::PathBuf};
 
 use rustix::mount::MountFlags;
 
-use crate::{protocol::Launch, sandbox::cgroups::Hierarchy};
+use crate::{
+    protocol::{Ahead, Launch},
+    sandbox::cgroups::{Hierarchy, Limits},
+};
 
 /// One step. Paths are relative to the directory that was entered last, unless they are absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub(crate) enum Step {
     Link(String, PathBuf),
     /// Write a file: path, contents.
     File(String, String),
+    /// Remove a file.
+    Remove(String),
     /// Make a character device: path, major, minor.
     Device(String, u32, u32),
     /// Mount a file system.
@@ -120,11 +125,23 @@ pub(crate) fn staging(stage: &str, hierarchies: &[Hierarchy]) -> Vec<Step> {
     steps
 }
 
-/// The container's own: an overlay of its image's layers and the tmpfs, with what [`staging`] made, as the root.
-pub(crate) fn finishing(launch: &Launch) -> Vec<Step> {
-    let size = launch.limits.memory_bytes;
-    let mut steps = vec![Step::Resize(".".to_owned(), WRITABLE, size), Step::Resize(made("/dev/shm"), CLOSED, size)];
-    steps.extend(root(launch));
+/// What the container will probably want, after [`staging`].
+pub(crate) fn anticipating(ahead: &Ahead) -> Vec<Step> {
+    let mut steps = ahead.limits.map(sizes).unwrap_or_default();
+    steps.extend(ahead.etc.iter().map(file));
+    steps
+}
+
+/// The container's own: an overlay of its image's layers and the tmpfs, with what [`staging`] made, as the root. What
+/// was done `ahead` is not done again.
+pub(crate) fn finishing(launch: &Launch, ahead: &Ahead) -> Vec<Step> {
+    let is_sized = ahead.limits.is_some_and(|limits| limits.memory_bytes == launch.limits.memory_bytes);
+    let mut steps = if is_sized { Vec::new() } else { sizes(launch.limits) };
+    steps.extend(launch.etc.iter().filter(|one| !ahead.etc.contains(one)).map(file));
+    // Of the guess nothing stays that the container does not want.
+    let is_wanted = |(name, _): &&(String, String)| launch.etc.iter().any(|(wanted, _)| wanted == name);
+    steps.extend(ahead.etc.iter().filter(|one| !is_wanted(one)).map(|(name, _)| Step::Remove(etc(name))));
+    steps.extend(overlay(launch));
     steps.extend(PARTS.map(|part| Step::Move(made(part), format!("root{part}"))));
     steps.extend([Step::Enter("root".to_owned()), Step::Pivot, Step::Directory("/tmp".to_owned(), 0o1777)]);
     steps
@@ -138,20 +155,18 @@ pub(crate) fn bare(stage: &str, launch: &Launch) -> Vec<Step> {
         Step::Enter(stage.to_owned()),
     ];
     steps.extend(PLACES.map(|path| Step::Directory(path.to_owned(), 0o755)));
-    steps.extend(root(launch));
+    steps.extend(launch.etc.iter().map(file));
+    steps.extend(overlay(launch));
     steps.push(Step::Directory("root/tmp".to_owned(), 0o1777));
     steps
 }
 
 /// An overlay of the image's layers and of what is in the current directory, a tmpfs.
-fn root(launch: &Launch) -> Vec<Step> {
-    let file = |(name, text): &(String, String)| Step::File(format!("upper/etc/{name}"), text.clone());
-    let mut steps: Vec<Step> = launch.etc.iter().map(file).collect();
+fn overlay(launch: &Launch) -> Vec<Step> {
     // The options of a mount must fit a page, and a comma or a colon in a path would end it: the
     // layers go by short links, the highest first as overlayfs wants them.
-    steps.extend(
-        launch.layers.iter().rev().enumerate().map(|(n, layer)| Step::Link(format!("lower/{n}"), layer.clone())),
-    );
+    let layers = launch.layers.iter().rev().enumerate();
+    let mut steps: Vec<Step> = layers.map(|(n, layer)| Step::Link(format!("lower/{n}"), layer.clone())).collect();
     if launch.layers.is_empty() {
         steps.push(Step::Directory("lower/0".to_owned(), 0o755));
     }
@@ -167,6 +182,20 @@ fn root(launch: &Launch) -> Vec<Step> {
         ),
     });
     steps
+}
+
+/// How much the file systems in memory may hold.
+fn sizes(limits: Limits) -> Vec<Step> {
+    let size = limits.memory_bytes;
+    vec![Step::Resize(".".to_owned(), WRITABLE, size), Step::Resize(made("/dev/shm"), CLOSED, size)]
+}
+
+fn file((name, text): &(String, String)) -> Step {
+    Step::File(etc(name), text.clone())
+}
+
+fn etc(name: &str) -> String {
+    format!("upper/etc/{name}")
 }
 
 /// Where a path of the container is while it waits for its container.
@@ -224,6 +253,7 @@ impl fmt::Display for Step {
             Self::Directory(path, mode) => write!(f, "directory {path} {mode:04o}"),
             Self::Link(path, target) => write!(f, "link {path} -> {}", target.display()),
             Self::File(path, text) => write!(f, "file {path} ({} bytes)", text.len()),
+            Self::Remove(path) => write!(f, "remove {path}"),
             Self::Device(path, major, minor) => write!(f, "device {path} {major}:{minor}"),
             Self::Mount { kind, target, flags, options } => {
                 write!(f, "mount {kind} {target} [{}] {options}", names(*flags))

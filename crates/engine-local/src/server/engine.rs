@@ -216,6 +216,7 @@ impl Engine for LocalEngine {
         prepare::check_egress(spec.egress, self.shared.config.isolation)?;
         let prepared = prepare::fetch(&self.shared.images, spec, self.shared.config.isolation).await?;
         self.shared.prepared().insert(spec.image.clone(), prepared);
+        self.shared.pool.expect(prepare::limits(spec));
         Ok(())
     }
 
@@ -413,6 +414,7 @@ impl Shared {
         let begun = self.clock.instant();
         let since = || self.clock.instant().saturating_duration_since(begun);
         let limits = prepare::limits(spec);
+        self.pool.expect(limits);
         let refused = |error: &dyn std::error::Error| refused(id, &chain(error));
         let start = |shell| Request::Start { id: id.0.clone(), shell, limits };
         match (shell, &self.network, &self.commons) {

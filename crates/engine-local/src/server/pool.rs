@@ -13,8 +13,15 @@ use std::{
 use tokio::sync::{Notify, oneshot};
 use updraft_base::Backoff;
 
-use super::engine::{Shared, chain};
-use crate::{net::Attachment, protocol::Request};
+use super::{
+    engine::{Shared, chain},
+    prepare,
+};
+use crate::{
+    net::Attachment,
+    protocol::{Ahead, Request},
+    sandbox::cgroups::Limits,
+};
 
 /// A sandbox that waits for a container.
 #[derive(Debug)]
@@ -43,11 +50,13 @@ struct Stock {
     made: u64,
     /// When one was last asked for.
     asked: Option<Instant>,
+    /// What the next container will probably be limited to: as the last one was.
+    limits: Option<Limits>,
 }
 
 /// How long after a start the stock is left as it is, so that the program that starts has the machine to itself. A stock
 /// that is half empty waits for nothing.
-const CALM: Duration = Duration::from_millis(5);
+const CALM: Duration = Duration::from_millis(20);
 /// How long the making of one may take.
 const MADE_WITHIN: Duration = Duration::from_secs(5);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -69,6 +78,11 @@ impl Pool {
         drop(stock);
         self.changed.notify_one();
         taken
+    }
+
+    /// Containers with these limits are to be expected.
+    pub(super) fn expect(&self, limits: Limits) {
+        self.stock().limits = Some(limits);
     }
 
     /// How many wait.
@@ -176,14 +190,15 @@ async fn make(shared: &Shared) -> Result<(), String> {
     let (Some(network), pool) = (&shared.network, &shared.pool) else { return Err("there is no network".to_owned()) };
     let attachment = network.attach().await.map_err(|error| chain(&error))?;
     let netns = attachment.netns.try_clone().map_err(|error| error.to_string())?;
+    let etc = prepare::etc_of_all(attachment.resolv_conf());
     let (sender, made) = oneshot::channel();
-    let name = {
+    let (name, limits) = {
         let mut stock = pool.stock();
         let name = stock.next_name();
         stock.making = Some((Shell { name: name.clone(), attachment }, sender));
-        name
+        (name, stock.limits)
     };
-    shared.send(&Request::Stock { shell: name.clone() }, vec![netns]).inspect_err(|_| {
+    shared.send(&Request::Stock { shell: name.clone(), ahead: Ahead { limits, etc } }, vec![netns]).inspect_err(|_| {
         pool.lost(&name);
     })?;
     match shared.clock.timeout(MADE_WITHIN, made).await {

@@ -116,13 +116,14 @@ pub(super) fn launch(id: &InstanceId, spec: &InstanceSpec, rootfs: &Rootfs, reso
         user: config.user.clone(),
         working_dir: process::working_dir(&config.working_dir, spec.working_dir.as_deref()),
         hostname: HOSTNAME.to_owned(),
-        etc: vec![
-            ("hosts".to_owned(), process::hosts(HOSTNAME, &spec.container)),
-            ("hostname".to_owned(), format!("{HOSTNAME}\n")),
-            ("resolv.conf".to_owned(), resolv_conf.to_owned()),
-        ],
+        etc: [vec![("hosts".to_owned(), process::hosts(HOSTNAME, &spec.container))], etc_of_all(resolv_conf)].concat(),
         limits: limits(spec),
     }
+}
+
+/// The files of `/etc` that are the same in every container: name and contents.
+pub(super) fn etc_of_all(resolv_conf: &str) -> Vec<(String, String)> {
+    vec![("hostname".to_owned(), format!("{HOSTNAME}\n")), ("resolv.conf".to_owned(), resolv_conf.to_owned())]
 }
 
 /// What an instance may use, as its control groups take it.

@@ -1,6 +1,11 @@
 //! Control groups on the host: making, reading, emptying, removing.
 
-use std::{fs, io, path::Path, thread, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -84,11 +89,11 @@ pub(crate) fn create(plan: &Plan) -> io::Result<()> {
 /// # Errors
 /// The kernel's, with the path.
 pub(crate) fn allow(allowance: &Allowance) -> io::Result<()> {
+    // A kernel without the feature has no such file.
+    let wish = |(file, text): &(PathBuf, String)| drop(write(file, text));
+    allowance.first.iter().for_each(wish);
     allowance.settings.iter().try_for_each(|(file, text)| write(file, text))?;
-    for (file, text) in &allowance.wishes {
-        // A kernel without the feature has no such file.
-        let _ = write(file, text);
-    }
+    allowance.wishes.iter().for_each(wish);
     Ok(())
 }
 

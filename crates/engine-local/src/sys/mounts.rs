@@ -19,6 +19,7 @@ pub(crate) fn apply(step: &Step) -> io::Result<()> {
         Step::Directory(path, mode) => directory(path, *mode),
         Step::Link(path, target) => std::os::unix::fs::symlink(target, path),
         Step::File(path, text) => fs::write(path, text),
+        Step::Remove(path) => fs::remove_file(path),
         Step::Device(path, major, minor) => device(path, *major, *minor),
         Step::Mount { kind, target, flags, options } => {
             let options = CString::new(options.as_str())?;

@@ -9,6 +9,8 @@
 //! | `bare` | the program as a process of the host, behind the same front door, proxy, fleet and probe |
 //! | `hit` | a sandbox that was made ahead |
 //! | `miss` | the same without any made ahead |
+//! | `frozen` | an instance that is there and frozen: no start, a thaw |
+//! | `warm` | the same, never frozen |
 //! | `runc` | `runc run --detach` with what `runc spec` writes, then a request; no proxy |
 //! | `docker`, `podman` | `run --detach --publish`, then a request; only where one works |
 
@@ -56,6 +58,8 @@ enum Way {
     Bare,
     Hit,
     Miss,
+    Frozen,
+    Warm,
     Runc,
     Tool,
 }
@@ -66,6 +70,8 @@ struct Rig {
     bare: Site,
     hit: Site,
     miss: Site,
+    frozen: Site,
+    warm: Site,
     runc: Runc,
     tool: Option<Tool>,
     rounds: usize,
@@ -125,19 +131,28 @@ impl Rig {
             None => eprintln!("there is no node on this machine: its rows are left out"),
         }
         let program = Server::build(root)?;
-        let site = |server: Server, is_bare| Site::set_up(server, &apps, (&files.0, is_bare));
-        let bare = site(Server::bare(root, &program, IDLE)?, true)?;
-        let hit = site(Server::spawn(program.clone(), &["--idle-timeout", IDLE])?, false)?;
-        let miss = site(Server::spawn(program, &["--idle-timeout", IDLE, "--sandboxes", "0"])?, false)?;
+        let bare = Site::set_up(Server::bare(root, &program, IDLE)?, &apps, (&files.0, true))?;
+        let site = |apps: &[App], settings: &[&str]| {
+            Site::set_up(Server::spawn(program.clone(), settings)?, apps, (&files.0, false))
+        };
+        let hit = site(&apps, &["--idle-timeout", IDLE])?;
+        let miss = site(&apps, &["--idle-timeout", IDLE, "--sandboxes", "0"])?;
+        let frozen = site(&apps[..1], &["--freeze-after", "0"])?;
+        let warm = site(&apps[..1], &["--freeze-after", "never"])?;
         let runc = Runc::install(&files.0, &apps)?;
         let tool = Tool::find(&files.0, &apps);
         std::thread::sleep(SETTLED);
-        Ok(Self { apps, bare, hit, miss, runc, tool, rounds: 0, _files: files })
+        Ok(Self { apps, bare, hit, miss, frozen, warm, runc, tool, rounds: 0, _files: files })
     }
 
-    fn ways(&self) -> Vec<Way> {
-        let all = [Way::Bare, Way::Hit, Way::Miss, Way::Runc, Way::Tool];
-        all.into_iter().filter(|way| *way != Way::Tool || self.tool.is_some()).collect()
+    fn ways(&self, app: usize) -> Vec<Way> {
+        let all = [Way::Bare, Way::Hit, Way::Miss, Way::Frozen, Way::Warm, Way::Runc, Way::Tool];
+        let is_there = |way: &Way| match way {
+            Way::Bare | Way::Hit | Way::Miss | Way::Runc => true,
+            Way::Frozen | Way::Warm => app == 0,
+            Way::Tool => self.tool.is_some(),
+        };
+        all.into_iter().filter(is_there).collect()
     }
 
     fn start(&mut self, way: Way, app: usize) -> Result<Duration, Error> {
@@ -146,13 +161,15 @@ impl Rig {
             Way::Bare => self.bare.start(app),
             Way::Hit => self.hit.start(app),
             Way::Miss => self.miss.start(app),
+            Way::Frozen => self.frozen.start(app),
+            Way::Warm => self.warm.start(app),
             Way::Runc => self.runc.start(&self.apps[app], self.rounds),
             Way::Tool => self.tool.as_ref().ok_or("no tool")?.start(&self.apps[app]),
         }
     }
 
     fn round(&mut self, app: usize, spacing: Spacing, series: &mut Series) -> Result<(), Error> {
-        for way in self.ways() {
+        for way in self.ways(app) {
             if spacing == Spacing::Spaced {
                 std::thread::sleep(QUIET);
             }
@@ -164,15 +181,17 @@ impl Rig {
 
     /// CPU time of a start with its end, of everything that belongs to it but the kernel's own threads.
     fn cpu(&mut self, app: usize, count: usize, series: &mut Series) -> Result<(), Error> {
-        for way in self.ways().into_iter().filter(|way| *way != Way::Tool) {
+        let measured = [Way::Bare, Way::Hit, Way::Miss, Way::Runc];
+        for way in self.ways(app).into_iter().filter(|way| measured.contains(way)) {
             let root = match way {
                 Way::Bare => self.bare.server.pid(),
                 Way::Hit => self.hit.server.pid(),
                 Way::Miss => self.miss.server.pid(),
-                Way::Runc | Way::Tool => std::process::id(),
+                _ => std::process::id(),
             };
             // Not what the servers do while runc is measured, although they are children of this process.
-            let servers = [self.bare.server.pid(), self.hit.server.pid(), self.miss.server.pid()];
+            let servers = [&self.bare, &self.hit, &self.miss, &self.frozen, &self.warm];
+            let servers = servers.map(|site| site.server.pid());
             let used = || match way {
                 Way::Runc => servers.iter().fold(cpu::of_tree(root), |sum, &pid| sum.saturating_sub(cpu::of_tree(pid))),
                 _ => cpu::of_tree(root),
@@ -197,6 +216,12 @@ impl Rig {
             if starts < wanted {
                 return Err(format!("{starts} starts for {wanted} requests to sleeping services").into());
             }
+        }
+        // The last one of each service may not have been frozen yet.
+        let freezes = self.frozen.server.metric("updraft_instance_freezes_total")?;
+        let wanted = self.frozen.next.saturating_sub(COPIES) as f64;
+        if freezes < wanted {
+            return Err(format!("{freezes} freezes for {wanted} requests to frozen instances").into());
         }
         Ok(())
     }

@@ -43,6 +43,8 @@ impl Series {
                 Way::Bare => "bare exec",
                 Way::Hit => "updraft, pool hit",
                 Way::Miss => "updraft, pool miss",
+                Way::Frozen => "updraft, frozen",
+                Way::Warm => "updraft, warm",
                 Way::Runc => "runc",
                 Way::Tool => tool.unwrap_or("tool"),
             };
@@ -74,6 +76,8 @@ fn ratios(names: &[&str], medians: &BTreeMap<(usize, Way, Spacing), f64>) -> Rat
         ("spaced_miss_vs_bare_exec", "static", (Way::Miss, Spaced), (Way::Bare, Spaced)),
         ("runc_vs_hit", "static", (Way::Runc, BackToBack), (Way::Hit, BackToBack)),
         ("spaced_runc_vs_hit", "static", (Way::Runc, Spaced), (Way::Hit, Spaced)),
+        ("thaw_vs_warm", "static", (Way::Frozen, BackToBack), (Way::Warm, BackToBack)),
+        ("spaced_thaw_vs_warm", "static", (Way::Frozen, Spaced), (Way::Warm, Spaced)),
         ("docker_vs_hit", "static", (Way::Tool, Spaced), (Way::Hit, Spaced)),
         ("python_overhead", "python", (Way::Hit, Spaced), (Way::Bare, Spaced)),
         ("node_overhead", "node", (Way::Hit, Spaced), (Way::Bare, Spaced)),

@@ -55,19 +55,28 @@ pub(crate) enum Step {
     ReadOnly(String),
 }
 
-/// What a container must not see (runc's list, and `/proc/interrupts` and the power and thermal
-/// readings that tell neighbours apart).
-const MASKED: [&str; 13] = [
+/// What a container must not see: runc's list; what tells neighbours' work (interrupts, power, pages and the kernel's
+/// allocators of the whole machine, which root may read); and the kernel's addresses and log, which only settings of the
+/// host keep from it otherwise.
+const MASKED: [&str; 21] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
+    "/proc/kallsyms",
     "/proc/kcore",
     "/proc/keys",
+    "/proc/kmsg",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
     "/proc/latency_stats",
+    "/proc/pagetypeinfo",
     "/proc/sched_debug",
     "/proc/scsi",
+    "/proc/slabinfo",
     "/proc/timer_list",
     "/proc/timer_stats",
+    "/proc/vmallocinfo",
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
     "/sys/kernel/debug",
@@ -85,6 +94,9 @@ pub(crate) const DEVICES: [(&str, u32, u32); 6] = [
     ("/dev/urandom", 1, 9),
     ("/dev/tty", 5, 0),
 ];
+
+/// How many terminals an instance may open: all of a machine share a limit (4096 by default).
+const TERMINALS: u32 = 256;
 
 /// Where what waits for its container is mounted, below the stage.
 const MADE: &str = "made";
@@ -169,7 +181,7 @@ fn dev() -> Vec<Step> {
     steps.extend(links.map(|(path, target)| Step::Link(made(path), PathBuf::from(target))));
     steps.extend(["/dev/pts", "/dev/shm", "/dev/mqueue"].map(|path| Step::Directory(made(path), 0o755)));
     steps.extend([
-        mount("devpts", "/dev/pts", flags, "newinstance,ptmxmode=0666,mode=0620,gid=5"),
+        mount("devpts", "/dev/pts", flags, &format!("newinstance,ptmxmode=0666,mode=0620,gid=5,max={TERMINALS}")),
         mount("tmpfs", "/dev/shm", CLOSED, "mode=1777,size=64k"),
         mount("mqueue", "/dev/mqueue", CLOSED, ""),
         Step::Seal(made("/dev"), flags),

@@ -68,7 +68,12 @@ impl Bed {
 
     /// An engine that has made so many sandboxes ahead.
     pub(crate) async fn stocked(sandboxes: usize) -> Option<Self> {
-        let bed = Self::in_a_new_directory(Isolation::Namespaces, sandboxes, Image::plain()).await?;
+        Self::stocked_with(sandboxes, Image::plain()).await
+    }
+
+    /// The same, with this image.
+    pub(crate) async fn stocked_with(sandboxes: usize, image: Image) -> Option<Self> {
+        let bed = Self::in_a_new_directory(Isolation::Namespaces, sandboxes, image).await?;
         bed.until("sandboxes are made", || bed.engine.spare_sandboxes() == sandboxes).await;
         Some(bed)
     }

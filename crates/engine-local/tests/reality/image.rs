@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -78,6 +79,25 @@ impl Image {
     pub(crate) fn with(mut self, name: &str, value: Value) -> Self {
         self.config[name] = value;
         self
+    }
+
+    /// Writes what is in the image, as a root directory for another runtime.
+    pub(crate) fn unpack(&self, root: &Path) {
+        for entry in self.layers.iter().flatten() {
+            match entry {
+                Entry::File(path, mode, data) => {
+                    fs::write(root.join(path), data).expect("a directory of the test");
+                    let mode = fs::Permissions::from_mode(*mode);
+                    fs::set_permissions(root.join(path), mode).expect("a directory of the test");
+                }
+                Entry::Directory(path, mode) => {
+                    fs::create_dir_all(root.join(path)).expect("a directory of the test");
+                    let mode = fs::Permissions::from_mode(*mode);
+                    fs::set_permissions(root.join(path), mode).expect("a directory of the test");
+                }
+                Entry::Link(path, target) => symlink(target, root.join(path)).expect("a directory of the test"),
+            }
+        }
     }
 
     /// Writes the image as an OCI layout.

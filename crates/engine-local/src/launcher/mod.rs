@@ -186,7 +186,7 @@ impl Launcher {
 
     fn request(&mut self, request: Request) -> io::Result<()> {
         match request {
-            Request::Hello { version, tag, run_dir, isolation } => {
+            Request::Hello { version, tag, run_dir, isolation, identities } => {
                 self.report(&Report::Hello { version: VERSION })?;
                 if version != VERSION {
                     return Err(io::Error::other("the server speaks another version"));
@@ -194,7 +194,7 @@ impl Launcher {
                 // Carries the tag, as everything does that the engine makes: `updraft doctor --leaks` knows it by that.
                 let name = std::ffi::CString::new(format!("updraft-{tag}")).unwrap_or_default();
                 let _ = rustix::thread::set_name(&name);
-                match Workshop::open(tag, &run_dir, isolation, self.clock.clone()) {
+                match Workshop::open(tag, &run_dir, (isolation, identities), self.clock.clone()) {
                     Ok(workshop) => self.workshop = Some(workshop),
                     Err(error) => self.report(&Report::Unable { cause: error.to_string() })?,
                 }

@@ -15,7 +15,7 @@ use rustix::{
 use updraft_base::Clock;
 
 use super::{
-    child::{self, Birth, Place},
+    child::{self, Birth, Place, Stage},
     keeper,
 };
 use crate::{
@@ -23,8 +23,8 @@ use crate::{
     sandbox::{
         cgroups::{Layout, Limits, Plan},
         isolation::Isolation,
-        mounts::{self, Step},
         seccomp,
+        users::{Identities, Range, Ranges, Users},
     },
     sys::{
         self,
@@ -38,8 +38,10 @@ pub(super) struct Workshop {
     tag: String,
     isolation: Isolation,
     layout: Layout,
-    /// What is mounted in every sandbox.
-    staging: Vec<Step>,
+    /// Where sandboxes are mounted; empty where there are none.
+    stage: String,
+    /// Users for them; `None` where the host's have to do.
+    ranges: Option<Ranges>,
     filter: Vec<seccomp::Instruction>,
     last_capability: u32,
     clock: Clock,
@@ -59,6 +61,8 @@ pub(super) struct Born {
     pub(super) groups: Plan,
     /// When its making began.
     pub(super) begun: Instant,
+    /// Its users, where it does not have the host's.
+    pub(super) range: Option<Range>,
 }
 
 // === impl Workshop ===
@@ -69,24 +73,26 @@ impl Workshop {
     ///
     /// # Errors
     /// The host's.
-    pub(super) fn open(tag: String, run_dir: &Path, isolation: Isolation, clock: Clock) -> io::Result<Self> {
-        let (layout, staging) = match isolation {
-            Isolation::Namespaces => {
-                let (layout, stage) = Self::open_stage(run_dir)?;
-                let staging = mounts::staging(&stage, &layout.hierarchies);
-                (layout, staging)
-            }
+    pub(super) fn open(
+        tag: String,
+        run_dir: &Path,
+        (isolation, identities): (Isolation, Identities),
+        clock: Clock,
+    ) -> io::Result<Self> {
+        let (layout, stage) = match isolation {
+            Isolation::Namespaces => Self::open_stage(run_dir)?,
             Isolation::Chroot | Isolation::None => {
                 // A keeper may be killed; what it kept is ours then.
                 rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
-                (sys::cgroups::usable(&tag)?, Vec::new())
+                (sys::cgroups::usable(&tag)?, String::new())
             }
         };
         sys::cgroups::make_parents(&layout, &tag)?;
         let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")?;
         let last_capability = last.trim().parse().map_err(|_| io::Error::other("cap_last_cap is not a number"))?;
         let filter = seccomp::assemble(&seccomp::rules(isolation));
-        Ok(Self { tag, isolation, layout, staging, filter, last_capability, clock })
+        let ranges = (identities == Identities::Own).then(|| Ranges::new(&tag));
+        Ok(Self { tag, isolation, layout, stage, ranges, filter, last_capability, clock })
     }
 
     fn open_stage(run_dir: &Path) -> io::Result<(Layout, String)> {
@@ -128,12 +134,18 @@ impl Workshop {
         self.in_groups(name, |groups, begun| {
             let (orders, child_orders) =
                 socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-            let place = Place::Sandbox { netns, staging: &self.staging, orders: Some(child_orders) };
+            let range = match &self.ranges {
+                Some(ranges) => Some(ranges.lease().ok_or_else(|| io::Error::other("no range of users is free"))?),
+                None => None,
+            };
+            let users = range.as_ref().map_or(Users::Hosts, |range| Users::Mapped(range.first()));
+            let stage = Stage { path: &self.stage, hierarchies: &self.layout.hierarchies, users };
+            let place = Place::Sandbox { netns, stage, orders: Some(child_orders) };
             let (stdout, stderr, status) = (pipe()?, pipe()?, pipe()?);
             let birth = self.birth(groups, place, (stdout.1, stderr.1, status.1));
             let pidfd = sandboxed(birth)?;
             let (stdout, stderr, status, groups) = (stdout.0, stderr.0, status.0, groups.clone());
-            Ok(Born { pidfd, keeper: None, stdout, stderr, status, orders: Some(orders), groups, begun })
+            Ok(Born { pidfd, keeper: None, stdout, stderr, status, orders: Some(orders), groups, begun, range })
         })
     }
 
@@ -159,7 +171,8 @@ impl Workshop {
             let birth = self.birth(groups, place, (stdout.1, stderr.1, status.1));
             let (pidfd, keeper) = kept(birth, launch.limits.memory_bytes)?;
             let (stdout, stderr, status, groups) = (stdout.0, stderr.0, status.0, groups.clone());
-            Ok(Born { pidfd, keeper: Some(keeper), stdout, stderr, status, orders: None, groups, begun })
+            let keeper = Some(keeper);
+            Ok(Born { pidfd, keeper, stdout, stderr, status, orders: None, groups, begun, range: None })
         })
     }
 

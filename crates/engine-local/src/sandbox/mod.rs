@@ -8,3 +8,4 @@ pub(crate) mod mounts;
 pub(crate) mod process;
 pub(crate) mod seccomp;
 pub(crate) mod user;
+pub(crate) mod users;

@@ -26,6 +26,7 @@ use super::{
     config::LocalConfig,
     events::{self, Delivery},
     footing::{Commons, Footing, Reached},
+    identities,
     leftovers::Premises,
     link::Link,
     live::{Ground, Live, Phase, StartTiming, Table},
@@ -37,7 +38,7 @@ use crate::{
     inspect,
     net::{NetConfig, Network},
     protocol::Request,
-    sandbox::{cgroups::Layout, isolation::Isolation},
+    sandbox::{cgroups::Layout, isolation::Isolation, users::Identities},
     survey::trial,
     sys,
 };
@@ -55,6 +56,7 @@ pub(super) struct Shared {
     pub(super) config: LocalConfig,
     pub(super) premises: Premises,
     pub(super) layout: Layout,
+    pub(super) identities: Identities,
     pub(super) images: ImageStore,
     /// The network of instances that have one of their own.
     pub(super) network: Option<Network>,
@@ -107,6 +109,7 @@ impl LocalEngine {
         let premises = Premises::take(&config.data_dir, &clock).await?;
         premises.sweep(&layout).await?;
         premises.remove_roots().await;
+        let identities = identities::choose(isolation, &premises).await;
         let (layout, network, commons) = match isolation {
             Isolation::Namespaces => (layout, Some(network(&config, &premises, tasks, &clock).await?), None),
             Isolation::Chroot | Isolation::None => {
@@ -132,6 +135,7 @@ impl LocalEngine {
             config,
             premises,
             layout,
+            identities,
             images,
             network,
             pool,

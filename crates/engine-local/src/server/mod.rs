@@ -4,6 +4,7 @@ mod config;
 mod engine;
 mod events;
 mod footing;
+mod identities;
 mod leftovers;
 mod link;
 mod live;

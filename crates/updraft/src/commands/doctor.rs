@@ -5,7 +5,7 @@ use std::{net::ToSocketAddrs as _, path::PathBuf, process::ExitCode};
 use clap::Args;
 use serde_json::json;
 use updraft_cli::Format;
-use updraft_engine_local::{Finding, Isolation, Possible, Scope, Verdict, isolations, survey};
+use updraft_engine_local::{Finding, Isolation, Possible, Scope, Verdict, identities, isolations, survey};
 
 use super::{ServeArgs, print};
 
@@ -43,6 +43,7 @@ impl DoctorArgs {
 pub(super) fn run(format: Option<Format>) -> ExitCode {
     let mut findings = survey();
     findings.push(names());
+    findings.push(identities(&std::env::temp_dir()));
     let possible = isolations(&std::env::temp_dir());
     findings.extend(possible.iter().map(of_isolation));
     let can_run = findings.iter().all(|finding| finding.verdict != Verdict::Fail);

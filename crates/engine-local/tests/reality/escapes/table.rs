@@ -245,6 +245,8 @@ pub(crate) const ESCAPES: &[Escape] = &[
     no("bomb-inodes", "400,000 empty files"),
     no("bomb-files", "70,000 open files"),
     no("bomb-terminals", "1,500 terminals"),
+    no("bomb-watches", "400 inotify instances, of which a user of the machine may have 128"),
+    no("bomb-queues", "400 POSIX queues"),
     no("bomb-shared-memory", "160 MiB of SysV shared memory"),
     no("bomb-locked-memory", "160 MiB of locked memory"),
     no("bomb-pipes", "400 MiB in pipes"),

@@ -211,12 +211,24 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
     context.instances.remove(&instance.id);
 }
 
+/// An engine that was restarted since the deploy has to prepare the image anew.
 async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> Start {
-    if let Err(error) = start(context, instance, entry).await {
-        context.say(instance, format!("The instance was not started. {error}"));
-        return Start::Failed(Cause::Engine(error), Remains::Nothing);
+    let mut risen = rise(context, instance, entry).await;
+    if let Err(EngineError::NotPrepared { .. }) = risen {
+        risen = match context.engine.prepare(&entry.spec).await {
+            Ok(()) => rise(context, instance, entry).await,
+            Err(error) => Err(error),
+        };
     }
-    let started = context.clock.instant();
+    risen.unwrap_or_else(|error| {
+        context.say(instance, format!("The instance was not started. {error}"));
+        Start::Failed(Cause::Engine(error), Remains::Nothing)
+    })
+}
+
+/// Starts the process and probes it.
+async fn rise(context: &Context, instance: &Instance, entry: &BookEntry) -> Result<Start, EngineError> {
+    let probe = &entry.startup_probe;
     let target = Target {
         engine: &*context.engine,
         clock: &context.clock,
@@ -224,39 +236,48 @@ async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> 
         container: &entry.spec.container,
         port: entry.spec.port,
     };
+    let mut starting = std::pin::pin!(context.engine.start(&instance.id, &entry.spec));
+    let early = tokio::select! {
+        biased;
+        result = &mut starting => {
+            result?;
+            None
+        }
+        // A fast application listens before the engine could say that it runs.
+        verdict = target.probe(probe), if target.only_connects(probe) => {
+            starting.await?;
+            Some(verdict)
+        }
+    };
+    let started = context.clock.instant();
+    let probed = async {
+        match early {
+            Some(verdict) => verdict,
+            None => target.probe(probe).await,
+        }
+    };
     let verdict = tokio::select! {
         biased;
         exit = instance.until_exit() => {
             context.say(instance, exit.to_string());
-            context.say(instance, target.cancelled(&entry.startup_probe));
+            context.say(instance, target.cancelled(probe));
             let ran_for = context.clock.instant().saturating_duration_since(started);
-            return Start::Failed(Cause::Exited(exit, ran_for), Remains::Nothing);
+            return Ok(Start::Failed(Cause::Exited(exit, ran_for), Remains::Nothing));
         }
-        () = instance.until_ordered() => return Start::Unwanted,
-        verdict = target.probe(&entry.startup_probe) => verdict,
+        () = instance.until_ordered() => return Ok(Start::Unwanted),
+        verdict = probed => verdict,
     };
     match verdict {
         Ok(success) => {
             context.say(instance, success);
-            Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() })
+            Ok(Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() }))
         }
         Err(failed) => {
             context.say(instance, failed.report.log.clone());
             let ran_for = context.clock.instant().saturating_duration_since(started);
             let found = evidence::look(context, instance, entry, *failed).await;
-            Start::Failed(Cause::NotReady(Box::new(found), ran_for), Remains::Process)
+            Ok(Start::Failed(Cause::NotReady(Box::new(found), ran_for), Remains::Process))
         }
-    }
-}
-
-/// Starts the process. An engine that was restarted since the deploy has to prepare the image anew.
-async fn start(context: &Context, instance: &Instance, entry: &BookEntry) -> Result<(), EngineError> {
-    match context.engine.start(&instance.id, &entry.spec).await {
-        Err(EngineError::NotPrepared { .. }) => {
-            context.engine.prepare(&entry.spec).await?;
-            context.engine.start(&instance.id, &entry.spec).await
-        }
-        started => started,
     }
 }
 

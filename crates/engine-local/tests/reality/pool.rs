@@ -123,23 +123,3 @@ fn memory(pid: i32) -> Vec<u8> {
     }
     all
 }
-
-#[tokio::test]
-async fn zz_measure() {
-    let Some(mut bed) = Bed::stocked(4).await else { return };
-    let mut all: Vec<[u64; 5]> = Vec::new();
-    for _ in 0..150 {
-        bed.until("full", || bed.engine.spare_sandboxes() == 4).await;
-        let id = bed.start(&bed.spec(&["sleep"])).await;
-        let t = bed.engine.last_start(&id).expect("it runs");
-        all.push([t.process, t.mounts, t.confine, t.exec, t.mounts + t.confine].map(|d| d.as_micros() as u64));
-        bed.engine.stop(&id, Duration::ZERO).await;
-        bed.until_exit(&id).await;
-    }
-    for n in 0..5 {
-        let mut one: Vec<u64> = all.iter().map(|a| a[n]).collect();
-        one.sort();
-        println!("{} p10 {} p50 {} p90 {}", ["clone", "mounts", "confine", "exec", "both"][n], one[15], one[75], one[135]);
-    }
-    bed.end().await;
-}

@@ -224,3 +224,42 @@ fn the_documentation_has_the_same_list() {
     let text = fs::read_to_string(file).expect("it is there");
     assert!(text.contains(&wanted), "docs/sandbox.md must hold these rows:\n{wanted}");
 }
+
+/// Each row of the table of mechanisms names files and tests that there are.
+#[test]
+fn the_documentation_names_files_and_tests_that_there_are() {
+    let base = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(base.join("../../docs/sandbox.md")).expect("it is there");
+    let sources = sources(&[base.join("src"), base.join("tests")]);
+    let start = text.find("| asset |").expect("the table");
+    let rows: Vec<&str> = text[start..].lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 20, "{rows:?}");
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        let [_, _, files, tests] = cells[..] else { panic!("not four cells: {row}") };
+        let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        assert!(!quoted(files).is_empty() && !quoted(tests).is_empty(), "{row}");
+        for file in quoted(files) {
+            assert!(base.join("src").join(&file).is_file(), "there is no {file}");
+        }
+        for test in quoted(tests) {
+            assert!(sources.contains(&format!("fn {test}(")), "there is no test {test}");
+        }
+    }
+}
+
+fn sources(directories: &[PathBuf]) -> String {
+    let mut all = String::new();
+    let mut directories = directories.to_vec();
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).expect("it is there").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                all.push_str(&fs::read_to_string(path).expect("it is there"));
+            }
+        }
+    }
+    all
+}

@@ -250,14 +250,19 @@ pub(crate) fn traces(tag: &str, data_dir: &Path) -> Vec<String> {
     found
 }
 
-/// Says why a test is skipped.
-#[expect(clippy::print_stderr, reason = "a skip that nobody sees is a test that nobody runs")]
+/// Real containers need it; says so where there is none.
 pub(crate) fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("skipped: real containers need root");
+        skipped("real containers need root");
     }
     root
+}
+
+/// Says why a test is skipped.
+#[expect(clippy::print_stderr, reason = "a skip that nobody sees is a test that nobody runs")]
+pub(crate) fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
 }
 
 async fn start(data_dir: &Path, (isolation, sandboxes): (Isolation, usize), images: ImageStore) -> Arc<LocalEngine> {

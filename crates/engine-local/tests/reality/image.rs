@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt as _, symlink},
+    os::unix::fs::{PermissionsExt as _, chown, symlink},
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -22,6 +22,8 @@ pub(crate) enum Entry {
     File(&'static str, u32, Vec<u8>),
     Directory(&'static str, u32),
     Link(&'static str, &'static str),
+    /// A file of this user and group.
+    Owned(&'static str, (u32, u32)),
 }
 
 /// The program of the tests, built once.
@@ -95,6 +97,10 @@ impl Image {
                     let mode = fs::Permissions::from_mode(*mode);
                     fs::set_permissions(root.join(path), mode).expect("a directory of the test");
                 }
+                Entry::Owned(path, (user, group)) => {
+                    fs::write(root.join(path), "").expect("a directory of the test");
+                    chown(root.join(path), Some(*user), Some(*group)).expect("we are root");
+                }
                 Entry::Link(path, target) => symlink(target, root.join(path)).expect("a directory of the test"),
             }
         }
@@ -142,6 +148,14 @@ fn archive(entries: &[Entry]) -> Vec<u8> {
             Entry::Directory(path, mode) => {
                 header.set_entry_type(tar::EntryType::Directory);
                 header.set_mode(*mode);
+                header.set_size(0);
+                (path, &[])
+            }
+            Entry::Owned(path, (user, group)) => {
+                header.set_entry_type(tar::EntryType::Regular);
+                header.set_mode(0o640);
+                header.set_uid(u64::from(*user));
+                header.set_gid(u64::from(*group));
                 header.set_size(0);
                 (path, &[])
             }

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The version of what is described here.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 /// The longest body, in bytes. The longest there is carries lines of output, each byte of them written as the six of
 /// `\u0001`.
@@ -59,6 +59,8 @@ pub(crate) enum Request {
         isolation: Isolation,
         /// Whether they have users of their own.
         identities: Identities,
+        /// The OCI runtime that makes the sandboxes, if it is not the launcher; only with [`Isolation::Namespaces`].
+        runtime: Option<PathBuf>,
     },
     /// Make a sandbox for a container that is to come. A network namespace comes along. Until it is used it is
     /// ended as a container is, and its end is an exit of the same name.

@@ -4,6 +4,14 @@
 //! names every case, so none can be forgotten. The containers do what [`crate::script`] says: the
 //! bed's image has a program as its entrypoint that reads its arguments that way.
 
+mod cpu;
+
+pub use cpu::{
+    a_frozen_instance_ends_as_any_other, a_frozen_instance_makes_no_progress_until_it_is_thawed,
+    the_cpu_of_an_instance_can_be_changed_while_it_runs, what_is_not_there_has_no_cpu_to_take_or_limit,
+    what_is_sent_to_a_frozen_instance_is_answered_after_the_thaw,
+};
+
 use std::{
     io,
     net::Ipv4Addr,
@@ -17,7 +25,7 @@ use tokio::{
 };
 use updraft_base::{Backoff, Clock};
 use updraft_model::{
-    instance::{Exit, InstanceId, InstanceSpec, Limits, Listener, Stream},
+    instance::{Egress, Exit, InstanceId, InstanceSpec, Limits, Listener, Stream},
     name::Parent,
 };
 
@@ -37,6 +45,16 @@ pub trait Bed: Send + Sync {
 
     /// The pinned image whose entrypoint reads its arguments as [`crate::script`] says.
     fn image(&self) -> String;
+
+    /// Can instances be frozen here? An engine that cannot has to say so.
+    fn can_freeze(&self) -> bool {
+        true
+    }
+
+    /// Can CPU be limited here? An engine that cannot has to say so.
+    fn can_limit_cpu(&self) -> bool {
+        true
+    }
 }
 
 /// Makes one test of each case. The argument is the name, in the calling module, of an `async fn() -> Option<impl Bed>`;
@@ -61,6 +79,11 @@ macro_rules! contract_suite {
             an_inspection_shows_what_listens_in_this_instance_and_no_other,
             instances_of_one_image_do_not_see_each_other,
             shutdown_leaves_nothing,
+            a_frozen_instance_makes_no_progress_until_it_is_thawed,
+            what_is_sent_to_a_frozen_instance_is_answered_after_the_thaw,
+            a_frozen_instance_ends_as_any_other,
+            what_is_not_there_has_no_cpu_to_take_or_limit,
+            the_cpu_of_an_instance_can_be_changed_while_it_runs,
         }
     };
     ($bed:ident: $($case:ident,)*) => {
@@ -300,6 +323,7 @@ impl Stage {
             working_dir: None,
             limits: limits(),
             port: PORT,
+            egress: Egress::All,
         }
     }
 

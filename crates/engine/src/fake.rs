@@ -66,6 +66,7 @@ struct State {
     records: Vec<Arc<Record>>,
     prepares: u64,
     peak_live: usize,
+    never_freezes: bool,
     down: bool,
 }
 
@@ -124,6 +125,11 @@ impl FakeEngine {
         })
     }
 
+    /// From now on instances cannot be frozen, as on a host without a freezer.
+    pub fn never_freeze(&self) {
+        self.lock().never_freezes = true;
+    }
+
     /// Lets the requests to `/hold` go, those that wait and those that come.
     pub fn open_gate(&self) {
         self.0.gate.send_replace(Gate::Open);
@@ -166,6 +172,10 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn find(&self, id: &InstanceId) -> io::Result<Arc<Instance>> {
+        self.lock().live.get(id).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
     fn admit(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<Launch, EngineError> {
         let mut state = self.lock();
         if let Some(fault) = state.start_faults.get(&spec.image) {
@@ -185,7 +195,7 @@ impl Shared {
             _ if spec.args.is_empty() => vec!["serve".to_owned()],
             _ => spec.args.clone(),
         };
-        let record = Arc::new(Record::new(id.clone(), spec.revision.clone()));
+        let record = Arc::new(Record::new(id.clone(), spec));
         let instance = Arc::new(Instance::new(record.clone(), spec.port));
         state.live.insert(id.clone(), instance.clone());
         state.records.push(record);
@@ -222,6 +232,7 @@ impl Shared {
             return Exit::NotStarted { cause: StartFault::Program(Box::new(program)) };
         }
         for step in &launch.steps {
+            launch.instance.record.until_awake().await;
             match Step::parse(step) {
                 Step::Print(text) => self.say(launch, Stream::Stdout, text).await,
                 Step::PrintError(text) => self.say(launch, Stream::Stderr, text).await,
@@ -238,6 +249,13 @@ impl Shared {
                     running.take();
                     tokio::select! {
                         () = self.clock.sleep(duration) => {}
+                        () = term.cancelled() => return Exit::Code(0),
+                    }
+                }
+                Step::Tick(every) => {
+                    running.take();
+                    tokio::select! {
+                        () = self.tick(launch, every) => {}
                         () = term.cancelled() => return Exit::Code(0),
                     }
                 }
@@ -277,6 +295,14 @@ impl Shared {
         }
     }
 
+    async fn tick(&self, launch: &Launch, every: Duration) {
+        for number in 1u64.. {
+            launch.instance.record.until_awake().await;
+            self.say(launch, Stream::Stdout, format!("tick {number}")).await;
+            self.clock.sleep(every).await;
+        }
+    }
+
     async fn say(&self, launch: &Launch, stream: Stream, text: String) {
         let _ = self.sender.send(EngineEvent::Output { id: launch.id.clone(), stream, text }).await;
     }
@@ -311,7 +337,8 @@ impl Engine for FakeEngine {
     }
 
     async fn stop(&self, id: &InstanceId, grace: Duration) {
-        let Some(instance) = self.lock().live.get(id).cloned() else { return };
+        let Ok(instance) = self.0.find(id) else { return };
+        instance.record.leave();
         if grace.is_zero() {
             return instance.end(Exit::Signal(9));
         }
@@ -326,7 +353,7 @@ impl Engine for FakeEngine {
     }
 
     async fn connect(&self, id: &InstanceId, port: u16) -> io::Result<TcpStream> {
-        let Some(instance) = self.lock().live.get(id).cloned() else { return Err(io::ErrorKind::NotFound.into()) };
+        let instance = self.0.find(id)?;
         match instance.address() {
             Some(address) if port == instance.port => {
                 let stream = TcpStream::connect(address).await?;
@@ -335,6 +362,23 @@ impl Engine for FakeEngine {
             }
             _ => Err(io::ErrorKind::ConnectionRefused.into()),
         }
+    }
+
+    fn freeze(&self, id: &InstanceId) -> io::Result<()> {
+        if self.lock().never_freezes {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.0.find(id)?.record.freeze()
+    }
+
+    fn thaw(&self, id: &InstanceId) -> io::Result<()> {
+        self.0.find(id)?.record.thaw();
+        Ok(())
+    }
+
+    fn limit_cpu(&self, id: &InstanceId, millis: u32) -> io::Result<()> {
+        self.0.find(id)?.record.limit_cpu(millis);
+        Ok(())
     }
 
     async fn usage(&self, id: &InstanceId) -> Option<Usage> {

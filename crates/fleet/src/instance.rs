@@ -17,9 +17,11 @@ use updraft_model::{
 use updraft_plan::scaling::StartReason;
 
 use crate::{
+    boost,
     context::Context,
     evidence,
     failure::Cause,
+    frost::Frost,
     probe::Target,
     revision::{End, Revision},
 };
@@ -44,6 +46,7 @@ pub(crate) struct Instance {
     alone: watch::Sender<Option<u16>>,
     /// Who has the port that it wanted, in a sentence, if somebody else has.
     crowded: OnceLock<String>,
+    pub(crate) frost: Frost,
     tail: Mutex<VecDeque<String>>,
     attached: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
 }
@@ -82,6 +85,7 @@ impl Instance {
             order: watch::Sender::new(Order::Run),
             alone: watch::Sender::new(None),
             crowded: OnceLock::new(),
+            frost: Frost::default(),
             tail: Mutex::default(),
             attached: Mutex::default(),
         }
@@ -186,7 +190,7 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
             let _ = instance.timing.set(timing);
             context.metrics.start_seconds.observe(timing.ready.duration_since(timing.asked).as_secs_f64());
             revision.came_up(&instance, timing);
-            serve(&context, &revision, &instance).await;
+            serve(&context, &revision, (&instance, &entry)).await;
         }
         Start::Failed(cause, remains) => {
             context.metrics.start_failures.inc();
@@ -236,7 +240,8 @@ async fn rise(context: &Context, instance: &Instance, entry: &BookEntry) -> Resu
         container: &entry.spec.container,
         port: entry.spec.port,
     };
-    let mut starting = std::pin::pin!(context.engine.start(&instance.id, &entry.spec));
+    let spec = boost::spec(context, entry);
+    let mut starting = std::pin::pin!(context.engine.start(&instance.id, &spec));
     let early = tokio::select! {
         biased;
         result = &mut starting => {
@@ -282,7 +287,7 @@ async fn rise(context: &Context, instance: &Instance, entry: &BookEntry) -> Resu
 }
 
 /// Waits until the instance ends by itself or is to end.
-async fn serve(context: &Context, revision: &Arc<Revision>, instance: &Arc<Instance>) {
+async fn serve(context: &Context, revision: &Arc<Revision>, (instance, entry): (&Arc<Instance>, &BookEntry)) {
     let limited = async {
         let port = instance.until_alone().await;
         revision.limit_to_one(instance, port);
@@ -291,9 +296,11 @@ async fn serve(context: &Context, revision: &Arc<Revision>, instance: &Arc<Insta
     tokio::select! {
         biased;
         () = limited => {}
+        () = boost::settle_down(context, instance, entry) => {}
         exit = instance.until_exit() => {
             context.say(instance, exit.to_string());
             instance.detach();
+            instance.frost.finish(context, &instance.id);
             revision.gone(instance, End::Crash);
         }
         () = instance.until_ordered() => {
@@ -306,6 +313,7 @@ async fn serve(context: &Context, revision: &Arc<Revision>, instance: &Arc<Insta
 /// Ends the process and waits until it is gone.
 async fn end(context: &Context, instance: &Instance, grace: Duration) {
     instance.detach();
+    instance.frost.finish(context, &instance.id);
     for grace in [grace, Duration::ZERO] {
         context.engine.stop(&instance.id, grace).await;
         if context.clock.timeout(grace + KILL_PATIENCE, instance.until_exit()).await.is_ok() {

@@ -1,6 +1,7 @@
 //! Worlds: a fleet over the fake engine, in virtual time.
 
 mod admission;
+mod cpu;
 mod lifecycle;
 mod starts;
 
@@ -15,7 +16,8 @@ use updraft_base::{Clock, Tasks, VirtualClock};
 use updraft_engine::FakeEngine;
 use updraft_model::{
     channel::{BookEntry, Check, CheckOutcome, Health, LogLine, LogSource, RevisionBook, RevisionHealth},
-    instance::{InstanceSpec, Limits},
+    cpu::CpuTerms,
+    instance::{Egress, InstanceSpec, Limits},
     name::{Parent, RevisionName},
     revision::{Probe, ProbeKind},
 };
@@ -27,6 +29,7 @@ const IMAGE: &str = "registry.test/app@sha256:00";
 const DEADLINE: Duration = Duration::from_secs(20);
 
 struct World {
+    clock: Clock,
     hand: Arc<VirtualClock>,
     engine: Arc<FakeEngine>,
     book: watch::Sender<Arc<RevisionBook>>,
@@ -50,7 +53,7 @@ impl World {
         let (log, logs) = mpsc::channel(1000);
         let deps = FleetDeps {
             engine: engine.clone(),
-            clock,
+            clock: clock.clone(),
             tasks: tasks.clone(),
             config,
             book: book_seen,
@@ -58,7 +61,7 @@ impl World {
             logs: log,
         };
         let fleet = Fleet::start(deps, &mut Registry::default());
-        Self { hand, engine, book, health, logs, fleet, tasks }
+        Self { clock, hand, engine, book, health, logs, fleet, tasks }
     }
 
     /// Puts a revision into the book, or changes it there.
@@ -95,6 +98,11 @@ impl World {
             left -= step;
             breathe().await;
         }
+    }
+
+    /// What time it is.
+    fn now(&self) -> std::time::Instant {
+        self.clock.instant()
     }
 
     /// The lines about instances so far, without the ids that chance made.
@@ -150,11 +158,13 @@ fn entry(revision: &RevisionName) -> BookEntry {
             working_dir: None,
             limits: Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: 100 },
             port: 8080,
+            egress: Egress::All,
         }),
         concurrency: 1,
         min: 0,
         max: 5,
         startup_probe: probe(ProbeKind::Tcp { port: 8080 }, 240, 1),
+        cpu: CpuTerms::default(),
         check: Check::Done,
     }
 }

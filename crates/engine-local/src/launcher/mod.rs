@@ -13,6 +13,7 @@ mod control;
 mod instance;
 mod keeper;
 mod lines;
+mod runtime;
 mod start;
 
 use std::{
@@ -32,10 +33,10 @@ use updraft_base::Clock;
 use self::{
     control::Control,
     instance::{After, Instance, Source},
-    start::{Born, Workshop},
+    start::{Born, Maker, Workshop},
 };
 use crate::{
-    protocol::{Exit, Launch, Report, Request, VERSION},
+    protocol::{Exit, Report, Request, VERSION},
     sandbox::cgroups::Limits,
     sys,
 };
@@ -186,7 +187,7 @@ impl Launcher {
 
     fn request(&mut self, request: Request) -> io::Result<()> {
         match request {
-            Request::Hello { version, tag, run_dir, isolation, identities } => {
+            Request::Hello { version, tag, run_dir, isolation, identities, runtime } => {
                 self.report(&Report::Hello { version: VERSION })?;
                 if version != VERSION {
                     return Err(io::Error::other("the server speaks another version"));
@@ -194,7 +195,8 @@ impl Launcher {
                 // Carries the tag, as everything does that the engine makes: `updraft doctor --leaks` knows it by that.
                 let name = std::ffi::CString::new(format!("updraft-{tag}")).unwrap_or_default();
                 let _ = rustix::thread::set_name(&name);
-                match Workshop::open(tag, &run_dir, (isolation, identities), self.clock.clone()) {
+                let maker = Maker { isolation, identities, runtime };
+                match Workshop::open(tag, &run_dir, maker, self.clock.clone()) {
                     Ok(workshop) => self.workshop = Some(workshop),
                     Err(error) => self.report(&Report::Unable { cause: error.to_string() })?,
                 }
@@ -245,7 +247,7 @@ impl Launcher {
         let workshop = self.workshop.as_ref().ok_or_else(unready)?;
         // Taken before anything can be refused: the next ones belong to the next request.
         let launch = self.control.descriptor().ok_or_else(|| io::Error::other("what to run did not come along"))?;
-        let netns = if shell.is_none() && workshop.has_sandboxes() { self.control.descriptor() } else { None };
+        let netns = if shell.is_none() && workshop.has_networks() { self.control.descriptor() } else { None };
         if self.names.contains_key(id) {
             return Err(io::Error::other("it is there"));
         }
@@ -257,7 +259,7 @@ impl Launcher {
             }
             None if workshop.has_sandboxes() => self.sandbox(id, netns)?,
             None => {
-                let born = workshop.container(&Launch::read(launch)?)?;
+                let born = workshop.container((id, limits), (launch, netns))?;
                 let key = self.adopt(id, born)?;
                 self.note(key, begun, limits);
                 return Ok(());

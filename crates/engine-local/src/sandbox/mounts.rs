@@ -67,7 +67,7 @@ pub(crate) enum Step {
 /// What a container must not see: runc's list; what tells neighbours' work (interrupts, power, pages and the kernel's
 /// allocators of the whole machine, which root may read); and the kernel's addresses and log, which only settings of the
 /// host keep from it otherwise.
-const MASKED: [&str; 21] = [
+pub(crate) const MASKED: [&str; 21] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -92,7 +92,7 @@ const MASKED: [&str; 21] = [
 ];
 
 /// What a container must not write (runc's list).
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub(crate) const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The devices there are: path, major, minor. All of them harmless, all of them for everybody.
 pub(crate) const DEVICES: [(&str, u32, u32); 6] = [
@@ -107,8 +107,10 @@ pub(crate) const DEVICES: [(&str, u32, u32); 6] = [
 /// The group that owns terminals, everywhere.
 const TTY: u32 = 5;
 /// How many terminals an instance may open: all of a machine share a limit (4096 by default).
-const TERMINALS: u32 = 256;
+pub(crate) const TERMINALS: u32 = 256;
 
+/// What there is for a root directory to be made of.
+const PLACES: [&str; 8] = ["lower", "work", "root", "upper", "upper/dev", "upper/proc", "upper/sys", "upper/etc"];
 /// Where what waits for its container is mounted, below the stage.
 const MADE: &str = "made";
 /// Where the processes of the sandbox are seen until then.
@@ -131,11 +133,9 @@ pub(crate) fn staging(stage: &str, hierarchies: &[Hierarchy], users: Users) -> V
         },
         Step::Enter(stage.to_owned()),
     ];
-    let directories = ["lower", "work", "root", "upper", "upper/dev", "upper/proc", "upper/sys", "upper/etc", MADE];
-    steps.extend(directories.map(|path| Step::Directory(path.to_owned(), 0o755)));
-    steps.extend(
-        ["upper", "upper/dev", "upper/proc", "upper/sys", "upper/etc"].into_iter().flat_map(|path| give(path, users)),
-    );
+    steps.extend(PLACES.into_iter().chain([MADE]).map(|path| Step::Directory(path.to_owned(), 0o755)));
+    let upper = PLACES.into_iter().filter(|path| path.starts_with("upper"));
+    steps.extend(upper.flat_map(|path| give(path, users)));
     // Where a layer is shown: most images are flattened to one.
     if users != Users::Hosts {
         steps.push(Step::Directory("lower/0".to_owned(), 0o755));
@@ -155,15 +155,33 @@ pub(crate) fn staging(stage: &str, hierarchies: &[Hierarchy], users: Users) -> V
 pub(crate) fn finishing(launch: &Launch, users: Users) -> Vec<Step> {
     let size = launch.limits.memory_bytes;
     let mut steps = vec![Step::Resize(".".to_owned(), WRITABLE, size), Step::Resize(made("/dev/shm"), CLOSED, size)];
-    let etc = launch.etc.iter().map(|(name, text)| Step::File(format!("upper/etc/{name}"), text.clone()));
-    match users {
-        Users::Hosts => steps.extend(etc),
+    steps.extend(root(launch, users));
+    steps.extend(PARTS.map(|part| Step::Move(made(part), format!("root{part}"))));
+    steps.extend([Step::Enter("root".to_owned()), Step::Pivot]);
+    steps
+}
+
+/// The same for a runtime that does the rest: from nothing to a root directory at `stage`/root, of the host's users.
+pub(crate) fn bare(stage: &str, launch: &Launch) -> Vec<Step> {
+    let options = format!("mode=0755,size={}", launch.limits.memory_bytes);
+    let mut steps = vec![
+        Step::Mount { kind: "tmpfs", target: stage.to_owned(), flags: WRITABLE, options },
+        Step::Enter(stage.to_owned()),
+    ];
+    steps.extend(PLACES.map(|path| Step::Directory(path.to_owned(), 0o755)));
+    steps.extend(root(launch, Users::Hosts));
+    steps.push(Step::Directory("root/tmp".to_owned(), 0o1777));
+    steps
+}
+
+/// An overlay of the image's layers and of what is in the current directory, a tmpfs.
+fn root(launch: &Launch, users: Users) -> Vec<Step> {
+    let file = |(name, text): &(String, String)| Step::File(format!("upper/etc/{name}"), text.clone());
+    let mut steps: Vec<Step> = launch.etc.iter().map(file).collect();
+    if let Users::Mapped(first) = users {
         // Cheaper than to give them away one by one.
-        Users::Mapped(first) => {
-            steps.push(Step::Author(first));
-            steps.extend(etc);
-            steps.push(Step::Author(0));
-        }
+        steps.insert(0, Step::Author(first));
+        steps.push(Step::Author(0));
     }
     // The options of a mount must fit a page, and a comma or a colon in a path would end it: the
     // layers go by short names, the highest first as overlayfs wants them.
@@ -192,8 +210,6 @@ pub(crate) fn finishing(launch: &Launch, users: Users) -> Vec<Step> {
             lower.join(":")
         ),
     });
-    steps.extend(PARTS.map(|part| Step::Move(made(part), format!("root{part}"))));
-    steps.extend([Step::Enter("root".to_owned()), Step::Pivot]);
     steps
 }
 

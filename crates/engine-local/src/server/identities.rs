@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use super::leftovers::Premises;
+use super::{leftovers::Premises, runtime::Runtime};
 use crate::{
     sandbox::{isolation::Isolation, users::Identities},
     survey::trial,
 };
 
-/// Users of their own where the kernel and the file system of the images can do it; said in the log where not.
-pub(super) async fn choose(isolation: Isolation, premises: &Premises) -> Identities {
-    if isolation.is_shared() {
+/// Users of their own where the kernel and the file system of the images can do it; said in the log where not. An OCI
+/// runtime is not asked for them: docs/runtime.md says why.
+pub(super) async fn choose(isolation: Isolation, runtime: Option<&Runtime>, premises: &Premises) -> Identities {
+    if isolation.is_shared() || runtime.is_some() {
         return Identities::Hosts;
     }
     let run_dir = premises.run_dir.clone();

@@ -15,7 +15,7 @@ use updraft_model::{
     name::RevisionName,
 };
 
-use super::footing::Footing;
+use super::{footing::Footing, freezer::Switch};
 use crate::{net::Attachment, protocol::Steps, sandbox::cgroups::Plan, sys};
 
 /// Where the time of a start went.
@@ -51,6 +51,9 @@ pub(super) enum Phase {
 pub(super) struct Live {
     pub(super) phase: watch::Sender<Phase>,
     pub(super) groups: Plan,
+    /// What its control groups are called.
+    pub(super) leaf: String,
+    pub(super) freezer: Switch,
     pub(super) memory_limit: u64,
     pub(super) revision: RevisionName,
     /// The highest use of memory that was seen, where the kernel does not keep it.
@@ -122,9 +125,11 @@ impl StartTiming {
 // === impl Live ===
 
 impl Live {
-    pub(super) fn new(groups: Plan, spec: &InstanceSpec) -> Self {
+    pub(super) fn new(leaf: &str, groups: Plan, spec: &InstanceSpec) -> Self {
         Self {
             phase: watch::Sender::new(Phase::Starting),
+            leaf: leaf.to_owned(),
+            freezer: Switch::new(groups.freezer.clone()),
             groups,
             memory_limit: spec.limits.memory_bytes,
             revision: spec.revision.clone(),
@@ -195,6 +200,12 @@ impl Table {
         let removed = entries.remove(id);
         self.count.send_replace(entries.len());
         removed
+    }
+
+    /// An instance that stands where `is_it` says.
+    pub(super) fn find(&self, is_it: impl Fn(&Ground) -> bool) -> Option<InstanceId> {
+        let entries = self.lock();
+        entries.iter().find(|(_, live)| live.hold().ground.as_ref().is_some_and(&is_it)).map(|(id, _)| id.clone())
     }
 
     pub(super) fn ids(&self) -> Vec<InstanceId> {

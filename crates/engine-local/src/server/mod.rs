@@ -1,19 +1,25 @@
 //! The server's half: the engine as its users see it.
 
+mod causes;
 mod config;
+mod cpu;
 mod engine;
 mod events;
 mod footing;
+mod freezer;
 mod identities;
 mod leftovers;
 mod link;
 mod live;
+mod metadata;
 mod pool;
 mod ports;
 mod prepare;
+mod runtime;
 mod supervise;
 
 pub use config::{LauncherCommand, LocalConfig};
 pub use engine::LocalEngine;
 pub use leftovers::tag_of;
 pub use live::StartTiming;
+pub use runtime::{Runtime, UnusableRuntime};

@@ -222,6 +222,7 @@ pub(crate) const ESCAPES: &[Escape] = &[
     no("host-address", "a port of the host by its own address"),
     no("host-bind", "listen on the host's address"),
     no("metadata-address", "169.254.169.254 of the host's cloud"),
+    no("link-local-services", "other ports of it, and other link-local addresses where clouds have keys and names"),
     no("ipv6-link-local", "neighbours by IPv6 link-local addresses"),
 
     no("neighbour-address", "another instance by its address"),

@@ -22,6 +22,7 @@ use crate::{
     protocol::Launch,
     sandbox::{
         cgroups::{Layout, Limits, Plan},
+        devices,
         isolation::Isolation,
         seccomp,
         users::{Identities, Range, Ranges, Users},
@@ -102,6 +103,11 @@ impl Workshop {
         };
         let layout = if runtime.is_some() { sys::cgroups::whole_layout()? } else { layout };
         sys::cgroups::make_parents(&layout, &tag)?;
+        // A runtime has programs of its own, which ours would not let it have.
+        if let (Isolation::Namespaces, None, Some(group)) = (isolation, &runtime, layout.asks_about_devices(&tag)) {
+            sys::devices::restrict(&group, &devices::program(devices::allowed()))
+                .map_err(|error| io::Error::other(format!("devices cannot be restricted: {error}")))?;
+        }
         let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")?;
         let last_capability = last.trim().parse().map_err(|_| io::Error::other("cap_last_cap is not a number"))?;
         let filter = seccomp::assemble(&seccomp::rules(isolation));

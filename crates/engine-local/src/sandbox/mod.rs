@@ -3,6 +3,7 @@
 pub(crate) mod bundle;
 pub(crate) mod capabilities;
 pub(crate) mod cgroups;
+pub(crate) mod devices;
 pub(crate) mod entrypoint;
 pub(crate) mod isolation;
 pub(crate) mod mounts;

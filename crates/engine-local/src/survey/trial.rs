@@ -22,7 +22,7 @@ use rustix::{
 use super::Possible;
 use crate::{
     net,
-    sandbox::{isolation::Isolation, seccomp, users::LOWEST},
+    sandbox::{devices, isolation::Isolation, seccomp, users::LOWEST},
     sys,
 };
 
@@ -120,8 +120,13 @@ fn groups() -> Result<(), String> {
     layout.hierarchies.iter().try_for_each(|one| {
         let group = one.mount.join(&name);
         let made = fs::create_dir(&group);
+        let restricted = match &made {
+            Ok(()) if one.unified => sys::devices::restrict(&group, &devices::program(devices::allowed())),
+            _ => Ok(()),
+        };
         let _ = fs::remove_dir(&group);
-        made.map_err(|error| format!("control groups cannot be made below '{}': {error}", one.mount.display()))
+        made.map_err(|error| format!("control groups cannot be made below '{}': {error}", one.mount.display()))?;
+        restricted.map_err(|error| format!("devices cannot be restricted: {error} (CAP_BPF, CONFIG_CGROUP_BPF)"))
     })
 }
 

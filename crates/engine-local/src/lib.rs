@@ -31,4 +31,4 @@ pub use launcher::launcher_main;
 pub use leaks::{Holder, Leak, LeakKind, Look, Scope, look};
 pub use sandbox::isolation::{Isolation, UnknownIsolation};
 pub use server::{LauncherCommand, LocalConfig, LocalEngine, Runtime, StartTiming, UnusableRuntime, tag_of};
-pub use survey::{Finding, Possible, Verdict, isolations, survey};
+pub use survey::{Finding, Possible, Verdict, identities, isolations, survey};

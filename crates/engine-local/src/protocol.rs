@@ -20,11 +20,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     fault::Fault,
-    sandbox::{cgroups::Limits, isolation::Isolation},
+    sandbox::{cgroups::Limits, isolation::Isolation, users::Identities},
 };
 
 /// The version of what is described here.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 /// The longest body, in bytes. The longest there is carries lines of output, each byte of them written as the six of
 /// `\u0001`.
@@ -57,6 +57,8 @@ pub(crate) enum Request {
         run_dir: PathBuf,
         /// How containers are kept apart.
         isolation: Isolation,
+        /// Whether they have users of their own.
+        identities: Identities,
         /// The OCI runtime that makes the sandboxes, if it is not the launcher; only with [`Isolation::Namespaces`].
         runtime: Option<PathBuf>,
     },

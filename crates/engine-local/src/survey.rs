@@ -4,7 +4,7 @@ pub(crate) mod trial;
 
 pub use trial::isolations;
 
-use std::fs;
+use std::{fs, path::Path};
 
 use crate::{
     net,
@@ -46,6 +46,22 @@ pub enum Verdict {
 }
 
 const GIB: u64 = 1 << 30;
+
+/// Whether instances can have users of their own, with images in `dir`. What has to be made for trying is made there
+/// and removed. Blocks for some milliseconds.
+pub fn identities(dir: &Path) -> Finding {
+    const NAME: &str = "user namespaces";
+    match trial::identities(dir, dir) {
+        Ok(()) => {
+            Finding::ok(NAME, format!("root of an instance is nobody on the host (tried in '{}')", dir.display()))
+        }
+        Err(cause) => {
+            let hint = "none needed; Linux 5.19 and a data directory on ext4, XFS, btrfs or tmpfs keep an instance's root \
+                        from being the host's";
+            Finding::bad(NAME, Verdict::Warn, cause, hint)
+        }
+    }
+}
 
 /// Looks at the host. Changes nothing on it; what has to be tried out is tried out in namespaces that
 /// are thrown away. Blocks for some milliseconds.

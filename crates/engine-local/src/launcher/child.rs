@@ -24,7 +24,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Mode, OFlags},
+    fs::{Gid, Mode, OFlags, Uid},
     io::Errno,
     net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send},
     process::{Resource, Rlimit, Signal},
@@ -38,15 +38,16 @@ use crate::{
     protocol::{Ahead, Launch, Steps},
     sandbox::{
         capabilities,
-        cgroups::Plan,
+        cgroups::{Hierarchy, Plan},
         entrypoint::{self, HEAD, Looks, Tried},
         isolation::Isolation,
-        mounts::{Step, anticipating, finishing},
+        mounts::{STAGED_PROC, Step, anticipating, finishing, furnishing, staging},
         process::{OPEN_FILES, STACK},
         seccomp::Instruction,
         user::{self, Identity},
+        users::Users,
     },
-    sys::{cgroups, mounts, paths, process},
+    sys::{cgroups, mounts, paths, process, users},
 };
 
 /// What the process needs; made before it is.
@@ -67,10 +68,8 @@ pub(super) enum Place<'a> {
     Sandbox {
         /// The network's.
         netns: OwnedFd,
-        /// What is mounted in every sandbox.
-        staging: &'a [Step],
-        /// What its container will probably want.
-        ahead: &'a Ahead,
+        /// What it is made of.
+        stage: Stage<'a>,
         /// Where it learns what to run; gone once it has.
         orders: Option<OwnedFd>,
     },
@@ -78,6 +77,28 @@ pub(super) enum Place<'a> {
     Root(&'a Launch, &'a Path),
     /// In a copy of the image, and the root is the host's.
     Folder(&'a Launch, &'a Path),
+}
+
+/// What is not the same for all sandboxes of all hosts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stage<'a> {
+    /// Where to mount.
+    pub(super) path: &'a str,
+    /// The control groups to show.
+    pub(super) hierarchies: &'a [Hierarchy],
+    /// Who its users are.
+    pub(super) users: Users,
+    /// What its container will probably want.
+    pub(super) ahead: &'a Ahead,
+}
+
+/// What is held open until it is needed.
+#[derive(Debug, Default)]
+struct Held {
+    /// The copy of the image, where it is not the root.
+    folder: Option<OwnedFd>,
+    /// The user namespace, where there is one.
+    users: Option<OwnedFd>,
 }
 
 /// What a sandbox says when it is made and waits.
@@ -113,19 +134,20 @@ fn prepare(birth: &mut Birth<'_>) -> Result<std::convert::Infallible, Fault> {
     let since = |from: Instant| micros(clock.instant().saturating_duration_since(from));
     let mut steps = Steps::default();
     let begun = clock.instant();
-    let folder = settle(birth)?;
+    let Held { folder, users } = settle(birth)?;
     steps.join = since(begun);
     let launch = learn(birth)?;
 
     let begun = clock.instant();
-    enter(birth, &launch)?;
+    enter(birth, &launch, users.as_ref().map(AsFd::as_fd))?;
     standard_input()?;
     steps.mounts = since(begun);
 
     let begun = clock.instant();
+    inhabit(birth, users)?;
     let identity = match &folder {
         Some(folder) => shared::identify(folder.as_fd(), &launch.user),
-        None => identify(&launch.user),
+        None => identify(birth, &launch.user),
     };
     let identity = identity.map_err(Fault::Settings)?;
     enter_working_dir(&launch.working_dir, folder.as_ref().map(AsFd::as_fd))?;
@@ -145,8 +167,8 @@ fn prepare(birth: &mut Birth<'_>) -> Result<std::convert::Infallible, Fault> {
     Err(Fault::Program(Box::new(program)))
 }
 
-/// What does not depend on what is run. Returns the copy of the image, where it is not the root.
-fn settle(birth: &Birth<'_>) -> Result<Option<OwnedFd>, String> {
+/// What does not depend on what is run.
+fn settle(birth: &Birth<'_>) -> Result<Held, String> {
     // The signals of the launcher are not the container's; until the program runs none may be lost.
     process::reset_signals();
     rustix::process::setsid().map_err(failed("setsid"))?;
@@ -169,22 +191,54 @@ fn settle(birth: &Birth<'_>) -> Result<Option<OwnedFd>, String> {
     drop(kept);
     join(birth)?;
     bounds(birth)?;
-    if let Place::Sandbox { staging, ahead, .. } = &birth.place {
-        apply(staging)?;
-        apply(&anticipating(ahead))?;
-        // What it will never have again; what it has now it needs until the end.
-        for one in capabilities::dropped(capabilities::kept(), birth.last_capability) {
-            rustix::thread::remove_capability_from_bounding_set(one).map_err(failed("drop capabilities"))?;
-        }
-        rehearse(ahead);
+    let Place::Sandbox { stage, .. } = &birth.place else { return Ok(Held { folder, users: None }) };
+    apply(&staging(stage.path, stage.hierarchies, stage.users), None)?;
+    apply(&anticipating(stage.ahead, stage.users), None)?;
+    let users = match stage.users {
+        Users::Hosts => None,
+        Users::Mapped(first) => Some(found(first)?),
+    };
+    // What it will never have again; what it has now it needs until the end. A user namespace gives all of them anew.
+    if users.is_none() {
+        bound(birth)?;
     }
-    Ok(folder)
+    rehearse(stage);
+    Ok(Held { folder, users })
+}
+
+/// A user namespace for who is to come, whose root the output is given to: later nobody may.
+fn found(first: u32) -> Result<OwnedFd, String> {
+    let (user, group) = (Uid::from_raw(first), Gid::from_raw(first));
+    for stream in [io::stdout().as_fd(), io::stderr().as_fd()] {
+        rustix::fs::fchown(stream, Some(user), Some(group)).map_err(failed("hand over the standard streams"))?;
+    }
+    users::namespace(first, Path::new(STAGED_PROC)).map_err(failed("make a user namespace"))
+}
+
+fn bound(birth: &Birth<'_>) -> Result<(), String> {
+    capabilities::dropped(capabilities::kept(), birth.last_capability)
+        .try_for_each(rustix::thread::remove_capability_from_bounding_set)
+        .map_err(failed("drop capabilities"))
+}
+
+/// Becomes root of the user namespace, if there is one: what is done from here on is done as the instance would do it.
+fn inhabit(birth: &Birth<'_>, users: Option<OwnedFd>) -> Result<(), String> {
+    if let Some(users) = users {
+        rustix::thread::move_into_link_name_space(users.as_fd(), Some(LinkNameSpaceType::User))
+            .map_err(failed("join the user namespace"))?;
+        bound(birth)?;
+        shared::become_root()?;
+    }
+    match birth.place {
+        Place::Sandbox { .. } => apply(&[furnishing()], None),
+        Place::Root(..) | Place::Folder(..) => Ok(()),
+    }
 }
 
 /// Goes once through what is to be thought of when the time counts, and does nothing. A new process has its parent's
 /// memory, but not the tables of it: the kernel makes them at the first touch of each page, and copies what is written
 /// to. That took a tenth of a millisecond of every start.
-fn rehearse(ahead: &Ahead) {
+fn rehearse(stage: &Stage<'_>) {
     let sample = Launch {
         layers: vec!["/".into()],
         argv: vec!["/app".to_owned()],
@@ -194,12 +248,12 @@ fn rehearse(ahead: &Ahead) {
         ..Launch::default()
     };
     let learned: Result<Launch, _> = serde_json::to_vec(&sample).and_then(|bytes| serde_json::from_slice(&bytes));
-    let steps = learned.map(|launch| finishing(&launch, ahead).iter().map(Step::to_string).collect::<Vec<_>>());
+    let steps = learned.map(|launch| finishing(&launch, stage.users, stage.ahead));
     let identity = user::resolve("", "root:x:0:0::/root:/bin/sh\n", "root:x:0:\n");
     let strings = identity.map(|identity| strings(&sample, &identity));
     let candidates = entrypoint::candidates("app", "/bin");
     let ready = serde_json::to_vec(&Word::Ready(Steps::default()));
-    std::hint::black_box((steps, strings, candidates, ready)).3.ok();
+    std::hint::black_box((steps, strings, candidates, ready));
 }
 
 /// What is to be run. A sandbox waits here until it is told.
@@ -232,18 +286,17 @@ fn learn<'a>(birth: &mut Birth<'a>) -> Result<Cow<'a, Launch>, String> {
     }
 }
 
-fn apply(steps: &[Step]) -> Result<(), String> {
-    steps
-        .iter()
-        .try_for_each(|step| mounts::apply(step).map_err(|error| format!("cannot make the sandbox: {step}: {error}")))
+fn apply(steps: &[Step], users: Option<BorrowedFd<'_>>) -> Result<(), String> {
+    let one = |step| mounts::apply(step, users).map_err(|error| format!("cannot make the sandbox: {step}: {error}"));
+    steps.iter().try_for_each(one)
 }
 
 /// From here on the root is the container's, if it has one.
-fn enter(birth: &Birth<'_>, launch: &Launch) -> Result<(), String> {
+fn enter(birth: &Birth<'_>, launch: &Launch, users: Option<BorrowedFd<'_>>) -> Result<(), String> {
     match birth.place {
-        Place::Sandbox { ahead, .. } => {
+        Place::Sandbox { stage, .. } => {
             rustix::system::sethostname(launch.hostname.as_bytes()).map_err(failed("set the host name"))?;
-            apply(&finishing(launch, ahead))
+            apply(&finishing(launch, stage.users, stage.ahead), users)
         }
         Place::Root(_, root) => shared::enter_root(root),
         Place::Folder(_, folder) => shared::enter_folder(folder),
@@ -282,8 +335,12 @@ fn join_network(birth: &Birth<'_>) -> Result<(), String> {
 }
 
 /// The user, by the image's own accounts: read now that the image is the root.
-fn identify(user: &str) -> Result<Identity, String> {
-    user::resolve(user, &small_file("/etc/passwd"), &small_file("/etc/group"))
+fn identify(birth: &Birth<'_>, user: &str) -> Result<Identity, String> {
+    let identity = user::resolve(user, &small_file("/etc/passwd"), &small_file("/etc/group"))?;
+    if let Place::Sandbox { stage, .. } = &birth.place {
+        stage.users.check(&identity)?;
+    }
+    Ok(identity)
 }
 
 /// The text of a file of the image.

@@ -22,7 +22,10 @@ use super::{
 use crate::{
     fault::Fault,
     protocol::{Exit, Report, Steps, Stream, WINDOW},
-    sandbox::cgroups::{Limits, Plan},
+    sandbox::{
+        cgroups::{Limits, Plan},
+        users::Range,
+    },
     sys,
 };
 
@@ -50,6 +53,8 @@ pub(super) struct Instance {
     groups: Plan,
     /// What it has been limited to.
     pub(super) limits: Option<Limits>,
+    /// Its users, where it does not have the host's: nobody else gets them as long as it is there.
+    _range: Option<Range>,
     /// How long it took until the process knew, or could know, what to run, in microseconds.
     clone: u64,
     /// What it did before it was needed, in the same unit, is not a part of its start.
@@ -118,6 +123,7 @@ impl Instance {
             paused: false,
             groups: born.groups,
             limits: None,
+            _range: born.range,
             clone: 0,
             join: None,
             begun: born.begun,

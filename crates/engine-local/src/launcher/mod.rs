@@ -33,7 +33,7 @@ use updraft_base::Clock;
 use self::{
     control::Control,
     instance::{After, Instance, Source},
-    start::{Born, Workshop},
+    start::{Born, Maker, Workshop},
 };
 use crate::{
     protocol::{Ahead, Exit, Report, Request, VERSION},
@@ -187,7 +187,7 @@ impl Launcher {
 
     fn request(&mut self, request: Request) -> io::Result<()> {
         match request {
-            Request::Hello { version, tag, run_dir, isolation, runtime } => {
+            Request::Hello { version, tag, run_dir, isolation, identities, runtime } => {
                 self.report(&Report::Hello { version: VERSION })?;
                 if version != VERSION {
                     return Err(io::Error::other("the server speaks another version"));
@@ -195,7 +195,8 @@ impl Launcher {
                 // Carries the tag, as everything does that the engine makes: `updraft doctor --leaks` knows it by that.
                 let name = std::ffi::CString::new(format!("updraft-{tag}")).unwrap_or_default();
                 let _ = rustix::thread::set_name(&name);
-                match Workshop::open(tag, &run_dir, (isolation, runtime), self.clock.clone()) {
+                let maker = Maker { isolation, identities, runtime };
+                match Workshop::open(tag, &run_dir, maker, self.clock.clone()) {
                     Ok(workshop) => self.workshop = Some(workshop),
                     Err(error) => self.report(&Report::Unable { cause: error.to_string() })?,
                 }

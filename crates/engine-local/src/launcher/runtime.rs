@@ -114,7 +114,8 @@ impl Workshop {
                 Forked::Child => keep(order, theirs),
                 Forked::Parent(pidfd, pid) => {
                     let (stdout, stderr, status, groups) = (stdout.0, stderr.0, status.0, groups.clone());
-                    Ok(Born { pidfd, keeper: Some((pid, ours)), stdout, stderr, status, orders: None, groups, begun })
+                    let keeper = Some((pid, ours));
+                    Ok(Born { pidfd, keeper, stdout, stderr, status, orders: None, groups, begun, range: None })
                 }
             }
         })
@@ -192,7 +193,7 @@ fn prepare(launch: OwnedFd, stage: &str, (netns, group): (&str, &str)) -> Result
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         .map_err(failed("make a namespace of mounts"))?;
     for step in mounts::bare(stage, &launch) {
-        sys::mounts::apply(&step).map_err(|error| format!("cannot make the sandbox: {step}: {error}"))?;
+        sys::mounts::apply(&step, None).map_err(|error| format!("cannot make the sandbox: {step}: {error}"))?;
     }
     let folder = shared::open(Path::new(ROOT)).map_err(failed("open the root directory"))?;
     // Tried out by ourselves: as far as this host lets us, as everywhere.

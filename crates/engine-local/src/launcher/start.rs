@@ -15,16 +15,17 @@ use rustix::{
 use updraft_base::Clock;
 
 use super::{
-    child::{self, Birth, Place},
+    child::{self, Birth, Place, Stage},
     keeper,
 };
 use crate::{
     protocol::{Ahead, Launch},
     sandbox::{
         cgroups::{Layout, Limits, Plan},
+        devices,
         isolation::Isolation,
-        mounts::{self, Step},
         seccomp,
+        users::{Identities, Range, Ranges, Users},
     },
     sys::{
         self,
@@ -42,11 +43,22 @@ pub(super) struct Workshop {
     layout: Layout,
     /// A directory to mount at; empty where nothing is.
     pub(super) stage: String,
-    /// What is mounted in every sandbox.
-    staging: Vec<Step>,
+    /// Users for sandboxes; `None` where the host's have to do.
+    ranges: Option<Ranges>,
     filter: Vec<seccomp::Instruction>,
     last_capability: u32,
     pub(super) clock: Clock,
+}
+
+/// Who makes containers, and how.
+#[derive(Debug)]
+pub(super) struct Maker {
+    /// How they are kept apart.
+    pub(super) isolation: Isolation,
+    /// Whether they have users of their own.
+    pub(super) identities: Identities,
+    /// The OCI runtime that makes the sandboxes, if it is not us.
+    pub(super) runtime: Option<PathBuf>,
 }
 
 /// A sandbox that has just been made, or a container that has none.
@@ -63,6 +75,8 @@ pub(super) struct Born {
     pub(super) groups: Plan,
     /// When its making began.
     pub(super) begun: Instant,
+    /// Its users, where it does not have the host's.
+    pub(super) range: Option<Range>,
 }
 
 // === impl Workshop ===
@@ -76,7 +90,7 @@ impl Workshop {
     pub(super) fn open(
         tag: String,
         run_dir: &Path,
-        (isolation, runtime): (Isolation, Option<PathBuf>),
+        Maker { isolation, identities, runtime }: Maker,
         clock: Clock,
     ) -> io::Result<Self> {
         if isolation.is_shared() || runtime.is_some() {
@@ -87,19 +101,18 @@ impl Workshop {
             Isolation::Namespaces => Self::open_stage(run_dir)?,
             Isolation::Chroot | Isolation::None => (sys::cgroups::usable(&tag)?, String::new()),
         };
-        let (layout, staging) = match &runtime {
-            Some(_) => (sys::cgroups::whole_layout()?, Vec::new()),
-            None if isolation.is_shared() => (layout, Vec::new()),
-            None => {
-                let staging = mounts::staging(&stage, &layout.hierarchies);
-                (layout, staging)
-            }
-        };
+        let layout = if runtime.is_some() { sys::cgroups::whole_layout()? } else { layout };
         sys::cgroups::make_parents(&layout, &tag)?;
+        // A runtime has programs of its own, which ours would not let it have.
+        if let (Isolation::Namespaces, None, Some(group)) = (isolation, &runtime, layout.asks_about_devices(&tag)) {
+            sys::devices::restrict(&group, &devices::program(devices::allowed()))
+                .map_err(|error| io::Error::other(format!("devices cannot be restricted: {error}")))?;
+        }
         let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")?;
         let last_capability = last.trim().parse().map_err(|_| io::Error::other("cap_last_cap is not a number"))?;
         let filter = seccomp::assemble(&seccomp::rules(isolation));
-        Ok(Self { tag, isolation, runtime, layout, stage, staging, filter, last_capability, clock })
+        let ranges = (identities == Identities::Own).then(|| Ranges::new(&tag));
+        Ok(Self { tag, isolation, runtime, layout, stage, ranges, filter, last_capability, clock })
     }
 
     fn open_stage(run_dir: &Path) -> io::Result<(Layout, String)> {
@@ -149,12 +162,18 @@ impl Workshop {
             }
             let (orders, child_orders) =
                 socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-            let place = Place::Sandbox { netns, staging: &self.staging, ahead, orders: Some(child_orders) };
+            let range = match &self.ranges {
+                Some(ranges) => Some(ranges.lease().ok_or_else(|| io::Error::other("no range of users is free"))?),
+                None => None,
+            };
+            let users = range.as_ref().map_or(Users::Hosts, |range| Users::Mapped(range.first()));
+            let stage = Stage { path: &self.stage, hierarchies: &self.layout.hierarchies, users, ahead };
+            let place = Place::Sandbox { netns, stage, orders: Some(child_orders) };
             let (stdout, stderr, status) = (pipe()?, pipe()?, pipe()?);
             let birth = self.birth(groups, place, (stdout.1, stderr.1, status.1));
             let pidfd = sandboxed(birth)?;
             let (stdout, stderr, status, groups) = (stdout.0, stderr.0, status.0, groups.clone());
-            Ok(Born { pidfd, keeper: None, stdout, stderr, status, orders: Some(orders), groups, begun })
+            Ok(Born { pidfd, keeper: None, stdout, stderr, status, orders: Some(orders), groups, begun, range })
         })
     }
 
@@ -189,7 +208,8 @@ impl Workshop {
             let birth = self.birth(groups, place, (stdout.1, stderr.1, status.1));
             let (pidfd, keeper) = kept(birth, launch.limits.memory_bytes)?;
             let (stdout, stderr, status, groups) = (stdout.0, stderr.0, status.0, groups.clone());
-            Ok(Born { pidfd, keeper: Some(keeper), stdout, stderr, status, orders: None, groups, begun })
+            let keeper = Some(keeper);
+            Ok(Born { pidfd, keeper, stdout, stderr, status, orders: None, groups, begun, range: None })
         })
     }
 

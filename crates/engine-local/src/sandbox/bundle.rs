@@ -11,7 +11,7 @@ use super::{
     capabilities,
     cgroups::{self, Limits},
     isolation::Isolation,
-    mounts::{DEVICES, MASKED, READ_ONLY},
+    mounts::{DEVICES, MASKED, READ_ONLY, TERMINALS},
     seccomp,
     user::Identity,
 };
@@ -107,10 +107,11 @@ fn mounts(memory_bytes: u64) -> Value {
     };
     let device = ["nosuid", "noexec"];
     let shm = format!("size={memory_bytes}");
+    let terminals = format!("max={TERMINALS}");
     json!([
         mount("/proc", "proc", &closed, &[]),
         mount("/dev", "tmpfs", &device, &["mode=755", "size=64k", "ro"]),
-        mount("/dev/pts", "devpts", &device, &["newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        mount("/dev/pts", "devpts", &device, &["newinstance", "ptmxmode=0666", "mode=0620", "gid=5", &terminals]),
         mount("/dev/shm", "tmpfs", &closed, &["mode=1777", &shm]),
         mount("/dev/mqueue", "mqueue", &closed, &[]),
         mount("/sys", "sysfs", &closed, &["ro"]),

@@ -11,6 +11,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::devices;
+
 /// A mounted hierarchy that we use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hierarchy {
@@ -101,7 +103,7 @@ pub(crate) enum CpuUnit {
 
 /// What version 1 must have.
 const V1: [&str; 5] = ["cpu", "cpuacct", "memory", "pids", "devices"];
-/// What version 2 must have; devices are a matter of capabilities there.
+/// What version 2 must have; which devices may be used is said by a program there ([`Layout::asks_about_devices`]).
 const V2: [&str; 3] = ["cpu", "memory", "pids"];
 
 // === impl Layout ===
@@ -169,6 +171,12 @@ impl Layout {
         [one.mount.clone(), one.mount.join(format!("updraft-{tag}"))]
             .map(|dir| (dir.join("cgroup.subtree_control"), wanted.clone()))
             .into()
+    }
+
+    /// The group of the engine with this tag that has to have a program for devices, where there is no controller.
+    pub(crate) fn asks_about_devices(&self, tag: &str) -> Option<PathBuf> {
+        let one = self.hierarchies.iter().find(|one| one.unified)?;
+        Some(one.mount.join(format!("updraft-{tag}")))
     }
 
     /// What to do for the instance `id`.
@@ -254,9 +262,10 @@ impl Plan {
             "pids" => self.forks_refused = Some((dir.join("pids.events"), "max")),
             "devices" => {
                 self.settings.push((dir.join("devices.deny"), "a".to_owned()));
-                let nodes = super::mounts::DEVICES.map(|(_, major, minor)| format!("c {major}:{minor} rwm"));
-                let terminals = ["c 5:2 rwm".to_owned(), "c 136:* rwm".to_owned()];
-                self.settings.extend(nodes.into_iter().chain(terminals).map(|rule| (dir.join("devices.allow"), rule)));
+                self.settings.extend(devices::allowed().map(|(major, minor)| {
+                    let minor = minor.map_or_else(|| "*".to_owned(), |minor| minor.to_string());
+                    (dir.join("devices.allow"), format!("c {major}:{minor} rwm"))
+                }));
             }
             _ => {}
         }

@@ -3,9 +3,11 @@
 pub(crate) mod bundle;
 pub(crate) mod capabilities;
 pub(crate) mod cgroups;
+pub(crate) mod devices;
 pub(crate) mod entrypoint;
 pub(crate) mod isolation;
 pub(crate) mod mounts;
 pub(crate) mod process;
 pub(crate) mod seccomp;
 pub(crate) mod user;
+pub(crate) mod users;

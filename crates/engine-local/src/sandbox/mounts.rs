@@ -17,7 +17,10 @@ use rustix::mount::MountFlags;
 
 use crate::{
     protocol::{Ahead, Launch},
-    sandbox::cgroups::{Hierarchy, Limits},
+    sandbox::{
+        cgroups::{Hierarchy, Limits},
+        users::Users,
+    },
 };
 
 /// One step. Paths are relative to the directory that was entered last, unless they are absolute.
@@ -58,21 +61,36 @@ pub(crate) enum Step {
     Mask(String, String),
     /// Make a path read-only, if it is there.
     ReadOnly(String),
+    /// Give a path to this user and group of the host.
+    Give(String, u32),
+    /// From now on files and directories are made as those of this user and group of the host.
+    Author(u32),
+    /// Put a tree of the host somewhere, read-only, with its files' users being the instance's: path, tree.
+    Show(String, PathBuf),
 }
 
-/// What a container must not see (runc's list, and `/proc/interrupts` and the power and thermal
-/// readings that tell neighbours apart).
-pub(crate) const MASKED: [&str; 13] = [
+/// What a container must not see: runc's list; what tells neighbours' work (interrupts, power, pages and the kernel's
+/// allocators of the whole machine, which root may read); and the kernel's addresses and log, which only settings of the
+/// host keep from it otherwise.
+pub(crate) const MASKED: [&str; 21] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
+    "/proc/kallsyms",
     "/proc/kcore",
     "/proc/keys",
+    "/proc/kmsg",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
     "/proc/latency_stats",
+    "/proc/pagetypeinfo",
     "/proc/sched_debug",
     "/proc/scsi",
+    "/proc/slabinfo",
     "/proc/timer_list",
     "/proc/timer_stats",
+    "/proc/vmallocinfo",
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
     "/sys/kernel/debug",
@@ -91,10 +109,17 @@ pub(crate) const DEVICES: [(&str, u32, u32); 6] = [
     ("/dev/tty", 5, 0),
 ];
 
+/// The group that owns terminals, everywhere.
+const TTY: u32 = 5;
+/// How many terminals an instance may open: all of a machine share a limit (4096 by default).
+pub(crate) const TERMINALS: u32 = 256;
+
 /// What there is for a root directory to be made of.
 const PLACES: [&str; 8] = ["lower", "work", "root", "upper", "upper/dev", "upper/proc", "upper/sys", "upper/etc"];
 /// Where what waits for its container is mounted, below the stage.
 const MADE: &str = "made";
+/// Where the processes of the sandbox are seen until then.
+pub(crate) const STAGED_PROC: &str = "made/proc";
 /// What waits there.
 const PARTS: [&str; 3] = ["/proc", "/dev", "/sys"];
 
@@ -103,7 +128,7 @@ const CLOSED: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(Mou
 
 /// What is the same for every container, made before it is known. `stage` is an empty directory of the host that
 /// serves as a mount point; nothing is ever written to it. What is mounted here waits below [`MADE`].
-pub(crate) fn staging(stage: &str, hierarchies: &[Hierarchy]) -> Vec<Step> {
+pub(crate) fn staging(stage: &str, hierarchies: &[Hierarchy], users: Users) -> Vec<Step> {
     let mut steps = vec![
         Step::Mount {
             kind: "tmpfs",
@@ -114,10 +139,16 @@ pub(crate) fn staging(stage: &str, hierarchies: &[Hierarchy]) -> Vec<Step> {
         Step::Enter(stage.to_owned()),
     ];
     steps.extend(PLACES.into_iter().chain([MADE]).map(|path| Step::Directory(path.to_owned(), 0o755)));
+    let upper = PLACES.into_iter().filter(|path| path.starts_with("upper"));
+    steps.extend(upper.flat_map(|path| give(path, users)));
+    // Where a layer is shown: most images are flattened to one.
+    if users != Users::Hosts {
+        steps.push(Step::Directory("lower/0".to_owned(), 0o755));
+    }
     steps.extend(PARTS.map(|part| Step::Directory(made(part), 0o755)));
     let pseudo = |kind, part| Step::Mount { kind, target: made(part), flags: CLOSED, options: String::new() };
     steps.push(pseudo("proc", "/proc"));
-    steps.extend(dev());
+    steps.extend(dev(users));
     steps.extend([pseudo("sysfs", "/sys"), Step::Seal(made("/sys"), CLOSED)]);
     steps.extend(control_groups(hierarchies));
     steps.extend(MASKED.map(|path| Step::Mask(made(path), made("/dev/null"))));
@@ -126,28 +157,28 @@ pub(crate) fn staging(stage: &str, hierarchies: &[Hierarchy]) -> Vec<Step> {
 }
 
 /// What the container will probably want, after [`staging`].
-pub(crate) fn anticipating(ahead: &Ahead) -> Vec<Step> {
+pub(crate) fn anticipating(ahead: &Ahead, users: Users) -> Vec<Step> {
     let mut steps = ahead.limits.map(sizes).unwrap_or_default();
-    steps.extend(ahead.etc.iter().map(file));
+    steps.extend(files(ahead.etc.iter(), users));
     steps
 }
 
 /// The container's own: an overlay of its image's layers and the tmpfs, with what [`staging`] made, as the root. What
 /// was done `ahead` is not done again.
-pub(crate) fn finishing(launch: &Launch, ahead: &Ahead) -> Vec<Step> {
+pub(crate) fn finishing(launch: &Launch, users: Users, ahead: &Ahead) -> Vec<Step> {
     let is_sized = ahead.limits.is_some_and(|limits| limits.memory_bytes == launch.limits.memory_bytes);
     let mut steps = if is_sized { Vec::new() } else { sizes(launch.limits) };
-    steps.extend(launch.etc.iter().filter(|one| !ahead.etc.contains(one)).map(file));
+    steps.extend(files(launch.etc.iter().filter(|one| !ahead.etc.contains(one)), users));
     // Of the guess nothing stays that the container does not want.
     let is_wanted = |(name, _): &&(String, String)| launch.etc.iter().any(|(wanted, _)| wanted == name);
     steps.extend(ahead.etc.iter().filter(|one| !is_wanted(one)).map(|(name, _)| Step::Remove(etc(name))));
-    steps.extend(overlay(launch));
+    steps.extend(overlay(launch, users));
     steps.extend(PARTS.map(|part| Step::Move(made(part), format!("root{part}"))));
-    steps.extend([Step::Enter("root".to_owned()), Step::Pivot, Step::Directory("/tmp".to_owned(), 0o1777)]);
+    steps.extend([Step::Enter("root".to_owned()), Step::Pivot]);
     steps
 }
 
-/// The same for a runtime that does the rest: from nothing to a root directory at `stage`/root.
+/// The same for a runtime that does the rest: from nothing to a root directory at `stage`/root, of the host's users.
 pub(crate) fn bare(stage: &str, launch: &Launch) -> Vec<Step> {
     let options = format!("mode=0755,size={}", launch.limits.memory_bytes);
     let mut steps = vec![
@@ -155,18 +186,28 @@ pub(crate) fn bare(stage: &str, launch: &Launch) -> Vec<Step> {
         Step::Enter(stage.to_owned()),
     ];
     steps.extend(PLACES.map(|path| Step::Directory(path.to_owned(), 0o755)));
-    steps.extend(launch.etc.iter().map(file));
-    steps.extend(overlay(launch));
+    steps.extend(files(launch.etc.iter(), Users::Hosts));
+    steps.extend(overlay(launch, Users::Hosts));
     steps.push(Step::Directory("root/tmp".to_owned(), 0o1777));
     steps
 }
 
 /// An overlay of the image's layers and of what is in the current directory, a tmpfs.
-fn overlay(launch: &Launch) -> Vec<Step> {
+fn overlay(launch: &Launch, users: Users) -> Vec<Step> {
+    let mut steps = Vec::new();
     // The options of a mount must fit a page, and a comma or a colon in a path would end it: the
-    // layers go by short links, the highest first as overlayfs wants them.
-    let layers = launch.layers.iter().rev().enumerate();
-    let mut steps: Vec<Step> = layers.map(|(n, layer)| Step::Link(format!("lower/{n}"), layer.clone())).collect();
+    // layers go by short names, the highest first as overlayfs wants them.
+    for (n, layer) in launch.layers.iter().rev().enumerate() {
+        let path = format!("lower/{n}");
+        match users {
+            Users::Hosts => steps.push(Step::Link(path, layer.clone())),
+            // The first has been made ahead.
+            Users::Mapped(_) if n == 0 => steps.push(Step::Show(path, layer.clone())),
+            Users::Mapped(_) => {
+                steps.extend([Step::Directory(path.clone(), 0o755), Step::Show(path, layer.clone())]);
+            }
+        }
+    }
     if launch.layers.is_empty() {
         steps.push(Step::Directory("lower/0".to_owned(), 0o755));
     }
@@ -190,12 +231,32 @@ fn sizes(limits: Limits) -> Vec<Step> {
     vec![Step::Resize(".".to_owned(), WRITABLE, size), Step::Resize(made("/dev/shm"), CLOSED, size)]
 }
 
-fn file((name, text): &(String, String)) -> Step {
-    Step::File(etc(name), text.clone())
+/// Files of `/etc`, which belong to the instance's root.
+fn files<'a>(wanted: impl Iterator<Item = &'a (String, String)>, users: Users) -> Vec<Step> {
+    let mut steps: Vec<Step> = wanted.map(|(name, text)| Step::File(etc(name), text.clone())).collect();
+    if let (Users::Mapped(first), false) = (users, steps.is_empty()) {
+        // Cheaper than to give them away one by one.
+        steps.insert(0, Step::Author(first));
+        steps.push(Step::Author(0));
+    }
+    steps
 }
 
 fn etc(name: &str) -> String {
     format!("upper/etc/{name}")
+}
+
+/// What every container has, made by its own root.
+pub(crate) fn furnishing() -> Step {
+    Step::Directory("/tmp".to_owned(), 0o1777)
+}
+
+/// Makes a path that we made the instance's root's.
+fn give(path: &str, users: Users) -> Option<Step> {
+    match users {
+        Users::Hosts => None,
+        Users::Mapped(first) => Some(Step::Give(path.to_owned(), first)),
+    }
 }
 
 /// Where a path of the container is while it waits for its container.
@@ -203,12 +264,16 @@ fn made(path: &str) -> String {
     format!("{MADE}{path}")
 }
 
-fn dev() -> Vec<Step> {
+fn dev(users: Users) -> Vec<Step> {
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
     let mount =
         |kind, path, flags, options: &str| Step::Mount { kind, target: made(path), flags, options: options.to_owned() };
     let mut steps = vec![mount("tmpfs", "/dev", flags, "mode=0755,size=64k")];
-    steps.extend(DEVICES.map(|(path, major, minor)| Step::Device(made(path), major, minor)));
+    steps.extend(give(&made("/dev"), users));
+    for (path, major, minor) in DEVICES {
+        steps.push(Step::Device(made(path), major, minor));
+        steps.extend(give(&made(path), users));
+    }
     let links = [
         ("/dev/fd", "/proc/self/fd"),
         ("/dev/stdin", "/proc/self/fd/0"),
@@ -218,8 +283,9 @@ fn dev() -> Vec<Step> {
     ];
     steps.extend(links.map(|(path, target)| Step::Link(made(path), PathBuf::from(target))));
     steps.extend(["/dev/pts", "/dev/shm", "/dev/mqueue"].map(|path| Step::Directory(made(path), 0o755)));
+    let tty = users.of_host(TTY);
     steps.extend([
-        mount("devpts", "/dev/pts", flags, "newinstance,ptmxmode=0666,mode=0620,gid=5"),
+        mount("devpts", "/dev/pts", flags, &format!("newinstance,ptmxmode=0666,mode=0620,gid={tty},max={TERMINALS}")),
         mount("tmpfs", "/dev/shm", CLOSED, "mode=1777,size=64k"),
         mount("mqueue", "/dev/mqueue", CLOSED, ""),
         Step::Seal(made("/dev"), flags),
@@ -265,6 +331,9 @@ impl fmt::Display for Step {
             Self::Move(from, to) => write!(f, "move {from} {to}"),
             Self::Mask(path, _) => write!(f, "mask {path}"),
             Self::ReadOnly(path) => write!(f, "read-only {path}"),
+            Self::Give(path, user) => write!(f, "give {path} {user}"),
+            Self::Author(user) => write!(f, "author {user}"),
+            Self::Show(path, tree) => write!(f, "show {path} <- {}", tree.display()),
         }
     }
 }
@@ -300,7 +369,7 @@ mod tests {
     #[test]
     fn what_is_a_containers_own_as_text() {
         assert_eq!(
-            text(&finishing(&launch(&["/store/base", "/store/a:b,c"]))),
+            text(&finishing(&launch(&["/store/base", "/store/a:b,c"]), Users::Hosts, &Ahead::default())),
             [
                 "resize . 536870912",
                 "resize made/dev/shm 536870912",
@@ -313,14 +382,36 @@ mod tests {
                 "move made/sys root/sys",
                 "enter root",
                 "pivot",
-                "directory /tmp 1777",
             ]
         );
     }
 
     #[test]
+    fn what_is_made_is_given_to_the_instances_root_and_layers_are_shown_with_its_users() {
+        let users = Users::Mapped(1_900_019_712);
+        let steps = text(&finishing(&launch(&["/store/base", "/store/a:b,c"]), users, &Ahead::default()));
+        assert_eq!(
+            steps[2..8],
+            [
+                "author 1900019712",
+                "file upper/etc/hosts (20 bytes)",
+                "author 0",
+                "show lower/0 <- /store/a:b,c",
+                "directory lower/1 0755",
+                "show lower/1 <- /store/base",
+            ]
+        );
+        let steps = text(&staging("/s", &[], users));
+        assert!(steps.contains(&"give upper 1900019712".to_owned()));
+        assert!(
+            steps.iter().any(|step| step.contains("gid=1900019717")),
+            "terminals belong to the instance's tty group"
+        );
+    }
+
+    #[test]
     fn nothing_is_made_ahead_that_is_somebodys() {
-        let steps = text(&staging("/run/stage", &[]));
+        let steps = text(&staging("/run/stage", &[], Users::Hosts));
         assert_eq!(steps[..2], ["mount tmpfs /run/stage [nodev,nosuid] mode=0755,size=1m", "enter /run/stage"]);
         assert!(!steps.iter().any(|step| step.starts_with("file ") || step.contains("overlay") || step == "pivot"));
     }
@@ -329,7 +420,7 @@ mod tests {
     fn the_options_of_the_overlay_fit_a_page_with_as_many_layers_as_docker_allows() {
         let long = format!("/{}", "x".repeat(200));
         let layers = vec![long.as_str(); 127];
-        let steps = finishing(&launch(&layers));
+        let steps = finishing(&launch(&layers), Users::Hosts, &Ahead::default());
         let longest = steps.iter().filter_map(|step| match step {
             Step::Mount { options, .. } => Some(options.len()),
             _ => None,
@@ -339,12 +430,12 @@ mod tests {
 
     #[test]
     fn an_image_without_layers_still_has_a_lower_directory() {
-        assert!(text(&finishing(&launch(&[]))).contains(&"directory lower/0 0755".to_owned()));
+        assert!(text(&finishing(&launch(&[]), Users::Hosts, &Ahead::default())).contains(&"directory lower/0 0755".to_owned()));
     }
 
     #[test]
     fn everything_runc_hides_is_hidden() {
-        let steps = text(&staging("/s", &[]));
+        let steps = text(&staging("/s", &[], Users::Hosts));
         let runc_masks = "acpi asound kcore keys latency_stats timer_list timer_stats sched_debug scsi";
         for name in runc_masks.split(' ') {
             assert!(steps.contains(&format!("mask made/proc/{name}")), "{name}");
@@ -357,7 +448,7 @@ mod tests {
 
     #[test]
     fn only_dev_may_hold_devices_and_it_is_sealed_after_they_are_made() {
-        let steps = [staging("/s", &[]), finishing(&launch(&["/l"]))].concat();
+        let steps = [staging("/s", &[], Users::Hosts), finishing(&launch(&["/l"]), Users::Hosts, &Ahead::default())].concat();
         for step in &steps {
             if let Step::Mount { kind, target, flags, .. } = step {
                 let devices = target == "made/dev" || target == "made/dev/pts";

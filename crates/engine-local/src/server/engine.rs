@@ -28,6 +28,7 @@ use super::{
     config::LocalConfig,
     events::{self, Delivery},
     footing::{Commons, Footing, Reached},
+    identities,
     leftovers::Premises,
     link::Link,
     live::{Ground, Live, Phase, StartTiming, Table},
@@ -41,7 +42,7 @@ use crate::{
     inspect,
     net::{NetConfig, Network},
     protocol::Request,
-    sandbox::{cgroups::Layout, isolation::Isolation},
+    sandbox::{cgroups::Layout, isolation::Isolation, users::Identities},
     survey::trial,
     sys,
 };
@@ -61,6 +62,7 @@ pub(super) struct Shared {
     pub(super) runtime: Option<Runtime>,
     pub(super) premises: Premises,
     pub(super) layout: Layout,
+    pub(super) identities: Identities,
     pub(super) images: ImageStore,
     /// The network of instances that have one of their own.
     pub(super) network: Option<Network>,
@@ -118,6 +120,7 @@ impl LocalEngine {
         let whole = sys::cgroups::whole_layout().unwrap_or_else(|_| layout.clone());
         premises.sweep(&whole).await?;
         premises.remove_roots().await;
+        let identities = identities::choose(isolation, runtime.as_ref(), &premises).await;
         let (layout, network, commons) = match isolation {
             Isolation::Namespaces => (
                 if runtime.is_some() { whole } else { layout },
@@ -148,6 +151,7 @@ impl LocalEngine {
             runtime,
             premises,
             layout,
+            identities,
             images,
             network,
             pool,

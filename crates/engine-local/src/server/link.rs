@@ -24,7 +24,7 @@ use updraft_base::Clock;
 use super::config::LauncherCommand;
 use crate::{
     protocol::{DESCRIPTORS, FrameError, Inbox, Report, Request, VERSION, encode},
-    sandbox::isolation::Isolation,
+    sandbox::{isolation::Isolation, users::Identities},
     sys,
 };
 
@@ -55,6 +55,7 @@ pub(super) struct Orders<'a> {
     pub(super) tag: &'a str,
     pub(super) run_dir: &'a Path,
     pub(super) isolation: Isolation,
+    pub(super) identities: Identities,
     pub(super) runtime: Option<&'a Path>,
     /// Held by the launcher as long as it lives.
     pub(super) lock: &'a fs::File,
@@ -155,6 +156,7 @@ impl Launcher {
             tag: orders.tag.to_owned(),
             run_dir: orders.run_dir.to_owned(),
             isolation: orders.isolation,
+            identities: orders.identities,
             runtime: orders.runtime.map(Path::to_owned),
         };
         let hello = Outgoing { frame: encode(&hello)?, descriptors: Vec::new() };

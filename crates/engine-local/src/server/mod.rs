@@ -7,6 +7,7 @@ mod engine;
 mod events;
 mod footing;
 mod freezer;
+mod identities;
 mod leftovers;
 mod link;
 mod live;

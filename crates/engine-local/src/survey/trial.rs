@@ -22,7 +22,7 @@ use rustix::{
 use super::Possible;
 use crate::{
     net,
-    sandbox::{isolation::Isolation, seccomp},
+    sandbox::{devices, isolation::Isolation, seccomp, users::LOWEST},
     sys,
 };
 
@@ -46,6 +46,24 @@ pub(crate) fn try_out(isolation: Isolation, dir: &Path) -> Result<(), String> {
         Isolation::Namespaces => namespaces(&place),
         Isolation::Chroot => chroot(&place),
         Isolation::None => none(),
+    });
+    tried.join().unwrap_or_else(|_| Err("the trial failed".to_owned()))
+}
+
+/// Can instances have users of their own, with images in the directory `images`? `dir` is as above.
+///
+/// # Errors
+/// What is in the way, as a sentence without an end.
+pub(crate) fn identities(images: &Path, dir: &Path) -> Result<(), String> {
+    let scratch = Scratch::make(dir)?;
+    let (place, images) = (scratch.0.clone(), images.to_owned());
+    let tried = thread::spawn(move || {
+        root()?;
+        sys::process::unshare_mounts()
+            .map_err(|error| format!("namespaces cannot be made: {error} (CAP_SYS_ADMIN)"))?;
+        mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+            .map_err(|error| format!("nothing can be mounted: {error}"))?;
+        sys::users::try_out(&images, &place, LOWEST)
     });
     tried.join().unwrap_or_else(|_| Err("the trial failed".to_owned()))
 }
@@ -102,8 +120,13 @@ fn groups() -> Result<(), String> {
     layout.hierarchies.iter().try_for_each(|one| {
         let group = one.mount.join(&name);
         let made = fs::create_dir(&group);
+        let restricted = match &made {
+            Ok(()) if one.unified => sys::devices::restrict(&group, &devices::program(devices::allowed())),
+            _ => Ok(()),
+        };
         let _ = fs::remove_dir(&group);
-        made.map_err(|error| format!("control groups cannot be made below '{}': {error}", one.mount.display()))
+        made.map_err(|error| format!("control groups cannot be made below '{}': {error}", one.mount.display()))?;
+        restricted.map_err(|error| format!("devices cannot be restricted: {error} (CAP_BPF, CONFIG_CGROUP_BPF)"))
     })
 }
 

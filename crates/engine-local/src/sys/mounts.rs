@@ -1,6 +1,11 @@
 //! Does the steps of `sandbox::mounts`, in the process whose mount namespace they are for.
 
-use std::{ffi::CString, fs, io, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    ffi::CString,
+    fs, io,
+    os::{fd::BorrowedFd, unix::fs::PermissionsExt},
+    path::Path,
+};
 
 use rustix::{
     fs::{CWD, FileType, Mode, makedev, mknodat},
@@ -10,11 +15,11 @@ use rustix::{
 
 use crate::sandbox::mounts::Step;
 
-/// Does one step.
+/// Does one step. `users` is the instance's user namespace, if it has one.
 ///
 /// # Errors
 /// The kernel's; nothing is undone, the namespace is to be given up.
-pub(crate) fn apply(step: &Step) -> io::Result<()> {
+pub(crate) fn apply(step: &Step, users: Option<BorrowedFd<'_>>) -> io::Result<()> {
     match step {
         Step::Directory(path, mode) => directory(path, *mode),
         Step::Link(path, target) => std::os::unix::fs::symlink(target, path),
@@ -35,6 +40,12 @@ pub(crate) fn apply(step: &Step) -> io::Result<()> {
         Step::Move(from, to) => mount_move(from.as_str(), to.as_str()).map_err(Into::into),
         Step::Mask(path, null) => mask(path, null),
         Step::ReadOnly(path) => read_only(path),
+        Step::Give(path, user) => std::os::unix::fs::lchown(path, Some(*user), Some(*user)),
+        Step::Author(user) => super::users::author(*user),
+        Step::Show(path, tree) => {
+            let users = users.ok_or_else(|| io::Error::other("there is no user namespace"))?;
+            super::users::show(tree, Path::new(path), users)
+        }
     }
 }
 

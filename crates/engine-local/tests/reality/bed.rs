@@ -85,8 +85,12 @@ impl Bed {
 
     /// An engine that has made so many sandboxes ahead.
     pub(crate) async fn stocked(sandboxes: usize) -> Option<Self> {
-        let kind = Kind { sandboxes, ..PLAIN };
-        let bed = Self::of(kind, Image::plain()).await?;
+        Self::stocked_with(sandboxes, Image::plain()).await
+    }
+
+    /// The same, with this image.
+    pub(crate) async fn stocked_with(sandboxes: usize, image: Image) -> Option<Self> {
+        let bed = Self::of(Kind { sandboxes, ..PLAIN }, image).await?;
         bed.until("sandboxes are made", || bed.engine.spare_sandboxes() == sandboxes).await;
         Some(bed)
     }
@@ -267,14 +271,19 @@ pub(crate) fn traces(tag: &str, data_dir: &Path) -> Vec<String> {
     found
 }
 
-/// Says why a test is skipped.
-#[expect(clippy::print_stderr, reason = "a skip that nobody sees is a test that nobody runs")]
+/// Real containers need it; says so where there is none.
 pub(crate) fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("skipped: real containers need root");
+        skipped("real containers need root");
     }
     root
+}
+
+/// Says why a test is skipped.
+#[expect(clippy::print_stderr, reason = "a skip that nobody sees is a test that nobody runs")]
+pub(crate) fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
 }
 
 async fn start(data_dir: &Path, kind: Kind, images: ImageStore) -> Arc<LocalEngine> {

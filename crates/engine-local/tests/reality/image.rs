@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::{PermissionsExt as _, chown, symlink},
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -21,6 +22,8 @@ pub(crate) enum Entry {
     File(&'static str, u32, Vec<u8>),
     Directory(&'static str, u32),
     Link(&'static str, &'static str),
+    /// A file of this user and group.
+    Owned(&'static str, (u32, u32)),
 }
 
 /// The program of the tests, built once.
@@ -80,6 +83,29 @@ impl Image {
         self
     }
 
+    /// Writes what is in the image, as a root directory for another runtime.
+    pub(crate) fn unpack(&self, root: &Path) {
+        for entry in self.layers.iter().flatten() {
+            match entry {
+                Entry::File(path, mode, data) => {
+                    fs::write(root.join(path), data).expect("a directory of the test");
+                    let mode = fs::Permissions::from_mode(*mode);
+                    fs::set_permissions(root.join(path), mode).expect("a directory of the test");
+                }
+                Entry::Directory(path, mode) => {
+                    fs::create_dir_all(root.join(path)).expect("a directory of the test");
+                    let mode = fs::Permissions::from_mode(*mode);
+                    fs::set_permissions(root.join(path), mode).expect("a directory of the test");
+                }
+                Entry::Owned(path, (user, group)) => {
+                    fs::write(root.join(path), "").expect("a directory of the test");
+                    chown(root.join(path), Some(*user), Some(*group)).expect("we are root");
+                }
+                Entry::Link(path, target) => symlink(target, root.join(path)).expect("a directory of the test"),
+            }
+        }
+    }
+
     /// Writes the image as an OCI layout.
     pub(crate) fn write(&self, dir: &Path) {
         let blobs = dir.join("blobs/sha256");
@@ -122,6 +148,14 @@ fn archive(entries: &[Entry]) -> Vec<u8> {
             Entry::Directory(path, mode) => {
                 header.set_entry_type(tar::EntryType::Directory);
                 header.set_mode(*mode);
+                header.set_size(0);
+                (path, &[])
+            }
+            Entry::Owned(path, (user, group)) => {
+                header.set_entry_type(tar::EntryType::Regular);
+                header.set_mode(0o640);
+                header.set_uid(u64::from(*user));
+                header.set_gid(u64::from(*group));
                 header.set_size(0);
                 (path, &[])
             }

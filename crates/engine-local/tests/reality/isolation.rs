@@ -41,6 +41,86 @@ async fn root_keeps_no_more_than_the_listed_capabilities() {
     bed.end().await;
 }
 
+/// The first of the users of the host that an instance's are, and how many.
+fn map(out: &[String]) -> (u32, u32) {
+    let fields: Vec<u32> = out[0].split_whitespace().map(|field| field.parse().expect("a number")).collect();
+    assert_eq!((out.len(), fields[0]), (1, 0), "{out:?}");
+    (fields[1], fields[2])
+}
+
+#[tokio::test]
+async fn root_of_an_instance_is_nobody_on_the_host_and_another_nobody_each_time() {
+    let Some(mut bed) = Bed::stocked(1).await else { return };
+    let (users, count) = map(&bed.run(&["cat=/proc/self/uid_map"]).await.out);
+    assert!(users > 1_000_000_000 && count == 65_536, "{users} {count}");
+    let (groups, _) = map(&bed.run(&["cat=/proc/self/gid_map"]).await.out);
+    assert_ne!(groups, users);
+    // And it is root to itself: of its files, of what the host provides, and of ports.
+    let steps = [
+        "status=Uid",
+        "mode=/etc/hosts",
+        "mode=/probe",
+        "mode=/",
+        "mode=/dev/null",
+        "write=/etc/hosts",
+        "listen=0.0.0.0:80",
+    ];
+    let seen = bed.run(&steps).await;
+    let want = ["Uid: 0 0 0 0", "100644 0:0", "100755 0:0", "40755 0:0", "20666 0:0", "/etc/hosts: ok"];
+    assert_eq!((seen.out, seen.exit), (want.map(str::to_owned).to_vec(), Exit::Code(0)));
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_user_that_an_instance_cannot_have_is_refused_by_its_number() {
+    let Some(mut bed) = Bed::with(Image::plain().with("User", serde_json::json!("70000"))).await else { return };
+    let exit = bed.run(&["status=Uid"]).await.exit;
+    assert!(matches!(&exit, Exit::NotStarted { cause } if cause.to_string().contains("70000")), "{exit:?}");
+    bed.end().await;
+}
+
+/// An overlay in the place of the data directory, as in a container: its files cannot be shown with other users.
+struct Overlay(tempfile::TempDir);
+
+impl Overlay {
+    fn mount() -> Self {
+        let dir = tempfile::tempdir().expect("a place for the test");
+        let at = |name: &str| dir.path().join(name);
+        for name in ["lower", "upper", "work", "data"] {
+            std::fs::create_dir(at(name)).expect("a directory of the test");
+        }
+        let (lower, upper, work) = (at("lower"), at("upper"), at("work"));
+        let options = format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
+        let options = std::ffi::CString::new(options).expect("no zero");
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("overlay", at("data"), "overlay", flags, options.as_c_str()).expect("we are root");
+        Self(dir)
+    }
+
+    fn data(&self) -> std::path::PathBuf {
+        self.0.path().join("data")
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(self.data(), rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+#[tokio::test]
+async fn where_images_cannot_be_shown_with_other_users_instances_have_the_hosts() {
+    if !crate::bed::is_root() {
+        return;
+    }
+    let overlay = Overlay::mount();
+    let mut bed = Bed::at(&overlay.data(), &Image::plain().with("User", serde_json::json!("app"))).await;
+    assert_eq!(map(&bed.run(&["cat=/proc/self/uid_map"]).await.out), (0, u32::MAX));
+    let seen = bed.run(&["status=Uid", "status=CapBnd", "mode=/tmp", "stdout-file"]).await.out;
+    assert_eq!(seen, ["Uid: 1000 1000 1000 1000", "CapBnd: 00000000800405fb", "41777 0:0", "ok"]);
+    bed.end().await;
+}
+
 #[tokio::test]
 async fn the_kernels_settings_and_secrets_are_out_of_reach() {
     let Some(mut bed) = Bed::new().await else { return };

@@ -3,8 +3,8 @@
 
 use std::{
     fs,
-    io::Write as _,
-    net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket},
+    io::{Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
     thread,
@@ -56,6 +56,9 @@ impl Place {
             format!("-n {other} address add 192.168.77.2/24 dev world"),
             format!("-n {other} link set world up"),
             format!("-n {other} link set lo up"),
+            // The machine plays the host's cloud, too.
+            format!("-n {other} address add 169.254.169.253/32 dev lo"),
+            format!("-n {other} address add 169.254.169.254/32 dev lo"),
             format!("-n {host} route add default via 198.51.100.2"),
         ] {
             let done = Command::new("ip").args(line.split(' ')).output().expect("iproute2 is installed");
@@ -121,11 +124,16 @@ fn on_a_host(kind: Kind, test: impl AsyncFnOnce(&mut Bed) + Send + 'static) {
     let place = Place::new();
     let listen = || {
         greet(TcpListener::bind("0.0.0.0:7001").expect("nobody else is here"));
+        greet(TcpListener::bind("169.254.169.254:80").expect("nobody else is here"));
         answer_names();
     };
     Place::within(&place.other, listen).join().expect("they listen");
     let host = Place::within(&place.host, move || {
         greet(TcpListener::bind(("0.0.0.0", API)).expect("nobody else is here"));
+        for place in ["169.254.169.253:7001", "169.254.169.254:7001", "169.254.169.254:80"] {
+            let mut cloud = TcpStream::connect(place).expect("the host reaches its cloud");
+            cloud.read_exact(&mut [0; 8]).expect("it greets the host");
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let kind = Kind { dns: Some(NAME_SERVER), ..kind };
@@ -174,7 +182,8 @@ async fn what_is_reached_is_what_the_egress_says(bed: &mut Bed) {
         let hosts =
             ["127.0.0.1", "198.51.100.1", "192.168.77.1", &gateway.to_string()].map(|one| format!("{one}:{API}"));
         // Whoever it is that listens there: host, API, another instance, the metadata server of the host's cloud.
-        for place in hosts.into_iter().chain([format!("{other}:8080"), "169.254.169.253:80".to_owned()]) {
+        let cloud = ["169.254.169.253:7001", "169.254.169.254:7001"].map(str::to_owned);
+        for place in hosts.into_iter().chain([format!("{other}:8080")]).chain(cloud) {
             want.push((format!("reach={place}"), format!("{place}: out of reach")));
         }
         let steps: Vec<&str> = want.iter().map(|(step, _)| step.as_str()).collect();

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use serde_json::json;
 use updraft_cli::Format;
-use updraft_engine_local::{Finding, Isolation, Possible, Runtime, Scope, Verdict, isolations, survey};
+use updraft_engine_local::{Finding, Isolation, Possible, Runtime, Scope, Verdict, identities, isolations, survey};
 
 use super::{ServeArgs, print};
 
@@ -55,6 +55,7 @@ impl DoctorArgs {
 pub(super) fn run(runtime: Option<&Path>, format: Option<Format>) -> ExitCode {
     let mut findings = survey();
     findings.push(names());
+    findings.push(users(runtime));
     findings.push(maker(runtime));
     let possible = isolations(&std::env::temp_dir());
     findings.extend(possible.iter().map(of_isolation));
@@ -96,6 +97,19 @@ fn maker(runtime: Option<&Path>) -> Finding {
             let detail = format!("{error}{cause}");
             Finding { name: NAME, verdict: Verdict::Fail, detail, hint: Some(hint.to_owned()) }
         }
+    }
+}
+
+/// Whose users instances have.
+fn users(runtime: Option<&Path>) -> Finding {
+    match runtime {
+        None => identities(&std::env::temp_dir()),
+        Some(_) => Finding {
+            name: "user namespaces",
+            verdict: Verdict::Warn,
+            detail: "none with an OCI runtime: root of an instance is the host's, with few capabilities".to_owned(),
+            hint: Some("none needed; Updraft's own sandbox, without --runtime, has them: docs/runtime.md".to_owned()),
+        },
     }
 }
 

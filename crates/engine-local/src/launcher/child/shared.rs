@@ -92,6 +92,14 @@ fn keep_inside() -> Result<(), String> {
     }
 }
 
+/// Root of the user namespace that was just entered, in no other group.
+pub(super) fn become_root() -> Result<(), String> {
+    let (user, group) = (Uid::ROOT, Gid::ROOT);
+    rustix::thread::set_thread_groups(&[]).map_err(failed("set the groups"))?;
+    rustix::thread::set_thread_res_gid(group, group, group).map_err(failed("set the group"))?;
+    rustix::thread::set_thread_res_uid(user, user, user).map_err(failed("set the user"))
+}
+
 /// The user of the image, who gets the standard streams.
 pub(super) fn become_user(identity: &Identity) -> Result<(), String> {
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));

@@ -94,6 +94,8 @@ wish /sys/fs/cgroup/updraft-ab12/i1/memory.oom.group = 1
 "
     );
     assert_eq!(Layout::parse(V2_HOST, "cpu").missing, ["memory", "pids"]);
+    assert_eq!(layout.asks_about_devices("ab12").as_deref(), Some(Path::new("/sys/fs/cgroup/updraft-ab12")));
+    assert_eq!(Layout::parse(V1_HOST, "").asks_about_devices("ab12"), None, "the controller has a list");
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(crate) enum Verdict {
     UnlessBits(u32),
     /// It goes through if its first argument is one of these values, else it fails with `EPERM`.
     OnlyValues(&'static [u32]),
-    /// `socket`: only these families, and never the netlink protocol of the audit system.
+    /// `socket` and `socketpair`: only these families, and never the netlink protocol of the audit system.
     Families(&'static [u32]),
 }
 

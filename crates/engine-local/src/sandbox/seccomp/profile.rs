@@ -122,6 +122,8 @@ mod tests {
         let sockets = entries("socket");
         assert_eq!(sockets[1], allow("socket", json!([is(0, 1)])));
         assert_eq!(sockets[17], refuse("socket", 97, json!([is(0, 17)])));
+        let pairs = entries("socketpair");
+        assert_eq!(pairs[1..3], [allow("socketpair", json!([is(0, 1)])), refuse("socketpair", 97, json!([is(0, 2)]))]);
         assert!(sockets[16].to_string().contains("SCMP_CMP_NE"), "{}", sockets[16]);
     }
 }

@@ -195,6 +195,8 @@ mod tests {
         for family in [17, 38, 40, 0, 44] {
             assert_eq!(answer_to(libc::SYS_socket, [family, 1, 0]), ERRNO | 97, "{family}");
         }
+        assert_eq!(answer_to(libc::SYS_socketpair, [1, 1, 0]), ALLOW);
+        assert_eq!(answer_to(libc::SYS_socketpair, [30, 5, 0]), ERRNO | 97);
         assert_eq!(answer_to(libc::SYS_socket, [16, 3, 9]), ERRNO | 1);
         assert_eq!(answer_to(libc::SYS_socket, [2, 3, 9]), ALLOW);
     }

@@ -16,6 +16,9 @@ const NAMESPACES: u32 = 0x7e02_0000;
 /// rarely used families, where kernels break.
 const FAMILIES: &[u32] = &[1, 2, 10, 16];
 
+/// What there are pairs of sockets of.
+const PAIRS: &[u32] = &[1];
+
 /// Linux, Linux with 32-bit reporting, the same with an old version number, and "tell me".
 const PERSONALITIES: &[u32] = &[0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
@@ -87,6 +90,8 @@ fn verdict(number: u32) -> Verdict {
     let reviewed = REVIEWED.iter().any(|&(first, last)| (first..=last).contains(&number));
     match number {
         41 => Verdict::Families(FAMILIES),
+        // Pairs of AF_TIPC there are as well, and its module comes by asking.
+        53 => Verdict::Families(PAIRS),
         56 => Verdict::UnlessBits(NAMESPACES),
         135 => Verdict::OnlyValues(PERSONALITIES),
         // Its flags are behind a pointer, where no filter can look: let the libc fall back to clone.

@@ -253,7 +253,7 @@ fn rehearse(stage: &Stage<'_>) {
     let strings = identity.map(|identity| strings(&sample, &identity));
     let candidates = entrypoint::candidates("app", "/bin");
     let ready = serde_json::to_vec(&Word::Ready(Steps::default()));
-    std::hint::black_box((steps, strings, candidates, ready));
+    drop(std::hint::black_box((steps, strings, candidates, ready)));
 }
 
 /// What is to be run. A sandbox waits here until it is told.

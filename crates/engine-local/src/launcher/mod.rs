@@ -257,7 +257,9 @@ impl Launcher {
                 self.names.insert(id.to_owned(), key);
                 key
             }
-            None if workshop.has_sandboxes() => self.sandbox(id, netns, Ahead { limits: Some(limits), etc: Vec::new() })?,
+            None if workshop.has_sandboxes() => {
+                self.sandbox(id, netns, Ahead { limits: Some(limits), etc: Vec::new() })?
+            }
             None => {
                 let born = workshop.container((id, limits), (launch, netns))?;
                 let key = self.adopt(id, born)?;

@@ -410,6 +410,32 @@ mod tests {
     }
 
     #[test]
+    fn what_was_guessed_right_is_not_done_again_and_of_a_wrong_guess_nothing_stays() {
+        let wanted = launch(&["/l"]);
+        let etc = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        let right = Ahead { limits: Some(wanted.limits), etc: wanted.etc.clone() };
+        let users = Users::Mapped(1000);
+        assert_eq!(
+            text(&anticipating(&right, users))[..],
+            [
+                "resize . 536870912",
+                "resize made/dev/shm 536870912",
+                "author 1000",
+                "file upper/etc/hosts (20 bytes)",
+                "author 0"
+            ]
+        );
+        assert!(text(&finishing(&wanted, users, &right))[0].starts_with("show lower/0"));
+        let other = Limits { memory_bytes: 1, ..wanted.limits };
+        let wrong = Ahead { limits: Some(other), etc: vec![etc("hosts", "other"), etc("motd", "hello")] };
+        let steps = text(&finishing(&wanted, users, &wrong));
+        let expected =
+            ["resize . 536870912", "resize made/dev/shm 536870912", "author 1000", "file upper/etc/hosts (20 bytes)"];
+        assert_eq!(steps[..4], expected);
+        assert!(steps.contains(&"remove upper/etc/motd".to_owned()));
+    }
+
+    #[test]
     fn nothing_is_made_ahead_that_is_somebodys() {
         let steps = text(&staging("/run/stage", &[], Users::Hosts));
         assert_eq!(steps[..2], ["mount tmpfs /run/stage [nodev,nosuid] mode=0755,size=1m", "enter /run/stage"]);
@@ -430,7 +456,10 @@ mod tests {
 
     #[test]
     fn an_image_without_layers_still_has_a_lower_directory() {
-        assert!(text(&finishing(&launch(&[]), Users::Hosts, &Ahead::default())).contains(&"directory lower/0 0755".to_owned()));
+        assert!(
+            text(&finishing(&launch(&[]), Users::Hosts, &Ahead::default()))
+                .contains(&"directory lower/0 0755".to_owned())
+        );
     }
 
     #[test]
@@ -448,7 +477,8 @@ mod tests {
 
     #[test]
     fn only_dev_may_hold_devices_and_it_is_sealed_after_they_are_made() {
-        let steps = [staging("/s", &[], Users::Hosts), finishing(&launch(&["/l"]), Users::Hosts, &Ahead::default())].concat();
+        let steps =
+            [staging("/s", &[], Users::Hosts), finishing(&launch(&["/l"]), Users::Hosts, &Ahead::default())].concat();
         for step in &steps {
             if let Step::Mount { kind, target, flags, .. } = step {
                 let devices = target == "made/dev" || target == "made/dev/pts";

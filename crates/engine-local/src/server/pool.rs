@@ -198,9 +198,11 @@ async fn make(shared: &Shared) -> Result<(), String> {
         stock.making = Some((Shell { name: name.clone(), attachment }, sender));
         (name, stock.limits)
     };
-    shared.send(&Request::Stock { shell: name.clone(), ahead: Ahead { limits, etc } }, vec![netns]).inspect_err(|_| {
-        pool.lost(&name);
-    })?;
+    shared.send(&Request::Stock { shell: name.clone(), ahead: Ahead { limits, etc } }, vec![netns]).inspect_err(
+        |_| {
+            pool.lost(&name);
+        },
+    )?;
     match shared.clock.timeout(MADE_WITHIN, made).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err("it has ended".to_owned()),

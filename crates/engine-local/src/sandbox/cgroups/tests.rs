@@ -170,3 +170,35 @@ fn the_cpu_alone_is_written_as_it_is_with_all_limits() {
     }
     assert_eq!(Layout::default().cpu("t", "i", 1000), None);
 }
+
+#[test]
+fn what_was_limited_ahead_is_only_changed_where_it_was_wrong() {
+    let layout = Layout::parse(V1_HOST, "");
+    let change = |to| layout.change(("ab12", "i1"), LIMITS, to).to_string();
+    assert_eq!(change(LIMITS), "");
+    assert_eq!(
+        change(Limits { cpu_millis: 2000, ..LIMITS }),
+        "\
+limit /sys/fs/cgroup/cpu/updraft-ab12/i1/cpu.cfs_quota_us = 200000
+wish /sys/fs/cgroup/cpu/updraft-ab12/i1/cpu.shares = 2048
+"
+    );
+}
+
+#[test]
+fn memory_grows_from_the_outer_limit_inwards_and_shrinks_the_other_way_round() {
+    let layout = Layout::parse(V1_HOST, "");
+    let change = |from, to| {
+        let limits = |memory_bytes| Limits { memory_bytes, ..LIMITS };
+        layout.change(("t", "i"), limits(from), limits(to)).to_string()
+    };
+    let dir = "/sys/fs/cgroup/memory/updraft-t/i";
+    assert_eq!(
+        change(1000, 2000),
+        format!("first {dir}/memory.memsw.limit_in_bytes = 2000\nlimit {dir}/memory.limit_in_bytes = 2000\n")
+    );
+    assert_eq!(
+        change(2000, 1000),
+        format!("limit {dir}/memory.limit_in_bytes = 1000\nwish {dir}/memory.memsw.limit_in_bytes = 1000\n")
+    );
+}

@@ -2,7 +2,8 @@
 
 use std::{
     any::Any,
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
+    fmt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
@@ -11,12 +12,13 @@ use tokio::sync::watch;
 use updraft_engine::EngineError;
 use updraft_model::{
     channel::BookEntry,
-    instance::{Exit, InstanceId},
+    instance::{Exit, InstanceId, InstanceSpec},
     name::RevisionName,
 };
 use updraft_plan::scaling::StartReason;
 
 use crate::{
+    containers::{self, Stuck},
     context::Context,
     evidence,
     failure::Cause,
@@ -36,16 +38,28 @@ pub(crate) struct Instance {
     pub(crate) id: InstanceId,
     pub(crate) revision: RevisionName,
     pub(crate) port: u16,
+    /// The name of the container that takes the traffic, if there are others.
+    ingress: Option<String>,
     asked: Instant,
     timing: OnceLock<Timing>,
-    exit: watch::Sender<Option<Exit>>,
+    exit: watch::Sender<Option<Ended>>,
     order: watch::Sender<Order>,
     /// The port that only one instance can have, if it turned out that this one listens there.
     alone: watch::Sender<Option<u16>>,
     /// Who has the port that it wanted, in a sentence, if somebody else has.
     crowded: OnceLock<String>,
-    tail: Mutex<VecDeque<String>>,
+    /// The last lines of each container; of the one that takes the traffic without a name.
+    tails: Mutex<BTreeMap<Option<String>, VecDeque<String>>>,
     attached: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
+}
+
+/// How an instance has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// The sidecar that ended it; `None` is the container that takes the traffic.
+    pub(crate) sidecar: Option<String>,
+    /// How that ended.
+    pub(crate) exit: Exit,
 }
 
 /// What an instance is to do.
@@ -71,18 +85,19 @@ pub struct Timing {
 // === impl Instance ===
 
 impl Instance {
-    pub(crate) fn new(revision: &RevisionName, port: u16, asked: Instant) -> Self {
+    pub(crate) fn new(spec: &InstanceSpec, asked: Instant) -> Self {
         Self {
             id: InstanceId(format!("{:032x}{:08x}", rand::random::<u128>(), rand::random::<u32>())),
-            revision: revision.clone(),
-            port,
+            revision: spec.revision.clone(),
+            port: spec.port,
+            ingress: (!spec.sidecars.is_empty()).then(|| spec.ingress.name.clone()),
             asked,
             timing: OnceLock::new(),
             exit: watch::Sender::new(None),
             order: watch::Sender::new(Order::Run),
             alone: watch::Sender::new(None),
             crowded: OnceLock::new(),
-            tail: Mutex::default(),
+            tails: Mutex::default(),
             attached: Mutex::default(),
         }
     }
@@ -91,8 +106,13 @@ impl Instance {
         self.timing.get().copied()
     }
 
-    pub(crate) fn exited(&self, exit: Exit) {
-        self.exit.send_replace(Some(exit));
+    pub(crate) fn exited(&self, ended: Ended) {
+        self.exit.send_replace(Some(ended));
+    }
+
+    /// What one of its containers is called in the log: nothing if it is the only one.
+    pub(crate) fn container(&self, sidecar: Option<String>) -> Option<String> {
+        sidecar.or_else(|| self.ingress.clone())
     }
 
     pub(crate) fn order(&self, order: Order) {
@@ -112,16 +132,19 @@ impl Instance {
         self.crowded.get().map(String::as_str)
     }
 
-    pub(crate) fn remember(&self, line: &str) {
-        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn remember(&self, sidecar: Option<&String>, line: &str) {
+        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        let tail = tails.entry(sidecar.cloned()).or_default();
         if tail.len() == LAST_LINES {
             tail.pop_front();
         }
         tail.push_back(line[..line.floor_char_boundary(LAST_LINE_MAX)].to_owned());
     }
 
-    pub(crate) fn last_lines(&self) -> Vec<String> {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    /// The last lines of one of its containers.
+    pub(crate) fn last_lines(&self, sidecar: Option<&String>) -> Vec<String> {
+        let tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        tails.get(&sidecar.cloned()).into_iter().flatten().cloned().collect()
     }
 
     pub(crate) fn attached<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Arc<T> {
@@ -138,11 +161,11 @@ impl Instance {
         self.attached.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    pub(crate) async fn until_exit(&self) -> Exit {
+    pub(crate) async fn until_exit(&self) -> Ended {
         let mut exit = self.exit.subscribe();
         // An error cannot be: the sender is in `self`.
-        let exit = exit.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());
-        exit.unwrap_or(Exit::Lost)
+        let ended = exit.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone());
+        ended.unwrap_or(Ended { sidecar: None, exit: Exit::Lost })
     }
 
     async fn until_alone(&self) -> u16 {
@@ -156,6 +179,17 @@ impl Instance {
 
     async fn until_ordered(&self) {
         let _ = self.order.subscribe().wait_for(|order| *order == Order::Stop).await;
+    }
+}
+
+// === impl Ended ===
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = &self.sidecar {
+            write!(f, "Container \"{name}\" ended, and with it the instance. ")?;
+        }
+        self.exit.fmt(f)
     }
 }
 
@@ -217,39 +251,37 @@ async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> 
         return Start::Failed(Cause::Engine(error), Remains::Nothing);
     }
     let started = context.clock.instant();
-    let target = Target {
-        engine: &*context.engine,
-        clock: &context.clock,
-        id: &instance.id,
-        container: &entry.spec.container,
-        port: entry.spec.port,
-    };
-    let verdict = tokio::select! {
+    let ran_for = || context.clock.instant().saturating_duration_since(started);
+    let went = tokio::select! {
         biased;
-        exit = instance.until_exit() => {
-            context.say(instance, exit.to_string());
-            context.say(instance, target.cancelled(&entry.startup_probe));
-            let ran_for = context.clock.instant().saturating_duration_since(started);
-            return Start::Failed(Cause::Exited(exit, ran_for), Remains::Nothing);
+        ended = instance.until_exit() => {
+            context.say(instance, ended.to_string());
+            if ended.sidecar.is_none() {
+                let target = Target::new(context, instance, (&entry.spec, &entry.spec.ingress));
+                context.say(instance, target.cancelled(&entry.startup_probe));
+            }
+            return Start::Failed(Cause::Exited(ended, ran_for()), Remains::Nothing);
         }
         () = instance.until_ordered() => return Start::Unwanted,
-        verdict = target.probe(&entry.startup_probe) => verdict,
+        went = containers::come_up(context, instance, entry) => went,
     };
-    match verdict {
-        Ok(success) => {
-            context.say(instance, success);
-            Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() })
-        }
-        Err(failed) => {
+    match went {
+        Ok(()) => Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() }),
+        Err(Stuck::NotReady(container, failed)) => {
             context.say(instance, failed.report.log.clone());
-            let ran_for = context.clock.instant().saturating_duration_since(started);
-            let found = evidence::look(context, instance, entry, *failed).await;
-            Start::Failed(Cause::NotReady(Box::new(found), ran_for), Remains::Process)
+            let ran_for = ran_for();
+            let sidecar = (container.name != entry.spec.ingress.name).then(|| container.name.clone());
+            let found = evidence::look(context, instance, (&entry.spec, container), *failed).await;
+            Start::Failed(Cause::NotReady(sidecar, Box::new(found), ran_for), Remains::Process)
+        }
+        Err(Stuck::Engine(error)) => {
+            context.say(instance, format!("The instance was not started. {error}"));
+            Start::Failed(Cause::Engine(error), Remains::Process)
         }
     }
 }
 
-/// Starts the process. An engine that was restarted since the deploy has to prepare the image anew.
+/// Starts its first containers. An engine that was restarted since the deploy has to prepare the images anew.
 async fn start(context: &Context, instance: &Instance, entry: &BookEntry) -> Result<(), EngineError> {
     match context.engine.start(&instance.id, &entry.spec).await {
         Err(EngineError::NotPrepared { .. }) => {
@@ -270,8 +302,8 @@ async fn serve(context: &Context, revision: &Arc<Revision>, instance: &Arc<Insta
     tokio::select! {
         biased;
         () = limited => {}
-        exit = instance.until_exit() => {
-            context.say(instance, exit.to_string());
+        ended = instance.until_exit() => {
+            context.say(instance, ended.to_string());
             instance.detach();
             revision.gone(instance, End::Crash);
         }

@@ -13,6 +13,7 @@
 
 mod board;
 mod config;
+mod containers;
 mod context;
 mod events;
 mod evidence;

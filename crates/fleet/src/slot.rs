@@ -75,7 +75,7 @@ impl Slot {
     /// How the instance ended, if it has or does so `within` a while: a connection breaks before the
     /// engine can say why.
     pub async fn ended(&self, within: Duration) -> Option<Exit> {
-        self.revision.context().clock.timeout(within, self.instance.until_exit()).await.ok()
+        self.revision.context().clock.timeout(within, self.instance.until_exit()).await.ok().map(|ended| ended.exit)
     }
 
     /// Something of the caller's that lives as long as the instance takes requests, such as its

@@ -9,6 +9,7 @@
 //! * [`iam`]: who may do what.
 //! * [`rate`]: how many calls a caller may make.
 //! * [`scaling`]: how many instances a revision needs.
+//! * [`startup`]: in which order the containers of an instance start.
 
 pub mod diagnosis;
 pub mod hosts;
@@ -17,3 +18,4 @@ pub mod rate;
 pub mod readiness;
 pub mod rollout;
 pub mod scaling;
+pub mod startup;

@@ -16,7 +16,7 @@ async fn a_new_revision_is_checked_before_traffic_goes_to_it() {
     let created = id(&world.get("hello").await.latest_created_revision);
     let entry = world.booked("hello", &created).expect("offered for a check");
     assert_eq!((entry.check, entry.min, entry.concurrency), (Check::Wanted, 0, 80));
-    assert_eq!(entry.spec.image, image("app"));
+    assert_eq!(entry.spec.ingress.image, image("app"));
     let env: Vec<&str> = entry.spec.env.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(env, ["PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"]);
     assert!(world.hosts().is_empty(), "no route before the check");

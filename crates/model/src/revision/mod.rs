@@ -2,10 +2,12 @@
 
 pub mod defaults;
 pub mod lifecycle;
+mod order_rules;
 mod probe_rules;
 mod resource_rules;
 pub mod types;
 pub mod validation;
+mod volume_rules;
 
 pub use types::{
     Container, EnvValue, EnvVar, Probe, ProbeKind, Protocol, Resources, RevisionScaling, RevisionTemplate, Volume,

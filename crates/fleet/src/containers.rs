@@ -1,0 +1,99 @@
+//! The way up of an instance, container by container.
+//!
+//! The engine starts those that depend on no other; each of the rest is started when those it depends on are up. In which
+//! order that is, is decided in `updraft_plan::startup`.
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use updraft_engine::EngineError;
+use updraft_model::{
+    channel::BookEntry,
+    instance::{ContainerSpec, InstanceSpec},
+    revision::Probe,
+};
+use updraft_plan::startup::Startup;
+
+use crate::{
+    context::Context,
+    instance::Instance,
+    probe::{Failed, Target},
+};
+
+/// Why an instance did not come up, though nothing of it ended.
+#[derive(Debug)]
+pub(crate) enum Stuck<'a> {
+    /// A container could not be started.
+    Engine(EngineError),
+    /// A container did not pass its startup probe.
+    NotReady(&'a ContainerSpec, Box<Failed>),
+}
+
+/// Has a container been started?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Started,
+    ToStart,
+}
+
+/// Waits until every container of an instance that has been started is up, and starts those that wait for others.
+pub(crate) async fn come_up<'a>(
+    context: &Context,
+    instance: &Instance,
+    entry: &'a BookEntry,
+) -> Result<(), Stuck<'a>> {
+    let spec = &*entry.spec;
+    if spec.sidecars.is_empty() {
+        return probe(context, instance, (spec, &spec.ingress), &entry.startup_probe).await;
+    }
+    let mut startup = Startup::of(spec);
+    let mut on_the_way = FuturesUnordered::new();
+    let mut stage = Stage::Started;
+    loop {
+        for name in startup.take_next() {
+            // The names are the spec's own.
+            if let Some(container) = spec.container(name) {
+                on_the_way.push(bring_up(context, instance, entry, (container, stage)));
+            }
+        }
+        stage = Stage::ToStart;
+        match on_the_way.next().await {
+            Some(went) => startup.came_up(went?),
+            // Nobody is left who could set another one free: that containers wait for each other in a circle is refused
+            // where they are declared.
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Starts one container and waits until it is up. Returns its name.
+async fn bring_up<'a>(
+    context: &Context,
+    instance: &Instance,
+    entry: &'a BookEntry,
+    (container, stage): (&'a ContainerSpec, Stage),
+) -> Result<&'a str, Stuck<'a>> {
+    let spec = &*entry.spec;
+    if stage == Stage::ToStart {
+        context.engine.start_container(&instance.id, spec, &container.name).await.map_err(Stuck::Engine)?;
+    }
+    let is_ingress = container.name == spec.ingress.name;
+    let asked = if is_ingress { Some(&entry.startup_probe) } else { entry.sidecar_probes.get(&container.name) };
+    if let Some(asked) = asked {
+        probe(context, instance, (spec, container), asked).await?;
+    }
+    Ok(&container.name)
+}
+
+async fn probe<'a>(
+    context: &Context,
+    instance: &Instance,
+    (spec, container): (&InstanceSpec, &'a ContainerSpec),
+    probe: &Probe,
+) -> Result<(), Stuck<'a>> {
+    match Target::new(context, instance, (spec, container)).probe(probe).await {
+        Ok(success) => {
+            context.say(instance, success);
+            Ok(())
+        }
+        Err(failed) => Err(Stuck::NotReady(container, failed)),
+    }
+}

@@ -120,7 +120,7 @@ pub trait Engine: Send + Sync + 'static {
     async fn inspect(&self, id: &InstanceId) -> Option<Inspection>;
 
     /// The same of one container of an instance alone, where there are several: of the sidecar of this name, or of the
-    /// container that takes the traffic. `None` also for one that has not been started.
+    /// container that takes the traffic. One that has not been started yet has nothing to show.
     async fn inspect_container(&self, id: &InstanceId, sidecar: Option<&str>) -> Option<Inspection>;
 
     /// The instances that are there now.

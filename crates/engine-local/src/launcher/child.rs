@@ -10,6 +10,7 @@ mod shared;
 
 use std::{
     borrow::Cow,
+    collections::VecDeque,
     ffi::CString,
     fs,
     io::{self, IoSliceMut, Read},
@@ -35,7 +36,7 @@ use updraft_base::Clock;
 
 use crate::{
     fault::{Fault, Program},
-    protocol::{Launch, Steps},
+    protocol::{Launch, MOUNTS, Steps},
     sandbox::{
         capabilities,
         cgroups::Plan,
@@ -46,7 +47,7 @@ use crate::{
         seccomp::Instruction,
         user::{self, Identity},
     },
-    sys::{cgroups, mounts, paths, process},
+    sys::{cgroups, mounts, paths, process, volumes},
 };
 
 /// What the process needs; made before it is.
@@ -113,10 +114,12 @@ fn prepare(birth: &mut Birth<'_>) -> Result<std::convert::Infallible, Fault> {
     let begun = clock.instant();
     let folder = settle(birth)?;
     steps.join = since(begun);
-    let launch = learn(birth)?;
+    let (launch, volumes) = learn(birth)?;
 
     let begun = clock.instant();
     enter(birth, &launch)?;
+    mount_volumes(&launch.mounts, &volumes).map_err(Fault::Settings)?;
+    drop(volumes);
     standard_input()?;
     steps.mounts = since(begun);
 
@@ -174,17 +177,17 @@ fn settle(birth: &Birth<'_>) -> Result<Option<OwnedFd>, String> {
     Ok(folder)
 }
 
-/// What is to be run. A sandbox waits here until it is told.
-fn learn<'a>(birth: &mut Birth<'a>) -> Result<Cow<'a, Launch>, String> {
+/// What is to be run, and its volumes. A sandbox waits here until it is told.
+fn learn<'a>(birth: &mut Birth<'a>) -> Result<(Cow<'a, Launch>, Vec<OwnedFd>), String> {
     let orders = match &mut birth.place {
         Place::Sandbox { orders, .. } => orders.take(),
-        Place::Root(launch, _) | Place::Folder(launch, _) => return Ok(Cow::Borrowed(launch)),
+        Place::Root(launch, _) | Place::Folder(launch, _) => return Ok((Cow::Borrowed(launch), Vec::new())),
     };
     let Some(orders) = orders else { return Err("cannot make the sandbox: it has been used".to_owned()) };
     // Who has said what to run already does not listen any more.
     let _ = send(&orders, MADE, SendFlags::NOSIGNAL);
     let mut byte = [0u8; 1];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1 + MOUNTS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
         match recvmsg(&orders, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC) {
@@ -192,12 +195,19 @@ fn learn<'a>(birth: &mut Birth<'a>) -> Result<Cow<'a, Launch>, String> {
             other => break other.map_err(failed("learn what to run"))?,
         }
     };
-    let file = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
-        _ => None,
-    });
-    match file {
-        Some(file) => Launch::read(file).map(Cow::Owned).map_err(failed("learn what to run")),
+    let mut files: VecDeque<OwnedFd> = control
+        .drain()
+        .filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(files) => Some(files),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    match files.pop_front() {
+        Some(file) => {
+            let launch = Launch::read(file).map_err(failed("learn what to run"))?;
+            Ok((Cow::Owned(launch), files.into()))
+        }
         // Not needed any more, or the launcher is gone: nobody is to hear of it.
         None if received.bytes == 0 => process::leave(0),
         None => Err("cannot make the sandbox: it was not told what to run".to_owned()),
@@ -220,6 +230,18 @@ fn enter(birth: &Birth<'_>, launch: &Launch) -> Result<(), String> {
         Place::Root(_, root) => shared::enter_root(root),
         Place::Folder(_, folder) => shared::enter_folder(folder),
     }
+}
+
+/// Puts the volumes of the instance where the container is to see them.
+fn mount_volumes(places: &[String], volumes: &[OwnedFd]) -> Result<(), String> {
+    if places.len() != volumes.len() {
+        return Err("cannot make the sandbox: its volumes did not come along".to_owned());
+    }
+    for (place, volume) in places.iter().zip(volumes) {
+        let mounted = paths::directory(place).and_then(|at| volumes::attach(volume.as_fd(), at.as_fd()));
+        mounted.map_err(|error| format!("cannot mount a volume at '{place}': {error}"))?;
+    }
+    Ok(())
 }
 
 fn streams(birth: &Birth<'_>) -> Result<(), String> {

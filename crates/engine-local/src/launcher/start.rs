@@ -94,7 +94,7 @@ impl Workshop {
         if !layout.missing.is_empty() {
             return Err(io::Error::other(format!("missing control group controllers: {}", layout.missing.join(", "))));
         }
-        let stage: PathBuf = run_dir.join("stage");
+        let stage = stage(run_dir);
         std::fs::create_dir_all(&stage)?;
         let stage = stage
             .into_os_string()
@@ -189,6 +189,11 @@ impl Workshop {
         let (filter, last_capability, clock) = (self.filter.as_slice(), self.last_capability, &self.clock);
         Birth { groups, place, filter, last_capability, stdout, stderr, status, clock }
     }
+}
+
+/// Where sandboxes make their mounts, each in its own mount namespace: in the launcher's nothing is mounted there.
+pub(super) fn stage(run_dir: &Path) -> PathBuf {
+    run_dir.join("stage")
 }
 
 fn sandboxed(birth: Birth<'_>) -> io::Result<OwnedFd> {

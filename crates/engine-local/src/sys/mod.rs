@@ -9,3 +9,4 @@ pub(crate) mod process;
 pub(crate) mod programs;
 pub(crate) mod removal;
 pub(crate) mod tree;
+pub(crate) mod volumes;

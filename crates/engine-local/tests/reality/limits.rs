@@ -20,7 +20,7 @@ async fn files_in_the_writable_root_count_against_the_memory() {
 async fn processes_are_limited_and_all_end_with_the_first() {
     let Some(mut bed) = Bed::new().await else { return };
     let mut spec = bed.spec(&["forks=100", "exit=5"]);
-    spec.limits.pids = 10;
+    spec.ingress.limits.pids = 10;
     let seen = bed.run_spec(&spec).await;
     assert_eq!(
         (seen.out.as_slice(), seen.exit),
@@ -33,7 +33,7 @@ async fn processes_are_limited_and_all_end_with_the_first() {
 async fn cpu_is_limited_and_counted() {
     let Some(mut bed) = Bed::new().await else { return };
     let mut spec = bed.spec(&["burn=1000", "print=burnt", "sleep"]);
-    spec.limits.cpu_millis = 200;
+    spec.ingress.limits.cpu_millis = 200;
     let id = bed.start(&spec).await;
     while !matches!(bed.event().await, updraft_engine::EngineEvent::Output { text, .. } if text == "burnt") {}
     let usage = updraft_engine::Engine::usage(&*bed.engine, &id).await.expect("it is there");

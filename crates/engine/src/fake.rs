@@ -262,7 +262,7 @@ impl Shared {
                     term.cancelled().await;
                     return Exit::Code(0);
                 }
-                Step::Serve => return self.serve(launch, running, term).await,
+                Step::Serve(port) => return self.serve(launch, port.unwrap_or(launch.port), (running, term)).await,
                 Step::Unknown(step) => {
                     self.say(launch, Stream::Stderr, format!("unknown step '{step}'")).await;
                     return Exit::Code(64);
@@ -272,13 +272,18 @@ impl Shared {
         Exit::Code(0)
     }
 
-    async fn serve(&self, launch: &Launch, running: Option<oneshot::Sender<()>>, term: CancellationToken) -> Exit {
+    async fn serve(
+        &self,
+        launch: &Launch,
+        port: u16,
+        (running, term): (Option<oneshot::Sender<()>>, CancellationToken),
+    ) -> Exit {
         let listener = match TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await {
             Ok(listener) => listener,
             Err(error) => return Exit::NotStarted { cause: StartFault::Sandbox(error.to_string()) },
         };
-        launch.instance.listen(launch.port, listener.local_addr().ok());
-        launch.instance.show(launch.sidecar.as_deref(), Listener::Tcp((Ipv4Addr::UNSPECIFIED, launch.port).into()));
+        launch.instance.listen(port, listener.local_addr().ok());
+        launch.instance.show(launch.sidecar.as_deref(), Listener::Tcp((Ipv4Addr::UNSPECIFIED, port).into()));
         drop(running);
         let app = Arc::new(App {
             answer: launch.env("ANSWER").unwrap_or("ok").to_owned(),

@@ -15,7 +15,7 @@
 //! | `ask=HOST:PORT` | the body of `GET /` there, on standard output |
 //! | `exit=CODE` | the process ends with this code |
 //! | `sleep` | nothing until SIGTERM, then exit code 0 |
-//! | `serve` | HTTP/1.1 on `0.0.0.0:$PORT` until SIGTERM, then exit code 0 |
+//! | `serve` | HTTP/1.1 on `0.0.0.0:$PORT` until SIGTERM, then exit code 0; `serve=PORT` on another port |
 //!
 //! After the last step the process ends with code 0. SIGTERM during `wait` ends it with code 0 too.
 //! `serve` answers `GET /` with 200 and the value of the environment variable `ANSWER`, or `ok`
@@ -51,8 +51,8 @@ pub enum Step {
     Exit(i32),
     /// Nothing until SIGTERM.
     Sleep,
-    /// Answers HTTP until SIGTERM.
-    Serve,
+    /// Answers HTTP until SIGTERM, on this port or on that in `PORT`.
+    Serve(Option<u16>),
     /// Nothing that is known.
     Unknown(String),
 }
@@ -75,7 +75,7 @@ impl Step {
             "ask" => Some(Self::Ask(value.to_owned())),
             "exit" => value.parse().ok().map(Self::Exit),
             "sleep" => Some(Self::Sleep),
-            "serve" => Some(Self::Serve),
+            "serve" => Some(Self::Serve(value.parse().ok())),
             _ => None,
         };
         step.unwrap_or_else(|| Self::Unknown(argument.to_owned()))

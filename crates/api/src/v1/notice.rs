@@ -14,13 +14,12 @@ use crate::run;
 pub const NOTICE: &str = "SettingsApplied";
 
 /// Values of fields of which Cloud Run ignores every value, or knows this one only.
-const PLAIN: [(&str, &str); 6] = [
+const PLAIN: [(&str, &str); 5] = [
     ("terminationMessagePath", ""),
     ("terminationMessagePolicy", ""),
     ("imagePullPolicy", ""),
     ("protocol", "TCP"),
     ("scheme", "HTTP"),
-    ("medium", "Disk"),
 ];
 
 /// In whose words fields are named.

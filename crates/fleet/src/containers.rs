@@ -7,15 +7,14 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use updraft_engine::EngineError;
 use updraft_model::{
     channel::BookEntry,
-    instance::{ContainerSpec, InstanceSpec},
-    revision::Probe,
+    instance::ContainerSpec,
 };
 use updraft_plan::startup::Startup;
 
 use crate::{
     context::Context,
     instance::Instance,
-    probe::{Failed, Target},
+    probe::{Failed, Target, Verdict},
 };
 
 /// Why an instance did not come up, though nothing of it ended.
@@ -34,15 +33,41 @@ enum Stage {
     ToStart,
 }
 
-/// Waits until every container of an instance that has been started is up, and starts those that wait for others.
+/// Starts the containers that depend on no other. An only one may be known to listen before the engine could say that it
+/// runs: then that is what is returned.
+pub(crate) async fn start(
+    context: &Context,
+    instance: &Instance,
+    entry: &BookEntry,
+) -> Result<Option<Verdict>, EngineError> {
+    let (spec, probe) = (&*entry.spec, &entry.startup_probe);
+    let target = Target::new(context, instance, (spec, &spec.ingress));
+    let mut starting = std::pin::pin!(context.engine.start(&instance.id, spec));
+    tokio::select! {
+        biased;
+        started = &mut starting => started.map(|()| None),
+        verdict = target.probe(probe), if spec.sidecars.is_empty() && target.only_connects(probe) => {
+            starting.await.map(|()| Some(verdict))
+        }
+    }
+}
+
+/// Waits until every container of an instance that has been started is up, and starts those that wait for others. `early`
+/// is what is known of an only one already.
 pub(crate) async fn come_up<'a>(
     context: &Context,
     instance: &Instance,
     entry: &'a BookEntry,
+    early: Option<Verdict>,
 ) -> Result<(), Stuck<'a>> {
     let spec = &*entry.spec;
     if spec.sidecars.is_empty() {
-        return probe(context, instance, (spec, &spec.ingress), &entry.startup_probe).await;
+        let target = Target::new(context, instance, (spec, &spec.ingress));
+        let verdict = match early {
+            Some(verdict) => verdict,
+            None => target.probe(&entry.startup_probe).await,
+        };
+        return judge(context, instance, &spec.ingress, verdict);
     }
     let mut startup = Startup::of(spec);
     let mut on_the_way = FuturesUnordered::new();
@@ -78,22 +103,19 @@ async fn bring_up<'a>(
     let is_ingress = container.name == spec.ingress.name;
     let asked = if is_ingress { Some(&entry.startup_probe) } else { entry.sidecar_probes.get(&container.name) };
     if let Some(asked) = asked {
-        probe(context, instance, (spec, container), asked).await?;
+        let verdict = Target::new(context, instance, (spec, container)).probe(asked).await;
+        judge(context, instance, container, verdict)?;
     }
     Ok(&container.name)
 }
 
-async fn probe<'a>(
+fn judge<'a>(
     context: &Context,
     instance: &Instance,
-    (spec, container): (&InstanceSpec, &'a ContainerSpec),
-    probe: &Probe,
+    container: &'a ContainerSpec,
+    verdict: Verdict,
 ) -> Result<(), Stuck<'a>> {
-    match Target::new(context, instance, (spec, container)).probe(probe).await {
-        Ok(success) => {
-            context.say(instance, success);
-            Ok(())
-        }
-        Err(failed) => Err(Stuck::NotReady(container, failed)),
-    }
+    let success = verdict.map_err(|failed| Stuck::NotReady(container, failed))?;
+    context.say(instance, success);
+    Ok(())
 }

@@ -245,11 +245,24 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
     context.instances.remove(&instance.id);
 }
 
+/// An engine that was restarted since the deploy has to prepare the image anew.
 async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> Start {
-    if let Err(error) = start(context, instance, entry).await {
-        context.say(instance, format!("The instance was not started. {error}"));
-        return Start::Failed(Cause::Engine(error), Remains::Nothing);
+    let mut risen = rise(context, instance, entry).await;
+    if let Err(EngineError::NotPrepared { .. }) = risen {
+        risen = match context.engine.prepare(&entry.spec).await {
+            Ok(()) => rise(context, instance, entry).await,
+            Err(error) => Err(error),
+        };
     }
+    risen.unwrap_or_else(|error| {
+        context.say(instance, format!("The instance was not started. {error}"));
+        Start::Failed(Cause::Engine(error), Remains::Nothing)
+    })
+}
+
+/// Starts its first containers and waits until all are up.
+async fn rise(context: &Context, instance: &Instance, entry: &BookEntry) -> Result<Start, EngineError> {
+    let early = containers::start(context, instance, entry).await?;
     let started = context.clock.instant();
     let ran_for = || context.clock.instant().saturating_duration_since(started);
     let went = tokio::select! {
@@ -260,12 +273,12 @@ async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> 
                 let target = Target::new(context, instance, (&entry.spec, &entry.spec.ingress));
                 context.say(instance, target.cancelled(&entry.startup_probe));
             }
-            return Start::Failed(Cause::Exited(ended, ran_for()), Remains::Nothing);
+            return Ok(Start::Failed(Cause::Exited(ended, ran_for()), Remains::Nothing));
         }
-        () = instance.until_ordered() => return Start::Unwanted,
-        went = containers::come_up(context, instance, entry) => went,
+        () = instance.until_ordered() => return Ok(Start::Unwanted),
+        went = containers::come_up(context, instance, entry, early) => went,
     };
-    match went {
+    Ok(match went {
         Ok(()) => Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() }),
         Err(Stuck::NotReady(container, failed)) => {
             context.say(instance, failed.report.log.clone());
@@ -278,18 +291,7 @@ async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> 
             context.say(instance, format!("The instance was not started. {error}"));
             Start::Failed(Cause::Engine(error), Remains::Process)
         }
-    }
-}
-
-/// Starts its first containers. An engine that was restarted since the deploy has to prepare the images anew.
-async fn start(context: &Context, instance: &Instance, entry: &BookEntry) -> Result<(), EngineError> {
-    match context.engine.start(&instance.id, &entry.spec).await {
-        Err(EngineError::NotPrepared { .. }) => {
-            context.engine.prepare(&entry.spec).await?;
-            context.engine.start(&instance.id, &entry.spec).await
-        }
-        started => started,
-    }
+    })
 }
 
 /// Waits until the instance ends by itself or is to end.

@@ -396,5 +396,10 @@ fn server_info(config: &Config, listeners: &Listeners) -> ServerInfo {
 
 /// The engine of this host, as the configuration wants it.
 pub fn local_engine(config: &Config) -> LocalConfig {
-    LocalConfig { dns: config.dns.clone(), isolation: config.isolation, ..LocalConfig::new(&config.data_dir) }
+    LocalConfig {
+        dns: config.dns.clone(),
+        isolation: config.isolation,
+        sandboxes: config.sandboxes,
+        ..LocalConfig::new(&config.data_dir)
+    }
 }

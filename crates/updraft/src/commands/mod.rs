@@ -128,6 +128,9 @@ struct ServeArgs {
     /// How far instances are kept apart: 'namespaces', 'chroot', or 'none' for static programs [default: namespaces].
     #[arg(long, value_name = "ISOLATION")]
     isolation: Option<String>,
+    /// How many sandboxes are made before they are needed [default: 4].
+    #[arg(long, value_name = "NUMBER")]
+    sandboxes: Option<String>,
     /// Name servers of the containers, separated by commas [default: those of this machine].
     #[arg(long, value_name = "ADDRESSES")]
     dns: Option<String>,
@@ -255,6 +258,7 @@ impl ServeArgs {
             ("domain", self.domain.clone()),
             ("idle-timeout", self.idle_timeout.clone()),
             ("isolation", self.isolation.clone()),
+            ("sandboxes", self.sandboxes.clone()),
             ("dns", self.dns.clone()),
             ("registry-credentials", self.registry_credentials.clone()),
             ("registry-names", self.registry_names.clone()),

@@ -113,6 +113,12 @@ pub const SETTINGS: &[Setting] = &[
         help: "How far instances are kept apart: 'namespaces', 'chroot', or 'none' for static programs; see docs/isolation.md",
     },
     Setting {
+        key: "sandboxes",
+        variable: "UPDRAFT_SANDBOXES",
+        default: "4",
+        help: "How many sandboxes are made before they are needed, 0 to 1000; each takes about 1 MB of memory",
+    },
+    Setting {
         key: "dns",
         variable: "UPDRAFT_DNS",
         default: "",
@@ -184,6 +190,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// How far instances are kept apart.
     pub isolation: Isolation,
+    /// How many sandboxes are made before they are needed.
+    pub sandboxes: usize,
     /// Name servers of the containers; empty means the host's.
     pub dns: Vec<IpAddr>,
     /// Docker's credential file.
@@ -296,6 +304,7 @@ impl Config {
             region: values.region()?,
             idle_timeout: values.duration("idle-timeout")?,
             isolation: values.isolation()?,
+            sandboxes: values.sandboxes()?,
             dns: values.addresses("dns")?,
             registry_credentials: values.credentials()?,
             registry_names: values.registry_names()?,

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -25,10 +26,25 @@ impl Traces {
         Self { tag: tag_of(&data_dir), data_dir }
     }
 
-    /// Cgroups and processes of single instances.
+    /// Cgroups of single instances, each with its number: the next one of the same name has another. Sandboxes that
+    /// wait for an instance are none.
     pub(super) fn instances(&self) -> Vec<String> {
-        let cgroups = self.cgroups().into_iter().filter(|path| !path.ends_with(self.cgroup()));
-        cgroups.map(|path| path.display().to_string()).collect()
+        let cgroups = self.cgroups().into_iter().filter(|path| !path.ends_with(self.cgroup()) && !self.waits(path));
+        let number = |path: &Path| fs::metadata(path).map_or(0, |found| found.ino());
+        cgroups.map(|path| format!("{} ({})", path.display(), number(&path))).collect()
+    }
+
+    /// Is it the group of a sandbox that has not been used? Then nothing is in it but what the launcher made of itself.
+    fn waits(&self, group: &Path) -> bool {
+        let is_shell = group.file_name().is_some_and(|name| name.to_string_lossy().starts_with("shell."));
+        let launcher = self.cgroup();
+        let of_launcher = |pid: &str| {
+            // The kernel keeps 15 bytes of a name. A process that has just ended is nobody's.
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            launcher.starts_with(name.trim_end())
+        };
+        let members = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        is_shell && members.lines().all(of_launcher)
     }
 
     /// Is any process left that names our data directory, or that has its root, its program or its directory there?

@@ -18,6 +18,7 @@ mod poor;
 mod refusals;
 mod registry;
 mod scaling;
+mod sidecars;
 mod stopping;
 mod tls;
 mod traffic;

@@ -299,7 +299,8 @@ impl Shared {
     }
 
     async fn say(&self, launch: &Launch, stream: Stream, text: String) {
-        let event = EngineEvent::Output { id: launch.instance.id.clone(), sidecar: launch.sidecar.clone(), stream, text };
+        let event =
+            EngineEvent::Output { id: launch.instance.id.clone(), sidecar: launch.sidecar.clone(), stream, text };
         let _ = self.sender.send(event).await;
     }
 }

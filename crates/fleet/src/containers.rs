@@ -5,10 +5,7 @@
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use updraft_engine::EngineError;
-use updraft_model::{
-    channel::BookEntry,
-    instance::ContainerSpec,
-};
+use updraft_model::{channel::BookEntry, instance::ContainerSpec};
 use updraft_plan::startup::Startup;
 
 use crate::{

@@ -28,8 +28,10 @@ impl<'a> Startup<'a> {
         let spec = self.spec;
         let is_free = |depends_on: &[String]| depends_on.iter().all(|before| self.up.contains(before.as_str()));
         let waiting = spec.containers().filter(|container| !self.started.contains(container.name.as_str()));
-        let next: Vec<&str> =
-            waiting.filter(|container| is_free(&container.depends_on)).map(|container| container.name.as_str()).collect();
+        let next: Vec<&str> = waiting
+            .filter(|container| is_free(&container.depends_on))
+            .map(|container| container.name.as_str())
+            .collect();
         self.started.extend(&next);
         next
     }

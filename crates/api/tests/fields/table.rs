@@ -198,7 +198,11 @@ fn container() -> Vec<Row> {
         refused(&at("ports[].name"), "http1 or h2c", json!("grpc")),
         refused(&at("ports[].container_port"), "1 to 65535; at most one port", json!(65_536)),
         refused(&at("volume_mounts[].name"), "a volume of the template", json!("v")),
-        refused(&at("volume_mounts[].mount_path"), "absolute, without ':' and '..', of its own; not in /dev, /proc, /sys or another mount; at most 32", json!("/a:b")),
+        refused(
+            &at("volume_mounts[].mount_path"),
+            "absolute, without ':' and '..', of its own; not in /dev, /proc, /sys or another mount; at most 32",
+            json!("/a:b"),
+        ),
         not_ready(&at("volume_mounts[].sub_path"), "containers[0].volume_mounts[0].sub_path", json!("x"))
             .and("template.volumes[].name", json!("v"))
             .and("template.volumes[].empty_dir.medium", json!("MEMORY"))

@@ -400,7 +400,12 @@ impl Shared {
             (Some(Shell { name, attachment }), ..) => {
                 let launch = prepare::launch(&id.0, container, &prepared.rootfs, attachment.resolv_conf());
                 let file = launch.write().map_err(|error| refused(&error))?;
-                Ok(Order { first, request: start(Some(name)), descriptors: vec![file], ground: Ground::Own(attachment) })
+                Ok(Order {
+                    first,
+                    request: start(Some(name)),
+                    descriptors: vec![file],
+                    ground: Ground::Own(attachment),
+                })
             }
             (None, Some(network), _) => {
                 let attachment = network.attach().await.map_err(|error| refused(&error))?;
@@ -408,7 +413,12 @@ impl Shared {
                 let launch = prepare::launch(&id.0, container, &prepared.rootfs, attachment.resolv_conf());
                 let file = launch.write().map_err(|error| refused(&error))?;
                 live.hold().network = since();
-                Ok(Order { first, request: start(None), descriptors: vec![file, netns], ground: Ground::Own(attachment) })
+                Ok(Order {
+                    first,
+                    request: start(None),
+                    descriptors: vec![file, netns],
+                    ground: Ground::Own(attachment),
+                })
             }
             (None, None, Some(commons)) => {
                 let (footing, launch) = commons.settle(id, spec, prepared).await.map_err(|error| refused(&error))?;

@@ -52,4 +52,3 @@ pub(super) async fn look(live: Arc<Live>, whose: Whose) -> Option<Inspection> {
     };
     tokio::task::spawn_blocking(look).await.ok()
 }
-

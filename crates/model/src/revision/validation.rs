@@ -6,7 +6,8 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{
-    Container, EnvValue, EnvVar, Protocol, RevisionTemplate, defaults, order_rules, probe_rules, resource_rules, volume_rules,
+    Container, EnvValue, EnvVar, Protocol, RevisionTemplate, defaults, order_rules, probe_rules, resource_rules,
+    volume_rules,
 };
 use crate::{error::Violation, label, name};
 

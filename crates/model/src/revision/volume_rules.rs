@@ -104,8 +104,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_mounted_is_named() {
-        let volumes =
-            [("a", memory("0")), ("b", memory("-1Mi")), ("a", memory("much")), ("B", VolumeKind::Unset), ("d", memory(""))];
+        let volumes = [
+            ("a", memory("0")),
+            ("b", memory("-1Mi")),
+            ("a", memory("much")),
+            ("B", VolumeKind::Unset),
+            ("d", memory("")),
+        ];
         let mounts = [
             ("x", "/x"),
             ("d", "relative"),

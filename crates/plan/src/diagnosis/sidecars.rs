@@ -10,7 +10,9 @@ const NAMED_PORT: &str = "the port that PORT names";
 /// What happened, where it was the sidecar `name` that failed.
 pub(super) fn sentence(name: &str, happened: &Happened) -> String {
     match happened {
-        Happened::NotReady(_) => format!("The user-provided container '{name}' failed the configured startup probe checks."),
+        Happened::NotReady(_) => {
+            format!("The user-provided container '{name}' failed the configured startup probe checks.")
+        }
         _ => format!("The user-provided container '{name}' failed to start."),
     }
 }
@@ -19,7 +21,10 @@ pub(super) fn sentence(name: &str, happened: &Happened) -> String {
 pub(super) fn of(name: &str, evidence: &Evidence, told: Told) -> Told {
     let advice = match &evidence.happened {
         Happened::NotReady(found) if told.code == Code::ListensOnOtherPort => {
-            format!("Make it listen on port {}, or let its startup probe ask the port on which it does.", found.probe.port)
+            format!(
+                "Make it listen on port {}, or let its startup probe ask the port on which it does.",
+                found.probe.port
+            )
         }
         Happened::NotReady(found) => told.advice.replace(NAMED_PORT, &format!("port {}", found.probe.port)),
         _ => told.advice.replace(NAMED_PORT, "a port of its own"),

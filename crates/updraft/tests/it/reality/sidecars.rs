@@ -95,7 +95,10 @@ async fn a_sidecar_that_does_not_start_fails_the_deploy_by_its_name() {
     for (app, says) in [
         ("[exit, '7', no such table]", [start, "Container 'app': Container called exit(7).", "no such table"]),
         ("[read, /absent]", [start, "Container 'app': ", "/absent"]),
-        ("[listen, '0.0.0.0:9001']", [probe, "It listens on 0.0.0.0:9001, and nothing listens on port 9000.", "listening"]),
+        (
+            "[listen, '0.0.0.0:9001']",
+            [probe, "It listens on 0.0.0.0:9001, and nothing listens on port 9000.", "listening"],
+        ),
     ] {
         let said = replace(&host, &manifest(app, 3));
         assert_ne!(said.code, 0, "{said:?}");

@@ -54,7 +54,7 @@ impl Crew {
         let is_first = self.verdict.is_none();
         // Of those that were told to end, the one that takes the traffic speaks for all.
         if !self.is_stopping || who.is_none() {
-            self.verdict.get_or_insert((who.clone(), exit.clone()));
+            self.verdict.get_or_insert_with(|| (who.clone(), exit.clone()));
         }
         let running = self.running();
         match running.is_empty() {

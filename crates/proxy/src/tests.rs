@@ -7,7 +7,7 @@ mod scale;
 mod tls;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},

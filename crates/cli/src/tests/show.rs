@@ -116,9 +116,10 @@ async fn containers_are_described_by_their_names_with_what_they_share() {
         {"name": "db", "image": "db", "volumeMounts": mount},
     ]);
     let (text, _) = Try::new("services describe hello", vec![ok(GET, &shown)]).run().await;
-    let (from, to) =
-        (text.find("  Container web").expect("it is there"), text.find("  Service account").expect("there"));
+    let (from, to) = (text.find("Last updated").expect("it is there"), text.find("  Service account").expect("there"));
     expect![[r#"
+        Last updated on 2026-11-21T08:36:59.956712Z by local@updraft.local:
+          Revision hello-00001-abc
           Container web
             Image:        web
             Port:         8080

@@ -70,6 +70,9 @@ enum Task {
         /// One JSON object on one line of stdout, after the table on stderr.
         #[arg(long)]
         json: bool,
+        /// A server's program that is built already (cold-storm).
+        #[arg(long, value_name = "PATH")]
+        updraft: Option<PathBuf>,
     },
 }
 
@@ -79,7 +82,9 @@ fn main() -> ExitCode {
         Task::Api { check } => api::run(&root(), if check { api::Mode::Check } else { api::Mode::Write }),
         Task::Test { only, list } => test::run(&root(), &test::Choice { only, list }),
         Task::Gcloud { gcloud, only, updraft } => gcloud::run(&root(), &gcloud::Choice { gcloud, only, updraft }),
-        Task::Bench { name, quick, json } => bench::run(&root(), name.as_deref(), &bench::Options { quick, json }),
+        Task::Bench { name, quick, json, updraft } => {
+            bench::run(&root(), name.as_deref(), &bench::Options { quick, json, updraft })
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -30,5 +30,5 @@ mod sys;
 pub use launcher::launcher_main;
 pub use leaks::{Holder, Leak, LeakKind, Look, Scope, look};
 pub use sandbox::isolation::{Isolation, UnknownIsolation};
-pub use server::{LauncherCommand, LocalConfig, LocalEngine, StartTiming, tag_of};
+pub use server::{LauncherCommand, LocalConfig, LocalEngine, Runtime, StartTiming, UnusableRuntime, tag_of};
 pub use survey::{Finding, Possible, Verdict, isolations, survey};

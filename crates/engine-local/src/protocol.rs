@@ -60,6 +60,8 @@ pub(crate) enum Request {
         run_dir: PathBuf,
         /// How containers are kept apart.
         isolation: Isolation,
+        /// The OCI runtime that makes the sandboxes, if it is not the launcher; only with [`Isolation::Namespaces`].
+        runtime: Option<PathBuf>,
     },
     /// Make a sandbox for a container that is to come. A network namespace comes along. Until it is used it is
     /// ended as a container is, and its end is an exit of the same name.

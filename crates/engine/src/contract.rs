@@ -5,6 +5,13 @@
 //! bed's image has a program as its entrypoint that reads its arguments that way.
 
 pub mod containers;
+mod cpu;
+
+pub use cpu::{
+    a_frozen_instance_ends_as_any_other, a_frozen_instance_makes_no_progress_until_it_is_thawed,
+    the_cpu_of_an_instance_can_be_changed_while_it_runs, what_is_not_there_has_no_cpu_to_take_or_limit,
+    what_is_sent_to_a_frozen_instance_is_answered_after_the_thaw,
+};
 
 use std::{
     io,
@@ -19,7 +26,7 @@ use tokio::{
 };
 use updraft_base::{Backoff, Clock};
 use updraft_model::{
-    instance::{ContainerSpec, Exit, InstanceId, InstanceSpec, Limits, Listener, Stream},
+    instance::{ContainerSpec, Egress, Exit, InstanceId, InstanceSpec, Limits, Listener, Stream},
     name::Parent,
 };
 
@@ -39,6 +46,16 @@ pub trait Bed: Send + Sync {
 
     /// The pinned image whose entrypoint reads its arguments as [`crate::script`] says.
     fn image(&self) -> String;
+
+    /// Can instances be frozen here? An engine that cannot has to say so.
+    fn can_freeze(&self) -> bool {
+        true
+    }
+
+    /// Can CPU be limited here? An engine that cannot has to say so.
+    fn can_limit_cpu(&self) -> bool {
+        true
+    }
 }
 
 /// Makes one test of each case. The argument is the name, in the calling module, of an `async fn() -> Option<impl Bed>`;
@@ -63,6 +80,11 @@ macro_rules! contract_suite {
             an_inspection_shows_what_listens_in_this_instance_and_no_other,
             instances_of_one_image_do_not_see_each_other,
             shutdown_leaves_nothing,
+            a_frozen_instance_makes_no_progress_until_it_is_thawed,
+            what_is_sent_to_a_frozen_instance_is_answered_after_the_thaw,
+            a_frozen_instance_ends_as_any_other,
+            what_is_not_there_has_no_cpu_to_take_or_limit,
+            the_cpu_of_an_instance_can_be_changed_while_it_runs,
         }
     };
     ($bed:ident: $($case:ident,)*) => {
@@ -299,6 +321,7 @@ impl Stage {
             sidecars: Vec::new(),
             volumes: Vec::new(),
             port: PORT,
+            egress: Egress::All,
         }
     }
 

@@ -69,6 +69,7 @@ struct State {
     records: Vec<Arc<Record>>,
     prepares: u64,
     peak_live: usize,
+    never_freezes: bool,
     down: bool,
 }
 
@@ -122,6 +123,11 @@ impl FakeEngine {
         })
     }
 
+    /// From now on instances cannot be frozen, as on a host without a freezer.
+    pub fn never_freeze(&self) {
+        self.lock().never_freezes = true;
+    }
+
     /// Lets the requests to `/hold` go, those that wait and those that come.
     pub fn open_gate(&self) {
         self.0.gate.send_replace(Gate::Open);
@@ -164,6 +170,10 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn find(&self, id: &InstanceId) -> io::Result<Arc<Instance>> {
+        self.lock().live.get(id).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
     fn admit(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<Vec<Launch>, EngineError> {
         let mut state = self.lock();
         if state.down {
@@ -173,7 +183,7 @@ impl Shared {
         if state.live.contains_key(id) {
             return Err(EngineError::Host { operation: format!("start of {id}"), cause: "it is there".to_owned() });
         }
-        let record = Arc::new(Record::new(id.clone(), spec.revision.clone()));
+        let record = Arc::new(Record::new(id.clone(), spec));
         let instance = Arc::new(Instance::new(id.clone(), record.clone(), spec.port));
         state.live.insert(id.clone(), instance.clone());
         state.records.push(record);
@@ -229,6 +239,7 @@ impl Shared {
             return Exit::NotStarted { cause: StartFault::Program(Box::new(program)) };
         }
         for step in &launch.steps {
+            launch.instance.record.until_awake().await;
             match Step::parse(step) {
                 Step::Print(text) => self.say(launch, Stream::Stdout, text).await,
                 Step::PrintError(text) => self.say(launch, Stream::Stderr, text).await,
@@ -254,6 +265,13 @@ impl Shared {
                     running.take();
                     tokio::select! {
                         () = self.clock.sleep(duration) => {}
+                        () = term.cancelled() => return Exit::Code(0),
+                    }
+                }
+                Step::Tick(every) => {
+                    running.take();
+                    tokio::select! {
+                        () = self.tick(launch, every) => {}
                         () = term.cancelled() => return Exit::Code(0),
                     }
                 }
@@ -295,6 +313,14 @@ impl Shared {
         tokio::select! {
             () = app.serve(listener) => Exit::Lost,
             () = term.cancelled() => Exit::Code(0),
+        }
+    }
+
+    async fn tick(&self, launch: &Launch, every: Duration) {
+        for number in 1u64.. {
+            launch.instance.record.until_awake().await;
+            self.say(launch, Stream::Stdout, format!("tick {number}")).await;
+            self.clock.sleep(every).await;
         }
     }
 
@@ -383,7 +409,8 @@ impl Engine for FakeEngine {
     }
 
     async fn stop(&self, id: &InstanceId, grace: Duration) {
-        let Some(instance) = self.lock().live.get(id).cloned() else { return };
+        let Ok(instance) = self.0.find(id) else { return };
+        instance.record.leave();
         if grace.is_zero() {
             return instance.end(None, Exit::Signal(9));
         }
@@ -398,7 +425,7 @@ impl Engine for FakeEngine {
     }
 
     async fn connect(&self, id: &InstanceId, port: u16) -> io::Result<TcpStream> {
-        let Some(instance) = self.lock().live.get(id).cloned() else { return Err(io::ErrorKind::NotFound.into()) };
+        let instance = self.0.find(id)?;
         match instance.address(port) {
             Some(address) => {
                 let stream = TcpStream::connect(address).await?;
@@ -407,6 +434,22 @@ impl Engine for FakeEngine {
             }
             None => Err(io::ErrorKind::ConnectionRefused.into()),
         }
+    }
+
+    fn freeze(&self, id: &InstanceId) -> io::Result<()> {
+        if self.lock().never_freezes {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.0.find(id)?.record.freeze()
+    }
+
+    fn thaw(&self, id: &InstanceId) -> io::Result<()> {
+        self.0.find(id)?.record.thaw();
+        Ok(())
+    }
+
+    fn limit_cpu(&self, id: &InstanceId, sidecar: Option<&str>, millis: u32) -> io::Result<()> {
+        self.0.find(id)?.record.limit_cpu(sidecar, millis)
     }
 
     async fn usage(&self, id: &InstanceId) -> Option<Usage> {

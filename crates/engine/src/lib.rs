@@ -99,7 +99,8 @@ pub trait Engine: Send + Sync + 'static {
     /// no room for it.
     async fn start_container(&self, id: &InstanceId, spec: &InstanceSpec, name: &str) -> Result<(), EngineError>;
 
-    /// SIGTERM to every container, then after `grace` SIGKILL. Returns at once; the end is an [`EngineEvent::Exited`].
+    /// SIGTERM to every container, then after `grace` SIGKILL; a frozen instance is thawed first. Returns at once; the
+    /// end is an [`EngineEvent::Exited`].
     /// A `grace` of zero kills. Unknown or ended instances are no error: the wish is fulfilled.
     async fn stop(&self, id: &InstanceId, grace: Duration);
 
@@ -108,6 +109,39 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// The error of the connection; `NotFound` for an instance that is not there.
     async fn connect(&self, id: &InstanceId, port: u16) -> std::io::Result<TcpStream>;
+
+    /// Takes the CPU away from every process of every container of the instance, until [`Engine::thaw`]. Memory, files and connections
+    /// stay; what is connected or sent meanwhile waits. A system call that waits may return early with `EINTR`, as
+    /// after a signal. What is frozen is frozen; one that is being stopped is not frozen any more.
+    ///
+    /// Like `thaw` it waits for nobody but the kernel, some tens of microseconds: both are safe under a lock, which is
+    /// how a caller sees to it that no request meets a frozen instance. The last processes may stop a little later.
+    ///
+    /// # Errors
+    /// `Unsupported` where instances cannot be frozen, `NotFound` for one that is not there.
+    fn freeze(&self, id: &InstanceId) -> std::io::Result<()> {
+        let _ = id;
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    /// Gives the CPU back. No error if it was not frozen.
+    ///
+    /// # Errors
+    /// As for [`Engine::freeze`].
+    fn thaw(&self, id: &InstanceId) -> std::io::Result<()> {
+        let _ = id;
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    /// From now on the sidecar of this name, or the container that takes the traffic, may use so much CPU, in thousandths;
+    /// it began with what its spec says. As quick as [`Engine::freeze`].
+    ///
+    /// # Errors
+    /// `Unsupported` where CPU cannot be limited, `NotFound` for one that is not there.
+    fn limit_cpu(&self, id: &InstanceId, sidecar: Option<&str>, millis: u32) -> std::io::Result<()> {
+        let _ = (id, sidecar, millis);
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
 
     /// What the instance has used; `None` when it is gone.
     async fn usage(&self, id: &InstanceId) -> Option<Usage>;

@@ -14,6 +14,7 @@
 //! | `show=PATH` | the content of the file, on standard output |
 //! | `ask=HOST:PORT` | the body of `GET /` there, on standard output |
 //! | `exit=CODE` | the process ends with this code |
+//! | `tick=MS` | a line on standard output, `tick 1`, `tick 2`, …, every so many milliseconds, until SIGTERM, then exit code 0 |
 //! | `sleep` | nothing until SIGTERM, then exit code 0 |
 //! | `serve` | HTTP/1.1 on `0.0.0.0:$PORT` until SIGTERM, then exit code 0; `serve=PORT` on another port |
 //!
@@ -49,6 +50,8 @@ pub enum Step {
     Ask(String),
     /// Ends with this code.
     Exit(i32),
+    /// A numbered line every so often until SIGTERM.
+    Tick(Duration),
     /// Nothing until SIGTERM.
     Sleep,
     /// Answers HTTP until SIGTERM, on this port or on that in `PORT`.
@@ -74,6 +77,7 @@ impl Step {
             "show" => Some(Self::Show(value.to_owned())),
             "ask" => Some(Self::Ask(value.to_owned())),
             "exit" => value.parse().ok().map(Self::Exit),
+            "tick" => value.parse().ok().map(|ms| Self::Tick(Duration::from_millis(ms))),
             "sleep" => Some(Self::Sleep),
             "serve" => Some(Self::Serve(value.parse().ok())),
             _ => None,

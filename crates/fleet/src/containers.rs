@@ -5,7 +5,10 @@
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use updraft_engine::EngineError;
-use updraft_model::{channel::BookEntry, instance::ContainerSpec};
+use updraft_model::{
+    channel::BookEntry,
+    instance::{ContainerSpec, InstanceSpec},
+};
 use updraft_plan::startup::Startup;
 
 use crate::{
@@ -35,9 +38,9 @@ enum Stage {
 pub(crate) async fn start(
     context: &Context,
     instance: &Instance,
-    entry: &BookEntry,
+    (entry, spec): (&BookEntry, &InstanceSpec),
 ) -> Result<Option<Verdict>, EngineError> {
-    let (spec, probe) = (&*entry.spec, &entry.startup_probe);
+    let probe = &entry.startup_probe;
     let target = Target::new(context, instance, (spec, &spec.ingress));
     let mut starting = std::pin::pin!(context.engine.start(&instance.id, spec));
     tokio::select! {
@@ -50,11 +53,11 @@ pub(crate) async fn start(
 }
 
 /// Waits until every container of an instance that has been started is up, and starts those that wait for others. `early`
-/// is what is known of an only one already.
+/// is what is known of an only one already, `boosted` the spec with what the containers have while they start.
 pub(crate) async fn come_up<'a>(
     context: &Context,
     instance: &Instance,
-    entry: &'a BookEntry,
+    (entry, boosted): (&'a BookEntry, &InstanceSpec),
     early: Option<Verdict>,
 ) -> Result<(), Stuck<'a>> {
     let spec = &*entry.spec;
@@ -73,7 +76,7 @@ pub(crate) async fn come_up<'a>(
         for name in startup.take_next() {
             // The names are the spec's own.
             if let Some(container) = spec.container(name) {
-                on_the_way.push(bring_up(context, instance, entry, (container, stage)));
+                on_the_way.push(bring_up(context, instance, (entry, boosted), (container, stage)));
             }
         }
         stage = Stage::ToStart;
@@ -90,12 +93,12 @@ pub(crate) async fn come_up<'a>(
 async fn bring_up<'a>(
     context: &Context,
     instance: &Instance,
-    entry: &'a BookEntry,
+    (entry, boosted): (&'a BookEntry, &InstanceSpec),
     (container, stage): (&'a ContainerSpec, Stage),
 ) -> Result<&'a str, Stuck<'a>> {
     let spec = &*entry.spec;
     if stage == Stage::ToStart {
-        context.engine.start_container(&instance.id, spec, &container.name).await.map_err(Stuck::Engine)?;
+        context.engine.start_container(&instance.id, boosted, &container.name).await.map_err(Stuck::Engine)?;
     }
     let is_ingress = container.name == spec.ingress.name;
     let asked = if is_ingress { Some(&entry.startup_probe) } else { entry.sidecar_probes.get(&container.name) };

@@ -18,10 +18,12 @@ use updraft_model::{
 use updraft_plan::scaling::StartReason;
 
 use crate::{
+    boost,
     containers::{self, Stuck},
     context::Context,
     evidence,
     failure::Cause,
+    frost::Frost,
     probe::Target,
     revision::{End, Revision},
 };
@@ -48,6 +50,7 @@ pub(crate) struct Instance {
     alone: watch::Sender<Option<u16>>,
     /// Who has the port that it wanted, in a sentence, if somebody else has.
     crowded: OnceLock<String>,
+    pub(crate) frost: Frost,
     /// The last lines of each container; of the one that takes the traffic without a name.
     tails: Mutex<BTreeMap<Option<String>, VecDeque<String>>>,
     attached: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
@@ -97,6 +100,7 @@ impl Instance {
             order: watch::Sender::new(Order::Run),
             alone: watch::Sender::new(None),
             crowded: OnceLock::new(),
+            frost: Frost::default(),
             tails: Mutex::default(),
             attached: Mutex::default(),
         }
@@ -220,7 +224,7 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
             let _ = instance.timing.set(timing);
             context.metrics.start_seconds.observe(timing.ready.duration_since(timing.asked).as_secs_f64());
             revision.came_up(&instance, timing);
-            serve(&context, &revision, &instance).await;
+            serve(&context, &revision, (&instance, &entry)).await;
         }
         Start::Failed(cause, remains) => {
             context.metrics.start_failures.inc();
@@ -262,7 +266,8 @@ async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> 
 
 /// Starts its first containers and waits until all are up.
 async fn rise(context: &Context, instance: &Instance, entry: &BookEntry) -> Result<Start, EngineError> {
-    let early = containers::start(context, instance, entry).await?;
+    let spec = boost::spec(context, entry);
+    let early = containers::start(context, instance, (entry, &spec)).await?;
     let started = context.clock.instant();
     let ran_for = || context.clock.instant().saturating_duration_since(started);
     let went = tokio::select! {
@@ -276,7 +281,7 @@ async fn rise(context: &Context, instance: &Instance, entry: &BookEntry) -> Resu
             return Ok(Start::Failed(Cause::Exited(ended, ran_for()), Remains::Nothing));
         }
         () = instance.until_ordered() => return Ok(Start::Unwanted),
-        went = containers::come_up(context, instance, entry, early) => went,
+        went = containers::come_up(context, instance, (entry, &spec), early) => went,
     };
     Ok(match went {
         Ok(()) => Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() }),
@@ -295,7 +300,7 @@ async fn rise(context: &Context, instance: &Instance, entry: &BookEntry) -> Resu
 }
 
 /// Waits until the instance ends by itself or is to end.
-async fn serve(context: &Context, revision: &Arc<Revision>, instance: &Arc<Instance>) {
+async fn serve(context: &Context, revision: &Arc<Revision>, (instance, entry): (&Arc<Instance>, &BookEntry)) {
     let limited = async {
         let port = instance.until_alone().await;
         revision.limit_to_one(instance, port);
@@ -304,9 +309,11 @@ async fn serve(context: &Context, revision: &Arc<Revision>, instance: &Arc<Insta
     tokio::select! {
         biased;
         () = limited => {}
+        () = boost::settle_down(context, instance, entry) => {}
         ended = instance.until_exit() => {
             context.say(instance, ended.to_string());
             instance.detach();
+            instance.frost.finish(context, &instance.id);
             revision.gone(instance, End::Crash);
         }
         () = instance.until_ordered() => {
@@ -319,6 +326,7 @@ async fn serve(context: &Context, revision: &Arc<Revision>, instance: &Arc<Insta
 /// Ends the process and waits until it is gone.
 async fn end(context: &Context, instance: &Instance, grace: Duration) {
     instance.detach();
+    instance.frost.finish(context, &instance.id);
     for grace in [grace, Duration::ZERO] {
         context.engine.stop(&instance.id, grace).await;
         if context.clock.timeout(grace + KILL_PATIENCE, instance.until_exit()).await.is_ok() {

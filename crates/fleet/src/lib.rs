@@ -12,12 +12,14 @@
 //! Channels: `book` in, `health` and `logs` out. Nothing here is stored.
 
 mod board;
+mod boost;
 mod config;
 mod containers;
 mod context;
 mod events;
 mod evidence;
 mod failure;
+mod frost;
 mod handle;
 mod instance;
 mod metrics;

@@ -2,6 +2,7 @@
 
 mod admission;
 mod containers;
+mod cpu;
 mod lifecycle;
 mod starts;
 
@@ -17,7 +18,8 @@ use updraft_base::{Clock, Tasks, VirtualClock};
 use updraft_engine::FakeEngine;
 use updraft_model::{
     channel::{BookEntry, Check, CheckOutcome, Health, LogLine, LogSource, RevisionBook, RevisionHealth},
-    instance::{ContainerSpec, InstanceSpec, Limits},
+    cpu::CpuTerms,
+    instance::{ContainerSpec, Egress, InstanceSpec, Limits},
     name::{Parent, RevisionName},
     revision::{Probe, ProbeKind},
 };
@@ -29,6 +31,7 @@ const IMAGE: &str = "registry.test/app@sha256:00";
 const DEADLINE: Duration = Duration::from_secs(20);
 
 struct World {
+    clock: Clock,
     hand: Arc<VirtualClock>,
     engine: Arc<FakeEngine>,
     book: watch::Sender<Arc<RevisionBook>>,
@@ -52,7 +55,7 @@ impl World {
         let (log, logs) = mpsc::channel(1000);
         let deps = FleetDeps {
             engine: engine.clone(),
-            clock,
+            clock: clock.clone(),
             tasks: tasks.clone(),
             config,
             book: book_seen,
@@ -60,7 +63,7 @@ impl World {
             logs: log,
         };
         let fleet = Fleet::start(deps, &mut Registry::default());
-        Self { hand, engine, book, health, logs, fleet, tasks }
+        Self { clock, hand, engine, book, health, logs, fleet, tasks }
     }
 
     /// Puts a revision into the book, or changes it there.
@@ -97,6 +100,11 @@ impl World {
             left -= step;
             breathe().await;
         }
+    }
+
+    /// What time it is.
+    fn now(&self) -> std::time::Instant {
+        self.clock.instant()
     }
 
     /// The lines about instances so far, without the ids that chance made.
@@ -153,12 +161,14 @@ fn entry(revision: &RevisionName) -> BookEntry {
             sidecars: Vec::new(),
             volumes: Vec::new(),
             port: 8080,
+            egress: Egress::All,
         }),
         concurrency: 1,
         min: 0,
         max: 5,
         startup_probe: probe(ProbeKind::Tcp { port: 8080 }, 240, 1),
         sidecar_probes: BTreeMap::new(),
+        cpu: CpuTerms::default(),
         check: Check::Done,
     }
 }

@@ -12,6 +12,7 @@ use std::{
 
 use crate::{
     condition::Reason,
+    cpu::CpuTerms,
     diagnosis::Diagnosis,
     instance::{InstanceId, InstanceSpec, Stream},
     name::{RevisionName, ServiceName},
@@ -36,6 +37,8 @@ pub struct BookEntry {
     pub min: u32,
     /// Instances allowed.
     pub max: u32,
+    /// When an instance has its CPU.
+    pub cpu: CpuTerms,
     /// What ends the start of the container that takes the traffic; defaults filled in.
     pub startup_probe: Probe,
     /// The same for the sidecars that have one, by their names.

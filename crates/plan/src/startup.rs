@@ -50,7 +50,7 @@ impl<'a> Startup<'a> {
 #[cfg(test)]
 mod tests {
     use updraft_model::{
-        instance::{ContainerSpec, Limits},
+        instance::{ContainerSpec, Egress, Limits},
         name::Parent,
     };
 
@@ -69,6 +69,7 @@ mod tests {
             sidecars: all.collect(),
             volumes: Vec::new(),
             port: 8080,
+            egress: Egress::All,
         }
     }
 

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use updraft_model::{
     Error, RevisionName,
     channel::{BookEntry, Check},
+    cpu::{Billing, CpuTerms, StartupBoost},
     instance::{ContainerSpec, InstanceSpec, Limits, Mount, VolumeSpec},
     quantity,
     revision::{Container, EnvValue, RevisionTemplate, Volume, VolumeKind},
@@ -36,6 +37,7 @@ pub(super) fn spec(
         sidecars: sidecars.collect::<Result<_, Error>>()?,
         volumes: Vec::new(),
         port,
+        egress: template.egress(),
     };
     let memory = spec.limits().memory_bytes;
     spec.volumes = template.volumes.iter().filter_map(|volume| in_memory(volume, memory)).collect();
@@ -79,11 +81,22 @@ pub(super) fn entry(spec: InstanceSpec, template: &RevisionTemplate, check: Chec
         concurrency: template.concurrency.clamp(1, 1000),
         min: 0,
         max: template.scaling.max.max(1),
+        cpu: cpu(template),
         startup_probe: probe.ok_or_else(|| Error::internal(format!("{} has no startup probe", spec.revision)))?,
         sidecar_probes: probes.collect(),
         check,
         spec: Arc::new(spec),
     })
+}
+
+/// An instance is frozen as a whole, and boosted as a whole: any container that is to have CPU all the time keeps all
+/// running, and any that is to start with more makes all do.
+fn cpu(template: &RevisionTemplate) -> CpuTerms {
+    let resources = || template.containers.iter().map(|container| &container.resources);
+    CpuTerms {
+        billing: if resources().all(|one| one.cpu_idle) { Billing::Requests } else { Billing::Instance },
+        boost: if resources().any(|one| one.startup_cpu_boost) { StartupBoost::On } else { StartupBoost::Off },
+    }
 }
 
 fn ingress<'a>(name: &RevisionName, template: &'a RevisionTemplate) -> Result<&'a Container, Error> {
@@ -132,7 +145,8 @@ fn limits(name: &RevisionName, container: &Container) -> Result<Limits, Error> {
 mod tests {
     use updraft_model::{
         Parent,
-        revision::{EnvVar, Probe, ProbeKind, defaults},
+        instance::Egress,
+        revision::{EGRESS, EnvVar, Probe, ProbeKind, defaults},
     };
 
     use super::*;
@@ -156,6 +170,10 @@ mod tests {
             ["A=3", "B=2", "PORT=8080", "K_SERVICE=hello", "K_REVISION=hello-00001-abc", "K_CONFIGURATION=hello"]
         );
         assert_eq!(spec.limits(), Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: PIDS });
+        assert_eq!(spec.egress, Egress::All);
+        template.annotations.insert(EGRESS.to_owned(), "private".to_owned());
+        let private = super::spec(&name, &template, &record).expect("defaults make it whole");
+        assert_eq!(private.egress, Egress::Private);
         let entry = entry(spec, &template, Check::Wanted).expect("defaults make it whole");
         assert_eq!((entry.concurrency, entry.min, entry.max), (80, 0, 100));
     }

@@ -6,7 +6,7 @@
 //! in advance, so that little is left to do when a request comes. Until then it holds nothing of anybody. It never
 //! goes back: a sandbox is used once.
 
-mod shared;
+pub(super) mod shared;
 
 use std::{
     borrow::Cow,
@@ -93,7 +93,7 @@ pub(super) enum Word {
 }
 
 /// Under memory pressure of the host, containers go before the server and what else runs there.
-const OOM_SCORE: &str = "500";
+pub(super) const OOM_SCORE: &str = "500";
 
 /// Runs in the new process; never returns.
 pub(super) fn live(mut birth: Birth<'_>) -> ! {
@@ -118,7 +118,7 @@ fn prepare(birth: &mut Birth<'_>) -> Result<std::convert::Infallible, Fault> {
 
     let begun = clock.instant();
     enter(birth, &launch)?;
-    mount_volumes(&launch.mounts, &volumes).map_err(Fault::Settings)?;
+    mount_volumes(&launch.mounts, &volumes, paths::directory).map_err(Fault::Settings)?;
     drop(volumes);
     standard_input()?;
     steps.mounts = since(begun);
@@ -152,7 +152,7 @@ fn settle(birth: &Birth<'_>) -> Result<Option<OwnedFd>, String> {
     process::reset_signals();
     rustix::process::setsid().map_err(failed("setsid"))?;
     streams(birth)?;
-    join(birth)?;
+    join_network(birth)?;
     let folder = match &birth.place {
         Place::Folder(_, folder) => Some(shared::open(folder).map_err(failed("open the copy of the image"))?),
         _ => None,
@@ -162,10 +162,13 @@ fn settle(birth: &Birth<'_>) -> Result<Option<OwnedFd>, String> {
     if let Place::Sandbox { orders: Some(orders), .. } = &birth.place {
         kept.push(orders.as_fd());
     }
-    // The control group, other instances' pipes, the server's socket: closed, and not only on exec.
+    // The control group, other instances' pipes, the server's socket: closed, and not only on exec. Before anything that
+    // takes its time: what the launcher closes meanwhile would stay open here, and at its end be reported to the launcher
+    // over and over, which it could do nothing about.
     // From here on paths of the image are followed, and `/proc/self/fd` leads to whatever is open.
     process::close_others(&kept).map_err(failed("close what is not the container's"))?;
     drop(kept);
+    join(birth)?;
     bounds(birth)?;
     if let Place::Sandbox { staging, .. } = &birth.place {
         apply(staging)?;
@@ -232,13 +235,17 @@ fn enter(birth: &Birth<'_>, launch: &Launch) -> Result<(), String> {
     }
 }
 
-/// Puts the volumes of the instance where the container is to see them.
-fn mount_volumes(places: &[String], volumes: &[OwnedFd]) -> Result<(), String> {
+/// Puts the volumes of the instance where the container is to see them, which `find` leads to.
+pub(super) fn mount_volumes(
+    places: &[String],
+    volumes: &[OwnedFd],
+    find: impl Fn(&str) -> io::Result<OwnedFd>,
+) -> Result<(), String> {
     if places.len() != volumes.len() {
         return Err("cannot make the sandbox: its volumes did not come along".to_owned());
     }
     for (place, volume) in places.iter().zip(volumes) {
-        let mounted = paths::directory(place).and_then(|at| volumes::attach(volume.as_fd(), at.as_fd()));
+        let mounted = find(place).and_then(|at| volumes::attach(volume.as_fd(), at.as_fd()));
         mounted.map_err(|error| format!("cannot mount a volume at '{place}': {error}"))?;
     }
     Ok(())
@@ -263,8 +270,14 @@ fn join(birth: &Birth<'_>) -> Result<(), String> {
     if !birth.groups.born_inside || !matches!(birth.place, Place::Sandbox { .. }) {
         cgroups::join(birth.groups).map_err(failed("join the control groups"))?;
     }
+    match birth.place {
+        Place::Sandbox { .. } => process::unshare_cgroup().map_err(failed("make a namespace of control groups")),
+        Place::Root(..) | Place::Folder(..) => Ok(()),
+    }
+}
+
+fn join_network(birth: &Birth<'_>) -> Result<(), String> {
     let Place::Sandbox { netns, .. } = &birth.place else { return Ok(()) };
-    process::unshare_cgroup().map_err(failed("make a namespace of control groups"))?;
     rustix::thread::move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(failed("join the network namespace"))
 }
@@ -282,6 +295,16 @@ fn small_file(path: &str) -> String {
 
 /// Limits and mask: the same for every container, and to be set as root.
 fn bounds(birth: &Birth<'_>) -> Result<(), String> {
+    limit_process()?;
+    if matches!(birth.place, Place::Sandbox { .. }) {
+        fs::write("/proc/self/oom_score_adj", OOM_SCORE).map_err(failed("write oom_score_adj"))?;
+    }
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    Ok(())
+}
+
+/// What a process may open, and how large its stack and its core may become.
+pub(super) fn limit_process() -> Result<(), String> {
     let (files, stack) = (Some(OPEN_FILES), Some(STACK));
     for (resource, soft, hard) in [(Resource::Nofile, files, files), (Resource::Stack, stack, None)] {
         let wanted = Rlimit { current: soft, maximum: hard };
@@ -294,12 +317,7 @@ fn bounds(birth: &Birth<'_>) -> Result<(), String> {
     }
     // A core would be written by the host, where its core_pattern says.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
-    rustix::process::setrlimit(Resource::Core, none).map_err(failed("set the limits of the process"))?;
-    if matches!(birth.place, Place::Sandbox { .. }) {
-        fs::write("/proc/self/oom_score_adj", OOM_SCORE).map_err(failed("write oom_score_adj"))?;
-    }
-    rustix::process::umask(Mode::from_raw_mode(0o022));
-    Ok(())
+    rustix::process::setrlimit(Resource::Core, none).map_err(failed("set the limits of the process"))
 }
 
 fn enter_working_dir(dir: &str, folder: Option<BorrowedFd<'_>>) -> Result<(), Fault> {
@@ -407,7 +425,7 @@ fn look(file: &str) -> Looks {
     Looks::File(head)
 }
 
-fn say(status: BorrowedFd<'_>, word: &Word) {
+pub(super) fn say(status: BorrowedFd<'_>, word: &Word) {
     let Ok(mut line) = serde_json::to_vec(word) else { return };
     line.push(b'\n');
     let mut left = line.as_slice();

@@ -13,6 +13,7 @@ mod control;
 mod instance;
 mod keeper;
 mod lines;
+mod runtime;
 mod start;
 mod volumes;
 
@@ -37,7 +38,7 @@ use self::{
     volumes::Volumes,
 };
 use crate::{
-    protocol::{Exit, Launch, Report, Request, VERSION},
+    protocol::{Exit, Report, Request, VERSION},
     sandbox::{cgroups::Limits, isolation::Isolation},
     sys,
 };
@@ -190,7 +191,7 @@ impl Launcher {
 
     fn request(&mut self, request: Request) -> io::Result<()> {
         match request {
-            Request::Hello { version, tag, run_dir, isolation } => {
+            Request::Hello { version, tag, run_dir, isolation, runtime } => {
                 self.report(&Report::Hello { version: VERSION })?;
                 if version != VERSION {
                     return Err(io::Error::other("the server speaks another version"));
@@ -199,7 +200,7 @@ impl Launcher {
                 let name = std::ffi::CString::new(format!("updraft-{tag}")).unwrap_or_default();
                 let _ = rustix::thread::set_name(&name);
                 self.volumes = (isolation == Isolation::Namespaces).then(|| Volumes::new(start::stage(&run_dir)));
-                match Workshop::open(tag, &run_dir, isolation, self.clock.clone()) {
+                match Workshop::open(tag, &run_dir, (isolation, runtime), self.clock.clone()) {
                     Ok(workshop) => self.workshop = Some(workshop),
                     Err(error) => self.report(&Report::Unable { cause: error.to_string() })?,
                 }
@@ -267,7 +268,7 @@ impl Launcher {
         let workshop = self.workshop.as_ref().ok_or_else(unready)?;
         // Taken before anything can be refused: the next ones belong to the next request.
         let launch = self.control.descriptor().ok_or_else(|| io::Error::other("what to run did not come along"))?;
-        let netns = if shell.is_none() && workshop.has_sandboxes() { self.control.descriptor() } else { None };
+        let netns = if shell.is_none() && workshop.has_networks() { self.control.descriptor() } else { None };
         if self.names.contains_key(id) {
             return Err(io::Error::other("it is there"));
         }
@@ -280,7 +281,7 @@ impl Launcher {
             }
             None if workshop.has_sandboxes() => self.sandbox(id, netns)?,
             None => {
-                let born = workshop.container(&Launch::read(launch)?)?;
+                let born = workshop.container((id, limits), (launch, netns), mounts)?;
                 let key = self.adopt(id, born)?;
                 self.note(key, begun, limits);
                 return Ok(());

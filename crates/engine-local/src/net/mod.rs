@@ -8,6 +8,11 @@
 //! * It reaches neither another instance nor the host's own addresses (so not the API either), nor
 //!   link-local addresses, where clouds keep the host's credentials. What the gateway address
 //!   answers is echo requests and, when the host's name servers cannot be reached from inside, DNS.
+//! * An instance may be restricted to private addresses, or to none ([`Network::restrict`]): an element of a set of
+//!   the packet filter, so that rules do not grow with instances.
+//! * An instance speaks with its own address only: what comes in through a cable from an address that does not
+//!   lead back through it is dropped before anything else.
+//! * 169.254.169.254, port 80, is a listener of ours ([`Network::metadata`]), which knows by the address who asks.
 //! * Nobody but the host opens connections to an instance.
 //! * There is no IPv6 inside: it is off in the namespace, off on the cable, and dropped.
 //! * The host forwards only what comes in through our cables and through the links its routes lead
@@ -39,13 +44,14 @@ mod tests;
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, PoisonError, Weak, mpsc},
     thread,
 };
 
 use rustix::fd::OwnedFd;
-use tokio::sync::oneshot;
+use tokio::{net::TcpListener, sync::oneshot};
 use updraft_base::{Clock, Shutdown, Tasks};
+use updraft_model::instance::Egress;
 
 pub(crate) use error::NetError;
 pub(crate) use subnet::Subnet;
@@ -80,6 +86,8 @@ struct Inner {
     commands: Option<mpsc::Sender<Command>>,
     worker: Option<thread::JoinHandle<()>>,
     forwarder: Shutdown,
+    /// Until somebody takes it.
+    metadata: Mutex<Option<TcpListener>>,
 }
 
 /// A network namespace, ready for one instance: loopback is up, `eth0` has the address, the default
@@ -94,7 +102,10 @@ pub(crate) struct Attachment {
     /// The instance's address.
     pub(crate) address: Ipv4Addr,
     resolv_conf: Arc<str>,
-    _lease: Lease,
+    /// `None` only while it is being dropped.
+    lease: Option<Lease>,
+    /// Is it in a set of the firewall?
+    restricted: Option<(Egress, Weak<Inner>)>,
 }
 
 // === impl Network ===
@@ -111,8 +122,11 @@ impl Network {
         let (worker, ready) = worker::spawn(config, orders)?;
         // From here on, dropping this removes everything.
         let forwarder = Shutdown::default();
-        let inner = Inner { commands: Some(commands), worker: Some(worker), forwarder: forwarder.clone() };
+        let metadata = Mutex::default();
+        let inner = Inner { commands: Some(commands), worker: Some(worker), forwarder: forwarder.clone(), metadata };
         let ready = ready.await.map_err(|_| NetError::Stopped)??;
+        let listener = TcpListener::from_std(ready.metadata).map_err(NetError::io("listen for the metadata server"))?;
+        *inner.metadata.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
         if !ready.forward_dns_to.is_empty() {
             let forwarding = Forwarder::bind(ready.gateway, ready.subnet, ready.forward_dns_to).await?;
             forwarding.spawn(tasks, clock, &forwarder);
@@ -128,6 +142,28 @@ impl Network {
         let (answer, answered) = oneshot::channel();
         self.inner.tell(Command::Attach(answer))?;
         answered.await.map_err(|_| NetError::Stopped)?
+    }
+
+    /// Restricts where an instance may open connections to. In effect when this returns; to be done before its program
+    /// runs. With [`Egress::All`], which needs nothing, it returns at once.
+    ///
+    /// # Errors
+    /// [`NetError`] when the host refuses: then the instance must not start.
+    pub(crate) async fn restrict(&self, attachment: &mut Attachment, egress: Egress) -> Result<(), NetError> {
+        if egress == Egress::All {
+            return Ok(());
+        }
+        // Noted first: if nobody waits for the answer any more, it is still lifted.
+        attachment.restricted = Some((egress, Arc::downgrade(&self.inner)));
+        let (answer, answered) = oneshot::channel();
+        self.inner.tell(Command::Restrict(attachment.address, egress, answer))?;
+        answered.await.map_err(|_| NetError::Stopped)?
+    }
+
+    /// The listener that takes what instances send to the metadata server's address; peers are instances, by their
+    /// addresses, or the host itself. The first call gets it.
+    pub(crate) fn metadata(&self) -> Option<TcpListener> {
+        self.inner.metadata.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Removes cables, firewall and gateway and sets forwarding back. Instances are best ended
@@ -183,6 +219,16 @@ impl Attachment {
     /// What `/etc/resolv.conf` of the instance has to say.
     pub(crate) fn resolv_conf(&self) -> &str {
         &self.resolv_conf
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        let (Some((egress, network)), Some(lease)) = (self.restricted.take(), self.lease.take()) else { return };
+        // Without a network there is no set, and nobody to lend the address to.
+        if let Some(network) = network.upgrade() {
+            let _ = network.tell(Command::Lift(lease, egress));
+        }
     }
 }
 

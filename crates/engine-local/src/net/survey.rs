@@ -2,7 +2,7 @@
 
 use std::{
     error::Error,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
     thread,
 };
 
@@ -74,12 +74,14 @@ fn try_firewall() -> Finding {
         netns::leave()?;
         let mut socket = Socket::open(Subsystem::Netfilter).map_err(NetError::io("open a netlink socket"))?;
         let ours = link_prefix(TAG);
-        let firewall = Firewall { table: "updraft-survey", ours: &ours, subnet: scratch(), dns: Dns::Answered };
+        let metadata = SocketAddrV4::new(scratch().gateway(), 1);
+        let firewall =
+            Firewall { table: "updraft-survey", ours: &ours, subnet: scratch(), dns: Dns::Answered, metadata };
         rules::install(&mut socket, firewall)?;
         Ok(())
     };
-    let hint = "run as root; load the kernel modules 'nf_tables', 'nft_masq', 'nft_ct' and 'nf_nat'";
-    finding("nftables", try_out(), "filtering and masquerading work", hint)
+    let hint = "run as root; load the kernel modules 'nf_tables', 'nft_masq', 'nft_ct', 'nft_nat', 'nft_fib_inet' and 'nf_nat'";
+    finding("nftables", try_out(), "filtering, masquerading and the check of source addresses work", hint)
 }
 
 fn find_droppers() -> Finding {

@@ -17,6 +17,8 @@ use super::{
     *,
 };
 
+mod egress;
+
 /// A host with one neighbour.
 struct World {
     /// The neighbour's namespace.

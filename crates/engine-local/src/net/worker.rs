@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr},
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener},
     path::Path,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
@@ -11,6 +12,7 @@ use std::{
 
 use rustix::fd::{AsFd, OwnedFd};
 use tokio::sync::oneshot;
+use updraft_model::instance::Egress;
 
 use super::{
     Attachment, NetConfig, NetError,
@@ -22,13 +24,17 @@ use super::{
     netns,
     resolver::Plan,
     rules::{self, Dns, Firewall},
-    subnet::{Pool, Subnet},
+    subnet::{Lease, Pool, Subnet},
 };
 
 /// What the thread is told.
 #[derive(Debug)]
 pub(super) enum Command {
     Attach(oneshot::Sender<Result<Attachment, NetError>>),
+    /// Restrict the instance with this address.
+    Restrict(Ipv4Addr, Egress, oneshot::Sender<Result<(), NetError>>),
+    /// A restricted instance is no more: its address may be lent again when nobody takes it for that.
+    Lift(Lease, Egress),
     Stop(oneshot::Sender<Result<(), NetError>>),
     /// End without another word: for tests of what a killed server leaves.
     #[cfg(test)]
@@ -45,6 +51,8 @@ pub(super) struct Ready {
     pub(super) subnet: Subnet,
     /// Name servers that instances cannot reach themselves; empty when they need no help.
     pub(super) forward_dns_to: Vec<IpAddr>,
+    /// Takes what instances send to the metadata server's address.
+    pub(super) metadata: TcpListener,
 }
 
 /// The host, as the thread has it in hand.
@@ -69,6 +77,14 @@ struct Working {
     gateway: Ipv4Addr,
     mtu: u32,
     resolv_conf: Arc<str>,
+}
+
+/// What there is of a host's network once it is made.
+struct Made {
+    subnet: Subnet,
+    mtu: u32,
+    plan: Plan,
+    metadata: TcpListener,
 }
 
 /// How often the thread looks for uplinks that do not forward: a VPN that came up, a link that was
@@ -108,11 +124,11 @@ fn set_up(config: NetConfig) -> Result<(Working, Ready), NetError> {
     host.remove()?;
     let made = host.set_up(config.subnet, &config.dns);
     match made {
-        Ok((subnet, mtu, plan)) => {
+        Ok(Made { subnet, mtu, plan, metadata }) => {
             let gateway = subnet.gateway();
             let resolv_conf = plan.resolv_conf(gateway).into();
             let working = Working { host, pool: Pool::new(subnet), gateway, mtu, resolv_conf };
-            Ok((working, Ready { gateway, subnet, forward_dns_to: plan.forward_to }))
+            Ok((working, Ready { gateway, subnet, forward_dns_to: plan.forward_to, metadata }))
         }
         Err(error) => {
             if let Err(error) = host.remove() {
@@ -123,6 +139,13 @@ fn set_up(config: NetConfig) -> Result<(Working, Ready), NetError> {
     }
 }
 
+/// On any port: the address is ours, and others may listen on all addresses.
+fn listen(gateway: Ipv4Addr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind((gateway, 0))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 fn run(mut working: Working, orders: &mpsc::Receiver<Command>) {
     loop {
         match orders.recv_timeout(REFRESH) {
@@ -130,6 +153,11 @@ fn run(mut working: Working, orders: &mpsc::Receiver<Command>) {
                 // The caller may be gone; then the attachment dies here.
                 let _ = answer.send(working.attach());
             }
+            Ok(Command::Restrict(address, egress, answer)) => {
+                // Who gave up waiting does not start the instance.
+                let _ = answer.send(working.host.restrict(address, egress));
+            }
+            Ok(Command::Lift(lease, egress)) => working.host.lift(&lease, egress),
             Ok(Command::Stop(answer)) => {
                 let _ = answer.send(working.host.remove());
                 return;
@@ -168,7 +196,7 @@ impl Host {
         })
     }
 
-    fn set_up(&mut self, wanted: Option<Subnet>, dns: &[IpAddr]) -> Result<(Subnet, u32, Plan), NetError> {
+    fn set_up(&mut self, wanted: Option<Subnet>, dns: &[IpAddr]) -> Result<Made, NetError> {
         let addresses = link::addresses(&mut self.route)?;
         let plan = Plan::new(dns, &addresses.iter().map(|(address, _)| *address).collect::<Vec<_>>());
         let routes = link::routes(&mut self.route)?;
@@ -180,10 +208,23 @@ impl Host {
         let mtu = self.uplink_mtu(&routes)?;
         let subnet = self.claim(wanted, &taken)?;
         let dns = if plan.forward_to.is_empty() { Dns::NotAnswered } else { Dns::Answered };
-        let firewall = Firewall { table: &self.table, ours: &self.prefix, subnet, dns };
+        let metadata = listen(subnet.gateway()).map_err(NetError::io("listen for the metadata server"))?;
+        let port = metadata.local_addr().map_err(NetError::io("listen for the metadata server"))?.port();
+        let place = SocketAddrV4::new(subnet.gateway(), port);
+        let firewall = Firewall { table: &self.table, ours: &self.prefix, subnet, dns, metadata: place };
         rules::install(&mut self.nft, firewall)?;
         self.refresh()?;
-        Ok((subnet, mtu, plan))
+        Ok(Made { subnet, mtu, plan, metadata })
+    }
+
+    fn restrict(&mut self, address: Ipv4Addr, egress: Egress) -> Result<(), NetError> {
+        rules::restrict(&mut self.nft, &self.table, address, egress).map_err(NetError::from)
+    }
+
+    fn lift(&mut self, lease: &Lease, egress: Egress) {
+        if let Err(error) = rules::lift(&mut self.nft, &self.table, lease.address(), egress) {
+            tracing::warn!(address = %lease.address(), %error, "an address stays restricted to egress '{egress}'");
+        }
     }
 
     /// Makes the link that has the gateway's address, and takes a range for ours by the route to it:
@@ -323,6 +364,6 @@ impl Working {
         let netns = attach::attach(&mut self.host.route, cable)?;
         tracing::debug!(tag = self.host.tag, %address, "attached a namespace");
         let resolv_conf = self.resolv_conf.clone();
-        Ok(Attachment { netns, address, resolv_conf, _lease: lease })
+        Ok(Attachment { netns, address, resolv_conf, lease: Some(lease), restricted: None })
     }
 }

@@ -17,8 +17,9 @@ use updraft_model::{
 };
 
 use super::{
+    causes::{chain, check_id, refused},
     crew::{Crew, Next, Who},
-    engine::{Shared, chain, check_id, refused},
+    engine::Shared,
     events::Delivery,
     live::{Ground, Live, Phase},
     pool::Shell,
@@ -41,6 +42,8 @@ pub(super) struct Company {
 pub(super) struct Sidecar {
     pub(super) name: String,
     pub(super) groups: Plan,
+    /// What they are called.
+    pub(super) leaf: String,
     pub(super) memory_limit: u64,
     pub(super) phase: watch::Sender<Phase>,
 }
@@ -55,13 +58,17 @@ struct Start {
 // === impl Company ===
 
 impl Company {
-    /// The sidecars of `spec`, with their control groups by the name of each.
-    pub(super) fn new(spec: &InstanceSpec, groups: impl Fn(&ContainerSpec) -> Plan) -> Self {
-        let sidecar = |container: &ContainerSpec| Sidecar {
-            name: container.name.clone(),
-            groups: groups(container),
-            memory_limit: container.limits.memory_bytes,
-            phase: watch::Sender::new(Phase::Starting),
+    /// The sidecars of `spec`; `groups` says of each what its control groups are called, and what they are.
+    pub(super) fn new(spec: &InstanceSpec, groups: impl Fn(&ContainerSpec) -> (String, Plan)) -> Self {
+        let sidecar = |container: &ContainerSpec| {
+            let (leaf, groups) = groups(container);
+            Sidecar {
+                name: container.name.clone(),
+                groups,
+                leaf,
+                memory_limit: container.limits.memory_bytes,
+                phase: watch::Sender::new(Phase::Starting),
+            }
         };
         Self { sidecars: spec.sidecars.iter().map(sidecar).collect(), crew: Mutex::default() }
     }
@@ -93,8 +100,13 @@ impl Shared {
             Some(shell) if first.first().is_some_and(|first| first.name == container.name) => shell.name.clone(),
             _ => launcher_id(id, who(spec, container).as_ref()),
         };
-        let groups = |container: &ContainerSpec| self.layout.plan(&self.premises.tag, &leaf(container));
-        let live = Live::several(groups(&spec.ingress), spec, Company::new(spec, groups));
+        let groups = |container: &ContainerSpec| {
+            let leaf = leaf(container);
+            let plan = self.layout.plan(&self.premises.tag, &leaf);
+            (leaf, plan)
+        };
+        let (own, plan) = groups(&spec.ingress);
+        let live = Live::several((&own, plan), spec, Company::new(spec, groups));
         let Some(reservation) = self.table.reserve(id, live) else {
             shell.into_iter().for_each(|shell| self.pool.put_back(shell));
             return Err(refused(id, "it is there"));
@@ -103,16 +115,20 @@ impl Shared {
             return Err(refused(id, "the engine has been shut down"));
         }
         let begun = self.clock.instant();
-        let (attachment, mut shell) = match shell {
+        let (mut attachment, shell) = match shell {
             Some(Shell { name, attachment }) => (attachment, Some(name)),
             None => (network.attach().await.map_err(|error| refused(id, &chain(&error)))?, None),
         };
+        let restricted = network.restrict(&mut attachment, spec.egress).await;
         reservation.live.hold().network = self.clock.instant().saturating_duration_since(begun);
-        let mut starts = Vec::with_capacity(first.len());
-        for container in first {
-            let (netns, resolv_conf) = (&attachment.netns, attachment.resolv_conf());
-            starts.push(self.order_of(id, (spec, container), shell.take(), (netns, resolv_conf))?);
-        }
+        let place = (&attachment.netns, attachment.resolv_conf());
+        let starts = restricted.map_err(|error| refused(id, &chain(&error))).and_then(|()| {
+            let mut free = shell.clone();
+            let order = |container| self.order_of(id, (spec, container), free.take(), place);
+            first.into_iter().map(order).collect::<Result<Vec<_>, _>>()
+        });
+        // A sandbox that was taken is in nobody's hands any more.
+        let starts = starts.inspect_err(|_| shell.into_iter().for_each(|id| self.request(&Request::Kill { id })))?;
         let started: Vec<Who> = starts.iter().map(|start| start.who.clone()).collect();
         let live = self.commit_all(reservation, (spec, id), starts, Ground::Own(attachment));
         let live = live.map_err(|cause| refused(id, &cause))?;
@@ -210,11 +226,13 @@ impl Shared {
     }
 
     /// A container of an instance with several has ended.
-    pub(super) fn hear_end(&self, id: InstanceId, company: &Company, who: Who, exit: Exit) {
+    pub(super) fn hear_end(&self, id: InstanceId, (live, company): (&Live, &Company), who: Who, exit: Exit) {
         let next = company.crew().leave(&who, exit);
         match next {
             Next::Wait => {}
             Next::Kill(others) => {
+                // Frozen they would not hear of it.
+                live.freezer.close();
                 for other in others {
                     self.request(&Request::Kill { id: launcher_id(&id, other.as_ref()) });
                 }
@@ -226,7 +244,7 @@ impl Shared {
     /// A container of an instance with several could not be started by the host.
     pub(super) fn hear_refusal(&self, id: InstanceId, live: &Live, company: &Company, (who, cause): (Who, String)) {
         live.phase_of(who.as_deref()).inspect(|phase| drop(phase.send_replace(Phase::Ended)));
-        self.hear_end(id, company, who, Exit::NotStarted { cause: StartFault::Sandbox(cause) });
+        self.hear_end(id, (live, company), who, Exit::NotStarted { cause: StartFault::Sandbox(cause) });
     }
 
     /// Ends every container of an instance with several; `make` is what its launcher is told of each.

@@ -22,7 +22,9 @@ use updraft_engine::{Engine, EngineError, EngineEvent};
 use updraft_model::instance::{Inspection, InstanceId, InstanceSpec, Usage};
 use updraft_oci::ImageStore;
 
+pub(super) use super::causes::{chain, host};
 use super::{
+    causes::{check_id, refused},
     company::volumes_request,
     config::LocalConfig,
     events::{self, Delivery},
@@ -30,9 +32,10 @@ use super::{
     leftovers::Premises,
     link::Link,
     live::{Ground, Live, Phase, StartTiming, Table, Whose},
-    look,
+    look, metadata,
     pool::{self, Pool, Shell},
     prepare::{self, Prepared},
+    runtime::{self, Runtime},
     supervise,
 };
 use crate::{
@@ -54,6 +57,8 @@ pub struct LocalEngine {
 /// What the engine and its tasks share.
 pub(super) struct Shared {
     pub(super) config: LocalConfig,
+    /// Who makes the sandboxes, if it is not our launcher.
+    pub(super) runtime: Option<Runtime>,
     pub(super) premises: Premises,
     pub(super) layout: Layout,
     pub(super) images: ImageStore,
@@ -66,6 +71,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) tasks: Tasks,
     pub(super) table: Table,
+    /// Who answers for the metadata server.
+    pub(super) desk: metadata::Desk,
     pub(super) deliveries: mpsc::UnboundedSender<Delivery>,
     pub(super) down: AtomicBool,
     link: Mutex<Option<Link>>,
@@ -105,11 +112,18 @@ impl LocalEngine {
             Err(error) if !isolation.is_shared() => return Err(host("read the control groups")(error)),
             layout => layout.unwrap_or_default(),
         };
+        let runtime = runtime::of(&config).await?;
         let premises = Premises::take(&config.data_dir, &clock).await?;
-        premises.sweep(&layout).await?;
+        // A predecessor may have had a runtime.
+        let whole = sys::cgroups::whole_layout().unwrap_or_else(|_| layout.clone());
+        premises.sweep(&whole).await?;
         premises.remove_roots().await;
         let (layout, network, commons) = match isolation {
-            Isolation::Namespaces => (layout, Some(network(&config, &premises, tasks, &clock).await?), None),
+            Isolation::Namespaces => (
+                if runtime.is_some() { whole } else { layout },
+                Some(network(&config, &premises, tasks, &clock).await?),
+                None,
+            ),
             Isolation::Chroot | Isolation::None => {
                 let (tag, run_dir) = (premises.tag.clone(), premises.run_dir.clone());
                 let commons = Commons::new(isolation, &tag, &run_dir, &config.dns);
@@ -128,9 +142,10 @@ impl LocalEngine {
         };
         let (deliveries, queue) = mpsc::unbounded_channel();
         let (sender, receiver) = mpsc::channel(EVENTS);
-        let pool = Pool::new(if network.is_some() { config.sandboxes } else { 0 });
+        let pool = Pool::new(if network.is_some() && runtime.is_none() { config.sandboxes } else { 0 });
         let shared = Arc::new(Shared {
             config,
+            runtime,
             premises,
             layout,
             images,
@@ -140,6 +155,7 @@ impl LocalEngine {
             clock,
             tasks: tasks.clone(),
             table: Table::default(),
+            desk: metadata::Desk::default(),
             deliveries,
             down: AtomicBool::new(false),
             link: Mutex::default(),
@@ -159,12 +175,21 @@ impl LocalEngine {
         tasks.spawn("launcher", OnFailure::Stop, supervise::run(shared.clone(), launcher, over));
         tasks.spawn("instance events", OnFailure::Stop, events::forward(shared.clone(), queue, sender, ended.clone()));
         tasks.spawn("sandbox pool", OnFailure::Stop, pool::keep(shared.clone()));
+        if let Some(listener) = shared.network.as_ref().and_then(Network::metadata) {
+            tasks.spawn("metadata", OnFailure::Stop, metadata::serve(shared.clone(), listener, ended.clone()));
+        }
         Ok(Arc::new(Self { shared, events: Mutex::new(Some(receiver)), ended }))
     }
 
     /// How many sandboxes wait for an instance.
     pub fn spare_sandboxes(&self) -> usize {
         self.shared.pool.ready()
+    }
+
+    /// What instances send to the metadata server's address, 169.254.169.254 port 80: connections, and whose each is. The
+    /// first call gets it; until then everybody who asks is told that there is nothing (404).
+    pub fn metadata(&self) -> Option<mpsc::Receiver<(TcpStream, InstanceId)>> {
+        self.shared.desk.take()
     }
 
     /// Where the time of an instance's start went; `None` before its program runs and after its end.
@@ -190,6 +215,7 @@ impl Engine for LocalEngine {
     async fn prepare(&self, spec: &InstanceSpec) -> Result<(), EngineError> {
         let isolation = self.shared.config.isolation;
         prepare::check(spec, isolation)?;
+        prepare::check_egress(spec.egress, isolation)?;
         for container in spec.containers() {
             let prepared = prepare::fetch(&self.shared.images, container, isolation).await?;
             self.shared.prepared().insert(container.image.clone(), prepared);
@@ -209,7 +235,7 @@ impl Engine for LocalEngine {
         let shell = shared.pool.take(shared.clock.instant());
         let leaf = shell.as_ref().map_or(id.0.as_str(), |shell| &shell.name);
         let groups = shared.layout.plan(&shared.premises.tag, leaf);
-        let Some(reservation) = shared.table.reserve(id, Live::new(groups, spec)) else {
+        let Some(reservation) = shared.table.reserve(id, Live::new(leaf, groups, spec)) else {
             shell.into_iter().for_each(|shell| shared.pool.put_back(shell));
             return Err(refused(id, "it is there"));
         };
@@ -243,6 +269,7 @@ impl Engine for LocalEngine {
                 return;
             }
         }
+        live.freezer.close();
         if grace.is_zero() {
             return self.shared.tell(id, &live, |id| Request::Kill { id });
         }
@@ -271,6 +298,18 @@ impl Engine for LocalEngine {
         // Requests are small and answered; waiting for more to send only delays them.
         stream.set_nodelay(true)?;
         Ok(stream)
+    }
+
+    fn freeze(&self, id: &InstanceId) -> io::Result<()> {
+        self.shared.switch(id)?.freezer.freeze()
+    }
+
+    fn thaw(&self, id: &InstanceId) -> io::Result<()> {
+        self.shared.switch(id)?.freezer.thaw()
+    }
+
+    fn limit_cpu(&self, id: &InstanceId, sidecar: Option<&str>, millis: u32) -> io::Result<()> {
+        self.shared.limit_cpu(id, sidecar, millis)
     }
 
     async fn usage(&self, id: &InstanceId) -> Option<Usage> {
@@ -397,9 +436,12 @@ impl Shared {
         let first = volumes_request(id, spec);
         let container = (spec, &spec.ingress);
         match (shell, &self.network, &self.commons) {
-            (Some(Shell { name, attachment }), ..) => {
+            (Some(Shell { name, mut attachment }), Some(network), _) => {
+                let ready = network.restrict(&mut attachment, spec.egress).await.map_err(|error| refused(&error));
                 let launch = prepare::launch(&id.0, container, &prepared.rootfs, attachment.resolv_conf());
-                let file = launch.write().map_err(|error| refused(&error))?;
+                let file = ready.and_then(|()| launch.write().map_err(|error| refused(&error)));
+                // A sandbox that was taken is in nobody's hands any more.
+                let file = file.inspect_err(|_| self.request(&Request::Kill { id: name.clone() }))?;
                 Ok(Order {
                     first,
                     request: start(Some(name)),
@@ -408,7 +450,8 @@ impl Shared {
                 })
             }
             (None, Some(network), _) => {
-                let attachment = network.attach().await.map_err(|error| refused(&error))?;
+                let mut attachment = network.attach().await.map_err(|error| refused(&error))?;
+                network.restrict(&mut attachment, spec.egress).await.map_err(|error| refused(&error))?;
                 let netns = attachment.netns.try_clone().map_err(|error| refused(&error))?;
                 let launch = prepare::launch(&id.0, container, &prepared.rootfs, attachment.resolv_conf());
                 let file = launch.write().map_err(|error| refused(&error))?;
@@ -421,13 +464,14 @@ impl Shared {
                 })
             }
             (None, None, Some(commons)) => {
+                prepare::check_egress(spec.egress, self.config.isolation)?;
                 let (footing, launch) = commons.settle(id, spec, prepared).await.map_err(|error| refused(&error))?;
                 let file = launch.write().map_err(|error| refused(&error))?;
                 live.hold().copy = since();
                 let ground = Ground::Shared(Arc::new(footing));
                 Ok(Order { first, request: start(None), descriptors: vec![file], ground })
             }
-            (None, None, None) => Err(EngineError::Host {
+            (_, None, _) => Err(EngineError::Host {
                 operation: format!("start of {id}"),
                 cause: "the engine has no network".to_owned(),
             }),
@@ -475,34 +519,4 @@ async fn network(
         run_dir: premises.run_dir.clone(),
     };
     Network::start(net, tasks, clock).await.map_err(host("set up the network"))
-}
-
-/// Ids become parts of paths, and names of control groups beside those of sandboxes that wait.
-pub(super) fn check_id(id: &InstanceId) -> Result<(), EngineError> {
-    let well_formed = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
-    if (1..=128).contains(&id.0.len()) && id.0.bytes().all(well_formed) && id.0 != pool::SHELL {
-        return Ok(());
-    }
-    Err(refused(id, "its id must be 1 to 128 letters, digits, '-' or '_'"))
-}
-
-pub(super) fn refused(id: &InstanceId, cause: &str) -> EngineError {
-    EngineError::Host { operation: format!("start of {id}"), cause: cause.to_owned() }
-}
-
-/// For `map_err`: the operation that failed.
-pub(super) fn host<E: std::error::Error>(operation: &'static str) -> impl Fn(E) -> EngineError {
-    move |error| EngineError::Host { operation: operation.to_owned(), cause: chain(&error) }
-}
-
-/// An error with its causes, as one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

@@ -101,8 +101,8 @@ impl Shared {
                 let live = self.table.get(&instance);
                 let limit = live.as_ref().map_or(0, |live| live.memory_limit_of(sidecar.as_deref()));
                 let exit = model_exit(exit, limit);
-                match live.as_ref().and_then(|live| live.company.as_deref()) {
-                    Some(company) => self.hear_end(instance, company, sidecar, exit),
+                match live.as_ref().and_then(|live| Some((&**live, live.company.as_deref()?))) {
+                    Some(whole) => self.hear_end(instance, whole, sidecar, exit),
                     // By the name that the launcher knows, which is to forget it.
                     None => self.deliver(Delivery::Exit(InstanceId(id), None, exit)),
                 }

@@ -55,6 +55,7 @@ pub(super) struct Orders<'a> {
     pub(super) tag: &'a str,
     pub(super) run_dir: &'a Path,
     pub(super) isolation: Isolation,
+    pub(super) runtime: Option<&'a Path>,
     /// Held by the launcher as long as it lives.
     pub(super) lock: &'a fs::File,
     pub(super) clock: &'a Clock,
@@ -154,6 +155,7 @@ impl Launcher {
             tag: orders.tag.to_owned(),
             run_dir: orders.run_dir.to_owned(),
             isolation: orders.isolation,
+            runtime: orders.runtime.map(Path::to_owned),
         };
         let hello = Outgoing { frame: encode(&hello)?, descriptors: Vec::new() };
         write(&self.socket, hello).await.map_err(LinkError::Ended)?;

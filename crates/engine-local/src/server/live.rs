@@ -15,7 +15,7 @@ use updraft_model::{
     name::RevisionName,
 };
 
-use super::{company::Company, footing::Footing};
+use super::{company::Company, footing::Footing, freezer::Switch};
 use crate::{net::Attachment, protocol::Steps, sandbox::cgroups::Plan, sys};
 
 /// Where the time of a start went.
@@ -52,6 +52,9 @@ pub(super) struct Live {
     pub(super) phase: watch::Sender<Phase>,
     /// Those of the container that takes the traffic, as are phase and limit.
     pub(super) groups: Plan,
+    /// What they are called.
+    pub(super) leaf: String,
+    pub(super) freezer: Switch,
     pub(super) memory_limit: u64,
     /// The other containers, if there are some.
     pub(super) company: Option<Box<Company>>,
@@ -134,9 +137,11 @@ impl StartTiming {
 // === impl Live ===
 
 impl Live {
-    pub(super) fn new(groups: Plan, spec: &InstanceSpec) -> Self {
+    pub(super) fn new(leaf: &str, groups: Plan, spec: &InstanceSpec) -> Self {
         Self {
             phase: watch::Sender::new(Phase::Starting),
+            leaf: leaf.to_owned(),
+            freezer: Switch::new(groups.freezer.iter().cloned().collect()),
             groups,
             memory_limit: spec.ingress.limits.memory_bytes,
             company: None,
@@ -147,8 +152,10 @@ impl Live {
     }
 
     /// With other containers beside the one that takes the traffic.
-    pub(super) fn several(groups: Plan, spec: &InstanceSpec, company: Company) -> Self {
-        Self { company: Some(Box::new(company)), ..Self::new(groups, spec) }
+    pub(super) fn several((leaf, groups): (&str, Plan), spec: &InstanceSpec, company: Company) -> Self {
+        let of_sidecars = company.sidecars.iter().map(|sidecar| &sidecar.groups);
+        let freezers = std::iter::once(&groups).chain(of_sidecars).filter_map(|plan| plan.freezer.clone()).collect();
+        Self { freezer: Switch::new(freezers), company: Some(Box::new(company)), ..Self::new(leaf, groups, spec) }
     }
 
     /// How far the sidecar of this name has come, or the container that takes the traffic.
@@ -157,6 +164,20 @@ impl Live {
             None => Some(&self.phase),
             Some(name) => self.company.as_ref()?.sidecar(name).map(|sidecar| &sidecar.phase),
         }
+    }
+
+    /// What the control groups of the sidecar of this name are called, or of the container that takes the traffic.
+    pub(super) fn leaf_of(&self, sidecar: Option<&str>) -> Option<&str> {
+        match sidecar {
+            None => Some(&self.leaf),
+            Some(name) => self.company.as_ref()?.sidecar(name).map(|sidecar| sidecar.leaf.as_str()),
+        }
+    }
+
+    /// Do the programs of all of its containers run?
+    pub(super) fn all_run(&self) -> bool {
+        let of_sidecars = self.company.iter().flat_map(|company| &company.sidecars).map(|sidecar| &sidecar.phase);
+        std::iter::once(&self.phase).chain(of_sidecars).all(|phase| matches!(*phase.borrow(), Phase::Running(_)))
     }
 
     /// The memory of the sidecar of this name, or of the container that takes the traffic; 0 when it is not there.
@@ -252,6 +273,12 @@ impl Table {
         let removed = entries.remove(id);
         self.count.send_replace(entries.len());
         removed
+    }
+
+    /// An instance that stands where `is_it` says.
+    pub(super) fn find(&self, is_it: impl Fn(&Ground) -> bool) -> Option<InstanceId> {
+        let entries = self.lock();
+        entries.iter().find(|(_, live)| live.hold().ground.as_ref().is_some_and(&is_it)).map(|(id, _)| id.clone())
     }
 
     pub(super) fn ids(&self) -> Vec<InstanceId> {

@@ -1,21 +1,27 @@
 //! The server's half: the engine as its users see it.
 
+mod causes;
 mod company;
 mod config;
+mod cpu;
 mod crew;
 mod engine;
 mod events;
 mod footing;
+mod freezer;
 mod leftovers;
 mod link;
 mod live;
 mod look;
+mod metadata;
 mod pool;
 mod ports;
 mod prepare;
+mod runtime;
 mod supervise;
 
 pub use config::{LauncherCommand, LocalConfig};
 pub use engine::LocalEngine;
 pub use leftovers::tag_of;
 pub use live::StartTiming;
+pub use runtime::{Runtime, UnusableRuntime};

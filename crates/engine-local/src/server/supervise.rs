@@ -23,6 +23,7 @@ impl Shared {
             tag: &self.premises.tag,
             run_dir: &self.premises.run_dir,
             isolation: self.config.isolation,
+            runtime: self.runtime.as_ref().map(|runtime| runtime.path.as_path()),
             lock: &self.premises.lock,
             clock: &self.clock,
         };

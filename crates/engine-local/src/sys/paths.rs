@@ -62,12 +62,12 @@ pub(crate) fn enter(dir: &str) -> io::Result<()> {
     Err(io::Error::other("it is outside of the container"))
 }
 
-/// Makes `dir` of the tree in `root` the current directory, with all directories on the way to it that are
-/// missing. Links lead where they would if the tree were the root.
+/// The directory `dir` of the tree in `root`, made with all directories on the way to it that are missing. Links lead
+/// where they would if the tree were the root.
 ///
 /// # Errors
 /// The kernel's.
-pub(crate) fn enter_below(root: BorrowedFd<'_>, dir: &str) -> io::Result<()> {
+pub(crate) fn directory_below(root: BorrowedFd<'_>, dir: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let open = |path: &str| openat2(root, path, flags, Mode::empty(), resolve);
@@ -83,7 +83,15 @@ pub(crate) fn enter_below(root: BorrowedFd<'_>, dir: &str) -> io::Result<()> {
             found => found?,
         };
     }
-    fchdir(here).map_err(Into::into)
+    Ok(here)
+}
+
+/// Makes `dir` of the tree in `root` the current directory, as of [`directory_below`].
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn enter_below(root: BorrowedFd<'_>, dir: &str) -> io::Result<()> {
+    fchdir(directory_below(root, dir)?).map_err(Into::into)
 }
 
 /// Does the path lead through a magic link, or in a circle? What else is wrong with it, its user finds.

@@ -1,6 +1,7 @@
 //! An engine of its own for each test, and what a test asks of it.
 
 use std::{
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -17,7 +18,7 @@ use updraft_base::{Backoff, Clock, Tasks};
 use updraft_engine::{Engine, EngineEvent};
 use updraft_engine_local::{Isolation, LauncherCommand, LocalConfig, LocalEngine};
 use updraft_model::{
-    instance::{ContainerSpec, Exit, InstanceId, InstanceSpec, Limits, Stream},
+    instance::{ContainerSpec, Egress, Exit, InstanceId, InstanceSpec, Limits, Stream},
     name::Parent,
 };
 use updraft_oci::{ImageStore, ImageStoreConfig};
@@ -35,10 +36,26 @@ pub(crate) struct Bed {
     pub(crate) data_dir: PathBuf,
     events: Option<mpsc::Receiver<EngineEvent>>,
     images: ImageStore,
-    isolation: Isolation,
-    sandboxes: usize,
+    kind: Kind,
     _dir: Option<tempfile::TempDir>,
 }
+
+/// How an engine makes its instances.
+#[derive(Clone, Copy)]
+pub(crate) struct Kind {
+    pub(crate) isolation: Isolation,
+    /// Made ahead.
+    pub(crate) sandboxes: usize,
+    pub(crate) runtime: Option<&'static str>,
+    /// The name server of instances, if it is not the host's.
+    pub(crate) dns: Option<IpAddr>,
+}
+
+/// In our own sandbox, each made when it is needed.
+pub(crate) const PLAIN: Kind = Kind { isolation: Isolation::Namespaces, sandboxes: 0, runtime: None, dns: None };
+
+/// By an OCI runtime.
+pub(crate) const BY_RUNC: Kind = Kind { runtime: Some("runc"), ..PLAIN };
 
 /// What came of an instance.
 #[derive(Debug)]
@@ -63,50 +80,54 @@ impl Bed {
 
     /// An engine that keeps its instances apart so far, and makes no sandboxes ahead.
     pub(crate) async fn under(isolation: Isolation, image: Image) -> Option<Self> {
-        Self::in_a_new_directory(isolation, 0, image).await
+        Self::of(Kind { isolation, ..PLAIN }, image).await
     }
 
     /// An engine that has made so many sandboxes ahead.
     pub(crate) async fn stocked(sandboxes: usize) -> Option<Self> {
-        let bed = Self::in_a_new_directory(Isolation::Namespaces, sandboxes, Image::plain()).await?;
+        let kind = Kind { sandboxes, ..PLAIN };
+        let bed = Self::of(kind, Image::plain()).await?;
         bed.until("sandboxes are made", || bed.engine.spare_sandboxes() == sandboxes).await;
         Some(bed)
     }
 
-    async fn in_a_new_directory(isolation: Isolation, sandboxes: usize, image: Image) -> Option<Self> {
+    /// An engine that makes its instances like that.
+    pub(crate) async fn of(kind: Kind, image: Image) -> Option<Self> {
         if !is_root() {
             return None;
         }
         let dir = tempfile::tempdir().expect("a place for the test");
-        let mut bed = Self::make(dir.path(), isolation, sandboxes, &image).await;
+        let mut bed = Self::at_of(dir.path(), kind, &image).await;
         bed._dir = Some(dir);
         Some(bed)
     }
 
     /// An engine in a directory that the caller keeps, as engines are by default.
     pub(crate) async fn at(dir: &Path, image: &Image) -> Self {
-        Self::make(dir, Isolation::Namespaces, LocalConfig::new(dir).sandboxes, image).await
+        let kind = Kind { sandboxes: LocalConfig::new(dir).sandboxes, ..PLAIN };
+        Self::at_of(dir, kind, image).await
     }
 
     /// The same, with this isolation.
     pub(crate) async fn at_under(dir: &Path, isolation: Isolation, image: &Image) -> Self {
-        Self::make(dir, isolation, 0, image).await
+        Self::at_of(dir, Kind { isolation, ..PLAIN }, image).await
     }
 
-    async fn make(dir: &Path, isolation: Isolation, sandboxes: usize, image: &Image) -> Self {
+    /// The same, with instances made like that.
+    pub(crate) async fn at_of(dir: &Path, kind: Kind, image: &Image) -> Self {
         let clock = Clock::system();
         let layout = tempfile::tempdir().expect("a place for the test");
         image.write(layout.path());
         let images = ImageStore::open(ImageStoreConfig::new(dir.join("images")), clock.clone()).expect("a new store");
         let loaded = images.load(layout.path(), Some("test/probe:v1")).await.expect("a well-formed layout");
         let image = images.resolve(&loaded[0].reference).await.expect("just loaded");
-        let engine = start(dir, (isolation, sandboxes), images.clone()).await;
-        Self { engine, image, clock, data_dir: dir.to_owned(), events: None, images, isolation, sandboxes, _dir: None }
+        let engine = start(dir, kind, images.clone()).await;
+        Self { engine, image, clock, data_dir: dir.to_owned(), events: None, images, kind, _dir: None }
     }
 
     /// Another engine on the same directory and images, after the first is gone.
     pub(crate) async fn restart(&mut self) {
-        self.engine = start(&self.data_dir, (self.isolation, self.sandboxes), self.images.clone()).await;
+        self.engine = start(&self.data_dir, self.kind, self.images.clone()).await;
         self.events = None;
     }
 
@@ -120,6 +141,7 @@ impl Bed {
             sidecars: Vec::new(),
             volumes: Vec::new(),
             port: 8080,
+            egress: Egress::All,
         }
     }
 
@@ -265,9 +287,12 @@ pub(crate) fn is_root() -> bool {
     root
 }
 
-async fn start(data_dir: &Path, (isolation, sandboxes): (Isolation, usize), images: ImageStore) -> Arc<LocalEngine> {
+async fn start(data_dir: &Path, kind: Kind, images: ImageStore) -> Arc<LocalEngine> {
+    let Kind { isolation, sandboxes, runtime, dns } = kind;
     let launcher = LauncherCommand { program: env!("CARGO_BIN_EXE_updraft-launcher").into(), args: Vec::new() };
-    let config = LocalConfig { launcher, isolation, sandboxes, ..LocalConfig::new(data_dir) };
+    let runtime = runtime.map(PathBuf::from);
+    let dns = dns.into_iter().collect();
+    let config = LocalConfig { launcher, isolation, sandboxes, runtime, dns, ..LocalConfig::new(data_dir) };
     LocalEngine::start(config, images, &Tasks::new(), Clock::system()).await.expect("the host can run containers")
 }
 
@@ -278,5 +303,10 @@ impl updraft_engine::contract::Bed for Bed {
 
     fn image(&self) -> String {
         self.image.clone()
+    }
+
+    fn can_freeze(&self) -> bool {
+        let freezer = updraft_engine_local::survey().into_iter().find(|finding| finding.name == "freezer");
+        freezer.is_some_and(|freezer| freezer.verdict == updraft_engine_local::Verdict::Ok)
     }
 }

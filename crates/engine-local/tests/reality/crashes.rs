@@ -23,7 +23,10 @@ pub(crate) fn launcher(data_dir: &Path) -> Pid {
 #[tokio::test]
 async fn a_lost_launcher_takes_its_instances_with_it_and_is_replaced() {
     let Some(mut bed) = Bed::new().await else { return };
-    let ids = [bed.start(&bed.spec(&["serve"])).await, bed.start(&bed.spec(&["ignore-term", "sleep"])).await];
+    let frozen = bed.start(&bed.spec(&["forks=3", "serve"])).await;
+    bed.get(&frozen, "/").await;
+    bed.engine.freeze(&frozen).expect("it is there");
+    let ids = [bed.start(&bed.spec(&["serve"])).await, bed.start(&bed.spec(&["ignore-term", "sleep"])).await, frozen];
     let before = launcher(&bed.data_dir);
     kill_process(before, Signal::KILL).expect("it is alive");
     let mut lost = Vec::new();
@@ -50,6 +53,9 @@ async fn victim() {
     let bed = Bed::at(Path::new(&dir), &Image::plain()).await;
     bed.start(&bed.spec(&["serve"])).await;
     bed.start(&bed.spec(&["ignore-term", "forks=3", "sleep"])).await;
+    let frozen = bed.start(&bed.spec(&["forks=3", "serve"])).await;
+    bed.get(&frozen, "/").await;
+    bed.engine.freeze(&frozen).expect("it is there");
     std::fs::write(Path::new(&dir).join("tag"), bed.tag()).expect("a directory of the test");
     std::future::pending::<()>().await;
 }

@@ -1,6 +1,7 @@
 //! A revision: an immutable template, made real.
 
 pub mod defaults;
+pub(crate) mod egress;
 pub mod lifecycle;
 mod order_rules;
 mod probe_rules;
@@ -9,6 +10,7 @@ pub mod types;
 pub mod validation;
 mod volume_rules;
 
+pub use egress::EGRESS;
 pub use types::{
     Container, EnvValue, EnvVar, Probe, ProbeKind, Protocol, Resources, RevisionScaling, RevisionTemplate, Volume,
     VolumeKind,

@@ -6,8 +6,8 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{
-    Container, EnvValue, EnvVar, Protocol, RevisionTemplate, defaults, order_rules, probe_rules, resource_rules,
-    volume_rules,
+    Container, EnvValue, EnvVar, Protocol, RevisionTemplate, defaults, egress, order_rules, probe_rules,
+    resource_rules, volume_rules,
 };
 use crate::{error::Violation, label, name};
 
@@ -44,6 +44,7 @@ pub fn check(at: &str, service: &str, template: &RevisionTemplate, found: &mut V
     }
     label::check_labels(&format!("{at}.labels"), &template.labels, found);
     label::check_annotations(&format!("{at}.annotations"), &template.annotations, found);
+    egress::check(&format!("{at}.annotations"), &template.annotations, found);
     // Empty until the defaults are in; the default is one of ours.
     if !template.service_account.is_empty() {
         found.extend(name::check_service_account(&format!("{at}.service_account"), &template.service_account).err());

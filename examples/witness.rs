@@ -17,12 +17,15 @@
 //! | `/exit/CODE` | ends the process |
 //! | `/eat/MIB` | takes memory |
 //!
-//! With arguments it fails in the way they say: `exit CODE LINE...`, `deaf` (never listens), `loopback` (listens on
+//! `note PATH TEXT PORT` writes a file first and serves on another port. `proxy ADDRESS` needs somebody at the address, and
+//! asks there for every path but those below `/own`, which it answers itself.
+//!
+//! With other arguments it fails in the way they say: `exit CODE LINE...`, `deaf` (never listens), `loopback` (listens on
 //! 127.0.0.1 only), `insist PORT` (listens there, whatever it is told), and those of [`broken`].
 
 use std::{
     env, fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     process::exit,
     sync::{
@@ -35,6 +38,8 @@ use std::{
 
 static IN_FLIGHT: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
+/// Whom a proxy asks.
+static BEHIND: OnceLock<String> = OnceLock::new();
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -49,6 +54,15 @@ fn main() {
             println!("I do not listen");
             thread::sleep(Duration::from_secs(3600));
         },
+        ["note", path, text, port] => {
+            fs::write(path, text).unwrap_or_else(|error| fatal(&format!("{path}: {error}")));
+            serve(&format!("0.0.0.0:{port}"));
+        }
+        ["proxy", address] => {
+            drop(TcpStream::connect(address).unwrap_or_else(|error| fatal(&format!("{address}: {error}"))));
+            BEHIND.set(address.to_owned()).expect("it is set once");
+            serve(&format!("0.0.0.0:{port}"));
+        }
         [verb, ref rest @ ..] if broken(verb, rest) => {}
         ["insist", port] => serve(&format!("0.0.0.0:{port}")),
         ["loopback"] => serve(&format!("127.0.0.1:{port}")),
@@ -202,7 +216,7 @@ fn connection(mut stream: TcpStream) -> Option<()> {
                 length = value.trim().parse().unwrap_or(0);
             }
         }
-        std::io::copy(&mut std::io::Read::take(&mut reader, length), &mut std::io::sink()).ok()?;
+        std::io::copy(&mut (&mut reader).take(length), &mut std::io::sink()).ok()?;
         let path = request.split(' ').nth(1).unwrap_or("/").to_owned();
         if path == "/upgrade" {
             stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: silence\r\n\r\n").ok()?;
@@ -219,12 +233,39 @@ fn connection(mut stream: TcpStream) -> Option<()> {
         }
         let now = IN_FLIGHT.fetch_add(1, SeqCst) + 1;
         PEAK.fetch_max(now, SeqCst);
-        let (status, body) = answer(&path);
+        let (status, body) = match (BEHIND.get(), path.strip_prefix("/own")) {
+            (Some(address), None) => ask(address, &path).unwrap_or(("502 Bad Gateway", String::new())),
+            (_, own) => answer(own.unwrap_or(&path)),
+        };
         IN_FLIGHT.fetch_sub(1, SeqCst);
         let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nContent-Type: text/plain\r\n\r\n", body.len());
         // In one piece: small writes would wait for one another's acknowledgements.
         stream.write_all((head + &body).as_bytes()).ok()?;
     }
+}
+
+/// What a server says to `GET path`.
+fn ask(address: &str, path: &str) -> std::io::Result<(&'static str, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: behind\r\n\r\n")?;
+    let mut answer = BufReader::new(stream);
+    let (mut status, mut length) = (String::new(), 0);
+    answer.read_line(&mut status)?;
+    loop {
+        let mut header = String::new();
+        if answer.read_line(&mut header)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if header.trim().is_empty() {
+            break;
+        }
+        if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
+    }
+    let mut body = String::new();
+    answer.take(length).read_to_string(&mut body)?;
+    Ok((if status.contains(" 200 ") { "200 OK" } else { "404 Not Found" }, body))
 }
 
 /// A name of this process that no other has.

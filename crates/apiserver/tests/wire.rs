@@ -104,6 +104,7 @@ impl Server {
                 time: now + std::time::Duration::from_millis(index as u64),
                 revision: Parent::new("demo-project", "us-central1").service("hello").revision("hello-00001-abc"),
                 instance: None,
+                container: None,
                 source: LogSource::Container(Stream::Stdout),
                 text: (*text).to_owned(),
             };

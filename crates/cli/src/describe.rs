@@ -7,7 +7,7 @@ use std::{
 
 use updraft_api::run::{
     Container, IngressTraffic, Probe, Revision, RevisionScaling, Service, TrafficTarget, TrafficTargetAllocationType,
-    env_var::Values, probe::ProbeType, service_scaling::ScalingMode,
+    Volume, env_var::Values, probe::ProbeType, service_scaling::ScalingMode, volume::VolumeType,
 };
 
 use crate::{
@@ -22,6 +22,7 @@ struct Page(String);
 /// What a revision says of how it runs; also the template of a service, for want of a revision.
 struct Spec<'a> {
     containers: &'a [Container],
+    volumes: &'a [Volume],
     service_account: &'a str,
     concurrency: i32,
     scaling: Option<&'a RevisionScaling>,
@@ -45,6 +46,7 @@ pub(crate) fn service(service: &Service) -> String {
     if let Some(template) = &service.template {
         let spec = Spec {
             containers: &template.containers,
+            volumes: &template.volumes,
             service_account: &template.service_account,
             concurrency: template.max_instance_request_concurrency,
             scaling: template.scaling.as_ref(),
@@ -66,6 +68,7 @@ pub(crate) fn revision(revision: &Revision) -> String {
     page.blank();
     let spec = Spec {
         containers: &revision.containers,
+        volumes: &revision.volumes,
         service_account: &revision.service_account,
         concurrency: revision.max_instance_request_concurrency,
         scaling: revision.scaling.as_ref(),
@@ -74,6 +77,19 @@ pub(crate) fn revision(revision: &Revision) -> String {
     page.spec(0, &spec);
     page.problem(mark, message);
     page.0
+}
+
+/// What a volume is.
+fn volume(volume: &Volume) -> String {
+    match &volume.volume_type {
+        Some(VolumeType::EmptyDir(dir)) if dir.size_limit.is_empty() => "in memory, half of it".to_owned(),
+        Some(VolumeType::EmptyDir(dir)) => format!("in memory, {}", dir.size_limit),
+        Some(VolumeType::Secret(secret)) => format!("secret {}", secret.secret),
+        Some(VolumeType::CloudSqlInstance(sql)) => format!("Cloud SQL {}", sql.instances.join(", ")),
+        Some(VolumeType::Nfs(nfs)) => format!("NFS {}:{}", nfs.server, nfs.path),
+        Some(VolumeType::Gcs(gcs)) => format!("bucket {}", gcs.bucket),
+        None => "nothing".to_owned(),
+    }
 }
 
 /// Where a service is and where its traffic goes: also what `update-traffic` prints.
@@ -201,6 +217,11 @@ impl Page {
             }
             self.container(indent + 2, container);
         }
+        if !spec.volumes.is_empty() {
+            self.line(indent, "Volumes:");
+            let volumes: Vec<_> = spec.volumes.iter().map(|one| (one.name.as_str(), volume(one))).collect();
+            self.columns(indent + 2, &volumes);
+        }
         let scaling = spec.scaling.copied().unwrap_or_default();
         let http2 = spec.containers.iter().flat_map(|container| &container.ports).any(|port| port.name == "h2c");
         self.fields(
@@ -232,8 +253,14 @@ impl Page {
                 ("Memory", limit("memory").unwrap_or_default()),
                 ("CPU", limit("cpu").unwrap_or_default()),
                 ("CPU allocated", throttled.unwrap_or_default().to_owned()),
+                ("Starts after", container.depends_on.join(", ")),
             ],
         );
+        if !container.volume_mounts.is_empty() {
+            self.line(indent, "Volume mounts:");
+            let mounts = container.volume_mounts.iter().map(|mount| (mount.name.as_str(), mount.mount_path.clone()));
+            self.columns(indent + 2, &mounts.collect::<Vec<_>>());
+        }
         if !container.env.is_empty() {
             self.line(indent, "Env vars:");
             let variables = container.env.iter().map(|variable| {

@@ -33,7 +33,9 @@ pub async fn images_of(store: &dyn Store) -> Result<Vec<String>, Error> {
     let revisions = store.list(&Selection::of(Kind::Revision), &Page::default()).await.map_err(of_store)?;
     let mut images = Vec::new();
     for envelope in &revisions {
-        images.push(record::read::<RevisionRecord>(envelope)?.image);
+        let record = record::read::<RevisionRecord>(envelope)?;
+        images.push(record.image);
+        images.extend(record.sidecar_images.into_values());
     }
     // One that is still a tag leads to nothing yet.
     images.retain(|image| !image.is_empty());

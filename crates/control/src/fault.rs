@@ -3,7 +3,7 @@
 use std::io;
 
 use updraft_engine::EngineError;
-use updraft_model::diagnosis::ImageFault;
+use updraft_model::{Reason, diagnosis::ImageFault};
 use updraft_oci::{ImageError, UnfitKind};
 use updraft_plan::diagnosis::{Happened, reason};
 
@@ -48,6 +48,12 @@ impl From<EngineError> for Fault {
             EngineError::ImageDenied { image: name, cause } => image(ImageFault::Denied, name, cause),
             EngineError::ImageUnfit { image: name, fault, cause } => image(fault, name, cause),
             EngineError::Unavailable { image: name, cause } => image(ImageFault::Unreachable, name, cause),
+            EngineError::Unsupported { feature, cause } => {
+                return Self {
+                    lasting: Some(Reason::Internal),
+                    happened: Happened::Host { operation: feature, cause },
+                };
+            }
             EngineError::NoSpace { operation, cause } => Happened::NoSpace { operation, cause },
             EngineError::Host { operation, cause } => Happened::Host { operation, cause },
             other => Happened::Host { operation: "prepare the image".to_owned(), cause: other.to_string() },

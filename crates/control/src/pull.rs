@@ -24,8 +24,9 @@ pub(crate) const PULL_MAX: Duration = Duration::from_secs(600);
 /// How many pulls one registry is asked for at a time.
 const PER_REGISTRY: usize = 8;
 
-/// What a pull came to: the pinned image after resolving, nothing after preparing.
-pub(crate) type Outcome = Result<String, Fault>;
+/// What a pull came to: the pinned images after resolving, in the order of the template's containers; none after
+/// preparing.
+pub(crate) type Outcome = Result<Vec<String>, Fault>;
 
 /// Why a pull led to nothing.
 #[derive(Debug)]

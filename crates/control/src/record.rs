@@ -2,7 +2,7 @@
 //!
 //! Fields are only ever added, each with a default, so that what an earlier version wrote can be read.
 
-use std::time::SystemTime;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use prost::Message;
@@ -65,8 +65,10 @@ pub(crate) struct RevisionRecord {
     pub(crate) message: String,
     /// What was found out about that.
     pub(crate) diagnosis: Option<DiagnosisRecord>,
-    /// Its image, pinned.
+    /// The image of the container that takes the traffic, pinned.
     pub(crate) image: String,
+    /// Those of the other containers, by their names.
+    pub(crate) sidecar_images: BTreeMap<String, String>,
     /// The check before ready is left out; the message `Revision` has no field for it.
     pub(crate) health_check_disabled: bool,
     /// It is being deleted, by this operation.

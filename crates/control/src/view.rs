@@ -121,8 +121,13 @@ pub(crate) fn revision(envelope: &Envelope) -> Result<run::Revision, Error> {
     revision.scaling_status = status.scaling_status;
     revision.reconciling = !record.phase().is_terminal();
     revision.etag = etag(envelope);
-    if let (Some(container), false) = (revision.containers.first_mut(), record.image.is_empty()) {
-        container.image = record.image;
+    let alone = revision.containers.len() == 1;
+    for container in &mut revision.containers {
+        let is_ingress = alone || !container.ports.is_empty();
+        let pinned = if is_ingress { Some(&record.image) } else { record.sidecar_images.get(&container.name) };
+        if let Some(pinned) = pinned.filter(|image| !image.is_empty()) {
+            container.image.clone_from(pinned);
+        }
     }
     let notice = notice_condition(None, &template_of(&revision), &rest(envelope)?);
     let since = Some(timestamp(envelope.created));

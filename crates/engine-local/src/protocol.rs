@@ -37,6 +37,9 @@ pub(crate) const MAX_LAUNCH: u64 = 16 << 20;
 /// The most descriptors that come along with one request.
 pub(crate) const DESCRIPTORS: usize = 2;
 
+/// The most places where one container sees volumes: a template has no more (`updraft_model`).
+pub(crate) const MOUNTS: usize = 32;
+
 /// The longest piece of a line, in bytes.
 pub(crate) const MAX_LINE: usize = 64 << 10;
 
@@ -70,7 +73,8 @@ pub(crate) enum Request {
         /// What the container will want, as far as that can be told.
         ahead: Ahead,
     },
-    /// Run a container. Its [`Launch`] comes along and, where instances have one and the sandbox is not made
+    /// Run a container. That which takes the traffic is called as its instance, others as [`sidecar`] says. Its
+    /// [`Launch`] comes along and, where instances have one and the sandbox is not made
     /// yet, a network namespace.
     Start {
         /// The instance.
@@ -79,6 +83,16 @@ pub(crate) enum Request {
         shell: Option<String>,
         /// What it may use.
         limits: Limits,
+        /// The volumes of its instance that it sees, in the order of [`Launch::mounts`].
+        volumes: Vec<String>,
+    },
+    /// Make the volumes of an instance. They are kept until its containers have them, and otherwise until
+    /// [`Request::Forget`]. That they cannot be made is told by the starts that need them.
+    Volumes {
+        /// The instance.
+        id: String,
+        /// The volumes.
+        volumes: Vec<Volume>,
     },
     /// Ask the main process to end.
     Terminate {
@@ -97,7 +111,7 @@ pub(crate) enum Request {
         /// In bytes, as [`Report::Output`] counted them.
         bytes: usize,
     },
-    /// The exit has been handed on and need not be kept.
+    /// The exit has been handed on and need not be kept; nor need the volumes, if it is an instance.
     Forget {
         /// Of which container.
         id: String,
@@ -191,8 +205,21 @@ pub(crate) struct Launch {
     pub(crate) hostname: String,
     /// Files of `/etc` that the host provides: name, contents.
     pub(crate) etc: Vec<(String, String)>,
+    /// Where it sees volumes: absolute paths.
+    pub(crate) mounts: Vec<String>,
     /// What it may use.
     pub(crate) limits: Limits,
+}
+
+/// A volume in memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Volume {
+    /// Its name.
+    pub(crate) name: String,
+    /// How much fits, in bytes.
+    pub(crate) size_bytes: u64,
+    /// In how many places containers see it.
+    pub(crate) places: usize,
 }
 
 /// Where the time of a start went, in microseconds.
@@ -262,6 +289,19 @@ pub(crate) enum FrameError {
 pub(crate) struct Inbox {
     bytes: Vec<u8>,
     start: usize,
+}
+
+/// What a sidecar of an instance is called here: instances' ids have no dots.
+pub(crate) fn sidecar(instance: &str, name: &str) -> String {
+    format!("{instance}.{name}")
+}
+
+/// The instance and the sidecar of what is called so; no sidecar for the container that takes the traffic.
+pub(crate) fn member(id: &str) -> (&str, Option<&str>) {
+    match id.split_once('.') {
+        Some((instance, name)) => (instance, Some(name)),
+        None => (id, None),
+    }
 }
 
 /// A frame, ready to be sent.
@@ -382,6 +422,7 @@ mod tests {
             working_dir: "w".repeat(4096),
             hostname: "localhost".to_owned(),
             etc: vec![("resolv.conf".to_owned(), "r".repeat(64 << 10))],
+            mounts: vec!["m".repeat(4096); MOUNTS],
             limits: Limits { cpu_millis: u32::MAX, memory_bytes: u64::MAX, pids: u32::MAX },
         };
         let file = launch.write().expect("short enough");

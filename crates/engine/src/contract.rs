@@ -4,6 +4,7 @@
 //! names every case, so none can be forgotten. The containers do what [`crate::script`] says: the
 //! bed's image has a program as its entrypoint that reads its arguments that way.
 
+pub mod containers;
 mod cpu;
 
 pub use cpu::{
@@ -25,7 +26,7 @@ use tokio::{
 };
 use updraft_base::{Backoff, Clock};
 use updraft_model::{
-    instance::{Egress, Exit, InstanceId, InstanceSpec, Limits, Listener, Stream},
+    instance::{ContainerSpec, Egress, Exit, InstanceId, InstanceSpec, Limits, Listener, Stream},
     name::Parent,
 };
 
@@ -195,7 +196,8 @@ pub async fn a_start_before_prepare_is_refused(bed: &impl Bed) {
 /// The start succeeds, the exit says why nothing ran.
 pub async fn a_program_that_cannot_be_executed_is_an_event(bed: &impl Bed) {
     let mut stage = Stage::new(bed);
-    let spec = InstanceSpec { command: vec![NO_SUCH_PROGRAM.to_owned()], ..stage.spec(&[]) };
+    let mut spec = stage.spec(&[]);
+    spec.ingress.command = vec![NO_SUCH_PROGRAM.to_owned()];
     let id = stage.start_spec("a", &spec).await;
     let exit = stage.until_exit(&id).await.1;
     assert!(matches!(&exit, Exit::NotStarted { cause } if cause.to_string().contains(NO_SUCH_PROGRAM)), "{exit:?}");
@@ -278,7 +280,7 @@ pub async fn instances_of_one_image_do_not_see_each_other(bed: &impl Bed) {
     let mut ids = Vec::new();
     for name in ["a", "b", "c"] {
         let mut spec = stage.spec(&["serve"]);
-        spec.env.push(("ANSWER".to_owned(), name.to_owned()));
+        spec.ingress.env.push(("ANSWER".to_owned(), name.to_owned()));
         ids.push((stage.start_spec(name, &spec).await, name));
     }
     for (id, name) in ids {
@@ -315,15 +317,23 @@ impl Stage {
     fn spec(&self, steps: &[&str]) -> InstanceSpec {
         InstanceSpec {
             revision: Parent::new("demo-project", "us-central1").service("contract").revision("contract-1"),
-            image: self.image.clone(),
-            container: "contract-1".to_owned(),
-            command: Vec::new(),
-            args: steps.iter().map(|&step| step.to_owned()).collect(),
-            env: vec![("PORT".to_owned(), PORT.to_string())],
-            working_dir: None,
-            limits: limits(),
+            ingress: self.container("contract-1", PORT, steps),
+            sidecars: Vec::new(),
+            volumes: Vec::new(),
             port: PORT,
             egress: Egress::All,
+        }
+    }
+
+    /// A container that does these steps, and serves on `port` if it does.
+    fn container(&self, name: &str, port: u16, steps: &[&str]) -> ContainerSpec {
+        ContainerSpec {
+            name: name.to_owned(),
+            image: self.image.clone(),
+            args: steps.iter().map(|&step| step.to_owned()).collect(),
+            env: vec![("PORT".to_owned(), port.to_string())],
+            limits: limits(),
+            ..ContainerSpec::default()
         }
     }
 
@@ -363,18 +373,21 @@ impl Stage {
     async fn until_exit(&mut self, wanted: &InstanceId) -> (Vec<(Stream, String)>, Exit) {
         let mut lines = Vec::new();
         loop {
-            let event = self.clock.timeout(DEADLINE, self.events.recv()).await;
-            match event.expect("the exit is told in time").expect("the engine is there") {
-                EngineEvent::Output { id, stream, text } if id == *wanted => lines.push((stream, text)),
-                EngineEvent::Output { .. } | EngineEvent::Alone { .. } | EngineEvent::Crowded { .. } => {}
-                EngineEvent::Exited { id, exit } => {
-                    self.ended.push(id.clone());
-                    if id == *wanted {
-                        return (lines, exit);
-                    }
-                }
+            match self.event().await {
+                EngineEvent::Output { id, stream, text, .. } if id == *wanted => lines.push((stream, text)),
+                EngineEvent::Exited { id, exit, .. } if id == *wanted => return (lines, exit),
+                _ => {}
             }
         }
+    }
+
+    async fn event(&mut self) -> EngineEvent {
+        let event = self.clock.timeout(DEADLINE, self.events.recv()).await;
+        let event = event.expect("something is told in time").expect("the engine is there");
+        if let EngineEvent::Exited { id, .. } = &event {
+            self.ended.push(id.clone());
+        }
+        event
     }
 
     fn since(&self, earlier: Instant) -> Duration {

@@ -48,6 +48,14 @@ pub enum EngineError {
         /// What broke.
         cause: String,
     },
+    /// The engine, as it is set up, cannot run such an instance at all.
+    #[error("{feature}: {cause}")]
+    Unsupported {
+        /// What was asked for.
+        feature: String,
+        /// Why not.
+        cause: String,
+    },
     /// The disk of the host is full.
     #[error("{operation}: {cause}")]
     NoSpace {

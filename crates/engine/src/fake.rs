@@ -4,7 +4,7 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::Ipv4Addr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -18,12 +18,15 @@ use tokio_util::sync::CancellationToken;
 use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_model::{
     fault::{ProgramFault, ProgramProblem, StartFault},
-    instance::{Exit, Inspection, InstanceId, InstanceSpec, Listener, Process, ProcessState, Stream, Usage},
+    instance::{
+        ContainerSpec, Exit, Inspection, InstanceId, InstanceSpec, Listener, Process, ProcessState, Stream, Usage,
+    },
 };
 
 use crate::{
     Engine, EngineError, EngineEvent,
     fake_app::App,
+    fake_instance::{Instance, Launch},
     fake_record::Record,
     script::{NO_SUCH_PROGRAM, Step},
 };
@@ -70,20 +73,6 @@ struct State {
     down: bool,
 }
 
-/// A live instance.
-#[derive(Debug)]
-struct Instance {
-    record: Arc<Record>,
-    port: u16,
-    listening: Mutex<Option<SocketAddr>>,
-    /// What it is said to listen on.
-    listeners: Mutex<Vec<Listener>>,
-    term: CancellationToken,
-    kill: CancellationToken,
-    /// How it ends when it is killed.
-    verdict: Mutex<Option<Exit>>,
-}
-
 // === impl FakeEngine ===
 
 impl FakeEngine {
@@ -118,9 +107,18 @@ impl FakeEngine {
 
     /// Ends a live instance at once as if by itself, with `exit`. Was it there?
     pub fn kill(&self, id: &InstanceId, exit: Exit) -> bool {
+        self.end_of(id, None, exit)
+    }
+
+    /// The same, as if this sidecar had ended by itself.
+    pub fn kill_sidecar(&self, id: &InstanceId, sidecar: &str, exit: Exit) -> bool {
+        self.end_of(id, Some(sidecar.to_owned()), exit)
+    }
+
+    fn end_of(&self, id: &InstanceId, sidecar: Option<String>, exit: Exit) -> bool {
         let instance = self.lock().live.get(id).cloned();
         instance.is_some_and(|instance| {
-            instance.end(exit);
+            instance.end(sidecar, exit);
             true
         })
     }
@@ -176,52 +174,61 @@ impl Shared {
         self.lock().live.get(id).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn admit(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<Launch, EngineError> {
+    fn admit(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<Vec<Launch>, EngineError> {
         let mut state = self.lock();
-        if let Some(fault) = state.start_faults.get(&spec.image) {
-            return Err(fault.clone());
-        }
         if state.down {
             return Err(EngineError::Host { operation: format!("start of {id}"), cause: "shut down".to_owned() });
         }
-        if !state.prepared.contains(&spec.image) {
-            return Err(EngineError::NotPrepared { id: id.clone(), image: spec.image.clone() });
-        }
+        state.check(id, spec.containers())?;
         if state.live.contains_key(id) {
             return Err(EngineError::Host { operation: format!("start of {id}"), cause: "it is there".to_owned() });
         }
-        let steps = match state.scripts.get(&spec.image) {
-            Some(script) if spec.args.is_empty() => script.clone(),
-            _ if spec.args.is_empty() => vec!["serve".to_owned()],
-            _ => spec.args.clone(),
-        };
         let record = Arc::new(Record::new(id.clone(), spec));
-        let instance = Arc::new(Instance::new(record.clone(), spec.port));
+        let instance = Arc::new(Instance::new(id.clone(), record.clone(), spec.port));
         state.live.insert(id.clone(), instance.clone());
         state.records.push(record);
         state.peak_live = state.peak_live.max(state.live.len());
-        Ok(Launch { id: id.clone(), spec: spec.clone(), steps, instance })
+        let first = spec.containers().filter(|container| container.depends_on.is_empty());
+        Ok(first.filter_map(|container| state.launch(&instance, spec, container)).collect())
     }
 
-    /// Runs an instance from its start to its end.
+    /// Starts containers; returns when all of them run.
+    async fn begin(self: &Arc<Self>, launches: Vec<Launch>) {
+        let mut all_reached = Vec::new();
+        for launch in launches {
+            let (running, reached) = oneshot::channel();
+            self.tasks.spawn("fake container", OnFailure::Log, self.clone().run(launch, running));
+            all_reached.push(reached);
+        }
+        for reached in all_reached {
+            // The sender is dropped at the first step that lasts, or at the end: either way it runs.
+            let _ = reached.await;
+        }
+    }
+
+    /// Runs a container from its start to its end, and with the last one of an instance that.
     async fn run(self: Arc<Self>, launch: Launch, running: oneshot::Sender<()>) {
-        let exit = tokio::select! {
+        let instance = &launch.instance;
+        tokio::select! {
             biased;
-            () = launch.instance.kill.cancelled() => None,
-            exit = self.run_steps(&launch, running) => Some(exit),
-        };
-        let exit = exit.or_else(|| launch.instance.verdict()).unwrap_or(Exit::Signal(9));
+            () = instance.kill.cancelled() => {}
+            exit = self.run_steps(&launch, running) => instance.container_ended(launch.sidecar.clone(), exit),
+        }
+        if !instance.leave() {
+            return;
+        }
+        let (sidecar, exit) = instance.verdict().unwrap_or((None, Exit::Signal(9)));
         // Ends the wait for the grace, too.
-        launch.instance.kill.cancel();
-        self.lock().live.remove(&launch.id);
+        instance.kill.cancel();
+        self.lock().live.remove(&instance.id);
         // Without a reader nobody wants to know.
-        let _ = self.sender.send(EngineEvent::Exited { id: launch.id.clone(), exit }).await;
+        let _ = self.sender.send(EngineEvent::Exited { id: instance.id.clone(), sidecar, exit }).await;
     }
 
     async fn run_steps(&self, launch: &Launch, running: oneshot::Sender<()>) -> Exit {
         let mut running = Some(running);
         let mut term = launch.instance.term.clone();
-        if launch.spec.command.first().is_some_and(|program| program == NO_SUCH_PROGRAM) {
+        if launch.container.command.first().is_some_and(|program| program == NO_SUCH_PROGRAM) {
             let program = ProgramFault {
                 program: NO_SUCH_PROGRAM.to_owned(),
                 searched: None,
@@ -237,10 +244,19 @@ impl Shared {
                 Step::Print(text) => self.say(launch, Stream::Stdout, text).await,
                 Step::PrintError(text) => self.say(launch, Stream::Stderr, text).await,
                 Step::IgnoreTerm => term = CancellationToken::new(),
-                Step::Listen(address) => launch.instance.show(Listener::Tcp(address)),
+                Step::Listen(address) => launch.instance.show(launch.sidecar.as_deref(), Listener::Tcp(address)),
                 Step::Exit(code) => return Exit::Code(code),
+                Step::Put(path, text) => launch.write(&path, text),
+                Step::Show(path) => {
+                    let text = launch.read(&path).unwrap_or_else(|| format!("{path}: not there"));
+                    self.say(launch, Stream::Stdout, text).await;
+                }
+                Step::Ask(address) => {
+                    let answer = launch.ask(&address).await.unwrap_or_else(|error| format!("{address}: {error}"));
+                    self.say(launch, Stream::Stdout, answer).await;
+                }
                 Step::Allocate(bytes) => {
-                    let limit = launch.spec.limits.memory_bytes;
+                    let limit = launch.container.limits.memory_bytes;
                     if bytes > limit {
                         return Exit::OutOfMemory { limit, used: limit };
                     }
@@ -264,7 +280,7 @@ impl Shared {
                     term.cancelled().await;
                     return Exit::Code(0);
                 }
-                Step::Serve => return self.serve(launch, running, term).await,
+                Step::Serve(port) => return self.serve(launch, port.unwrap_or(launch.port), (running, term)).await,
                 Step::Unknown(step) => {
                     self.say(launch, Stream::Stderr, format!("unknown step '{step}'")).await;
                     return Exit::Code(64);
@@ -274,20 +290,25 @@ impl Shared {
         Exit::Code(0)
     }
 
-    async fn serve(&self, launch: &Launch, running: Option<oneshot::Sender<()>>, term: CancellationToken) -> Exit {
+    async fn serve(
+        &self,
+        launch: &Launch,
+        port: u16,
+        (running, term): (Option<oneshot::Sender<()>>, CancellationToken),
+    ) -> Exit {
         let listener = match TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await {
             Ok(listener) => listener,
             Err(error) => return Exit::NotStarted { cause: StartFault::Sandbox(error.to_string()) },
         };
-        launch.instance.listen(listener.local_addr().ok());
-        launch.instance.show(Listener::Tcp((Ipv4Addr::UNSPECIFIED, launch.spec.port).into()));
+        launch.instance.listen(port, listener.local_addr().ok());
+        launch.instance.show(launch.sidecar.as_deref(), Listener::Tcp((Ipv4Addr::UNSPECIFIED, port).into()));
         drop(running);
         let app = Arc::new(App {
             answer: launch.env("ANSWER").unwrap_or("ok").to_owned(),
             record: launch.instance.record.clone(),
             clock: self.clock.clone(),
             gate: self.gate.subscribe(),
-            exit: Instance::exit_of(&launch.instance),
+            exit: launch.exit(),
         });
         tokio::select! {
             () = app.serve(listener) => Exit::Lost,
@@ -304,8 +325,46 @@ impl Shared {
     }
 
     async fn say(&self, launch: &Launch, stream: Stream, text: String) {
-        let _ = self.sender.send(EngineEvent::Output { id: launch.id.clone(), stream, text }).await;
+        let event =
+            EngineEvent::Output { id: launch.instance.id.clone(), sidecar: launch.sidecar.clone(), stream, text };
+        let _ = self.sender.send(event).await;
     }
+}
+
+// === impl State ===
+
+impl State {
+    /// May these containers be started?
+    fn check<'a>(
+        &self,
+        id: &InstanceId,
+        containers: impl IntoIterator<Item = &'a ContainerSpec>,
+    ) -> Result<(), EngineError> {
+        for ContainerSpec { image, .. } in containers {
+            if let Some(fault) = self.start_faults.get(image) {
+                return Err(fault.clone());
+            }
+            if !self.prepared.contains(image) {
+                return Err(EngineError::NotPrepared { id: id.clone(), image: image.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// What `container` is to do; `None` if it was started before, or the instance ends.
+    fn launch(&self, instance: &Arc<Instance>, spec: &InstanceSpec, container: &ContainerSpec) -> Option<Launch> {
+        let steps = match self.scripts.get(&container.image) {
+            Some(script) if container.args.is_empty() => script.clone(),
+            _ if container.args.is_empty() => vec!["serve".to_owned()],
+            _ => container.args.clone(),
+        };
+        instance.enter(&container.name).then(|| Launch::new(instance.clone(), spec, (container.clone(), steps)))
+    }
+}
+
+fn inspection(listeners: Vec<Listener>) -> Inspection {
+    let process = Process { name: "fake".to_owned(), state: ProcessState::Sleeping, threads: 1 };
+    Inspection { listeners: Some(listeners), processes: vec![process], ..Inspection::default() }
 }
 
 fn set_fault(faults: &mut HashMap<String, EngineError>, image: &str, fault: Option<EngineError>) {
@@ -320,19 +379,32 @@ impl Engine for FakeEngine {
     async fn prepare(&self, spec: &InstanceSpec) -> Result<(), EngineError> {
         let mut state = self.lock();
         state.prepares += 1;
-        if let Some(fault) = state.prepare_faults.get(&spec.image) {
-            return Err(fault.clone());
+        for container in spec.containers() {
+            if let Some(fault) = state.prepare_faults.get(&container.image) {
+                return Err(fault.clone());
+            }
         }
-        state.prepared.insert(spec.image.clone());
+        state.prepared.extend(spec.containers().map(|container| container.image.clone()));
         Ok(())
     }
 
     async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError> {
-        let launch = self.0.admit(id, spec)?;
-        let (running, reached) = oneshot::channel();
-        self.0.tasks.spawn("fake instance", OnFailure::Log, self.0.clone().run(launch, running));
-        // The sender is dropped at the first step that lasts, or at the end: either way it runs.
-        let _ = reached.await;
+        let launches = self.0.admit(id, spec)?;
+        self.0.begin(launches).await;
+        Ok(())
+    }
+
+    async fn start_container(&self, id: &InstanceId, spec: &InstanceSpec, name: &str) -> Result<(), EngineError> {
+        let Some(container) = spec.container(name) else {
+            let operation = format!("start of container '{name}' of {id}");
+            return Err(EngineError::Host { operation, cause: "the spec has no such container".to_owned() });
+        };
+        let launch = {
+            let state = self.lock();
+            state.check(id, [container])?;
+            state.live.get(id).and_then(|instance| state.launch(instance, spec, container))
+        };
+        self.0.begin(launch.into_iter().collect()).await;
         Ok(())
     }
 
@@ -340,13 +412,13 @@ impl Engine for FakeEngine {
         let Ok(instance) = self.0.find(id) else { return };
         instance.record.leave();
         if grace.is_zero() {
-            return instance.end(Exit::Signal(9));
+            return instance.end(None, Exit::Signal(9));
         }
         instance.term.cancel();
         let clock = self.0.clock.clone();
         self.0.tasks.spawn("fake grace", OnFailure::Log, async move {
             tokio::select! {
-                () = clock.sleep(grace) => instance.end(Exit::Signal(9)),
+                () = clock.sleep(grace) => instance.end(None, Exit::Signal(9)),
                 () = instance.kill.cancelled() => {}
             }
         });
@@ -354,13 +426,13 @@ impl Engine for FakeEngine {
 
     async fn connect(&self, id: &InstanceId, port: u16) -> io::Result<TcpStream> {
         let instance = self.0.find(id)?;
-        match instance.address() {
-            Some(address) if port == instance.port => {
+        match instance.address(port) {
+            Some(address) => {
                 let stream = TcpStream::connect(address).await?;
                 instance.record.connections.fetch_add(1, Ordering::SeqCst);
                 Ok(stream)
             }
-            _ => Err(io::ErrorKind::ConnectionRefused.into()),
+            None => Err(io::ErrorKind::ConnectionRefused.into()),
         }
     }
 
@@ -376,9 +448,8 @@ impl Engine for FakeEngine {
         Ok(())
     }
 
-    fn limit_cpu(&self, id: &InstanceId, millis: u32) -> io::Result<()> {
-        self.0.find(id)?.record.limit_cpu(millis);
-        Ok(())
+    fn limit_cpu(&self, id: &InstanceId, sidecar: Option<&str>, millis: u32) -> io::Result<()> {
+        self.0.find(id)?.record.limit_cpu(sidecar, millis)
     }
 
     async fn usage(&self, id: &InstanceId) -> Option<Usage> {
@@ -387,8 +458,12 @@ impl Engine for FakeEngine {
 
     async fn inspect(&self, id: &InstanceId) -> Option<Inspection> {
         let instance = self.lock().live.get(id).cloned()?;
-        let process = Process { name: "fake".to_owned(), state: ProcessState::Sleeping, threads: 1 };
-        Some(Inspection { listeners: Some(instance.listeners()), processes: vec![process], ..Inspection::default() })
+        Some(inspection(instance.listeners(|_| true)))
+    }
+
+    async fn inspect_container(&self, id: &InstanceId, sidecar: Option<&str>) -> Option<Inspection> {
+        let instance = self.lock().live.get(id).cloned()?;
+        Some(inspection(instance.listeners(|whose| whose == sidecar)))
     }
 
     async fn list(&self) -> Vec<InstanceId> {
@@ -405,73 +480,6 @@ impl Engine for FakeEngine {
             self.stop(&id, grace).await;
         }
         self.0.tasks.drain().await;
-    }
-}
-
-/// What a start needs.
-struct Launch {
-    id: InstanceId,
-    spec: InstanceSpec,
-    steps: Vec<String>,
-    instance: Arc<Instance>,
-}
-
-// === impl Launch ===
-
-impl Launch {
-    fn env(&self, name: &str) -> Option<&str> {
-        self.spec.env.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
-}
-
-// === impl Instance ===
-
-impl Instance {
-    fn new(record: Arc<Record>, port: u16) -> Self {
-        Self {
-            record,
-            port,
-            listening: Mutex::default(),
-            listeners: Mutex::default(),
-            term: CancellationToken::new(),
-            kill: CancellationToken::new(),
-            verdict: Mutex::default(),
-        }
-    }
-
-    fn listen(&self, address: Option<SocketAddr>) {
-        *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = address;
-    }
-
-    fn show(&self, listener: Listener) {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(listener);
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn address(&self) -> Option<SocketAddr> {
-        *self.listening.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn end(&self, exit: Exit) {
-        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(exit);
-        self.kill.cancel();
-    }
-
-    fn verdict(&self) -> Option<Exit> {
-        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// How the application ends its own process.
-    fn exit_of(this: &Arc<Self>) -> Box<dyn Fn(Exit) + Send + Sync> {
-        let weak = Arc::downgrade(this);
-        Box::new(move |exit| {
-            if let Some(instance) = weak.upgrade() {
-                instance.end(exit);
-            }
-        })
     }
 }
 
@@ -496,4 +504,5 @@ mod tests {
     }
 
     crate::contract_suite!(bed);
+    crate::containers_suite!(bed);
 }

@@ -1,6 +1,7 @@
 //! What was seen of the instances of a [`crate::FakeEngine`].
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::{
         Arc, Mutex, PoisonError,
@@ -10,7 +11,7 @@ use std::{
 
 use tokio::sync::watch;
 use updraft_model::{
-    instance::{InstanceId, InstanceSpec},
+    instance::{ContainerSpec, InstanceId, InstanceSpec},
     name::RevisionName,
 };
 
@@ -28,7 +29,8 @@ pub struct Record {
     state: watch::Sender<Motion>,
     freezes: AtomicU64,
     caught: AtomicU64,
-    cpu_millis: Mutex<Vec<u32>>,
+    /// Of the container that takes the traffic, which has no name here, and of each sidecar.
+    cpu_millis: Mutex<BTreeMap<Option<String>, Vec<u32>>>,
 }
 
 /// Does it make progress?
@@ -58,7 +60,7 @@ impl Record {
             state: watch::Sender::new(Motion::Awake),
             freezes: AtomicU64::new(0),
             caught: AtomicU64::new(0),
-            cpu_millis: Mutex::new(vec![spec.limits.cpu_millis]),
+            cpu_millis: Mutex::new(spec.containers().map(|container| limits_of(spec, container)).collect()),
         }
     }
 
@@ -97,9 +99,11 @@ impl Record {
         self.caught.load(Ordering::SeqCst)
     }
 
-    /// The limits of CPU that it has had, in thousandths, the first one first.
-    pub fn cpu_millis(&self) -> Vec<u32> {
-        self.cpu_millis.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The limits of CPU that a sidecar of it has had, or the container that takes the traffic: in thousandths, the first
+    /// one first.
+    pub fn cpu_millis(&self, sidecar: Option<&str>) -> Vec<u32> {
+        let all = self.cpu_millis.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&sidecar.map(str::to_owned)).cloned().unwrap_or_default()
     }
 
     pub(crate) fn enter(self: &Arc<Self>) -> InFlight {
@@ -133,8 +137,10 @@ impl Record {
         self.change(Motion::Leaving);
     }
 
-    pub(crate) fn limit_cpu(&self, millis: u32) {
-        self.cpu_millis.lock().unwrap_or_else(PoisonError::into_inner).push(millis);
+    pub(crate) fn limit_cpu(&self, sidecar: Option<&str>, millis: u32) -> io::Result<()> {
+        let mut all = self.cpu_millis.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get_mut(&sidecar.map(str::to_owned)).ok_or(io::ErrorKind::NotFound)?.push(millis);
+        Ok(())
     }
 
     /// What a process does before each of its steps: nothing, while it is frozen.
@@ -156,6 +162,11 @@ impl Record {
         });
         was
     }
+}
+
+fn limits_of(spec: &InstanceSpec, container: &ContainerSpec) -> (Option<String>, Vec<u32>) {
+    let sidecar = (container.name != spec.ingress.name).then(|| container.name.clone());
+    (sidecar, vec![container.limits.cpu_millis])
 }
 
 // === impl InFlight ===

@@ -10,6 +10,7 @@ pub mod contract;
 mod error;
 mod fake;
 pub mod fake_app;
+mod fake_instance;
 mod fake_record;
 pub mod script;
 
@@ -30,6 +31,8 @@ pub enum EngineEvent {
     Output {
         /// Who wrote it.
         id: InstanceId,
+        /// Which of its sidecars wrote it; `None` is the container that takes the traffic.
+        sidecar: Option<String>,
         /// Where.
         stream: Stream,
         /// What; invalid UTF-8 replaced.
@@ -57,7 +60,10 @@ pub enum EngineEvent {
     Exited {
         /// Which.
         id: InstanceId,
-        /// How.
+        /// The sidecar that ended first, and with it the instance; `None` is the container that takes the traffic, also
+        /// of an instance that was told to end.
+        sidecar: Option<String>,
+        /// How that container ended.
         exit: Exit,
     },
 }
@@ -66,23 +72,35 @@ pub enum EngineEvent {
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
     /// Makes everything ready that belongs to a deploy rather than to a start: pulls the pinned
-    /// image, unpacks its layers, resolves entrypoint and user. Idempotent; may take minutes.
+    /// images of all containers, unpacks their layers, resolves entrypoint and user. Idempotent; may take minutes.
     ///
     /// # Errors
-    /// [`EngineError::ImageMissing`], [`EngineError::ImageDenied`], [`EngineError::ImageUnfit`] and
-    /// [`EngineError::Host`] as their names say.
+    /// [`EngineError::ImageMissing`], [`EngineError::ImageDenied`], [`EngineError::ImageUnfit`],
+    /// [`EngineError::Unsupported`] and [`EngineError::Host`] as their names say.
     async fn prepare(&self, spec: &InstanceSpec) -> Result<(), EngineError>;
 
-    /// Starts an instance of a prepared spec. Returns once its process runs; whether it serves is
-    /// for probes to find out. A container that cannot be executed is an [`Exit::NotStarted`] event,
-    /// not an error.
+    /// Starts an instance of a prepared spec: makes its network and its volumes, and starts the containers that depend
+    /// on no other. Returns once their processes run; whether they serve is for probes to find out. A container that
+    /// cannot be executed is an [`Exit::NotStarted`] event, not an error.
+    ///
+    /// The end of any of its containers ends the instance: the others are killed.
     ///
     /// # Errors
     /// [`EngineError::NotPrepared`] when [`Engine::prepare`] has not been called for the image,
     /// [`EngineError::Host`] when the host has no room for it.
     async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError>;
 
-    /// SIGTERM, then after `grace` SIGKILL; a frozen instance is thawed first. Returns at once; the end is an [`EngineEvent::Exited`].
+    /// Starts one more container of an instance, which [`Engine::start`] got the same spec for. Returns once its process
+    /// runs. That of an instance which ends, or has ended, is no error: the event says so. One that runs already is
+    /// left alone.
+    ///
+    /// # Errors
+    /// [`EngineError::NotPrepared`] as for `start`, [`EngineError::Host`] when the spec has no such container or the host
+    /// no room for it.
+    async fn start_container(&self, id: &InstanceId, spec: &InstanceSpec, name: &str) -> Result<(), EngineError>;
+
+    /// SIGTERM to every container, then after `grace` SIGKILL; a frozen instance is thawed first. Returns at once; the
+    /// end is an [`EngineEvent::Exited`].
     /// A `grace` of zero kills. Unknown or ended instances are no error: the wish is fulfilled.
     async fn stop(&self, id: &InstanceId, grace: Duration);
 
@@ -92,7 +110,7 @@ pub trait Engine: Send + Sync + 'static {
     /// The error of the connection; `NotFound` for an instance that is not there.
     async fn connect(&self, id: &InstanceId, port: u16) -> std::io::Result<TcpStream>;
 
-    /// Takes the CPU away from every process of the instance, until [`Engine::thaw`]. Memory, files and connections
+    /// Takes the CPU away from every process of every container of the instance, until [`Engine::thaw`]. Memory, files and connections
     /// stay; what is connected or sent meanwhile waits. A system call that waits may return early with `EINTR`, as
     /// after a signal. What is frozen is frozen; one that is being stopped is not frozen any more.
     ///
@@ -115,13 +133,13 @@ pub trait Engine: Send + Sync + 'static {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 
-    /// From now on the instance may use so much CPU, in thousandths; it began with what its spec says. As quick as
-    /// [`Engine::freeze`].
+    /// From now on the sidecar of this name, or the container that takes the traffic, may use so much CPU, in thousandths;
+    /// it began with what its spec says. As quick as [`Engine::freeze`].
     ///
     /// # Errors
     /// `Unsupported` where CPU cannot be limited, `NotFound` for one that is not there.
-    fn limit_cpu(&self, id: &InstanceId, millis: u32) -> std::io::Result<()> {
-        let _ = (id, millis);
+    fn limit_cpu(&self, id: &InstanceId, sidecar: Option<&str>, millis: u32) -> std::io::Result<()> {
+        let _ = (id, sidecar, millis);
         Err(std::io::ErrorKind::Unsupported.into())
     }
 
@@ -134,6 +152,10 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// Reads much of `/proc` and so is for those who look for a cause, not for the way of a request.
     async fn inspect(&self, id: &InstanceId) -> Option<Inspection>;
+
+    /// The same of one container of an instance alone, where there are several: of the sidecar of this name, or of the
+    /// container that takes the traffic. One that has not been started yet has nothing to show.
+    async fn inspect_container(&self, id: &InstanceId, sidecar: Option<&str>) -> Option<Inspection>;
 
     /// The instances that are there now.
     async fn list(&self) -> Vec<InstanceId>;

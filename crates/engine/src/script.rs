@@ -10,14 +10,17 @@
 //! | `ignore-term` | from now on SIGTERM has no effect |
 //! | `allocate=MIB` | so much memory is taken and written to |
 //! | `listen=IP:PORT` | a TCP socket listens there until the end; nothing is answered on it |
+//! | `put=PATH:TEXT` | the file gets this content |
+//! | `show=PATH` | the content of the file, on standard output |
+//! | `ask=HOST:PORT` | the body of `GET /` there, on standard output |
 //! | `exit=CODE` | the process ends with this code |
 //! | `tick=MS` | a line on standard output, `tick 1`, `tick 2`, …, every so many milliseconds, until SIGTERM, then exit code 0 |
 //! | `sleep` | nothing until SIGTERM, then exit code 0 |
-//! | `serve` | HTTP/1.1 on `0.0.0.0:$PORT` until SIGTERM, then exit code 0 |
+//! | `serve` | HTTP/1.1 on `0.0.0.0:$PORT` until SIGTERM, then exit code 0; `serve=PORT` on another port |
 //!
 //! After the last step the process ends with code 0. SIGTERM during `wait` ends it with code 0 too.
 //! `serve` answers `GET /` with 200 and the value of the environment variable `ANSWER`, or `ok`
-//! without one, and no line end. An unknown step prints to standard error and ends with code 64.
+//! without one, and no line end. `put`, `show` and `ask` that fail print why and go on. An unknown step prints to standard error and ends with code 64.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -39,14 +42,20 @@ pub enum Step {
     Allocate(u64),
     /// Listens there.
     Listen(SocketAddr),
+    /// Writes a file: path, content.
+    Put(String, String),
+    /// Prints a file.
+    Show(String),
+    /// Prints what a server of the instance answers.
+    Ask(String),
     /// Ends with this code.
     Exit(i32),
     /// A numbered line every so often until SIGTERM.
     Tick(Duration),
     /// Nothing until SIGTERM.
     Sleep,
-    /// Answers HTTP until SIGTERM.
-    Serve,
+    /// Answers HTTP until SIGTERM, on this port or on that in `PORT`.
+    Serve(Option<u16>),
     /// Nothing that is known.
     Unknown(String),
 }
@@ -64,10 +73,13 @@ impl Step {
             "ignore-term" => Some(Self::IgnoreTerm),
             "allocate" => value.parse().ok().map(|mib: u64| Self::Allocate(mib << 20)),
             "listen" => value.parse().ok().map(Self::Listen),
+            "put" => value.split_once(':').map(|(path, text)| Self::Put(path.to_owned(), text.to_owned())),
+            "show" => Some(Self::Show(value.to_owned())),
+            "ask" => Some(Self::Ask(value.to_owned())),
             "exit" => value.parse().ok().map(Self::Exit),
             "tick" => value.parse().ok().map(|ms| Self::Tick(Duration::from_millis(ms))),
             "sleep" => Some(Self::Sleep),
-            "serve" => Some(Self::Serve),
+            "serve" => Some(Self::Serve(value.parse().ok())),
             _ => None,
         };
         step.unwrap_or_else(|| Self::Unknown(argument.to_owned()))

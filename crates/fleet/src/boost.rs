@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, io};
 
-use updraft_model::{channel::BookEntry, instance::InstanceSpec};
+use updraft_model::{
+    channel::BookEntry,
+    instance::{ContainerSpec, InstanceSpec},
+};
 use updraft_plan::cpu;
 
 use crate::{context::Context, instance::Instance};
@@ -10,30 +13,43 @@ use crate::{context::Context, instance::Instance};
 /// What to start.
 pub(crate) fn spec<'a>(context: &Context, entry: &'a BookEntry) -> Cow<'a, InstanceSpec> {
     let mut spec = Cow::Borrowed(&*entry.spec);
-    if let Some(millis) = boosted(context, entry) {
-        spec.to_mut().limits.cpu_millis = millis;
+    if entry.spec.containers().any(|container| boosted(context, entry, container).is_some()) {
+        let spec = spec.to_mut();
+        for container in std::iter::once(&mut spec.ingress).chain(&mut spec.sidecars) {
+            container.limits.cpu_millis = boosted(context, entry, container).unwrap_or(container.limits.cpu_millis);
+        }
     }
     spec
 }
 
-/// Takes away from an instance that is ready what it had for its start, once it has had it long enough. Never ends.
+/// Takes away from an instance that is ready what its containers had for their start, once they have had it long enough.
+/// Never ends.
 pub(crate) async fn settle_down(context: &Context, instance: &Instance, entry: &BookEntry) {
-    if boosted(context, entry).is_some() {
+    let spec = &*entry.spec;
+    let settles = |container: &&ContainerSpec| boosted(context, entry, container).is_some();
+    let settling: Vec<&ContainerSpec> = spec.containers().filter(settles).collect();
+    if !settling.is_empty() {
         context.clock.sleep(cpu::BOOST_AFTER_READY).await;
-        match context.engine.limit_cpu(&instance.id, entry.spec.limits.cpu_millis) {
+    }
+    for container in settling {
+        let sidecar = (container.name != spec.ingress.name).then_some(container.name.as_str());
+        match context.engine.limit_cpu(&instance.id, sidecar, container.limits.cpu_millis) {
             Ok(()) => {}
             // It has ended, or its CPU was never limited.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::Unsupported) => {}
             Err(error) => {
-                tracing::warn!(instance = %instance.id, %error, "an instance keeps the CPU that it had for its start");
+                tracing::warn!(
+                    instance = %instance.id, container = container.name, %error,
+                    "a container keeps the CPU that it had for its start"
+                );
             }
         }
     }
     std::future::pending().await
 }
 
-/// The CPU of a start, if it is more than the instance has later.
-fn boosted(context: &Context, entry: &BookEntry) -> Option<u32> {
-    let given = entry.spec.limits.cpu_millis;
+/// The CPU of a container's start, if it is more than it has later.
+fn boosted(context: &Context, entry: &BookEntry, container: &ContainerSpec) -> Option<u32> {
+    let given = container.limits.cpu_millis;
     Some(cpu::at_start(entry.cpu.boost, given, context.config.machine_millis)).filter(|&millis| millis != given)
 }

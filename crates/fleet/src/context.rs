@@ -99,16 +99,17 @@ impl Context {
 
     /// A line of the platform about an instance.
     pub(crate) fn say(&self, instance: &Instance, text: impl Into<String>) {
-        self.log(instance, LogSource::System, text.into());
+        self.log(instance, None, LogSource::System, text.into());
     }
 
-    /// A line of or about an instance. Who reads the logs must not be able to hold up the events of
+    /// A line of a container of an instance, which has a name if there are several, or about an instance. Who reads the logs must not be able to hold up the events of
     /// the engine, so what finds no room is dropped and counted.
-    pub(crate) fn log(&self, instance: &Instance, source: LogSource, text: String) {
+    pub(crate) fn log(&self, instance: &Instance, container: Option<String>, source: LogSource, text: String) {
         let line = LogLine {
             time: self.clock.now(),
             revision: instance.revision.clone(),
             instance: Some(instance.id.clone()),
+            container,
             source,
             text,
         };

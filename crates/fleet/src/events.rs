@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use updraft_engine::EngineEvent;
 use updraft_model::channel::LogSource;
 
-use crate::context::Context;
+use crate::{context::Context, instance::Ended};
 
 /// Runs until the fleet is done or the engine gone. Never waits for anybody: an engine that cannot
 /// get rid of its events cannot end its instances.
@@ -17,10 +17,11 @@ pub(crate) async fn run(context: Arc<Context>, mut events: mpsc::Receiver<Engine
             event = events.recv() => event,
         };
         match event {
-            Some(EngineEvent::Output { id, stream, text }) => {
+            Some(EngineEvent::Output { id, sidecar, stream, text }) => {
                 if let Some(instance) = context.instances.get(&id) {
-                    instance.remember(&text);
-                    context.log(&instance, LogSource::Container(stream), text);
+                    instance.remember(sidecar.as_ref(), &text);
+                    let container = instance.container(sidecar);
+                    context.log(&instance, container, LogSource::Container(stream), text);
                 }
             }
             Some(EngineEvent::Alone { id, port }) => {
@@ -34,13 +35,13 @@ pub(crate) async fn run(context: Arc<Context>, mut events: mpsc::Receiver<Engine
                         "Port {port} is taken by {by}. Instances share one network here (docs/isolation.md): \
                          the container has to listen on the port that the variable PORT names."
                     );
-                    context.log(&instance, LogSource::System, text.clone());
+                    context.say(&instance, text.clone());
                     instance.crowded_out(text);
                 }
             }
-            Some(EngineEvent::Exited { id, exit }) => {
+            Some(EngineEvent::Exited { id, sidecar, exit }) => {
                 if let Some(instance) = context.instances.get(&id) {
-                    instance.exited(exit);
+                    instance.exited(Ended { sidecar, exit });
                 }
             }
             None => return,

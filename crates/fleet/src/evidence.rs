@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use updraft_model::channel::BookEntry;
+use updraft_model::instance::{ContainerSpec, InstanceSpec};
 use updraft_plan::diagnosis::{Answer, Greeting, NotReady, Recent};
 
-use crate::{context::Context, instance::Instance, probe::Failed};
+use crate::{
+    context::Context,
+    instance::Instance,
+    probe::{Failed, Whose},
+};
 
 /// How long it may take to say something.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -18,11 +22,16 @@ const HELLO: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: updraft-
 
 /// What there is to see. Takes at most two [`PATIENCE`] where it takes connections and says nothing, and
 /// no time otherwise.
-pub(crate) async fn look(context: &Context, instance: &Instance, entry: &BookEntry, failed: Failed) -> NotReady {
+pub(crate) async fn look(
+    context: &Context,
+    instance: &Instance,
+    (spec, container): (&InstanceSpec, &ContainerSpec),
+    failed: Failed,
+) -> NotReady {
     let Failed { report: probe, sample } = failed;
     // First, and at once: what it uses is compared with what it had used a moment ago.
     let now = context.clock.instant();
-    let seen = context.engine.inspect(&instance.id).await;
+    let seen = Whose::of(spec, container).inspect(&*context.engine, &instance.id).await;
     let recent = seen.as_ref().zip(sample).map(|(seen, (at, before))| Recent {
         cpu: seen.usage.cpu.saturating_sub(before.cpu),
         within: now.saturating_duration_since(at),
@@ -31,7 +40,7 @@ pub(crate) async fn look(context: &Context, instance: &Instance, entry: &BookEnt
         Answer::Late | Answer::Broken(_) => greet(context, instance, probe.port).await,
         _ => None,
     };
-    NotReady { probe, seen, recent, greeting, limits: entry.spec.limits }
+    NotReady { probe, seen, recent, greeting, limits: container.limits }
 }
 
 /// What it says to plain HTTP; `None` when it cannot be connected to.

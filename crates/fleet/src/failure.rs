@@ -11,7 +11,7 @@ use updraft_model::{
 };
 use updraft_plan::diagnosis::{self, Evidence, Happened, NotReady};
 
-use crate::instance::Instance;
+use crate::instance::{Ended, Instance};
 
 /// What made a start fail.
 #[derive(Debug)]
@@ -19,9 +19,10 @@ pub(crate) enum Cause {
     /// The engine could not start it.
     Engine(EngineError),
     /// It ended before it was ready, so long after its start.
-    Exited(Exit, Duration),
-    /// It did not pass its startup probe within this time; what it looked like then.
-    NotReady(Box<NotReady>, Duration),
+    Exited(Ended, Duration),
+    /// This sidecar, or the container that takes the traffic, did not pass its startup probe within this time; what it
+    /// looked like then.
+    NotReady(Option<String>, Box<NotReady>, Duration),
 }
 
 /// Is another try worth the wait?
@@ -42,23 +43,30 @@ impl Cause {
             Self::Engine(EngineError::Unavailable { .. } | EngineError::Host { .. } | EngineError::NoSpace { .. }) => {
                 Retry::Platform
             }
-            Self::Exited(Exit::Lost | Exit::NotStarted { cause: StartFault::Sandbox(_) }, _) => Retry::Platform,
-            Self::Engine(_) | Self::Exited(Exit::NotStarted { .. }, _) => Retry::Useless,
-            Self::Exited(..) | Self::NotReady(..) => Retry::MayHelp,
+            Self::Exited(Ended { exit, .. }, _) => match exit {
+                Exit::Lost | Exit::NotStarted { cause: StartFault::Sandbox(_) } => Retry::Platform,
+                Exit::NotStarted { .. } => Retry::Useless,
+                _ => Retry::MayHelp,
+            },
+            Self::Engine(_) => Retry::Useless,
+            Self::NotReady(..) => Retry::MayHelp,
         }
     }
 
     pub(crate) fn into_failure(self, entry: &BookEntry, instance: &Instance) -> StartFailure {
-        let (happened, ran_for) = match self {
-            Self::Engine(error) => (of_engine(error), None),
-            Self::Exited(exit @ Exit::NotStarted { .. }, _) => (Happened::Exited(exit), None),
-            Self::Exited(exit, after) => (Happened::Exited(exit), Some(after)),
-            Self::NotReady(found, after) => (Happened::NotReady(found), Some(after)),
+        let (sidecar, happened, ran_for) = match self {
+            Self::Engine(error) => (None, of_engine(error), None),
+            Self::Exited(Ended { sidecar, exit }, after) => {
+                let ran = !matches!(exit, Exit::NotStarted { .. });
+                (sidecar, Happened::Exited(exit), ran.then_some(after))
+            }
+            Self::NotReady(sidecar, found, after) => (sidecar, Happened::NotReady(found), Some(after)),
         };
         let reason = diagnosis::reason(&happened);
-        let last_lines = instance.last_lines();
+        let last_lines = instance.last_lines(sidecar.as_ref());
         let evidence = Evidence {
             port: entry.spec.port,
+            sidecar,
             happened,
             ran_for,
             crowded: instance.crowded().map(str::to_owned),
@@ -77,6 +85,7 @@ fn of_engine(error: EngineError) -> Happened {
         EngineError::ImageUnfit { image: name, fault, cause } => image(fault, name, cause),
         EngineError::Unavailable { image: name, cause } => image(ImageFault::Unreachable, name, cause),
         EngineError::NoSpace { operation, cause } => Happened::NoSpace { operation, cause },
+        EngineError::Unsupported { feature, cause } => Happened::Host { operation: feature, cause },
         EngineError::Host { operation, cause } => Happened::Host { operation, cause },
         other => Happened::Host { operation: "start an instance".to_owned(), cause: other.to_string() },
     }

@@ -2,7 +2,8 @@
 
 use std::{
     any::Any,
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
+    fmt,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
@@ -12,13 +13,14 @@ use updraft_base::Clock;
 use updraft_engine::EngineError;
 use updraft_model::{
     channel::BookEntry,
-    instance::{Exit, InstanceId},
+    instance::{Exit, InstanceId, InstanceSpec},
     name::RevisionName,
 };
 use updraft_plan::scaling::StartReason;
 
 use crate::{
     boost,
+    containers::{self, Stuck},
     context::Context,
     evidence,
     failure::Cause,
@@ -41,19 +43,31 @@ pub(crate) struct Instance {
     pub(crate) id: InstanceId,
     pub(crate) revision: RevisionName,
     pub(crate) port: u16,
+    /// The name of the container that takes the traffic, if there are others.
+    ingress: Option<String>,
     asked: Instant,
     timing: OnceLock<Timing>,
-    exit: watch::Sender<Option<Exit>>,
+    exit: watch::Sender<Option<Ended>>,
     order: watch::Sender<Order>,
     /// The port that only one instance can have, if it turned out that this one listens there.
     alone: watch::Sender<Option<u16>>,
     /// Who has the port that it wanted, in a sentence, if somebody else has.
     crowded: OnceLock<String>,
     pub(crate) frost: Frost,
-    tail: Mutex<VecDeque<String>>,
+    /// The last lines of each container; of the one that takes the traffic without a name.
+    tails: Mutex<BTreeMap<Option<String>, VecDeque<String>>>,
     /// The startup probe's connection: the first request is as welcome on it, and need not wait for another.
     opened: Mutex<Option<TcpStream>>,
     attached: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
+}
+
+/// How an instance has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// The sidecar that ended it; `None` is the container that takes the traffic.
+    pub(crate) sidecar: Option<String>,
+    /// How that ended.
+    pub(crate) exit: Exit,
 }
 
 /// What an instance is to do.
@@ -79,11 +93,12 @@ pub struct Timing {
 // === impl Instance ===
 
 impl Instance {
-    pub(crate) fn new(revision: &RevisionName, port: u16, asked: Instant) -> Self {
+    pub(crate) fn new(spec: &InstanceSpec, asked: Instant) -> Self {
         Self {
             id: InstanceId(format!("{:032x}{:08x}", rand::random::<u128>(), rand::random::<u32>())),
-            revision: revision.clone(),
-            port,
+            revision: spec.revision.clone(),
+            port: spec.port,
+            ingress: (!spec.sidecars.is_empty()).then(|| spec.ingress.name.clone()),
             asked,
             timing: OnceLock::new(),
             exit: watch::Sender::new(None),
@@ -91,7 +106,7 @@ impl Instance {
             alone: watch::Sender::new(None),
             crowded: OnceLock::new(),
             frost: Frost::default(),
-            tail: Mutex::default(),
+            tails: Mutex::default(),
             opened: Mutex::default(),
             attached: Mutex::default(),
         }
@@ -101,8 +116,13 @@ impl Instance {
         self.timing.get().copied()
     }
 
-    pub(crate) fn exited(&self, exit: Exit) {
-        self.exit.send_replace(Some(exit));
+    pub(crate) fn exited(&self, ended: Ended) {
+        self.exit.send_replace(Some(ended));
+    }
+
+    /// What one of its containers is called in the log: nothing if it is the only one.
+    pub(crate) fn container(&self, sidecar: Option<String>) -> Option<String> {
+        sidecar.or_else(|| self.ingress.clone())
     }
 
     pub(crate) fn order(&self, order: Order) {
@@ -122,16 +142,19 @@ impl Instance {
         self.crowded.get().map(String::as_str)
     }
 
-    pub(crate) fn remember(&self, line: &str) {
-        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn remember(&self, sidecar: Option<&String>, line: &str) {
+        let mut tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        let tail = tails.entry(sidecar.cloned()).or_default();
         if tail.len() == LAST_LINES {
             tail.pop_front();
         }
         tail.push_back(line[..line.floor_char_boundary(LAST_LINE_MAX)].to_owned());
     }
 
-    pub(crate) fn last_lines(&self) -> Vec<String> {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    /// The last lines of one of its containers.
+    pub(crate) fn last_lines(&self, sidecar: Option<&String>) -> Vec<String> {
+        let tails = self.tails.lock().unwrap_or_else(PoisonError::into_inner);
+        tails.get(&sidecar.cloned()).into_iter().flatten().cloned().collect()
     }
 
     pub(crate) fn attached<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Arc<T> {
@@ -144,7 +167,7 @@ impl Instance {
         made
     }
 
-    fn keep_open(&self, connection: Option<TcpStream>) {
+    pub(crate) fn keep_open(&self, connection: Option<TcpStream>) {
         *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = connection;
     }
 
@@ -165,11 +188,11 @@ impl Instance {
         self.attached.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    pub(crate) async fn until_exit(&self) -> Exit {
+    pub(crate) async fn until_exit(&self) -> Ended {
         let mut exit = self.exit.subscribe();
         // An error cannot be: the sender is in `self`.
-        let exit = exit.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone());
-        exit.unwrap_or(Exit::Lost)
+        let ended = exit.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone());
+        ended.unwrap_or(Ended { sidecar: None, exit: Exit::Lost })
     }
 
     async fn until_alone(&self) -> u16 {
@@ -183,6 +206,17 @@ impl Instance {
 
     async fn until_ordered(&self) {
         let _ = self.order.subscribe().wait_for(|order| *order == Order::Stop).await;
+    }
+}
+
+// === impl Ended ===
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = &self.sidecar {
+            write!(f, "Container \"{name}\" ended, and with it the instance. ")?;
+        }
+        self.exit.fmt(f)
     }
 }
 
@@ -253,63 +287,39 @@ async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> 
     })
 }
 
-/// Starts the process and probes it.
+/// Starts its first containers and waits until all are up.
 async fn rise(context: &Context, instance: &Instance, entry: &BookEntry) -> Result<Start, EngineError> {
-    let probe = &entry.startup_probe;
-    let target = Target {
-        engine: &*context.engine,
-        clock: &context.clock,
-        id: &instance.id,
-        container: &entry.spec.container,
-        port: entry.spec.port,
-    };
     let spec = boost::spec(context, entry);
-    let mut starting = std::pin::pin!(context.engine.start(&instance.id, &spec));
-    // Kept while the engine's word comes: what it had begun would be lost, and a connection with it.
-    let mut probing = std::pin::pin!(target.probe(probe));
-    let early = tokio::select! {
-        biased;
-        result = &mut starting => {
-            result?;
-            None
-        }
-        // A fast application listens before the engine could say that it runs.
-        verdict = &mut probing, if target.only_connects(probe) => {
-            starting.await?;
-            Some(verdict)
-        }
-    };
+    let early = containers::start(context, instance, (entry, &spec)).await?;
     let started = context.clock.instant();
-    let probed = async {
-        match early {
-            Some(verdict) => verdict,
-            None => probing.await,
-        }
-    };
-    let verdict = tokio::select! {
+    let ran_for = || context.clock.instant().saturating_duration_since(started);
+    let went = tokio::select! {
         biased;
-        exit = instance.until_exit() => {
-            context.say(instance, exit.to_string());
-            context.say(instance, target.cancelled(probe));
-            let ran_for = context.clock.instant().saturating_duration_since(started);
-            return Ok(Start::Failed(Cause::Exited(exit, ran_for), Remains::Nothing));
+        ended = instance.until_exit() => {
+            context.say(instance, ended.to_string());
+            if ended.sidecar.is_none() {
+                let target = Target::new(context, instance, (&entry.spec, &entry.spec.ingress));
+                context.say(instance, target.cancelled(&entry.startup_probe));
+            }
+            return Ok(Start::Failed(Cause::Exited(ended, ran_for()), Remains::Nothing));
         }
         () = instance.until_ordered() => return Ok(Start::Unwanted),
-        verdict = probed => verdict,
+        went = containers::come_up(context, instance, (entry, &spec), early) => went,
     };
-    match verdict {
-        Ok(passed) => {
-            context.say(instance, passed.log);
-            instance.keep_open(passed.connection);
-            Ok(Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() }))
-        }
-        Err(failed) => {
+    Ok(match went {
+        Ok(()) => Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() }),
+        Err(Stuck::NotReady(container, failed)) => {
             context.say(instance, failed.report.log.clone());
-            let ran_for = context.clock.instant().saturating_duration_since(started);
-            let found = evidence::look(context, instance, entry, *failed).await;
-            Ok(Start::Failed(Cause::NotReady(Box::new(found), ran_for), Remains::Process))
+            let ran_for = ran_for();
+            let sidecar = (container.name != entry.spec.ingress.name).then(|| container.name.clone());
+            let found = evidence::look(context, instance, (&entry.spec, container), *failed).await;
+            Start::Failed(Cause::NotReady(sidecar, Box::new(found), ran_for), Remains::Process)
         }
-    }
+        Err(Stuck::Engine(error)) => {
+            context.say(instance, format!("The instance was not started. {error}"));
+            Start::Failed(Cause::Engine(error), Remains::Process)
+        }
+    })
 }
 
 /// Waits until the instance ends by itself or is to end.
@@ -324,8 +334,8 @@ async fn serve(context: &Context, revision: &Arc<Revision>, (instance, entry): (
         () = limited => {}
         () = instance.let_go(&context.clock) => {}
         () = boost::settle_down(context, instance, entry) => {}
-        exit = instance.until_exit() => {
-            context.say(instance, exit.to_string());
+        ended = instance.until_exit() => {
+            context.say(instance, ended.to_string());
             instance.detach();
             instance.frost.finish(context, &instance.id);
             revision.gone(instance, End::Crash);

@@ -14,6 +14,7 @@
 mod board;
 mod boost;
 mod config;
+mod containers;
 mod context;
 mod events;
 mod evidence;

@@ -16,10 +16,12 @@ use tokio::net::TcpStream;
 use updraft_base::Clock;
 use updraft_engine::Engine;
 use updraft_model::{
-    instance::{InstanceId, Usage},
+    instance::{ContainerSpec, Inspection, InstanceId, InstanceSpec, Usage},
     revision::{Probe, ProbeKind},
 };
 use updraft_plan::diagnosis::{Answer, ProbeReport, Question};
+
+use crate::{context::Context, instance::Instance};
 
 /// The shortest wait between two connections.
 const POLL_FIRST: Duration = Duration::from_micros(100);
@@ -36,14 +38,24 @@ const SAMPLE: Duration = Duration::from_secs(1);
 /// Attempts that are kept for the report.
 const TRANSCRIPT: usize = 5;
 
-/// One instance to probe.
+/// One container of an instance to probe.
 pub(crate) struct Target<'a> {
-    pub(crate) engine: &'a dyn Engine,
-    pub(crate) clock: &'a Clock,
-    pub(crate) id: &'a InstanceId,
-    pub(crate) container: &'a str,
-    /// The container's port, where the probe names none.
-    pub(crate) port: u16,
+    engine: &'a dyn Engine,
+    clock: &'a Clock,
+    id: &'a InstanceId,
+    container: &'a str,
+    whose: Whose<'a>,
+    /// The port of the container that takes the traffic, where the probe names none.
+    port: u16,
+}
+
+/// Whose use of CPU and memory, and whose sockets, are those of a container?
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Whose<'a> {
+    /// The whole instance's: it has no other container.
+    All,
+    /// This sidecar's, or those of the container that takes the traffic.
+    One(Option<&'a str>),
 }
 
 /// How a probe went: well, or why it failed.
@@ -74,9 +86,50 @@ struct Pace {
     threshold: u32,
 }
 
+// === impl Whose ===
+
+impl<'a> Whose<'a> {
+    pub(crate) fn of(spec: &InstanceSpec, container: &'a ContainerSpec) -> Self {
+        if spec.sidecars.is_empty() {
+            return Self::All;
+        }
+        Self::One(Some(&*container.name).filter(|name| *name != spec.ingress.name))
+    }
+
+    /// What is seen of it.
+    pub(crate) async fn inspect(self, engine: &dyn Engine, id: &InstanceId) -> Option<Inspection> {
+        match self {
+            Self::All => engine.inspect(id).await,
+            Self::One(sidecar) => engine.inspect_container(id, sidecar).await,
+        }
+    }
+
+    async fn usage(self, engine: &dyn Engine, id: &InstanceId) -> Option<Usage> {
+        match self {
+            Self::All => engine.usage(id).await,
+            Self::One(sidecar) => engine.inspect_container(id, sidecar).await.map(|seen| seen.usage),
+        }
+    }
+}
+
 // === impl Target ===
 
-impl Target<'_> {
+impl<'a> Target<'a> {
+    pub(crate) fn new(
+        context: &'a Context,
+        instance: &'a Instance,
+        (spec, container): (&InstanceSpec, &'a ContainerSpec),
+    ) -> Self {
+        Self {
+            engine: &*context.engine,
+            clock: &context.clock,
+            id: &instance.id,
+            container: &container.name,
+            whose: Whose::of(spec, container),
+            port: spec.port,
+        }
+    }
+
     /// Probes until the instance is up or the attempts are used up.
     pub(crate) async fn probe(&self, probe: &Probe) -> Verdict {
         let pace = Pace::of(probe);
@@ -102,7 +155,7 @@ impl Target<'_> {
             let reading = async {
                 if is_last {
                     self.clock.sleep_until(end - SAMPLE.min(pace.period / 2)).await;
-                    let usage = self.engine.usage(self.id).await;
+                    let usage = self.whose.usage(self.engine, self.id).await;
                     sample = usage.map(|usage| (self.clock.instant(), usage));
                 }
                 std::future::pending::<std::convert::Infallible>().await

@@ -90,7 +90,7 @@ impl Slot {
     /// How the instance ended, if it has or does so `within` a while: a connection breaks before the
     /// engine can say why.
     pub async fn ended(&self, within: Duration) -> Option<Exit> {
-        self.revision.context().clock.timeout(within, self.instance.until_exit()).await.ok()
+        self.revision.context().clock.timeout(within, self.instance.until_exit()).await.ok().map(|ended| ended.exit)
     }
 
     /// When the instance was last given its CPU back, after it had been frozen for want of requests; `None` if never. A

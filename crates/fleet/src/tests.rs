@@ -1,11 +1,13 @@
 //! Worlds: a fleet over the fake engine, in virtual time.
 
 mod admission;
+mod containers;
 mod cpu;
 mod lifecycle;
 mod starts;
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -17,7 +19,7 @@ use updraft_engine::FakeEngine;
 use updraft_model::{
     channel::{BookEntry, Check, CheckOutcome, Health, LogLine, LogSource, RevisionBook, RevisionHealth},
     cpu::CpuTerms,
-    instance::{Egress, InstanceSpec, Limits},
+    instance::{ContainerSpec, Egress, InstanceSpec, Limits},
     name::{Parent, RevisionName},
     revision::{Probe, ProbeKind},
 };
@@ -150,13 +152,14 @@ fn entry(revision: &RevisionName) -> BookEntry {
     BookEntry {
         spec: Arc::new(InstanceSpec {
             revision: revision.clone(),
-            image: IMAGE.to_owned(),
-            container: "app-1".to_owned(),
-            command: Vec::new(),
-            args: Vec::new(),
-            env: Vec::new(),
-            working_dir: None,
-            limits: Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: 100 },
+            ingress: ContainerSpec {
+                name: "app-1".to_owned(),
+                image: IMAGE.to_owned(),
+                limits: Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: 100 },
+                ..ContainerSpec::default()
+            },
+            sidecars: Vec::new(),
+            volumes: Vec::new(),
             port: 8080,
             egress: Egress::All,
         }),
@@ -164,6 +167,7 @@ fn entry(revision: &RevisionName) -> BookEntry {
         min: 0,
         max: 5,
         startup_probe: probe(ProbeKind::Tcp { port: 8080 }, 240, 1),
+        sidecar_probes: BTreeMap::new(),
         cpu: CpuTerms::default(),
         check: Check::Done,
     }

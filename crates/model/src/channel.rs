@@ -4,7 +4,7 @@
 //! snapshot is the whole truth. [`LogLine`]s and [`RequestRecord`]s are streams: counted, never silently lost.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -39,8 +39,10 @@ pub struct BookEntry {
     pub max: u32,
     /// When an instance has its CPU.
     pub cpu: CpuTerms,
-    /// What ends the start; defaults filled in.
+    /// What ends the start of the container that takes the traffic; defaults filled in.
     pub startup_probe: Probe,
+    /// The same for the sidecars that have one, by their names.
+    pub sidecar_probes: BTreeMap<String, Probe>,
     /// Is an instance to be started and probed now, to learn whether the revision works?
     pub check: Check,
 }
@@ -106,6 +108,8 @@ pub struct LogLine {
     pub revision: RevisionName,
     /// Which instance wrote it, if one did.
     pub instance: Option<InstanceId>,
+    /// Which container of it, if it has several.
+    pub container: Option<String>,
     /// Where it came from.
     pub source: LogSource,
     /// The line, without its end.

@@ -8,6 +8,10 @@ use std::{
 
 use crate::{fault::StartFault, name::RevisionName};
 
+mod containers;
+
+pub use containers::{ContainerSpec, Mount, VolumeSpec};
+
 /// The identity of one instance: hex, unique for ever, made by who starts it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InstanceId(pub String);
@@ -17,21 +21,13 @@ pub struct InstanceId(pub String);
 pub struct InstanceSpec {
     /// Whose instance it is.
     pub revision: RevisionName,
-    /// The image, pinned: `registry/repository@sha256:…`.
-    pub image: String,
-    /// The container's name.
-    pub container: String,
-    /// Replaces the image's `ENTRYPOINT` when not empty; then the image's `CMD` is dropped too.
-    pub command: Vec<String>,
-    /// Replaces the image's `CMD` when not empty.
-    pub args: Vec<String>,
-    /// Added to the image's environment, the later wins. Includes `PORT`, `K_SERVICE`, ….
-    pub env: Vec<(String, String)>,
-    /// Replaces the image's working directory.
-    pub working_dir: Option<String>,
-    /// The limits of the whole instance.
-    pub limits: Limits,
-    /// The port the container has to listen on.
+    /// The container that takes the traffic.
+    pub ingress: ContainerSpec,
+    /// The containers beside it. All of an instance's have names of their own.
+    pub sidecars: Vec<ContainerSpec>,
+    /// What they share files in.
+    pub volumes: Vec<VolumeSpec>,
+    /// The port the ingress container has to listen on.
     pub port: u16,
     /// Where it may open connections to.
     pub egress: Egress,
@@ -50,8 +46,8 @@ pub enum Egress {
     All,
 }
 
-/// What an instance may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a container, or a whole instance, may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
     /// Thousandths of a CPU.
     pub cpu_millis: u32,

@@ -10,6 +10,7 @@
 //! * [`rate`]: how many calls a caller may make.
 //! * [`cpu`]: when an instance has its CPU, and how much.
 //! * [`scaling`]: how many instances a revision needs.
+//! * [`startup`]: in which order the containers of an instance start.
 
 pub mod cpu;
 pub mod diagnosis;
@@ -19,3 +20,4 @@ pub mod rate;
 pub mod readiness;
 pub mod rollout;
 pub mod scaling;
+pub mod startup;

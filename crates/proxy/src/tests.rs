@@ -8,7 +8,7 @@ mod scale;
 mod tls;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -36,7 +36,7 @@ use updraft_model::{
     channel::{BookEntry, Check, LogLine, RequestRecord, RevisionBook},
     cpu::CpuTerms,
     iam::InvokerAccess,
-    instance::{Egress, InstanceSpec, Limits},
+    instance::{ContainerSpec, Egress, InstanceSpec, Limits},
     name::{Parent, RevisionName},
     revision::{Probe, ProbeKind, Protocol},
     route::{Route, RouteTable, RouteTarget},
@@ -237,13 +237,16 @@ impl App {
     fn entry(&self, revision: &RevisionName) -> BookEntry {
         let spec = InstanceSpec {
             revision: revision.clone(),
-            image: "registry.test/app@sha256:00".to_owned(),
-            container: "app-1".to_owned(),
-            command: Vec::new(),
-            args: self.script.iter().map(|&step| step.to_owned()).collect(),
-            env: vec![("ANSWER".to_owned(), revision.revision.clone())],
-            working_dir: None,
-            limits: Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: 100 },
+            ingress: ContainerSpec {
+                name: "app-1".to_owned(),
+                image: "registry.test/app@sha256:00".to_owned(),
+                args: self.script.iter().map(|&step| step.to_owned()).collect(),
+                env: vec![("ANSWER".to_owned(), revision.revision.clone())],
+                limits: Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: 100 },
+                ..ContainerSpec::default()
+            },
+            sidecars: Vec::new(),
+            volumes: Vec::new(),
             port: 8080,
             egress: Egress::All,
         };
@@ -254,6 +257,7 @@ impl App {
             min: 0,
             max: self.max,
             startup_probe: Probe { initial_delay: 0, timeout: 240, period: 240, failure_threshold: 1, kind },
+            sidecar_probes: BTreeMap::new(),
             cpu: CpuTerms::default(),
             check: Check::Done,
         }

@@ -31,7 +31,7 @@ pub struct LogEntry {
     pub severity: Severity,
     /// Unique for ever; entries of the same time have ascending ones.
     pub insert_id: String,
-    /// `instanceId`, if an instance wrote it.
+    /// `instanceId`, if an instance wrote it; `container_name`, if that has several containers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// `projects/{project}/traces/{trace}`, if the line named one.
@@ -112,7 +112,10 @@ impl LogEntry {
         let revision = line.revision.revision;
         let mut entry = Self {
             severity,
-            labels: line.instance.map(|instance| ("instanceId".to_owned(), instance.0)).into_iter().collect(),
+            labels: [("instanceId", line.instance.map(|instance| instance.0)), ("container_name", line.container)]
+                .into_iter()
+                .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+                .collect(),
             ..Self::bare(log, (line.revision.service, revision), line.time, (sequence, now))
         };
         match (line.source, structured(&line.text)) {
@@ -341,6 +344,7 @@ mod tests {
             time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
             revision: Parent::new("demo-project", "us-central1").service("hello").revision("hello-00001-abc"),
             instance: Some(InstanceId("00c0ffee".to_owned())),
+            container: None,
             source,
             text: text.to_owned(),
         };
@@ -371,6 +375,21 @@ mod tests {
             })
         );
         assert_eq!(serde_json::from_value::<LogEntry>(value).expect("and back"), stdout("hello"));
+    }
+
+    #[test]
+    fn a_line_of_one_of_several_containers_says_of_which() {
+        let line = LogLine {
+            time: SystemTime::UNIX_EPOCH,
+            revision: Parent::new("demo-project", "us-central1").service("hello").revision("hello-00001-abc"),
+            instance: Some(InstanceId("1".to_owned())),
+            container: Some("proxy".to_owned()),
+            source: LogSource::Container(Stream::Stdout),
+            text: "hello".to_owned(),
+        };
+        let entry = LogEntry::new(line, 1, SystemTime::UNIX_EPOCH);
+        let labels: Vec<String> = entry.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(labels, ["container_name=proxy", "instanceId=1"]);
     }
 
     #[test]

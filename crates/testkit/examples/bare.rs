@@ -87,7 +87,7 @@ impl Bare {
                 _ = killed => drop(child.kill().await),
             }
             running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            let _ = exits.send(EngineEvent::Exited { id, exit: Exit::Code(0) }).await;
+            let _ = exits.send(EngineEvent::Exited { id, sidecar: None, exit: Exit::Code(0) }).await;
         });
     }
 }
@@ -101,18 +101,24 @@ impl Engine for Bare {
     async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError> {
         let host = |error: io::Error| EngineError::Host { operation: "bare exec".to_owned(), cause: error.to_string() };
         let port = free_port().map_err(host)?;
-        let [program, args @ ..] = spec.command.as_slice() else {
+        let [program, args @ ..] = spec.ingress.command.as_slice() else {
             return Err(host(io::ErrorKind::InvalidInput.into()));
         };
         let mut command = Command::new(program);
-        command.args(args).args(&spec.args);
+        command.args(args).args(&spec.ingress.args);
         // What this host's environment says to a runtime, an instance does not hear.
-        command.env_clear().env("PATH", PATH).envs(spec.env.iter().cloned()).env("PORT", port.to_string());
+        command.env_clear().env("PATH", PATH).envs(spec.ingress.env.iter().cloned());
+        command.env("PORT", port.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         let child = command.spawn().map_err(host)?;
         let (kill, killed) = oneshot::channel();
         self.running().insert(id.clone(), Process { port, kill: Some(kill) });
         self.watch(id.clone(), child, killed);
+        Ok(())
+    }
+
+    /// There is one container.
+    async fn start_container(&self, _id: &InstanceId, _spec: &InstanceSpec, _name: &str) -> Result<(), EngineError> {
         Ok(())
     }
 
@@ -135,6 +141,10 @@ impl Engine for Bare {
     }
 
     async fn inspect(&self, _id: &InstanceId) -> Option<Inspection> {
+        None
+    }
+
+    async fn inspect_container(&self, _id: &InstanceId, _sidecar: Option<&str>) -> Option<Inspection> {
         None
     }
 

@@ -11,9 +11,10 @@ const fn answered(words: &'static str, says: &'static [&'static str], then: &'st
 }
 
 /// Files that commands name.
-pub(super) const MANIFESTS: [(&str, &str); 3] = [
+pub(super) const MANIFESTS: [(&str, &str); 4] = [
     ("service.yaml", SERVICE),
     ("changed.yaml", CHANGED),
+    ("sidecars.yaml", SIDECARS),
     (
         "wrong.yaml",
         "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: wrong}\nspec: {template: {spec: {containers: [{image: x, imag: y}]}}}\n",
@@ -49,6 +50,29 @@ spec:
       containers:
       - image: localhost/hello:latest
         env: [{name: A, value: '2'}]
+";
+
+/// The container that takes the traffic starts when the other one listens; both see one volume.
+const SIDECARS: &str = "\
+apiVersion: serving.knative.dev/v1
+kind: Service
+metadata:
+  name: demo-sidecars
+spec:
+  template:
+    metadata:
+      annotations: {run.googleapis.com/container-dependencies: '{\"web\":[\"db\"]}'}
+    spec:
+      containers:
+      - name: web
+        image: localhost/hello:latest
+        ports: [{containerPort: 9090}]
+        volumeMounts: [{name: shared, mountPath: /data}]
+      - name: db
+        image: localhost/hello:latest
+        startupProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 2, failureThreshold: 30}
+        volumeMounts: [{name: shared, mountPath: /srv/shared}]
+      volumes: [{name: shared, emptyDir: {medium: Memory, sizeLimit: 64Mi}}]
 ";
 
 const DEPLOYED: &[&str] = &[
@@ -174,6 +198,51 @@ pub(super) const COMMANDS: &[Line] = &[
         "run deploy failing --image localhost/hello:latest --command /absent --no-allow-unauthenticated",
         1,
         &["Deployment failed", "is not ready and cannot serve traffic.", "/absent"],
+    ),
+    line(
+        "run deploy demo-pair --no-allow-unauthenticated --add-volume name=v,type=in-memory,size-limit=64Mi \
+         --container web --image localhost/hello:latest --port 9090 --depends-on db \
+         --add-volume-mount volume=v,mount-path=/data --container db --image localhost/hello:latest \
+         --startup-probe tcpSocket.port=8080 --memory 256Mi --add-volume-mount volume=v,mount-path=/srv/shared",
+        0,
+        &["Creating Revision", "Done.", "Service [demo-pair] revision [demo-pair-00001-"],
+    ),
+    line(
+        "run services describe demo-pair",
+        0,
+        &["Container web", "Container db", "Port:            9090", "Memory:          256Mi", "/data"],
+    ),
+    line(
+        "run services update demo-pair --container db --update-env-vars A=1",
+        0,
+        &["Creating Revision", "Done.", "Service [demo-pair] revision [demo-pair-00002-"],
+    ),
+    line(
+        "run deploy demo-volume --image localhost/hello:latest --no-allow-unauthenticated \
+         --add-volume name=v,type=in-memory,size-limit=64Mi --add-volume-mount volume=v,mount-path=/data",
+        0,
+        &["Done.", "Service [demo-volume] revision [demo-volume-00001-"],
+    ),
+    line(
+        "run services replace {dir}/sidecars.yaml",
+        0,
+        &["New configuration has been applied to service [demo-sidecars].", "URL: http://demo-sidecars-"],
+    ),
+    line(
+        "run deploy demo-circle --no-allow-unauthenticated --container web --image localhost/hello:latest --port 9090 \
+         --depends-on db --container db --image localhost/hello:latest --depends-on web",
+        1,
+        &["container-dependencies", "web → db → web"],
+    ),
+    line(
+        "run deploy demo-pair-broken --no-allow-unauthenticated --container web --image localhost/hello:latest --port 9090 \
+         --container db --image localhost/hello:latest --command /absent",
+        1,
+        &[
+            "Deployment failed",
+            "is not ready and cannot serve traffic.",
+            "The user-provided container 'db' failed to start.",
+        ],
     ),
     line(
         "run deploy wrong --image localhost/hello:latest --cpu 17 --no-allow-unauthenticated",

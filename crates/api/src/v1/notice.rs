@@ -14,13 +14,12 @@ use crate::run;
 pub const NOTICE: &str = "SettingsApplied";
 
 /// Values of fields of which Cloud Run ignores every value, or knows this one only.
-const PLAIN: [(&str, &str); 6] = [
+const PLAIN: [(&str, &str); 5] = [
     ("terminationMessagePath", ""),
     ("terminationMessagePolicy", ""),
     ("imagePullPolicy", ""),
     ("protocol", "TCP"),
     ("scheme", "HTTP"),
-    ("medium", "Disk"),
 ];
 
 /// In whose words fields are named.
@@ -131,13 +130,13 @@ mod tests {
                 "run.googleapis.com/cpu-throttling": "true", "run.googleapis.com/sessionAffinity": "false",
             }},
             "spec": {"terminationGracePeriodSeconds": 30, "containers": [{"name": "a", "imagePullPolicy": "Always",
-                     "startupProbe": {"successThreshold": 1}, "sandboxLauncher": true}]},
+                     "startupProbe": {"successThreshold": 1}, "sandboxLauncher": true}],
+                     "volumes": [{"name": "v", "emptyDir": {"medium": "Disk"}}]},
         });
-        let view =
-            json!({"metadata": {"annotations": {}}, "spec": {"containers": [{"name": "a", "startupProbe": {}}]}});
+        let view = json!({"metadata": {"annotations": {}}, "spec": {"containers": [{"name": "a", "startupProbe": {}}], "volumes": [{"name": "v", "emptyDir": {}}]}});
         let said = notice(None, &run::RevisionTemplate::default(), (&Rest::between(&sent, &view), Words::V1));
         let expected = "Stored, but not acted on by this version: metadata.annotations[run.googleapis.com/scaling-cpu-target], \
-             spec.terminationGracePeriodSeconds, spec.containers[a].sandboxLauncher.";
+             spec.terminationGracePeriodSeconds, spec.containers[a].sandboxLauncher, spec.volumes[v].emptyDir.medium.";
         assert_eq!(said.as_deref(), Some(expected));
         assert_eq!(notice(None, &run::RevisionTemplate::default(), (&Rest::default(), Words::V1)), None);
     }

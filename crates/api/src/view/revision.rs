@@ -124,7 +124,7 @@ fn volume(message: &run::Volume) -> Volume {
         None => VolumeKind::Unset,
         Some(V2::Secret(_)) => VolumeKind::Secret,
         Some(V2::CloudSqlInstance(_)) => VolumeKind::CloudSql,
-        Some(V2::EmptyDir(_)) => VolumeKind::EmptyDir,
+        Some(V2::EmptyDir(dir)) => VolumeKind::EmptyDir { size_limit: dir.size_limit.clone() },
         Some(V2::Nfs(_)) => VolumeKind::Nfs,
         Some(V2::Gcs(_)) => VolumeKind::Gcs,
     };
@@ -146,7 +146,11 @@ fn unsupported(message: &run::RevisionTemplate) -> Vec<String> {
     let sources = containers
         .filter(|(_, container)| container.source_code.is_some())
         .map(|(index, _)| format!("containers[{index}].source_code"));
-    own.chain(sources).collect()
+    let mounts = message.containers.iter().enumerate().flat_map(|(index, container)| {
+        let parts = container.volume_mounts.iter().enumerate().filter(|(_, mount)| !mount.sub_path.is_empty());
+        parts.map(move |(place, _)| format!("containers[{index}].volume_mounts[{place}].sub_path"))
+    });
+    own.chain(sources).chain(mounts).collect()
 }
 
 fn number(count: u32) -> i32 {

@@ -139,7 +139,13 @@ fn service() -> Vec<Row> {
 fn template() -> Vec<Row> {
     let at = |field: &str| format!("template.{field}");
     let volume = |kind: &str, value: Value| {
-        not_ready(&at(&format!("volumes[].{kind}")), "volumes", value).and(&at("volumes[].name"), json!("v"))
+        let named = match kind {
+            "secret" => "volumes[0].secret",
+            "cloud_sql_instance" => "volumes[0].cloud_sql_instance",
+            "nfs" => "volumes[0].nfs",
+            _ => "volumes[0].gcs",
+        };
+        not_ready(&at(&format!("volumes[].{kind}")), named, value).and(&at("volumes[].name"), json!("v"))
     };
     vec![
         refused(&at("revision"), "{service}-…, at most 63 of [a-z0-9-]", json!("other-1")),
@@ -150,10 +156,16 @@ fn template() -> Vec<Row> {
         not_ready(&at("vpc_access"), "vpc_access", json!({"connector": "x"})),
         refused(&at("timeout"), "1s to 3600s", json!("3601s")),
         refused(&at("service_account"), "an e-mail", json!("nobody")),
-        refused(&at("volumes[].name"), "a DNS label of its own", json!("A")),
+        refused(&at("volumes[].name"), "a DNS label of its own; at most 32 volumes", json!("A")),
         volume("secret", json!({"secret": "s"})),
         volume("cloud_sql_instance", json!({"instances": ["a:b:c"]})),
-        volume("empty_dir", json!({"medium": "MEMORY"})),
+        refused(&at("volumes[].empty_dir.medium"), "a value of the enum: MEMORY, which unset is as well", json!(9)),
+        refused(
+            &at("volumes[].empty_dir.size_limit"),
+            "a quantity above 0; empty is half of the memory, and more than all of it is all",
+            json!("0"),
+        )
+        .and(&at("volumes[].name"), json!("v")),
         volume("nfs", json!({"server": "s", "path": "/"})),
         volume("gcs", json!({"bucket": "b"})),
         refused(&at("execution_environment"), "a value of the enum", json!(9)),
@@ -189,13 +201,18 @@ fn container() -> Vec<Row> {
         refused(&at("ports[].name"), "http1 or h2c", json!("grpc")),
         refused(&at("ports[].container_port"), "1 to 65535; at most one port", json!(65_536)),
         refused(&at("volume_mounts[].name"), "a volume of the template", json!("v")),
-        refused(&at("volume_mounts[].mount_path"), "absolute, without ':', of its own", json!("/a:b")),
-        not_ready(&at("volume_mounts[].sub_path"), "volumes", json!("x"))
+        refused(
+            &at("volume_mounts[].mount_path"),
+            "absolute, without ':' and '..', of its own; not in /dev, /proc, /sys or another mount; at most 32",
+            json!("/a:b"),
+        ),
+        not_ready(&at("volume_mounts[].sub_path"), "containers[0].volume_mounts[0].sub_path", json!("x"))
             .and("template.volumes[].name", json!("v"))
+            .and("template.volumes[].empty_dir.medium", json!("MEMORY"))
             .and(&at("volume_mounts[].name"), json!("v"))
             .and(&at("volume_mounts[].mount_path"), json!("/v")),
         refused(&at("working_dir"), "absolute, at most 4096 bytes", json!("here")),
-        refused(&at("depends_on"), "names of other containers of the template", json!(["x"])),
+        refused(&at("depends_on"), "names of other containers of the template, not in a circle", json!(["x"])),
         refused(&at("base_image_uri"), "a reference to an image; without effect", json!("a b")),
         output(&at("build_info")),
         not_ready(&at("source_code"), "containers[0].source_code", json!({"cloudStorageSource": {"bucket": "b"}})),

@@ -106,6 +106,38 @@ async fn a_service_is_described_as_text() {
 }
 
 #[tokio::test]
+async fn containers_are_described_by_their_names_with_what_they_share() {
+    let mut shown = service(1);
+    let template = &mut shown["template"];
+    let mount = json!([{"name": "shared", "mountPath": "/data"}]);
+    template["volumes"] = json!([{"name": "shared", "emptyDir": {"medium": "MEMORY", "sizeLimit": "64Mi"}}, {"name": "v", "emptyDir": {}}]);
+    template["containers"] = json!([
+        {"name": "web", "image": "web", "ports": [{"containerPort": 8080}], "dependsOn": ["db"], "volumeMounts": mount},
+        {"name": "db", "image": "db", "volumeMounts": mount},
+    ]);
+    let (text, _) = Try::new("services describe hello", vec![ok(GET, &shown)]).run().await;
+    let (from, to) = (text.find("Last updated").expect("it is there"), text.find("  Service account").expect("there"));
+    expect![[r#"
+        Last updated on 2026-11-21T08:36:59.956712Z by local@updraft.local:
+          Revision hello-00001-abc
+          Container web
+            Image:        web
+            Port:         8080
+            Starts after: db
+            Volume mounts:
+              shared /data
+          Container db
+            Image: db
+            Volume mounts:
+              shared /data
+          Volumes:
+            shared in memory, 64Mi
+            v      in memory, half of it
+    "#]]
+    .assert_eq(&text[from..to]);
+}
+
+#[tokio::test]
 async fn a_service_is_described_as_json_and_yaml_in_the_v1_shape() {
     let get = "GET /v1/projects/demo-project/locations/us-central1/services/hello";
     let run = |line| Try::new(line, vec![ok(get, &object(&service(1)))]).run();

@@ -6,42 +6,84 @@ use updraft_model::{
     Error, RevisionName,
     channel::{BookEntry, Check},
     cpu::{Billing, CpuTerms, StartupBoost},
-    instance::{InstanceSpec, Limits},
+    instance::{ContainerSpec, InstanceSpec, Limits, Mount, VolumeSpec},
     quantity,
-    revision::{Container, EnvValue, RevisionTemplate},
+    revision::{Container, EnvValue, RevisionTemplate, Volume, VolumeKind},
 };
 
-/// Processes and threads of one instance.
+use crate::record::RevisionRecord;
+
+/// Processes and threads of one container.
 const PIDS: u32 = 4096;
 
-/// What an instance of a revision is. `image` is pinned.
-pub(super) fn spec(name: &RevisionName, template: &RevisionTemplate, image: &str) -> Result<InstanceSpec, Error> {
-    let container = ingress(name, template)?;
-    let (_, port) = container.port.ok_or_else(|| Error::internal(format!("{name} has no port")))?;
-    Ok(InstanceSpec {
+/// What an instance of a revision is; `record` has its images, pinned.
+pub(super) fn spec(
+    name: &RevisionName,
+    template: &RevisionTemplate,
+    record: &RevisionRecord,
+) -> Result<InstanceSpec, Error> {
+    let ingress = ingress(name, template)?;
+    let (_, port) = ingress.port.ok_or_else(|| Error::internal(format!("{name} has no port")))?;
+    let sidecars = template.containers.iter().filter(|container| container.name != ingress.name);
+    let sidecars = sidecars.map(|sidecar| {
+        // One that was resolved before there were sidecars has no image for them: then it is not ready anyway.
+        let image = record.sidecar_images.get(&sidecar.name);
+        let image = image.ok_or_else(|| Error::internal(format!("{name} has no image for '{}'", sidecar.name)))?;
+        container(name, sidecar, (image, None))
+    });
+    let mut spec = InstanceSpec {
         revision: name.clone(),
+        ingress: container(name, ingress, (&record.image, Some(port)))?,
+        sidecars: sidecars.collect::<Result<_, Error>>()?,
+        volumes: Vec::new(),
+        port,
+        egress: template.egress(),
+    };
+    let memory = spec.limits().memory_bytes;
+    spec.volumes = template.volumes.iter().filter_map(|volume| in_memory(volume, memory)).collect();
+    Ok(spec)
+}
+
+/// One container; `port` is what it is told as `PORT`.
+fn container(
+    name: &RevisionName,
+    container: &Container,
+    (image, port): (&str, Option<u16>),
+) -> Result<ContainerSpec, Error> {
+    let mount = |(volume, path): &(String, String)| Mount { volume: volume.clone(), path: path.clone() };
+    Ok(ContainerSpec {
+        name: container.name.clone(),
         image: image.to_owned(),
-        container: container.name.clone(),
         command: container.command.clone(),
         args: container.args.clone(),
         env: environment(name, container, port),
         working_dir: Some(container.working_dir.clone()).filter(|dir| !dir.is_empty()),
         limits: limits(name, container)?,
-        port,
-        egress: template.egress(),
+        mounts: container.volume_mounts.iter().map(mount).collect(),
+        depends_on: container.depends_on.clone(),
     })
+}
+
+/// A volume in memory, for an instance with so much of it: by default half of that, and never more than all.
+fn in_memory(volume: &Volume, memory: u64) -> Option<VolumeSpec> {
+    let VolumeKind::EmptyDir { size_limit } = &volume.kind else { return None };
+    let size_bytes = quantity::memory_bytes(size_limit).map_or(memory / 2, |limit| limit.min(memory)).max(1);
+    Some(VolumeSpec { name: volume.name.clone(), size_bytes })
 }
 
 /// What the fleet is told of a revision. The bounds are for a revision without traffic: the rollout sets
 /// others.
 pub(super) fn entry(spec: InstanceSpec, template: &RevisionTemplate, check: Check) -> Result<BookEntry, Error> {
     let probe = ingress(&spec.revision, template)?.startup_probe.clone();
+    let sidecars = template.containers.iter().filter(|container| container.name != spec.ingress.name);
+    let probes = sidecars.filter_map(|sidecar| Some((sidecar.name.clone(), sidecar.startup_probe.clone()?)));
     Ok(BookEntry {
         concurrency: template.concurrency.clamp(1, 1000),
         min: 0,
         max: template.scaling.max.max(1),
         cpu: cpu(template),
         startup_probe: probe.ok_or_else(|| Error::internal(format!("{} has no startup probe", spec.revision)))?,
+        sidecar_probes: probes.collect(),
         check,
         spec: Arc::new(spec),
     })
@@ -62,7 +104,7 @@ fn ingress<'a>(name: &RevisionName, template: &'a RevisionTemplate) -> Result<&'
 }
 
 /// The user's variables, each once with its last value, and then the platform's.
-fn environment(name: &RevisionName, container: &Container, port: u16) -> Vec<(String, String)> {
+fn environment(name: &RevisionName, container: &Container, port: Option<u16>) -> Vec<(String, String)> {
     let mut env: Vec<(String, String)> = Vec::new();
     let mut places = HashMap::new();
     for variable in &container.env {
@@ -80,12 +122,12 @@ fn environment(name: &RevisionName, container: &Container, port: u16) -> Vec<(St
     }
     let service = &name.service.service;
     let own = [
-        ("PORT", port.to_string()),
-        ("K_SERVICE", service.clone()),
-        ("K_REVISION", name.revision.clone()),
-        ("K_CONFIGURATION", service.clone()),
+        ("PORT", port.map(|port| port.to_string())),
+        ("K_SERVICE", Some(service.clone())),
+        ("K_REVISION", Some(name.revision.clone())),
+        ("K_CONFIGURATION", Some(service.clone())),
     ];
-    env.extend(own.map(|(key, value)| (key.to_owned(), value)));
+    env.extend(own.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
     env
 }
 
@@ -104,7 +146,7 @@ mod tests {
     use updraft_model::{
         Parent,
         instance::Egress,
-        revision::{EGRESS, EnvVar, defaults},
+        revision::{EGRESS, EnvVar, Probe, ProbeKind, defaults},
     };
 
     use super::*;
@@ -121,18 +163,86 @@ mod tests {
         let mut template = RevisionTemplate { containers: vec![container], ..RevisionTemplate::default() };
         defaults::apply(&mut template, "demo-project");
         let name = Parent::new("demo-project", "us-central1").service("hello").revision("hello-00001-abc");
-        let spec = spec(&name, &template, "hello@sha256:00").expect("defaults make it whole");
-        let env: Vec<String> = spec.env.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let record = RevisionRecord { image: "hello@sha256:00".to_owned(), ..RevisionRecord::default() };
+        let spec = spec(&name, &template, &record).expect("defaults make it whole");
         assert_eq!(
-            env,
+            env(&spec.ingress),
             ["A=3", "B=2", "PORT=8080", "K_SERVICE=hello", "K_REVISION=hello-00001-abc", "K_CONFIGURATION=hello"]
         );
+        assert_eq!(spec.limits(), Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: PIDS });
         assert_eq!(spec.egress, Egress::All);
         template.annotations.insert(EGRESS.to_owned(), "private".to_owned());
-        let private = super::spec(&name, &template, "hello@sha256:00").expect("defaults make it whole");
+        let private = super::spec(&name, &template, &record).expect("defaults make it whole");
         assert_eq!(private.egress, Egress::Private);
-        assert_eq!(spec.limits, Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: PIDS });
         let entry = entry(spec, &template, Check::Wanted).expect("defaults make it whole");
         assert_eq!((entry.concurrency, entry.min, entry.max), (80, 0, 100));
+    }
+    fn env(container: &ContainerSpec) -> Vec<String> {
+        container.env.iter().map(|(key, value)| format!("{key}={value}")).collect()
+    }
+
+    /// A proxy in front of an application, which share a volume.
+    fn several() -> RevisionTemplate {
+        let mounts = vec![("v".to_owned(), "/data".to_owned())];
+        let side = Container {
+            name: "side".to_owned(),
+            image: "side".to_owned(),
+            volume_mounts: mounts.clone(),
+            startup_probe: Some(Probe {
+                initial_delay: 0,
+                timeout: 0,
+                period: 0,
+                failure_threshold: 0,
+                kind: ProbeKind::Tcp { port: 9000 },
+            }),
+            ..Container::default()
+        };
+        let web = Container {
+            name: "web".to_owned(),
+            image: "web".to_owned(),
+            port_count: 1,
+            volume_mounts: mounts,
+            depends_on: vec!["side".to_owned()],
+            ..Container::default()
+        };
+        RevisionTemplate { containers: vec![side, web], ..RevisionTemplate::default() }
+    }
+
+    fn spec_of(mut template: RevisionTemplate) -> (InstanceSpec, BookEntry) {
+        defaults::apply(&mut template, "demo-project");
+        let name = Parent::new("demo-project", "us-central1").service("hello").revision("hello-00001-abc");
+        let record = RevisionRecord {
+            image: "web@sha256:00".to_owned(),
+            sidecar_images: [("side".to_owned(), "side@sha256:01".to_owned())].into(),
+            ..RevisionRecord::default()
+        };
+        let spec = spec(&name, &template, &record).expect("defaults make it whole");
+        let entry = entry(spec.clone(), &template, Check::Wanted).expect("defaults make it whole");
+        (spec, entry)
+    }
+
+    #[test]
+    fn only_the_container_with_the_traffic_is_told_a_port() {
+        let (spec, entry) = spec_of(several());
+        assert_eq!((spec.ingress.name.as_str(), spec.ingress.image.as_str()), ("web", "web@sha256:00"));
+        assert_eq!(spec.ingress.depends_on, ["side"]);
+        assert!(env(&spec.ingress).contains(&"PORT=8080".to_owned()));
+        let [side] = &spec.sidecars[..] else { panic!("one sidecar: {:?}", spec.sidecars) };
+        assert_eq!(side.image, "side@sha256:01");
+        assert_eq!(env(side), ["K_SERVICE=hello", "K_REVISION=hello-00001-abc", "K_CONFIGURATION=hello"]);
+        assert_eq!(side.mounts, [Mount { volume: "v".to_owned(), path: "/data".to_owned() }]);
+        let probed: Vec<_> = entry.sidecar_probes.iter().map(|(name, probe)| (name.as_str(), &probe.kind)).collect();
+        assert_eq!(probed, [("side", &ProbeKind::Tcp { port: 9000 })]);
+    }
+
+    #[test]
+    fn a_volume_takes_half_of_the_memory_if_it_does_not_say_and_never_more_than_all() {
+        let size = |size_limit: &str| {
+            let kind = VolumeKind::EmptyDir { size_limit: size_limit.to_owned() };
+            let template = RevisionTemplate { volumes: vec![Volume { name: "v".to_owned(), kind }], ..several() };
+            spec_of(template).0.volumes[0].size_bytes >> 20
+        };
+        // Two containers with 512 MiB each.
+        assert_eq!((size(""), size("64Mi"), size("4Gi")), (512, 64, 1024));
     }
 }

@@ -146,12 +146,19 @@ async fn report(inner: &Inner, observed: Observed) -> Result<(), Error> {
 
 async fn resolve(inner: &Arc<Inner>, mut observed: Observed) -> Result<Went, Error> {
     let image = observed.template.ingress_container().map(|container| container.image.clone()).unwrap_or_default();
-    let (images, wanted) = (inner.images.clone(), image.clone());
-    let work = async move { images.resolve(&wanted).await.map_err(Fault::from) };
+    let wanted: Vec<String> = observed.template.containers.iter().map(|container| container.image.clone()).collect();
+    let images = inner.images.clone();
+    let work = async move {
+        let mut pinned = Vec::with_capacity(wanted.len());
+        for image in &wanted {
+            pinned.push(images.resolve(image).await?);
+        }
+        Ok(pinned)
+    };
     match inner.pull(&observed.name, &image, work) {
         None => return Ok(Went::Pulling),
         Some(Ok(pinned)) => {
-            observed.record.image = pinned;
+            observed.pin(pinned);
             observed.save(inner, &Phase::Checking).await?;
         }
         Some(Err(fault)) => fail_or_repeat(inner, observed, fault).await?,
@@ -161,8 +168,8 @@ async fn resolve(inner: &Arc<Inner>, mut observed: Observed) -> Result<Went, Err
 
 async fn prepare(inner: &Arc<Inner>, observed: Observed) -> Result<Went, Error> {
     let (engine, spec) = (inner.engine.clone(), observed.spec()?);
-    let image = spec.image.clone();
-    let work = async move { engine.prepare(&spec).await.map(|()| String::new()).map_err(Fault::from) };
+    let image = spec.ingress.image.clone();
+    let work = async move { engine.prepare(&spec).await.map(|()| Vec::new()).map_err(Fault::from) };
     let fault = match inner.pull(&observed.name, &image, work) {
         None => return Ok(Went::Pulling),
         Some(Ok(_)) => {
@@ -233,7 +240,19 @@ fn is_switched_off(scaling: &Scaling) -> bool {
 
 impl Observed {
     fn spec(&self) -> Result<InstanceSpec, Error> {
-        instance::spec(&self.name, &self.template, &self.record.image)
+        instance::spec(&self.name, &self.template, &self.record)
+    }
+
+    /// Notes to which images the tags of its containers lead.
+    fn pin(&mut self, images: Vec<String>) {
+        let ingress = self.template.ingress_container().map(|container| container.name.clone());
+        for (container, image) in self.template.containers.iter().zip(images) {
+            if ingress.as_ref() == Some(&container.name) {
+                self.record.image = image;
+            } else {
+                self.record.sidecar_images.insert(container.name.clone(), image);
+            }
+        }
     }
 
     fn entry(&self, check: Check) -> Result<BookEntry, Error> {

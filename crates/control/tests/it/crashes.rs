@@ -59,7 +59,7 @@ async fn act_while_it_lives(store: &Mortal, world: &World, action: &Action) -> O
 
 /// The fleet: what is called `bad` does not start.
 fn checked(entry: &BookEntry) -> CheckOutcome {
-    if entry.spec.image.contains("/bad") { failed() } else { CheckOutcome::Passed }
+    if entry.spec.ingress.image.contains("/bad") { failed() } else { CheckOutcome::Passed }
 }
 
 /// Everything that was begun goes on as far as it can.

@@ -16,8 +16,8 @@ async fn a_new_revision_is_checked_before_traffic_goes_to_it() {
     let created = id(&world.get("hello").await.latest_created_revision);
     let entry = world.booked("hello", &created).expect("offered for a check");
     assert_eq!((entry.check, entry.min, entry.concurrency), (Check::Wanted, 0, 80));
-    assert_eq!(entry.spec.image, image("app"));
-    let env: Vec<&str> = entry.spec.env.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(entry.spec.ingress.image, image("app"));
+    let env: Vec<&str> = entry.spec.ingress.env.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(env, ["PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"]);
     assert!(world.hosts().is_empty(), "no route before the check");
     world.pass().await;
@@ -109,7 +109,7 @@ async fn what_is_not_supported_is_named_and_never_started() {
     let operation = world.create("hello", sent).await;
     world.settle().await;
     let (_, message) = world.error(&operation).await;
-    assert!(message.ends_with("This version of Updraft does not support: volumes."), "{message}");
+    assert!(message.ends_with("This version of Updraft does not support: volumes[0]."), "{message}");
     assert_eq!(world.engine.prepares(), 0);
 }
 

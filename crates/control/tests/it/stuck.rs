@@ -47,17 +47,21 @@ impl StuckEngine {
 #[async_trait]
 impl Engine for StuckEngine {
     async fn prepare(&self, spec: &InstanceSpec) -> Result<(), EngineError> {
-        if spec.image.starts_with("stuck.example/") {
+        if spec.ingress.image.starts_with("stuck.example/") {
             self.stuck.fetch_add(1, Ordering::SeqCst);
             let _counted = Counted(&self.stuck);
             std::future::pending::<()>().await;
         }
-        assert!(!spec.image.starts_with("panic.example/"), "expected by the test");
+        assert!(!spec.ingress.image.starts_with("panic.example/"), "expected by the test");
         self.fake.prepare(spec).await
     }
 
     async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError> {
         self.fake.start(id, spec).await
+    }
+
+    async fn start_container(&self, id: &InstanceId, spec: &InstanceSpec, name: &str) -> Result<(), EngineError> {
+        self.fake.start_container(id, spec, name).await
     }
 
     async fn stop(&self, id: &InstanceId, grace: Duration) {
@@ -74,6 +78,10 @@ impl Engine for StuckEngine {
 
     async fn inspect(&self, id: &InstanceId) -> Option<Inspection> {
         self.fake.inspect(id).await
+    }
+
+    async fn inspect_container(&self, id: &InstanceId, sidecar: Option<&str>) -> Option<Inspection> {
+        self.fake.inspect_container(id, sidecar).await
     }
 
     async fn list(&self) -> Vec<InstanceId> {

@@ -10,6 +10,7 @@ pub(super) mod shared;
 
 use std::{
     borrow::Cow,
+    collections::VecDeque,
     ffi::CString,
     fs,
     io::{self, IoSliceMut, Read},
@@ -35,7 +36,7 @@ use updraft_base::Clock;
 
 use crate::{
     fault::{Fault, Program},
-    protocol::{Ahead, Launch, Steps},
+    protocol::{Ahead, Launch, MOUNTS, Steps},
     sandbox::{
         capabilities,
         cgroups::{Hierarchy, Plan},
@@ -47,7 +48,11 @@ use crate::{
         user::{self, Identity},
         users::Users,
     },
-    sys::{cgroups, mounts, paths, process, users},
+    sys::{
+        cgroups, mounts, paths, process,
+        users::{self, Access},
+        volumes,
+    },
 };
 
 /// What the process needs; made before it is.
@@ -136,10 +141,16 @@ fn prepare(birth: &mut Birth<'_>) -> Result<std::convert::Infallible, Fault> {
     let begun = clock.instant();
     let Held { folder, users } = settle(birth)?;
     steps.join = since(begun);
-    let launch = learn(birth)?;
+    let (launch, volumes) = learn(birth)?;
 
     let begun = clock.instant();
     enter(birth, &launch, users.as_ref().map(AsFd::as_fd))?;
+    if let Some(users) = &users {
+        let shown = volumes.iter().try_for_each(|volume| users::translate(volume.as_fd(), users.as_fd(), Access::Full));
+        shown.map_err(failed("show volumes with the users of the instance"))?;
+    }
+    mount_volumes(&launch.mounts, &volumes, paths::directory).map_err(Fault::Settings)?;
+    drop(volumes);
     standard_input()?;
     steps.mounts = since(begun);
 
@@ -256,17 +267,17 @@ fn rehearse(stage: &Stage<'_>) {
     drop(std::hint::black_box((steps, strings, candidates, ready)));
 }
 
-/// What is to be run. A sandbox waits here until it is told.
-fn learn<'a>(birth: &mut Birth<'a>) -> Result<Cow<'a, Launch>, String> {
+/// What is to be run, and its volumes. A sandbox waits here until it is told.
+fn learn<'a>(birth: &mut Birth<'a>) -> Result<(Cow<'a, Launch>, Vec<OwnedFd>), String> {
     let orders = match &mut birth.place {
         Place::Sandbox { orders, .. } => orders.take(),
-        Place::Root(launch, _) | Place::Folder(launch, _) => return Ok(Cow::Borrowed(launch)),
+        Place::Root(launch, _) | Place::Folder(launch, _) => return Ok((Cow::Borrowed(launch), Vec::new())),
     };
     let Some(orders) = orders else { return Err("cannot make the sandbox: it has been used".to_owned()) };
     // Who has said what to run already does not listen any more.
     let _ = send(&orders, MADE, SendFlags::NOSIGNAL);
     let mut byte = [0u8; 1];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1 + MOUNTS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
         match recvmsg(&orders, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC) {
@@ -274,12 +285,19 @@ fn learn<'a>(birth: &mut Birth<'a>) -> Result<Cow<'a, Launch>, String> {
             other => break other.map_err(failed("learn what to run"))?,
         }
     };
-    let file = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
-        _ => None,
-    });
-    match file {
-        Some(file) => Launch::read(file).map(Cow::Owned).map_err(failed("learn what to run")),
+    let mut files: VecDeque<OwnedFd> = control
+        .drain()
+        .filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(files) => Some(files),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    match files.pop_front() {
+        Some(file) => {
+            let launch = Launch::read(file).map_err(failed("learn what to run"))?;
+            Ok((Cow::Owned(launch), files.into()))
+        }
         // Not needed any more, or the launcher is gone: nobody is to hear of it.
         None if received.bytes == 0 => process::leave(0),
         None => Err("cannot make the sandbox: it was not told what to run".to_owned()),
@@ -301,6 +319,22 @@ fn enter(birth: &Birth<'_>, launch: &Launch, users: Option<BorrowedFd<'_>>) -> R
         Place::Root(_, root) => shared::enter_root(root),
         Place::Folder(_, folder) => shared::enter_folder(folder),
     }
+}
+
+/// Puts the volumes of the instance where the container is to see them, which `find` leads to.
+pub(super) fn mount_volumes(
+    places: &[String],
+    volumes: &[OwnedFd],
+    find: impl Fn(&str) -> io::Result<OwnedFd>,
+) -> Result<(), String> {
+    if places.len() != volumes.len() {
+        return Err("cannot make the sandbox: its volumes did not come along".to_owned());
+    }
+    for (place, volume) in places.iter().zip(volumes) {
+        let mounted = find(place).and_then(|at| volumes::attach(volume.as_fd(), at.as_fd()));
+        mounted.map_err(|error| format!("cannot mount a volume at '{place}': {error}"))?;
+    }
+    Ok(())
 }
 
 fn streams(birth: &Birth<'_>) -> Result<(), String> {

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     fault::Fault,
-    protocol::{Exit, Report, Steps, Stream, WINDOW},
+    protocol::{Exit, MOUNTS, Report, Steps, Stream, WINDOW},
     sandbox::{
         cgroups::{Limits, Plan},
         users::Range,
@@ -168,15 +168,15 @@ impl Instance {
         }
     }
 
-    /// Tells a sandbox what to run.
+    /// Tells a sandbox what to run, and gives it its volumes.
     ///
     /// # Errors
     /// When it has ended, or runs something already.
-    pub(super) fn run(&mut self, launch: &OwnedFd) -> io::Result<()> {
+    pub(super) fn run(&mut self, launch: &OwnedFd, volumes: &[OwnedFd]) -> io::Result<()> {
         let gone = || io::Error::other("its sandbox has ended");
         let orders = self.orders.take().ok_or_else(gone)?;
-        let files = [launch.as_fd()];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let files: Vec<BorrowedFd<'_>> = std::iter::once(launch).chain(volumes).map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1 + MOUNTS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&files));
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;

@@ -15,6 +15,7 @@ mod keeper;
 mod lines;
 mod runtime;
 mod start;
+mod volumes;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -34,10 +35,11 @@ use self::{
     control::Control,
     instance::{After, Instance, Source},
     start::{Born, Maker, Workshop},
+    volumes::Volumes,
 };
 use crate::{
     protocol::{Ahead, Exit, Report, Request, VERSION},
-    sandbox::cgroups::Limits,
+    sandbox::{cgroups::Limits, isolation::Isolation},
     sys,
 };
 
@@ -68,6 +70,7 @@ struct Launcher {
     poll: OwnedFd,
     control: Control,
     workshop: Option<Workshop>,
+    volumes: Option<Volumes>,
     instances: BTreeMap<u64, Instance>,
     names: HashMap<String, u64>,
     next: u64,
@@ -105,6 +108,7 @@ impl Launcher {
             poll,
             control,
             workshop: None,
+            volumes: None,
             instances: BTreeMap::new(),
             names: HashMap::new(),
             next: 0,
@@ -195,6 +199,7 @@ impl Launcher {
                 // Carries the tag, as everything does that the engine makes: `updraft doctor --leaks` knows it by that.
                 let name = std::ffi::CString::new(format!("updraft-{tag}")).unwrap_or_default();
                 let _ = rustix::thread::set_name(&name);
+                self.volumes = (isolation == Isolation::Namespaces).then(|| Volumes::new(start::stage(&run_dir)));
                 let maker = Maker { isolation, identities, runtime };
                 match Workshop::open(tag, &run_dir, maker, self.clock.clone()) {
                     Ok(workshop) => self.workshop = Some(workshop),
@@ -213,10 +218,24 @@ impl Launcher {
                     Err(error) => self.report(&Report::Refused { id: shell, cause: error.to_string() }),
                 }
             }
-            Request::Start { id, shell, limits } => match self.start(&id, shell, limits) {
-                Ok(()) => Ok(()),
-                Err(error) => self.report(&Report::Refused { id, cause: error.to_string() }),
-            },
+            Request::Start { id, shell, limits, volumes } => {
+                match self.start(&id, shell.as_ref(), limits, &volumes) {
+                    Ok(()) => Ok(()),
+                    Err(error) => {
+                        // It has lost its network, and is of no use to anybody.
+                        if let Some(unused) = shell.and_then(|shell| self.named(&shell)) {
+                            unused.kill();
+                        }
+                        self.report(&Report::Refused { id, cause: error.to_string() })
+                    }
+                }
+            }
+            Request::Volumes { id, volumes } => {
+                if let Some(all) = &mut self.volumes {
+                    all.make(id, volumes);
+                }
+                Ok(())
+            }
             Request::Terminate { id } => {
                 if let Some(instance) = self.named(&id) {
                     instance.terminate();
@@ -232,6 +251,9 @@ impl Launcher {
             Request::Taken { id, bytes } => self.taken(&id, bytes),
             Request::Forget { id } => {
                 self.exits.remove(&id);
+                if let Some(all) = &mut self.volumes {
+                    all.forget(&id);
+                }
                 Ok(())
             }
         }
@@ -242,7 +264,7 @@ impl Launcher {
     }
 
     /// Runs a container: in the sandbox called `shell`, in a new one, or in none where there are none.
-    fn start(&mut self, id: &str, shell: Option<String>, limits: Limits) -> io::Result<()> {
+    fn start(&mut self, id: &str, shell: Option<&String>, limits: Limits, volumes: &[String]) -> io::Result<()> {
         let begun = self.clock.instant();
         let workshop = self.workshop.as_ref().ok_or_else(unready)?;
         // Taken before anything can be refused: the next ones belong to the next request.
@@ -251,9 +273,10 @@ impl Launcher {
         if self.names.contains_key(id) {
             return Err(io::Error::other("it is there"));
         }
+        let mounts = self.volumes.as_mut().map(|all| all.take(id, volumes)).transpose()?.unwrap_or_default();
         let key = match shell {
             Some(shell) => {
-                let key = self.names.remove(&shell).ok_or_else(|| io::Error::other("its sandbox has ended"))?;
+                let key = self.names.remove(shell).ok_or_else(|| io::Error::other("its sandbox has ended"))?;
                 self.names.insert(id.to_owned(), key);
                 key
             }
@@ -261,7 +284,7 @@ impl Launcher {
                 self.sandbox(id, netns, Ahead { limits: Some(limits), etc: Vec::new() })?
             }
             None => {
-                let born = workshop.container((id, limits), (launch, netns))?;
+                let born = workshop.container((id, limits), (launch, netns), mounts)?;
                 let key = self.adopt(id, born)?;
                 self.note(key, begun, limits);
                 return Ok(());
@@ -270,7 +293,8 @@ impl Launcher {
         if let (Some(instance), Some(workshop)) = (self.instances.get_mut(&key), &self.workshop) {
             id.clone_into(&mut instance.id);
             // From here on there is a process: what goes wrong is how it ends.
-            let run = workshop.limit(&instance.leaf, instance.limits, limits).and_then(|()| instance.run(&launch));
+            let limited = workshop.limit(&instance.leaf, instance.limits, limits);
+            let run = limited.and_then(|()| instance.run(&launch, &mounts));
             if let Err(error) = run {
                 instance.fail(&error);
             }

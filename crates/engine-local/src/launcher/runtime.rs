@@ -27,7 +27,7 @@ use rustix::{
 use updraft_base::Clock;
 
 use super::{
-    child::{OOM_SCORE, Word, limit_process, micros, say, shared},
+    child::{self, OOM_SCORE, Word, limit_process, micros, say, shared},
     instance::judge,
     keeper::{self, Keeper},
     start::{Born, Workshop, pipe},
@@ -59,6 +59,8 @@ struct Order<'a> {
     /// What to run, unread.
     launch: OwnedFd,
     netns: OwnedFd,
+    /// What it is to see of the instance's, in the order of its mounts.
+    volumes: Vec<OwnedFd>,
     stdout: OwnedFd,
     stderr: OwnedFd,
     status: OwnedFd,
@@ -92,6 +94,7 @@ impl Workshop {
         runtime: &Path,
         (id, limits): (&str, Limits),
         (launch, netns): (OwnedFd, OwnedFd),
+        volumes: Vec<OwnedFd>,
     ) -> io::Result<Born> {
         self.in_groups(id, |groups, begun| {
             self.limit(id, None, limits)?;
@@ -105,6 +108,7 @@ impl Workshop {
                 limits,
                 launch,
                 netns,
+                volumes,
                 stdout: stdout.1,
                 stderr: stderr.1,
                 status: status.1,
@@ -132,15 +136,16 @@ fn keep(order: Order<'_>, leash: OwnedFd) -> ! {
 
 /// From the first step to the last.
 fn attend(order: Order<'_>, leash: OwnedFd) -> rustix::io::Result<()> {
-    let kept = [&order.stdout, &order.stderr, &order.status, &order.launch, &order.netns].map(AsFd::as_fd);
+    let kept = [&order.stdout, &order.stderr, &order.status, &order.launch, &order.netns];
+    let kept: Vec<BorrowedFd<'_>> = kept.into_iter().chain(&order.volumes).map(AsFd::as_fd).collect();
     let events = keeper::settle(&leash, &kept)?;
-    let Order { runtime, stage, group, groups, limits, launch, netns, stdout, stderr, status, clock } = order;
+    let Order { runtime, stage, group, groups, limits, launch, netns, volumes, stdout, stderr, status, clock } = order;
     let fail = |status: BorrowedFd<'_>, fault| say(status, &Word::Failed(fault));
     let since = |from: Instant| micros(clock.instant().saturating_duration_since(from));
 
     let begun = clock.instant();
     let place = format!("/proc/{}/fd/{}", std::process::id(), netns.as_raw_fd());
-    let ready = match prepare(launch, stage, (&place, &group)) {
+    let ready = match prepare((launch, volumes), stage, (&place, &group)) {
         Ok(ready) => ready,
         Err(fault) => {
             fail(status.as_fd(), fault);
@@ -186,7 +191,11 @@ fn attend(order: Order<'_>, leash: OwnedFd) -> rustix::io::Result<()> {
 }
 
 /// Root directory, bundle, and everything that can be known to be wrong. The stage is the current directory then.
-fn prepare(launch: OwnedFd, stage: &str, (netns, group): (&str, &str)) -> Result<Ready, Fault> {
+fn prepare(
+    (launch, volumes): (OwnedFd, Vec<OwnedFd>),
+    stage: &str,
+    (netns, group): (&str, &str),
+) -> Result<Ready, Fault> {
     let launch = Launch::read(launch).map_err(failed("learn what to run"))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     sys::process::unshare_mounts().map_err(failed("make a namespace of mounts"))?;
@@ -199,6 +208,8 @@ fn prepare(launch: OwnedFd, stage: &str, (netns, group): (&str, &str)) -> Result
     // Tried out by ourselves: as far as this host lets us, as everywhere.
     limit_process()?;
     let identity = shared::identify(folder.as_fd(), &launch.user).map_err(Fault::Settings)?;
+    child::mount_volumes(&launch.mounts, &volumes, |place| paths::directory_below(folder.as_fd(), place))
+        .map_err(Fault::Settings)?;
     check_working_dir(&launch.working_dir, stage, folder.as_fd())?;
     if let Some(program) = shared::foresee(&launch, folder.as_fd()) {
         return Err(Fault::Program(Box::new(program)));

@@ -120,7 +120,7 @@ impl Workshop {
         if !layout.missing.is_empty() {
             return Err(io::Error::other(format!("missing control group controllers: {}", layout.missing.join(", "))));
         }
-        let stage: PathBuf = run_dir.join("stage");
+        let stage = stage(run_dir);
         std::fs::create_dir_all(&stage)?;
         let stage = stage
             .into_os_string()
@@ -177,7 +177,7 @@ impl Workshop {
         })
     }
 
-    /// Makes a container that has no sandbox of ours. Nothing is left when it fails.
+    /// Makes a container that has no sandbox of ours; only that of a runtime has volumes. Nothing is left when it fails.
     ///
     /// # Errors
     /// The host's, and when what came along does not fit the isolation.
@@ -185,10 +185,11 @@ impl Workshop {
         &self,
         (id, limits): (&str, Limits),
         (launch, netns): (OwnedFd, Option<OwnedFd>),
+        volumes: Vec<OwnedFd>,
     ) -> io::Result<Born> {
         if let Some(runtime) = &self.runtime {
             let netns = netns.ok_or_else(|| io::Error::other("no network namespace came along"))?;
-            return self.by_runtime(runtime, (id, limits), (launch, netns));
+            return self.by_runtime(runtime, (id, limits), (launch, netns), volumes);
         }
         let launch = &Launch::read(launch)?;
         let root = launch.root.as_deref().ok_or_else(|| io::Error::other("there is no copy of the image"))?;
@@ -246,6 +247,11 @@ impl Workshop {
         let (filter, last_capability, clock) = (self.filter.as_slice(), self.last_capability, &self.clock);
         Birth { groups, place, filter, last_capability, stdout, stderr, status, clock }
     }
+}
+
+/// Where sandboxes make their mounts, each in its own mount namespace: in the launcher's nothing is mounted there.
+pub(super) fn stage(run_dir: &Path) -> PathBuf {
+    run_dir.join("stage")
 }
 
 fn sandboxed(birth: Birth<'_>) -> io::Result<OwnedFd> {

@@ -151,6 +151,7 @@ mod tests {
             working_dir: "/srv".to_owned(),
             hostname: "localhost".to_owned(),
             etc: Vec::new(),
+            mounts: Vec::new(),
             limits: Limits { cpu_millis: 1500, memory_bytes: 1 << 29, pids: 100 },
         }
     }

@@ -78,11 +78,11 @@ pub(crate) fn working_dir(image: &str, template: Option<&str>) -> String {
     if chosen.starts_with('/') { chosen.to_owned() } else { format!("/{chosen}") }
 }
 
-/// `/etc/hosts`: the loopback names, and the container's own (Cloud Run maps the names of an
-/// instance's containers to 127.0.0.1).
-pub(crate) fn hosts(hostname: &str, container: &str) -> String {
+/// `/etc/hosts`: the loopback names, and those of the instance's containers, which share it (Cloud Run maps them to
+/// 127.0.0.1).
+pub(crate) fn hosts<'a>(hostname: &'a str, containers: impl IntoIterator<Item = &'a str>) -> String {
     let mut names = vec!["localhost"];
-    for name in [hostname, container] {
+    for name in std::iter::once(hostname).chain(containers) {
         if !name.is_empty() && !names.contains(&name) {
             names.push(name);
         }
@@ -141,10 +141,10 @@ mod tests {
     }
 
     #[test]
-    fn hosts_names_the_container_once() {
+    fn hosts_names_each_container_once() {
         assert_eq!(
-            hosts("localhost", "hello-1"),
-            "127.0.0.1\tlocalhost hello-1\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+            hosts("localhost", ["hello-1", "side", "localhost"]),
+            "127.0.0.1\tlocalhost hello-1 side\n::1\tlocalhost ip6-localhost ip6-loopback\n"
         );
     }
 }

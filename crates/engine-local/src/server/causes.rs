@@ -3,10 +3,12 @@
 use updraft_engine::EngineError;
 use updraft_model::instance::InstanceId;
 
-/// Ids become parts of paths.
+use super::pool::SHELL;
+
+/// Ids become parts of paths, and names of control groups beside those of sandboxes that wait.
 pub(super) fn check_id(id: &InstanceId) -> Result<(), EngineError> {
     let well_formed = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
-    if (1..=128).contains(&id.0.len()) && id.0.bytes().all(well_formed) {
+    if (1..=128).contains(&id.0.len()) && id.0.bytes().all(well_formed) && id.0 != SHELL {
         return Ok(());
     }
     Err(refused(id, "its id must be 1 to 128 letters, digits, '-' or '_'"))

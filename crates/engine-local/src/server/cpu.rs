@@ -18,22 +18,19 @@ impl Shared {
         if self.layout.freezer().is_none() {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        self.running(id)
+        // Before its programs run, its sandboxes have work to do that must not be stopped.
+        self.table.get(id).filter(|live| live.all_run()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Gives an instance so much CPU from now on, in thousandths.
-    pub(super) fn limit_cpu(&self, id: &InstanceId, millis: u32) -> io::Result<()> {
+    /// Gives a container of an instance so much CPU from now on, in thousandths.
+    pub(super) fn limit_cpu(&self, id: &InstanceId, sidecar: Option<&str>, millis: u32) -> io::Result<()> {
         let unsupported = || io::Error::from(io::ErrorKind::Unsupported);
         let allowance = |leaf: &str| self.layout.cpu(&self.premises.tag, leaf, millis).ok_or_else(unsupported);
         // Said first, also of one that is not there.
         allowance("")?;
-        let live = self.running(id)?;
-        sys::cgroups::allow(&allowance(&live.leaf)?)
-    }
-
-    /// An instance whose program runs: before that its sandbox has work to do that must not be stopped.
-    fn running(&self, id: &InstanceId) -> io::Result<Arc<Live>> {
-        let running = |live: &Arc<Live>| matches!(*live.phase.borrow(), Phase::Running(_));
-        self.table.get(id).filter(running).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let live = self.table.get(id).ok_or(io::ErrorKind::NotFound)?;
+        let phase = live.phase_of(sidecar).filter(|phase| matches!(*phase.borrow(), Phase::Running(_)));
+        let leaf = phase.and_then(|_| live.leaf_of(sidecar)).ok_or(io::ErrorKind::NotFound)?;
+        sys::cgroups::allow(&allowance(leaf)?)
     }
 }

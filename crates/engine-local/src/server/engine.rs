@@ -25,21 +25,21 @@ use updraft_oci::ImageStore;
 pub(super) use super::causes::{chain, host};
 use super::{
     causes::{check_id, refused},
+    company::volumes_request,
     config::LocalConfig,
     events::{self, Delivery},
     footing::{Commons, Footing, Reached},
     identities,
     leftovers::Premises,
     link::Link,
-    live::{Ground, Live, Phase, StartTiming, Table},
-    metadata,
+    live::{Ground, Live, Phase, StartTiming, Table, Whose},
+    look, metadata,
     pool::{self, Pool, Shell},
     prepare::{self, Prepared},
     runtime::{self, Runtime},
     supervise,
 };
 use crate::{
-    inspect,
     net::{NetConfig, Network},
     protocol::Request,
     sandbox::{cgroups::Layout, isolation::Isolation, users::Identities},
@@ -83,6 +83,8 @@ pub(super) struct Shared {
 
 /// What the launcher is told for an instance to start.
 struct Order {
+    /// What has to be made before.
+    first: Option<Request>,
     request: Request,
     descriptors: Vec<OwnedFd>,
     ground: Ground,
@@ -90,8 +92,6 @@ struct Order {
 
 /// Events that wait for the reader before instances have to wait for it.
 const EVENTS: usize = 1024;
-/// How long an inspection waits for a connection that is neither taken nor refused.
-const ASKED: Duration = Duration::from_secs(1);
 
 // === impl LocalEngine ===
 
@@ -217,18 +217,25 @@ impl fmt::Debug for LocalEngine {
 #[async_trait]
 impl Engine for LocalEngine {
     async fn prepare(&self, spec: &InstanceSpec) -> Result<(), EngineError> {
-        prepare::check_egress(spec.egress, self.shared.config.isolation)?;
-        let prepared = prepare::fetch(&self.shared.images, spec, self.shared.config.isolation).await?;
-        self.shared.prepared().insert(spec.image.clone(), prepared);
-        self.shared.pool.expect(prepare::limits(spec));
+        let isolation = self.shared.config.isolation;
+        prepare::check(spec, isolation)?;
+        prepare::check_egress(spec.egress, isolation)?;
+        for container in spec.containers() {
+            let prepared = prepare::fetch(&self.shared.images, container, isolation).await?;
+            self.shared.prepared().insert(container.image.clone(), prepared);
+        }
+        self.shared.pool.expect(prepare::limits(&spec.ingress));
         Ok(())
     }
 
     async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError> {
         let shared = &self.shared;
-        let Some(prepared) = shared.prepared().get(&spec.image).cloned() else {
-            return Err(EngineError::NotPrepared { id: id.clone(), image: spec.image.clone() });
+        let Some(prepared) = shared.prepared_of(&spec.ingress.image) else {
+            return Err(EngineError::NotPrepared { id: id.clone(), image: spec.ingress.image.clone() });
         };
+        if !spec.sidecars.is_empty() {
+            return shared.start_several(id, spec).await;
+        }
         check_id(id)?;
         let shell = shared.pool.take(shared.clock.instant());
         let leaf = shell.as_ref().map_or(id.0.as_str(), |shell| &shell.name);
@@ -251,6 +258,13 @@ impl Engine for LocalEngine {
         }
     }
 
+    async fn start_container(&self, id: &InstanceId, spec: &InstanceSpec, name: &str) -> Result<(), EngineError> {
+        let Some(container) = spec.container(name) else {
+            return Err(refused(id, &format!("it has no container '{name}'")));
+        };
+        self.shared.start_another(id, spec, container).await
+    }
+
     async fn stop(&self, id: &InstanceId, grace: Duration) {
         let Some(live) = self.shared.table.get(id) else { return };
         {
@@ -262,15 +276,15 @@ impl Engine for LocalEngine {
         }
         live.freezer.close();
         if grace.is_zero() {
-            return self.shared.request(&Request::Kill { id: id.0.clone() });
+            return self.shared.tell(id, &live, |id| Request::Kill { id });
         }
-        self.shared.request(&Request::Terminate { id: id.0.clone() });
+        self.shared.tell(id, &live, |id| Request::Terminate { id });
         let (shared, id) = (self.shared.clone(), id.clone());
         self.shared.tasks.spawn("grace", OnFailure::Log, async move {
             let mut phase = live.phase.subscribe();
             let ended = phase.wait_for(|phase| *phase == Phase::Ended);
             if shared.clock.timeout(grace, ended).await.is_err() {
-                shared.request(&Request::Kill { id: id.0 });
+                shared.tell(&id, &live, |id| Request::Kill { id });
             }
         });
     }
@@ -299,34 +313,25 @@ impl Engine for LocalEngine {
         self.shared.switch(id)?.freezer.thaw()
     }
 
-    fn limit_cpu(&self, id: &InstanceId, millis: u32) -> io::Result<()> {
-        self.shared.limit_cpu(id, millis)
+    fn limit_cpu(&self, id: &InstanceId, sidecar: Option<&str>, millis: u32) -> io::Result<()> {
+        self.shared.limit_cpu(id, sidecar, millis)
     }
 
     async fn usage(&self, id: &InstanceId) -> Option<Usage> {
         let live = self.shared.table.get(id)?;
         if !self.shared.config.isolation.is_shared() {
-            return live.usage();
+            return live.usage(&Whose::All);
         }
         // Where there are no control groups this goes through all processes of the host.
-        tokio::task::spawn_blocking(move || live.usage()).await.ok()?
+        tokio::task::spawn_blocking(move || live.usage(&Whose::All)).await.ok()?
     }
 
     async fn inspect(&self, id: &InstanceId) -> Option<Inspection> {
-        let live = self.shared.table.get(id)?;
-        let footing = live.footing();
-        let mut seen = look(live).await?;
-        if let Some(footing) = footing {
-            footing.translate(&mut seen);
-        }
-        // As everybody connects to it. It may take long only where somebody takes connections after all.
-        for port in inspect::only_ipv6(&seen) {
-            let asked = self.shared.clock.timeout(ASKED, self.connect(id, port)).await;
-            if matches!(asked, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused) {
-                seen.refuses_ipv4.push(port);
-            }
-        }
-        Some(seen)
+        look::inspect(self, &self.shared, id, Whose::All).await
+    }
+
+    async fn inspect_container(&self, id: &InstanceId, sidecar: Option<&str>) -> Option<Inspection> {
+        look::inspect(self, &self.shared, id, Whose::One(sidecar.map(str::to_owned))).await
     }
 
     async fn list(&self) -> Vec<InstanceId> {
@@ -361,6 +366,18 @@ impl Engine for LocalEngine {
 // === impl Shared ===
 
 impl Shared {
+    /// Tells the launcher something of every container of an instance that is to end.
+    fn tell(&self, id: &InstanceId, live: &Live, make: impl Fn(String) -> Request) {
+        match &live.company {
+            Some(company) => self.stop_all(id, company, make),
+            None => self.request(&make(id.0.clone())),
+        }
+    }
+
+    pub(super) fn prepared_of(&self, image: &str) -> Option<Arc<Prepared>> {
+        self.prepared().get(image).cloned()
+    }
+
     fn prepared(&self) -> MutexGuard<'_, HashMap<String, Arc<Prepared>>> {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -395,7 +412,7 @@ impl Shared {
 
     /// A connection to an instance in the host's network.
     async fn reach(&self, id: &InstanceId, live: &Arc<Live>, footing: &Footing, port: u16) -> io::Result<TcpStream> {
-        match footing.connect(port, || look(live.clone())).await? {
+        match footing.connect(port, || look::look(live.clone(), Whose::All)).await? {
             Reached::AsTold(stream) => Ok(stream),
             Reached::Elsewhere(stream) => {
                 let port = footing.wanted();
@@ -417,27 +434,40 @@ impl Shared {
     ) -> Result<Order, EngineError> {
         let begun = self.clock.instant();
         let since = || self.clock.instant().saturating_duration_since(begun);
-        let limits = prepare::limits(spec);
+        let limits = prepare::limits(&spec.ingress);
         self.pool.expect(limits);
+        let volumes = prepare::volumes_of(&spec.ingress);
         let refused = |error: &dyn std::error::Error| refused(id, &chain(error));
-        let start = |shell| Request::Start { id: id.0.clone(), shell, limits };
+        let start = |shell| Request::Start { id: id.0.clone(), shell, limits, volumes };
+        let first = volumes_request(id, spec);
+        let container = (spec, &spec.ingress);
         match (shell, &self.network, &self.commons) {
             (Some(Shell { name, mut attachment }), Some(network), _) => {
                 let ready = network.restrict(&mut attachment, spec.egress).await.map_err(|error| refused(&error));
-                let launch = prepare::launch(id, spec, &prepared.rootfs, attachment.resolv_conf());
+                let launch = prepare::launch(&id.0, container, &prepared.rootfs, attachment.resolv_conf());
                 let file = ready.and_then(|()| launch.write().map_err(|error| refused(&error)));
                 // A sandbox that was taken is in nobody's hands any more.
                 let file = file.inspect_err(|_| self.request(&Request::Kill { id: name.clone() }))?;
-                Ok(Order { request: start(Some(name)), descriptors: vec![file], ground: Ground::Own(attachment) })
+                Ok(Order {
+                    first,
+                    request: start(Some(name)),
+                    descriptors: vec![file],
+                    ground: Ground::Own(attachment),
+                })
             }
             (None, Some(network), _) => {
                 let mut attachment = network.attach().await.map_err(|error| refused(&error))?;
                 network.restrict(&mut attachment, spec.egress).await.map_err(|error| refused(&error))?;
                 let netns = attachment.netns.try_clone().map_err(|error| refused(&error))?;
-                let launch = prepare::launch(id, spec, &prepared.rootfs, attachment.resolv_conf());
+                let launch = prepare::launch(&id.0, container, &prepared.rootfs, attachment.resolv_conf());
                 let file = launch.write().map_err(|error| refused(&error))?;
                 live.hold().network = since();
-                Ok(Order { request: start(None), descriptors: vec![file, netns], ground: Ground::Own(attachment) })
+                Ok(Order {
+                    first,
+                    request: start(None),
+                    descriptors: vec![file, netns],
+                    ground: Ground::Own(attachment),
+                })
             }
             (None, None, Some(commons)) => {
                 prepare::check_egress(spec.egress, self.config.isolation)?;
@@ -445,7 +475,7 @@ impl Shared {
                 let file = launch.write().map_err(|error| refused(&error))?;
                 live.hold().copy = since();
                 let ground = Ground::Shared(Arc::new(footing));
-                Ok(Order { request: start(None), descriptors: vec![file], ground })
+                Ok(Order { first, request: start(None), descriptors: vec![file], ground })
             }
             (_, None, _) => Err(EngineError::Host {
                 operation: format!("start of {id}"),
@@ -462,6 +492,9 @@ impl Shared {
         if hold.unwanted && self.is_down() {
             return Err("the engine has been shut down".to_owned());
         }
+        if let Some(first) = &order.first {
+            link.send(first, Vec::new()).map_err(|error| error.to_string())?;
+        }
         match link.send(&order.request, order.descriptors) {
             Ok(true) => {}
             Ok(false) => return Err("the launcher has ended".to_owned()),
@@ -477,21 +510,6 @@ impl Shared {
         drop(hold);
         Ok(reservation.keep())
     }
-}
-
-/// Looks at an instance. `None` also when the runtime is going down.
-async fn look(live: Arc<Live>) -> Option<Inspection> {
-    let look = move || {
-        let seen = inspect::inspect(&live.members());
-        let usage = live.usage().unwrap_or_default();
-        Inspection {
-            usage,
-            forks_refused: sys::cgroups::forks_refused(&live.groups),
-            memory_kills: sys::cgroups::memory_kills(&live.groups),
-            ..seen
-        }
-    };
-    tokio::task::spawn_blocking(look).await.ok()
 }
 
 async fn network(

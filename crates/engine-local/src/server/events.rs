@@ -8,20 +8,32 @@ use updraft_engine::EngineEvent;
 use updraft_model::instance::{Exit, InstanceId, Stream};
 
 use super::{
+    company::launcher_id,
     engine::Shared,
     live::{Ground, Phase, StartTiming},
 };
-use crate::protocol::{self, Report, Request};
+use crate::protocol::{self, Report, Request, member};
 
 /// Something for the reader of the events. What waits is bounded by the windows of the containers.
 #[derive(Debug)]
 pub(super) enum Delivery {
     /// Lines, and what they count for.
-    Output(InstanceId, Stream, Vec<String>, usize),
+    Output {
+        /// Of which instance.
+        id: InstanceId,
+        /// Of which sidecar of it, or of the container that takes the traffic.
+        sidecar: Option<String>,
+        /// On which stream.
+        stream: Stream,
+        /// Each without its end.
+        lines: Vec<String>,
+        /// What they count for, in bytes.
+        bytes: usize,
+    },
     /// It listens on the port that its revision speaks of, though it was told another one.
     Alone(InstanceId, u16),
-    /// An end.
-    Exit(InstanceId, Exit),
+    /// An end, and which sidecar brought it about.
+    Exit(InstanceId, Option<String>, Exit),
 }
 
 /// How long a reader that has stopped reading can hold up a shutdown, for each line.
@@ -34,15 +46,17 @@ impl Shared {
     pub(super) fn hear(&self, report: Report) {
         match report {
             Report::Running { id, steps, keeper } => {
-                let id = InstanceId(id);
+                let (id, sidecar) = named(&id);
                 if let Some(live) = self.table.get(&id) {
                     let timing = {
                         let mut hold = live.hold();
                         hold.keeper = keeper;
                         StartTiming::new(&hold, steps)
                     };
-                    tracing::debug!(instance = %id, ?timing, "started");
-                    live.phase.send_replace(Phase::Running(timing));
+                    tracing::debug!(instance = %id, sidecar, ?timing, "started");
+                    if let Some(phase) = live.phase_of(sidecar.as_deref()) {
+                        phase.send_replace(Phase::Running(timing));
+                    }
                 }
             }
             Report::Stocked { shell } => self.pool.stocked(&shell),
@@ -54,7 +68,15 @@ impl Shared {
                 self.request(&Request::Forget { id });
             }
             Report::Refused { id, cause } => {
-                if let Some(live) = self.table.remove(&InstanceId(id)) {
+                let (id, sidecar) = named(&id);
+                if let Some(live) = self.table.get(&id)
+                    && let Some(company) = &live.company
+                {
+                    return self.hear_refusal(id, &live, company, (sidecar, cause));
+                }
+                if let Some(live) = self.table.remove(&id) {
+                    // It may have volumes that no container has.
+                    self.request(&Request::Forget { id: id.0 });
                     // It may have a copy of an image to remove.
                     let ground = live.hold().ground.take();
                     drop(tokio::task::spawn_blocking(move || drop(ground)));
@@ -66,18 +88,24 @@ impl Shared {
                     protocol::Stream::Stdout => Stream::Stdout,
                     protocol::Stream::Stderr => Stream::Stderr,
                 };
-                let id = InstanceId(id);
+                let (id, sidecar) = named(&id);
                 if self.config.isolation.is_shared()
                     && let Some(footing) = self.table.get(&id).and_then(|live| live.footing())
                 {
                     lines.iter().for_each(|line| footing.hear(line));
                 }
-                self.deliver(Delivery::Output(id, stream, lines, bytes));
+                self.deliver(Delivery::Output { id, sidecar, stream, lines, bytes });
             }
             Report::Exited { id, exit } => {
-                let id = InstanceId(id);
-                let limit = self.table.get(&id).map_or(0, |live| live.memory_limit);
-                self.deliver(Delivery::Exit(id, model_exit(exit, limit)));
+                let (instance, sidecar) = named(&id);
+                let live = self.table.get(&instance);
+                let limit = live.as_ref().map_or(0, |live| live.memory_limit_of(sidecar.as_deref()));
+                let exit = model_exit(exit, limit);
+                match live.as_ref().and_then(|live| Some((&**live, live.company.as_deref()?))) {
+                    Some(whole) => self.hear_end(instance, whole, sidecar, exit),
+                    // By the name that the launcher knows, which is to forget it.
+                    None => self.deliver(Delivery::Exit(InstanceId(id), None, exit)),
+                }
             }
             // These belong to the greeting.
             Report::Hello { .. } | Report::Open | Report::Unable { .. } => {}
@@ -90,7 +118,7 @@ impl Shared {
         for id in self.table.ids() {
             let sent = self.table.get(&id).is_some_and(|live| live.hold().sent);
             if sent {
-                self.deliver(Delivery::Exit(id, Exit::Lost));
+                self.deliver(Delivery::Exit(id, None, Exit::Lost));
             }
         }
     }
@@ -116,17 +144,18 @@ pub(super) async fn forward(
             _ = over.wait_for(|&over| over) => return,
         };
         match delivery {
-            Some(Delivery::Output(id, stream, lines, bytes)) => {
+            Some(Delivery::Output { id, sidecar, stream, lines, bytes }) => {
                 for text in lines {
-                    hand_on(&shared, &events, EngineEvent::Output { id: id.clone(), stream, text }).await;
+                    let event = EngineEvent::Output { id: id.clone(), sidecar: sidecar.clone(), stream, text };
+                    hand_on(&shared, &events, event).await;
                 }
-                shared.request(&Request::Taken { id: id.0, bytes });
+                shared.request(&Request::Taken { id: launcher_id(&id, sidecar.as_ref()), bytes });
             }
             Some(Delivery::Alone(id, port)) => hand_on(&shared, &events, EngineEvent::Alone { id, port }).await,
-            Some(Delivery::Exit(id, exit)) => {
+            Some(Delivery::Exit(id, sidecar, exit)) => {
                 let (shared, events) = (shared.clone(), events.clone());
                 shared.clone().tasks.spawn("instance end", OnFailure::Log, async move {
-                    end(&shared, &events, id, exit).await;
+                    end(&shared, &events, id, (sidecar, exit)).await;
                 });
             }
             None => return,
@@ -135,7 +164,12 @@ pub(super) async fn forward(
 }
 
 /// Lets go of what the instance held, then tells.
-async fn end(shared: &Shared, events: &mpsc::Sender<EngineEvent>, id: InstanceId, exit: Exit) {
+async fn end(
+    shared: &Shared,
+    events: &mpsc::Sender<EngineEvent>,
+    id: InstanceId,
+    (sidecar, exit): (Option<String>, Exit),
+) {
     // An exit that was told before a reconnect comes again.
     if let Some(live) = shared.table.get(&id) {
         let ground = live.hold().ground.take();
@@ -154,7 +188,11 @@ async fn end(shared: &Shared, events: &mpsc::Sender<EngineEvent>, id: InstanceId
         }
         live.phase.send_replace(Phase::Ended);
         shared.table.remove(&id);
-        hand_on(shared, events, EngineEvent::Exited { id: id.clone(), exit }).await;
+        hand_on(shared, events, EngineEvent::Exited { id: id.clone(), sidecar, exit }).await;
+        for sidecar in live.company.iter().flat_map(|company| &company.sidecars) {
+            sidecar.phase.send_replace(Phase::Ended);
+            shared.request(&Request::Forget { id: launcher_id(&id, Some(&sidecar.name)) });
+        }
     }
     shared.request(&Request::Forget { id: id.0 });
 }
@@ -168,6 +206,12 @@ async fn hand_on(shared: &Shared, events: &mpsc::Sender<EngineEvent>, event: Eng
         // Without a reader nobody wants to know.
         let _ = sent.await;
     }
+}
+
+/// The instance and the sidecar of what the launcher calls so.
+fn named(id: &str) -> (InstanceId, Option<String>) {
+    let (instance, sidecar) = member(id);
+    (InstanceId(instance.to_owned()), sidecar.map(str::to_owned))
 }
 
 fn model_exit(exit: protocol::Exit, limit: u64) -> Exit {

@@ -1,6 +1,7 @@
-//! Taking the CPU away from an instance and giving it back: a word in a file of its control group.
+//! Taking the CPU away from an instance and giving it back: a word in a file of the control group of
+//! each of its containers.
 //!
-//! The server writes it by itself: a request that finds its instance frozen waits for this one write, and neither for
+//! The server writes it by itself: a request that finds its instance frozen waits for these writes, and neither for
 //! the launcher nor for a file to be opened. Both ways are under one lock, so the last word is the last that was asked
 //! for; and from the moment that an instance is to end it cannot be frozen any more, or it would not hear of it.
 
@@ -12,20 +13,20 @@ use std::{
 
 use crate::sandbox::cgroups::Freezer;
 
-/// What freezes one instance.
+/// What freezes one instance: all of its containers, or none.
 #[derive(Debug)]
 pub(super) struct Switch {
-    /// `None` where that cannot be.
-    freezer: Option<Freezer>,
+    /// One of each container; none where that cannot be.
+    freezers: Vec<Freezer>,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 enum State {
-    /// It runs. The file is open once it has been frozen.
-    Awake(Option<File>),
+    /// It runs. The files are open once it has been frozen.
+    Awake(Vec<File>),
     /// It does not.
-    Frozen(File),
+    Frozen(Vec<File>),
     /// It ends, or has ended.
     Closed,
 }
@@ -34,18 +35,22 @@ enum State {
 
 impl Switch {
     /// For an instance that is not frozen.
-    pub(super) fn new(freezer: Option<Freezer>) -> Self {
-        Self { freezer, state: Mutex::new(State::Awake(None)) }
+    pub(super) fn new(freezers: Vec<Freezer>) -> Self {
+        Self { freezers, state: Mutex::new(State::Awake(Vec::new())) }
     }
 
     /// # Errors
-    /// `Unsupported` where there is nothing to freeze with, `NotFound` when it ends; else the kernel's.
+    /// `Unsupported` where there is nothing to freeze with, `NotFound` when it ends; else the kernel's. Nothing of it is
+    /// frozen then.
     pub(super) fn freeze(&self) -> io::Result<()> {
-        let Some(freezer) = &self.freezer else { return Err(io::ErrorKind::Unsupported.into()) };
+        self.check()?;
         let mut state = self.lock();
-        let file = match std::mem::replace(&mut *state, State::Awake(None)) {
-            State::Awake(Some(file)) => file,
-            State::Awake(None) => OpenOptions::new().write(true).open(&freezer.file)?,
+        let files = match std::mem::replace(&mut *state, State::Awake(Vec::new())) {
+            State::Awake(files) if files.is_empty() => {
+                let open = |freezer: &Freezer| OpenOptions::new().write(true).open(&freezer.file);
+                self.freezers.iter().map(open).collect::<io::Result<_>>()?
+            }
+            State::Awake(files) => files,
             frozen @ State::Frozen(_) => {
                 *state = frozen;
                 return Ok(());
@@ -55,20 +60,27 @@ impl Switch {
                 return Err(io::ErrorKind::NotFound.into());
             }
         };
-        let written = say(&file, freezer.freeze);
-        *state = if written.is_ok() { State::Frozen(file) } else { State::Awake(Some(file)) };
+        let each = || files.iter().zip(&self.freezers);
+        let written = each().try_for_each(|(file, freezer)| say(file, freezer.freeze));
+        if written.is_err() {
+            // Those that have no word of it are thawed already; one that cannot be is gone.
+            each().for_each(|(file, freezer)| drop(say(file, freezer.thaw)));
+        }
+        *state = if written.is_ok() { State::Frozen(files) } else { State::Awake(files) };
         written
     }
 
     /// # Errors
-    /// As of [`Switch::freeze`]. It is still frozen then, if it was.
+    /// As of [`Switch::freeze`]. It is still frozen then, if it was, but for the containers that could be thawed.
     pub(super) fn thaw(&self) -> io::Result<()> {
-        let Some(freezer) = &self.freezer else { return Err(io::ErrorKind::Unsupported.into()) };
+        self.check()?;
         let mut state = self.lock();
-        match std::mem::replace(&mut *state, State::Awake(None)) {
-            State::Frozen(file) => {
-                let written = say(&file, freezer.thaw);
-                *state = if written.is_ok() { State::Awake(Some(file)) } else { State::Frozen(file) };
+        match std::mem::replace(&mut *state, State::Awake(Vec::new())) {
+            State::Frozen(files) => {
+                let each = files.iter().zip(&self.freezers).map(|(file, freezer)| say(file, freezer.thaw));
+                // Also when one of them fails.
+                let written = each.fold(Ok(()), Result::and);
+                *state = if written.is_ok() { State::Awake(files) } else { State::Frozen(files) };
                 written
             }
             State::Closed => {
@@ -87,6 +99,10 @@ impl Switch {
         // What it cannot be thawed for is that it is gone; and the launcher thaws what it ends once more.
         let _ = self.thaw();
         *self.lock() = State::Closed;
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.freezers.is_empty() { Err(io::ErrorKind::Unsupported.into()) } else { Ok(()) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

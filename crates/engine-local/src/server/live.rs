@@ -15,7 +15,7 @@ use updraft_model::{
     name::RevisionName,
 };
 
-use super::{footing::Footing, freezer::Switch};
+use super::{company::Company, footing::Footing, freezer::Switch};
 use crate::{net::Attachment, protocol::Steps, sandbox::cgroups::Plan, sys};
 
 /// Where the time of a start went.
@@ -50,15 +50,27 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) phase: watch::Sender<Phase>,
+    /// Those of the container that takes the traffic, as are phase and limit.
     pub(super) groups: Plan,
-    /// What its control groups are called.
+    /// What they are called.
     pub(super) leaf: String,
     pub(super) freezer: Switch,
     pub(super) memory_limit: u64,
+    /// The other containers, if there are some.
+    pub(super) company: Option<Box<Company>>,
     pub(super) revision: RevisionName,
     /// The highest use of memory that was seen, where the kernel does not keep it.
     peak: AtomicU64,
     hold: Mutex<Hold>,
+}
+
+/// Which containers of an instance are meant?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// All of them.
+    All,
+    /// This sidecar, or the container that takes the traffic.
+    One(Option<String>),
 }
 
 /// Where an instance stands.
@@ -129,34 +141,87 @@ impl Live {
         Self {
             phase: watch::Sender::new(Phase::Starting),
             leaf: leaf.to_owned(),
-            freezer: Switch::new(groups.freezer.clone()),
+            freezer: Switch::new(groups.freezer.iter().cloned().collect()),
             groups,
-            memory_limit: spec.limits.memory_bytes,
+            memory_limit: spec.ingress.limits.memory_bytes,
+            company: None,
             revision: spec.revision.clone(),
             peak: AtomicU64::new(0),
             hold: Mutex::default(),
         }
     }
 
+    /// With other containers beside the one that takes the traffic.
+    pub(super) fn several((leaf, groups): (&str, Plan), spec: &InstanceSpec, company: Company) -> Self {
+        let of_sidecars = company.sidecars.iter().map(|sidecar| &sidecar.groups);
+        let freezers = std::iter::once(&groups).chain(of_sidecars).filter_map(|plan| plan.freezer.clone()).collect();
+        Self { freezer: Switch::new(freezers), company: Some(Box::new(company)), ..Self::new(leaf, groups, spec) }
+    }
+
+    /// How far the sidecar of this name has come, or the container that takes the traffic.
+    pub(super) fn phase_of(&self, sidecar: Option<&str>) -> Option<&watch::Sender<Phase>> {
+        match sidecar {
+            None => Some(&self.phase),
+            Some(name) => self.company.as_ref()?.sidecar(name).map(|sidecar| &sidecar.phase),
+        }
+    }
+
+    /// What the control groups of the sidecar of this name are called, or of the container that takes the traffic.
+    pub(super) fn leaf_of(&self, sidecar: Option<&str>) -> Option<&str> {
+        match sidecar {
+            None => Some(&self.leaf),
+            Some(name) => self.company.as_ref()?.sidecar(name).map(|sidecar| sidecar.leaf.as_str()),
+        }
+    }
+
+    /// Do the programs of all of its containers run?
+    pub(super) fn all_run(&self) -> bool {
+        let of_sidecars = self.company.iter().flat_map(|company| &company.sidecars).map(|sidecar| &sidecar.phase);
+        std::iter::once(&self.phase).chain(of_sidecars).all(|phase| matches!(*phase.borrow(), Phase::Running(_)))
+    }
+
+    /// The memory of the sidecar of this name, or of the container that takes the traffic; 0 when it is not there.
+    pub(super) fn memory_limit_of(&self, sidecar: Option<&str>) -> u64 {
+        match sidecar {
+            None => self.memory_limit,
+            Some(name) => {
+                self.company.as_ref().and_then(|company| company.sidecar(name)).map_or(0, |found| found.memory_limit)
+            }
+        }
+    }
+
+    /// The control groups of its containers.
+    pub(super) fn groups_of(&self, whose: &Whose) -> Vec<&Plan> {
+        let sidecars = self.company.iter().flat_map(|company| &company.sidecars);
+        match whose {
+            Whose::All => std::iter::once(&self.groups).chain(sidecars.map(|sidecar| &sidecar.groups)).collect(),
+            Whose::One(None) => vec![&self.groups],
+            Whose::One(Some(name)) => {
+                sidecars.filter(|sidecar| sidecar.name == *name).map(|sidecar| &sidecar.groups).collect()
+            }
+        }
+    }
+
     /// Its processes. Reads `/proc`.
-    pub(super) fn members(&self) -> Vec<u32> {
+    pub(super) fn members(&self, whose: &Whose) -> Vec<u32> {
         match self.hold().keeper {
             Some(keeper) => sys::tree::descendants(keeper).into_iter().map(|member| member.pid).collect(),
-            None => sys::cgroups::members(&self.groups),
+            None => self.groups_of(whose).into_iter().flat_map(sys::cgroups::members).collect(),
         }
     }
 
     /// What it has used: by its control groups, or by its processes where there are none.
-    pub(super) fn usage(&self) -> Option<Usage> {
+    pub(super) fn usage(&self, whose: &Whose) -> Option<Usage> {
         let counted = self.groups.memory.is_some() && self.groups.cpu.is_some();
         if counted || self.hold().keeper.is_none() {
-            return Some(Usage {
-                cpu: sys::cgroups::cpu_time(&self.groups)?,
-                memory_bytes: sys::cgroups::memory_now(&self.groups)?,
-                memory_peak_bytes: sys::cgroups::memory_peak(&self.groups),
+            // Containers that have not been started yet have used nothing.
+            return self.groups_of(whose).into_iter().filter_map(used).reduce(|sum, one| Usage {
+                cpu: sum.cpu + one.cpu,
+                memory_bytes: sum.memory_bytes + one.memory_bytes,
+                memory_peak_bytes: sum.memory_peak_bytes + one.memory_peak_bytes,
             });
         }
-        let members = self.members();
+        let members = self.members(whose);
         let memory = members.iter().map(|&pid| sys::tree::memory(pid)).sum();
         let peak = self.peak.fetch_max(memory, Ordering::Relaxed).max(memory);
         let cpu = members.iter().map(|&pid| sys::tree::cpu_time(pid)).sum();
@@ -174,6 +239,14 @@ impl Live {
     pub(super) fn hold(&self) -> MutexGuard<'_, Hold> {
         self.hold.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn used(groups: &Plan) -> Option<Usage> {
+    Some(Usage {
+        cpu: sys::cgroups::cpu_time(groups)?,
+        memory_bytes: sys::cgroups::memory_now(groups)?,
+        memory_peak_bytes: sys::cgroups::memory_peak(groups),
+    })
 }
 
 // === impl Table ===

@@ -1,8 +1,10 @@
 //! The server's half: the engine as its users see it.
 
 mod causes;
+mod company;
 mod config;
 mod cpu;
+mod crew;
 mod engine;
 mod events;
 mod footing;
@@ -11,6 +13,7 @@ mod identities;
 mod leftovers;
 mod link;
 mod live;
+mod look;
 mod metadata;
 mod pool;
 mod ports;

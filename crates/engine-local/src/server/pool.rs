@@ -54,6 +54,8 @@ struct Stock {
     limits: Option<Limits>,
 }
 
+/// What the names of sandboxes that wait begin with, before a dot: no instance is called so.
+pub(super) const SHELL: &str = "shell";
 /// How long after a start the stock is left as it is, so that the program that starts has the machine to itself. A stock
 /// that is half empty waits for nothing.
 const CALM: Duration = Duration::from_millis(20);
@@ -150,8 +152,7 @@ impl Stock {
 
     fn next_name(&mut self) -> String {
         self.made += 1;
-        // Ids of instances have no dots.
-        format!("shell.{}", self.made)
+        format!("{SHELL}.{}", self.made)
     }
 }
 

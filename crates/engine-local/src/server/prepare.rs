@@ -9,7 +9,7 @@ use std::{
 use updraft_engine::EngineError;
 use updraft_model::{
     diagnosis::ImageFault,
-    instance::{Egress, InstanceId, InstanceSpec},
+    instance::{ContainerSpec, Egress, InstanceSpec},
 };
 use updraft_oci::{ImageError, ImageStore, Rootfs, UnfitKind, is_full};
 
@@ -29,10 +29,20 @@ pub(super) struct Prepared {
     pub(super) rootfs: Rootfs,
 }
 
-/// Pulls and unpacks the image of `spec` and checks that there is something to execute.
+/// Can instances of `spec` be kept apart so?
+pub(super) fn check(spec: &InstanceSpec, isolation: Isolation) -> Result<(), EngineError> {
+    if isolation == Isolation::Namespaces || (spec.sidecars.is_empty() && spec.volumes.is_empty()) {
+        return Ok(());
+    }
+    let feature = if spec.volumes.is_empty() { "run several containers in an instance" } else { "mount volumes" };
+    let cause = format!("that needs namespaces, and the server runs with isolation '{isolation}' (docs/isolation.md)");
+    Err(EngineError::Unsupported { feature: feature.to_owned(), cause })
+}
+
+/// Pulls and unpacks the image of a container and checks that there is something to execute.
 pub(super) async fn fetch(
     images: &ImageStore,
-    spec: &InstanceSpec,
+    spec: &ContainerSpec,
     isolation: Isolation,
 ) -> Result<Arc<Prepared>, EngineError> {
     images.fetch(&spec.image).await.map_err(|error| engine_error(&spec.image, error))?;
@@ -80,7 +90,7 @@ pub(super) fn check_egress(egress: Egress, isolation: Isolation) -> Result<(), E
 /// all neither a dynamic linker nor an interpreter.
 fn check_static(
     (prepared, blueprint): (&Prepared, &Blueprint),
-    spec: &InstanceSpec,
+    spec: &ContainerSpec,
     argv: &[String],
 ) -> Result<(), String> {
     let Some(program) = argv.first() else { return Ok(()) };
@@ -104,20 +114,27 @@ fn check_static(
     }
 }
 
-/// What the launcher has to know to start `id`.
-pub(super) fn launch(id: &InstanceId, spec: &InstanceSpec, rootfs: &Rootfs, resolv_conf: &str) -> Launch {
+/// What the launcher has to know to start a container of `spec`, which it calls `id`.
+pub(super) fn launch(
+    id: &str,
+    (spec, container): (&InstanceSpec, &ContainerSpec),
+    rootfs: &Rootfs,
+    resolv_conf: &str,
+) -> Launch {
     let config = &rootfs.config;
+    let names = spec.containers().map(|container| container.name.as_str());
     Launch {
-        id: id.0.clone(),
+        id: id.to_owned(),
         layers: rootfs.layers.clone(),
         root: None,
-        argv: argv(rootfs, spec),
-        env: process::environment(&config.env, &spec.env),
+        argv: argv(rootfs, container),
+        env: process::environment(&config.env, &container.env),
         user: config.user.clone(),
-        working_dir: process::working_dir(&config.working_dir, spec.working_dir.as_deref()),
+        working_dir: process::working_dir(&config.working_dir, container.working_dir.as_deref()),
         hostname: HOSTNAME.to_owned(),
-        etc: [vec![("hosts".to_owned(), process::hosts(HOSTNAME, &spec.container))], etc_of_all(resolv_conf)].concat(),
-        limits: limits(spec),
+        etc: [vec![("hosts".to_owned(), process::hosts(HOSTNAME, names))], etc_of_all(resolv_conf)].concat(),
+        mounts: container.mounts.iter().map(|mount| mount.path.clone()).collect(),
+        limits: limits(container),
     }
 }
 
@@ -126,12 +143,17 @@ pub(super) fn etc_of_all(resolv_conf: &str) -> Vec<(String, String)> {
     vec![("hostname".to_owned(), format!("{HOSTNAME}\n")), ("resolv.conf".to_owned(), resolv_conf.to_owned())]
 }
 
-/// What an instance may use, as its control groups take it.
-pub(super) fn limits(spec: &InstanceSpec) -> Limits {
+/// The volumes that a container sees, in the order of its mounts.
+pub(super) fn volumes_of(container: &ContainerSpec) -> Vec<String> {
+    container.mounts.iter().map(|mount| mount.volume.clone()).collect()
+}
+
+/// What a container may use, as its control groups take it.
+pub(super) fn limits(spec: &ContainerSpec) -> Limits {
     Limits { cpu_millis: spec.limits.cpu_millis, memory_bytes: spec.limits.memory_bytes, pids: spec.limits.pids }
 }
 
-fn argv(rootfs: &Rootfs, spec: &InstanceSpec) -> Vec<String> {
+fn argv(rootfs: &Rootfs, spec: &ContainerSpec) -> Vec<String> {
     process::argv(&rootfs.config.entrypoint, &rootfs.config.cmd, &spec.command, &spec.args)
 }
 

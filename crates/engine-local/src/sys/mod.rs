@@ -11,3 +11,4 @@ pub(crate) mod programs;
 pub(crate) mod removal;
 pub(crate) mod tree;
 pub(crate) mod users;
+pub(crate) mod volumes;

@@ -7,7 +7,7 @@
 use std::{
     fs,
     io::{self, Read as _},
-    os::fd::BorrowedFd,
+    os::fd::{BorrowedFd, OwnedFd},
 };
 
 use rustix::{
@@ -28,12 +28,11 @@ pub(crate) fn small_text(file: fs::File) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Makes `dir` the current directory, with all directories on the way to it that are missing.
+/// The directory `dir`, made with all directories on the way to it that are missing.
 ///
 /// # Errors
-/// The kernel's; also for a path through a magic link, and for a directory that is
-/// not below the root (CVE-2024-21626).
-pub(crate) fn enter(dir: &str) -> io::Result<()> {
+/// The kernel's; also for a path through a magic link.
+pub(crate) fn directory(dir: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = || openat2(CWD, dir, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
     let found = match open() {
@@ -43,11 +42,19 @@ pub(crate) fn enter(dir: &str) -> io::Result<()> {
         }
         found => found,
     };
-    let found = found.map_err(|error| match error {
+    found.map_err(|error| match error {
         Errno::LOOP => io::Error::other("its path leads through a link of /proc, or in a circle"),
         other => other.into(),
-    })?;
-    fchdir(found)?;
+    })
+}
+
+/// Makes `dir` the current directory, with all directories on the way to it that are missing.
+///
+/// # Errors
+/// The kernel's; also for a path through a magic link, and for a directory that is
+/// not below the root (CVE-2024-21626).
+pub(crate) fn enter(dir: &str) -> io::Result<()> {
+    fchdir(directory(dir)?)?;
     // What is not below the root is "(unreachable)" to the kernel.
     if getcwd(Vec::new())?.as_bytes().starts_with(b"/") {
         return Ok(());
@@ -55,12 +62,12 @@ pub(crate) fn enter(dir: &str) -> io::Result<()> {
     Err(io::Error::other("it is outside of the container"))
 }
 
-/// Makes `dir` of the tree in `root` the current directory, with all directories on the way to it that are
-/// missing. Links lead where they would if the tree were the root.
+/// The directory `dir` of the tree in `root`, made with all directories on the way to it that are missing. Links lead
+/// where they would if the tree were the root.
 ///
 /// # Errors
 /// The kernel's.
-pub(crate) fn enter_below(root: BorrowedFd<'_>, dir: &str) -> io::Result<()> {
+pub(crate) fn directory_below(root: BorrowedFd<'_>, dir: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let open = |path: &str| openat2(root, path, flags, Mode::empty(), resolve);
@@ -76,7 +83,15 @@ pub(crate) fn enter_below(root: BorrowedFd<'_>, dir: &str) -> io::Result<()> {
             found => found?,
         };
     }
-    fchdir(here).map_err(Into::into)
+    Ok(here)
+}
+
+/// Makes `dir` of the tree in `root` the current directory, as of [`directory_below`].
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn enter_below(root: BorrowedFd<'_>, dir: &str) -> io::Result<()> {
+    fchdir(directory_below(root, dir)?).map_err(Into::into)
 }
 
 /// Does the path lead through a magic link, or in a circle? What else is wrong with it, its user finds.

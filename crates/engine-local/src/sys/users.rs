@@ -3,7 +3,7 @@
 
 use std::{
     fs, io,
-    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -103,11 +103,32 @@ pub(crate) fn author(user: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// What may be done with the files of a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// They are read.
+    ReadOnly,
+    /// Whatever their rights allow.
+    Full,
+}
+
 /// Puts the tree at `source` to the directory `target`, read-only, with its files' users being those of `users`.
 ///
 /// # Errors
 /// The kernel's; `InvalidInput` for a file system that cannot do that.
 pub(crate) fn show(source: &Path, target: &Path, users: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(CWD, source, flags)?;
+    translate(tree.as_fd(), users, Access::ReadOnly)?;
+    move_mount(&tree, c"", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(Into::into)
+}
+
+/// From now on the files of a mount that is in no tree yet are those of `users`: what belongs to the user 0 belongs to
+/// their first one, and so on.
+///
+/// # Errors
+/// As of [`show`].
+pub(crate) fn translate(mount: BorrowedFd<'_>, users: BorrowedFd<'_>, access: Access) -> io::Result<()> {
     /// `struct mount_attr`.
     #[repr(C)]
     struct Attributes {
@@ -118,26 +139,22 @@ pub(crate) fn show(source: &Path, target: &Path, users: BorrowedFd<'_>) -> io::R
     }
     const READ_ONLY: u64 = 0x1;
     const ID_MAP: u64 = 0x10_0000;
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = open_tree(CWD, source, flags)?;
+    let set = if access == Access::ReadOnly { READ_ONLY | ID_MAP } else { ID_MAP };
     let users = users.as_raw_fd().unsigned_abs().into();
-    let attributes = Attributes { set: READ_ONLY | ID_MAP, clear: 0, propagation: 0, users };
+    let attributes = Attributes { set, clear: 0, propagation: 0, users };
     // SAFETY: the empty path stands for the descriptor, which is open; `attributes` outlives the call and has the size
     // that is passed.
     let done = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            tree.as_raw_fd(),
+            mount.as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH,
             &raw const attributes,
             size_of::<Attributes>(),
         )
     };
-    if done < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    move_mount(&tree, c"", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(Into::into)
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// The exit code of a child, when it has ended by itself.
@@ -163,7 +180,13 @@ pub(crate) fn try_out(dir: &Path, place: &Path, first: u32) -> Result<(), String
         rustix::process::chdir(place)
     };
     mounted().map_err(|error| format!("nothing can be mounted: {error}"))?;
-    show(dir, Path::new("lower"), std::os::fd::AsFd::as_fd(&users)).map_err(|error| {
+    // Volumes in memory.
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let in_memory = open_tree(CWD, ".", flags).map_err(io::Error::from);
+    in_memory.and_then(|tree| translate(tree.as_fd(), users.as_fd(), Access::Full)).map_err(|error| {
+        format!("file systems in memory cannot show files with other users (Linux before 6.3): {error}")
+    })?;
+    show(dir, Path::new("lower"), users.as_fd()).map_err(|error| {
         format!("the file system of '{}' cannot show files with other users: {error}", dir.display())
     })?;
     let options = c"lowerdir=lower,upperdir=upper,workdir=work";

@@ -18,7 +18,7 @@ use updraft_base::{Backoff, Clock, Tasks};
 use updraft_engine::{Engine, EngineEvent};
 use updraft_engine_local::{Isolation, LauncherCommand, LocalConfig, LocalEngine};
 use updraft_model::{
-    instance::{Egress, Exit, InstanceId, InstanceSpec, Limits, Stream},
+    instance::{ContainerSpec, Egress, Exit, InstanceId, InstanceSpec, Limits, Stream},
     name::Parent,
 };
 use updraft_oci::{ImageStore, ImageStoreConfig};
@@ -138,15 +138,25 @@ impl Bed {
     pub(crate) fn spec(&self, steps: &[&str]) -> InstanceSpec {
         InstanceSpec {
             revision: Parent::new("demo-project", "us-central1").service("reality").revision("reality-1"),
-            image: self.image.clone(),
-            container: "reality-1".to_owned(),
-            command: Vec::new(),
-            args: steps.iter().map(|&step| step.to_owned()).collect(),
-            env: vec![("PORT".to_owned(), "8080".to_owned()), ("K_SERVICE".to_owned(), "reality".to_owned())],
-            working_dir: None,
-            limits: Limits { cpu_millis: 1000, memory_bytes: 128 << 20, pids: 64 },
+            ingress: ContainerSpec {
+                env: vec![("PORT".to_owned(), "8080".to_owned()), ("K_SERVICE".to_owned(), "reality".to_owned())],
+                ..self.container("reality-1", steps)
+            },
+            sidecars: Vec::new(),
+            volumes: Vec::new(),
             port: 8080,
             egress: Egress::All,
+        }
+    }
+
+    /// A container that does these steps.
+    pub(crate) fn container(&self, name: &str, steps: &[&str]) -> ContainerSpec {
+        ContainerSpec {
+            name: name.to_owned(),
+            image: self.image.clone(),
+            args: steps.iter().map(|&step| step.to_owned()).collect(),
+            limits: Limits { cpu_millis: 1000, memory_bytes: 128 << 20, pids: 64 },
+            ..ContainerSpec::default()
         }
     }
 
@@ -195,11 +205,11 @@ impl Bed {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         loop {
             match self.event().await {
-                EngineEvent::Output { id, stream, text } if id == *wanted => match stream {
+                EngineEvent::Output { id, stream, text, .. } if id == *wanted => match stream {
                     Stream::Stdout => out.push(text),
                     Stream::Stderr => err.push(text),
                 },
-                EngineEvent::Exited { id, exit } if id == *wanted => return Outcome { out, err, exit },
+                EngineEvent::Exited { id, exit, .. } if id == *wanted => return Outcome { out, err, exit },
                 _ => {}
             }
         }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The launcher of the engine with this data directory, as the engine noted it.
-fn launcher(data_dir: &Path) -> Pid {
+pub(crate) fn launcher(data_dir: &Path) -> Pid {
     let text = std::fs::read_to_string(data_dir.join("run/launcher.lock")).expect("it is noted");
     Pid::from_raw(text.trim().parse().expect("a number")).expect("a process")
 }
@@ -31,7 +31,7 @@ async fn a_lost_launcher_takes_its_instances_with_it_and_is_replaced() {
     kill_process(before, Signal::KILL).expect("it is alive");
     let mut lost = Vec::new();
     while lost.len() < ids.len() {
-        if let EngineEvent::Exited { id, exit } = bed.event().await {
+        if let EngineEvent::Exited { id, exit, .. } = bed.event().await {
             assert_eq!(exit, Exit::Lost);
             lost.push(id);
         }

@@ -35,11 +35,11 @@ async fn the_launchers_file_cannot_be_changed_by_an_image_that_executes_it() {
     ]);
     let Some(mut bed) = Bed::with(image).await else { return };
     let mut spec = bed.spec(&[]);
-    spec.command = vec!["/script".to_owned()];
+    spec.ingress.command = vec!["/script".to_owned()];
     let read_only = Exit::Code(rustix::io::Errno::ROFS.raw_os_error());
     assert_eq!(bed.run_spec(&spec).await.exit, read_only);
     for program in ["/proc/self/exe", "/alias", "/proc/1/exe", "/proc/thread-self/exe"] {
-        spec.command = vec![program.to_owned()];
+        spec.ingress.command = vec![program.to_owned()];
         let exit = bed.run_spec(&spec).await.exit;
         assert!(
             matches!(&exit, Exit::NotStarted { cause } if cause.to_string().contains("a link of /proc")),
@@ -80,7 +80,7 @@ async fn a_working_directory_cannot_be_one_that_somebody_left_open() {
     ]);
     for door in doors {
         let mut spec = bed.spec(&["cwd"]);
-        spec.working_dir = Some(door.clone());
+        spec.ingress.working_dir = Some(door.clone());
         let exit = bed.run_spec(&spec).await.exit;
         let refused = matches!(&exit, Exit::NotStarted { cause } if cause.to_string().contains("cannot enter the working directory"));
         assert!(refused, "{door}: {exit:?}");

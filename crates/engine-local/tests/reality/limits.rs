@@ -23,7 +23,7 @@ async fn files_in_the_writable_root_count_against_the_memory() {
 async fn processes_are_limited_and_all_end_with_the_first() {
     let Some(mut bed) = Bed::new().await else { return };
     let mut spec = bed.spec(&["forks=100", "exit=5"]);
-    spec.limits.pids = 10;
+    spec.ingress.limits.pids = 10;
     let seen = bed.run_spec(&spec).await;
     assert_eq!(
         (seen.out.as_slice(), seen.exit),
@@ -36,7 +36,7 @@ async fn processes_are_limited_and_all_end_with_the_first() {
 async fn cpu_is_limited_and_counted() {
     let Some(mut bed) = Bed::new().await else { return };
     let mut spec = bed.spec(&["burn=1000", "print=burnt", "sleep"]);
-    spec.limits.cpu_millis = 200;
+    spec.ingress.limits.cpu_millis = 200;
     let id = bed.start(&spec).await;
     while !matches!(bed.event().await, updraft_engine::EngineEvent::Output { text, .. } if text == "burnt") {}
     let usage = bed.engine.usage(&id).await.expect("it is there");
@@ -86,7 +86,7 @@ async fn cpu_and_memory_are_exactly_what_was_given() {
     let given = [(80, 128), (500, 512), (1000, 512), (2000, 1024), (4000, 2048)];
     for (cpu_millis, mib) in given {
         let mut spec = bed.spec(&["sleep"]);
-        (spec.limits.cpu_millis, spec.limits.memory_bytes) = (cpu_millis, mib * MIB);
+        (spec.ingress.limits.cpu_millis, spec.ingress.limits.memory_bytes) = (cpu_millis, mib * MIB);
         let id = bed.start(&spec).await;
         assert_eq!(quota(&bed, &id), (u64::from(cpu_millis) * 100, 100_000));
         assert_eq!(memory(&bed, &id), mib * MIB);
@@ -99,7 +99,7 @@ async fn cpu_is_what_it_was_changed_to() {
     let Some(bed) = Bed::new().await else { return };
     let id = bed.start(&bed.spec(&["sleep"])).await;
     for millis in [2000, 8000, 80, 1000] {
-        bed.engine.limit_cpu(&id, millis).expect("it is there");
+        bed.engine.limit_cpu(&id, None, millis).expect("it is there");
         assert_eq!(quota(&bed, &id), (u64::from(millis) * 100, 100_000));
     }
     bed.end().await;
@@ -113,7 +113,7 @@ async fn a_busy_loop_at_half_a_cpu_gets_half_of_it() {
     const QUOTA: Duration = Duration::from_millis(50);
     let Some(bed) = Bed::new().await else { return };
     let mut spec = bed.spec(&["burn=60000"]);
-    spec.limits.cpu_millis = 500;
+    spec.ingress.limits.cpu_millis = 500;
     let id = bed.start(&spec).await;
     let count = |key: &str| -> u32 {
         let text = written(&bed, &id, "cpu", "cpu.stat");

@@ -2,6 +2,7 @@
 //! directory, and only that is looked at.
 
 mod bed;
+mod containers;
 mod crashes;
 mod escapes;
 mod image;
@@ -20,3 +21,4 @@ async fn contract_bed() -> Option<Bed> {
 }
 
 updraft_engine::contract_suite!(contract_bed);
+updraft_engine::containers_suite!(contract_bed);

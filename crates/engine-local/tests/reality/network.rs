@@ -172,7 +172,7 @@ async fn what_is_reached_is_what_the_egress_says(bed: &mut Bed) {
             (format!("reach={PUBLIC}"), format!("{PUBLIC}: {}", reached(public))),
             (format!("reach={PRIVATE}"), format!("{PRIVATE}: {}", reached(private))),
             (
-                format!("ask={NAME_SERVER}:53"),
+                format!("query={NAME_SERVER}:53"),
                 format!("{NAME_SERVER}:53: {}", if private { "answered" } else { "silent" }),
             ),
         ];

@@ -67,7 +67,7 @@ async fn more_starts_than_sandboxes_make_their_own() {
 async fn an_instance_has_its_own_limits_although_its_sandbox_was_there_before() {
     let Some(mut bed) = Bed::stocked(1).await else { return };
     let mut spec = bed.spec(&["sleep"]);
-    spec.limits = Limits { cpu_millis: 500, memory_bytes: 48 << 20, pids: 17 };
+    spec.ingress.limits = Limits { cpu_millis: 500, memory_bytes: 48 << 20, pids: 17 };
     let id = bed.start(&spec).await;
     let group = shells(&bed)
         .into_iter()
@@ -95,7 +95,7 @@ async fn a_sandbox_that_waits_holds_nothing_of_an_instance_before_it() {
     // Written in two parts, so that the test's own memory has it in one piece only where the instance's spec has it.
     let secret = ["of-nobody-", "elses-business-7391"].concat();
     let mut spec = bed.spec(&["exit=0"]);
-    spec.env.push(("SECRET".to_owned(), secret.clone()));
+    spec.ingress.env.push(("SECRET".to_owned(), secret.clone()));
     for _ in 0..3 {
         assert_eq!(bed.run_spec(&spec).await.exit, Exit::Code(0));
     }

@@ -19,13 +19,13 @@ async fn entrypoint_args_environment_and_directory_come_from_image_and_template(
     let Some(mut bed) = Bed::with(image).await else { return };
     assert_eq!(bed.run(&[]).await.out, ["from the image"]);
     let mut spec = bed.spec(&["env=A", "env=B", "env=K_SERVICE", "env=PATH", "env=HOME", "cwd"]);
-    spec.env.push(("B".to_owned(), "template".to_owned()));
+    spec.ingress.env.push(("B".to_owned(), "template".to_owned()));
     let seen = bed.run_spec(&spec).await.out;
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     assert_eq!(seen, ["A=image", "B=template", "K_SERVICE=reality", path, "HOME=/root", "/made/for/it"]);
-    spec.command = vec!["/probe".to_owned(), "args".to_owned()];
-    spec.args.clear();
-    spec.working_dir = Some("/".to_owned());
+    spec.ingress.command = vec!["/probe".to_owned(), "args".to_owned()];
+    spec.ingress.args.clear();
+    spec.ingress.working_dir = Some("/".to_owned());
     assert_eq!(bed.run_spec(&spec).await.out, [r#"["/probe", "args"]"#]);
     bed.end().await;
 }
@@ -34,8 +34,8 @@ async fn entrypoint_args_environment_and_directory_come_from_image_and_template(
 async fn a_program_without_a_slash_is_found_in_the_path() {
     let Some(mut bed) = Bed::new().await else { return };
     let mut spec = bed.spec(&["print=found"]);
-    spec.command = vec!["probe".to_owned()];
-    spec.env.push(("PATH".to_owned(), "/nowhere:/".to_owned()));
+    spec.ingress.command = vec!["probe".to_owned()];
+    spec.ingress.env.push(("PATH".to_owned(), "/nowhere:/".to_owned()));
     assert_eq!(bed.run_spec(&spec).await.out, ["found"]);
     bed.end().await;
 }
@@ -60,7 +60,7 @@ async fn why_a_program_cannot_be_executed_is_told_precisely() {
         ("/etc", "is a directory"),
     ] {
         let mut spec = bed.spec(&[]);
-        spec.command = vec![program.to_owned()];
+        spec.ingress.command = vec![program.to_owned()];
         let exit = bed.run_spec(&spec).await.exit;
         assert!(matches!(&exit, Exit::NotStarted { cause } if cause.to_string().contains(want)), "{program}: {exit:?}");
     }
@@ -107,9 +107,9 @@ async fn more_environment_than_linux_takes_is_refused_before_any_start() {
     let Some(mut bed) = Bed::new().await else { return };
     let mut spec = bed.spec(&["print=ran"]);
     let variable = |n: usize| (format!("V{n}"), "\u{1}".repeat(32 << 10));
-    spec.env.extend((0..63).map(variable));
+    spec.ingress.env.extend((0..63).map(variable));
     assert_eq!(bed.run_spec(&spec).await.out, ["ran"]);
-    spec.env.extend((63..1000).map(variable));
+    spec.ingress.env.extend((63..1000).map(variable));
     let refused = bed.engine.prepare(&spec).await.expect_err("too much").to_string();
     assert!(refused.contains("arguments and environment take"), "{refused}");
     bed.end().await;
@@ -197,7 +197,7 @@ async fn the_example_answers_from_its_container() {
     image.layers = vec![vec![Entry::File("hello", 0o755, program)]];
     let Some(mut bed) = Bed::with(image).await else { return };
     let mut spec = bed.spec(&[]);
-    spec.env.push(("K_REVISION".to_owned(), "hello-00001-abc".to_owned()));
+    spec.ingress.env.push(("K_REVISION".to_owned(), "hello-00001-abc".to_owned()));
     let id = bed.start(&spec).await;
     assert!(bed.get(&id, "/").await.contains("hello-00001-abc"));
     assert!(bed.get(&id, "/healthz").await.contains("200 OK"));
@@ -226,7 +226,7 @@ async fn root_of_an_instance_owns_files_and_gives_them_away() {
         tar -c -f /d.tar d; tar -x -C /tmp -f /d.tar; stat -c %u:%g /tmp/d/f
         mkfifo /p; ln /of-nobody /hard; mv /of-nobody /moved; stat -c %u:%g /hard; rm -r /d; chroot / id -u";
     let mut spec = bed.spec(&["sh", "-e", "-c", script]);
-    spec.command = vec!["/bin/busybox".to_owned()];
+    spec.ingress.command = vec!["/bin/busybox".to_owned()];
     let seen = bed.run_spec(&spec).await;
     let want =
         ["1000:1001", "65534:65534", "101:102 2775", "101:102 644", "33:1001 640", "101:102", "65534:65534", "0"];

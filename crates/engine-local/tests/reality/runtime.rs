@@ -152,7 +152,7 @@ async fn why_a_program_cannot_be_executed_is_told_as_precisely() {
         ("/etc", "is a directory"),
     ] {
         let mut spec = bed.spec(&[]);
-        spec.command = vec![program.to_owned()];
+        spec.ingress.command = vec![program.to_owned()];
         let exit = bed.run_spec(&spec).await.exit;
         assert!(matches!(&exit, Exit::NotStarted { cause } if cause.to_string().contains(want)), "{program}: {exit:?}");
     }
@@ -165,7 +165,7 @@ async fn a_working_directory_below_proc_never_reaches_the_runtime() {
     let Some(mut bed) = with(Image::plain().layer(vec![Entry::Link("door", "/proc/self/fd")])).await else { return };
     for door in ["/proc/self/fd/7", "/door/8", "/proc/self/cwd", "/dev/fd/3", "/sys/new"] {
         let mut spec = bed.spec(&["cwd"]);
-        spec.working_dir = Some(door.to_owned());
+        spec.ingress.working_dir = Some(door.to_owned());
         let exit = bed.run_spec(&spec).await.exit;
         let refused = matches!(&exit, Exit::NotStarted { cause } if cause.to_string().contains("cannot enter the working directory"));
         assert!(refused, "{door}: {exit:?}");
@@ -208,13 +208,13 @@ async fn system_calls_are_refused_as_in_our_own_sandbox() {
 async fn the_limits_are_the_instances_and_so_are_the_verdicts() {
     let Some(mut bed) = bed().await else { return };
     let mut spec = bed.spec(&["forks=100", "exit=5"]);
-    spec.limits.pids = 30;
+    spec.ingress.limits.pids = 30;
     let seen = bed.run_spec(&spec).await;
     assert_eq!((seen.out, seen.exit), (vec!["fork: 11".to_owned()], Exit::OutOfProcesses { limit: 30, status: 5 }));
     let exit = bed.run(&["fill=/big:100", "allocate=60", "exit=0"]).await.exit;
     assert!(matches!(exit, Exit::OutOfMemory { limit, used } if limit == 128 << 20 && used >= 120 << 20), "{exit:?}");
     let mut spec = bed.spec(&["burn=1000", "print=burnt", "sleep"]);
-    spec.limits.cpu_millis = 200;
+    spec.ingress.limits.cpu_millis = 200;
     let id = bed.start(&spec).await;
     while !matches!(bed.event().await, EngineEvent::Output { text, .. } if text == "burnt") {}
     let usage = bed.engine.usage(&id).await.expect("it is there");

@@ -256,7 +256,7 @@ async fn without_a_root_of_its_own_only_static_programs_are_taken_and_the_reason
     let script = Entry::File("script", 0o755, b"#!/bin/sh\n".to_vec());
     let Some(bed) = Bed::under(Isolation::None, Image::plain().layer(vec![script])).await else { return };
     let mut spec = bed.spec(&[]);
-    spec.command = vec!["/script".to_owned()];
+    spec.ingress.command = vec!["/script".to_owned()];
     let refused = bed.engine.prepare(&spec).await.expect_err("it is a script").to_string();
     assert!(refused.contains("only static programs run") && refused.contains("a script for '/bin/sh'"), "{refused}");
     bed.end().await;

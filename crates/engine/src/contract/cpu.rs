@@ -92,7 +92,7 @@ pub async fn what_is_not_there_has_no_cpu_to_take_or_limit(bed: &impl Bed) {
         let expected = if bed.can_freeze() { io::ErrorKind::NotFound } else { io::ErrorKind::Unsupported };
         assert_eq!(frozen, (Err(expected), Err(expected)), "{id}");
         let expected = if bed.can_limit_cpu() { io::ErrorKind::NotFound } else { io::ErrorKind::Unsupported };
-        assert_eq!(kind(stage.engine.limit_cpu(&id, 1000)), Err(expected), "{id}");
+        assert_eq!(kind(stage.engine.limit_cpu(&id, None, 1000)), Err(expected), "{id}");
     }
     stage.end().await;
 }
@@ -102,7 +102,7 @@ pub async fn the_cpu_of_an_instance_can_be_changed_while_it_runs(bed: &impl Bed)
     let mut stage = Stage::new(bed);
     let id = stage.start("a", &["tick=1"]).await;
     for millis in [2000, 80, 1000] {
-        match stage.engine.limit_cpu(&id, millis) {
+        match stage.engine.limit_cpu(&id, None, millis) {
             Err(error) if !bed.can_limit_cpu() => assert_eq!(error.kind(), io::ErrorKind::Unsupported),
             limited => limited.expect("it is there"),
         }

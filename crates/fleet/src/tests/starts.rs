@@ -96,7 +96,7 @@ async fn memory_and_missing_images_are_told_apart() {
     let image = "registry.test/lost@sha256:01".to_owned();
     let fault = EngineError::ImageMissing { image: image.clone(), cause: "manifest unknown".to_owned() };
     world.engine.fail_prepare(&image, Some(fault));
-    missing.spec = Arc::new(InstanceSpec { image, ..(*missing.spec).clone() });
+    Arc::make_mut(&mut missing.spec).ingress.image = image;
     world.put(&lost, missing);
     for revision in [&fat, &lost] {
         until("the check fails", || matches!(world.outcome(revision), Some(CheckOutcome::Failed(_)))).await;
@@ -161,7 +161,7 @@ async fn a_revision_made_anew_under_its_old_name_runs_its_own_spec() {
     until("the check passes", || world.outcome(&app) == Some(CheckOutcome::Passed)).await;
     let slot = world.fleet.admit(&app).await.expect("it serves");
     let mut other = checked(&app);
-    other.spec = Arc::new(InstanceSpec { args: vec!["exit=1".to_owned()], ..(*other.spec).clone() });
+    Arc::make_mut(&mut other.spec).ingress.args = vec!["exit=1".to_owned()];
     world.put(&app, other);
     until("the new check fails", || matches!(world.outcome(&app), Some(CheckOutcome::Failed(_)))).await;
     assert_eq!(world.engine.live(), 1, "a request in flight keeps its instance");

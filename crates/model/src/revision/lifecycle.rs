@@ -4,7 +4,7 @@
 
 use std::time::SystemTime;
 
-use super::{EnvValue, RevisionTemplate};
+use super::{EnvValue, RevisionTemplate, VolumeKind};
 use crate::{
     channel::StartFailure,
     condition::{Condition, Reason, Severity, State, kind},
@@ -58,11 +58,16 @@ pub fn not_ready(revision: &str, message: &str) -> String {
 /// What a template asks for and this version cannot give: field paths within the template.
 pub fn unsupported(template: &RevisionTemplate) -> Vec<String> {
     let mut fields = template.unsupported.clone();
-    if template.containers.len() > 1 {
-        fields.push("containers[1]".to_owned());
-    }
-    if !template.volumes.is_empty() {
-        fields.push("volumes".to_owned());
+    for (index, volume) in template.volumes.iter().enumerate() {
+        let kind = match volume.kind {
+            VolumeKind::EmptyDir { .. } => continue,
+            VolumeKind::Unset => "",
+            VolumeKind::Secret => ".secret",
+            VolumeKind::CloudSql => ".cloud_sql_instance",
+            VolumeKind::Nfs => ".nfs",
+            VolumeKind::Gcs => ".gcs",
+        };
+        fields.push(format!("volumes[{index}]{kind}"));
     }
     for (index, container) in template.containers.iter().enumerate() {
         let at = format!("containers[{index}]");

@@ -3,10 +3,12 @@
 pub mod defaults;
 pub(crate) mod egress;
 pub mod lifecycle;
+mod order_rules;
 mod probe_rules;
 mod resource_rules;
 pub mod types;
 pub mod validation;
+mod volume_rules;
 
 pub use egress::EGRESS;
 pub use types::{

@@ -178,8 +178,8 @@ pub struct Volume {
     pub kind: VolumeKind,
 }
 
-/// What a volume is; none of them is built yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a volume is; only that of the instance is built yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VolumeKind {
     /// Nothing was chosen.
     Unset,
@@ -187,8 +187,11 @@ pub enum VolumeKind {
     Secret,
     /// Sockets to Cloud SQL.
     CloudSql,
-    /// Memory or disk of the instance.
-    EmptyDir,
+    /// Memory of the instance.
+    EmptyDir {
+        /// How much fits, as written (a Kubernetes quantity); empty means half of the instance's memory.
+        size_limit: String,
+    },
     /// NFS.
     Nfs,
     /// A bucket.

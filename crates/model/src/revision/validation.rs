@@ -5,7 +5,10 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use super::{Container, EnvValue, EnvVar, Protocol, RevisionTemplate, defaults, egress, probe_rules, resource_rules};
+use super::{
+    Container, EnvValue, EnvVar, Protocol, RevisionTemplate, defaults, egress, order_rules, probe_rules,
+    resource_rules, volume_rules,
+};
 use crate::{error::Violation, label, name};
 
 /// The most containers of an instance.
@@ -60,7 +63,7 @@ pub fn check(at: &str, service: &str, template: &RevisionTemplate, found: &mut V
     }
     check_concurrency(at, template, found);
     check_containers(at, template, found);
-    check_volumes(at, template, found);
+    volume_rules::check(at, template, found);
 }
 
 /// Checks a count of instances at `field`.
@@ -100,8 +103,8 @@ fn check_containers(at: &str, template: &RevisionTemplate, found: &mut Vec<Viola
             let rule = format!("each container needs a name of its own, got '{}' again", container.name);
             found.push(Violation::new(format!("{path}.name"), rule));
         }
-        check_dependencies(&path, container, containers, found);
     }
+    order_rules::check(&field, containers, found);
     resource_rules::check_total(&field, template, found);
 }
 
@@ -158,7 +161,7 @@ fn check_strings(path: &str, container: &Container, found: &mut Vec<Violation>) 
     }
 }
 
-fn is_path(path: &str) -> bool {
+pub(super) fn is_path(path: &str) -> bool {
     path.starts_with('/') && path.len() <= PATH_BYTES_MAX && !path.contains('\0')
 }
 
@@ -229,40 +232,6 @@ fn check_port(path: &str, container: &Container, found: &mut Vec<Violation>) {
     if Protocol::from_port_name(&container.port_name).is_none() {
         let rule = format!("must be 'http1' or 'h2c', got '{}'", container.port_name);
         found.push(Violation::new(format!("{path}.ports[0].name"), rule));
-    }
-}
-
-fn check_dependencies(path: &str, container: &Container, all: &[Container], found: &mut Vec<Violation>) {
-    for (index, wanted) in container.depends_on.iter().enumerate() {
-        if *wanted == container.name || !all.iter().any(|other| other.name == *wanted) {
-            let rule = format!("must name another container of the template, got '{wanted}'");
-            found.push(Violation::new(format!("{path}.depends_on[{index}]"), rule));
-        }
-    }
-}
-
-fn check_volumes(at: &str, template: &RevisionTemplate, found: &mut Vec<Violation>) {
-    let mut names = HashSet::new();
-    for (index, volume) in template.volumes.iter().enumerate() {
-        if !name::is_label(&volume.name) || !names.insert(&volume.name) {
-            let rule =
-                format!("must be a name of its own of lowercase letters, digits or hyphens, got '{}'", volume.name);
-            found.push(Violation::new(format!("{at}.volumes[{index}].name"), rule));
-        }
-    }
-    for (index, container) in template.containers.iter().enumerate() {
-        let mut taken = HashSet::new();
-        for (mount, (volume, path)) in container.volume_mounts.iter().enumerate() {
-            let field = |name: &str| format!("{at}.containers[{index}].volume_mounts[{mount}].{name}");
-            if !names.contains(volume) {
-                let rule = format!("must name a volume of the template, got '{volume}'");
-                found.push(Violation::new(field("name"), rule));
-            }
-            if !is_path(path) || path.contains(':') || !taken.insert(path.trim_end_matches('/')) {
-                let rule = format!("must be an absolute path of its own without ':', got '{path}'");
-                found.push(Violation::new(field("mount_path"), rule));
-            }
-        }
     }
 }
 

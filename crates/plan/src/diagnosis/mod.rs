@@ -8,6 +8,7 @@ mod facts;
 mod images;
 mod programs;
 mod shells;
+mod sidecars;
 mod waiting;
 mod words;
 
@@ -29,6 +30,8 @@ const MORE_MEMORY: &str = "Consider increasing the memory limit with --memory, s
 pub struct Evidence {
     /// The port in `PORT`.
     pub port: u16,
+    /// The sidecar that failed; `None` is the container that takes the traffic, and mostly the only one.
+    pub sidecar: Option<String>,
     /// What ended the start.
     pub happened: Happened,
     /// How long its process ran, if it did.
@@ -174,7 +177,13 @@ pub fn diagnose(evidence: &Evidence) -> Diagnosis {
         Happened::Host { operation, cause } => images::host(operation, cause),
         Happened::Exited(Exit::NotStarted { cause }) => programs::not_started(cause),
         Happened::Exited(exit) => exits::exited(exit, &evidence.last_lines),
+        // A sidecar has no port but the one that it is asked on.
+        Happened::NotReady(found) if evidence.sidecar.is_some() => waiting::not_ready(found.probe.port, found),
         Happened::NotReady(found) => waiting::not_ready(evidence.port, found),
+    };
+    let told = match &evidence.sidecar {
+        Some(name) if !told.code.is_platform() => sidecars::of(name, evidence, told),
+        _ => told,
     };
     let Told { code, cause, advice } = match &evidence.crowded {
         Some(by) => crowded(&told.cause, by),
@@ -219,6 +228,7 @@ fn sentence(evidence: &Evidence, code: Code) -> String {
     match &evidence.happened {
         Happened::Image { fault, image, .. } => images::sentence(*fault, image),
         _ if code.is_platform() => "The platform could not start an instance.".to_owned(),
+        happened if let Some(name) = &evidence.sidecar => sidecars::sentence(name, happened),
         _ => format!(
             "The user-provided container failed to start and listen on the port defined provided by the PORT={} \
              environment variable within the allocated timeout.",
@@ -274,7 +284,7 @@ impl Recent {
 impl Evidence {
     /// For what happens before there is a process.
     pub fn of(port: u16, happened: Happened) -> Self {
-        Self { port, happened, ran_for: None, crowded: None, last_lines: Vec::new() }
+        Self { port, sidecar: None, happened, ran_for: None, crowded: None, last_lines: Vec::new() }
     }
 
     fn usage(&self) -> Option<(Usage, Limits)> {

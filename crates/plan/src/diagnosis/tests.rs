@@ -17,7 +17,7 @@ const LIMITS: Limits = Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids:
 /// `code: cause / advice`.
 fn say(happened: Happened, lines: &[&str]) -> String {
     let last_lines = lines.iter().map(|&line| line.to_owned()).collect();
-    let told = diagnose(&Evidence { port: 8080, happened, ran_for: None, crowded: None, last_lines });
+    let told = diagnose(&Evidence { last_lines, ..Evidence::of(8080, happened) });
     format!("{}: {} / {}\n", told.code, told.cause, told.advice)
 }
 
@@ -363,7 +363,7 @@ fn everything_that_was_seen_is_kept_as_facts() {
     }
     let happened = Happened::NotReady(Box::new(found));
     let ran_for = Some(Duration::from_secs(240));
-    let told = diagnose(&Evidence { port: 8080, happened, ran_for, crowded: None, last_lines: Vec::new() });
+    let told = diagnose(&Evidence { ran_for, ..Evidence::of(8080, happened) });
     expect![[r#"
         It had run for 240 s.
         Default STARTUP TCP probe failed 1 time.
@@ -389,4 +389,33 @@ fn the_document_has_every_code_and_no_other() {
         document.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let known: std::collections::BTreeSet<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
     assert_eq!(named, known);
+}
+
+#[test]
+fn a_sidecar_is_named_and_has_no_port_of_its_own() {
+    let say = |happened: Happened| {
+        let evidence = Evidence { sidecar: Some("side".to_owned()), ..Evidence::of(8080, happened) };
+        let told = diagnose(&evidence);
+        format!("{}: {} | {} | {}\n", told.code, told.sentence, told.cause, told.advice)
+    };
+    let elsewhere = |listeners: Vec<Listener>| {
+        let mut found = probe(Question::Tcp, 9000, Answer::NotConnected);
+        found.seen = found.seen.map(|seen| Inspection { listeners: Some(listeners), ..seen });
+        Happened::NotReady(Box::new(found))
+    };
+    let said = [
+        say(Happened::Exited(Exit::Code(3))),
+        say(Happened::Exited(Exit::OutOfMemory { limit: 64 << 20, used: 64 << 20 })),
+        say(elsewhere(vec![Listener::Tcp(address("0.0.0.0:3000"))])),
+        say(elsewhere(vec![])),
+        say(Happened::Exited(Exit::Lost)),
+    ];
+    expect![[r#"
+        exited: The user-provided container 'side' failed to start. | Container 'side': Container called exit(3). It wrote nothing before. | Make it write to standard error why it ends.
+        out-of-memory: The user-provided container 'side' failed to start. | Container 'side': Memory limit of 64 MiB exceeded with 64 MiB used. | Consider increasing the memory limit with --memory, see https://cloud.google.com/run/docs/configuring/memory-limits
+        listens-on-other-port: The user-provided container 'side' failed the configured startup probe checks. | Container 'side': It listens on 0.0.0.0:3000, and nothing listens on port 9000. | Make it listen on port 9000, or let its startup probe ask the port on which it does.
+        not-listening: The user-provided container 'side' failed the configured startup probe checks. | Container 'side': It listened on nothing after 240 s, and its process 'app' sleeps. | If it is a server, make it listen on 0.0.0.0 and port 9000; its output may say what it waits for.
+        instance-lost: The platform could not start an instance. | The instance was lost with the process that kept it. | This is no fault of the container: the server's own log says what happened. Deploy again.
+    "#]]
+    .assert_eq(&said.concat());
 }

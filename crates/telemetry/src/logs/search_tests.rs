@@ -32,6 +32,7 @@ async fn store(dir: &TempDir, lines: &[(&str, u64)]) -> LogStore {
             time: at(*seconds),
             revision: service(id).revision(format!("{id}-1")),
             instance: None,
+            container: None,
             source,
             text: index.to_string(),
         };

@@ -48,6 +48,7 @@ fn line(service: &ServiceName, revision: &str, seconds: u64, text: &str) -> LogL
         time: at(seconds),
         revision: service.revision(revision),
         instance: Some(InstanceId("1".to_owned())),
+        container: None,
         source: LogSource::Container(Stream::Stdout),
         text: text.to_owned(),
     }

@@ -41,7 +41,9 @@ pub fn revision_json(stored: &Stored<run::Revision>) -> Value {
     let mut shown = template_json(&template, &stored.rest);
     stored.rest.put_back(&mut shown);
     let project = name.as_ref().map(|name| name.service.parent.project.as_str());
-    let digest = revision.containers.first().map(|container| &container.image).filter(|image| image.contains('@'));
+    let several = revision.containers.iter().find(|container| !container.ports.is_empty());
+    let ingress = several.or_else(|| revision.containers.first());
+    let digest = ingress.map(|container| &container.image).filter(|image| image.contains('@'));
     let mut metadata = take_map(&mut shown, "metadata");
     let mut annotations = take_map_of(&mut metadata, "annotations");
     put(&mut annotations, keys::CREATOR, json!(revision.creator));

@@ -49,7 +49,9 @@ fn image(user: &str) -> Image {
 
 fn spec(bed: &Bed, args: &[&str]) -> InstanceSpec {
     let limits = Limits { cpu_millis: 1000, memory_bytes: 64 << 20, pids: 24 };
-    InstanceSpec { limits, ..bed.spec(args) }
+    let mut spec = bed.spec(args);
+    spec.ingress.limits = limits;
+    spec
 }
 
 /// An instance to be left alone, and its address.
@@ -71,9 +73,9 @@ async fn ours(mut bed: Bed) -> Verdicts {
     let host = Host::new(&bed.data_dir);
     let (other, address) = neighbour(&mut bed).await;
     let mut attempts = spec(&bed, &["all"]);
-    attempts.env.extend(host.told());
-    attempts.env.push(("NEIGHBOUR".to_owned(), address));
-    attempts.env.push(("RUN_DIR".to_owned(), bed.data_dir.join("run").display().to_string()));
+    attempts.ingress.env.extend(host.told());
+    attempts.ingress.env.push(("NEIGHBOUR".to_owned(), address));
+    attempts.ingress.env.push(("RUN_DIR".to_owned(), bed.data_dir.join("run").display().to_string()));
     let seen = bed.run_spec(&attempts).await;
     assert_eq!((seen.exit, seen.err), (Exit::Code(0), Vec::new()), "{:?}", seen.out);
     assert!(bed.get(&other, "/").await.ends_with("well"), "the neighbour is as it was");
@@ -191,7 +193,7 @@ async fn a_bomb_goes_off_within_its_own_limits_and_the_neighbour_notices_nothing
         match bed.event().await {
             EngineEvent::Output { id, text, .. } if running.contains_key(&id) => seen.extend(verdicts(&[text])),
             // The kernel may end its first process with the others.
-            EngineEvent::Exited { id, exit } if running.contains_key(&id) => {
+            EngineEvent::Exited { id, exit, .. } if running.contains_key(&id) => {
                 let ended = matches!(exit, Exit::OutOfMemory { .. });
                 let verdict = if ended { "blocked out of memory".to_owned() } else { format!("ended {exit:?}") };
                 seen.entry(running[&id].to_owned()).or_insert(verdict);

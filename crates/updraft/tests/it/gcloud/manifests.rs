@@ -116,8 +116,13 @@ async fn what_is_not_built_yet_is_stored_exported_and_named() {
     };
     assert_eq!((&ready["status"], &configurations["type"]), (&json!("False"), &json!("ConfigurationsReady")));
     let message = configurations["message"].as_str().expect("a message");
-    for field in ["vpc_access", "node_selector", "volumes", "containers[1]", "value_source", "nvidia.com/gpu"] {
+    let fields =
+        ["vpc_access", "node_selector", "volumes[0].secret", "volumes[2].nfs", "volumes[3].gcs", "value_source"];
+    for field in fields.into_iter().chain(["cloud_sql_instance", "nvidia.com/gpu"]) {
         assert!(message.contains(field), "{field}: {message}");
+    }
+    for built in ["volumes[1]", "containers[1]"] {
+        assert!(!message.contains(built), "{built} is built: {message}");
     }
     let conditions = service["status"]["conditions"].as_array().expect("conditions");
     let notice = conditions.iter().find(|one| one["type"] == "SettingsApplied").expect("a notice");

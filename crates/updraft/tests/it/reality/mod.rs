@@ -20,6 +20,7 @@ mod refusals;
 mod registry;
 mod runtimes;
 mod scaling;
+mod sidecars;
 mod stopping;
 mod tls;
 mod traffic;

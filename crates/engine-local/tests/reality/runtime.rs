@@ -128,6 +128,18 @@ async fn what_runs_and_as_whom_is_as_in_our_own_sandbox() {
     bed.end().await;
 }
 
+/// docs/runtime.md says why.
+#[tokio::test]
+async fn users_are_the_hosts_and_terminals_are_as_many_as_in_our_own_sandbox() {
+    let Some(mut bed) = with(Image::plain()).await else { return };
+    let seen = bed.run(&["cat=/proc/self/uid_map", "cat=/proc/self/mounts"]).await.out;
+    let fields = |line: &String| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(fields(&seen[0]), ["0", "0", "4294967295"], "{seen:?}");
+    let mounts: Vec<String> = seen[1..].iter().flat_map(fields).collect();
+    assert!(mounts.iter().any(|options| options.contains("ptmxmode=666") && options.contains("max=256")), "{mounts:?}");
+    bed.end().await;
+}
+
 #[tokio::test]
 async fn why_a_program_cannot_be_executed_is_told_as_precisely() {
     let mut arm = vec![0; 64];

@@ -60,14 +60,17 @@ fn what_is_no_runtime_is_refused_before_anything_is_made_and_the_doctor_says_whi
         assert!(said.stderr.contains(want) && said.stderr.contains("hint: "), "{said:?}");
         assert!(!data.exists(), "nothing was made");
     }
-    let row = |flags: &[&str]| {
+    let row_of = |name: &str, flags: &[&str]| {
         let doctor = Command::new(UPDRAFT).arg("doctor").args(flags).stdin(Stdio::null()).output();
         let said = said(doctor.expect("the binary starts"));
-        let is_row = |line: &&str| line.split_whitespace().nth(1) == Some("runtime");
+        let is_row = |line: &&str| line.split_whitespace().nth(1) == Some(name);
         said.stdout.lines().find(is_row).expect("a row").to_owned()
     };
+    let row = |flags: &[&str]| row_of("runtime", flags);
     assert!(row(&[]).starts_with("ok") && row(&[]).contains("Updraft's own sandbox"), "{}", row(&[]));
     let runc = row(&["--runtime", "runc"]);
     assert!(runc.starts_with("ok") && runc.contains("runc version "), "{runc}");
+    let users = row_of("user", &["--runtime", "runc"]);
+    assert!(users.starts_with("warn") && users.contains("none with an OCI runtime"), "{users}");
     assert!(row(&["--runtime", "/no/such"]).starts_with("FAIL"), "{}", row(&["--runtime", "/no/such"]));
 }

@@ -35,6 +35,7 @@ async fn with(image: Image) -> Option<Bed> {
 }
 
 updraft_engine::contract_suite!(bed);
+updraft_engine::containers_suite!(bed);
 
 /// The control groups of an engine or of one instance, in all hierarchies.
 fn groups(tag: &str, id: &str) -> Vec<PathBuf> {

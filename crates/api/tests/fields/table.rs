@@ -197,7 +197,7 @@ fn container() -> Vec<Row> {
         refused(&at("resources.limits"), "cpu, memory, nvidia.com/gpu, by Cloud Run's table", json!({"cpu": "3"})),
         refused(&at("resources.cpu_idle"), "true with less than a CPU", json!(false))
             .and(&at("resources.limits"), json!({"cpu": "500m"})),
-        free(&at("resources.startup_cpu_boost"), "a switch, without effect", json!(true)),
+        free(&at("resources.startup_cpu_boost"), "a switch", json!(true)),
         refused(&at("ports[].name"), "http1 or h2c", json!("grpc")),
         refused(&at("ports[].container_port"), "1 to 65535; at most one port", json!(65_536)),
         refused(&at("volume_mounts[].name"), "a volume of the template", json!("v")),

@@ -205,8 +205,11 @@ impl Live {
     /// Its processes. Reads `/proc`.
     pub(super) fn members(&self, whose: &Whose) -> Vec<u32> {
         match self.hold().keeper {
-            Some(keeper) => sys::tree::descendants(keeper).into_iter().map(|member| member.pid).collect(),
-            None => self.groups_of(whose).into_iter().flat_map(sys::cgroups::members).collect(),
+            // Several containers, each with its keeper, have control groups anyway.
+            Some(keeper) if self.company.is_none() => {
+                sys::tree::descendants(keeper).into_iter().map(|member| member.pid).collect()
+            }
+            _ => self.groups_of(whose).into_iter().flat_map(sys::cgroups::members).collect(),
         }
     }
 

@@ -1,8 +1,11 @@
 //! Several containers in an instance, and their volumes, as the kernel has them.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use updraft_engine::{Engine as _, EngineError, EngineEvent, containers_suite};
 use updraft_engine_local::Isolation;
@@ -181,6 +184,31 @@ async fn a_killed_launcher_takes_all_containers_along_and_one_end_is_told() {
     bed.until("another launcher makes a sandbox", || bed.engine.spare_sandboxes() == 1).await;
     let quick = pair(&bed, &["exit=0"], &["sleep"], MIB);
     assert_eq!(bed.run_spec(&quick).await.exit, Exit::Code(0));
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_frozen_container_that_is_killed_takes_the_others_along() {
+    let Some(mut bed) = Bed::new().await else { return };
+    let spec = pair(&bed, &["ignore-term", "serve"], &["sleep"], MIB);
+    let id = bed.start(&spec).await;
+    bed.get(&id, "/").await;
+    let group = PathBuf::from(format!("/sys/fs/cgroup/pids/updraft-{}/{id}.side/cgroup.procs", bed.tag()));
+    let text = fs::read_to_string(&group).expect("the sidecar's control group");
+    let pid = text.lines().next().and_then(|line| Pid::from_raw(line.parse().ok()?)).expect("its process");
+    // What version 1 has frozen cannot be killed: there this is the end of two that run.
+    if Path::new("/sys/fs/cgroup/unified").exists() {
+        bed.engine.freeze(&id).expect("it is there");
+    }
+    kill_process(pid, Signal::KILL).expect("it is alive");
+    let ended = loop {
+        if let EngineEvent::Exited { id: of, sidecar, exit } = bed.event().await
+            && of == id
+        {
+            break (sidecar, exit);
+        }
+    };
+    assert_eq!(ended, (Some("side".to_owned()), Exit::Signal(9)));
     bed.end().await;
 }
 

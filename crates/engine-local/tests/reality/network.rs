@@ -191,6 +191,10 @@ async fn what_is_reached_is_what_the_egress_says(bed: &mut Bed) {
         let seen = bed.run_spec(&spec).await;
         assert_eq!(seen.exit, Exit::Code(0), "{egress}: {seen:?}");
         assert_eq!(seen.out, want.iter().map(|(_, line)| line.clone()).collect::<Vec<_>>(), "{egress}");
+        // The network is the instance's, whichever container asks.
+        let sidecars = vec![bed.container("side", &steps[..3])];
+        let seen = bed.run_spec(&InstanceSpec { egress, sidecars, ..bed.spec(&["sleep"]) }).await;
+        assert_eq!(seen.out, want[..3].iter().map(|(_, line)| line.clone()).collect::<Vec<_>>(), "{egress}");
         let serving = bed.start(&InstanceSpec { egress, ..bed.spec(&["serve"]) }).await;
         assert!(bed.get(&serving, "/").await.ends_with("ok"), "{egress}: it answers all the same");
         bed.engine.stop(&serving, Duration::ZERO).await;
@@ -223,8 +227,11 @@ fn who_asks_the_metadata_server_is_known_and_told_that_there_is_nothing_until_so
         let mut calls = bed.engine.metadata().expect("asked for once");
         assert!(bed.engine.metadata().is_none());
         neighbour(bed).await;
-        for _ in 0..2 {
-            let id = bed.start(&bed.spec(&["get=169.254.169.254:80"])).await;
+        let alone = bed.spec(&["get=169.254.169.254:80"]);
+        let sidecars = vec![bed.container("side", &["get=169.254.169.254:80"])];
+        let beside = InstanceSpec { sidecars, ..bed.spec(&["sleep"]) };
+        for spec in [&alone, &alone, &beside] {
+            let id = bed.start(spec).await;
             let call = bed.clock.timeout(DEADLINE, calls.recv()).await;
             let (mut stream, asking) = call.expect("a call in time").expect("the engine is there");
             assert_eq!(asking, id);

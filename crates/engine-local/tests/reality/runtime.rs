@@ -12,7 +12,7 @@ use serde_json::json;
 use updraft_base::{Clock, Tasks};
 use updraft_engine::{Engine as _, EngineEvent};
 use updraft_engine_local::{Isolation, LocalConfig, LocalEngine, Runtime};
-use updraft_model::instance::{Exit, InstanceId};
+use updraft_model::instance::{Exit, InstanceId, Mount, VolumeSpec};
 use updraft_oci::{ImageStore, ImageStoreConfig};
 
 use crate::{
@@ -35,6 +35,7 @@ async fn with(image: Image) -> Option<Bed> {
 }
 
 updraft_engine::contract_suite!(bed);
+updraft_engine::containers_suite!(bed);
 
 /// The control groups of an engine or of one instance, in all hierarchies.
 fn groups(tag: &str, id: &str) -> Vec<PathBuf> {
@@ -182,6 +183,22 @@ async fn a_working_directory_below_proc_never_reaches_the_runtime() {
         let refused = matches!(&exit, Exit::NotStarted { cause } if cause.to_string().contains("cannot enter the working directory"));
         assert!(refused, "{door}: {exit:?}");
     }
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_volume_is_mounted_in_the_container_wherever_links_of_the_image_lead() {
+    let Some(mut bed) = with(Image::plain().layer(vec![Entry::Link("out", "/../../etc")])).await else { return };
+    let name = format!("updraft-{}", bed.tag());
+    let own = format!("/etc/{name}");
+    let mut spec = bed.spec(&[&format!("mode={own}"), &format!("write=/out/{name}/x"), "exit=0"]);
+    spec.volumes = vec![VolumeSpec { name: "v".to_owned(), size_bytes: 1 << 20 }];
+    spec.ingress.mounts = vec![Mount { volume: "v".to_owned(), path: format!("/out/{name}") }];
+    assert_eq!(bed.run_spec(&spec).await.out, ["41777 0:0".to_owned(), format!("/out/{name}/x: ok")]);
+    assert!(!Path::new(&own).exists(), "made on the host");
+    spec.ingress.mounts[0].path = "/probe/v".to_owned();
+    let told = bed.run_spec(&spec).await.exit.to_string();
+    assert!(told.contains("cannot mount a volume at '/probe/v'"), "{told}");
     bed.end().await;
 }
 

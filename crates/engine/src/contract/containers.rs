@@ -1,10 +1,10 @@
 //! The cases of instances with several containers and volumes, for engines that can run them.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{io, net::Ipv4Addr, time::Duration};
 
 use updraft_model::instance::{ContainerSpec, Exit, InstanceId, InstanceSpec, Listener, Mount, VolumeSpec};
 
-use super::{Bed, DEADLINE, GRACE, PORT, Stage, limits};
+use super::{Bed, DEADLINE, GRACE, PORT, Stage, cpu::SILENCE, limits};
 use crate::{EngineError, EngineEvent, script::NO_SUCH_PROGRAM};
 
 /// The port of a sidecar that serves.
@@ -30,6 +30,8 @@ macro_rules! containers_suite {
             an_instance_that_is_stopped_lets_each_container_end_by_itself,
             an_instance_that_is_stopped_half_started_is_gone,
             several_containers_leave_nothing_after_a_shutdown,
+            the_containers_of_an_instance_are_frozen_and_thawed_together,
+            the_cpu_of_each_container_can_be_changed_while_it_runs,
         }
     };
     ($bed:ident: $($case:ident,)*) => {
@@ -248,6 +250,48 @@ pub async fn several_containers_leave_nothing_after_a_shutdown(bed: &impl Bed) {
     stage.end().await;
 }
 
+/// None goes on alone; and frozen they end as others do.
+pub async fn the_containers_of_an_instance_are_frozen_and_thawed_together(bed: &impl Bed) {
+    let mut stage = Stage::new(bed);
+    let id = stage.start_spec("a", &stage.pair(&["tick=1"], &["tick=1"])).await;
+    stage.both_say_something(&id).await;
+    if !stage.freeze(bed, &id) {
+        return stage.end().await;
+    }
+    let asked = stage.clock.instant();
+    while let Ok((whose, line)) = stage.clock.clone().timeout(SILENCE, stage.line(&id)).await {
+        assert!(stage.since(asked) < DEADLINE, "it goes on although it is frozen: {whose:?} {line}");
+    }
+    stage.engine.thaw(&id).expect("it is there");
+    stage.both_say_something(&id).await;
+    stage.engine.freeze(&id).expect("it is there");
+    stage.engine.stop(&id, GRACE).await;
+    let refused = stage.engine.freeze(&id).map_err(|error| error.kind());
+    assert_eq!(refused, Err(io::ErrorKind::NotFound), "what is being stopped is not frozen any more");
+    let told = stage.until_end(&id).await;
+    assert_eq!((told.sidecar, told.exit), (None, Exit::Code(0)));
+    stage.end().await;
+}
+
+/// Of each by its name, and of nobody else.
+pub async fn the_cpu_of_each_container_can_be_changed_while_it_runs(bed: &impl Bed) {
+    let mut stage = Stage::new(bed);
+    let id = stage.start_spec("a", &stage.pair(&["tick=1"], &["tick=1"])).await;
+    let expected = |there| match there {
+        _ if !bed.can_limit_cpu() => Err(io::ErrorKind::Unsupported),
+        true => Ok(()),
+        false => Err(io::ErrorKind::NotFound),
+    };
+    for (sidecar, there) in [(None, true), (Some(SIDE), true), (Some("nobody"), false)] {
+        for millis in [2000, 80, 1000] {
+            let limited = stage.engine.limit_cpu(&id, sidecar, millis).map_err(|error| error.kind());
+            assert_eq!(limited, expected(there), "{sidecar:?}");
+        }
+        stage.both_say_something(&id).await;
+    }
+    stage.end().await;
+}
+
 /// Mounts a volume in both containers, at different places.
 fn share(spec: &mut InstanceSpec, size_bytes: u64) {
     spec.volumes = vec![VolumeSpec { name: "shared".to_owned(), size_bytes }];
@@ -282,6 +326,15 @@ impl Stage {
                 EngineEvent::Exited { id, sidecar, exit } if id == *wanted => panic!("it ended: {sidecar:?} {exit:?}"),
                 _ => {}
             }
+        }
+    }
+
+    /// Waits for a line of each of the two containers.
+    async fn both_say_something(&mut self, id: &InstanceId) {
+        let mut quiet = vec![None, Some(SIDE.to_owned())];
+        while !quiet.is_empty() {
+            let (whose, _) = self.line(id).await;
+            quiet.retain(|one| *one != whose);
         }
     }
 

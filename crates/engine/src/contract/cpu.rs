@@ -9,7 +9,7 @@ use super::{Bed, DEADLINE, GRACE, PORT, Stage};
 use crate::EngineEvent;
 
 /// An instance that writes a line each millisecond is taken for frozen when none has come for so long.
-const SILENCE: Duration = Duration::from_millis(150);
+pub(super) const SILENCE: Duration = Duration::from_millis(150);
 
 /// The lines stop, and go on where they were.
 pub async fn a_frozen_instance_makes_no_progress_until_it_is_thawed(bed: &impl Bed) {
@@ -115,7 +115,7 @@ pub async fn the_cpu_of_an_instance_can_be_changed_while_it_runs(bed: &impl Bed)
 
 impl Stage {
     /// Freezes; false where that cannot be, after it was said in the right way.
-    fn freeze(&self, bed: &impl Bed, id: &InstanceId) -> bool {
+    pub(super) fn freeze(&self, bed: &impl Bed, id: &InstanceId) -> bool {
         match self.engine.freeze(id) {
             Err(error) if !bed.can_freeze() => {
                 assert_eq!(error.kind(), io::ErrorKind::Unsupported);

@@ -196,3 +196,28 @@ async fn a_start_that_is_not_boosted_is_limited_once() {
         world.end().await;
     }
 }
+
+#[tokio::test]
+async fn every_container_of_a_boosted_start_has_more_by_what_it_is_given_and_then_that() {
+    let world = World::with(FleetConfig { machine_millis: 8000, ..FleetConfig::default() });
+    let app = name("app-1");
+    let mut entry = entry(&app);
+    entry.cpu.boost = StartupBoost::On;
+    let mut spec = (*entry.spec).clone();
+    let mut side = ContainerSpec { name: "side".to_owned(), ..spec.ingress.clone() };
+    (side.limits.cpu_millis, side.args) = (1500, vec!["sleep".to_owned()]);
+    let late = ContainerSpec { name: "late".to_owned(), depends_on: vec!["side".to_owned()], ..side.clone() };
+    let full =
+        ContainerSpec { name: "full".to_owned(), limits: Limits { cpu_millis: 8000, ..side.limits }, ..side.clone() };
+    spec.sidecars = vec![side, late, full];
+    world.put(&app, BookEntry { spec: Arc::new(spec), ..entry });
+    drop(world.fleet.admit(&app).await.expect("an instance comes up"));
+    let record = world.engine.records()[0].clone();
+    let had = || [None, Some("side"), Some("late"), Some("full")].map(|sidecar| record.cpu_millis(sidecar));
+    world.pass(Duration::from_secs(9), Duration::from_secs(1)).await;
+    assert_eq!(had(), [vec![2000], vec![4000], vec![4000], vec![8000]]);
+    world.pass(Duration::from_secs(1), Duration::from_secs(1)).await;
+    let given = [vec![2000, 1000], vec![4000, 1500], vec![4000, 1500], vec![8000]];
+    until("each has what it was given", || had() == given).await;
+    world.end().await;
+}

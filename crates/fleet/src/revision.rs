@@ -404,7 +404,8 @@ impl Revision {
         let asked = state.is_check_wanted();
         let has_news = asked || now.ready + now.starting > 0 || state.trouble.is_some();
         let health = (state.entry.is_some() && has_news).then(|| Health {
-            check: state.outcome.clone(),
+            // Of one that nobody asks for any more there is no news: it would be taken for some at each start.
+            check: if asked { state.outcome.clone() } else { CheckOutcome::Pending },
             ready: now.ready,
             starting: now.starting,
             trouble: state.trouble.clone(),

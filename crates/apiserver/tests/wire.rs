@@ -106,6 +106,7 @@ impl Server {
                 instance: None,
                 source: LogSource::Container(Stream::Stdout),
                 text: (*text).to_owned(),
+                receipt: updraft_model::receipt::Receipt::default(),
             };
             sender.send(line).await.expect("room");
         }

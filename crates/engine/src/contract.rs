@@ -15,13 +15,14 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::mpsc,
 };
+use async_trait::async_trait;
 use updraft_base::{Backoff, Clock};
 use updraft_model::{
     instance::{Exit, InstanceId, InstanceSpec, Limits, Listener, Stream},
     name::Parent,
 };
 
-use crate::{Engine, EngineError, EngineEvent, script::NO_SUCH_PROGRAM};
+use crate::{Engine, EngineError, EngineEvent, SpecDigest, script::NO_SUCH_PROGRAM};
 
 /// How long a case waits for what must happen.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -31,9 +32,18 @@ const GRACE: Duration = Duration::from_secs(10);
 const PORT: u16 = 8080;
 
 /// What an implementation of [`Engine`] gives to the suite: one engine, new for each case.
+#[async_trait]
 pub trait Bed: Send + Sync {
     /// The engine.
     fn engine(&self) -> Arc<dyn Engine>;
+
+    /// From now on [`Bed::engine`] is another one, on the same place: this one is gone as SIGKILL makes it go.
+    async fn successor(&mut self);
+
+    /// Do instances live on when their engine is killed? If not, they end with it.
+    fn instances_outlive_their_engine(&self) -> bool {
+        true
+    }
 
     /// The pinned image whose entrypoint reads its arguments as [`crate::script`] says.
     fn image(&self) -> String;
@@ -60,6 +70,9 @@ macro_rules! contract_suite {
             the_list_and_the_usage_are_of_what_is_there,
             an_inspection_shows_what_listens_in_this_instance_and_no_other,
             instances_of_one_image_do_not_see_each_other,
+            a_new_engine_has_adopted_nothing,
+            a_successor_goes_on_with_what_its_predecessor_had_started,
+            a_successor_is_told_what_was_not_dealt_with_and_nothing_else,
             shutdown_leaves_nothing,
         }
     };
@@ -68,8 +81,8 @@ macro_rules! contract_suite {
             $(
                 #[tokio::test]
                 async fn $case() {
-                    if let Some(bed) = super::$bed().await {
-                        $crate::contract::$case(&bed).await;
+                    if let Some(mut bed) = super::$bed().await {
+                        $crate::contract::$case(&mut bed).await;
                     }
                 }
             )*
@@ -89,7 +102,7 @@ struct Stage {
 // === the cases ===
 
 /// Start, connect, ask, read.
-pub async fn a_started_instance_is_connected_to_and_answers(bed: &impl Bed) {
+pub async fn a_started_instance_is_connected_to_and_answers(bed: &mut impl Bed) {
     let stage = Stage::new(bed);
     let id = stage.start("a", &["serve"]).await;
     assert_eq!(stage.get(&id).await, "ok");
@@ -97,7 +110,7 @@ pub async fn a_started_instance_is_connected_to_and_answers(bed: &impl Bed) {
 }
 
 /// The order within each stream, and nothing after the exit.
-pub async fn lines_of_output_arrive_in_order_and_before_the_exit(bed: &impl Bed) {
+pub async fn lines_of_output_arrive_in_order_and_before_the_exit(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let id = stage.start("a", &["print=one", "eprint=oops", "print=two", "print=", "print=three", "exit=0"]).await;
     let (lines, exit) = stage.until_exit(&id).await;
@@ -111,7 +124,7 @@ pub async fn lines_of_output_arrive_in_order_and_before_the_exit(bed: &impl Bed)
 }
 
 /// `exit(3)` is 3.
-pub async fn the_exit_code_is_told(bed: &impl Bed) {
+pub async fn the_exit_code_is_told(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let id = stage.start("a", &["exit=3"]).await;
     assert_eq!(stage.until_exit(&id).await.1, Exit::Code(3));
@@ -119,7 +132,7 @@ pub async fn the_exit_code_is_told(bed: &impl Bed) {
 }
 
 /// SIGTERM comes first, and who obeys is not killed.
-pub async fn a_stop_lets_the_instance_end_by_itself(bed: &impl Bed) {
+pub async fn a_stop_lets_the_instance_end_by_itself(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let id = stage.start("a", &["serve"]).await;
     stage.get(&id).await;
@@ -129,7 +142,7 @@ pub async fn a_stop_lets_the_instance_end_by_itself(bed: &impl Bed) {
 }
 
 /// The grace is granted, and then it is over.
-pub async fn an_instance_that_ignores_sigterm_is_killed_after_the_grace(bed: &impl Bed) {
+pub async fn an_instance_that_ignores_sigterm_is_killed_after_the_grace(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let id = stage.start("a", &["ignore-term", "serve"]).await;
     stage.get(&id).await;
@@ -141,7 +154,7 @@ pub async fn an_instance_that_ignores_sigterm_is_killed_after_the_grace(bed: &im
 }
 
 /// A grace of zero is no grace.
-pub async fn a_stop_without_grace_kills(bed: &impl Bed) {
+pub async fn a_stop_without_grace_kills(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let id = stage.start("a", &["ignore-term", "sleep"]).await;
     stage.engine.stop(&id, Duration::ZERO).await;
@@ -150,7 +163,7 @@ pub async fn a_stop_without_grace_kills(bed: &impl Bed) {
 }
 
 /// Neither of the unknown nor of what has ended.
-pub async fn a_stop_of_what_is_not_there_is_no_error(bed: &impl Bed) {
+pub async fn a_stop_of_what_is_not_there_is_no_error(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     stage.engine.stop(&InstanceId("unknown".to_owned()), GRACE).await;
     let id = stage.start("a", &["exit=0"]).await;
@@ -161,7 +174,7 @@ pub async fn a_stop_of_what_is_not_there_is_no_error(bed: &impl Bed) {
 }
 
 /// Whoever starts has to prepare: a start never pulls.
-pub async fn a_start_before_prepare_is_refused(bed: &impl Bed) {
+pub async fn a_start_before_prepare_is_refused(bed: &mut impl Bed) {
     let stage = Stage::new(bed);
     let refused = stage.engine.start(&InstanceId("0a".to_owned()), &stage.spec(&["serve"])).await;
     assert!(matches!(refused, Err(EngineError::NotPrepared { .. })), "{refused:?}");
@@ -170,7 +183,7 @@ pub async fn a_start_before_prepare_is_refused(bed: &impl Bed) {
 }
 
 /// The start succeeds, the exit says why nothing ran.
-pub async fn a_program_that_cannot_be_executed_is_an_event(bed: &impl Bed) {
+pub async fn a_program_that_cannot_be_executed_is_an_event(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let spec = InstanceSpec { command: vec![NO_SUCH_PROGRAM.to_owned()], ..stage.spec(&[]) };
     let id = stage.start_spec("a", &spec).await;
@@ -180,7 +193,7 @@ pub async fn a_program_that_cannot_be_executed_is_an_event(bed: &impl Bed) {
 }
 
 /// The kernel's kill for memory has its own exit, with the limit.
-pub async fn too_much_memory_is_told_apart_from_a_signal(bed: &impl Bed) {
+pub async fn too_much_memory_is_told_apart_from_a_signal(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let id = stage.start("a", &["allocate=512", "sleep"]).await;
     let exit = stage.until_exit(&id).await.1;
@@ -190,7 +203,7 @@ pub async fn too_much_memory_is_told_apart_from_a_signal(bed: &impl Bed) {
 }
 
 /// A live instance without a listener is told apart from one that is not there.
-pub async fn what_does_not_listen_refuses_connections(bed: &impl Bed) {
+pub async fn what_does_not_listen_refuses_connections(bed: &mut impl Bed) {
     let stage = Stage::new(bed);
     let id = stage.start("a", &["sleep"]).await;
     let refused = stage.engine.connect(&id, PORT).await.map(drop).map_err(|error| error.kind());
@@ -199,7 +212,7 @@ pub async fn what_does_not_listen_refuses_connections(bed: &impl Bed) {
 }
 
 /// Neither before its start nor after its end.
-pub async fn what_is_not_there_is_not_found(bed: &impl Bed) {
+pub async fn what_is_not_there_is_not_found(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let id = stage.start("a", &["exit=0"]).await;
     stage.until_exit(&id).await;
@@ -213,7 +226,7 @@ pub async fn what_is_not_there_is_not_found(bed: &impl Bed) {
 }
 
 /// Both show an instance from its start to its end.
-pub async fn the_list_and_the_usage_are_of_what_is_there(bed: &impl Bed) {
+pub async fn the_list_and_the_usage_are_of_what_is_there(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let (first, second) = (stage.start("a", &["sleep"]).await, stage.start("b", &["sleep"]).await);
     let mut list = stage.engine.list().await;
@@ -227,7 +240,7 @@ pub async fn the_list_and_the_usage_are_of_what_is_there(bed: &impl Bed) {
 }
 
 /// Every address with its port, and nothing of the neighbour; who listens nowhere has no listener.
-pub async fn an_inspection_shows_what_listens_in_this_instance_and_no_other(bed: &impl Bed) {
+pub async fn an_inspection_shows_what_listens_in_this_instance_and_no_other(bed: &mut impl Bed) {
     let stage = Stage::new(bed);
     let busy = stage.start("a", &["listen=127.0.0.1:9001", "serve"]).await;
     let other = stage.start("b", &["listen=127.0.0.1:9002", "serve"]).await;
@@ -250,7 +263,7 @@ pub async fn an_inspection_shows_what_listens_in_this_instance_and_no_other(bed:
 }
 
 /// The same port in each, another answer from each.
-pub async fn instances_of_one_image_do_not_see_each_other(bed: &impl Bed) {
+pub async fn instances_of_one_image_do_not_see_each_other(bed: &mut impl Bed) {
     let stage = Stage::new(bed);
     let mut ids = Vec::new();
     for name in ["a", "b", "c"] {
@@ -264,8 +277,89 @@ pub async fn instances_of_one_image_do_not_see_each_other(bed: &impl Bed) {
     stage.end().await;
 }
 
+/// Only what was there before it began, not what it starts.
+pub async fn a_new_engine_has_adopted_nothing(bed: &mut impl Bed) {
+    let stage = Stage::new(bed);
+    stage.start("a", &["sleep"]).await;
+    assert_eq!(stage.engine.adopted().await, []);
+    stage.end().await;
+}
+
+/// The same process answers, and everything can be done with it that could be before.
+pub async fn a_successor_goes_on_with_what_its_predecessor_had_started(bed: &mut impl Bed) {
+    let stage = Stage::new(bed);
+    let (id, spec) = (stage.start("a", &["serve"]).await, stage.spec(&["serve"]));
+    stage.get(&id).await;
+    let used = stage.engine.usage(&id).await.expect("it is there");
+    let Stage { engine, events, .. } = stage;
+    drop(engine);
+    bed.successor().await;
+    drop(events);
+    let mut stage = Stage::new(bed);
+    if !bed.instances_outlive_their_engine() {
+        return stage.end_empty().await;
+    }
+    let adopted = stage.engine.adopted().await;
+    let told: Vec<_> = adopted.iter().map(|one| (&one.id, &one.revision, one.spec, one.port)).collect();
+    assert_eq!(told, [(&id, &spec.revision, SpecDigest::of(&spec), PORT)]);
+    assert_eq!(stage.engine.list().await, [id.clone()]);
+    assert_eq!(stage.get(&id).await, "ok");
+    assert!(stage.engine.usage(&id).await.is_some_and(|now| now.cpu >= used.cpu));
+    assert!(stage.engine.inspect(&id).await.is_some());
+    let again = stage.engine.start(&id, &spec).await;
+    assert!(again.is_err(), "its name is taken");
+    let other = stage.start("b", &["serve"]).await;
+    assert_eq!(stage.get(&other).await, "ok");
+    stage.engine.stop(&id, GRACE).await;
+    assert_eq!(stage.until_exit(&id).await.1, Exit::Code(0));
+    assert_eq!(stage.engine.list().await, [other]);
+    stage.end().await;
+}
+
+/// A line and an exit that nobody has dealt with come again; those that somebody has do not.
+pub async fn a_successor_is_told_what_was_not_dealt_with_and_nothing_else(bed: &mut impl Bed) {
+    let mut stage = Stage::new(bed);
+    let done = stage.start("a", &["exit=0"]).await;
+    stage.until_exit(&done).await;
+    let open = stage.start("b", &["print=one", "eprint=two", "exit=7"]).await;
+    let mut unsettled = Vec::new();
+    // As whoever is killed with them in its hands.
+    while !matches!(unsettled.last(), Some(EngineEvent::Exited { .. })) {
+        unsettled.push(stage.event().await);
+    }
+    let living = stage.start("c", &["print=before", "wait=500", "print=after", "exit=5"]).await;
+    let Stage { engine, events, .. } = stage;
+    drop(engine);
+    bed.successor().await;
+    drop((unsettled, events));
+    let mut stage = Stage::new(bed);
+    if !bed.instances_outlive_their_engine() {
+        return stage.end_empty().await;
+    }
+    let mut adopted: Vec<_> = stage.engine.adopted().await.into_iter().map(|one| one.id).collect();
+    adopted.sort();
+    assert_eq!(adopted, [open.clone(), living.clone()], "not {done}");
+    // Both end by themselves, in any order.
+    let mut told: Vec<(InstanceId, String)> = Vec::new();
+    while told.iter().filter(|(_, text)| text.starts_with("exit ")).count() < 2 {
+        match stage.event().await {
+            EngineEvent::Output { id, text, .. } => told.push((id, text)),
+            EngineEvent::Exited { id, exit, .. } => told.push((id, format!("exit {exit:?}"))),
+            EngineEvent::Alone { .. } | EngineEvent::Crowded { .. } => {}
+        }
+    }
+    let of = |wanted: &InstanceId| -> Vec<&str> {
+        told.iter().filter(|(id, _)| id == wanted).map(|(_, text)| text.as_str()).collect()
+    };
+    assert_eq!(of(&open).len(), 3, "{told:?}");
+    assert!(["one", "two", "exit Code(7)"].iter().all(|text| of(&open).contains(text)), "{told:?}");
+    assert_eq!(of(&living), ["before", "after", "exit Code(5)"]);
+    assert!(of(&done).is_empty(), "{told:?}");
+    stage.end().await;
+}
+
 /// Those that serve, those that sleep, those that do not want to.
-pub async fn shutdown_leaves_nothing(bed: &impl Bed) {
+pub async fn shutdown_leaves_nothing(bed: &mut impl Bed) {
     let stage = Stage::new(bed);
     let mut ids = Vec::new();
     for (name, steps) in [("a", &["serve"][..]), ("b", &["sleep"]), ("c", &["ignore-term", "sleep"])] {
@@ -341,9 +435,9 @@ impl Stage {
         loop {
             let event = self.clock.timeout(DEADLINE, self.events.recv()).await;
             match event.expect("the exit is told in time").expect("the engine is there") {
-                EngineEvent::Output { id, stream, text } if id == *wanted => lines.push((stream, text)),
+                EngineEvent::Output { id, stream, text, .. } if id == *wanted => lines.push((stream, text)),
                 EngineEvent::Output { .. } | EngineEvent::Alone { .. } | EngineEvent::Crowded { .. } => {}
-                EngineEvent::Exited { id, exit } => {
+                EngineEvent::Exited { id, exit, .. } => {
                     self.ended.push(id.clone());
                     if id == *wanted {
                         return (lines, exit);
@@ -351,6 +445,18 @@ impl Stage {
                 }
             }
         }
+    }
+
+    /// Ends the case: nothing of a predecessor is there.
+    async fn end_empty(self) {
+        assert_eq!(self.engine.adopted().await, []);
+        assert!(self.engine.list().await.is_empty());
+        self.end().await;
+    }
+
+    async fn event(&mut self) -> EngineEvent {
+        let event = self.clock.timeout(DEADLINE, self.events.recv()).await;
+        event.expect("an event in time").expect("the engine is there")
     }
 
     fn since(&self, earlier: Instant) -> Duration {

@@ -22,14 +22,12 @@ use updraft_model::{
 };
 
 use crate::{
-    Engine, EngineError, EngineEvent,
+    Adopted, Engine, EngineError, EngineEvent, SpecDigest,
     fake_app::App,
+    fake_desk::Desk,
     fake_record::Record,
     script::{NO_SUCH_PROGRAM, Step},
 };
-
-/// Events that wait for the reader before instances have to wait for it.
-const EVENTS: usize = 4096;
 
 /// The reference implementation of [`Engine`].
 ///
@@ -44,8 +42,7 @@ struct Shared {
     clock: Clock,
     tasks: Tasks,
     gate: watch::Sender<Gate>,
-    sender: mpsc::Sender<EngineEvent>,
-    events: Mutex<Option<mpsc::Receiver<EngineEvent>>>,
+    desk: Arc<Desk>,
     state: Mutex<State>,
 }
 
@@ -88,13 +85,11 @@ struct Instance {
 impl FakeEngine {
     /// An engine whose waits are those of `clock`.
     pub fn new(clock: Clock) -> Arc<Self> {
-        let (sender, receiver) = mpsc::channel(EVENTS);
         Arc::new(Self(Arc::new(Shared {
             clock,
             tasks: Tasks::new(),
             gate: watch::Sender::new(Gate::Closed),
-            sender,
-            events: Mutex::new(Some(receiver)),
+            desk: Arc::new(Desk::new()),
             state: Mutex::default(),
         })))
     }
@@ -122,6 +117,14 @@ impl FakeEngine {
             instance.end(exit);
             true
         })
+    }
+
+    /// Another engine in place of this one, as if the server had been killed: instances live on, and what was told and
+    /// not dealt with is told again. Of no use any more is whoever held this one.
+    pub fn successor(&self) -> Arc<Self> {
+        self.0.desk.succeed();
+        self.lock().prepared.clear();
+        Arc::new(Self(self.0.clone()))
     }
 
     /// Lets the requests to `/hold` go, those that wait and those that come.
@@ -204,8 +207,8 @@ impl Shared {
         // Ends the wait for the grace, too.
         launch.instance.kill.cancel();
         self.lock().live.remove(&launch.id);
-        // Without a reader nobody wants to know.
-        let _ = self.sender.send(EngineEvent::Exited { id: launch.id.clone(), exit }).await;
+        let id = launch.id.clone();
+        self.desk.tell(|receipt| EngineEvent::Exited { id: id.clone(), exit: exit.clone(), receipt }).await;
     }
 
     async fn run_steps(&self, launch: &Launch, running: oneshot::Sender<()>) -> Exit {
@@ -278,7 +281,8 @@ impl Shared {
     }
 
     async fn say(&self, launch: &Launch, stream: Stream, text: String) {
-        let _ = self.sender.send(EngineEvent::Output { id: launch.id.clone(), stream, text }).await;
+        let id = launch.id.clone();
+        self.desk.tell(|receipt| EngineEvent::Output { id: id.clone(), stream, text: text.clone(), receipt }).await;
     }
 }
 
@@ -303,6 +307,13 @@ impl Engine for FakeEngine {
 
     async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError> {
         let launch = self.0.admit(id, spec)?;
+        self.0.desk.know(Adopted {
+            id: id.clone(),
+            revision: spec.revision.clone(),
+            spec: SpecDigest::of(spec),
+            port: spec.port,
+            started: self.0.clock.now(),
+        });
         let (running, reached) = oneshot::channel();
         self.0.tasks.spawn("fake instance", OnFailure::Log, self.0.clone().run(launch, running));
         // The sender is dropped at the first step that lasts, or at the end: either way it runs.
@@ -347,12 +358,16 @@ impl Engine for FakeEngine {
         Some(Inspection { listeners: Some(instance.listeners()), processes: vec![process], ..Inspection::default() })
     }
 
+    async fn adopted(&self) -> Vec<Adopted> {
+        self.0.desk.adopted()
+    }
+
     async fn list(&self) -> Vec<InstanceId> {
         self.lock().live.keys().cloned().collect()
     }
 
     fn events(&self) -> Option<mpsc::Receiver<EngineEvent>> {
-        self.0.events.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.desk.events()
     }
 
     async fn shutdown(&self, grace: Duration) {
@@ -437,9 +452,14 @@ mod tests {
 
     struct Bed(Arc<FakeEngine>);
 
+    #[async_trait]
     impl crate::contract::Bed for Bed {
         fn engine(&self) -> Arc<dyn Engine> {
             self.0.clone()
+        }
+
+        async fn successor(&mut self) {
+            self.0 = self.0.successor();
         }
 
         fn image(&self) -> String {

@@ -13,7 +13,7 @@ use crate::{fault::StartFault, name::RevisionName};
 pub struct InstanceId(pub String);
 
 /// Everything an engine must know to start an instance, and nothing it has to ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct InstanceSpec {
     /// Whose instance it is.
     pub revision: RevisionName,
@@ -36,7 +36,7 @@ pub struct InstanceSpec {
 }
 
 /// What an instance may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// Thousandths of a CPU.
     pub cpu_millis: u32,

@@ -343,6 +343,7 @@ mod tests {
             instance: Some(InstanceId("00c0ffee".to_owned())),
             source,
             text: text.to_owned(),
+            receipt: updraft_model::receipt::Receipt::default(),
         };
         LogEntry::new(line, 7, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_001))
     }

@@ -14,6 +14,7 @@ use updraft_model::{
     channel::{LogLine, LogSource, RequestRecord},
     instance::Stream,
     name::ServiceName,
+    receipt::Receipt,
 };
 
 use crate::{
@@ -291,7 +292,9 @@ impl LogStore {
     }
 
     /// Writes a batch, service by service, and shows it to those who follow.
-    fn write(&self, batch: Vec<Incoming>) {
+    fn write(&self, mut batch: Vec<Incoming>) {
+        // Given back when this returns: then all of it is written.
+        let _receipts: Vec<Receipt> = batch.iter_mut().map(Incoming::receipt).collect();
         let mut writing = self.disk();
         let now = self.inner.clock.now();
         let mut services: HashMap<ServiceName, Share> = HashMap::new();
@@ -410,6 +413,14 @@ fn read(dir: &Path, query: &LogQuery) -> Vec<LogEntry> {
 // === impl Incoming ===
 
 impl Incoming {
+    /// What is to be dropped once it is written.
+    fn receipt(&mut self) -> Receipt {
+        match self {
+            Self::Line(line) => std::mem::take(&mut line.receipt),
+            Self::Request(_) => Receipt::default(),
+        }
+    }
+
     fn service(&self) -> &ServiceName {
         match self {
             Self::Line(line) => &line.revision.service,

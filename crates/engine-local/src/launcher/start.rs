@@ -115,6 +115,11 @@ impl Workshop {
         let _ = sys::cgroups::sweep(&self.layout, &self.tag);
     }
 
+    /// Was it opened for this engine, and this isolation?
+    pub(super) fn is_for(&self, tag: &str, isolation: Isolation) -> bool {
+        self.tag == tag && self.isolation == isolation
+    }
+
     /// Do containers have a sandbox here?
     pub(super) fn has_sandboxes(&self) -> bool {
         self.isolation == Isolation::Namespaces

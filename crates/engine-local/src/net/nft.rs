@@ -131,11 +131,17 @@ impl<'a> Changes<'a> {
         Self { table, batch }
     }
 
-    /// Makes the table; one of this name that is there already is an error.
-    pub(super) fn table(&mut self) {
+    /// Makes the table, empty; one of this name that is there is replaced, and packets never meet neither.
+    pub(super) fn table_anew(&mut self) {
         let table = self.table;
-        let operation = format!("create nftables table {table}");
-        self.request(operation, libc::NFT_MSG_NEWTABLE, libc::NLM_F_CREATE | libc::NLM_F_EXCL).text(TABLE_NAME, table);
+        // To delete what is not there would be an error.
+        for flags in [libc::NLM_F_CREATE, libc::NLM_F_CREATE | libc::NLM_F_EXCL] {
+            let operation = format!("create nftables table {table}");
+            self.request(operation, libc::NFT_MSG_NEWTABLE, flags).text(TABLE_NAME, table);
+            if flags == libc::NLM_F_CREATE {
+                self.table_delete();
+            }
+        }
     }
 
     /// Removes the table with everything in it.

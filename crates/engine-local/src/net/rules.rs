@@ -33,10 +33,14 @@ const LINK_LOCAL: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 0);
 const GUARD: &str = "guard";
 const GUARDED: &str = "guarded";
 
-/// Makes the table.
-pub(super) fn install(socket: &mut Socket, firewall: Firewall<'_>) -> Result<(), NetlinkError> {
+/// Makes the table, in place of the one that a dead server left, with the guard of `uplinks`.
+pub(super) fn install<'a>(
+    socket: &mut Socket,
+    firewall: Firewall<'_>,
+    uplinks: impl Iterator<Item = &'a str>,
+) -> Result<(), NetlinkError> {
     let mut changes = Changes::to(firewall.table);
-    changes.table();
+    changes.table_anew();
     for name in ["from-instance", "through", "to-instance", GUARDED, GUARD] {
         changes.chain(name);
     }
@@ -47,6 +51,7 @@ pub(super) fn install(socket: &mut Socket, firewall: Firewall<'_>) -> Result<(),
     forward(&mut changes, firewall.ours);
     let from_us = [Match::Source(firewall.subnet), Match::NotOutPrefix(firewall.ours)];
     changes.rule("postrouting", &from_us, Verdict::Masquerade);
+    guarding(&mut changes, uplinks);
     changes.apply(socket)
 }
 
@@ -60,11 +65,15 @@ pub(super) fn guard<'a>(
     let mut changes = Changes::to(table);
     changes.chain_flush(GUARD);
     changes.chain_flush(GUARDED);
+    guarding(&mut changes, uplinks);
+    changes.apply(socket)
+}
+
+fn guarding<'a>(changes: &mut Changes<'_>, uplinks: impl Iterator<Item = &'a str>) {
     for uplink in uplinks {
         changes.rule(GUARD, &[Match::In(uplink)], Verdict::Goto(GUARDED));
         changes.rule(GUARDED, &[Match::Out(uplink)], Verdict::Drop);
     }
-    changes.apply(socket)
 }
 
 /// Removes the table; none there is no error.

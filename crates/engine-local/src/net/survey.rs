@@ -75,7 +75,7 @@ fn try_firewall() -> Finding {
         let mut socket = Socket::open(Subsystem::Netfilter).map_err(NetError::io("open a netlink socket"))?;
         let ours = link_prefix(TAG);
         let firewall = Firewall { table: "updraft-survey", ours: &ours, subnet: scratch(), dns: Dns::Answered };
-        rules::install(&mut socket, firewall)?;
+        rules::install(&mut socket, firewall, std::iter::empty())?;
         Ok(())
     };
     let hint = "run as root; load the kernel modules 'nf_tables', 'nft_masq', 'nft_ct' and 'nf_nat'";

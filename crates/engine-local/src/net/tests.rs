@@ -347,7 +347,7 @@ impl World {
     }
 
     fn config(&self, tag: &str) -> NetConfig {
-        NetConfig { tag: tag.to_owned(), dns: Vec::new(), subnet: None, run_dir: self.run_dir.path().to_owned() }
+        NetConfig { tag: tag.to_owned(), dns: Vec::new(), subnet: None, run_dir: self.run_dir.path().to_owned(), kept: Vec::new() }
     }
 
     async fn network(&self, tag: &str) -> Network {

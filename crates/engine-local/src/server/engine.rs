@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt, io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     os::fd::OwnedFd,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -18,18 +18,20 @@ use tokio::{
     sync::{mpsc, watch},
 };
 use updraft_base::{Clock, OnFailure, Tasks};
-use updraft_engine::{Engine, EngineError, EngineEvent};
+use updraft_engine::{Adopted, Engine, EngineError, EngineEvent};
 use updraft_model::instance::{Inspection, InstanceId, InstanceSpec, Usage};
 use updraft_oci::ImageStore;
 
 use super::{
     config::LocalConfig,
-    events::{self, Delivery},
+    events::{self, Delivery, Unsettled},
     footing::{Commons, Footing, Reached},
     leftovers::Premises,
     link::Link,
     live::{Ground, Live, Phase, StartTiming, Table},
+    memo::Memo,
     pool::{self, Pool, Shell},
+    predecessor::{self, Heritage},
     prepare::{self, Prepared},
     supervise,
 };
@@ -69,6 +71,9 @@ pub(super) struct Shared {
     pub(super) down: AtomicBool,
     link: Mutex<Option<Link>>,
     prepared: Mutex<HashMap<String, Arc<Prepared>>>,
+    pub(super) unsettled: Unsettled,
+    /// What was there when this engine began.
+    pub(super) adopted: Mutex<Vec<Adopted>>,
 }
 
 /// What the launcher is told for an instance to start.
@@ -86,10 +91,12 @@ const ASKED: Duration = Duration::from_secs(1);
 // === impl LocalEngine ===
 
 impl LocalEngine {
-    /// Removes what a dead engine of the same data directory left, sets up the network and starts
-    /// the launcher. Of a data directory only one engine may be alive at a time.
+    /// Takes over the launcher and the instances that a dead engine of the same data directory left, as far as that is
+    /// wanted ([`LocalConfig::predecessor`]) and possible, and removes the rest; sets up the network and starts a
+    /// launcher, where there is none. Of a data directory only one engine may be alive at a time.
     ///
-    /// Its tasks end with [`Engine::shutdown`] and not before: call it before `tasks` is drained.
+    /// Its tasks end with [`Engine::shutdown`] and not before: call it before `tasks` is drained. Without it, what runs
+    /// is left to the next one.
     ///
     /// # Errors
     /// [`EngineError::Host`] when the host does not let us: `updraft doctor` says what it lacks.
@@ -104,13 +111,30 @@ impl LocalEngine {
             Err(error) if !isolation.is_shared() => return Err(host("read the control groups")(error)),
             layout => layout.unwrap_or_default(),
         };
-        let premises = Premises::take(&config.data_dir, &clock).await?;
-        premises.sweep(&layout).await?;
-        premises.remove_roots().await;
+        let premises = Premises::open(&config.data_dir)?;
+        let mut heritage = predecessor::meet(&config, &premises, &layout, &clock).await;
+        if heritage.is_none() {
+            predecessor::clear(None, &premises, &layout, &clock).await?;
+        }
         let (layout, network, commons) = match isolation {
-            Isolation::Namespaces => (layout, Some(network(&config, &premises, tasks, &clock).await?), None),
+            Isolation::Namespaces => {
+                let set_up = async |kept| network(&config, &premises, (tasks, &clock), kept).await;
+                let network = match (set_up(addresses(heritage.as_ref())).await, heritage.is_some()) {
+                    (Err(error), true) => {
+                        tracing::warn!(%error, "the instances of a server that was killed cannot be adopted");
+                        predecessor::clear(heritage.take(), &premises, &layout, &clock).await?;
+                        set_up(Vec::new()).await?
+                    }
+                    (set_up, _) => set_up?,
+                };
+                (layout, Some(network), None)
+            }
             Isolation::Chroot | Isolation::None => {
                 let (tag, run_dir) = (premises.tag.clone(), premises.run_dir.clone());
+                // A server before this one may have had another isolation.
+                if let Err(error) = Network::clear(tag.clone(), run_dir.clone()).await {
+                    tracing::warn!(error = chain(&error), "the network of a dead server could not be removed");
+                }
                 let commons = Commons::new(isolation, &tag, &run_dir, &config.dns);
                 let commons = commons.map_err(host("make a place for copies of images"))?;
                 let tried = tokio::task::spawn_blocking(move || {
@@ -143,8 +167,14 @@ impl LocalEngine {
             down: AtomicBool::new(false),
             link: Mutex::default(),
             prepared: Mutex::default(),
+            unsettled: Unsettled::default(),
+            adopted: Mutex::default(),
         });
-        let launcher = match shared.spawn_launcher().await {
+        let launcher = match (heritage, &shared.network) {
+            (Some(heritage), Some(network)) => Ok(heritage.enter(&shared, network).await),
+            _ => shared.spawn_launcher().await,
+        };
+        let launcher = match launcher {
             Ok(launcher) => launcher,
             Err(error) => {
                 if let Some(network) = &shared.network {
@@ -159,6 +189,15 @@ impl LocalEngine {
         tasks.spawn("instance events", OnFailure::Stop, events::forward(shared.clone(), queue, sender, ended.clone()));
         tasks.spawn("sandbox pool", OnFailure::Stop, pool::keep(shared.clone()));
         Ok(Arc::new(Self { shared, events: Mutex::new(Some(receiver)), ended }))
+    }
+
+    /// As SIGKILL does it: what is dropped from now on leaves the host as it is. For tests, which cannot kill a part of
+    /// their own process.
+    #[doc(hidden)]
+    pub fn forsake(&self) {
+        if let Some(network) = &self.shared.network {
+            network.outlive();
+        }
     }
 
     /// How many sandboxes wait for an instance.
@@ -201,7 +240,7 @@ impl Engine for LocalEngine {
         let shell = shared.pool.take(shared.clock.instant());
         let leaf = shell.as_ref().map_or(id.0.as_str(), |shell| &shell.name);
         let groups = shared.layout.plan(&shared.premises.tag, leaf);
-        let Some(reservation) = shared.table.reserve(id, Live::new(groups, spec)) else {
+        let Some(reservation) = shared.table.reserve(id, Live::new(groups, spec.revision.clone(), spec.limits.memory_bytes)) else {
             shell.into_iter().for_each(|shell| shared.pool.put_back(shell));
             return Err(refused(id, "it is there"));
         };
@@ -284,6 +323,10 @@ impl Engine for LocalEngine {
         Some(seen)
     }
 
+    async fn adopted(&self) -> Vec<Adopted> {
+        self.shared.adopted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     async fn list(&self) -> Vec<InstanceId> {
         self.shared.table.ids()
     }
@@ -296,11 +339,13 @@ impl Engine for LocalEngine {
         let shared = &self.shared;
         shared.down.store(true, Ordering::SeqCst);
         shared.pool.wake();
+        shared.settle_all();
         for id in shared.table.ids() {
             self.stop(&id, grace).await;
         }
         shared.table.empty().await;
-        // The launcher ends when the last handle to it is gone.
+        // Nobody is to come after us: the launcher removes everything when the last handle to it is gone.
+        shared.request(&Request::Farewell);
         shared.set_link(None);
         let _ = self.ended.clone().wait_for(|&ended| ended).await;
         shared.pool.clear();
@@ -374,12 +419,14 @@ impl Shared {
         let since = || self.clock.instant().saturating_duration_since(begun);
         let limits = prepare::limits(spec);
         let refused = |error: &dyn std::error::Error| refused(id, &chain(error));
-        let start = |shell| Request::Start { id: id.0.clone(), shell, limits };
+        let start = |shell, memo| Request::Start { id: id.0.clone(), shell, limits, memo };
+        let memo = |attachment| Memo::new(spec, attachment, self.clock.now()).write();
         match (shell, &self.network, &self.commons) {
             (Some(Shell { name, attachment }), ..) => {
                 let launch = prepare::launch(id, spec, &prepared.rootfs, attachment.resolv_conf());
                 let file = launch.write().map_err(|error| refused(&error))?;
-                Ok(Order { request: start(Some(name)), descriptors: vec![file], ground: Ground::Own(attachment) })
+                let request = start(Some(name), memo(&attachment));
+                Ok(Order { request, descriptors: vec![file], ground: Ground::Own(attachment) })
             }
             (None, Some(network), _) => {
                 let attachment = network.attach().await.map_err(|error| refused(&error))?;
@@ -387,14 +434,16 @@ impl Shared {
                 let launch = prepare::launch(id, spec, &prepared.rootfs, attachment.resolv_conf());
                 let file = launch.write().map_err(|error| refused(&error))?;
                 live.hold().network = since();
-                Ok(Order { request: start(None), descriptors: vec![file, netns], ground: Ground::Own(attachment) })
+                let request = start(None, memo(&attachment));
+                Ok(Order { request, descriptors: vec![file, netns], ground: Ground::Own(attachment) })
             }
             (None, None, Some(commons)) => {
                 let (footing, launch) = commons.settle(id, spec, prepared).await.map_err(|error| refused(&error))?;
                 let file = launch.write().map_err(|error| refused(&error))?;
                 live.hold().copy = since();
                 let ground = Ground::Shared(Arc::new(footing));
-                Ok(Order { request: start(None), descriptors: vec![file], ground })
+                // It ends with this server.
+                Ok(Order { request: start(None, String::new()), descriptors: vec![file], ground })
             }
             (None, None, None) => Err(EngineError::Host {
                 operation: format!("start of {id}"),
@@ -415,6 +464,9 @@ impl Shared {
             Ok(true) => {}
             Ok(false) => return Err("the launcher has ended".to_owned()),
             Err(error) => return Err(error.to_string()),
+        }
+        if let Some(network) = &self.network {
+            network.outlive();
         }
         hold.ground = Some(order.ground);
         hold.sent = true;
@@ -443,17 +495,23 @@ async fn look(live: Arc<Live>) -> Option<Inspection> {
     tokio::task::spawn_blocking(look).await.ok()
 }
 
+/// The addresses of instances that live on.
+fn addresses(heritage: Option<&Heritage>) -> Vec<Ipv4Addr> {
+    heritage.map(Heritage::addresses).unwrap_or_default()
+}
+
 async fn network(
     config: &LocalConfig,
     premises: &Premises,
-    tasks: &Tasks,
-    clock: &Clock,
+    (tasks, clock): (&Tasks, &Clock),
+    kept: Vec<Ipv4Addr>,
 ) -> Result<Network, EngineError> {
     let net = NetConfig {
         tag: premises.tag.clone(),
         dns: config.dns.clone(),
         subnet: None,
         run_dir: premises.run_dir.clone(),
+        kept,
     };
     Network::start(net, tasks, clock).await.map_err(host("set up the network"))
 }

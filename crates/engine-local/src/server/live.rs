@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::watch;
 use updraft_model::{
-    instance::{InstanceId, InstanceSpec, Usage},
+    instance::{InstanceId, Usage},
     name::RevisionName,
 };
 
@@ -122,12 +122,13 @@ impl StartTiming {
 // === impl Live ===
 
 impl Live {
-    pub(super) fn new(groups: Plan, spec: &InstanceSpec) -> Self {
+    /// An instance of this revision that is to start, with so many bytes of memory.
+    pub(super) fn new(groups: Plan, revision: RevisionName, memory_limit: u64) -> Self {
         Self {
             phase: watch::Sender::new(Phase::Starting),
             groups,
-            memory_limit: spec.limits.memory_bytes,
-            revision: spec.revision.clone(),
+            memory_limit,
+            revision,
             peak: AtomicU64::new(0),
             hold: Mutex::default(),
         }

@@ -7,12 +7,14 @@ mod footing;
 mod leftovers;
 mod link;
 mod live;
+mod memo;
 mod pool;
 mod ports;
+mod predecessor;
 mod prepare;
 mod supervise;
 
-pub use config::{LauncherCommand, LocalConfig};
+pub use config::{LauncherCommand, LocalConfig, Predecessor};
 pub use engine::LocalEngine;
 pub use leftovers::tag_of;
 pub use live::StartTiming;

@@ -50,6 +50,8 @@ struct Stock {
 const CALM: Duration = Duration::from_millis(5);
 /// How long the making of one may take.
 const MADE_WITHIN: Duration = Duration::from_secs(5);
+/// What names of sandboxes begin with.
+const PREFIX: &str = "shell.";
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
@@ -59,6 +61,11 @@ impl Pool {
     /// An empty one that is to hold `size`.
     pub(super) fn new(size: usize) -> Self {
         Self { size, stock: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Names up to this number are, or may be, in use already.
+    pub(super) fn skip(&self, made: u64) {
+        self.stock().made = made;
     }
 
     /// Takes the one that has waited longest.
@@ -137,8 +144,13 @@ impl Stock {
     fn next_name(&mut self) -> String {
         self.made += 1;
         // Ids of instances have no dots.
-        format!("shell.{}", self.made)
+        format!("{PREFIX}{}", self.made)
     }
+}
+
+/// The number in a name, if it is that of a sandbox that was made ahead.
+pub(super) fn number(name: &str) -> Option<u64> {
+    name.strip_prefix(PREFIX)?.parse().ok()
 }
 
 /// How long to wait before the next one is made, when `there` are of `size` and one was last asked for so long ago;

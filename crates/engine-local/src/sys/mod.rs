@@ -8,4 +8,5 @@ pub(crate) mod paths;
 pub(crate) mod process;
 pub(crate) mod programs;
 pub(crate) mod removal;
+pub(crate) mod succession;
 pub(crate) mod tree;

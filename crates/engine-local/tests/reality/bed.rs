@@ -9,8 +9,10 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
+    runtime::Runtime,
     sync::mpsc,
 };
 use updraft_base::{Backoff, Clock, Tasks};
@@ -37,6 +39,8 @@ pub(crate) struct Bed {
     images: ImageStore,
     isolation: Isolation,
     sandboxes: usize,
+    /// What its tasks run on: ending it ends the engine as SIGKILL does, without a word to anybody.
+    runtime: Option<Runtime>,
     _dir: Option<tempfile::TempDir>,
 }
 
@@ -100,14 +104,54 @@ impl Bed {
         let images = ImageStore::open(ImageStoreConfig::new(dir.join("images")), clock.clone()).expect("a new store");
         let loaded = images.load(layout.path(), Some("test/probe:v1")).await.expect("a well-formed layout");
         let image = images.resolve(&loaded[0].reference).await.expect("just loaded");
-        let engine = start(dir, (isolation, sandboxes), images.clone()).await;
-        Self { engine, image, clock, data_dir: dir.to_owned(), events: None, images, isolation, sandboxes, _dir: None }
+        let (engine, runtime) = start(config(dir, isolation, sandboxes), images.clone()).await;
+        Self {
+            engine,
+            image,
+            clock,
+            data_dir: dir.to_owned(),
+            events: None,
+            images,
+            isolation,
+            sandboxes,
+            runtime: Some(runtime),
+            _dir: None,
+        }
     }
 
     /// Another engine on the same directory and images, after the first is gone.
     pub(crate) async fn restart(&mut self) {
-        self.engine = start(&self.data_dir, (self.isolation, self.sandboxes), self.images.clone()).await;
-        self.events = None;
+        let config = config(&self.data_dir, self.isolation, self.sandboxes);
+        self.start_engine(config).await;
+    }
+
+    async fn start_engine(&mut self, config: LocalConfig) {
+        let (engine, runtime) = start(config, self.images.clone()).await;
+        (self.engine, self.events) = (engine, None);
+        if let Some(old) = self.runtime.replace(runtime) {
+            old.shutdown_background();
+        }
+    }
+
+    /// Ends the engine as SIGKILL ends a server.
+    pub(crate) async fn kill(&mut self) {
+        self.engine.forsake();
+        let runtime = self.runtime.take().expect("it is killed once");
+        let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(DEADLINE));
+        ended.await.expect("it ends");
+    }
+
+    /// Another engine on the same directory, after the first was killed.
+    pub(crate) async fn succeed(&mut self) {
+        self.succeed_as(|_| {}).await;
+    }
+
+    /// The same, with another configuration.
+    pub(crate) async fn succeed_as(&mut self, change: impl FnOnce(&mut LocalConfig)) {
+        let mut config = config(&self.data_dir, self.isolation, self.sandboxes);
+        change(&mut config);
+        self.kill().await;
+        self.start_engine(config).await;
     }
 
     pub(crate) fn spec(&self, steps: &[&str]) -> InstanceSpec {
@@ -169,11 +213,11 @@ impl Bed {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         loop {
             match self.event().await {
-                EngineEvent::Output { id, stream, text } if id == *wanted => match stream {
+                EngineEvent::Output { id, stream, text, .. } if id == *wanted => match stream {
                     Stream::Stdout => out.push(text),
                     Stream::Stderr => err.push(text),
                 },
-                EngineEvent::Exited { id, exit } if id == *wanted => return Outcome { out, err, exit },
+                EngineEvent::Exited { id, exit, .. } if id == *wanted => return Outcome { out, err, exit },
                 _ => {}
             }
         }
@@ -255,15 +299,41 @@ pub(crate) fn is_root() -> bool {
     root
 }
 
-async fn start(data_dir: &Path, (isolation, sandboxes): (Isolation, usize), images: ImageStore) -> Arc<LocalEngine> {
-    let launcher = LauncherCommand { program: env!("CARGO_BIN_EXE_updraft-launcher").into(), args: Vec::new() };
-    let config = LocalConfig { launcher, isolation, sandboxes, ..LocalConfig::new(data_dir) };
-    LocalEngine::start(config, images, &Tasks::new(), Clock::system()).await.expect("the host can run containers")
+impl Drop for Bed {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
+/// The configuration of a test's engine.
+pub(crate) fn config(data_dir: &Path, isolation: Isolation, sandboxes: usize) -> LocalConfig {
+    let launcher = LauncherCommand { program: env!("CARGO_BIN_EXE_updraft-launcher").into(), args: Vec::new() };
+    LocalConfig { launcher, isolation, sandboxes, ..LocalConfig::new(data_dir) }
+}
+
+async fn start(config: LocalConfig, images: ImageStore) -> (Arc<LocalEngine>, Runtime) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+    let tasks = Tasks::new();
+    let started = async move { LocalEngine::start(config, images, &tasks, Clock::system()).await };
+    #[expect(clippy::disallowed_methods, reason = "a test may begin something on a runtime of its own")]
+    let started = runtime.spawn(started);
+    (started.await.expect("no panic").expect("the host can run containers"), runtime)
+}
+
+#[async_trait]
 impl updraft_engine::contract::Bed for Bed {
     fn engine(&self) -> Arc<dyn Engine> {
         self.engine.clone()
+    }
+
+    async fn successor(&mut self) {
+        self.succeed().await;
+    }
+
+    fn instances_outlive_their_engine(&self) -> bool {
+        !self.isolation.is_shared()
     }
 
     fn image(&self) -> String {

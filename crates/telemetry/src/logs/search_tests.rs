@@ -34,6 +34,7 @@ async fn store(dir: &TempDir, lines: &[(&str, u64)]) -> LogStore {
             instance: None,
             source,
             text: index.to_string(),
+            receipt: updraft_model::receipt::Receipt::default(),
         };
         sender.send(line).await.expect("room");
         drop(sender);

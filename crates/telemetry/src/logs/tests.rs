@@ -50,6 +50,7 @@ fn line(service: &ServiceName, revision: &str, seconds: u64, text: &str) -> LogL
         instance: Some(InstanceId("1".to_owned())),
         source: LogSource::Container(Stream::Stdout),
         text: text.to_owned(),
+        receipt: updraft_model::receipt::Receipt::default(),
     }
 }
 

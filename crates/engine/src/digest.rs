@@ -1,0 +1,108 @@
+//! Is what runs what is wanted?
+
+use std::{
+    fmt,
+    hash::{Hash as _, Hasher},
+    str::FromStr,
+};
+
+use sha2::{Digest as _, Sha256};
+use updraft_model::instance::InstanceSpec;
+
+/// Stands for every field of an [`InstanceSpec`], secrets among them, and tells none of them. It is for a comparison
+/// within one build of this program, and neither for disks nor for wires between versions.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SpecDigest([u8; 32]);
+
+/// Lets `derive(Hash)` walk the fields: one that is new is a part of the digest without a word here.
+struct Walk(Sha256);
+
+// === impl SpecDigest ===
+
+impl SpecDigest {
+    /// Of this spec.
+    pub fn of(spec: &InstanceSpec) -> Self {
+        let mut walk = Walk(Sha256::new());
+        spec.hash(&mut walk);
+        Self(walk.0.finalize().into())
+    }
+}
+
+impl fmt::Display for SpecDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for SpecDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SpecDigest({self})")
+    }
+}
+
+/// What [`fmt::Display`] writes.
+impl FromStr for SpecDigest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let malformed = || format!("must be 64 hexadecimal digits, got '{text}'");
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(malformed());
+        }
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| malformed())?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| malformed())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl Hasher for Walk {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Nobody asks: the digest is longer.
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use updraft_model::{instance::Limits, name::Parent};
+
+    use super::*;
+
+    fn spec() -> InstanceSpec {
+        InstanceSpec {
+            revision: Parent::new("demo-project", "us-central1").service("a").revision("a-1"),
+            image: "registry.test/a@sha256:00".to_owned(),
+            container: "a-1".to_owned(),
+            command: Vec::new(),
+            args: vec!["x".to_owned(), "y".to_owned()],
+            env: vec![("A".to_owned(), "1".to_owned())],
+            working_dir: None,
+            limits: Limits { cpu_millis: 1000, memory_bytes: 1 << 20, pids: 10 },
+            port: 8080,
+        }
+    }
+
+    #[test]
+    fn every_difference_shows_and_nothing_else() {
+        let digest = SpecDigest::of(&spec());
+        assert_eq!(digest, SpecDigest::of(&spec()));
+        let mut others = vec![spec(); 5];
+        others[0].env[0].1 = "2".to_owned();
+        others[1].args = vec!["xy".to_owned(), String::new()];
+        (others[2].command, others[2].args) = (others[2].args.clone(), Vec::new());
+        others[3].limits.pids = 11;
+        others[4].working_dir = Some(String::new());
+        for other in others {
+            assert_ne!(SpecDigest::of(&other), digest, "{other:?}");
+        }
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert!("x".repeat(64).parse::<SpecDigest>().is_err());
+    }
+}

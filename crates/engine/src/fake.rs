@@ -35,7 +35,10 @@ use crate::{
 /// [`FakeEngine::script`] said of the image, else `serve`. The served application is described at
 /// [`crate::fake_app`].
 #[derive(Debug)]
-pub struct FakeEngine(Arc<Shared>);
+pub struct FakeEngine(Arc<Shared>, Generation);
+
+/// How many servers were killed before.
+pub(crate) type Generation = u64;
 
 #[derive(Debug)]
 struct Shared {
@@ -85,13 +88,14 @@ struct Instance {
 impl FakeEngine {
     /// An engine whose waits are those of `clock`.
     pub fn new(clock: Clock) -> Arc<Self> {
-        Arc::new(Self(Arc::new(Shared {
+        let shared = Shared {
             clock,
             tasks: Tasks::new(),
             gate: watch::Sender::new(Gate::Closed),
             desk: Arc::new(Desk::new()),
             state: Mutex::default(),
-        })))
+        };
+        Arc::new(Self(Arc::new(shared), 0))
     }
 
     /// From now on containers of `image` that have no args of their own do these steps.
@@ -120,11 +124,11 @@ impl FakeEngine {
     }
 
     /// Another engine in place of this one, as if the server had been killed: instances live on, and what was told and
-    /// not dealt with is told again. Of no use any more is whoever held this one.
+    /// not dealt with is told again. Whoever holds this one can do nothing any more.
     pub fn successor(&self) -> Arc<Self> {
-        self.0.desk.succeed();
+        let generation = self.0.desk.succeed();
         self.lock().prepared.clear();
-        Arc::new(Self(self.0.clone()))
+        Arc::new(Self(self.0.clone(), generation))
     }
 
     /// Lets the requests to `/hold` go, those that wait and those that come.
@@ -306,6 +310,9 @@ impl Engine for FakeEngine {
     }
 
     async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError> {
+        if self.0.desk.generation() != self.1 {
+            return Err(EngineError::Host { operation: format!("start of {id}"), cause: "killed".to_owned() });
+        }
         let launch = self.0.admit(id, spec)?;
         self.0.desk.know(Adopted {
             id: id.clone(),
@@ -322,6 +329,9 @@ impl Engine for FakeEngine {
     }
 
     async fn stop(&self, id: &InstanceId, grace: Duration) {
+        if self.0.desk.generation() != self.1 {
+            return;
+        }
         let Some(instance) = self.lock().live.get(id).cloned() else { return };
         if grace.is_zero() {
             return instance.end(Exit::Signal(9));

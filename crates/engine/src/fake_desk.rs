@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::mpsc;
 use updraft_model::{instance::InstanceId, receipt::Receipt};
 
-use crate::{Adopted, EngineEvent};
+use crate::{Adopted, EngineEvent, fake::Generation};
 
 /// Events that wait for the reader before instances have to wait for it.
 const EVENTS: usize = 4096;
@@ -22,7 +22,7 @@ struct State {
     sender: mpsc::Sender<EngineEvent>,
     receiver: Option<mpsc::Receiver<EngineEvent>>,
     /// How many servers were killed: what they drop means nothing.
-    generation: u64,
+    generation: Generation,
     /// What nobody has dealt with.
     unsettled: BTreeMap<u64, EngineEvent>,
     next: u64,
@@ -77,7 +77,7 @@ impl Desk {
     }
 
     /// The server has been killed; the next one is told what nobody has dealt with.
-    pub(crate) fn succeed(self: &Arc<Self>) {
+    pub(crate) fn succeed(self: &Arc<Self>) -> Generation {
         let mut state = self.lock();
         let (sender, receiver) = mpsc::channel(EVENTS + state.unsettled.len());
         (state.sender, state.receiver) = (sender, Some(receiver));
@@ -91,9 +91,15 @@ impl Desk {
             // There is room for all of them.
             let _ = state.sender.try_send(event);
         }
+        state.generation
     }
 
-    fn receipt(self: &Arc<Self>, number: u64, generation: u64) -> Receipt {
+    /// How many servers were killed.
+    pub(crate) fn generation(&self) -> Generation {
+        self.lock().generation
+    }
+
+    fn receipt(self: &Arc<Self>, number: u64, generation: Generation) -> Receipt {
         let desk = Arc::downgrade(self);
         Receipt::new(move || {
             let Some(desk) = desk.upgrade() else { return };

@@ -17,10 +17,10 @@ pub(crate) async fn run(context: Arc<Context>, mut events: mpsc::Receiver<Engine
             event = events.recv() => event,
         };
         match event {
-            Some(EngineEvent::Output { id, stream, text }) => {
+            Some(EngineEvent::Output { id, stream, text, receipt }) => {
                 if let Some(instance) = context.instances.get(&id) {
                     instance.remember(&text);
-                    context.log(&instance, LogSource::Container(stream), text);
+                    context.log(&instance, LogSource::Container(stream), (text, receipt));
                 }
             }
             Some(EngineEvent::Alone { id, port }) => {
@@ -34,13 +34,13 @@ pub(crate) async fn run(context: Arc<Context>, mut events: mpsc::Receiver<Engine
                         "Port {port} is taken by {by}. Instances share one network here (docs/isolation.md): \
                          the container has to listen on the port that the variable PORT names."
                     );
-                    context.log(&instance, LogSource::System, text.clone());
+                    context.say(&instance, text.clone());
                     instance.crowded_out(text);
                 }
             }
-            Some(EngineEvent::Exited { id, exit }) => {
+            Some(EngineEvent::Exited { id, exit, receipt }) => {
                 if let Some(instance) = context.instances.get(&id) {
-                    instance.exited(exit);
+                    instance.exited(exit, receipt);
                 }
             }
             None => return,

@@ -13,6 +13,7 @@ use updraft_model::{
     channel::BookEntry,
     instance::{Exit, InstanceId},
     name::RevisionName,
+    receipt::Receipt,
 };
 use updraft_plan::scaling::StartReason;
 
@@ -39,6 +40,8 @@ pub(crate) struct Instance {
     asked: Instant,
     timing: OnceLock<Timing>,
     exit: watch::Sender<Option<Exit>>,
+    /// Of its exit, until that is dealt with.
+    receipt: Mutex<Receipt>,
     order: watch::Sender<Order>,
     /// The port that only one instance can have, if it turned out that this one listens there.
     alone: watch::Sender<Option<u16>>,
@@ -71,14 +74,22 @@ pub struct Timing {
 // === impl Instance ===
 
 impl Instance {
+    /// One that is to be started.
     pub(crate) fn new(revision: &RevisionName, port: u16, asked: Instant) -> Self {
+        let id = InstanceId(format!("{:032x}{:08x}", rand::random::<u128>(), rand::random::<u32>()));
+        Self::adopted(id, revision.clone(), port, asked)
+    }
+
+    /// One that is there already.
+    pub(crate) fn adopted(id: InstanceId, revision: RevisionName, port: u16, asked: Instant) -> Self {
         Self {
-            id: InstanceId(format!("{:032x}{:08x}", rand::random::<u128>(), rand::random::<u32>())),
-            revision: revision.clone(),
+            id,
+            revision,
             port,
             asked,
             timing: OnceLock::new(),
             exit: watch::Sender::new(None),
+            receipt: Mutex::default(),
             order: watch::Sender::new(Order::Run),
             alone: watch::Sender::new(None),
             crowded: OnceLock::new(),
@@ -91,8 +102,18 @@ impl Instance {
         self.timing.get().copied()
     }
 
-    pub(crate) fn exited(&self, exit: Exit) {
+    pub(crate) fn exited(&self, exit: Exit, receipt: Receipt) {
+        *self.receipt.lock().unwrap_or_else(PoisonError::into_inner) = receipt;
         self.exit.send_replace(Some(exit));
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.exit.borrow().is_some()
+    }
+
+    /// Of its exit, for whoever deals with it.
+    pub(crate) fn receipt(&self) -> Receipt {
+        std::mem::take(&mut *self.receipt.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn order(&self, order: Order) {
@@ -185,7 +206,7 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
         Start::Up(timing) => {
             let _ = instance.timing.set(timing);
             context.metrics.start_seconds.observe(timing.ready.duration_since(timing.asked).as_secs_f64());
-            revision.came_up(&instance, timing);
+            revision.came_up(&instance, Some(timing));
             serve(&context, &revision, &instance).await;
         }
         Start::Failed(cause, remains) => {
@@ -211,12 +232,40 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
     context.instances.remove(&instance.id);
 }
 
+/// The life of an instance that another server had started, from its revision's point of view: probe, serve, stop. It
+/// counts among those on their way up. One that does not pass its probe is replaced, and is no start that failed.
+pub(crate) async fn go_on(revision: Arc<Revision>, instance: Arc<Instance>, entry: Arc<BookEntry>) {
+    let context = revision.context().clone();
+    let now = context.clock.instant();
+    match probe(&context, &instance, &entry, now).await {
+        Ok(()) => {
+            revision.came_up(&instance, None);
+            serve(&context, &revision, &instance).await;
+        }
+        Err(failed) => {
+            revision.dismiss(&instance);
+            if !matches!(failed, Start::Failed(_, Remains::Nothing)) {
+                end(&context, &instance, context.config.stop_grace).await;
+            }
+            revision.gone(&instance, End::Wanted);
+        }
+    }
+}
+
 async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> Start {
     if let Err(error) = start(context, instance, entry).await {
         context.say(instance, format!("The instance was not started. {error}"));
         return Start::Failed(Cause::Engine(error), Remains::Nothing);
     }
     let started = context.clock.instant();
+    match probe(context, instance, entry, started).await {
+        Ok(()) => Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() }),
+        Err(failed) => failed,
+    }
+}
+
+/// Waits until it is up.
+async fn probe(context: &Context, instance: &Instance, entry: &BookEntry, started: Instant) -> Result<(), Start> {
     let target = Target {
         engine: &*context.engine,
         clock: &context.clock,
@@ -227,24 +276,24 @@ async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> 
     let verdict = tokio::select! {
         biased;
         exit = instance.until_exit() => {
-            context.say(instance, exit.to_string());
+            context.say_end(instance, &exit);
             context.say(instance, target.cancelled(&entry.startup_probe));
             let ran_for = context.clock.instant().saturating_duration_since(started);
-            return Start::Failed(Cause::Exited(exit, ran_for), Remains::Nothing);
+            return Err(Start::Failed(Cause::Exited(exit, ran_for), Remains::Nothing));
         }
-        () = instance.until_ordered() => return Start::Unwanted,
+        () = instance.until_ordered() => return Err(Start::Unwanted),
         verdict = target.probe(&entry.startup_probe) => verdict,
     };
     match verdict {
         Ok(success) => {
             context.say(instance, success);
-            Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() })
+            Ok(())
         }
         Err(failed) => {
             context.say(instance, failed.report.log.clone());
             let ran_for = context.clock.instant().saturating_duration_since(started);
             let found = evidence::look(context, instance, entry, *failed).await;
-            Start::Failed(Cause::NotReady(Box::new(found), ran_for), Remains::Process)
+            Err(Start::Failed(Cause::NotReady(Box::new(found), ran_for), Remains::Process))
         }
     }
 }
@@ -271,7 +320,7 @@ async fn serve(context: &Context, revision: &Arc<Revision>, instance: &Arc<Insta
         biased;
         () = limited => {}
         exit = instance.until_exit() => {
-            context.say(instance, exit.to_string());
+            context.say_end(instance, &exit);
             instance.detach();
             revision.gone(instance, End::Crash);
         }
@@ -283,11 +332,12 @@ async fn serve(context: &Context, revision: &Arc<Revision>, instance: &Arc<Insta
 }
 
 /// Ends the process and waits until it is gone.
-async fn end(context: &Context, instance: &Instance, grace: Duration) {
+pub(crate) async fn end(context: &Context, instance: &Instance, grace: Duration) {
     instance.detach();
     for grace in [grace, Duration::ZERO] {
         context.engine.stop(&instance.id, grace).await;
         if context.clock.timeout(grace + KILL_PATIENCE, instance.until_exit()).await.is_ok() {
+            drop(instance.receipt());
             return;
         }
     }

@@ -1,6 +1,7 @@
 //! Worlds: a fleet over the fake engine, in virtual time.
 
 mod admission;
+mod adoption;
 mod lifecycle;
 mod starts;
 
@@ -12,7 +13,7 @@ use std::{
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use updraft_base::{Clock, Tasks, VirtualClock};
-use updraft_engine::FakeEngine;
+use updraft_engine::{Adopted, Engine as _, FakeEngine};
 use updraft_model::{
     channel::{BookEntry, Check, CheckOutcome, Health, LogLine, LogSource, RevisionBook, RevisionHealth},
     instance::{InstanceSpec, Limits},
@@ -27,6 +28,7 @@ const IMAGE: &str = "registry.test/app@sha256:00";
 const DEADLINE: Duration = Duration::from_secs(20);
 
 struct World {
+    clock: Clock,
     hand: Arc<VirtualClock>,
     engine: Arc<FakeEngine>,
     book: watch::Sender<Arc<RevisionBook>>,
@@ -44,21 +46,42 @@ impl World {
     fn with(config: FleetConfig) -> Self {
         let (clock, hand) = Clock::stopped_at(SystemTime::UNIX_EPOCH);
         let engine = FakeEngine::new(clock.clone());
+        Self::beside(engine, (clock, hand), config, Vec::new())
+    }
+
+    /// The server is killed; another comes, with an empty book.
+    async fn succeed(self, config: FleetConfig) -> Self {
+        let engine = self.engine.successor();
+        let adopted = engine.adopted().await;
+        let clock = self.clock.clone();
+        let hand = self.hand.clone();
+        // What a killed process had in its hands tells nobody anything any more.
+        std::mem::forget(self);
+        Self::beside(engine, (clock, hand), config, adopted)
+    }
+
+    fn beside(
+        engine: Arc<FakeEngine>,
+        (clock, hand): (Clock, Arc<VirtualClock>),
+        config: FleetConfig,
+        adopted: Vec<Adopted>,
+    ) -> Self {
         let tasks = Tasks::new();
         let (book, book_seen) = watch::channel(Arc::default());
         let (health_said, health) = watch::channel(Arc::default());
         let (log, logs) = mpsc::channel(1000);
         let deps = FleetDeps {
             engine: engine.clone(),
-            clock,
+            clock: clock.clone(),
             tasks: tasks.clone(),
             config,
             book: book_seen,
             health: health_said,
             logs: log,
+            adopted,
         };
         let fleet = Fleet::start(deps, &mut Registry::default());
-        Self { hand, engine, book, health, logs, fleet, tasks }
+        Self { clock, hand, engine, book, health, logs, fleet, tasks }
     }
 
     /// Puts a revision into the book, or changes it there.

@@ -141,6 +141,7 @@ impl Server {
                 book: channels.book.1,
                 health: channels.health.0,
                 logs: channels.logs.0,
+                adopted: engine.adopted().await,
             },
             metrics.registry(),
         );

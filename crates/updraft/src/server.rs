@@ -397,5 +397,6 @@ fn server_info(config: &Config, listeners: &Listeners) -> ServerInfo {
 
 /// The engine of this host, as the configuration wants it.
 pub fn local_engine(config: &Config) -> LocalConfig {
-    LocalConfig { dns: config.dns.clone(), isolation: config.isolation, ..LocalConfig::new(&config.data_dir) }
+    let (dns, isolation, predecessor) = (config.dns.clone(), config.isolation, config.predecessor);
+    LocalConfig { dns, isolation, predecessor, ..LocalConfig::new(&config.data_dir) }
 }

@@ -128,6 +128,9 @@ struct ServeArgs {
     /// How far instances are kept apart: 'namespaces', 'chroot', or 'none' for static programs [default: namespaces].
     #[arg(long, value_name = "ISOLATION")]
     isolation: Option<String>,
+    /// End the containers of a server that was killed, rather than go on with them.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    fresh: Option<String>,
     /// Name servers of the containers, separated by commas [default: those of this machine].
     #[arg(long, value_name = "ADDRESSES")]
     dns: Option<String>,
@@ -255,6 +258,7 @@ impl ServeArgs {
             ("domain", self.domain.clone()),
             ("idle-timeout", self.idle_timeout.clone()),
             ("isolation", self.isolation.clone()),
+            ("fresh", self.fresh.clone()),
             ("dns", self.dns.clone()),
             ("registry-credentials", self.registry_credentials.clone()),
             ("registry-names", self.registry_names.clone()),
@@ -287,6 +291,12 @@ fn typed(matches: &ArgMatches, name: &str) -> Option<String> {
 /// has read the address of a server, the work goes on.
 fn print(line: impl std::fmt::Display) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Talk of a command: one line on stderr.
+#[expect(clippy::print_stderr, reason = "talk of a command")]
+fn note(line: &str) {
+    eprintln!("{line}");
 }
 
 /// Says what went wrong, and what to do.

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use updraft_engine_local::Isolation;
+use updraft_engine_local::{Isolation, Predecessor};
 use updraft_identity::AuthMode;
 
 /// One setting.
@@ -113,6 +113,12 @@ pub const SETTINGS: &[Setting] = &[
         help: "How far instances are kept apart: 'namespaces', 'chroot', or 'none' for static programs; see docs/isolation.md",
     },
     Setting {
+        key: "fresh",
+        variable: "UPDRAFT_FRESH",
+        default: "false",
+        help: "End the containers of a server that was killed, rather than go on with them: 'true' or 'false'",
+    },
+    Setting {
         key: "dns",
         variable: "UPDRAFT_DNS",
         default: "",
@@ -184,6 +190,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// How far instances are kept apart.
     pub isolation: Isolation,
+    /// What becomes of the containers of a server that was killed.
+    pub predecessor: Predecessor,
     /// Name servers of the containers; empty means the host's.
     pub dns: Vec<IpAddr>,
     /// Docker's credential file.
@@ -296,6 +304,7 @@ impl Config {
             region: values.region()?,
             idle_timeout: values.duration("idle-timeout")?,
             isolation: values.isolation()?,
+            predecessor: values.predecessor()?,
             dns: values.addresses("dns")?,
             registry_credentials: values.credentials()?,
             registry_names: values.registry_names()?,

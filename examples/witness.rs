@@ -15,9 +15,11 @@
 //! | `/upgrade` | switches protocols, and then says nothing for ever |
 //! | `/status/503` | 503 |
 //! | `/exit/CODE` | ends the process |
+//! | `/later/MS/CODE` | ends the process with this code after so many milliseconds, and answers before |
 //! | `/eat/MIB` | takes memory |
 //!
-//! With arguments it fails in the way they say: `exit CODE LINE...`, `deaf` (never listens), `loopback` (listens on
+//! With `count MS` it writes a line every so many milliseconds, numbered from 0, and serves. With other arguments it fails in
+//! the way they say: `exit CODE LINE...`, `deaf` (never listens), `loopback` (listens on
 //! 127.0.0.1 only), `insist PORT` (listens there, whatever it is told), and those of [`broken`].
 
 use std::{
@@ -50,6 +52,16 @@ fn main() {
             thread::sleep(Duration::from_secs(3600));
         },
         [verb, ref rest @ ..] if broken(verb, rest) => {}
+        ["count", pause] => {
+            let pause = Duration::from_millis(pause.parse().unwrap_or(1));
+            thread::spawn(move || {
+                for number in 0u64.. {
+                    println!("{number}");
+                    thread::sleep(pause);
+                }
+            });
+            serve(&format!("0.0.0.0:{port}"))
+        }
         ["insist", port] => serve(&format!("0.0.0.0:{port}")),
         ["loopback"] => serve(&format!("127.0.0.1:{port}")),
         _ => serve(&format!("0.0.0.0:{port}")),
@@ -256,6 +268,15 @@ fn answer(path: &str) -> (&'static str, String) {
         "connect" => {
             let reached = value.parse().is_ok_and(|to| TcpStream::connect_timeout(&to, Duration::from_secs(2)).is_ok());
             (OK, if reached { "yes" } else { "no" }.to_owned())
+        }
+        "later" => {
+            let (pause, code) = value.split_once('/').unwrap_or((value, "0"));
+            let (pause, code) = (pause.parse().unwrap_or(0), code.parse().unwrap_or(0));
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(pause));
+                exit(code)
+            });
+            (OK, instance().to_owned())
         }
         "exit" => exit(value.parse().unwrap_or(0)),
         "eat" => {

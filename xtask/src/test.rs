@@ -120,7 +120,9 @@ fn venv(root: &Path) -> Result<(), Error> {
 }
 
 fn lint(root: &Path) -> Result<(), Error> {
-    cargo(root, &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])
+    let features = ["--features", "updraft-testkit/bare"];
+    let all = [&["clippy", "--workspace", "--all-targets", "--quiet"], &features[..], &["--", "--deny", "warnings"]];
+    cargo(root, &all.concat())
 }
 
 /// Builds the example for benches and tests: static, so that an image needs nothing but it.

@@ -236,15 +236,14 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
 /// counts among those on their way up. One that does not pass its probe is replaced, and is no start that failed.
 pub(crate) async fn go_on(revision: Arc<Revision>, instance: Arc<Instance>, entry: Arc<BookEntry>) {
     let context = revision.context().clone();
-    let now = context.clock.instant();
-    match probe(&context, &instance, &entry, now).await {
-        Ok(()) => {
+    match rise(&context, &instance, &entry, std::future::ready(Ok(()))).await {
+        Ok(Start::Up(_)) => {
             revision.came_up(&instance, None);
             serve(&context, &revision, &instance).await;
         }
-        Err(failed) => {
+        failed => {
             revision.dismiss(&instance);
-            if !matches!(failed, Start::Failed(_, Remains::Nothing)) {
+            if !matches!(failed, Ok(Start::Failed(_, Remains::Nothing))) {
                 end(&context, &instance, context.config.stop_grace).await;
             }
             revision.gone(&instance, End::Wanted);
@@ -252,20 +251,30 @@ pub(crate) async fn go_on(revision: Arc<Revision>, instance: Arc<Instance>, entr
     }
 }
 
+/// An engine that was restarted since the deploy has to prepare the image anew.
 async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> Start {
-    if let Err(error) = start(context, instance, entry).await {
+    let start = || context.engine.start(&instance.id, &entry.spec);
+    let mut risen = rise(context, instance, entry, start()).await;
+    if let Err(EngineError::NotPrepared { .. }) = risen {
+        risen = match context.engine.prepare(&entry.spec).await {
+            Ok(()) => rise(context, instance, entry, start()).await,
+            Err(error) => Err(error),
+        };
+    }
+    risen.unwrap_or_else(|error| {
         context.say(instance, format!("The instance was not started. {error}"));
-        return Start::Failed(Cause::Engine(error), Remains::Nothing);
-    }
-    let started = context.clock.instant();
-    match probe(context, instance, entry, started).await {
-        Ok(()) => Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() }),
-        Err(failed) => failed,
-    }
+        Start::Failed(Cause::Engine(error), Remains::Nothing)
+    })
 }
 
-/// Waits until it is up.
-async fn probe(context: &Context, instance: &Instance, entry: &BookEntry, started: Instant) -> Result<(), Start> {
+/// Starts the process, by `starting`, and probes it.
+async fn rise(
+    context: &Context,
+    instance: &Instance,
+    entry: &BookEntry,
+    starting: impl Future<Output = Result<(), EngineError>> + Send,
+) -> Result<Start, EngineError> {
+    let probe = &entry.startup_probe;
     let target = Target {
         engine: &*context.engine,
         clock: &context.clock,
@@ -273,39 +282,48 @@ async fn probe(context: &Context, instance: &Instance, entry: &BookEntry, starte
         container: &entry.spec.container,
         port: entry.spec.port,
     };
+    let mut starting = std::pin::pin!(starting);
+    let early = tokio::select! {
+        biased;
+        result = &mut starting => {
+            result?;
+            None
+        }
+        // A fast application listens before the engine could say that it runs.
+        verdict = target.probe(probe), if target.only_connects(probe) => {
+            starting.await?;
+            Some(verdict)
+        }
+    };
+    let started = context.clock.instant();
+    let probed = async {
+        match early {
+            Some(verdict) => verdict,
+            None => target.probe(probe).await,
+        }
+    };
     let verdict = tokio::select! {
         biased;
         exit = instance.until_exit() => {
             context.say_end(instance, &exit);
-            context.say(instance, target.cancelled(&entry.startup_probe));
+            context.say(instance, target.cancelled(probe));
             let ran_for = context.clock.instant().saturating_duration_since(started);
-            return Err(Start::Failed(Cause::Exited(exit, ran_for), Remains::Nothing));
+            return Ok(Start::Failed(Cause::Exited(exit, ran_for), Remains::Nothing));
         }
-        () = instance.until_ordered() => return Err(Start::Unwanted),
-        verdict = target.probe(&entry.startup_probe) => verdict,
+        () = instance.until_ordered() => return Ok(Start::Unwanted),
+        verdict = probed => verdict,
     };
     match verdict {
         Ok(success) => {
             context.say(instance, success);
-            Ok(())
+            Ok(Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() }))
         }
         Err(failed) => {
             context.say(instance, failed.report.log.clone());
             let ran_for = context.clock.instant().saturating_duration_since(started);
             let found = evidence::look(context, instance, entry, *failed).await;
-            Err(Start::Failed(Cause::NotReady(Box::new(found), ran_for), Remains::Process))
+            Ok(Start::Failed(Cause::NotReady(Box::new(found), ran_for), Remains::Process))
         }
-    }
-}
-
-/// Starts the process. An engine that was restarted since the deploy has to prepare the image anew.
-async fn start(context: &Context, instance: &Instance, entry: &BookEntry) -> Result<(), EngineError> {
-    match context.engine.start(&instance.id, &entry.spec).await {
-        Err(EngineError::NotPrepared { .. }) => {
-            context.engine.prepare(&entry.spec).await?;
-            context.engine.start(&instance.id, &entry.spec).await
-        }
-        started => started,
     }
 }
 

@@ -121,6 +121,12 @@ impl Target<'_> {
         Err(Box::new(Failed { report, sample }))
     }
 
+    /// Does the probe only ask whether somebody listens, from the first moment on? Then it can be asked before the
+    /// process is known to run.
+    pub(crate) fn only_connects(&self, probe: &Probe) -> bool {
+        matches!(probe.kind, ProbeKind::Tcp { .. } | ProbeKind::Unset) && Pace::of(probe).delay.is_zero()
+    }
+
     /// What the log says when the container ended while it was probed.
     pub(crate) fn cancelled(&self, probe: &Probe) -> String {
         self.failed(probe, self.port_of(probe), 1, "Connection failed with status CANCELLED.")

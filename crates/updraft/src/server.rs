@@ -397,6 +397,11 @@ fn server_info(config: &Config, listeners: &Listeners) -> ServerInfo {
 
 /// The engine of this host, as the configuration wants it.
 pub fn local_engine(config: &Config) -> LocalConfig {
-    let (dns, isolation, predecessor) = (config.dns.clone(), config.isolation, config.predecessor);
-    LocalConfig { dns, isolation, predecessor, ..LocalConfig::new(&config.data_dir) }
+    LocalConfig {
+        dns: config.dns.clone(),
+        isolation: config.isolation,
+        predecessor: config.predecessor,
+        sandboxes: config.sandboxes,
+        ..LocalConfig::new(&config.data_dir)
+    }
 }

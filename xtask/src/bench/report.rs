@@ -33,6 +33,9 @@ pub(crate) struct Row {
     pub(crate) p90_ms: f64,
     /// The longest.
     pub(crate) max_ms: f64,
+    /// CPU time of each, in milliseconds, where that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu_ms: Option<f64>,
 }
 
 // === impl Row ===
@@ -56,6 +59,7 @@ impl Row {
             p50_ms: at(50)?,
             p90_ms: at(90)?,
             max_ms: at(100)?,
+            cpu_ms: None,
         })
     }
 }
@@ -68,9 +72,14 @@ impl Report {
         let mut out = String::new();
         let Machine { cpus, cpu, kernel, load } = &self.machine;
         let _ = writeln!(out, "{cpus} × {cpu}, Linux {kernel}, load {load}");
-        let _ = writeln!(out, "{:<44}{:>6}{:>10}{:>10}{:>10}{:>10}", "", "n", "min ms", "p50 ms", "p90 ms", "max ms");
-        for Row { name, n, min_ms, p50_ms, p90_ms, max_ms } in &self.rows {
-            let _ = writeln!(out, "{name:<44}{n:>6}{min_ms:>10.2}{p50_ms:>10.2}{p90_ms:>10.2}{max_ms:>10.2}");
+        let _ = writeln!(
+            out,
+            "{:<44}{:>6}{:>10}{:>10}{:>10}{:>10}{:>10}",
+            "", "n", "min ms", "p50 ms", "p90 ms", "max ms", "CPU ms"
+        );
+        for Row { name, n, min_ms, p50_ms, p90_ms, max_ms, cpu_ms } in &self.rows {
+            let cpu = cpu_ms.map(|cpu| format!("{cpu:.2}")).unwrap_or_default();
+            let _ = writeln!(out, "{name:<44}{n:>6}{min_ms:>10.2}{p50_ms:>10.2}{p90_ms:>10.2}{max_ms:>10.2}{cpu:>10}");
         }
         for (name, ratio) in &self.ratios {
             let _ = writeln!(out, "{name:<44}{ratio:>8.2}×");

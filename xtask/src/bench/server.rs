@@ -5,6 +5,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -26,24 +27,34 @@ pub(crate) struct Server {
 // === impl Server ===
 
 impl Server {
-    /// Builds the release binary and starts it with `idle_timeout`.
-    pub(crate) fn start(root: &Path, idle_timeout: &str) -> Result<Self, Error> {
-        test::command(Command::new("cargo").current_dir(root).args([
-            "build",
-            "--release",
-            "--quiet",
-            "--package",
-            "updraft",
-        ]))?;
-        Self::spawn(root.join("target/release/updraft"), idle_timeout)
+    /// Builds the release binary.
+    pub(crate) fn build(root: &Path) -> Result<PathBuf, Error> {
+        let mut build = Command::new("cargo");
+        test::command(build.current_dir(root).args(["build", "--release", "--quiet", "--package", "updraft"]))?;
+        Ok(root.join("target/release/updraft"))
     }
 
-    /// Starts a program that is there.
-    pub(crate) fn spawn(program: PathBuf, idle_timeout: &str) -> Result<Self, Error> {
-        let data_dir = std::env::temp_dir().join(format!("updraft-bench-{}", std::process::id()));
+    /// Starts a program that is there, with these further arguments.
+    pub(crate) fn spawn(program: PathBuf, arguments: &[&str]) -> Result<Self, Error> {
+        let data_dir = data_dir();
         let mut serve = Command::new(&program);
         serve.args(["serve", "--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0", "--log", "warn"]);
-        serve.args(["--idle-timeout", idle_timeout, "--data-dir"]).arg(&data_dir);
+        serve.args(["--tls-listen", "off"]).args(arguments).arg("--data-dir").arg(&data_dir);
+        Self::listen(serve, program, data_dir)
+    }
+
+    /// Builds and starts the server whose instances are plain processes of the host. `cli` is used to talk to it.
+    pub(crate) fn bare(root: &Path, cli: &Path, idle_timeout: &str) -> Result<Self, Error> {
+        let mut build = Command::new("cargo");
+        build.current_dir(root).args(["build", "--release", "--quiet", "--package", "updraft-testkit"]);
+        test::command(build.args(["--features", "bare", "--example", "bare"]))?;
+        let data_dir = data_dir();
+        let mut serve = Command::new(root.join("target/release/examples/bare"));
+        serve.arg(&data_dir).arg(idle_timeout).stdin(Stdio::piped());
+        Self::listen(serve, cli.to_owned(), data_dir)
+    }
+
+    fn listen(mut serve: Command, program: PathBuf, data_dir: PathBuf) -> Result<Self, Error> {
         let mut child = serve.stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().ok_or("no stdout")?;
         let mut address = None;
@@ -55,6 +66,26 @@ impl Server {
         }
         let address = address.ok_or("the server ended before it told its address")?;
         Ok(Self { program, data_dir, child, address })
+    }
+
+    /// The server's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The host of a service's URL.
+    pub(crate) fn host_of(&self, service: &str) -> Result<String, Error> {
+        let described = self.updraft(&["services", "describe", service, "--format", "json"])?;
+        let described: serde_json::Value = serde_json::from_str(&described)?;
+        let url = described["status"]["url"].as_str().ok_or("the service has no URL")?;
+        Ok(url.trim_start_matches("http://").split(['/', ':']).next().unwrap_or_default().to_owned())
+    }
+
+    /// A metric that has no labels.
+    pub(crate) fn metric(&self, name: &str) -> Result<f64, Error> {
+        let metrics = self.get("localhost", "/metrics")?;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.ok_or_else(|| format!("there is no metric '{name}'").into())
     }
 
     /// Runs a verb of the command line against it and returns its data.
@@ -87,10 +118,19 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // One of them ends when this closes.
+        drop(self.child.stdin.take());
         // SIGTERM, so that it removes its containers; it is our own child, so the id cannot be another's.
         let id = self.child.id().to_string();
         let _ = Command::new("kill").args(["-TERM", &id]).status();
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.data_dir);
     }
+}
+
+/// A new one for each server of this process.
+fn data_dir() -> PathBuf {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("updraft-bench-{}-{number}", std::process::id()))
 }

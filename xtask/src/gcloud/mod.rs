@@ -64,7 +64,7 @@ fn run_in(root: &Path, choice: &Choice, dir: &Path) -> Result<(), Error> {
         }
     };
     test::example(root)?;
-    let server = Server::spawn(program, "15m")?;
+    let server = Server::spawn(program, &["--idle-timeout", "15m"])?;
     load(&server, root, dir)?;
     for (name, text) in commands::MANIFESTS {
         fs::write(dir.join(name), text)?;

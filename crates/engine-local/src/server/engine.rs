@@ -29,8 +29,8 @@ use super::{
     leftovers::Premises,
     link::Link,
     live::{Ground, Live, Phase, StartTiming, Table},
-    memo::Memo,
-    pool::{self, Pool, Shell},
+    order::Order,
+    pool::{self, Pool},
     predecessor::{self, Heritage},
     prepare::{self, Prepared},
     supervise,
@@ -74,13 +74,6 @@ pub(super) struct Shared {
     pub(super) unsettled: Unsettled,
     /// What was there when this engine began.
     pub(super) adopted: Mutex<Vec<Adopted>>,
-}
-
-/// What the launcher is told for an instance to start.
-struct Order {
-    request: Request,
-    descriptors: Vec<OwnedFd>,
-    ground: Ground,
 }
 
 /// Events that wait for the reader before instances have to wait for it.
@@ -407,51 +400,6 @@ impl Shared {
         }
     }
 
-    /// Where an instance is to stand, and what the launcher is told.
-    async fn order(
-        &self,
-        id: &InstanceId,
-        spec: &InstanceSpec,
-        (prepared, shell): (&Prepared, Option<Shell>),
-        live: &Live,
-    ) -> Result<Order, EngineError> {
-        let begun = self.clock.instant();
-        let since = || self.clock.instant().saturating_duration_since(begun);
-        let limits = prepare::limits(spec);
-        let refused = |error: &dyn std::error::Error| refused(id, &chain(error));
-        let start = |shell, memo| Request::Start { id: id.0.clone(), shell, limits, memo };
-        let memo = |attachment| Memo::new(spec, attachment, self.clock.now()).write();
-        match (shell, &self.network, &self.commons) {
-            (Some(Shell { name, attachment }), ..) => {
-                let launch = prepare::launch(id, spec, &prepared.rootfs, attachment.resolv_conf());
-                let file = launch.write().map_err(|error| refused(&error))?;
-                let request = start(Some(name), memo(&attachment));
-                Ok(Order { request, descriptors: vec![file], ground: Ground::Own(attachment) })
-            }
-            (None, Some(network), _) => {
-                let attachment = network.attach().await.map_err(|error| refused(&error))?;
-                let netns = attachment.netns.try_clone().map_err(|error| refused(&error))?;
-                let launch = prepare::launch(id, spec, &prepared.rootfs, attachment.resolv_conf());
-                let file = launch.write().map_err(|error| refused(&error))?;
-                live.hold().network = since();
-                let request = start(None, memo(&attachment));
-                Ok(Order { request, descriptors: vec![file, netns], ground: Ground::Own(attachment) })
-            }
-            (None, None, Some(commons)) => {
-                let (footing, launch) = commons.settle(id, spec, prepared).await.map_err(|error| refused(&error))?;
-                let file = launch.write().map_err(|error| refused(&error))?;
-                live.hold().copy = since();
-                let ground = Ground::Shared(Arc::new(footing));
-                // It ends with this server.
-                Ok(Order { request: start(None, String::new()), descriptors: vec![file], ground })
-            }
-            (None, None, None) => Err(EngineError::Host {
-                operation: format!("start of {id}"),
-                cause: "the engine has no network".to_owned(),
-            }),
-        }
-    }
-
     /// Hands an instance over to the launcher. From here on its end is an event.
     fn commit(&self, reservation: super::live::Reservation<'_>, order: Order) -> Result<Arc<Live>, String> {
         let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
@@ -525,7 +473,7 @@ fn check_id(id: &InstanceId) -> Result<(), EngineError> {
     Err(refused(id, "its id must be 1 to 128 letters, digits, '-' or '_'"))
 }
 
-fn refused(id: &InstanceId, cause: &str) -> EngineError {
+pub(super) fn refused(id: &InstanceId, cause: &str) -> EngineError {
     EngineError::Host { operation: format!("start of {id}"), cause: cause.to_owned() }
 }
 

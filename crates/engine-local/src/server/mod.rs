@@ -8,6 +8,7 @@ mod leftovers;
 mod link;
 mod live;
 mod memo;
+mod order;
 mod pool;
 mod ports;
 mod predecessor;

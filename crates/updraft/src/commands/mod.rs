@@ -131,6 +131,9 @@ struct ServeArgs {
     /// End the containers of a server that was killed, rather than go on with them.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     fresh: Option<String>,
+    /// How many sandboxes are made before they are needed [default: 4].
+    #[arg(long, value_name = "NUMBER")]
+    sandboxes: Option<String>,
     /// Name servers of the containers, separated by commas [default: those of this machine].
     #[arg(long, value_name = "ADDRESSES")]
     dns: Option<String>,
@@ -259,6 +262,7 @@ impl ServeArgs {
             ("idle-timeout", self.idle_timeout.clone()),
             ("isolation", self.isolation.clone()),
             ("fresh", self.fresh.clone()),
+            ("sandboxes", self.sandboxes.clone()),
             ("dns", self.dns.clone()),
             ("registry-credentials", self.registry_credentials.clone()),
             ("registry-names", self.registry_names.clone()),

@@ -119,6 +119,12 @@ pub const SETTINGS: &[Setting] = &[
         help: "End the containers of a server that was killed, rather than go on with them: 'true' or 'false'",
     },
     Setting {
+        key: "sandboxes",
+        variable: "UPDRAFT_SANDBOXES",
+        default: "4",
+        help: "How many sandboxes are made before they are needed, 0 to 1000; each takes about 1 MB of memory",
+    },
+    Setting {
         key: "dns",
         variable: "UPDRAFT_DNS",
         default: "",
@@ -192,6 +198,8 @@ pub struct Config {
     pub isolation: Isolation,
     /// What becomes of the containers of a server that was killed.
     pub predecessor: Predecessor,
+    /// How many sandboxes are made before they are needed.
+    pub sandboxes: usize,
     /// Name servers of the containers; empty means the host's.
     pub dns: Vec<IpAddr>,
     /// Docker's credential file.
@@ -305,6 +313,7 @@ impl Config {
             idle_timeout: values.duration("idle-timeout")?,
             isolation: values.isolation()?,
             predecessor: values.predecessor()?,
+            sandboxes: values.sandboxes()?,
             dns: values.addresses("dns")?,
             registry_credentials: values.credentials()?,
             registry_names: values.registry_names()?,

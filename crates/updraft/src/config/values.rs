@@ -12,6 +12,9 @@ use super::{ConfigError, LogFormat, Origin, Resolved};
 /// Resolved settings, by key.
 pub(super) struct Values<'a>(&'a [Resolved]);
 
+/// Each has an address, and a host's subnet for them has some thousands.
+const MOST_SANDBOXES: usize = 1000;
+
 // === impl Values ===
 
 impl<'a> Values<'a> {
@@ -37,6 +40,12 @@ impl<'a> Values<'a> {
 
     pub(super) fn duration(&self, key: &str) -> Result<Duration, ConfigError> {
         duration(self.text(key)).ok_or_else(|| self.refuse(key, "must be a number with ms, s, m, h or d, such as 90s"))
+    }
+
+    pub(super) fn sandboxes(&self) -> Result<usize, ConfigError> {
+        const KEY: &str = "sandboxes";
+        let number = self.text(KEY).parse().ok().filter(|&number| number <= MOST_SANDBOXES);
+        number.ok_or_else(|| self.refuse(KEY, &format!("must be a whole number from 0 to {MOST_SANDBOXES}")))
     }
 
     pub(super) fn size(&self, key: &str, at_least: u64) -> Result<u64, ConfigError> {
@@ -206,6 +215,7 @@ mod tests {
             ("project", "x"),
             ("region", "us_central1"),
             ("idle-timeout", "15"),
+            ("sandboxes", "1001"),
             ("isolation", "docker"),
             ("fresh", "yes"),
             ("dns", "one.one.one.one"),

@@ -5,6 +5,7 @@ pub(crate) mod host;
 mod images;
 mod traces;
 
+mod adoption;
 mod backups;
 mod compatibility;
 mod doctor;

@@ -1,0 +1,71 @@
+//! From an instance that is to start to what its launcher is told.
+
+use std::{os::fd::OwnedFd, sync::Arc};
+
+use updraft_engine::EngineError;
+use updraft_model::instance::{InstanceId, InstanceSpec};
+
+use super::{
+    engine::{Shared, chain, refused},
+    live::{Ground, Live},
+    memo::Memo,
+    pool::Shell,
+    prepare::{self, Prepared},
+};
+use crate::protocol::Request;
+
+/// What the launcher is told for an instance to start.
+pub(super) struct Order {
+    pub(super) request: Request,
+    pub(super) descriptors: Vec<OwnedFd>,
+    pub(super) ground: Ground,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Where an instance is to stand, and what the launcher is told.
+    pub(super) async fn order(
+        &self,
+        id: &InstanceId,
+        spec: &InstanceSpec,
+        (prepared, shell): (&Prepared, Option<Shell>),
+        live: &Live,
+    ) -> Result<Order, EngineError> {
+        let begun = self.clock.instant();
+        let since = || self.clock.instant().saturating_duration_since(begun);
+        let limits = prepare::limits(spec);
+        let refused = |error: &dyn std::error::Error| refused(id, &chain(error));
+        let start = |shell, memo| Request::Start { id: id.0.clone(), shell, limits, memo };
+        let memo = |attachment| Memo::new(spec, attachment, self.clock.now()).write();
+        match (shell, &self.network, &self.commons) {
+            (Some(Shell { name, attachment }), ..) => {
+                let launch = prepare::launch(id, spec, &prepared.rootfs, attachment.resolv_conf());
+                let file = launch.write().map_err(|error| refused(&error))?;
+                let request = start(Some(name), memo(&attachment));
+                Ok(Order { request, descriptors: vec![file], ground: Ground::Own(attachment) })
+            }
+            (None, Some(network), _) => {
+                let attachment = network.attach().await.map_err(|error| refused(&error))?;
+                let netns = attachment.netns.try_clone().map_err(|error| refused(&error))?;
+                let launch = prepare::launch(id, spec, &prepared.rootfs, attachment.resolv_conf());
+                let file = launch.write().map_err(|error| refused(&error))?;
+                live.hold().network = since();
+                let request = start(None, memo(&attachment));
+                Ok(Order { request, descriptors: vec![file, netns], ground: Ground::Own(attachment) })
+            }
+            (None, None, Some(commons)) => {
+                let (footing, launch) = commons.settle(id, spec, prepared).await.map_err(|error| refused(&error))?;
+                let file = launch.write().map_err(|error| refused(&error))?;
+                live.hold().copy = since();
+                let ground = Ground::Shared(Arc::new(footing));
+                // It ends with this server.
+                Ok(Order { request: start(None, String::new()), descriptors: vec![file], ground })
+            }
+            (None, None, None) => Err(EngineError::Host {
+                operation: format!("start of {id}"),
+                cause: "the engine has no network".to_owned(),
+            }),
+        }
+    }
+}

@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::sync::oneshot;
-use updraft_base::OnFailure;
+use updraft_base::{OnFailure, Shutdown};
 use updraft_engine::{Adopted, SpecDigest};
 use updraft_model::{channel::BookEntry, name::RevisionName};
 
@@ -21,12 +21,18 @@ use crate::{
     revision::{End, Revision},
 };
 
-/// How long the book may take to name the revision. The control plane reads all of it when it starts.
+/// How long the book may take to come. The control plane looks at everything when it starts.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may take then to name the revision: that of an image which has to be looked for comes later.
+const SETTLING: Duration = Duration::from_secs(5);
 
 /// The instances that wait for their revision.
 #[derive(Default)]
-pub(crate) struct Adoption(Mutex<HashMap<RevisionName, Vec<Candidate>>>);
+pub(crate) struct Adoption {
+    waiting: Mutex<HashMap<RevisionName, Vec<Candidate>>>,
+    /// Asked once there is a book.
+    book: Shutdown,
+}
 
 /// An instance that waits. Dropping it ends the instance.
 pub(crate) struct Candidate {
@@ -51,6 +57,11 @@ impl Adoption {
         self.waiting().remove(revision).unwrap_or_default()
     }
 
+    /// The book has come.
+    pub(crate) fn book_came(&self) {
+        self.book.ask();
+    }
+
     /// None waits any more: all are ended.
     pub(crate) fn dismiss(&self) {
         let waiting = std::mem::take(&mut *self.waiting());
@@ -68,7 +79,7 @@ impl Adoption {
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<RevisionName, Vec<Candidate>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -95,14 +106,14 @@ pub(crate) fn enrol(context: &Arc<Context>, adopted: Vec<Adopted>) {
 
 /// From the start of this server to the instance's end.
 async fn live(context: Arc<Context>, instance: Arc<Instance>, mut joined: oneshot::Receiver<Place>) {
-    context.say(&instance, "The server was restarted. The instance goes on.");
     let place = tokio::select! {
         biased;
         exit = instance.until_exit() => {
             context.say_end(&instance, &exit);
             None
         }
-        joined = context.clock.timeout(PATIENCE, &mut joined) => joined.ok().and_then(Result::ok),
+        joined = &mut joined => joined.ok(),
+        () = too_late(&context) => None,
     };
     context.adoption.forget(&instance);
     joined.close();
@@ -117,4 +128,11 @@ async fn live(context: Arc<Context>, instance: Arc<Instance>, mut joined: onesho
         }
     }
     context.instances.remove(&instance.id);
+}
+
+/// Ends when no revision is to be waited for any more.
+async fn too_late(context: &Context) {
+    // Whether it has come or not makes no difference to what is done then.
+    let _ = context.clock.timeout(PATIENCE, context.adoption.book.asked()).await;
+    context.clock.sleep(SETTLING).await;
 }

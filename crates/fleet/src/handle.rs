@@ -155,7 +155,10 @@ async fn follow_book(context: Arc<Context>, revisions: Arc<Revisions>) {
         }
         tokio::select! {
             () = context.done.asked() => return,
-            changed = book.changed() => if changed.is_err() { return },
+            changed = book.changed() => match changed {
+                Ok(()) => context.adoption.book_came(),
+                Err(_) => return,
+            },
         }
     }
 }

@@ -236,6 +236,7 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
 /// counts among those on their way up. One that does not pass its probe is replaced, and is no start that failed.
 pub(crate) async fn go_on(revision: Arc<Revision>, instance: Arc<Instance>, entry: Arc<BookEntry>) {
     let context = revision.context().clone();
+    context.say(&instance, "The server was restarted. The instance goes on.");
     match rise(&context, &instance, &entry, std::future::ready(Ok(()))).await {
         Ok(Start::Up(_)) => {
             revision.came_up(&instance, None);

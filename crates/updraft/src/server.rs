@@ -128,7 +128,8 @@ impl Server {
         };
         let mut metrics = Metrics::new(&clock);
         let channels = Channels::new();
-        let logs = logs::open(&config, &*store, &mut metrics, &clock).await?;
+        let adopted = engine.adopted().await;
+        let logs = logs::open(&config, (&*store, &adopted), &mut metrics, &clock).await?;
         let inbox = Inbox { lines: channels.logs.1, requests: channels.requests.1, deleted: channels.deleted.1 };
         logs::keep(&logs, inbox, &store, (&core, &clock));
 
@@ -141,7 +142,7 @@ impl Server {
                 book: channels.book.1,
                 health: channels.health.0,
                 logs: channels.logs.0,
-                adopted: engine.adopted().await,
+                adopted,
             },
             metrics.registry(),
         );

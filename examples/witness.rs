@@ -14,11 +14,12 @@
 //! | `/stream` | a body that does not end |
 //! | `/upgrade` | switches protocols, and then says nothing for ever |
 //! | `/status/503` | 503 |
+//! | `/seen/ID` | `ID INSTANCE`, and the line `seen ID INSTANCE` on standard output before |
 //! | `/exit/CODE` | ends the process |
 //! | `/later/MS/CODE` | ends the process with this code after so many milliseconds, and answers before |
 //! | `/eat/MIB` | takes memory |
 //!
-//! With `count MS` it writes a line every so many milliseconds, numbered from 0, and serves. With other arguments it fails in
+//! With `heed` it ends when it is told to. With `count MS` it writes a line every so many milliseconds, numbered from 0, and serves. With other arguments it fails in
 //! the way they say: `exit CODE LINE...`, `deaf` (never listens), `loopback` (listens on
 //! 127.0.0.1 only), `insist PORT` (listens there, whatever it is told), and those of [`broken`].
 
@@ -52,6 +53,10 @@ fn main() {
             thread::sleep(Duration::from_secs(3600));
         },
         [verb, ref rest @ ..] if broken(verb, rest) => {}
+        ["heed"] => {
+            heed();
+            serve(&format!("0.0.0.0:{port}"))
+        }
         ["count", pause] => {
             let pause = Duration::from_millis(pause.parse().unwrap_or(1));
             thread::spawn(move || {
@@ -177,6 +182,20 @@ fn listen_by_ipv6_only(port: u16) {
     }
 }
 
+/// SIGTERM ends it: the first process of a namespace heeds only signals that it has asked for.
+fn heed() {
+    unsafe extern "C" {
+        fn signal(number: i32, handler: extern "C" fn(i32)) -> usize;
+        fn _exit(code: i32) -> !;
+    }
+    extern "C" fn end(_: i32) {
+        // SAFETY: it may be called in a handler, and returns to nobody.
+        unsafe { _exit(0) }
+    }
+    // SAFETY: the handler does nothing that a handler may not.
+    unsafe { signal(15, end) };
+}
+
 fn rest_in_peace() -> ! {
     loop {
         thread::sleep(Duration::from_secs(3600));
@@ -268,6 +287,10 @@ fn answer(path: &str) -> (&'static str, String) {
         "connect" => {
             let reached = value.parse().is_ok_and(|to| TcpStream::connect_timeout(&to, Duration::from_secs(2)).is_ok());
             (OK, if reached { "yes" } else { "no" }.to_owned())
+        }
+        "seen" => {
+            println!("seen {value} {}", instance());
+            (OK, format!("{value} {}", instance()))
         }
         "later" => {
             let (pause, code) = value.split_once('/').unwrap_or((value, "0"));

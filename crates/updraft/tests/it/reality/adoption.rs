@@ -38,7 +38,7 @@ async fn process(host: &Host, client: &Client, name: &str) -> String {
 }
 
 /// What a service has written and what was said of it, in the order of its log: instance, text.
-fn log(data_dir: &Path, service: &str) -> Vec<(String, String)> {
+pub(super) fn log(data_dir: &Path, service: &str) -> Vec<(String, String)> {
     let dir = data_dir.join("logs/demo-project/us-central1").join(service);
     let mut files: Vec<_> = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     files.sort();
@@ -134,7 +134,7 @@ fn count(traces: &Traces) -> usize {
     names.collect::<BTreeSet<_>>().len()
 }
 
-fn serve(dir: &Path) -> std::process::Child {
+pub(super) fn serve(dir: &Path) -> std::process::Child {
     let mut serve = Command::new(UPDRAFT);
     serve.args(["serve", "--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0", "--log", "warn"]);
     serve.arg("--data-dir").arg(dir.join("data")).stdin(Stdio::null()).stdout(Stdio::null());

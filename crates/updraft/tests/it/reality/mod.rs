@@ -19,6 +19,7 @@ mod poor;
 mod refusals;
 mod registry;
 mod scaling;
+mod soak;
 mod stopping;
 mod tls;
 mod traffic;

@@ -59,6 +59,16 @@ impl Traces {
         names.filter(|name| name.parse::<u32>().is_ok()).any(|pid| ours(&pid)) || !self.processes().is_empty()
     }
 
+    /// The processes of instances and of sandboxes that wait.
+    pub(super) fn members(&self) -> Vec<u32> {
+        let groups = self.cgroups().into_iter().filter(|path| !path.ends_with(self.cgroup()));
+        let members = groups.map(|group| fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default());
+        let mut pids: Vec<u32> = members.flat_map(|text| text.lines().flat_map(str::parse).collect::<Vec<_>>()).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
     /// Everything: processes, cgroups, mounts, links, network namespaces' links and tables.
     pub(super) fn left(&self) -> Vec<String> {
         let mut left: Vec<String> = self.cgroups().iter().map(|path| path.display().to_string()).collect();

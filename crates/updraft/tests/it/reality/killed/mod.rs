@@ -264,7 +264,7 @@ impl Trial {
 }
 
 /// The launcher, by the engine's own note.
-fn launcher(host: &Host) -> Option<Pid> {
+pub(super) fn launcher(host: &Host) -> Option<Pid> {
     let noted = std::fs::read_to_string(host.data_dir().join("run/launcher.lock")).ok()?;
     Pid::from_raw(noted.trim().parse().ok()?)
 }

@@ -80,6 +80,9 @@ enum Task {
         /// One JSON object on one line of stdout, after the table on stderr.
         #[arg(long)]
         json: bool,
+        /// A server's program that is built already (cold-storm).
+        #[arg(long, value_name = "PATH")]
+        updraft: Option<PathBuf>,
     },
 }
 
@@ -90,7 +93,9 @@ fn main() -> ExitCode {
         Task::Test { only, list } => test::run(&root(), &test::Choice { only, list }),
         Task::Gcloud { gcloud, only, updraft } => gcloud::run(&root(), &gcloud::Choice { gcloud, only, updraft }),
         Task::Soak { starts, seed } => soak::run(&root(), &soak::Choice { starts, seed }),
-        Task::Bench { name, quick, json } => bench::run(&root(), name.as_deref(), &bench::Options { quick, json }),
+        Task::Bench { name, quick, json, updraft } => {
+            bench::run(&root(), name.as_deref(), &bench::Options { quick, json, updraft })
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -33,9 +33,9 @@ mod update_traffic;
 mod values;
 
 pub use args::{
-    BackupArgs, Command, DeployArgs, EnvArgs, ExportShell, ExportsArgs, Format, GcloudCommand, Globals, ImagesCommand,
-    Ingress, LabelArgs, LoadArgs, LogsArgs, ReplaceArgs, RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs,
-    SetupArgs, SwitchArgs, TrafficArgs, UpdateArgs,
+    BackupArgs, Command, DeployArgs, Egress, EnvArgs, ExportShell, ExportsArgs, Format, GcloudCommand, Globals,
+    ImagesCommand, Ingress, LabelArgs, LoadArgs, LogsArgs, ReplaceArgs, RevisionsCommand, ScalingArgs, ServicesCommand,
+    SettingsArgs, SetupArgs, SwitchArgs, TrafficArgs, UpdateArgs,
 };
 pub use completion::{Shell, completion};
 pub use console::{Console, Terminal};

@@ -10,10 +10,10 @@ mod tests;
 use std::collections::HashMap;
 
 use updraft_api::run::{IngressTraffic, RevisionTemplate, Service};
-use updraft_model::name::generated_revision_id;
+use updraft_model::{name::generated_revision_id, revision::EGRESS};
 
 use crate::{
-    args::{Ingress, LabelArgs, ScalingArgs, SettingsArgs},
+    args::{Egress, Ingress, LabelArgs, ScalingArgs, SettingsArgs},
     error::CliError,
     traffic::{self, Remove, TagChange, Target},
     values::Pairs,
@@ -134,6 +134,13 @@ fn revision_settings(template: &mut RevisionTemplate, settings: &SettingsArgs) {
     }
     if let Some(timeout) = settings.timeout {
         template.timeout = Some(prost_types::Duration { seconds: timeout.0, nanos: 0 });
+    }
+    match settings.egress {
+        None => {}
+        // What it is without the annotation.
+        Some(Egress::All) => drop(template.annotations.remove(EGRESS)),
+        Some(Egress::Private) => drop(template.annotations.insert(EGRESS.to_owned(), "private".to_owned())),
+        Some(Egress::None) => drop(template.annotations.insert(EGRESS.to_owned(), "none".to_owned())),
     }
     if let Some(account) = &settings.service_account {
         template.service_account.clone_from(account);

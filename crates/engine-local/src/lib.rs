@@ -31,5 +31,7 @@ mod sys;
 pub use launcher::launcher_main;
 pub use leaks::{Holder, Leak, LeakKind, Look, Scope, Waiting, look};
 pub use sandbox::isolation::{Isolation, UnknownIsolation};
-pub use server::{LauncherCommand, LocalConfig, LocalEngine, Predecessor, StartTiming, tag_of};
+pub use server::{
+    LauncherCommand, LocalConfig, LocalEngine, Predecessor, Runtime, StartTiming, UnusableRuntime, tag_of,
+};
 pub use survey::{Finding, Possible, Verdict, isolations, survey};

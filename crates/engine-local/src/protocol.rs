@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// The version of what is described here.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 /// The longest body, in bytes. The longest there is carries lines of output, each byte of them written as the six of
 /// `\u0001`.
@@ -61,6 +61,8 @@ pub(crate) enum Request {
         run_dir: PathBuf,
         /// How containers are kept apart.
         isolation: Isolation,
+        /// The OCI runtime that makes the sandboxes, if it is not the launcher; only with [`Isolation::Namespaces`].
+        runtime: Option<PathBuf>,
         /// How long instances are kept while there is no server, in seconds; 0 keeps none.
         orphaned: u64,
     },

@@ -225,8 +225,22 @@ fn control_groups() -> Vec<Finding> {
             "none needed; support for version 2 has not been verified on a real host yet",
         )
     }];
+    findings.push(freezer(&layout));
     findings.extend(swap(&layout));
     findings
+}
+
+fn freezer(layout: &Layout) -> Finding {
+    const NAME: &str = "freezer";
+    match layout.freezer() {
+        Some(one) => Finding::ok(NAME, format!("idle instances are frozen through '{}'", one.mount.display())),
+        None => Finding::bad(
+            NAME,
+            Verdict::Warn,
+            "none: idle instances keep their CPU",
+            "mount the unified hierarchy, or the controller freezer of version 1",
+        ),
+    }
 }
 
 /// Without accounting of swap a limit of memory is one of resident memory only.

@@ -4,6 +4,14 @@
 //! names every case, so none can be forgotten. The containers do what [`crate::script`] says: the
 //! bed's image has a program as its entrypoint that reads its arguments that way.
 
+mod cpu;
+
+pub use cpu::{
+    a_frozen_instance_ends_as_any_other, a_frozen_instance_makes_no_progress_until_it_is_thawed,
+    a_successor_finds_awake_what_its_predecessor_had_frozen, the_cpu_of_an_instance_can_be_changed_while_it_runs,
+    what_is_not_there_has_no_cpu_to_take_or_limit, what_is_sent_to_a_frozen_instance_is_answered_after_the_thaw,
+};
+
 use std::{
     io,
     net::Ipv4Addr,
@@ -11,14 +19,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::mpsc,
 };
-use async_trait::async_trait;
 use updraft_base::{Backoff, Clock};
 use updraft_model::{
-    instance::{Exit, InstanceId, InstanceSpec, Limits, Listener, Stream},
+    instance::{Egress, Exit, InstanceId, InstanceSpec, Limits, Listener, Stream},
     name::Parent,
 };
 
@@ -47,6 +55,16 @@ pub trait Bed: Send + Sync {
 
     /// The pinned image whose entrypoint reads its arguments as [`crate::script`] says.
     fn image(&self) -> String;
+
+    /// Can instances be frozen here? An engine that cannot has to say so.
+    fn can_freeze(&self) -> bool {
+        true
+    }
+
+    /// Can CPU be limited here? An engine that cannot has to say so.
+    fn can_limit_cpu(&self) -> bool {
+        true
+    }
 }
 
 /// Makes one test of each case. The argument is the name, in the calling module, of an `async fn() -> Option<impl Bed>`;
@@ -74,6 +92,12 @@ macro_rules! contract_suite {
             a_successor_goes_on_with_what_its_predecessor_had_started,
             a_successor_is_told_what_was_not_dealt_with_and_nothing_else,
             shutdown_leaves_nothing,
+            a_frozen_instance_makes_no_progress_until_it_is_thawed,
+            what_is_sent_to_a_frozen_instance_is_answered_after_the_thaw,
+            a_frozen_instance_ends_as_any_other,
+            a_successor_finds_awake_what_its_predecessor_had_frozen,
+            what_is_not_there_has_no_cpu_to_take_or_limit,
+            the_cpu_of_an_instance_can_be_changed_while_it_runs,
         }
     };
     ($bed:ident: $($case:ident,)*) => {
@@ -394,6 +418,7 @@ impl Stage {
             working_dir: None,
             limits: limits(),
             port: PORT,
+            egress: Egress::All,
         }
     }
 

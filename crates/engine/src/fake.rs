@@ -66,6 +66,7 @@ struct State {
     records: Vec<Arc<Record>>,
     prepares: u64,
     peak_live: usize,
+    never_freezes: bool,
     down: bool,
 }
 
@@ -123,12 +124,28 @@ impl FakeEngine {
         })
     }
 
-    /// Another engine in place of this one, as if the server had been killed: instances live on, and what was told and
-    /// not dealt with is told again. Whoever holds this one can do nothing any more.
+    /// Another engine in place of this one, as if the server had been killed: instances live on, awake, and what was
+    /// told and not dealt with is told again. Whoever holds this one can do nothing any more.
     pub fn successor(&self) -> Arc<Self> {
         let generation = self.0.desk.succeed();
-        self.lock().prepared.clear();
+        let mut state = self.lock();
+        state.prepared.clear();
+        state.live.values().for_each(|instance| instance.record.thaw());
+        drop(state);
         Arc::new(Self(self.0.clone(), generation))
+    }
+
+    /// An instance of ours; there is none for who was killed.
+    fn own(&self, id: &InstanceId) -> io::Result<Arc<Instance>> {
+        if self.0.desk.generation() != self.1 {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.0.find(id)
+    }
+
+    /// From now on instances cannot be frozen, as on a host without a freezer.
+    pub fn never_freeze(&self) {
+        self.lock().never_freezes = true;
     }
 
     /// Lets the requests to `/hold` go, those that wait and those that come.
@@ -173,6 +190,10 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn find(&self, id: &InstanceId) -> io::Result<Arc<Instance>> {
+        self.lock().live.get(id).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
     fn admit(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<Launch, EngineError> {
         let mut state = self.lock();
         if let Some(fault) = state.start_faults.get(&spec.image) {
@@ -192,7 +213,7 @@ impl Shared {
             _ if spec.args.is_empty() => vec!["serve".to_owned()],
             _ => spec.args.clone(),
         };
-        let record = Arc::new(Record::new(id.clone(), spec.revision.clone()));
+        let record = Arc::new(Record::new(id.clone(), spec));
         let instance = Arc::new(Instance::new(record.clone(), spec.port));
         state.live.insert(id.clone(), instance.clone());
         state.records.push(record);
@@ -229,6 +250,7 @@ impl Shared {
             return Exit::NotStarted { cause: StartFault::Program(Box::new(program)) };
         }
         for step in &launch.steps {
+            launch.instance.record.until_awake().await;
             match Step::parse(step) {
                 Step::Print(text) => self.say(launch, Stream::Stdout, text).await,
                 Step::PrintError(text) => self.say(launch, Stream::Stderr, text).await,
@@ -245,6 +267,13 @@ impl Shared {
                     running.take();
                     tokio::select! {
                         () = self.clock.sleep(duration) => {}
+                        () = term.cancelled() => return Exit::Code(0),
+                    }
+                }
+                Step::Tick(every) => {
+                    running.take();
+                    tokio::select! {
+                        () = self.tick(launch, every) => {}
                         () = term.cancelled() => return Exit::Code(0),
                     }
                 }
@@ -281,6 +310,14 @@ impl Shared {
         tokio::select! {
             () = app.serve(listener) => Exit::Lost,
             () = term.cancelled() => Exit::Code(0),
+        }
+    }
+
+    async fn tick(&self, launch: &Launch, every: Duration) {
+        for number in 1u64.. {
+            launch.instance.record.until_awake().await;
+            self.say(launch, Stream::Stdout, format!("tick {number}")).await;
+            self.clock.sleep(every).await;
         }
     }
 
@@ -329,10 +366,8 @@ impl Engine for FakeEngine {
     }
 
     async fn stop(&self, id: &InstanceId, grace: Duration) {
-        if self.0.desk.generation() != self.1 {
-            return;
-        }
-        let Some(instance) = self.lock().live.get(id).cloned() else { return };
+        let Ok(instance) = self.own(id) else { return };
+        instance.record.leave();
         if grace.is_zero() {
             return instance.end(Exit::Signal(9));
         }
@@ -347,7 +382,7 @@ impl Engine for FakeEngine {
     }
 
     async fn connect(&self, id: &InstanceId, port: u16) -> io::Result<TcpStream> {
-        let Some(instance) = self.lock().live.get(id).cloned() else { return Err(io::ErrorKind::NotFound.into()) };
+        let instance = self.own(id)?;
         match instance.address() {
             Some(address) if port == instance.port => {
                 let stream = TcpStream::connect(address).await?;
@@ -356,6 +391,23 @@ impl Engine for FakeEngine {
             }
             _ => Err(io::ErrorKind::ConnectionRefused.into()),
         }
+    }
+
+    fn freeze(&self, id: &InstanceId) -> io::Result<()> {
+        if self.lock().never_freezes {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.own(id)?.record.freeze()
+    }
+
+    fn thaw(&self, id: &InstanceId) -> io::Result<()> {
+        self.own(id)?.record.thaw();
+        Ok(())
+    }
+
+    fn limit_cpu(&self, id: &InstanceId, millis: u32) -> io::Result<()> {
+        self.own(id)?.record.limit_cpu(millis);
+        Ok(())
     }
 
     async fn usage(&self, id: &InstanceId) -> Option<Usage> {

@@ -74,7 +74,13 @@ impl App {
         let _ = stream.set_nodelay(true);
         let service = hyper::service::service_fn(|request| {
             let (app, spawner) = (self.clone(), spawner.clone());
-            async move { Ok::<_, Infallible>(app.answer(request, &spawner).await) }
+            async move {
+                let _in_flight = app.record.enter();
+                app.record.until_awake().await;
+                let answer = app.answer(request, &spawner).await;
+                app.record.until_awake().await;
+                Ok::<_, Infallible>(answer)
+            }
         });
         let mut builder = Builder::new(spawner.clone());
         // Large metadata is for the proxy to pass on, not for this server to refuse.
@@ -84,7 +90,6 @@ impl App {
     }
 
     async fn answer(self: &Arc<Self>, request: Request<Incoming>, spawner: &Spawner) -> Response<Body> {
-        let _in_flight = self.record.enter();
         let path = request.uri().path().to_owned();
         match path.split('/').skip(1).collect::<Vec<_>>()[..] {
             ["echo"] => Response::new(BodyExt::boxed(request.into_body())),

@@ -1,11 +1,18 @@
 //! What was seen of the instances of a [`crate::FakeEngine`].
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, AtomicU64, Ordering},
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
 };
 
-use updraft_model::{instance::InstanceId, name::RevisionName};
+use tokio::sync::watch;
+use updraft_model::{
+    instance::{InstanceId, InstanceSpec},
+    name::RevisionName,
+};
 
 /// What was seen of one instance, kept after its end.
 #[derive(Debug)]
@@ -18,6 +25,19 @@ pub struct Record {
     peak: AtomicU32,
     served: AtomicU64,
     pub(crate) connections: AtomicU64,
+    state: watch::Sender<Motion>,
+    freezes: AtomicU64,
+    caught: AtomicU64,
+    cpu_millis: Mutex<Vec<u32>>,
+}
+
+/// Does it make progress?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Motion {
+    Awake,
+    Frozen,
+    /// It is being stopped, and is not frozen any more.
+    Leaving,
 }
 
 /// A request that is being served; counts until it is dropped.
@@ -27,14 +47,18 @@ pub(crate) struct InFlight(Arc<Record>);
 // === impl Record ===
 
 impl Record {
-    pub(crate) fn new(id: InstanceId, revision: RevisionName) -> Self {
+    pub(crate) fn new(id: InstanceId, spec: &InstanceSpec) -> Self {
         Self {
             id,
-            revision,
+            revision: spec.revision.clone(),
             now: AtomicU32::new(0),
             peak: AtomicU32::new(0),
             served: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            state: watch::Sender::new(Motion::Awake),
+            freezes: AtomicU64::new(0),
+            caught: AtomicU64::new(0),
+            cpu_millis: Mutex::new(vec![spec.limits.cpu_millis]),
         }
     }
 
@@ -58,11 +82,79 @@ impl Record {
         self.connections.load(Ordering::SeqCst)
     }
 
+    /// Is it frozen?
+    pub fn is_frozen(&self) -> bool {
+        *self.state.borrow() == Motion::Frozen
+    }
+
+    /// How often it was frozen.
+    pub fn freezes(&self) -> u64 {
+        self.freezes.load(Ordering::SeqCst)
+    }
+
+    /// Requests that reached it while it was frozen, and freezes while it had one: each would have had to wait.
+    pub fn caught(&self) -> u64 {
+        self.caught.load(Ordering::SeqCst)
+    }
+
+    /// The limits of CPU that it has had, in thousandths, the first one first.
+    pub fn cpu_millis(&self) -> Vec<u32> {
+        self.cpu_millis.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(crate) fn enter(self: &Arc<Self>) -> InFlight {
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.peak.fetch_max(now, Ordering::SeqCst);
         self.served.fetch_add(1, Ordering::SeqCst);
+        if self.is_frozen() {
+            self.caught.fetch_add(1, Ordering::SeqCst);
+        }
         InFlight(self.clone())
+    }
+
+    pub(crate) fn freeze(&self) -> io::Result<()> {
+        let was = self.change(Motion::Frozen);
+        match was {
+            Motion::Leaving => return Err(io::ErrorKind::NotFound.into()),
+            Motion::Frozen => {}
+            Motion::Awake => {
+                self.freezes.fetch_add(1, Ordering::SeqCst);
+                self.caught.fetch_add(u64::from(self.in_flight()), Ordering::SeqCst);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.change(Motion::Awake);
+    }
+
+    pub(crate) fn leave(&self) {
+        self.change(Motion::Leaving);
+    }
+
+    pub(crate) fn limit_cpu(&self, millis: u32) {
+        self.cpu_millis.lock().unwrap_or_else(PoisonError::into_inner).push(millis);
+    }
+
+    /// What a process does before each of its steps: nothing, while it is frozen.
+    pub(crate) async fn until_awake(&self) {
+        // An error cannot be: the sender is in `self`.
+        let _ = self.state.subscribe().wait_for(|state| *state != Motion::Frozen).await;
+    }
+
+    /// Who leaves does not come back. Returns how it was before.
+    fn change(&self, to: Motion) -> Motion {
+        let mut was = Motion::Leaving;
+        self.state.send_if_modified(|state| {
+            was = *state;
+            let changes = was != Motion::Leaving && was != to;
+            if changes {
+                *state = to;
+            }
+            changes
+        });
+        was
     }
 }
 

@@ -108,7 +108,7 @@ pub trait Engine: Send + Sync + 'static {
     /// [`EngineError::Host`] when the host has no room for it.
     async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError>;
 
-    /// SIGTERM, then after `grace` SIGKILL. Returns at once; the end is an [`EngineEvent::Exited`].
+    /// SIGTERM, then after `grace` SIGKILL; a frozen instance is thawed first. Returns at once; the end is an [`EngineEvent::Exited`].
     /// A `grace` of zero kills. Unknown or ended instances are no error: the wish is fulfilled.
     async fn stop(&self, id: &InstanceId, grace: Duration);
 
@@ -117,6 +117,39 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// The error of the connection; `NotFound` for an instance that is not there.
     async fn connect(&self, id: &InstanceId, port: u16) -> std::io::Result<TcpStream>;
+
+    /// Takes the CPU away from every process of the instance, until [`Engine::thaw`]. Memory, files and connections
+    /// stay; what is connected or sent meanwhile waits. A system call that waits may return early with `EINTR`, as
+    /// after a signal. What is frozen is frozen; one that is being stopped is not frozen any more.
+    ///
+    /// Like `thaw` it waits for nobody but the kernel, some tens of microseconds: both are safe under a lock, which is
+    /// how a caller sees to it that no request meets a frozen instance. The last processes may stop a little later.
+    ///
+    /// # Errors
+    /// `Unsupported` where instances cannot be frozen, `NotFound` for one that is not there.
+    fn freeze(&self, id: &InstanceId) -> std::io::Result<()> {
+        let _ = id;
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    /// Gives the CPU back. No error if it was not frozen.
+    ///
+    /// # Errors
+    /// As for [`Engine::freeze`].
+    fn thaw(&self, id: &InstanceId) -> std::io::Result<()> {
+        let _ = id;
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    /// From now on the instance may use so much CPU, in thousandths; it began with what its spec says. As quick as
+    /// [`Engine::freeze`].
+    ///
+    /// # Errors
+    /// `Unsupported` where CPU cannot be limited, `NotFound` for one that is not there.
+    fn limit_cpu(&self, id: &InstanceId, millis: u32) -> std::io::Result<()> {
+        let _ = (id, millis);
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
 
     /// What the instance has used; `None` when it is gone.
     async fn usage(&self, id: &InstanceId) -> Option<Usage>;
@@ -130,7 +163,8 @@ pub trait Engine: Send + Sync + 'static {
 
     /// What this engine took over from one that is gone without a word, as SIGKILL makes it go: instances that live,
     /// perhaps on their way up still, and instances that have ended since. Of both follows what they wrote and nobody
-    /// has dealt with, and of the latter their [`EngineEvent::Exited`]. What was not wanted is for the caller to stop.
+    /// has dealt with, and of the latter their [`EngineEvent::Exited`]. None is frozen; some may still have the CPU of
+    /// their start. What was not wanted is for the caller to stop.
     ///
     /// Always the same: what was there when the engine began. To be asked before the events are read.
     async fn adopted(&self) -> Vec<Adopted>;

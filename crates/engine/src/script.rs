@@ -11,6 +11,7 @@
 //! | `allocate=MIB` | so much memory is taken and written to |
 //! | `listen=IP:PORT` | a TCP socket listens there until the end; nothing is answered on it |
 //! | `exit=CODE` | the process ends with this code |
+//! | `tick=MS` | a line on standard output, `tick 1`, `tick 2`, …, every so many milliseconds, until SIGTERM, then exit code 0 |
 //! | `sleep` | nothing until SIGTERM, then exit code 0 |
 //! | `serve` | HTTP/1.1 on `0.0.0.0:$PORT` until SIGTERM, then exit code 0 |
 //!
@@ -40,6 +41,8 @@ pub enum Step {
     Listen(SocketAddr),
     /// Ends with this code.
     Exit(i32),
+    /// A numbered line every so often until SIGTERM.
+    Tick(Duration),
     /// Nothing until SIGTERM.
     Sleep,
     /// Answers HTTP until SIGTERM.
@@ -62,6 +65,7 @@ impl Step {
             "allocate" => value.parse().ok().map(|mib: u64| Self::Allocate(mib << 20)),
             "listen" => value.parse().ok().map(Self::Listen),
             "exit" => value.parse().ok().map(Self::Exit),
+            "tick" => value.parse().ok().map(|ms| Self::Tick(Duration::from_millis(ms))),
             "sleep" => Some(Self::Sleep),
             "serve" => Some(Self::Serve),
             _ => None,

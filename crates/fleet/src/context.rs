@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{mpsc, watch};
@@ -14,10 +14,12 @@ use updraft_base::{Clock, Shutdown, Tasks};
 use updraft_engine::Engine;
 use updraft_model::{
     channel::{BookEntry, Check, LogLine, LogSource, RevisionBook},
+    cpu::CpuTerms,
     instance::{Exit, InstanceId},
     name::RevisionName,
     receipt::Receipt,
 };
+use updraft_plan::cpu;
 
 use crate::{
     adoption::Adoption, board::Board, config::FleetConfig, instance::Instance, metrics::Metrics, revision::Revision,
@@ -39,6 +41,8 @@ pub(crate) struct Context {
     pub(crate) adoption: Adoption,
     /// Does nobody get in any more?
     pub(crate) closing: AtomicBool,
+    /// Has the engine said that it cannot freeze?
+    pub(crate) freezes_nothing: AtomicBool,
     /// Ends the tasks that are not instances.
     pub(crate) done: Shutdown,
     logs: mpsc::Sender<LogLine>,
@@ -83,6 +87,7 @@ impl Context {
             instances: Instances::default(),
             adoption: Adoption::default(),
             closing: AtomicBool::new(false),
+            freezes_nothing: AtomicBool::new(false),
             done: Shutdown::default(),
             logs,
         }
@@ -90,6 +95,12 @@ impl Context {
 
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
+    }
+
+    /// How long an instance on these terms may be idle before it is frozen; `None`: for ever.
+    pub(crate) fn grace(&self, terms: CpuTerms) -> Option<Duration> {
+        let after = self.config.freeze_after.filter(|_| !self.freezes_nothing.load(Ordering::Relaxed));
+        cpu::grace(terms.billing, after)
     }
 
     /// A line of the platform about an instance.

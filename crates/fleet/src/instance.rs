@@ -18,9 +18,11 @@ use updraft_model::{
 use updraft_plan::scaling::StartReason;
 
 use crate::{
+    boost,
     context::Context,
     evidence,
     failure::Cause,
+    frost::Frost,
     probe::Target,
     revision::{End, Revision},
 };
@@ -47,6 +49,7 @@ pub(crate) struct Instance {
     alone: watch::Sender<Option<u16>>,
     /// Who has the port that it wanted, in a sentence, if somebody else has.
     crowded: OnceLock<String>,
+    pub(crate) frost: Frost,
     tail: Mutex<VecDeque<String>>,
     attached: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
 }
@@ -93,6 +96,7 @@ impl Instance {
             order: watch::Sender::new(Order::Run),
             alone: watch::Sender::new(None),
             crowded: OnceLock::new(),
+            frost: Frost::default(),
             tail: Mutex::default(),
             attached: Mutex::default(),
         }
@@ -207,7 +211,7 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
             let _ = instance.timing.set(timing);
             context.metrics.start_seconds.observe(timing.ready.duration_since(timing.asked).as_secs_f64());
             revision.came_up(&instance, Some(timing));
-            serve(&context, &revision, &instance).await;
+            serve(&context, &revision, (&instance, &entry)).await;
         }
         Start::Failed(cause, remains) => {
             context.metrics.start_failures.inc();
@@ -240,7 +244,7 @@ pub(crate) async fn go_on(revision: Arc<Revision>, instance: Arc<Instance>, entr
     match rise(&context, &instance, &entry, std::future::ready(Ok(()))).await {
         Ok(Start::Up(_)) => {
             revision.came_up(&instance, None);
-            serve(&context, &revision, &instance).await;
+            serve(&context, &revision, (&instance, &entry)).await;
         }
         failed => {
             revision.dismiss(&instance);
@@ -254,7 +258,8 @@ pub(crate) async fn go_on(revision: Arc<Revision>, instance: Arc<Instance>, entr
 
 /// An engine that was restarted since the deploy has to prepare the image anew.
 async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> Start {
-    let start = || context.engine.start(&instance.id, &entry.spec);
+    let spec = boost::spec(context, entry);
+    let start = || context.engine.start(&instance.id, &spec);
     let mut risen = rise(context, instance, entry, start()).await;
     if let Err(EngineError::NotPrepared { .. }) = risen {
         risen = match context.engine.prepare(&entry.spec).await {
@@ -329,7 +334,7 @@ async fn rise(
 }
 
 /// Waits until the instance ends by itself or is to end.
-async fn serve(context: &Context, revision: &Arc<Revision>, instance: &Arc<Instance>) {
+async fn serve(context: &Context, revision: &Arc<Revision>, (instance, entry): (&Arc<Instance>, &BookEntry)) {
     let limited = async {
         let port = instance.until_alone().await;
         revision.limit_to_one(instance, port);
@@ -338,9 +343,11 @@ async fn serve(context: &Context, revision: &Arc<Revision>, instance: &Arc<Insta
     tokio::select! {
         biased;
         () = limited => {}
+        () = boost::settle_down(context, instance, entry) => {}
         exit = instance.until_exit() => {
             context.say_end(instance, &exit);
             instance.detach();
+            instance.frost.finish(context, &instance.id);
             revision.gone(instance, End::Crash);
         }
         () = instance.until_ordered() => {
@@ -353,6 +360,7 @@ async fn serve(context: &Context, revision: &Arc<Revision>, instance: &Arc<Insta
 /// Ends the process and waits until it is gone.
 pub(crate) async fn end(context: &Context, instance: &Instance, grace: Duration) {
     instance.detach();
+    instance.frost.finish(context, &instance.id);
     for grace in [grace, Duration::ZERO] {
         context.engine.stop(&instance.id, grace).await;
         if context.clock.timeout(grace + KILL_PATIENCE, instance.until_exit()).await.is_ok() {

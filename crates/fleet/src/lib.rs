@@ -16,11 +16,13 @@
 
 mod adoption;
 mod board;
+mod boost;
 mod config;
 mod context;
 mod events;
 mod evidence;
 mod failure;
+mod frost;
 mod handle;
 mod instance;
 mod metrics;

@@ -24,6 +24,9 @@ pub(crate) struct Metrics {
     pub(crate) starts: Counter,
     pub(crate) start_failures: Counter,
     pub(crate) start_seconds: Histogram,
+    pub(crate) frozen: Gauge,
+    pub(crate) freezes: Counter,
+    pub(crate) thaw_seconds: Histogram,
     pub(crate) log_lines_dropped: Counter,
 }
 
@@ -46,6 +49,9 @@ impl Metrics {
             starts: Counter::default(),
             start_failures: Counter::default(),
             start_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 18)),
+            frozen: Gauge::default(),
+            freezes: Counter::default(),
+            thaw_seconds: Histogram::new(exponential_buckets(0.000_01, 2.0, 14)),
             log_lines_dropped: Counter::default(),
         };
         let scope = registry.sub_registry_with_prefix("updraft");
@@ -61,6 +67,13 @@ impl Metrics {
             "instance_start_seconds",
             "From the decision to ready (container/startup_latencies)",
             metrics.start_seconds.clone(),
+        );
+        scope.register("frozen_instances", "Instances that are ready, idle and frozen", metrics.frozen.clone());
+        scope.register("instance_freezes", "Idle instances that were frozen", metrics.freezes.clone());
+        scope.register(
+            "instance_thaw_seconds",
+            "What requests waited for frozen instances to be thawed",
+            metrics.thaw_seconds.clone(),
         );
         scope.register("log_lines_dropped", "Lines for which the log had no room", metrics.log_lines_dropped.clone());
         metrics

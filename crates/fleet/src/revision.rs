@@ -6,7 +6,7 @@
 mod state;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -52,7 +52,9 @@ struct State {
     failures: u32,
     hold_back: Backoff,
     held_until: Option<Instant>,
-    timer: Option<Instant>,
+    /// When it is going to be woken. A wish for later than the first of them needs no timer of its own: it is made
+    /// again then. So this stays short.
+    wakes: BTreeSet<Instant>,
     /// Can there be only one instance, whatever the book allows?
     alone: bool,
     timing: Option<Timing>,
@@ -69,6 +71,8 @@ struct Place {
     about: About,
     in_flight: u32,
     idle_since: Instant,
+    /// Was it decided to freeze it since its last request? Whether it is frozen only its frost knows.
+    frozen: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,14 +106,18 @@ pub(crate) enum Admission {
     Queued(Ticket),
 }
 
+/// What a queued request gets: the instance is made a [`Slot`] of when the lock is free.
+type Outcome = Result<Arc<Instance>, Refusal>;
+
 /// What is to be done once the lock is free.
 #[derive(Default)]
 struct Effects {
-    answers: Vec<(oneshot::Sender<Answer>, Answer)>,
+    answers: Vec<(oneshot::Sender<Answer>, Outcome)>,
     starts: Vec<(Arc<Instance>, Arc<BookEntry>, StartReason)>,
     joins: Vec<(Candidate, Arc<BookEntry>)>,
     stops: Vec<Arc<Instance>>,
     retired: Vec<(Arc<Instance>, RetireReason)>,
+    freezes: Vec<Arc<Instance>>,
     wake_at: Option<Instant>,
 }
 
@@ -127,7 +135,7 @@ impl Revision {
             failures: 0,
             hold_back: Backoff::new(HOLD_BACK_FIRST, HOLD_BACK_CAP),
             held_until: None,
-            timer: None,
+            wakes: BTreeSet::new(),
             alone: false,
             timing: None,
             trouble: None,
@@ -160,8 +168,8 @@ impl Revision {
         if state.queue.is_empty()
             && let Some(place) = state.free_place(concurrency)
         {
-            place.in_flight += 1;
-            let instance = place.instance.clone();
+            let instance = place.occupy();
+            drop(state);
             return Ok(Admission::Now(Slot::new(self.clone(), instance)));
         }
         if state.queue.len() >= self.context.config.queue {
@@ -187,17 +195,28 @@ impl Revision {
         let mut state = self.lock();
         let Some(place) = state.place(instance) else { return };
         place.in_flight = place.in_flight.saturating_sub(1);
-        let (about, in_flight) = (place.about, place.in_flight);
+        let (about, in_flight, now) = (place.about, place.in_flight, self.context.clock.instant());
         if in_flight == 0 {
-            place.idle_since = self.context.clock.instant();
+            place.idle_since = now;
         }
-        let rests = in_flight == 0 && state.timer.is_none();
         match about {
             About::Draining if in_flight == 0 => instance.order(Order::Stop),
-            // The plan looks at idle instances when the first of them is due, not at each request.
-            About::Ready if rests || !state.queue.is_empty() => self.settle(state, Effects::default()),
+            About::Ready if !state.queue.is_empty() => self.settle(state, Effects::default()),
+            // The plan looks at idle instances when the first of them is due, and not in the request's own time.
+            About::Ready if in_flight == 0 => {
+                let idle = self.context.config.idle;
+                let rest = self.grace(&state).map_or(idle, |grace| grace.min(idle));
+                let effects = state.look_again(now + rest);
+                drop(state);
+                self.apply(effects);
+            }
             _ => {}
         }
+    }
+
+    /// How long its instances may be idle before they are frozen.
+    fn grace(&self, state: &State) -> Option<Duration> {
+        self.context.grace(state.entry.as_ref()?.cpu)
     }
 
     /// The book has a new opinion.
@@ -245,9 +264,9 @@ impl Revision {
     }
 
     /// The time the plan wanted to be looked at again has come.
-    pub(crate) fn wake(self: &Arc<Self>) {
+    pub(crate) fn wake(self: &Arc<Self>, at: Instant) {
         let mut state = self.lock();
-        state.timer = None;
+        state.wakes.remove(&at);
         self.settle(state, Effects::default());
     }
 
@@ -351,11 +370,11 @@ impl Revision {
                 Action::Retire { id, why } => state.retire(id, why, &mut effects),
             }
         }
-        if let Some(at) = plan.again_in.map(|again| now + again)
-            && state.timer.is_none_or(|timer| at < timer)
-        {
-            state.timer = Some(at);
-            effects.wake_at = Some(at);
+        let grace = self.grace(&state);
+        let freezing = state.freeze_idle(now, grace);
+        effects.freezes = freezing.due;
+        if let Some(again) = plan.again_in.into_iter().chain(freezing.again_in).min() {
+            effects.wake_at = state.look_again(now + again).wake_at;
         }
         self.publish(&mut state);
         drop(state);
@@ -366,10 +385,9 @@ impl Revision {
         let Some(concurrency) = state.entry.as_ref().map(|entry| entry.concurrency) else { return };
         while !state.queue.is_empty() {
             let Some(place) = state.free_place(concurrency) else { return };
-            place.in_flight += 1;
-            let slot = Slot::new(self.clone(), place.instance.clone());
+            let instance = place.occupy();
             if let Some((_, waiting)) = state.queue.pop_first() {
-                effects.answers.push((waiting, Ok(slot)));
+                effects.answers.push((waiting, Ok(instance)));
             }
         }
     }
@@ -384,7 +402,7 @@ impl Revision {
         // Dropping the others ends them.
         for candidate in candidates.into_iter().filter(|candidate| candidate.spec == spec) {
             let instance = candidate.instance.clone();
-            state.places.push(Place { instance, about: About::Starting, in_flight: 0, idle_since: now });
+            state.places.push(Place::starting(instance, now));
             effects.joins.push((candidate, entry.clone()));
         }
     }
@@ -396,8 +414,7 @@ impl Revision {
             let instance = Arc::new(Instance::new(&self.name, entry.spec.port, now));
             // Known before the engine is: its first events may come before `start` returns.
             self.context.instances.insert(instance.clone());
-            let place = Place { instance: instance.clone(), about: About::Starting, in_flight: 0, idle_since: now };
-            state.places.push(place);
+            state.places.push(Place::starting(instance.clone(), now));
             effects.starts.push((instance, entry.clone(), why));
         }
     }
@@ -430,8 +447,12 @@ impl Revision {
 
     fn apply(self: &Arc<Self>, effects: Effects) {
         for (waiting, answer) in effects.answers {
+            let answer = answer.map(|instance| Slot::new(self.clone(), instance));
             // Who has left meanwhile gives the slot back by dropping it.
             let _ = waiting.send(answer);
+        }
+        for instance in effects.freezes {
+            instance.frost.freeze(&self.context, &instance.id);
         }
         for (instance, why) in effects.retired {
             self.context.say(&instance, format!("Stopping instance. Reason: {why}."));

@@ -1,6 +1,10 @@
 //! A place in an instance, and why there is none.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{net::TcpStream, sync::oneshot};
 use updraft_model::{
@@ -49,8 +53,16 @@ pub(crate) struct Ticket {
 // === impl Slot ===
 
 impl Slot {
-    /// The place must have been counted in the revision's state.
+    /// The place must have been counted in the revision's state, whose lock must be free. Thaws the instance if need
+    /// be: who has a slot finds it awake.
     pub(crate) fn new(revision: Arc<Revision>, instance: Arc<Instance>) -> Self {
+        if let Err(error) = instance.frost.enter(revision.context(), &instance.id) {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::error!(instance = %instance.id, %error, "a frozen instance cannot be thawed and is ended");
+            }
+            // Rather an answer that says so than one that never comes.
+            revision.retire_broken(&instance);
+        }
         Self { revision, instance }
     }
 
@@ -78,6 +90,12 @@ impl Slot {
         self.revision.context().clock.timeout(within, self.instance.until_exit()).await.ok()
     }
 
+    /// When the instance was last given its CPU back, after it had been frozen for want of requests; `None` if never. A
+    /// connection that rested then may be closed by the program at any moment: its timers went on while it did not.
+    pub fn thawed(&self) -> Option<Instant> {
+        self.instance.frost.thawed()
+    }
+
     /// Something of the caller's that lives as long as the instance takes requests, such as its
     /// connections; made by `make` the first time. It is dropped before the instance is asked to
     /// end: many servers wait for their connections to close.
@@ -93,6 +111,8 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        // In this order: by the second step the instance may be frozen.
+        self.instance.frost.leave();
         self.revision.release(&self.instance);
     }
 }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod adoption;
+mod cpu;
 mod lifecycle;
 mod starts;
 
@@ -16,7 +17,8 @@ use updraft_base::{Clock, Tasks, VirtualClock};
 use updraft_engine::{Adopted, Engine as _, FakeEngine};
 use updraft_model::{
     channel::{BookEntry, Check, CheckOutcome, Health, LogLine, LogSource, RevisionBook, RevisionHealth},
-    instance::{InstanceSpec, Limits},
+    cpu::CpuTerms,
+    instance::{Egress, InstanceSpec, Limits},
     name::{Parent, RevisionName},
     revision::{Probe, ProbeKind},
 };
@@ -120,6 +122,11 @@ impl World {
         }
     }
 
+    /// What time it is.
+    fn now(&self) -> std::time::Instant {
+        self.clock.instant()
+    }
+
     /// The lines about instances so far, without the ids that chance made.
     fn lines(&mut self) -> String {
         let mut text = String::new();
@@ -173,11 +180,13 @@ fn entry(revision: &RevisionName) -> BookEntry {
             working_dir: None,
             limits: Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: 100 },
             port: 8080,
+            egress: Egress::All,
         }),
         concurrency: 1,
         min: 0,
         max: 5,
         startup_probe: probe(ProbeKind::Tcp { port: 8080 }, 240, 1),
+        cpu: CpuTerms::default(),
         check: Check::Done,
     }
 }

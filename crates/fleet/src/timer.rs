@@ -33,9 +33,9 @@ pub(crate) async fn run(context: Arc<Context>, mut wishes: mpsc::UnboundedReceiv
                 sleepers.insert(number, revision);
             }
             () = wait => {
-                let woken = due.pop().and_then(|Reverse((_, number))| sleepers.remove(&number));
-                if let Some(revision) = woken.and_then(|revision| revision.upgrade()) {
-                    revision.wake();
+                let Some(Reverse((at, number))) = due.pop() else { continue };
+                if let Some(revision) = sleepers.remove(&number).and_then(|revision: Weak<Revision>| revision.upgrade()) {
+                    revision.wake(at);
                 }
             }
         }

@@ -12,6 +12,7 @@ use std::{
 
 use crate::{
     condition::Reason,
+    cpu::CpuTerms,
     diagnosis::Diagnosis,
     instance::{InstanceId, InstanceSpec, Stream},
     name::{RevisionName, ServiceName},
@@ -37,6 +38,8 @@ pub struct BookEntry {
     pub min: u32,
     /// Instances allowed.
     pub max: u32,
+    /// When an instance has its CPU.
+    pub cpu: CpuTerms,
     /// What ends the start; defaults filled in.
     pub startup_probe: Probe,
     /// Is an instance to be started and probed now, to learn whether the revision works?

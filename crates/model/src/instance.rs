@@ -33,6 +33,21 @@ pub struct InstanceSpec {
     pub limits: Limits,
     /// The port the container has to listen on.
     pub port: u16,
+    /// Where it may open connections to.
+    pub egress: Egress,
+}
+
+/// Where an instance may open connections to. Answers to connections that it takes go out in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Egress {
+    /// Nowhere, name servers included.
+    None,
+    /// To private addresses: 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 (RFC 1918), 100.64.0.0/10 (RFC 6598) and
+    /// fc00::/7 (RFC 4193), but neither to the host itself nor to other instances.
+    Private,
+    /// To wherever the host can, but neither to the host itself nor to other instances.
+    #[default]
+    All,
 }
 
 /// What an instance may use.
@@ -74,6 +89,33 @@ pub enum Exit {
     },
     /// The engine lost sight of it (its launcher ended).
     Lost,
+}
+
+// === impl Egress ===
+
+impl Egress {
+    /// The strictest first.
+    pub const EVERY: [Self; 3] = [Self::None, Self::Private, Self::All];
+
+    /// As it is written in annotations and flags.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Private => "private",
+            Self::All => "all",
+        }
+    }
+
+    /// The one that is written so, if there is one.
+    pub fn from_word(text: &str) -> Option<Self> {
+        Self::EVERY.into_iter().find(|one| one.word() == text)
+    }
+}
+
+impl fmt::Display for Egress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
 }
 
 /// Which of the two streams a line came from.

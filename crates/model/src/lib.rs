@@ -8,6 +8,7 @@
 
 pub mod channel;
 pub mod condition;
+pub mod cpu;
 pub mod diagnosis;
 pub mod error;
 pub mod fault;

@@ -8,8 +8,10 @@
 //! * [`hosts`]: the host names and URLs of a service.
 //! * [`iam`]: who may do what.
 //! * [`rate`]: how many calls a caller may make.
+//! * [`cpu`]: when an instance has its CPU, and how much.
 //! * [`scaling`]: how many instances a revision needs.
 
+pub mod cpu;
 pub mod diagnosis;
 pub mod hosts;
 pub mod iam;

@@ -90,7 +90,7 @@ pub(crate) async fn forward(
 
 async fn http1(slot: Slot, pool: &Arc<Pool>, mut outgoing: Outgoing) -> Result<Answered, Failure> {
     loop {
-        let pooled = pool.take();
+        let pooled = pool.take(&slot);
         let reused = pooled.is_some();
         let mut lease = match pooled {
             Some(lease) => lease,

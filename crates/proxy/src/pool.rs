@@ -3,6 +3,7 @@
 use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use hyper::{
@@ -10,7 +11,7 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use updraft_base::{OnFailure, Shutdown, Tasks};
+use updraft_base::{Clock, OnFailure, Shutdown, Tasks};
 use updraft_fleet::Slot;
 
 /// Lives with the instance: see [`Slot::attached`]. HTTP/1.1 connections are used one request at a
@@ -18,12 +19,26 @@ use updraft_fleet::Slot;
 pub(crate) struct Pool {
     tasks: Tasks,
     cut: Shutdown,
+    clock: Clock,
     header_bytes: usize,
-    idle: Mutex<Vec<http1::SendRequest<Incoming>>>,
-    shared: Mutex<Option<http2::SendRequest<Incoming>>>,
+    idle: Mutex<Vec<Resting<http1::SendRequest<Incoming>>>>,
+    shared: Mutex<Option<Resting<http2::SendRequest<Incoming>>>>,
     /// Held while the shared connection is made, so that a burst makes one.
     connecting: tokio::sync::Mutex<()>,
 }
+
+/// A connection that was used before.
+struct Resting<Sender> {
+    sender: Sender,
+    /// When it was used last.
+    since: Instant,
+}
+
+/// A connection that rested for so long, and whose instance was frozen meanwhile, is not used again. A server may close
+/// what rests, typically after two to five seconds; one that could not, because it was frozen, does it in the moment in
+/// which it is thawed, and a request that is under way to it by then is lost. None of the usual ones does so within a
+/// second.
+const RESTED: Duration = Duration::from_secs(1);
 
 /// A connection of HTTP/1.1 that a request has for itself. Dropped before the end of the answer,
 /// it is closed.
@@ -35,10 +50,11 @@ pub(crate) struct Lease {
 // === impl Pool ===
 
 impl Pool {
-    pub(crate) fn new(tasks: Tasks, cut: Shutdown, header_bytes: usize) -> Self {
+    pub(crate) fn new(tasks: Tasks, cut: Shutdown, clock: Clock, header_bytes: usize) -> Self {
         Self {
             tasks,
             cut,
+            clock,
             header_bytes,
             idle: Mutex::default(),
             shared: Mutex::default(),
@@ -47,14 +63,20 @@ impl Pool {
     }
 
     /// A connection that was used before and seems to be open still.
-    pub(crate) fn take(self: &Arc<Self>) -> Option<Lease> {
+    pub(crate) fn take(self: &Arc<Self>, slot: &Slot) -> Option<Lease> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(sender) = idle.pop() {
-            if sender.is_ready() {
-                return Some(Lease { sender, pool: self.clone() });
+        while let Some(resting) = idle.pop() {
+            if resting.sender.is_ready() && !self.may_be_closing(&resting, slot) {
+                return Some(Lease { sender: resting.sender, pool: self.clone() });
             }
         }
         None
+    }
+
+    /// May the instance be about to close it, because it could not while it was frozen? See [`RESTED`].
+    fn may_be_closing<S>(&self, resting: &Resting<S>, slot: &Slot) -> bool {
+        slot.thawed().is_some_and(|thawed| thawed > resting.since)
+            && self.clock.instant().saturating_duration_since(resting.since) >= RESTED
     }
 
     /// A new connection.
@@ -71,11 +93,11 @@ impl Pool {
 
     /// The shared connection of HTTP/2, new if there is none or it is closed.
     pub(crate) async fn shared(&self, slot: &Slot) -> io::Result<http2::SendRequest<Incoming>> {
-        if let Some(sender) = self.open() {
+        if let Some(sender) = self.open(slot) {
             return Ok(sender);
         }
         let _connecting = self.connecting.lock().await;
-        if let Some(sender) = self.open() {
+        if let Some(sender) = self.open(slot) {
             return Ok(sender);
         }
         let stream = slot.connect().await?;
@@ -86,7 +108,8 @@ impl Pool {
         let handshake = builder.max_header_list_size(limit).handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
         self.run(connection);
-        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
+        let made = Resting { sender: sender.clone(), since: self.clock.instant() };
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
         Ok(sender)
     }
 
@@ -105,13 +128,17 @@ impl Pool {
         });
     }
 
-    fn open(&self) -> Option<http2::SendRequest<Incoming>> {
-        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.as_ref().filter(|sender| !sender.is_closed()).cloned()
+    fn open(&self, slot: &Slot) -> Option<http2::SendRequest<Incoming>> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let known =
+            shared.as_mut().filter(|shared| !shared.sender.is_closed() && !self.may_be_closing(shared, slot))?;
+        known.since = self.clock.instant();
+        Some(known.sender.clone())
     }
 
     fn put(&self, sender: http1::SendRequest<Incoming>) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        let resting = Resting { sender, since: self.clock.instant() };
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(resting);
     }
 }
 

@@ -215,7 +215,8 @@ impl Proxy {
             };
             trip.pass(Stop::Admit);
             trip.access().admitted(admitted.instance());
-            let pool = || Pool::new(deps.tasks.clone(), self.0.lines.cut.clone(), deps.config.header_bytes);
+            let (cut, bytes) = (self.0.lines.cut.clone(), deps.config.header_bytes);
+            let pool = || Pool::new(deps.tasks.clone(), cut, deps.clock.clone(), bytes);
             let answered = forward(admitted, outgoing, pool).await;
             trip.pass(Stop::Forward);
             match answered {

@@ -2,6 +2,7 @@
 
 mod access;
 mod connections;
+mod frozen;
 mod refusals;
 mod scale;
 mod tls;
@@ -33,8 +34,9 @@ use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
 use updraft_identity::{AuthMode, Authenticator};
 use updraft_model::{
     channel::{BookEntry, Check, LogLine, RequestRecord, RevisionBook},
+    cpu::CpuTerms,
     iam::InvokerAccess,
-    instance::{InstanceSpec, Limits},
+    instance::{Egress, InstanceSpec, Limits},
     name::{Parent, RevisionName},
     revision::{Probe, ProbeKind, Protocol},
     route::{Route, RouteTable, RouteTarget},
@@ -89,7 +91,7 @@ impl World {
 
     async fn configured(config: ProxyConfig) -> Self {
         let front = Front::bind("127.0.0.1:0").await.expect("loopback has a free port");
-        Self::behind(front, config, None).await
+        Self::behind(front, (config, FleetConfig::default()), None).await
     }
 
     /// A world with a TLS port.
@@ -100,10 +102,10 @@ impl World {
         let front = front.and_tls(listener, tls.config());
         let address = front.tls_addr().expect("it is bound").expect("there is one");
         let authority = tls.authority().expect("our own");
-        Self::behind(front, ProxyConfig::default(), Some(Secure { address, authority, _dir: dir })).await
+        Self::behind(front, Default::default(), Some(Secure { address, authority, _dir: dir })).await
     }
 
-    async fn behind(front: Front, config: ProxyConfig, secure: Option<Secure>) -> Self {
+    async fn behind(front: Front, (config, fleet): (ProxyConfig, FleetConfig), secure: Option<Secure>) -> Self {
         let (clock, hand) = Clock::stopped_at(SystemTime::UNIX_EPOCH);
         let engine = FakeEngine::new(clock.clone());
         let (tasks, server) = (Tasks::new(), Tasks::new());
@@ -116,7 +118,7 @@ impl World {
             engine: engine.clone(),
             clock: clock.clone(),
             tasks: tasks.clone(),
-            config: FleetConfig::default(),
+            config: fleet,
             book: book_seen,
             health,
             logs,
@@ -244,6 +246,7 @@ impl App {
             working_dir: None,
             limits: Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: 100 },
             port: 8080,
+            egress: Egress::All,
         };
         let kind = ProbeKind::Tcp { port: 8080 };
         BookEntry {
@@ -252,6 +255,7 @@ impl App {
             min: 0,
             max: self.max,
             startup_probe: Probe { initial_delay: 0, timeout: 240, period: 240, failure_threshold: 1, kind },
+            cpu: CpuTerms::default(),
             check: Check::Done,
         }
     }

@@ -52,6 +52,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Processes without any isolation, each with a port of its own.
 struct Bare {
     running: Arc<Mutex<HashMap<InstanceId, Process>>>,
@@ -103,7 +105,9 @@ impl Engine for Bare {
             return Err(host(io::ErrorKind::InvalidInput.into()));
         };
         let mut command = Command::new(program);
-        command.args(args).args(&spec.args).envs(spec.env.iter().cloned()).env("PORT", port.to_string());
+        command.args(args).args(&spec.args);
+        // What this host's environment says to a runtime, an instance does not hear.
+        command.env_clear().env("PATH", PATH).envs(spec.env.iter().cloned()).env("PORT", port.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         let child = command.spawn().map_err(host)?;
         let (kill, killed) = oneshot::channel();

@@ -25,7 +25,7 @@ use updraft_apiserver::{Api, ApiDeps, ServerInfo};
 use updraft_base::{Clock, OnFailure, Shutdown, Tasks};
 use updraft_control::{Control, ControlConfig, ControlDeps, UrlConfig};
 use updraft_engine::Engine;
-use updraft_engine_local::{Isolation, LocalConfig, LocalEngine};
+use updraft_engine_local::{Isolation, LocalConfig, LocalEngine, Runtime};
 use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
 use updraft_identity::Authenticator;
 use updraft_model::{
@@ -138,7 +138,7 @@ impl Server {
                 engine: engine.clone(),
                 clock: clock.clone(),
                 tasks: core.clone(),
-                config: FleetConfig { idle: config.idle_timeout, stop_grace: STOP_GRACE, ..FleetConfig::default() },
+                config: fleet_config(&config),
                 book: channels.book.1,
                 health: channels.health.0,
                 logs: channels.logs.0,
@@ -293,6 +293,10 @@ fn check(config: &Config, engine: &EngineChoice) -> Result<(), StartError> {
     {
         return Err(error::impossible(local.isolation, &config.data_dir));
     }
+    if let EngineChoice::Local(local) = engine {
+        // Seen here, it is a fault of the configuration and not of the host.
+        local.runtime.as_deref().map(Runtime::find).transpose()?;
+    }
     check_domain(config);
     Ok(backup::check_restored(&config.data_dir)?)
 }
@@ -361,6 +365,15 @@ async fn stop_on(failed: impl Future<Output = ()>, shutdown: Shutdown) {
     }
 }
 
+fn fleet_config(config: &Config) -> FleetConfig {
+    FleetConfig {
+        idle: config.idle_timeout,
+        freeze_after: config.freeze_after,
+        stop_grace: STOP_GRACE,
+        ..FleetConfig::default()
+    }
+}
+
 fn control_config(config: &Config, listeners: &Listeners) -> ControlConfig {
     let (scheme, address) = match (config.url_scheme, listeners.tls_address) {
         (UrlScheme::Https, Some(address)) => ("https", address),
@@ -402,6 +415,7 @@ pub fn local_engine(config: &Config) -> LocalConfig {
         dns: config.dns.clone(),
         isolation: config.isolation,
         predecessor: config.predecessor,
+        runtime: config.runtime.clone(),
         sandboxes: config.sandboxes,
         ..LocalConfig::new(&config.data_dir)
     }

@@ -4,6 +4,7 @@
 //! `{bench, machine, rows, ratios}`. `--quick` scales counts and keeps the keys.
 
 mod cold_start;
+mod cold_storm;
 #[path = "../../../crates/updraft/src/image.rs"]
 #[expect(
     unreachable_pub,
@@ -14,17 +15,19 @@ mod machine;
 mod report;
 pub(crate) mod server;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::Error;
 
 /// How to run a bench.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Options {
     /// Smaller counts.
     pub(crate) quick: bool,
     /// The object on stdout, the table on stderr.
     pub(crate) json: bool,
+    /// A server's program that is built already, where the bench can use one.
+    pub(crate) updraft: Option<PathBuf>,
 }
 
 struct Bench {
@@ -33,11 +36,18 @@ struct Bench {
     run: fn(&Path, &Options) -> Result<report::Report, Error>,
 }
 
-const BENCHES: &[Bench] = &[Bench {
-    name: "cold-start",
-    what: "client → first byte from zero, beside bare exec and runc",
-    run: cold_start::run,
-}];
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "cold-start",
+        what: "client → first byte from zero, beside bare exec and runc",
+        run: cold_start::run,
+    },
+    Bench {
+        name: "cold-storm",
+        what: "starts from zero per second on many services, beside two loops of runc; and what they leave",
+        run: cold_storm::run,
+    },
+];
 
 /// Runs the bench `name`, or lists what there is.
 pub(crate) fn run(root: &Path, name: Option<&str>, options: &Options) -> Result<(), Error> {

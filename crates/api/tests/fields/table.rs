@@ -58,7 +58,10 @@ impl Row {
 }
 
 const LABELS: &str = "at most 64; keys [prefix/]name, lower case, 63 characters, reserved namespaces refused; values 63 characters, lower case";
-const ANNOTATIONS: &str = "256 KiB in all; keys [prefix/]name, 63 characters, reserved namespaces refused";
+const ANNOTATIONS: &str =
+    "256 KiB in all; keys [prefix/]name, 63 characters, reserved namespaces and updraft.dev refused";
+const TEMPLATE_ANNOTATIONS: &str =
+    "as a service's; of the namespace updraft.dev only updraft.dev/egress: none, private or all";
 const INSTANCES: &str = "0 to 10000";
 const CONTAINER: &str = "template.containers[]";
 
@@ -141,7 +144,7 @@ fn template() -> Vec<Row> {
     vec![
         refused(&at("revision"), "{service}-…, at most 63 of [a-z0-9-]", json!("other-1")),
         refused(&at("labels"), LABELS, json!({"Team": "a"})),
-        refused(&at("annotations"), ANNOTATIONS, json!({"autoscaling.knative.dev/x": "1"})),
+        refused(&at("annotations"), TEMPLATE_ANNOTATIONS, json!({"updraft.dev/egress": "vpc"})),
         refused(&at("scaling.min_instance_count"), "0 to 10000, not above the maximum", json!(-1)),
         refused(&at("scaling.max_instance_count"), "0 to 10000; 0 is 100", json!(-1)),
         not_ready(&at("vpc_access"), "vpc_access", json!({"connector": "x"})),

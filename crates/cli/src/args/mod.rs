@@ -5,7 +5,7 @@ mod settings;
 mod traffic;
 
 pub use gcloud::{ExportShell, ExportsArgs, GcloudCommand, SetupArgs};
-pub use settings::{EnvArgs, Ingress, LabelArgs, ScalingArgs, SettingsArgs, SwitchArgs};
+pub use settings::{Egress, EnvArgs, Ingress, LabelArgs, ScalingArgs, SettingsArgs, SwitchArgs};
 pub use traffic::TrafficArgs;
 
 use std::path::PathBuf;

@@ -49,6 +49,9 @@ pub struct SettingsArgs {
     /// From where the service may be called.
     #[arg(long, value_enum, value_name = "INGRESS")]
     pub ingress: Option<Ingress>,
+    /// Where instances may open connections to: `none` (nowhere, names included), `private` (private addresses), or `all`.
+    #[arg(long, value_enum, value_name = "EGRESS")]
+    pub egress: Option<Egress>,
     /// The check that ends the start of an instance, as fields of a v1 Probe, such as
     /// `httpGet.path=/ready,periodSeconds=1`; empty takes the default again.
     #[arg(long, value_name = "FIELD=VALUE,…")]
@@ -163,6 +166,17 @@ pub enum Ingress {
     Internal,
     /// From the project's own networks and through a load balancer.
     InternalAndCloudLoadBalancing,
+}
+
+/// Where instances may open connections to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Egress {
+    /// Nowhere, names included.
+    None,
+    /// To private addresses.
+    Private,
+    /// To wherever the server can.
+    All,
 }
 
 // === impl SwitchArgs ===

@@ -123,7 +123,7 @@ fn every_flag_of_a_new_service_has_its_field() {
          --max-instances 5 --min 2 --max 9 --set-env-vars A=1,B=2 --command /bin/app --args=-v,--port=9000 --use-http2 \
          --service-account me@example.com --revision-suffix v1 --tag blue --labels team=b --description text \
          --ingress internal --startup-probe httpGet.path=/up,httpGet.port=9000,periodSeconds=1 --no-cpu-throttling \
-         --no-cpu-boost --no-invoker-iam-check",
+         --no-cpu-boost --no-invoker-iam-check --egress private",
     );
     let plan = creation(&wish(&flags, NewRevision::Always)).unwrap();
     let text = lines(&encode(&plan.service).unwrap()).join("\n").replace(env!("CARGO_PKG_VERSION"), "VERSION");
@@ -136,6 +136,7 @@ fn every_flag_of_a_new_service_has_its_field() {
         labels.team = "b"
         scaling.maxInstanceCount = 9
         scaling.minInstanceCount = 2
+        template.annotations.updraft.dev/egress = "private"
         template.containers[0].args[0] = "-v"
         template.containers[0].args[1] = "--port=9000"
         template.containers[0].command[0] = "/bin/app"
@@ -194,6 +195,27 @@ fn a_deploy_always_makes_a_revision_and_touches_only_the_container_with_the_port
         - template.revision = "hello-00003-old"
         + template.containers[1].image = "hello:v2"
         + template.containers[1].resources.limits.cpu = "2"
+        + template.labels.client.knative.dev/nonce = "vgsaaaaaaa"
+    "#]],
+    );
+}
+
+#[test]
+fn egress_to_everywhere_is_as_if_nobody_had_said_anything() {
+    check_update(
+        "--egress all",
+        NewRevision::IfChanged,
+        &expect![[r#"
+        mask: 
+    "#]],
+    );
+    check_update(
+        "--egress none",
+        NewRevision::IfChanged,
+        &expect![[r#"
+        mask: template,client,clientVersion
+        - template.revision = "hello-00003-old"
+        + template.annotations.updraft.dev/egress = "none"
         + template.labels.client.knative.dev/nonce = "vgsaaaaaaa"
     "#]],
     );

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use updraft_model::{
     Error, RevisionName,
     channel::{BookEntry, Check},
+    cpu::{Billing, CpuTerms, StartupBoost},
     instance::{InstanceSpec, Limits},
     quantity,
     revision::{Container, EnvValue, RevisionTemplate},
@@ -27,6 +28,7 @@ pub(super) fn spec(name: &RevisionName, template: &RevisionTemplate, image: &str
         working_dir: Some(container.working_dir.clone()).filter(|dir| !dir.is_empty()),
         limits: limits(name, container)?,
         port,
+        egress: template.egress(),
     })
 }
 
@@ -38,10 +40,21 @@ pub(super) fn entry(spec: InstanceSpec, template: &RevisionTemplate, check: Chec
         concurrency: template.concurrency.clamp(1, 1000),
         min: 0,
         max: template.scaling.max.max(1),
+        cpu: cpu(template),
         startup_probe: probe.ok_or_else(|| Error::internal(format!("{} has no startup probe", spec.revision)))?,
         check,
         spec: Arc::new(spec),
     })
+}
+
+/// An instance is frozen as a whole, and boosted as a whole: any container that is to have CPU all the time keeps all
+/// running, and any that is to start with more makes all do.
+fn cpu(template: &RevisionTemplate) -> CpuTerms {
+    let resources = || template.containers.iter().map(|container| &container.resources);
+    CpuTerms {
+        billing: if resources().all(|one| one.cpu_idle) { Billing::Requests } else { Billing::Instance },
+        boost: if resources().any(|one| one.startup_cpu_boost) { StartupBoost::On } else { StartupBoost::Off },
+    }
 }
 
 fn ingress<'a>(name: &RevisionName, template: &'a RevisionTemplate) -> Result<&'a Container, Error> {
@@ -90,7 +103,8 @@ fn limits(name: &RevisionName, container: &Container) -> Result<Limits, Error> {
 mod tests {
     use updraft_model::{
         Parent,
-        revision::{EnvVar, defaults},
+        instance::Egress,
+        revision::{EGRESS, EnvVar, defaults},
     };
 
     use super::*;
@@ -113,6 +127,10 @@ mod tests {
             env,
             ["A=3", "B=2", "PORT=8080", "K_SERVICE=hello", "K_REVISION=hello-00001-abc", "K_CONFIGURATION=hello"]
         );
+        assert_eq!(spec.egress, Egress::All);
+        template.annotations.insert(EGRESS.to_owned(), "private".to_owned());
+        let private = super::spec(&name, &template, "hello@sha256:00").expect("defaults make it whole");
+        assert_eq!(private.egress, Egress::Private);
         assert_eq!(spec.limits, Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: PIDS });
         let entry = entry(spec, &template, Check::Wanted).expect("defaults make it whole");
         assert_eq!((entry.concurrency, entry.min, entry.max), (80, 0, 100));

@@ -14,7 +14,7 @@ use tokio::{
     sync::{broadcast, mpsc},
 };
 use updraft_api::{longrunning::Operation, run};
-use updraft_engine::{Engine, EngineError, EngineEvent, FakeEngine};
+use updraft_engine::{Adopted, Engine, EngineError, EngineEvent, FakeEngine};
 use updraft_model::{
     channel::CheckOutcome,
     instance::{Inspection, InstanceId, InstanceSpec, Usage},
@@ -74,6 +74,10 @@ impl Engine for StuckEngine {
 
     async fn inspect(&self, id: &InstanceId) -> Option<Inspection> {
         self.fake.inspect(id).await
+    }
+
+    async fn adopted(&self) -> Vec<Adopted> {
+        self.fake.adopted().await
     }
 
     async fn list(&self) -> Vec<InstanceId> {

@@ -6,7 +6,7 @@
 //! in advance, so that little is left to do when a request comes. Until then it holds nothing of anybody. It never
 //! goes back: a sandbox is used once.
 
-mod shared;
+pub(super) mod shared;
 
 use std::{
     borrow::Cow,
@@ -92,7 +92,7 @@ pub(super) enum Word {
 }
 
 /// Under memory pressure of the host, containers go before the server and what else runs there.
-const OOM_SCORE: &str = "500";
+pub(super) const OOM_SCORE: &str = "500";
 
 /// Runs in the new process; never returns.
 pub(super) fn live(mut birth: Birth<'_>) -> ! {
@@ -149,7 +149,7 @@ fn settle(birth: &Birth<'_>) -> Result<Option<OwnedFd>, String> {
     process::reset_signals();
     rustix::process::setsid().map_err(failed("setsid"))?;
     streams(birth)?;
-    join(birth)?;
+    join_network(birth)?;
     let folder = match &birth.place {
         Place::Folder(_, folder) => Some(shared::open(folder).map_err(failed("open the copy of the image"))?),
         _ => None,
@@ -159,10 +159,13 @@ fn settle(birth: &Birth<'_>) -> Result<Option<OwnedFd>, String> {
     if let Place::Sandbox { orders: Some(orders), .. } = &birth.place {
         kept.push(orders.as_fd());
     }
-    // The control group, other instances' pipes, the server's socket: closed, and not only on exec.
+    // The control group, other instances' pipes, the server's socket: closed, and not only on exec. Before anything that
+    // takes its time: what the launcher closes meanwhile would stay open here, and at its end be reported to the launcher
+    // over and over, which it could do nothing about.
     // From here on paths of the image are followed, and `/proc/self/fd` leads to whatever is open.
     process::close_others(&kept).map_err(failed("close what is not the container's"))?;
     drop(kept);
+    join(birth)?;
     bounds(birth)?;
     if let Place::Sandbox { staging, .. } = &birth.place {
         apply(staging)?;
@@ -241,8 +244,14 @@ fn join(birth: &Birth<'_>) -> Result<(), String> {
     if !birth.groups.born_inside || !matches!(birth.place, Place::Sandbox { .. }) {
         cgroups::join(birth.groups).map_err(failed("join the control groups"))?;
     }
+    match birth.place {
+        Place::Sandbox { .. } => process::unshare_cgroup().map_err(failed("make a namespace of control groups")),
+        Place::Root(..) | Place::Folder(..) => Ok(()),
+    }
+}
+
+fn join_network(birth: &Birth<'_>) -> Result<(), String> {
     let Place::Sandbox { netns, .. } = &birth.place else { return Ok(()) };
-    process::unshare_cgroup().map_err(failed("make a namespace of control groups"))?;
     rustix::thread::move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(failed("join the network namespace"))
 }
@@ -260,6 +269,16 @@ fn small_file(path: &str) -> String {
 
 /// Limits and mask: the same for every container, and to be set as root.
 fn bounds(birth: &Birth<'_>) -> Result<(), String> {
+    limit_process()?;
+    if matches!(birth.place, Place::Sandbox { .. }) {
+        fs::write("/proc/self/oom_score_adj", OOM_SCORE).map_err(failed("write oom_score_adj"))?;
+    }
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    Ok(())
+}
+
+/// What a process may open, and how large its stack and its core may become.
+pub(super) fn limit_process() -> Result<(), String> {
     let (files, stack) = (Some(OPEN_FILES), Some(STACK));
     for (resource, soft, hard) in [(Resource::Nofile, files, files), (Resource::Stack, stack, None)] {
         let wanted = Rlimit { current: soft, maximum: hard };
@@ -272,12 +291,7 @@ fn bounds(birth: &Birth<'_>) -> Result<(), String> {
     }
     // A core would be written by the host, where its core_pattern says.
     let none = Rlimit { current: Some(0), maximum: Some(0) };
-    rustix::process::setrlimit(Resource::Core, none).map_err(failed("set the limits of the process"))?;
-    if matches!(birth.place, Place::Sandbox { .. }) {
-        fs::write("/proc/self/oom_score_adj", OOM_SCORE).map_err(failed("write oom_score_adj"))?;
-    }
-    rustix::process::umask(Mode::from_raw_mode(0o022));
-    Ok(())
+    rustix::process::setrlimit(Resource::Core, none).map_err(failed("set the limits of the process"))
 }
 
 fn enter_working_dir(dir: &str, folder: Option<BorrowedFd<'_>>) -> Result<(), Fault> {
@@ -385,7 +399,7 @@ fn look(file: &str) -> Looks {
     Looks::File(head)
 }
 
-fn say(status: BorrowedFd<'_>, word: &Word) {
+pub(super) fn say(status: BorrowedFd<'_>, word: &Word) {
     let Ok(mut line) = serde_json::to_vec(word) else { return };
     line.push(b'\n');
     let mut left = line.as_slice();

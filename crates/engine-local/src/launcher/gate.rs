@@ -56,7 +56,9 @@ impl Gate {
             match accept_with(&self.socket, SocketFlags::CLOEXEC) {
                 Ok(peer) => {
                     let own = rustix::process::geteuid();
-                    return rustix::net::sockopt::socket_peercred(&peer).is_ok_and(|one| one.uid == own).then_some(peer);
+                    return rustix::net::sockopt::socket_peercred(&peer)
+                        .is_ok_and(|one| one.uid == own)
+                        .then_some(peer);
                 }
                 Err(Errno::INTR) => {}
                 Err(_) => return None,

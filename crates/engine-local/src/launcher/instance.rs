@@ -204,10 +204,16 @@ impl Instance {
     /// Asks the main process to end. Before the program runs there is nobody to ask.
     pub(super) fn terminate(&self) {
         match &self.keeper {
-            _ if !self.running => self.kill(),
+            _ if !self.running => return self.kill(),
             Some(_) => self.say(keeper::TERMINATE),
             None => self.signal(Signal::TERM),
         }
+        self.thaw();
+    }
+
+    /// Gives it its CPU back, if it was frozen.
+    pub(super) fn thaw(&self) {
+        sys::cgroups::thaw(&self.groups);
     }
 
     /// Ends every process: the main process is the first of its PID namespace, and the kernel ends
@@ -217,6 +223,8 @@ impl Instance {
             Some(_) => self.say(keeper::KILL),
             None => self.signal(Signal::KILL),
         }
+        // It may be frozen, and not by us. After the signal, so that it does nothing more.
+        self.thaw();
     }
 
     fn say(&self, word: &[u8]) {
@@ -353,21 +361,27 @@ impl Instance {
 
     fn judge(&self) -> Exit {
         let ended = self.ended.clone().unwrap_or(Exit::Signal(libc::SIGKILL));
-        if sys::cgroups::memory_kills(&self.groups) > 0 && ended != Exit::Code(0) {
-            return Exit::OutOfMemory { used: sys::cgroups::memory_peak(&self.groups) };
-        }
-        if let Some(cause) = &self.failure {
-            return Exit::NotStarted { cause: cause.clone() };
-        }
-        let status = match ended {
-            Exit::Code(code) => code,
-            Exit::Signal(signal) => 128 + signal,
-            _ => 0,
-        };
-        // Killed from outside it did not end for what it was refused.
-        if status != 0 && ended != Exit::Signal(libc::SIGKILL) && sys::cgroups::forks_refused(&self.groups) > 0 {
-            return Exit::OutOfProcesses { limit: self.pids, status };
-        }
-        ended
+        judge(ended, self.failure.as_ref(), (&self.groups, self.pids))
     }
+}
+
+/// How a container ended that ended as `ended`, by what the kernel has counted in its control groups and by why it
+/// did not start.
+pub(super) fn judge(ended: Exit, failure: Option<&Fault>, (groups, pids): (&Plan, u32)) -> Exit {
+    if sys::cgroups::memory_kills(groups) > 0 && ended != Exit::Code(0) {
+        return Exit::OutOfMemory { used: sys::cgroups::memory_peak(groups) };
+    }
+    if let Some(cause) = failure {
+        return Exit::NotStarted { cause: cause.clone() };
+    }
+    let status = match ended {
+        Exit::Code(code) => code,
+        Exit::Signal(signal) => 128 + signal,
+        _ => 0,
+    };
+    // Killed from outside it did not end for what it was refused.
+    if status != 0 && ended != Exit::Signal(libc::SIGKILL) && sys::cgroups::forks_refused(groups) > 0 {
+        return Exit::OutOfProcesses { limit: pids, status };
+    }
+    ended
 }

@@ -8,7 +8,7 @@
 //! the processes use, ten times a second, and ends a container that uses more than it may.
 
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     process,
     time::{Duration, Instant},
 };
@@ -42,13 +42,15 @@ const LOOK: Duration = Duration::from_millis(100);
 const SWEEP: Duration = Duration::from_millis(5);
 
 /// A container and who holds its leash.
-struct Keeper {
+pub(super) struct Keeper {
     leash: OwnedFd,
     events: OwnedFd,
     main: Pid,
     /// `None` where the kernel keeps to it.
     memory_limit: Option<u64>,
     exit: Option<Exit>,
+    /// Children that have ended, as long as it is not known which of them will be the first process.
+    early: Option<Vec<(Pid, Exit)>>,
     /// Is everything to end?
     ending: bool,
     clock: Clock,
@@ -60,7 +62,8 @@ pub(super) fn keep(birth: Birth<'_>, memory_limit: u64, leash: OwnedFd) -> ! {
     match Keeper::start(birth, memory_limit, leash) {
         Ok(mut keeper) => {
             keeper.watch();
-            keeper.end();
+            let exit = keeper.end();
+            keeper.say(&exit);
             leave(0)
         }
         // Without a word on the leash: the launcher sees to what is left.
@@ -68,22 +71,38 @@ pub(super) fn keep(birth: Birth<'_>, memory_limit: u64, leash: OwnedFd) -> ! {
     }
 }
 
+/// Makes the launcher's copy a keeper that hears of its children's ends by what it returns, and has nothing open but
+/// that, its leash and `kept`.
+pub(super) fn settle(leash: &OwnedFd, kept: &[BorrowedFd<'_>]) -> rustix::io::Result<OwnedFd> {
+    let _ = rustix::thread::set_name(c"updraft-keeper");
+    let events = child_events().map_err(|_| Errno::INVAL)?;
+    set_child_subreaper(Pid::from_raw(1))?;
+    // The socket to the server and the leashes of others: as long as these were open here, nobody would
+    // learn that the launcher is gone; nor that the server is, which we may outlive, where its standard error ends. The
+    // standard output stays; it is the lock that says that something of this engine is still alive.
+    let nothing = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
+    for stream in [0, 2] {
+        let _ = become_stream(nothing.as_fd(), stream);
+    }
+    drop(nothing);
+    let kept: Vec<BorrowedFd<'_>> = kept.iter().copied().chain([leash.as_fd(), events.as_fd()]).collect();
+    close_others(&kept).map_err(|_| Errno::BADF)?;
+    Ok(events)
+}
+
+/// The last word on a leash.
+pub(super) fn tell(leash: &OwnedFd, exit: &Exit) {
+    if let Ok(word) = serde_json::to_vec(exit) {
+        // Nobody listens when the launcher is gone.
+        let _ = send(leash, &word, SendFlags::NOSIGNAL);
+    }
+}
+
 // === impl Keeper ===
 
 impl Keeper {
     fn start(birth: Birth<'_>, memory_limit: u64, leash: OwnedFd) -> rustix::io::Result<Self> {
-        let _ = rustix::thread::set_name(c"updraft-keeper");
-        let events = child_events().map_err(|_| Errno::INVAL)?;
-        set_child_subreaper(Pid::from_raw(1))?;
-        // The socket to the server and the leashes of others: as long as these were open here, nobody would
-        // learn that the launcher is gone. The standard output stays; it is the lock that says that
-        // something of this engine is still alive.
-        let nothing = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())?;
-        let _ = become_stream(nothing.as_fd(), 0);
-        drop(nothing);
-        let mut kept = vec![leash.as_fd(), events.as_fd()];
-        kept.extend([birth.stdout.as_fd(), birth.stderr.as_fd(), birth.status.as_fd()]);
-        close_others(&kept).map_err(|_| Errno::BADF)?;
+        let events = settle(&leash, &[birth.stdout.as_fd(), birth.stderr.as_fd(), birth.status.as_fd()])?;
         let main = match fork(Kin::Near, None).map_err(|_| Errno::AGAIN)? {
             Forked::Child => child::live(birth),
             Forked::Parent(_, pid) => Pid::from_raw(pid.cast_signed()).ok_or(Errno::SRCH)?,
@@ -93,25 +112,39 @@ impl Keeper {
         let next_look = clock.instant();
         // Whoever waits for the ends of these pipes must not wait for us.
         drop(birth);
-        Ok(Self { leash, events, main, memory_limit, exit: None, ending: false, clock, next_look })
+        Ok(Self { leash, events, main, memory_limit, exit: None, early: None, ending: false, clock, next_look })
     }
 
-    /// Until the first process has ended, or is to end with all others.
-    fn watch(&mut self) {
+    /// One whose first process is an OCI runtime at first, and later what that has made. `events` is of [`settle`].
+    pub(super) fn of_runtime((leash, events): (OwnedFd, OwnedFd), runtime: Pid, clock: Clock) -> Self {
+        let (next_look, early) = (clock.instant(), Some(Vec::new()));
+        Self { leash, events, main: runtime, memory_limit: None, exit: None, early, ending: false, clock, next_look }
+    }
+
+    /// From now on `main` is the first process; it may have ended already. Takes how the one before it ended.
+    pub(super) fn turn_to(&mut self, main: Pid) {
+        let early = self.early.take().unwrap_or_default();
+        self.exit = early.into_iter().find(|(pid, _)| *pid == main).map(|(_, exit)| exit);
+        self.main = main;
+    }
+
+    /// Until the first process has ended, or is to end with all others. How it ended, in the first case.
+    pub(super) fn watch(&mut self) -> Option<Exit> {
         while self.exit.is_none() {
             self.wait(self.memory_limit.map(|_| LOOK));
             if !self.obey() {
-                return;
+                return None;
             }
             self.reap();
             if let Some(used) = self.excess() {
                 self.exit.get_or_insert(Exit::OutOfMemory { used });
             }
         }
+        self.exit.clone()
     }
 
-    /// Ends what is left, and tells how the first process ended.
-    fn end(&mut self) {
+    /// Ends what is left. How the first process ended.
+    pub(super) fn end(&mut self) -> Exit {
         self.ending = true;
         while self.reap() {
             for member in tree::descendants(process::id()) {
@@ -119,11 +152,21 @@ impl Keeper {
             }
             self.wait(Some(SWEEP));
         }
-        let exit = self.exit.take().unwrap_or(Exit::Signal(Signal::KILL.as_raw()));
-        if let Ok(word) = serde_json::to_vec(&exit) {
-            // Nobody listens when the launcher is gone.
-            let _ = send(&self.leash, &word, SendFlags::NOSIGNAL);
-        }
+        self.exit.take().unwrap_or(Exit::Signal(Signal::KILL.as_raw()))
+    }
+
+    /// The last word. Everything is over then.
+    pub(super) fn say(&self, exit: &Exit) {
+        tell(&self.leash, exit);
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Waits for a child to end, so long at most; for who has ended everything else.
+    pub(super) fn rest(&self, limit: Duration) {
+        self.wait(Some(limit));
     }
 
     fn wait(&self, limit: Option<Duration>) {
@@ -160,14 +203,18 @@ impl Keeper {
     fn reap(&mut self) -> bool {
         loop {
             match wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) if pid == self.main => {
+                Ok(Some((pid, status))) => {
                     let exit = match (status.exit_status(), status.terminating_signal()) {
                         (Some(code), _) => Exit::Code(code),
                         (None, signal) => Exit::Signal(signal.unwrap_or(Signal::KILL.as_raw())),
                     };
-                    self.exit.get_or_insert(exit);
+                    if pid == self.main {
+                        self.exit.get_or_insert(exit);
+                    } else if let Some(early) = &mut self.early {
+                        early.push((pid, exit));
+                    }
                 }
-                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Ok(None) => return true,
                 Err(_) => return false,
             }

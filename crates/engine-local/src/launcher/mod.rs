@@ -17,6 +17,7 @@ mod gate;
 mod instance;
 mod keeper;
 mod lines;
+mod runtime;
 mod start;
 mod succession;
 
@@ -42,7 +43,7 @@ use self::{
     succession::Succession,
 };
 use crate::{
-    protocol::{Exit, Launch, Report, Request, VERSION},
+    protocol::{Exit, Report, Request, VERSION},
     sandbox::cgroups::Limits,
     sys,
 };
@@ -222,13 +223,13 @@ impl Launcher {
 
     fn request(&mut self, request: Request) -> io::Result<()> {
         match request {
-            Request::Hello { version, tag, run_dir, isolation, orphaned } => {
+            Request::Hello { version, tag, run_dir, isolation, runtime, orphaned } => {
                 let complaints = self.control.descriptor();
                 self.control.greeted();
                 self.report(&Report::Hello { version: VERSION })?;
                 match (version == VERSION, self.workshop.is_some()) {
-                    (true, true) => self.welcome(&tag, isolation, complaints),
-                    (true, false) => self.open(tag, &run_dir, isolation, orphaned),
+                    (true, true) => self.welcome(&tag, (isolation, runtime.as_deref()), complaints),
+                    (true, false) => self.open(tag, &run_dir, (isolation, runtime), orphaned),
                     (false, true) => {
                         self.control.close();
                         Ok(())
@@ -286,7 +287,7 @@ impl Launcher {
         let workshop = self.workshop.as_ref().ok_or_else(unready)?;
         // Taken before anything can be refused: the next ones belong to the next request.
         let launch = self.control.descriptor().ok_or_else(|| io::Error::other("what to run did not come along"))?;
-        let netns = if shell.is_none() && workshop.has_sandboxes() { self.control.descriptor() } else { None };
+        let netns = if shell.is_none() && workshop.has_networks() { self.control.descriptor() } else { None };
         if self.names.contains_key(id) {
             return Err(io::Error::other("it is there"));
         }
@@ -298,7 +299,7 @@ impl Launcher {
             }
             None if workshop.has_sandboxes() => self.sandbox(id, netns)?,
             None => {
-                let born = workshop.container(&Launch::read(launch)?)?;
+                let born = workshop.container((id, limits), (launch, netns))?;
                 let key = self.take_in(id, born)?;
                 self.note(key, (begun, memo), limits);
                 return Ok(());

@@ -35,14 +35,18 @@ use crate::{
 /// What every start of this launcher has in common; made once.
 #[derive(Debug)]
 pub(super) struct Workshop {
-    tag: String,
+    pub(super) tag: String,
     isolation: Isolation,
+    /// The OCI runtime that makes the sandboxes, if it is not us.
+    runtime: Option<PathBuf>,
     layout: Layout,
+    /// A directory to mount at; empty where nothing is.
+    pub(super) stage: String,
     /// What is mounted in every sandbox.
     staging: Vec<Step>,
     filter: Vec<seccomp::Instruction>,
     last_capability: u32,
-    clock: Clock,
+    pub(super) clock: Clock,
 }
 
 /// A sandbox that has just been made, or a container that has none.
@@ -69,24 +73,33 @@ impl Workshop {
     ///
     /// # Errors
     /// The host's.
-    pub(super) fn open(tag: String, run_dir: &Path, isolation: Isolation, clock: Clock) -> io::Result<Self> {
-        let (layout, staging) = match isolation {
-            Isolation::Namespaces => {
-                let (layout, stage) = Self::open_stage(run_dir)?;
+    pub(super) fn open(
+        tag: String,
+        run_dir: &Path,
+        (isolation, runtime): (Isolation, Option<PathBuf>),
+        clock: Clock,
+    ) -> io::Result<Self> {
+        if isolation.is_shared() || runtime.is_some() {
+            // A keeper may be killed; what it kept is ours then.
+            rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
+        }
+        let (layout, stage) = match isolation {
+            Isolation::Namespaces => Self::open_stage(run_dir)?,
+            Isolation::Chroot | Isolation::None => (sys::cgroups::usable(&tag)?, String::new()),
+        };
+        let (layout, staging) = match &runtime {
+            Some(_) => (sys::cgroups::whole_layout()?, Vec::new()),
+            None if isolation.is_shared() => (layout, Vec::new()),
+            None => {
                 let staging = mounts::staging(&stage, &layout.hierarchies);
                 (layout, staging)
-            }
-            Isolation::Chroot | Isolation::None => {
-                // A keeper may be killed; what it kept is ours then.
-                rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
-                (sys::cgroups::usable(&tag)?, Vec::new())
             }
         };
         sys::cgroups::make_parents(&layout, &tag)?;
         let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")?;
         let last_capability = last.trim().parse().map_err(|_| io::Error::other("cap_last_cap is not a number"))?;
         let filter = seccomp::assemble(&seccomp::rules(isolation));
-        Ok(Self { tag, isolation, layout, staging, filter, last_capability, clock })
+        Ok(Self { tag, isolation, runtime, layout, stage, staging, filter, last_capability, clock })
     }
 
     fn open_stage(run_dir: &Path) -> io::Result<(Layout, String)> {
@@ -115,13 +128,18 @@ impl Workshop {
         let _ = sys::cgroups::sweep(&self.layout, &self.tag);
     }
 
-    /// Was it opened for this engine, and this isolation?
-    pub(super) fn is_for(&self, tag: &str, isolation: Isolation) -> bool {
-        self.tag == tag && self.isolation == isolation
+    /// Was it opened for this engine, and to make containers in this way?
+    pub(super) fn is_for(&self, tag: &str, (isolation, runtime): (Isolation, Option<&Path>)) -> bool {
+        self.tag == tag && self.isolation == isolation && self.runtime.as_deref() == runtime
     }
 
-    /// Do containers have a sandbox here?
+    /// Do containers have a sandbox of our making here?
     pub(super) fn has_sandboxes(&self) -> bool {
+        self.has_networks() && self.runtime.is_none()
+    }
+
+    /// Do containers have a network of their own here?
+    pub(super) fn has_networks(&self) -> bool {
         self.isolation == Isolation::Namespaces
     }
 
@@ -142,11 +160,20 @@ impl Workshop {
         })
     }
 
-    /// Makes a container that has no sandbox. Nothing is left when it fails.
+    /// Makes a container that has no sandbox of ours. Nothing is left when it fails.
     ///
     /// # Errors
     /// The host's, and when what came along does not fit the isolation.
-    pub(super) fn container(&self, launch: &Launch) -> io::Result<Born> {
+    pub(super) fn container(
+        &self,
+        (id, limits): (&str, Limits),
+        (launch, netns): (OwnedFd, Option<OwnedFd>),
+    ) -> io::Result<Born> {
+        if let Some(runtime) = &self.runtime {
+            let netns = netns.ok_or_else(|| io::Error::other("no network namespace came along"))?;
+            return self.by_runtime(runtime, (id, limits), (launch, netns));
+        }
+        let launch = &Launch::read(launch)?;
         let root = launch.root.as_deref().ok_or_else(|| io::Error::other("there is no copy of the image"))?;
         let place = match self.isolation {
             Isolation::Namespaces => return Err(io::Error::other("no network namespace came along")),
@@ -176,7 +203,11 @@ impl Workshop {
         sys::cgroups::allow(&self.layout.allowance(&self.tag, name, limits))
     }
 
-    fn in_groups(&self, name: &str, make: impl FnOnce(&Plan, Instant) -> io::Result<Born>) -> io::Result<Born> {
+    pub(super) fn in_groups(
+        &self,
+        name: &str,
+        make: impl FnOnce(&Plan, Instant) -> io::Result<Born>,
+    ) -> io::Result<Born> {
         let begun = self.clock.instant();
         let groups = self.layout.plan(&self.tag, name);
         sys::cgroups::create(&groups)?;
@@ -217,7 +248,7 @@ fn kept(birth: Birth<'_>, memory_limit: u64) -> io::Result<(OwnedFd, (u32, Owned
 
 /// A pipe whose reading end never blocks. The writing end does: that is how a container is slowed
 /// down.
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     fcntl_setfl(&read, OFlags::NONBLOCK)?;
     Ok((read, write))

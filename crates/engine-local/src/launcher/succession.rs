@@ -1,13 +1,13 @@
 //! From one server to the next: what a launcher does while it has none.
 //!
 //! A server that says farewell is the last one. One whose connection ends without a farewell was killed: its instances
-//! live on, what they write is read until each window is full, and their exits are kept, until the next server greets or
+//! live on, frozen no more, what they write is read until each window is full, and their exits are kept, until the next server greets or
 //! the time is over. Sandboxes that wait hold nothing of anybody and are ended.
 
 use std::{
     io,
     os::fd::{AsFd as _, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -78,16 +78,16 @@ impl Launcher {
         &mut self,
         tag: String,
         run_dir: &Path,
-        isolation: Isolation,
+        (isolation, runtime): (Isolation, Option<PathBuf>),
         orphaned: u64,
     ) -> io::Result<()> {
         // Carries the tag, as everything does that the engine makes: `updraft doctor --leaks` knows it by that.
         let name = std::ffi::CString::new(format!("updraft-{tag}")).unwrap_or_default();
         let _ = rustix::thread::set_name(&name);
-        let opened = Workshop::open(tag, run_dir, isolation, self.clock.clone()).and_then(|workshop| {
-            // Without sandboxes an instance could reach the socket itself, and a copy of its image is the server's to
+        let opened = Workshop::open(tag, run_dir, (isolation, runtime), self.clock.clone()).and_then(|workshop| {
+            // Without a mount namespace an instance could reach the socket itself, and a copy of its image is the server's to
             // remove: there everything ends with the server.
-            let keeps = workshop.has_sandboxes() && orphaned > 0;
+            let keeps = workshop.has_networks() && orphaned > 0;
             let gate = if keeps { Some(Gate::open(run_dir)?) } else { None };
             Ok((workshop, gate))
         });
@@ -113,6 +113,8 @@ impl Launcher {
             let _ = sys::process::become_stream(null.as_fd(), 2);
         }
         self.ended.retain(|_, ended| ended.memo.is_some());
+        // Whom the server had frozen the next one does not know.
+        self.instances.values().for_each(super::Instance::thaw);
         self.instances.values().filter(|one| one.memo.is_none()).for_each(super::Instance::kill);
         Ok(())
     }
@@ -139,12 +141,12 @@ impl Launcher {
     pub(super) fn welcome(
         &mut self,
         tag: &str,
-        isolation: Isolation,
+        way: (Isolation, Option<&Path>),
         complaints: Option<OwnedFd>,
     ) -> io::Result<()> {
-        let fits = self.workshop.as_ref().is_some_and(|workshop| workshop.is_for(tag, isolation));
+        let fits = self.workshop.as_ref().is_some_and(|workshop| workshop.is_for(tag, way));
         if !fits || !self.succession.is_open() {
-            return self.report(&Report::Unable { cause: "the launcher keeps other instances".to_owned() });
+            return self.report(&Report::Unable { cause: "its instances were made in another way".to_owned() });
         }
         self.succession.until = None;
         if let Some(gate) = &self.succession.gate {

@@ -8,6 +8,11 @@
 //! * It reaches neither another instance nor the host's own addresses (so not the API either), nor
 //!   link-local addresses, where clouds keep the host's credentials. What the gateway address
 //!   answers is echo requests and, when the host's name servers cannot be reached from inside, DNS.
+//! * An instance may be restricted to private addresses, or to none ([`Network::restrict`]): an element of a set of
+//!   the packet filter, so that rules do not grow with instances.
+//! * An instance speaks with its own address only: what comes in through a cable from an address that does not
+//!   lead back through it is dropped before anything else.
+//! * 169.254.169.254, port 80, is a listener of ours ([`Network::metadata`]), which knows by the address who asks.
 //! * Nobody but the host opens connections to an instance.
 //! * There is no IPv6 inside: it is off in the namespace, off on the cable, and dropped.
 //! * The host forwards only what comes in through our cables and through the links its routes lead
@@ -40,7 +45,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -48,8 +53,9 @@ use std::{
 };
 
 use rustix::fd::OwnedFd;
-use tokio::sync::oneshot;
+use tokio::{net::TcpListener, sync::oneshot};
 use updraft_base::{Clock, Shutdown, Tasks};
+use updraft_model::instance::Egress;
 
 pub(crate) use error::NetError;
 pub(crate) use subnet::Subnet;
@@ -70,9 +76,9 @@ pub(crate) struct NetConfig {
     pub(crate) subnet: Option<Subnet>,
     /// Where what was changed on the host is written down.
     pub(crate) run_dir: PathBuf,
-    /// Addresses of instances that live on and are to keep their network. With any the range is the one they are in,
+    /// Instances that live on and are to keep their network: addresses, and how each is restricted. With any the range is the one they are in,
     /// whatever `subnet` says.
-    pub(crate) kept: Vec<Ipv4Addr>,
+    pub(crate) kept: Vec<(Ipv4Addr, Egress)>,
 }
 
 /// The network of one server. Cheap to clone.
@@ -89,6 +95,8 @@ struct Inner {
     forwarder: Shutdown,
     /// Is all of it to be left as it is when nobody stopped it?
     stays: AtomicBool,
+    /// Until somebody takes it.
+    metadata: Mutex<Option<TcpListener>>,
 }
 
 /// A network namespace, ready for one instance: loopback is up, `eth0` has the address, the default
@@ -103,14 +111,17 @@ pub(crate) struct Attachment {
     /// The instance's address.
     pub(crate) address: Ipv4Addr,
     resolv_conf: Arc<str>,
-    _lease: Lease,
+    /// `None` only while it is being dropped.
+    lease: Option<Lease>,
+    /// Is it in a set of the firewall?
+    restricted: Option<(Egress, Weak<Inner>)>,
 }
 
 // === impl Network ===
 
 impl Network {
-    /// Removes what a dead server with the same tag left, but for the network of the instances that are kept, then sets up the gateway, the firewall
-    /// and forwarding, in the network namespace of the calling thread.
+    /// Removes what a dead server with the same tag left, but for the network of the instances that are kept, then sets
+    /// up the gateway, the firewall and forwarding, in the network namespace of the calling thread.
     ///
     /// # Errors
     /// [`NetError`] when the host refuses, [`NetError::NotKept`] when what is to be kept is not there; nothing is left
@@ -121,9 +132,12 @@ impl Network {
         let (worker, ready) = worker::spawn(config, orders)?;
         // From here on, dropping this removes everything.
         let forwarder = Shutdown::default();
-        let stays = AtomicBool::new(false);
-        let inner = Inner { commands: Some(commands), worker: Some(worker), forwarder: forwarder.clone(), stays };
+        let (metadata, stays) = (Mutex::default(), AtomicBool::new(false));
+        let inner =
+            Inner { commands: Some(commands), worker: Some(worker), forwarder: forwarder.clone(), metadata, stays };
         let ready = ready.await.map_err(|_| NetError::Stopped)??;
+        let listener = TcpListener::from_std(ready.metadata).map_err(NetError::io("listen for the metadata server"))?;
+        *inner.metadata.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
         if !ready.forward_dns_to.is_empty() {
             let forwarding = Forwarder::bind(ready.gateway, ready.subnet, ready.forward_dns_to).await?;
             forwarding.spawn(tasks, clock, &forwarder);
@@ -150,20 +164,44 @@ impl Network {
         answered.await.map_err(|_| NetError::Stopped)?
     }
 
-    /// The network of an instance that was kept, whose namespace this is. Each can be had once.
+    /// The network of an instance that was kept, whose namespace this is, restricted as it is. Each can be had once.
     ///
     /// # Errors
     /// [`NetError::NotKept`] when it is not among those that were named at the start.
     pub(crate) async fn attachment(&self, address: Ipv4Addr, netns: OwnedFd) -> Result<Attachment, NetError> {
         let (answer, answered) = oneshot::channel();
         self.inner.tell(Command::Keep(address, netns, answer))?;
-        answered.await.map_err(|_| NetError::Stopped)?
+        let (mut attachment, egress) = answered.await.map_err(|_| NetError::Stopped)??;
+        attachment.note(egress, &self.inner);
+        Ok(attachment)
     }
 
     /// From now on there are instances that outlive this server: unless [`Network::stop`] is called, all is left to the
     /// next one.
     pub(crate) fn outlive(&self) {
         self.inner.stays.store(true, Ordering::Relaxed);
+    }
+
+    /// Restricts where an instance may open connections to. In effect when this returns; to be done before its program
+    /// runs. With [`Egress::All`], which needs nothing, it returns at once.
+    ///
+    /// # Errors
+    /// [`NetError`] when the host refuses: then the instance must not start.
+    pub(crate) async fn restrict(&self, attachment: &mut Attachment, egress: Egress) -> Result<(), NetError> {
+        if egress == Egress::All {
+            return Ok(());
+        }
+        // Noted first: if nobody waits for the answer any more, it is still lifted.
+        attachment.note(egress, &self.inner);
+        let (answer, answered) = oneshot::channel();
+        self.inner.tell(Command::Restrict(attachment.address, egress, answer))?;
+        answered.await.map_err(|_| NetError::Stopped)?
+    }
+
+    /// The listener that takes what instances send to the metadata server's address; peers are instances, by their
+    /// addresses, or the host itself. The first call gets it.
+    pub(crate) fn metadata(&self) -> Option<TcpListener> {
+        self.inner.metadata.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Removes cables, firewall and gateway and sets forwarding back. Instances are best ended
@@ -228,6 +266,21 @@ impl Attachment {
     /// What `/etc/resolv.conf` of the instance has to say.
     pub(crate) fn resolv_conf(&self) -> &str {
         &self.resolv_conf
+    }
+
+    /// It is restricted, or about to be: when it is dropped that is lifted.
+    fn note(&mut self, egress: Egress, network: &Arc<Inner>) {
+        self.restricted = (egress != Egress::All).then(|| (egress, Arc::downgrade(network)));
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        let (Some((egress, network)), Some(lease)) = (self.restricted.take(), self.lease.take()) else { return };
+        // Without a network there is no set, and nobody to lend the address to.
+        if let Some(network) = network.upgrade() {
+            let _ = network.tell(Command::Lift(lease, egress));
+        }
     }
 }
 

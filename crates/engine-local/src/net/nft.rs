@@ -3,6 +3,8 @@
 //! Rules are written as a list of conditions and a verdict; a batch takes effect as a whole or not
 //! at all.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
+
 use super::{
     netlink::{Batch, NetlinkError, Request, Socket, attributes, string},
     subnet::Subnet,
@@ -18,6 +20,10 @@ pub(super) struct Changes<'a> {
 /// Where the kernel enters a chain.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Hook {
+    /// Packets that come in, before anything is known about them.
+    Arrival,
+    /// Packets that come in, when their destination may be rewritten.
+    DestinationNat,
     /// Packets for the host itself.
     Input,
     /// Packets that pass through the host.
@@ -47,6 +53,10 @@ pub(super) enum Match<'a> {
     Source(Subnet),
     /// IPv4 to one of these addresses.
     Destination(Subnet),
+    /// IPv4 from an address of this set.
+    SourceIn(&'a str),
+    /// From an address that leads, if anywhere, through another link than it came in through.
+    Misplaced,
     /// Belongs to a connection that exists, or is an error message about one.
     Established,
     /// Is an ICMP echo request.
@@ -68,6 +78,8 @@ pub(super) enum Verdict<'a> {
     Goto(&'a str),
     /// Its source becomes an address of the link it leaves through.
     Masquerade,
+    /// It goes to this address and port instead.
+    Redirect(SocketAddrV4),
 }
 
 /// A chain of somebody that drops what no rule of it accepts.
@@ -92,6 +104,15 @@ const HOOK_PRIORITY: u16 = 2;
 const RULE_TABLE: u16 = 1;
 const RULE_CHAIN: u16 = 2;
 const RULE_EXPRESSIONS: u16 = 4;
+const SET_TABLE: u16 = 1;
+const SET_NAME: u16 = 2;
+const SET_KEY_TYPE: u16 = 4;
+const SET_KEY_LENGTH: u16 = 5;
+const SET_ID: u16 = 10;
+const ELEMENTS_TABLE: u16 = 1;
+const ELEMENTS_SET: u16 = 2;
+const ELEMENTS: u16 = 3;
+const ELEMENT_KEY: u16 = 1;
 const LIST_ELEMENT: u16 = 1;
 const EXPRESSION_NAME: u16 = 1;
 const EXPRESSION_DATA: u16 = 2;
@@ -100,8 +121,15 @@ const DATA_VERDICT: u16 = 2;
 const VERDICT_CODE: u16 = 1;
 const VERDICT_CHAIN: u16 = 2;
 
+/// What `nft` calls `ipv4_addr`; the kernel only keeps it.
+const TYPE_IPV4: u32 = 7;
+const FIB_LINK: u32 = 1;
+/// `NFTA_FIB_F_SADDR` and `NFTA_FIB_F_IIF`.
+const FIB_SOURCE_THROUGH_LINK: u32 = 1 << 0 | 1 << 3;
+const NAT_DESTINATION: u32 = 1;
 const REGISTER_VERDICT: u32 = 0;
 const REGISTER: u32 = 1;
+const SECOND_REGISTER: u32 = 2;
 const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
 const META_IIFNAME: u32 = 6;
@@ -162,6 +190,9 @@ impl<'a> Changes<'a> {
     /// Makes a chain that the kernel enters at `hook`; what no rule decides is accepted.
     pub(super) fn base_chain(&mut self, name: &str, hook: Hook) {
         let (number, priority, kind) = match hook {
+            // Before connections are tracked.
+            Hook::Arrival => (0, -300i32 as u32, "filter"),
+            Hook::DestinationNat => (0, -100i32 as u32, "nat"),
             Hook::Input => (1, 0, "filter"),
             Hook::Forward => (HOOK_FORWARD, 0, "filter"),
             Hook::SourceNat => (4, 100, "nat"),
@@ -172,6 +203,44 @@ impl<'a> Changes<'a> {
             .text(CHAIN_NAME, name)
             .nest(CHAIN_HOOK, |hook| hook.number_be(HOOK_NUMBER, number).number_be(HOOK_PRIORITY, priority))
             .text(CHAIN_TYPE, kind);
+    }
+
+    /// Makes a set of IPv4 addresses; `number` is its own in these changes.
+    pub(super) fn set(&mut self, name: &str, number: u32) {
+        let table = self.table;
+        self.request(format!("create nftables set {name}"), libc::NFT_MSG_NEWSET, libc::NLM_F_CREATE)
+            .text(SET_TABLE, table)
+            .text(SET_NAME, name)
+            .number_be(SET_KEY_TYPE, TYPE_IPV4)
+            .number_be(SET_KEY_LENGTH, 4)
+            .number_be(SET_ID, number);
+    }
+
+    /// Puts addresses into a set; one that is there already is no error.
+    pub(super) fn elements_add(&mut self, set: &str, addresses: &[Ipv4Addr]) {
+        // A list may have 64 KiB, and each message is acknowledged.
+        for some in addresses.chunks(1000) {
+            self.elements(set, some, (libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE));
+        }
+    }
+
+    /// Takes an address out of a set; one that is not there is an error.
+    pub(super) fn element_delete(&mut self, set: &str, address: Ipv4Addr) {
+        self.elements(set, &[address], (libc::NFT_MSG_DELSETELEM, 0));
+    }
+
+    fn elements(&mut self, set: &str, addresses: &[Ipv4Addr], (message, flags): (libc::c_int, libc::c_int)) {
+        let table = self.table;
+        self.request(format!("change nftables set {set}"), message, flags)
+            .text(ELEMENTS_TABLE, table)
+            .text(ELEMENTS_SET, set)
+            .nest(ELEMENTS, |elements| {
+                addresses.iter().fold(elements, |elements, address| {
+                    elements.nest(LIST_ELEMENT, |element| {
+                        element.nest(ELEMENT_KEY, |key| key.attribute(DATA_VALUE, &address.octets()))
+                    })
+                })
+            });
     }
 
     /// Removes every rule of a chain.
@@ -227,6 +296,16 @@ impl Match<'_> {
             // Offsets of the addresses in an IPv4 header.
             Self::Source(subnet) => address(rule, 12, subnet),
             Self::Destination(subnet) => address(rule, 16, subnet),
+            Self::SourceIn(set) => {
+                let rule = payload(ipv4(rule), BASE_NETWORK, 12, 4);
+                expression(rule, "lookup", |data| data.text(1, set).number_be(2, REGISTER))
+            }
+            Self::Misplaced => {
+                let rule = expression(rule, "fib", |data| {
+                    data.number_be(1, REGISTER).number_be(2, FIB_LINK).number_be(3, FIB_SOURCE_THROUGH_LINK)
+                });
+                compare(rule, EQUAL, &[0; 4])
+            }
             Self::Established => {
                 let rule = expression(rule, "ct", |data| data.number_be(1, REGISTER).number_be(2, CT_STATE));
                 compare(mask(rule, &CT_KNOWN.to_ne_bytes()), NOT_EQUAL, &[0; 4])
@@ -285,6 +364,11 @@ fn compare<'r>(rule: Request<'r>, operator: u32, value: &[u8]) -> Request<'r> {
     })
 }
 
+/// Puts a value into a register.
+fn load<'r>(rule: Request<'r>, register: u32, value: &[u8]) -> Request<'r> {
+    expression(rule, "immediate", |data| data.number_be(1, register).nest(2, |data| data.attribute(DATA_VALUE, value)))
+}
+
 fn mask<'r>(rule: Request<'r>, bits: &[u8; 4]) -> Request<'r> {
     expression(rule, "bitwise", |data| {
         data.number_be(1, REGISTER)
@@ -318,6 +402,16 @@ impl Verdict<'_> {
             Self::Goto(chain) => immediate(rule, VERDICT_GOTO, Some(chain)),
             // Instances choose their ports without knowing of each other. Ports that are kept can
             // clash when two connect to the same place at the same moment; the kernel then drops a packet.
+            Self::Redirect(target) => {
+                let rule = load(rule, REGISTER, &target.ip().octets());
+                let rule = load(rule, SECOND_REGISTER, &target.port().to_be_bytes());
+                expression(rule, "nat", |data| {
+                    data.number_be(1, NAT_DESTINATION)
+                        .number_be(2, libc::NFPROTO_IPV4 as u32)
+                        .number_be(3, REGISTER)
+                        .number_be(5, SECOND_REGISTER)
+                })
+            }
             Self::Masquerade => expression(rule, "masq", |data| data.number_be(1, RANDOM_PORT)),
         }
     }

@@ -1,6 +1,11 @@
 //! The firewall: what an instance may reach, and who may reach it.
 
-use std::net::Ipv4Addr;
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, SocketAddrV4},
+};
+
+use updraft_model::instance::Egress;
 
 use super::{
     netlink::{NetlinkError, Socket},
@@ -18,6 +23,17 @@ pub(super) struct Firewall<'a> {
     pub(super) subnet: Subnet,
     /// Does the gateway answer DNS queries?
     pub(super) dns: Dns,
+    /// Where the server listens for who asks [`METADATA`].
+    pub(super) metadata: SocketAddrV4,
+}
+
+/// What is there when the table is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Present<'a> {
+    /// Instances that live on, and how each is restricted.
+    pub(super) restricted: &'a [(Ipv4Addr, Egress)],
+    /// Links that must not forward to one another.
+    pub(super) uplinks: &'a BTreeSet<String>,
 }
 
 /// Does the gateway answer DNS queries?
@@ -30,38 +46,89 @@ pub(super) enum Dns {
 const DNS_PORT: u16 = 53;
 /// Not to be forwarded at all (RFC 3927), and where clouds serve the host's credentials.
 const LINK_LOCAL: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 0);
+/// Where an instance asks who it is: the platform's own server, and never the host's or its cloud's.
+const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+const METADATA_PORT: u16 = 80;
+/// RFC 1918 and RFC 6598.
+const PRIVATE: [(Ipv4Addr, u8); 4] = [
+    (Ipv4Addr::new(10, 0, 0, 0), 8),
+    (Ipv4Addr::new(172, 16, 0, 0), 12),
+    (Ipv4Addr::new(192, 168, 0, 0), 16),
+    (Ipv4Addr::new(100, 64, 0, 0), 10),
+];
+/// The addresses of instances that may open no connection, and of those that may to private addresses.
+const SETS: [&str; 2] = ["egress-none", "egress-private"];
 const GUARD: &str = "guard";
 const GUARDED: &str = "guarded";
 
-/// Makes the table, in place of the one that a dead server left, with the guard of `uplinks`.
-pub(super) fn install<'a>(
-    socket: &mut Socket,
-    firewall: Firewall<'_>,
-    uplinks: impl Iterator<Item = &'a str>,
-) -> Result<(), NetlinkError> {
+/// Makes the table, in place of the one that a dead server left: with the guard, and with what restricts instances that
+/// live on, so that there is no moment without.
+pub(super) fn install(socket: &mut Socket, firewall: Firewall<'_>, present: Present<'_>) -> Result<(), NetlinkError> {
     let mut changes = Changes::to(firewall.table);
     changes.table_anew();
-    for name in ["from-instance", "through", "to-instance", GUARDED, GUARD] {
+    for (number, set) in (1..).zip(SETS) {
+        changes.set(set, number);
+    }
+    for name in ["from-instance", "through", "private", "to-instance", GUARDED, GUARD] {
         changes.chain(name);
     }
+    changes.base_chain("arrival", Hook::Arrival);
+    changes.base_chain("redirect", Hook::DestinationNat);
     changes.base_chain("input", Hook::Input);
     changes.base_chain("forward", Hook::Forward);
     changes.base_chain("postrouting", Hook::SourceNat);
     input(&mut changes, firewall);
     forward(&mut changes, firewall.ours);
+    // The cable's own check (`rp_filter`) the administrator can loosen for the whole host.
+    changes.rule("arrival", &[Match::InPrefix(firewall.ours), Match::Misplaced], Verdict::Drop);
+    let asks =
+        [Match::InPrefix(firewall.ours), Match::Destination(Subnet::of(METADATA, 32)), Match::Tcp(METADATA_PORT)];
+    changes.rule("redirect", &asks, Verdict::Redirect(firewall.metadata));
     let from_us = [Match::Source(firewall.subnet), Match::NotOutPrefix(firewall.ours)];
     changes.rule("postrouting", &from_us, Verdict::Masquerade);
-    guarding(&mut changes, uplinks);
+    guarding(&mut changes, present.uplinks);
+    for (name, egress) in SETS.into_iter().zip([Egress::None, Egress::Private]) {
+        let restricted = present.restricted.iter().filter(|(_, its)| *its == egress);
+        changes.elements_add(name, &restricted.map(|(address, _)| *address).collect::<Vec<_>>());
+    }
     changes.apply(socket)
+}
+
+/// Restricts where the instance with this address may open connections to; takes effect before it returns.
+pub(super) fn restrict(
+    socket: &mut Socket,
+    table: &str,
+    address: Ipv4Addr,
+    egress: Egress,
+) -> Result<(), NetlinkError> {
+    let Some(set) = set_of(egress) else { return Ok(()) };
+    let mut changes = Changes::to(table);
+    changes.elements_add(set, &[address]);
+    changes.apply(socket)
+}
+
+/// The instance with this address and restriction is no more.
+pub(super) fn lift(socket: &mut Socket, table: &str, address: Ipv4Addr, egress: Egress) -> Result<(), NetlinkError> {
+    let Some(set) = set_of(egress) else { return Ok(()) };
+    let mut changes = Changes::to(table);
+    changes.element_delete(set, address);
+    match changes.apply(socket) {
+        Err(error) if error.is_missing() => Ok(()),
+        other => other,
+    }
+}
+
+fn set_of(egress: Egress) -> Option<&'static str> {
+    match egress {
+        Egress::None => Some(SETS[0]),
+        Egress::Private => Some(SETS[1]),
+        Egress::All => None,
+    }
 }
 
 /// Keeps links that were switched to forwarding for our sake from forwarding to one another, as they
 /// did not before.
-pub(super) fn guard<'a>(
-    socket: &mut Socket,
-    table: &str,
-    uplinks: impl Iterator<Item = &'a str> + Clone,
-) -> Result<(), NetlinkError> {
+pub(super) fn guard(socket: &mut Socket, table: &str, uplinks: &BTreeSet<String>) -> Result<(), NetlinkError> {
     let mut changes = Changes::to(table);
     changes.chain_flush(GUARD);
     changes.chain_flush(GUARDED);
@@ -69,7 +136,7 @@ pub(super) fn guard<'a>(
     changes.apply(socket)
 }
 
-fn guarding<'a>(changes: &mut Changes<'_>, uplinks: impl Iterator<Item = &'a str>) {
+fn guarding(changes: &mut Changes<'_>, uplinks: &BTreeSet<String>) {
     for uplink in uplinks {
         changes.rule(GUARD, &[Match::In(uplink)], Verdict::Goto(GUARDED));
         changes.rule(GUARDED, &[Match::Out(uplink)], Verdict::Drop);
@@ -96,6 +163,9 @@ fn input(changes: &mut Changes<'_>, firewall: Firewall<'_>) {
 
     changes.rule("from-instance", &[Match::NotIpv4], Verdict::Drop);
     changes.rule("from-instance", &[Match::Established], Verdict::Accept);
+    changes.rule("from-instance", &[Match::SourceIn(SETS[0])], Verdict::Drop);
+    let metadata = Match::Tcp(firewall.metadata.port());
+    changes.rule("from-instance", &[Match::Destination(gateway), metadata], Verdict::Accept);
     changes.rule("from-instance", &[Match::Destination(gateway), Match::Ping], Verdict::Accept);
     if firewall.dns == Dns::Answered {
         for query in [Match::Udp(DNS_PORT), Match::Tcp(DNS_PORT)] {
@@ -114,7 +184,14 @@ fn forward(changes: &mut Changes<'_>, ours: &str) {
     changes.rule("through", &[Match::NotIpv4], Verdict::Drop);
     changes.rule("through", &[Match::OutPrefix(ours)], Verdict::Drop);
     changes.rule("through", &[Match::Destination(Subnet::of(LINK_LOCAL, 16))], Verdict::Drop);
+    changes.rule("through", &[Match::SourceIn(SETS[0])], Verdict::Drop);
+    changes.rule("through", &[Match::SourceIn(SETS[1])], Verdict::Goto("private"));
     changes.rule("through", &[], Verdict::Accept);
+
+    for (base, length) in PRIVATE {
+        changes.rule("private", &[Match::Destination(Subnet::of(base, length))], Verdict::Accept);
+    }
+    changes.rule("private", &[], Verdict::Drop);
 
     changes.rule("to-instance", &[Match::Established], Verdict::Accept);
     changes.rule("to-instance", &[], Verdict::Drop);

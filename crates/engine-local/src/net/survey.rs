@@ -1,8 +1,9 @@
 //! What this host offers to the network of instances.
 
 use std::{
+    collections::BTreeSet,
     error::Error,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4},
     thread,
 };
 
@@ -13,7 +14,7 @@ use super::{
     netlink::{Socket, Subsystem},
     netns, nft,
     resolver::Plan,
-    rules::{self, Dns, Firewall},
+    rules::{self, Dns, Firewall, Present},
     subnet::Subnet,
 };
 
@@ -74,12 +75,14 @@ fn try_firewall() -> Finding {
         netns::leave()?;
         let mut socket = Socket::open(Subsystem::Netfilter).map_err(NetError::io("open a netlink socket"))?;
         let ours = link_prefix(TAG);
-        let firewall = Firewall { table: "updraft-survey", ours: &ours, subnet: scratch(), dns: Dns::Answered };
-        rules::install(&mut socket, firewall, std::iter::empty())?;
+        let metadata = SocketAddrV4::new(scratch().gateway(), 1);
+        let firewall =
+            Firewall { table: "updraft-survey", ours: &ours, subnet: scratch(), dns: Dns::Answered, metadata };
+        rules::install(&mut socket, firewall, Present { restricted: &[], uplinks: &BTreeSet::new() })?;
         Ok(())
     };
-    let hint = "run as root; load the kernel modules 'nf_tables', 'nft_masq', 'nft_ct' and 'nf_nat'";
-    finding("nftables", try_out(), "filtering and masquerading work", hint)
+    let hint = "run as root; load the kernel modules 'nf_tables', 'nft_masq', 'nft_ct', 'nft_nat', 'nft_fib_inet' and 'nf_nat'";
+    finding("nftables", try_out(), "filtering, masquerading and the check of source addresses work", hint)
 }
 
 fn find_droppers() -> Finding {

@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    net::{IpAddr, Ipv4Addr},
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener},
     path::Path,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
@@ -11,6 +12,7 @@ use std::{
 
 use rustix::fd::{AsFd, OwnedFd};
 use tokio::sync::oneshot;
+use updraft_model::instance::Egress;
 
 use super::{
     Attachment, NetConfig, NetError,
@@ -21,7 +23,7 @@ use super::{
     netlink::{Batch, Socket, Subsystem},
     netns,
     resolver::Plan,
-    rules::{self, Dns, Firewall},
+    rules::{self, Dns, Firewall, Present},
     subnet::{Lease, Pool, Subnet},
 };
 
@@ -29,9 +31,13 @@ use super::{
 #[derive(Debug)]
 pub(super) enum Command {
     Attach(oneshot::Sender<Result<Attachment, NetError>>),
+    /// Restrict the instance with this address.
+    Restrict(Ipv4Addr, Egress, oneshot::Sender<Result<(), NetError>>),
+    /// A restricted instance is no more: its address may be lent again when nobody takes it for that.
+    Lift(Lease, Egress),
     Stop(oneshot::Sender<Result<(), NetError>>),
     /// Hand out what was kept of this address.
-    Keep(Ipv4Addr, OwnedFd, oneshot::Sender<Result<Attachment, NetError>>),
+    Keep(Ipv4Addr, OwnedFd, oneshot::Sender<Result<(Attachment, Egress), NetError>>),
     /// End without another word: instances live on.
     Abandon(mpsc::Sender<()>),
 }
@@ -46,6 +52,8 @@ pub(super) struct Ready {
     pub(super) subnet: Subnet,
     /// Name servers that instances cannot reach themselves; empty when they need no help.
     pub(super) forward_dns_to: Vec<IpAddr>,
+    /// Takes what instances send to the metadata server's address.
+    pub(super) metadata: TcpListener,
 }
 
 /// The host, as the thread has it in hand.
@@ -70,8 +78,16 @@ struct Working {
     gateway: Ipv4Addr,
     mtu: u32,
     resolv_conf: Arc<str>,
-    /// Addresses that were taken over and not been asked for yet.
-    kept: HashMap<Ipv4Addr, Lease>,
+    /// Addresses that were taken over and not been asked for yet, with their restrictions.
+    kept: HashMap<Ipv4Addr, (Lease, Egress)>,
+}
+
+/// What there is of a host's network once it is made.
+struct Made {
+    subnet: Subnet,
+    mtu: u32,
+    plan: Plan,
+    metadata: TcpListener,
 }
 
 /// How often the thread looks for uplinks that do not forward: a VPN that came up, a link that was
@@ -123,13 +139,14 @@ fn set_up(config: NetConfig) -> Result<(Working, Ready), NetError> {
     }
     let made = host.set_up(config.subnet, &config.dns, &config.kept);
     match made {
-        Ok((subnet, mtu, plan)) => {
+        Ok(Made { subnet, mtu, plan, metadata }) => {
             let gateway = subnet.gateway();
             let resolv_conf = plan.resolv_conf(gateway).into();
             let pool = Pool::new(subnet);
-            let kept = config.kept.iter().map(|&address| (address, pool.keep(address))).collect();
+            let kept =
+                config.kept.into_iter().map(|(address, egress)| (address, (pool.keep(address), egress))).collect();
             let working = Working { host, pool, gateway, mtu, resolv_conf, kept };
-            Ok((working, Ready { gateway, subnet, forward_dns_to: plan.forward_to }))
+            Ok((working, Ready { gateway, subnet, forward_dns_to: plan.forward_to, metadata }))
         }
         Err(error) => {
             if let Err(error) = host.remove() {
@@ -140,6 +157,13 @@ fn set_up(config: NetConfig) -> Result<(Working, Ready), NetError> {
     }
 }
 
+/// On any port: the address is ours, and others may listen on all addresses.
+fn listen(gateway: Ipv4Addr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind((gateway, 0))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 fn run(mut working: Working, orders: &mpsc::Receiver<Command>) {
     loop {
         match orders.recv_timeout(REFRESH) {
@@ -147,6 +171,11 @@ fn run(mut working: Working, orders: &mpsc::Receiver<Command>) {
                 // The caller may be gone; then the attachment dies here.
                 let _ = answer.send(working.attach());
             }
+            Ok(Command::Restrict(address, egress, answer)) => {
+                // Who gave up waiting does not start the instance.
+                let _ = answer.send(working.host.restrict(address, egress));
+            }
+            Ok(Command::Lift(lease, egress)) => working.host.lift(&lease, egress),
             Ok(Command::Stop(answer)) => {
                 let _ = answer.send(working.host.remove());
                 return;
@@ -191,8 +220,8 @@ impl Host {
         &mut self,
         wanted: Option<Subnet>,
         dns: &[IpAddr],
-        kept: &[Ipv4Addr],
-    ) -> Result<(Subnet, u32, Plan), NetError> {
+        kept: &[(Ipv4Addr, Egress)],
+    ) -> Result<Made, NetError> {
         let addresses = link::addresses(&mut self.route)?;
         let plan = Plan::new(dns, &addresses.iter().map(|(address, _)| *address).collect::<Vec<_>>());
         let routes = link::routes(&mut self.route)?;
@@ -207,13 +236,26 @@ impl Host {
             _ => self.inherit(kept, &routes)?,
         };
         let dns = if plan.forward_to.is_empty() { Dns::NotAnswered } else { Dns::Answered };
-        let firewall = Firewall { table: &self.table, ours: &self.prefix, subnet, dns };
+        let metadata = listen(subnet.gateway()).map_err(NetError::io("listen for the metadata server"))?;
+        let port = metadata.local_addr().map_err(NetError::io("listen for the metadata server"))?.port();
+        let place = SocketAddrV4::new(subnet.gateway(), port);
+        let firewall = Firewall { table: &self.table, ours: &self.prefix, subnet, dns, metadata: place };
         self.forwarding.refresh(&mut self.route)?;
         // At once, and in place of what was there: instances that live on are never without.
         let guarded = self.to_be_guarded();
-        rules::install(&mut self.nft, firewall, guarded.iter().map(String::as_str))?;
+        rules::install(&mut self.nft, firewall, Present { restricted: kept, uplinks: &guarded })?;
         self.guarded = guarded;
-        Ok((subnet, mtu, plan))
+        Ok(Made { subnet, mtu, plan, metadata })
+    }
+
+    fn restrict(&mut self, address: Ipv4Addr, egress: Egress) -> Result<(), NetError> {
+        rules::restrict(&mut self.nft, &self.table, address, egress).map_err(NetError::from)
+    }
+
+    fn lift(&mut self, lease: &Lease, egress: Egress) {
+        if let Err(error) = rules::lift(&mut self.nft, &self.table, lease.address(), egress) {
+            tracing::warn!(address = %lease.address(), %error, "an address stays restricted to egress '{egress}'");
+        }
     }
 
     /// Makes the link that has the gateway's address, and takes a range for ours by the route to it:
@@ -278,7 +320,7 @@ impl Host {
         self.forwarding.refresh(&mut self.route)?;
         let wanted = self.to_be_guarded();
         if wanted != self.guarded {
-            rules::guard(&mut self.nft, &self.table, wanted.iter().map(String::as_str))?;
+            rules::guard(&mut self.nft, &self.table, &wanted)?;
             self.guarded = wanted;
         }
         Ok(())
@@ -294,14 +336,16 @@ impl Host {
     }
 
     /// Takes over the range of a dead server for the sake of instances that live on, and removes every cable but theirs.
-    fn inherit(&mut self, kept: &[Ipv4Addr], routes: &[link::Route]) -> Result<Subnet, NetError> {
+    fn inherit(&mut self, kept: &[(Ipv4Addr, Egress)], routes: &[link::Route]) -> Result<Subnet, NetError> {
         let gateway = format!("{}gw", self.prefix);
         let links = self.own_links()?;
         let index = links.iter().find(|link| link.name == gateway).map(|link| link.index).ok_or(NetError::NotKept)?;
         let leads_there = |route: &&link::Route| route.links.contains(&index) && route.destination.length() < 32;
         let subnet = routes.iter().find(leads_there).map(|route| route.destination).ok_or(NetError::NotKept)?;
-        let cables: BTreeSet<String> = kept.iter().map(|&address| self.cable(address)).collect();
-        if !kept.iter().all(|&address| subnet.contains(address)) || !link::addresses(&mut self.route)?.contains(&(subnet.gateway(), 32)) {
+        let cables: BTreeSet<String> = kept.iter().map(|&(address, _)| self.cable(address)).collect();
+        if !kept.iter().all(|&(address, _)| subnet.contains(address))
+            || !link::addresses(&mut self.route)?.contains(&(subnet.gateway(), 32))
+        {
             return Err(NetError::NotKept);
         }
         self.remove_links(|name| name != gateway && !cables.contains(name))?;
@@ -360,9 +404,10 @@ impl Host {
 
 impl Working {
     /// Hands out the network of an instance that lives on.
-    fn keep(&mut self, address: Ipv4Addr, netns: OwnedFd) -> Result<Attachment, NetError> {
-        let lease = self.kept.remove(&address).ok_or(NetError::NotKept)?;
-        Ok(Attachment { netns, address, resolv_conf: self.resolv_conf.clone(), _lease: lease })
+    fn keep(&mut self, address: Ipv4Addr, netns: OwnedFd) -> Result<(Attachment, Egress), NetError> {
+        let (lease, egress) = self.kept.remove(&address).ok_or(NetError::NotKept)?;
+        let resolv_conf = self.resolv_conf.clone();
+        Ok((Attachment { netns, address, resolv_conf, lease: Some(lease), restricted: None }, egress))
     }
 
     /// Attaches a new namespace. Where addresses are few, the last cable of the next one may still be
@@ -388,6 +433,6 @@ impl Working {
         let netns = attach::attach(&mut self.host.route, cable)?;
         tracing::debug!(tag = self.host.tag, %address, "attached a namespace");
         let resolv_conf = self.resolv_conf.clone();
-        Ok(Attachment { netns, address, resolv_conf, _lease: lease })
+        Ok(Attachment { netns, address, resolv_conf, lease: Some(lease), restricted: None })
     }
 }

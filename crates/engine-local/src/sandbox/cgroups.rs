@@ -31,6 +31,10 @@ pub(crate) struct Layout {
     pub(crate) hierarchies: Vec<Hierarchy>,
     /// The controllers that are nowhere.
     pub(crate) missing: Vec<&'static str>,
+    /// Where instances can be frozen, the better way first: the unified hierarchy, also where version 1 limits the rest
+    /// (it takes less time, and what is frozen can be killed), then the freezer of version 1. It is no loss where there
+    /// is none.
+    pub(crate) freezers: Vec<Hierarchy>,
 }
 
 /// The limits of an instance.
@@ -63,6 +67,16 @@ pub(crate) struct Plan {
     pub(crate) forks_refused: Option<(PathBuf, &'static str)>,
     /// Where the CPU time is, and how it is written.
     pub(crate) cpu: Option<(PathBuf, CpuUnit)>,
+    /// What freezes it.
+    pub(crate) freezer: Option<Freezer>,
+}
+
+/// The file that freezes an instance, and what is written there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Freezer {
+    pub(crate) file: PathBuf,
+    pub(crate) freeze: &'static str,
+    pub(crate) thaw: &'static str,
 }
 
 /// What to write for one instance to be limited: can be done later, and waits for nothing in the kernel.
@@ -96,6 +110,9 @@ impl Layout {
     pub(crate) fn parse(mountinfo: &str, controllers: &str) -> Self {
         let mut layout = Self::default();
         let mounts: Vec<Hierarchy> = mountinfo.lines().filter_map(hierarchy).collect();
+        let freezer = |one: &&Hierarchy| one.unified || one.controllers.iter().any(|known| known == "freezer");
+        layout.freezers = mounts.iter().filter(freezer).cloned().collect();
+        layout.freezers.sort_by_key(|one| !one.unified);
         let has = |one: &Hierarchy, name: &str| !one.unified && one.controllers.iter().any(|known| known == name);
         if mounts.iter().any(|one| has(one, "memory")) {
             for name in V1 {
@@ -116,6 +133,16 @@ impl Layout {
         layout
     }
 
+    /// This one and every other hierarchy of `mountinfo`: an OCI runtime makes groups in all of them.
+    pub(crate) fn with_all_of(mut self, mountinfo: &str) -> Self {
+        for (mount, name) in mountinfo.lines().filter_map(mounted) {
+            if !self.hierarchies.iter().any(|one| one.mount == mount) {
+                self.hierarchies.push(Hierarchy { mount, name, controllers: Vec::new(), unified: false });
+            }
+        }
+        self
+    }
+
     /// Version 1 or 2.
     pub(crate) fn version(&self) -> u32 {
         if self.hierarchies.iter().any(|one| one.unified) { 2 } else { 1 }
@@ -123,7 +150,13 @@ impl Layout {
 
     /// The directories of the engine with this tag.
     pub(crate) fn parents(&self, tag: &str) -> Vec<PathBuf> {
-        self.hierarchies.iter().map(|one| one.mount.join(format!("updraft-{tag}"))).collect()
+        let apart = self.freezer().filter(|freezer| self.hierarchies.iter().all(|one| one.mount != freezer.mount));
+        self.hierarchies.iter().chain(apart).map(|one| one.mount.join(format!("updraft-{tag}"))).collect()
+    }
+
+    /// Where instances are frozen.
+    pub(crate) fn freezer(&self) -> Option<&Hierarchy> {
+        self.freezers.first()
     }
 
     /// What has to be written before instances can be made: version 2 hands controllers down only
@@ -138,9 +171,11 @@ impl Layout {
 
     /// What to do for the instance `id`.
     pub(crate) fn plan(&self, tag: &str, id: &str) -> Plan {
-        let mut plan = Plan::default();
-        for (one, parent) in self.hierarchies.iter().zip(self.parents(tag)) {
-            let dir = parent.join(id);
+        // The freezer's may be the last of them, beyond the hierarchies.
+        let directories: Vec<PathBuf> = self.parents(tag).into_iter().map(|parent| parent.join(id)).collect();
+        let freezer = self.freezer().map(|one| Freezer::at(one, &one.mount.join(format!("updraft-{tag}")).join(id)));
+        let mut plan = Plan { directories, freezer, ..Plan::default() };
+        for (one, dir) in self.hierarchies.iter().zip(plan.directories.clone()) {
             if one.unified {
                 plan.unified(&dir);
             } else {
@@ -148,7 +183,6 @@ impl Layout {
                     plan.v1(controller, &dir);
                 }
             }
-            plan.directories.push(dir);
         }
         plan
     }
@@ -167,6 +201,26 @@ impl Layout {
             }
         }
         allowance
+    }
+
+    /// What to write so that the instance `id` has so much CPU; `None` where that cannot be limited.
+    pub(crate) fn cpu(&self, tag: &str, id: &str, cpu_millis: u32) -> Option<Allowance> {
+        let one = self.hierarchies.iter().find(|one| one.controllers.iter().any(|name| name == "cpu"))?;
+        let mut allowance = Allowance::default();
+        allowance.cpu(one.unified, &one.mount.join(format!("updraft-{tag}")).join(id), cpu_millis);
+        Some(allowance)
+    }
+}
+
+// === impl Freezer ===
+
+impl Freezer {
+    fn at(hierarchy: &Hierarchy, dir: &Path) -> Self {
+        if hierarchy.unified {
+            Self { file: dir.join("cgroup.freeze"), freeze: "1", thaw: "0" }
+        } else {
+            Self { file: dir.join("freezer.state"), freeze: "FROZEN", thaw: "THAWED" }
+        }
     }
 }
 
@@ -205,14 +259,23 @@ impl Plan {
 // === impl Allowance ===
 
 impl Allowance {
+    fn cpu(&mut self, unified: bool, dir: &Path, millis: u32) {
+        let quota = quota(millis);
+        if unified {
+            let weight = (millis / 10).clamp(1, 10_000);
+            self.settings.push((dir.join("cpu.max"), format!("{quota} {PERIOD_US}")));
+            self.wishes.push((dir.join("cpu.weight"), weight.to_string()));
+        } else {
+            self.settings.push((dir.join("cpu.cfs_period_us"), PERIOD_US.to_string()));
+            self.settings.push((dir.join("cpu.cfs_quota_us"), quota.to_string()));
+            self.wishes.push((dir.join("cpu.shares"), shares(millis).to_string()));
+        }
+    }
+
     fn v1(&mut self, controller: &str, dir: &Path, limits: Limits) {
         let bytes = limits.memory_bytes.to_string();
         match controller {
-            "cpu" => {
-                self.settings.push((dir.join("cpu.cfs_period_us"), PERIOD_US.to_string()));
-                self.settings.push((dir.join("cpu.cfs_quota_us"), quota(limits.cpu_millis).to_string()));
-                self.wishes.push((dir.join("cpu.shares"), shares(limits.cpu_millis).to_string()));
-            }
+            "cpu" => self.cpu(false, dir, limits.cpu_millis),
             "memory" => {
                 self.settings.push((dir.join("memory.limit_in_bytes"), bytes.clone()));
                 self.wishes.push((dir.join("memory.memsw.limit_in_bytes"), bytes));
@@ -223,17 +286,13 @@ impl Allowance {
     }
 
     fn unified(&mut self, dir: &Path, limits: Limits) {
-        let weight = (limits.cpu_millis / 10).clamp(1, 10_000);
+        self.cpu(true, dir, limits.cpu_millis);
         self.settings.extend([
-            (dir.join("cpu.max"), format!("{} {PERIOD_US}", quota(limits.cpu_millis))),
             (dir.join("memory.max"), limits.memory_bytes.to_string()),
             (dir.join("pids.max"), limits.pids.to_string()),
         ]);
-        self.wishes.extend([
-            (dir.join("cpu.weight"), weight.to_string()),
-            (dir.join("memory.swap.max"), "0".to_owned()),
-            (dir.join("memory.oom.group"), "1".to_owned()),
-        ]);
+        self.wishes
+            .extend([(dir.join("memory.swap.max"), "0".to_owned()), (dir.join("memory.oom.group"), "1".to_owned())]);
     }
 }
 
@@ -263,6 +322,22 @@ impl fmt::Display for Allowance {
 
 const PERIOD_US: u64 = 100_000;
 
+/// CPU, as control groups take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cpu {
+    /// The share under contention; 1024 for a whole CPU.
+    pub(crate) shares: u64,
+    /// Time in each period, in microseconds.
+    pub(crate) quota_us: u64,
+    /// The period, in microseconds.
+    pub(crate) period_us: u64,
+}
+
+/// So many thousandths of a CPU.
+pub(crate) fn cpu_of(cpu_millis: u32) -> Cpu {
+    Cpu { shares: shares(cpu_millis), quota_us: quota(cpu_millis), period_us: PERIOD_US }
+}
+
 /// CPU time per period; the kernel takes no less than a millisecond.
 fn quota(cpu_millis: u32) -> u64 {
     (u64::from(cpu_millis) * PERIOD_US / 1000).max(1000)
@@ -276,6 +351,14 @@ fn shares(cpu_millis: u32) -> u64 {
 /// The number after `key` in a file of `key number` lines.
 pub(crate) fn counter(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// A line of mountinfo, if it is any control group hierarchy: where it is, and what it is called there.
+fn mounted(line: &str) -> Option<(PathBuf, String)> {
+    let (left, right) = line.split_once(" - ")?;
+    let mount = PathBuf::from(left.split(' ').nth(4)?);
+    let name = mount.file_name()?.to_str()?.to_owned();
+    matches!(right.split(' ').next()?, "cgroup" | "cgroup2").then_some((mount, name))
 }
 
 /// A line of mountinfo, if it is a control group hierarchy with controllers (or the unified one).
@@ -301,112 +384,4 @@ fn hierarchy(line: &str) -> Option<Hierarchy> {
 const OTHER_V1: [&str; 8] = ["cpuset", "blkio", "freezer", "net_cls", "net_prio", "perf_event", "hugetlb", "rdma"];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const V1_HOST: &str = "\
-30 24 0:26 / /sys/fs/cgroup/cpu rw,relatime shared:9 - cgroup cgroup rw,cpu
-31 24 0:27 / /sys/fs/cgroup/cpuacct rw,relatime - cgroup cgroup rw,cpuacct
-32 24 0:28 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
-33 24 0:29 / /sys/fs/cgroup/devices rw,relatime - cgroup cgroup rw,devices
-34 24 0:30 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
-35 24 0:31 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
-36 24 0:32 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
-";
-    const SYSTEMD_V1_HOST: &str = "\
-30 24 0:26 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct
-32 24 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
-";
-    const V2_HOST: &str = "30 24 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
-    const LIMITS: Limits = Limits { cpu_millis: 1500, memory_bytes: 1 << 29, pids: 1024 };
-
-    #[test]
-    fn a_hybrid_host_is_used_through_version_1() {
-        let layout = Layout::parse(V1_HOST, "");
-        assert_eq!((layout.version(), layout.missing.len(), layout.hierarchies.len()), (1, 0, 5));
-        assert_eq!(layout.parents("ab12")[2], Path::new("/sys/fs/cgroup/memory/updraft-ab12"));
-    }
-
-    #[test]
-    fn controllers_that_share_a_hierarchy_share_a_directory_and_gaps_are_named() {
-        let layout = Layout::parse(SYSTEMD_V1_HOST, "");
-        assert_eq!(layout.hierarchies.len(), 2);
-        assert_eq!(layout.hierarchies[0].controllers, ["cpu", "cpuacct"]);
-        assert_eq!(layout.missing, ["pids", "devices"]);
-        assert_eq!(layout.plan("t", "i").directories.len(), 2);
-    }
-
-    #[test]
-    fn version_1_plan_as_text() {
-        let layout = Layout::parse(V1_HOST, "");
-        let text = format!("{}{}", layout.plan("ab12", "i1"), layout.allowance("ab12", "i1", LIMITS));
-        assert_eq!(
-            text,
-            "\
-make /sys/fs/cgroup/cpu/updraft-ab12/i1
-make /sys/fs/cgroup/cpuacct/updraft-ab12/i1
-make /sys/fs/cgroup/memory/updraft-ab12/i1
-make /sys/fs/cgroup/pids/updraft-ab12/i1
-make /sys/fs/cgroup/devices/updraft-ab12/i1
-set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.deny = a
-set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 1:3 rwm
-set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 1:5 rwm
-set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 1:7 rwm
-set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 1:8 rwm
-set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 1:9 rwm
-set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 5:0 rwm
-set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 5:2 rwm
-set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 136:* rwm
-join
-limit /sys/fs/cgroup/cpu/updraft-ab12/i1/cpu.cfs_period_us = 100000
-limit /sys/fs/cgroup/cpu/updraft-ab12/i1/cpu.cfs_quota_us = 150000
-limit /sys/fs/cgroup/memory/updraft-ab12/i1/memory.limit_in_bytes = 536870912
-limit /sys/fs/cgroup/pids/updraft-ab12/i1/pids.max = 1024
-wish /sys/fs/cgroup/cpu/updraft-ab12/i1/cpu.shares = 1536
-wish /sys/fs/cgroup/memory/updraft-ab12/i1/memory.memsw.limit_in_bytes = 536870912
-"
-        );
-    }
-
-    #[test]
-    fn version_2_plan_as_text() {
-        let layout = Layout::parse(V2_HOST, "cpuset cpu io memory pids\n");
-        assert_eq!((layout.version(), layout.missing.len()), (2, 0));
-        let delegation: Vec<String> =
-            layout.delegation("ab12").iter().map(|(file, text)| format!("{} = {text}", file.display())).collect();
-        assert_eq!(
-            delegation,
-            [
-                "/sys/fs/cgroup/cgroup.subtree_control = +cpu +memory +pids",
-                "/sys/fs/cgroup/updraft-ab12/cgroup.subtree_control = +cpu +memory +pids"
-            ]
-        );
-        assert_eq!(
-            format!("{}{}", layout.plan("ab12", "i1"), layout.allowance("ab12", "i1", LIMITS)),
-            "\
-make /sys/fs/cgroup/updraft-ab12/i1
-born inside
-limit /sys/fs/cgroup/updraft-ab12/i1/cpu.max = 150000 100000
-limit /sys/fs/cgroup/updraft-ab12/i1/memory.max = 536870912
-limit /sys/fs/cgroup/updraft-ab12/i1/pids.max = 1024
-wish /sys/fs/cgroup/updraft-ab12/i1/cpu.weight = 150
-wish /sys/fs/cgroup/updraft-ab12/i1/memory.swap.max = 0
-wish /sys/fs/cgroup/updraft-ab12/i1/memory.oom.group = 1
-"
-        );
-        assert_eq!(Layout::parse(V2_HOST, "cpu").missing, ["memory", "pids"]);
-    }
-
-    #[test]
-    fn tiny_shares_of_a_cpu_stay_within_what_the_kernel_takes() {
-        assert_eq!((quota(1), shares(1)), (1000, 2));
-        assert_eq!((quota(80), shares(80)), (8000, 81));
-    }
-
-    #[test]
-    fn counters_are_found_by_their_whole_name() {
-        let text = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n";
-        assert_eq!(counter(text, "oom_kill"), Some(3));
-        assert_eq!(counter(text, "oom"), None);
-    }
-}
+mod tests;

@@ -54,6 +54,16 @@ pub(crate) fn needs_its_image(head: &[u8]) -> Option<String> {
     interpreter(head).map(|interpreter| format!("it is linked dynamically, by '{interpreter}'"))
 }
 
+/// What the kernel would say to a program with these first bytes, if it would not execute it; `is_there` tells
+/// whether a file is. For who cannot try.
+pub(crate) fn refusal(head: &[u8], is_there: impl FnOnce(&str) -> bool) -> Option<io::Error> {
+    let is_known = head.starts_with(SCRIPT) || head.starts_with(ELF);
+    if !is_known || architecture(head).is_some() {
+        return Some(rustix::io::Errno::NOEXEC.into());
+    }
+    interpreter(head).filter(|name| !is_there(name)).map(|_| rustix::io::Errno::NOENT.into())
+}
+
 /// A candidate that could not be executed.
 #[derive(Debug)]
 pub(crate) struct Tried {
@@ -261,6 +271,18 @@ mod tests {
             file.push(0);
         }
         file
+    }
+
+    #[test]
+    fn what_the_kernel_would_refuse_is_known_without_trying() {
+        let has_sh = |name: &str| name == "/bin/sh";
+        let kind = |head: &[u8]| refusal(head, has_sh).map(|error| error.raw_os_error().expect("the kernel's"));
+        assert_eq!(kind(b"#!/bin/sh\n"), None);
+        assert_eq!(kind(&elf(62, None)), None);
+        for (head, errno) in [(&b"#!/bin/bash\n"[..], 2), (b"hello", 8), (b"", 8), (&elf(183, None), 8)] {
+            assert_eq!(kind(head), Some(errno));
+        }
+        assert_eq!(kind(&elf(62, Some("/lib64/ld.so"))), Some(2));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a sandbox looks like: decisions as plain data, tested as text. Nothing here touches the host.
 
+pub(crate) mod bundle;
 pub(crate) mod capabilities;
 pub(crate) mod cgroups;
 pub(crate) mod entrypoint;

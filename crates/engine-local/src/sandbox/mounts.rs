@@ -57,7 +57,7 @@ pub(crate) enum Step {
 
 /// What a container must not see (runc's list, and `/proc/interrupts` and the power and thermal
 /// readings that tell neighbours apart).
-const MASKED: [&str; 13] = [
+pub(crate) const MASKED: [&str; 13] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -74,7 +74,7 @@ const MASKED: [&str; 13] = [
 ];
 
 /// What a container must not write (runc's list).
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub(crate) const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The devices there are: path, major, minor. All of them harmless, all of them for everybody.
 pub(crate) const DEVICES: [(&str, u32, u32); 6] = [
@@ -86,6 +86,8 @@ pub(crate) const DEVICES: [(&str, u32, u32); 6] = [
     ("/dev/tty", 5, 0),
 ];
 
+/// What there is for a root directory to be made of.
+const PLACES: [&str; 8] = ["lower", "work", "root", "upper", "upper/dev", "upper/proc", "upper/sys", "upper/etc"];
 /// Where what waits for its container is mounted, below the stage.
 const MADE: &str = "made";
 /// What waits there.
@@ -106,8 +108,7 @@ pub(crate) fn staging(stage: &str, hierarchies: &[Hierarchy]) -> Vec<Step> {
         },
         Step::Enter(stage.to_owned()),
     ];
-    let directories = ["lower", "work", "root", "upper", "upper/dev", "upper/proc", "upper/sys", "upper/etc", MADE];
-    steps.extend(directories.map(|path| Step::Directory(path.to_owned(), 0o755)));
+    steps.extend(PLACES.into_iter().chain([MADE]).map(|path| Step::Directory(path.to_owned(), 0o755)));
     steps.extend(PARTS.map(|part| Step::Directory(made(part), 0o755)));
     let pseudo = |kind, part| Step::Mount { kind, target: made(part), flags: CLOSED, options: String::new() };
     steps.push(pseudo("proc", "/proc"));
@@ -123,7 +124,29 @@ pub(crate) fn staging(stage: &str, hierarchies: &[Hierarchy]) -> Vec<Step> {
 pub(crate) fn finishing(launch: &Launch) -> Vec<Step> {
     let size = launch.limits.memory_bytes;
     let mut steps = vec![Step::Resize(".".to_owned(), WRITABLE, size), Step::Resize(made("/dev/shm"), CLOSED, size)];
-    steps.extend(launch.etc.iter().map(|(name, text)| Step::File(format!("upper/etc/{name}"), text.clone())));
+    steps.extend(root(launch));
+    steps.extend(PARTS.map(|part| Step::Move(made(part), format!("root{part}"))));
+    steps.extend([Step::Enter("root".to_owned()), Step::Pivot, Step::Directory("/tmp".to_owned(), 0o1777)]);
+    steps
+}
+
+/// The same for a runtime that does the rest: from nothing to a root directory at `stage`/root.
+pub(crate) fn bare(stage: &str, launch: &Launch) -> Vec<Step> {
+    let options = format!("mode=0755,size={}", launch.limits.memory_bytes);
+    let mut steps = vec![
+        Step::Mount { kind: "tmpfs", target: stage.to_owned(), flags: WRITABLE, options },
+        Step::Enter(stage.to_owned()),
+    ];
+    steps.extend(PLACES.map(|path| Step::Directory(path.to_owned(), 0o755)));
+    steps.extend(root(launch));
+    steps.push(Step::Directory("root/tmp".to_owned(), 0o1777));
+    steps
+}
+
+/// An overlay of the image's layers and of what is in the current directory, a tmpfs.
+fn root(launch: &Launch) -> Vec<Step> {
+    let file = |(name, text): &(String, String)| Step::File(format!("upper/etc/{name}"), text.clone());
+    let mut steps: Vec<Step> = launch.etc.iter().map(file).collect();
     // The options of a mount must fit a page, and a comma or a colon in a path would end it: the
     // layers go by short links, the highest first as overlayfs wants them.
     steps.extend(
@@ -143,8 +166,6 @@ pub(crate) fn finishing(launch: &Launch) -> Vec<Step> {
             lower.join(":")
         ),
     });
-    steps.extend(PARTS.map(|part| Step::Move(made(part), format!("root{part}"))));
-    steps.extend([Step::Enter("root".to_owned()), Step::Pivot, Step::Directory("/tmp".to_owned(), 0o1777)]);
     steps
 }
 

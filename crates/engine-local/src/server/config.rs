@@ -14,7 +14,10 @@ pub struct LocalConfig {
     pub dns: Vec<IpAddr>,
     /// How far instances are kept apart.
     pub isolation: Isolation,
-    /// How many sandboxes are made before they are needed; only with [`Isolation::Namespaces`]. Each takes about a
+    /// The OCI runtime that makes the sandboxes: a path, or a name to look for in `PATH`. `None` for ourselves; only
+    /// with [`Isolation::Namespaces`].
+    pub runtime: Option<PathBuf>,
+    /// How many sandboxes are made before they are needed; only where we make them. Each takes about a
     /// megabyte of memory and an address. 0 makes none.
     pub sandboxes: usize,
     /// How the launcher is started.
@@ -55,6 +58,7 @@ impl LocalConfig {
             data_dir: data_dir.into(),
             dns: Vec::new(),
             isolation: Isolation::default(),
+            runtime: None,
             sandboxes: 4,
             launcher: LauncherCommand::default(),
             orphaned: Duration::from_secs(15 * 60),

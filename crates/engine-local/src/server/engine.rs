@@ -19,20 +19,24 @@ use tokio::{
 };
 use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_engine::{Adopted, Engine, EngineError, EngineEvent};
-use updraft_model::instance::{Inspection, InstanceId, InstanceSpec, Usage};
+use updraft_model::instance::{Egress, Inspection, InstanceId, InstanceSpec, Usage};
 use updraft_oci::ImageStore;
 
+pub(super) use super::causes::{chain, host};
 use super::{
+    causes::{check_id, refused},
     config::LocalConfig,
     events::{self, Delivery, Unsettled},
     footing::{Commons, Footing, Reached},
     leftovers::Premises,
     link::Link,
-    live::{Ground, Live, Phase, StartTiming, Table},
+    live::{Ground, Live, Phase, StartTiming, Subject, Table},
+    metadata,
     order::Order,
     pool::{self, Pool},
     predecessor::{self, Heritage},
     prepare::{self, Prepared},
+    runtime::{self, Runtime},
     supervise,
 };
 use crate::{
@@ -55,6 +59,8 @@ pub struct LocalEngine {
 /// What the engine and its tasks share.
 pub(super) struct Shared {
     pub(super) config: LocalConfig,
+    /// Who makes the sandboxes, if it is not our launcher.
+    pub(super) runtime: Option<Runtime>,
     pub(super) premises: Premises,
     pub(super) layout: Layout,
     pub(super) images: ImageStore,
@@ -67,6 +73,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) tasks: Tasks,
     pub(super) table: Table,
+    /// Who answers for the metadata server.
+    pub(super) desk: metadata::Desk,
     pub(super) deliveries: mpsc::UnboundedSender<Delivery>,
     pub(super) down: AtomicBool,
     link: Mutex<Option<Link>>,
@@ -104,18 +112,24 @@ impl LocalEngine {
             Err(error) if !isolation.is_shared() => return Err(host("read the control groups")(error)),
             layout => layout.unwrap_or_default(),
         };
+        let runtime = runtime::of(&config).await?;
         let premises = Premises::open(&config.data_dir)?;
-        let mut heritage = predecessor::meet(&config, &premises, &layout, &clock).await;
+        // A runtime makes groups in every hierarchy that there is, and a predecessor may have had one.
+        let whole = sys::cgroups::whole_layout().unwrap_or_else(|_| layout.clone());
+        let layout = if runtime.is_some() { whole.clone() } else { layout };
+        let orders = supervise::orders((&config, runtime.as_ref()), &premises, &clock);
+        let mut heritage = predecessor::meet(&orders, config.predecessor, &layout).await;
         if heritage.is_none() {
-            predecessor::clear(None, &premises, &layout, &clock).await?;
+            predecessor::clear(None, &premises, &whole, &clock).await?;
         }
         let (layout, network, commons) = match isolation {
             Isolation::Namespaces => {
                 let set_up = async |kept| network(&config, &premises, (tasks, &clock), kept).await;
-                let network = match (set_up(addresses(heritage.as_ref())).await, heritage.is_some()) {
+                let kept = heritage.as_ref().map(Heritage::addresses).unwrap_or_default();
+                let network = match (set_up(kept).await, heritage.is_some()) {
                     (Err(error), true) => {
                         tracing::warn!(%error, "the instances of a server that was killed cannot be adopted");
-                        predecessor::clear(heritage.take(), &premises, &layout, &clock).await?;
+                        predecessor::clear(heritage.take(), &premises, &whole, &clock).await?;
                         set_up(Vec::new()).await?
                     }
                     (set_up, _) => set_up?,
@@ -144,9 +158,10 @@ impl LocalEngine {
         };
         let (deliveries, queue) = mpsc::unbounded_channel();
         let (sender, receiver) = mpsc::channel(EVENTS);
-        let pool = Pool::new(if network.is_some() { config.sandboxes } else { 0 });
+        let pool = Pool::new(if network.is_some() && runtime.is_none() { config.sandboxes } else { 0 });
         let shared = Arc::new(Shared {
             config,
+            runtime,
             premises,
             layout,
             images,
@@ -156,6 +171,7 @@ impl LocalEngine {
             clock,
             tasks: tasks.clone(),
             table: Table::default(),
+            desk: metadata::Desk::default(),
             deliveries,
             down: AtomicBool::new(false),
             link: Mutex::default(),
@@ -181,6 +197,9 @@ impl LocalEngine {
         tasks.spawn("launcher", OnFailure::Stop, supervise::run(shared.clone(), launcher, over));
         tasks.spawn("instance events", OnFailure::Stop, events::forward(shared.clone(), queue, sender, ended.clone()));
         tasks.spawn("sandbox pool", OnFailure::Stop, pool::keep(shared.clone()));
+        if let Some(listener) = shared.network.as_ref().and_then(Network::metadata) {
+            tasks.spawn("metadata", OnFailure::Stop, metadata::serve(shared.clone(), listener, ended.clone()));
+        }
         Ok(Arc::new(Self { shared, events: Mutex::new(Some(receiver)), ended }))
     }
 
@@ -196,6 +215,12 @@ impl LocalEngine {
     /// How many sandboxes wait for an instance.
     pub fn spare_sandboxes(&self) -> usize {
         self.shared.pool.ready()
+    }
+
+    /// What instances send to the metadata server's address, 169.254.169.254 port 80: connections, and whose each is. The
+    /// first call gets it; until then everybody who asks is told that there is nothing (404).
+    pub fn metadata(&self) -> Option<mpsc::Receiver<(TcpStream, InstanceId)>> {
+        self.shared.desk.take()
     }
 
     /// Where the time of an instance's start went; `None` before its program runs and after its end.
@@ -219,6 +244,7 @@ impl fmt::Debug for LocalEngine {
 #[async_trait]
 impl Engine for LocalEngine {
     async fn prepare(&self, spec: &InstanceSpec) -> Result<(), EngineError> {
+        prepare::check_egress(spec.egress, self.shared.config.isolation)?;
         let prepared = prepare::fetch(&self.shared.images, spec, self.shared.config.isolation).await?;
         self.shared.prepared().insert(spec.image.clone(), prepared);
         Ok(())
@@ -233,7 +259,8 @@ impl Engine for LocalEngine {
         let shell = shared.pool.take(shared.clock.instant());
         let leaf = shell.as_ref().map_or(id.0.as_str(), |shell| &shell.name);
         let groups = shared.layout.plan(&shared.premises.tag, leaf);
-        let Some(reservation) = shared.table.reserve(id, Live::new(groups, spec.revision.clone(), spec.limits.memory_bytes)) else {
+        let subject = Subject { leaf, groups, revision: spec.revision.clone(), memory_limit: spec.limits.memory_bytes };
+        let Some(reservation) = shared.table.reserve(id, Live::new(subject)) else {
             shell.into_iter().for_each(|shell| shared.pool.put_back(shell));
             return Err(refused(id, "it is there"));
         };
@@ -260,6 +287,7 @@ impl Engine for LocalEngine {
                 return;
             }
         }
+        live.freezer.close();
         if grace.is_zero() {
             return self.shared.request(&Request::Kill { id: id.0.clone() });
         }
@@ -288,6 +316,18 @@ impl Engine for LocalEngine {
         // Requests are small and answered; waiting for more to send only delays them.
         stream.set_nodelay(true)?;
         Ok(stream)
+    }
+
+    fn freeze(&self, id: &InstanceId) -> io::Result<()> {
+        self.shared.switch(id)?.freezer.freeze()
+    }
+
+    fn thaw(&self, id: &InstanceId) -> io::Result<()> {
+        self.shared.switch(id)?.freezer.thaw()
+    }
+
+    fn limit_cpu(&self, id: &InstanceId, millis: u32) -> io::Result<()> {
+        self.shared.limit_cpu(id, millis)
     }
 
     async fn usage(&self, id: &InstanceId) -> Option<Usage> {
@@ -443,16 +483,11 @@ async fn look(live: Arc<Live>) -> Option<Inspection> {
     tokio::task::spawn_blocking(look).await.ok()
 }
 
-/// The addresses of instances that live on.
-fn addresses(heritage: Option<&Heritage>) -> Vec<Ipv4Addr> {
-    heritage.map(Heritage::addresses).unwrap_or_default()
-}
-
 async fn network(
     config: &LocalConfig,
     premises: &Premises,
     (tasks, clock): (&Tasks, &Clock),
-    kept: Vec<Ipv4Addr>,
+    kept: Vec<(Ipv4Addr, Egress)>,
 ) -> Result<Network, EngineError> {
     let net = NetConfig {
         tag: premises.tag.clone(),
@@ -462,34 +497,4 @@ async fn network(
         kept,
     };
     Network::start(net, tasks, clock).await.map_err(host("set up the network"))
-}
-
-/// Ids become parts of paths.
-fn check_id(id: &InstanceId) -> Result<(), EngineError> {
-    let well_formed = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
-    if (1..=128).contains(&id.0.len()) && id.0.bytes().all(well_formed) {
-        return Ok(());
-    }
-    Err(refused(id, "its id must be 1 to 128 letters, digits, '-' or '_'"))
-}
-
-pub(super) fn refused(id: &InstanceId, cause: &str) -> EngineError {
-    EngineError::Host { operation: format!("start of {id}"), cause: cause.to_owned() }
-}
-
-/// For `map_err`: the operation that failed.
-pub(super) fn host<E: std::error::Error>(operation: &'static str) -> impl Fn(E) -> EngineError {
-    move |error| EngineError::Host { operation: operation.to_owned(), cause: chain(&error) }
-}
-
-/// An error with its causes, as one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

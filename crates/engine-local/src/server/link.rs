@@ -69,6 +69,7 @@ pub(super) struct Orders<'a> {
     pub(super) tag: &'a str,
     pub(super) run_dir: &'a Path,
     pub(super) isolation: Isolation,
+    pub(super) runtime: Option<&'a Path>,
     /// How long it keeps instances without a server.
     pub(super) orphaned: Duration,
     pub(super) clock: &'a Clock,
@@ -227,16 +228,13 @@ impl Launcher {
     }
 
     /// Greets, and hears what it has kept.
-    async fn greet(
-        &mut self,
-        orders: &Orders<'_>,
-        complaints: Option<OwnedFd>,
-    ) -> Result<Vec<Report>, LinkError> {
+    async fn greet(&mut self, orders: &Orders<'_>, complaints: Option<OwnedFd>) -> Result<Vec<Report>, LinkError> {
         let hello = Request::Hello {
             version: VERSION,
             tag: orders.tag.to_owned(),
             run_dir: orders.run_dir.to_owned(),
             isolation: orders.isolation,
+            runtime: orders.runtime.map(Path::to_owned),
             orphaned: orders.orphaned.as_secs(),
         };
         let hello = Outgoing { frame: encode(&hello)?, descriptors: complaints.into_iter().collect() };

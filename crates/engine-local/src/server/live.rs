@@ -15,7 +15,7 @@ use updraft_model::{
     name::RevisionName,
 };
 
-use super::footing::Footing;
+use super::{footing::Footing, freezer::Switch};
 use crate::{net::Attachment, protocol::Steps, sandbox::cgroups::Plan, sys};
 
 /// Where the time of a start went.
@@ -51,11 +51,25 @@ pub(super) enum Phase {
 pub(super) struct Live {
     pub(super) phase: watch::Sender<Phase>,
     pub(super) groups: Plan,
+    /// What its control groups are called.
+    pub(super) leaf: String,
+    pub(super) freezer: Switch,
     pub(super) memory_limit: u64,
     pub(super) revision: RevisionName,
     /// The highest use of memory that was seen, where the kernel does not keep it.
     peak: AtomicU64,
     hold: Mutex<Hold>,
+}
+
+/// What is known of an instance from the beginning.
+#[derive(Debug)]
+pub(super) struct Subject<'a> {
+    /// What its control groups are called.
+    pub(super) leaf: &'a str,
+    pub(super) groups: Plan,
+    pub(super) revision: RevisionName,
+    /// In bytes.
+    pub(super) memory_limit: u64,
 }
 
 /// Where an instance stands.
@@ -122,10 +136,13 @@ impl StartTiming {
 // === impl Live ===
 
 impl Live {
-    /// An instance of this revision that is to start, with so many bytes of memory.
-    pub(super) fn new(groups: Plan, revision: RevisionName, memory_limit: u64) -> Self {
+    /// An instance that is to start, or was adopted.
+    pub(super) fn new(subject: Subject<'_>) -> Self {
+        let Subject { leaf, groups, revision, memory_limit } = subject;
         Self {
             phase: watch::Sender::new(Phase::Starting),
+            leaf: leaf.to_owned(),
+            freezer: Switch::new(groups.freezer.clone()),
             groups,
             memory_limit,
             revision,
@@ -196,6 +213,12 @@ impl Table {
         let removed = entries.remove(id);
         self.count.send_replace(entries.len());
         removed
+    }
+
+    /// An instance that stands where `is_it` says.
+    pub(super) fn find(&self, is_it: impl Fn(&Ground) -> bool) -> Option<InstanceId> {
+        let entries = self.lock();
+        entries.iter().find(|(_, live)| live.hold().ground.as_ref().is_some_and(&is_it)).map(|(id, _)| id.clone())
     }
 
     pub(super) fn ids(&self) -> Vec<InstanceId> {

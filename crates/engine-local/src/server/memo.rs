@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use updraft_engine::{Adopted, SpecDigest};
-use updraft_model::instance::{InstanceId, InstanceSpec};
+use updraft_model::instance::{Egress, InstanceId, InstanceSpec};
 
 use crate::net::Attachment;
 
@@ -22,6 +22,7 @@ pub(super) struct Memo {
     /// In seconds since 1970.
     started: u64,
     pub(super) address: Ipv4Addr,
+    egress: String,
     /// What it was told about name servers.
     pub(super) resolv_conf: String,
 }
@@ -38,6 +39,7 @@ impl Memo {
             memory_bytes: spec.limits.memory_bytes,
             started: now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs(),
             address: attachment.address,
+            egress: spec.egress.to_string(),
             resolv_conf: attachment.resolv_conf().to_owned(),
         }
     }
@@ -51,6 +53,11 @@ impl Memo {
     /// The other end of [`Memo::write`].
     pub(super) fn read(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
+    }
+
+    /// Where it may open connections to.
+    pub(super) fn egress(&self) -> Option<Egress> {
+        Egress::from_word(&self.egress)
     }
 
     /// The instance, as it is told to whoever has to decide about it.

@@ -1,21 +1,27 @@
 //! The server's half: the engine as its users see it.
 
+mod causes;
 mod config;
+mod cpu;
 mod engine;
 mod events;
 mod footing;
+mod freezer;
 mod leftovers;
 mod link;
 mod live;
 mod memo;
+mod metadata;
 mod order;
 mod pool;
 mod ports;
 mod predecessor;
 mod prepare;
+mod runtime;
 mod supervise;
 
 pub use config::{LauncherCommand, LocalConfig, Predecessor};
 pub use engine::LocalEngine;
 pub use leftovers::tag_of;
 pub use live::StartTiming;
+pub use runtime::{Runtime, UnusableRuntime};

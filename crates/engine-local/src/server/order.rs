@@ -6,7 +6,8 @@ use updraft_engine::EngineError;
 use updraft_model::instance::{InstanceId, InstanceSpec};
 
 use super::{
-    engine::{Shared, chain, refused},
+    causes::{chain, refused},
+    engine::Shared,
     live::{Ground, Live},
     memo::Memo,
     pool::Shell,
@@ -39,14 +40,18 @@ impl Shared {
         let start = |shell, memo| Request::Start { id: id.0.clone(), shell, limits, memo };
         let memo = |attachment| Memo::new(spec, attachment, self.clock.now()).write();
         match (shell, &self.network, &self.commons) {
-            (Some(Shell { name, attachment }), ..) => {
+            (Some(Shell { name, mut attachment }), Some(network), _) => {
+                let ready = network.restrict(&mut attachment, spec.egress).await.map_err(|error| refused(&error));
                 let launch = prepare::launch(id, spec, &prepared.rootfs, attachment.resolv_conf());
-                let file = launch.write().map_err(|error| refused(&error))?;
+                let file = ready.and_then(|()| launch.write().map_err(|error| refused(&error)));
+                // A sandbox that was taken is in nobody's hands any more.
+                let file = file.inspect_err(|_| self.request(&Request::Kill { id: name.clone() }))?;
                 let request = start(Some(name), memo(&attachment));
                 Ok(Order { request, descriptors: vec![file], ground: Ground::Own(attachment) })
             }
             (None, Some(network), _) => {
-                let attachment = network.attach().await.map_err(|error| refused(&error))?;
+                let mut attachment = network.attach().await.map_err(|error| refused(&error))?;
+                network.restrict(&mut attachment, spec.egress).await.map_err(|error| refused(&error))?;
                 let netns = attachment.netns.try_clone().map_err(|error| refused(&error))?;
                 let launch = prepare::launch(id, spec, &prepared.rootfs, attachment.resolv_conf());
                 let file = launch.write().map_err(|error| refused(&error))?;
@@ -55,6 +60,7 @@ impl Shared {
                 Ok(Order { request, descriptors: vec![file, netns], ground: Ground::Own(attachment) })
             }
             (None, None, Some(commons)) => {
+                prepare::check_egress(spec.egress, self.config.isolation)?;
                 let (footing, launch) = commons.settle(id, spec, prepared).await.map_err(|error| refused(&error))?;
                 let file = launch.write().map_err(|error| refused(&error))?;
                 live.hold().copy = since();
@@ -62,7 +68,7 @@ impl Shared {
                 // It ends with this server.
                 Ok(Order { request: start(None, String::new()), descriptors: vec![file], ground })
             }
-            (None, None, None) => Err(EngineError::Host {
+            (_, None, _) => Err(EngineError::Host {
                 operation: format!("start of {id}"),
                 cause: "the engine has no network".to_owned(),
             }),

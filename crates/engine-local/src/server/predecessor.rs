@@ -4,30 +4,31 @@
 //! all of them when their launcher, or their network, is of no use to us.
 
 use std::{
+    collections::HashSet,
     fs,
     net::Ipv4Addr,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     sync::{Arc, PoisonError},
 };
 
 use updraft_base::Clock;
 use updraft_engine::{Adopted, EngineError};
-use updraft_model::instance::InstanceId;
+use updraft_model::instance::Egress;
 
 use super::{
-    config::{LocalConfig, Predecessor},
-    engine::{Shared, chain},
+    causes::chain,
+    config::Predecessor,
+    engine::Shared,
     leftovers::Premises,
-    link::{Launcher, Link, LinkError},
-    live::{Ground, Live, Phase, StartTiming},
+    link::{Launcher, Link, LinkError, Orders},
+    live::{Ground, Live, Phase, StartTiming, Subject},
     memo::Memo,
     pool,
-    supervise::orders,
 };
 use crate::{
     net::Network,
     protocol::{Report, Request, Steps},
-    sandbox::cgroups::Layout,
+    sandbox::cgroups::{Layout, Plan},
     sys,
 };
 
@@ -37,6 +38,8 @@ pub(super) struct Heritage {
     pub(super) launcher: Launcher,
     pub(super) link: Link,
     kept: Vec<Kept>,
+    /// Of whom nothing is known that could be understood.
+    unknown: Vec<String>,
     /// What was not dealt with, in order for each instance.
     rest: Vec<Report>,
     /// The highest number in the names of its sandboxes.
@@ -46,7 +49,8 @@ pub(super) struct Heritage {
 /// An instance, dead or alive.
 #[derive(Debug)]
 struct Kept {
-    id: String,
+    adopted: Adopted,
+    egress: Egress,
     leaf: String,
     memo: Memo,
     steps: Option<Steps>,
@@ -56,35 +60,21 @@ struct Kept {
 }
 
 /// Meets the launcher of a dead server, if one waits and is wanted. `None`, when there is none any more that could.
-pub(super) async fn meet(
-    config: &LocalConfig,
-    premises: &Premises,
-    layout: &Layout,
-    clock: &Clock,
-) -> Option<Heritage> {
-    let orders = orders(config, premises, clock);
-    if config.predecessor == Predecessor::End {
-        if let Ok((launcher, _)) = Launcher::find(&orders) {
+pub(super) async fn meet(orders: &Orders<'_>, wanted: Predecessor, layout: &Layout) -> Option<Heritage> {
+    if wanted == Predecessor::End {
+        if let Ok((launcher, _)) = Launcher::find(orders) {
             tracing::info!("the instances of a server that was killed are ended");
             launcher.kill().await;
         }
         return None;
     }
-    match Launcher::meet(&orders).await {
+    match Launcher::meet(orders).await {
         Ok((launcher, link, reports)) => {
-            let (mut kept, mut rest, mut made) = (Vec::new(), Vec::new(), 0);
-            for report in reports {
-                match report {
-                    Report::Kept { id, leaf, memo, steps, keeper } => {
-                        made = made.max(pool::number(&leaf).unwrap_or(0));
-                        let Some(memo) = memo.as_deref().and_then(Memo::read) else { continue };
-                        let netns = netns(layout, &premises.tag, &leaf);
-                        kept.push(Kept { id, leaf, memo, steps, keeper, netns });
-                    }
-                    report => rest.push(report),
-                }
-            }
-            Some(Heritage { launcher, link, kept, rest, made })
+            let mut heritage =
+                Heritage { launcher, link, kept: Vec::new(), unknown: Vec::new(), rest: Vec::new(), made: 0 };
+            let groups = |leaf: &str| layout.plan(orders.tag, leaf);
+            reports.into_iter().for_each(|report| heritage.hear(report, &groups));
+            Some(heritage)
         }
         Err(LinkError::NotThere(error)) => {
             tracing::debug!(%error, "there is nothing to adopt");
@@ -97,34 +87,56 @@ pub(super) async fn meet(
     }
 }
 
-/// The network namespace of what runs in these control groups.
-fn netns(layout: &Layout, tag: &str, leaf: &str) -> Option<OwnedFd> {
-    let member = *sys::cgroups::members(&layout.plan(tag, leaf)).first()?;
-    fs::File::open(format!("/proc/{member}/ns/net")).ok().map(Into::into)
+/// The network namespace of what runs in these control groups. Whoever is still on its way into it is in ours.
+fn netns(groups: &Plan) -> Option<OwnedFd> {
+    let identity = |file: &fs::File| file.metadata().map(|one| (one.dev(), one.ino())).ok();
+    let open = |who: &str| fs::File::open(format!("/proc/{who}/ns/net")).ok();
+    let ours = open("self").as_ref().and_then(identity)?;
+    let members = sys::cgroups::members(groups).into_iter();
+    let found = members.filter_map(|member| open(&member.to_string())).find(|file| identity(file) != Some(ours));
+    found.map(Into::into)
 }
 
 // === impl Heritage ===
 
 impl Heritage {
-    /// The addresses of those that live.
-    pub(super) fn addresses(&self) -> Vec<Ipv4Addr> {
-        self.kept.iter().filter(|one| one.netns.is_some()).map(|one| one.memo.address).collect()
+    fn hear(&mut self, report: Report, groups: &impl Fn(&str) -> Plan) {
+        let Report::Kept { id, leaf, memo, steps, keeper } = report else { return self.rest.push(report) };
+        self.made = self.made.max(pool::number(&leaf).unwrap_or(0));
+        // A sandbox that nobody used is being ended already.
+        let Some(text) = memo else { return };
+        let known = Memo::read(&text).and_then(|memo| Some((memo.adopted(&id)?, memo.egress()?, memo)));
+        match known {
+            Some((adopted, egress, memo)) => {
+                let netns = netns(&groups(&leaf));
+                self.kept.push(Kept { adopted, egress, leaf, memo, steps, keeper, netns });
+            }
+            None => self.unknown.push(id),
+        }
+    }
+
+    /// The addresses of those that live, and how each is restricted.
+    pub(super) fn addresses(&self) -> Vec<(Ipv4Addr, Egress)> {
+        self.kept.iter().filter(|one| one.netns.is_some()).map(|one| (one.memo.address, one.egress)).collect()
     }
 
     /// Takes everything over. Returns the launcher to be served.
     pub(super) async fn enter(self, shared: &Arc<Shared>, network: &Network) -> Launcher {
-        let Self { launcher, link, kept, rest, made } = self;
+        let Self { launcher, link, kept, unknown, rest, made } = self;
         shared.pool.skip(made);
         shared.enlist(&launcher, link);
-        let (mut adopted, mut doomed) = (Vec::new(), Vec::new());
+        let ended: HashSet<String> = rest.iter().filter_map(ended).map(str::to_owned).collect();
+        let mut adopted = Vec::new();
+        let mut doomed: Vec<_> =
+            unknown.into_iter().map(|id| (id, "what was noted about it is not understood".to_owned())).collect();
         for one in kept {
-            let id = one.id.clone();
+            let instance = one.adopted.clone();
+            let is_dead = ended.contains(&instance.id.0);
             match take_over(shared, network, one).await {
-                Ok(instance) => adopted.push(instance),
-                Err(cause) => {
-                    tracing::warn!(instance = id, cause, "it is ended, and not adopted");
-                    doomed.push(id);
-                }
+                Ok(()) => adopted.push(instance),
+                // That it has ended is all that is to be known of it.
+                Err(_) if is_dead => adopted.push(instance),
+                Err(cause) => doomed.push((instance.id.0, cause)),
             }
         }
         if !adopted.is_empty() {
@@ -133,25 +145,41 @@ impl Heritage {
         }
         *shared.adopted.lock().unwrap_or_else(PoisonError::into_inner) = adopted;
         rest.into_iter().for_each(|report| shared.hear(report));
-        doomed.into_iter().for_each(|id| shared.request(&Request::Kill { id }));
+        for (id, cause) in doomed {
+            tracing::warn!(instance = id, cause, "it is ended, and not adopted");
+            shared.request(&Request::Kill { id });
+        }
         launcher
     }
 }
 
-/// One instance. Whoever has ended is told of like the others: what it wrote and how it ended follows.
-async fn take_over(shared: &Arc<Shared>, network: &Network, kept: Kept) -> Result<Adopted, String> {
-    let Kept { id, leaf, memo, steps, keeper, netns } = kept;
-    let adopted = memo.adopted(&id).ok_or("what was noted about it is not understood")?;
+/// Of whom a report tells the end.
+fn ended(report: &Report) -> Option<&str> {
+    match report {
+        Report::Exited { id, .. } => Some(id),
+        _ => None,
+    }
+}
+
+/// One instance. It is in the table from here to its end, also if it cannot go on: as long as it lives it holds its
+/// network, and is restricted.
+async fn take_over(shared: &Arc<Shared>, network: &Network, kept: Kept) -> Result<(), String> {
+    let Kept { adopted, leaf, memo, steps, keeper, netns, .. } = kept;
     let ground = match netns {
         Some(netns) => Some(network.attachment(memo.address, netns).await.map_err(|error| chain(&error))?),
         None => None,
     };
-    if ground.as_ref().is_some_and(|ground| ground.resolv_conf() != memo.resolv_conf) {
-        return Err("the name servers of this machine are others now".to_owned());
-    }
+    let obstacle = match &ground {
+        None => Err("its network cannot be found".to_owned()),
+        Some(ground) if ground.resolv_conf() != memo.resolv_conf => {
+            Err("the name servers of this machine are others now".to_owned())
+        }
+        Some(_) => Ok(()),
+    };
     let groups = shared.layout.plan(&shared.premises.tag, &leaf);
-    let live = Live::new(groups, adopted.revision.clone(), memo.memory_bytes);
-    let reservation = shared.table.reserve(&InstanceId(id), live).ok_or("it is there twice")?;
+    let (revision, memory_limit) = (adopted.revision, memo.memory_bytes);
+    let live = Live::new(Subject { leaf: &leaf, groups, revision, memory_limit });
+    let reservation = shared.table.reserve(&adopted.id, live).ok_or("it is there twice")?;
     {
         let mut hold = reservation.live.hold();
         hold.ground = ground.map(Ground::Own);
@@ -162,7 +190,7 @@ async fn take_over(shared: &Arc<Shared>, network: &Network, kept: Kept) -> Resul
         }
     }
     reservation.keep();
-    Ok(adopted)
+    obstacle
 }
 
 /// Ends what cannot be adopted after all, and clears the place as if no server had been killed.

@@ -9,7 +9,7 @@ use std::{
 use updraft_engine::EngineError;
 use updraft_model::{
     diagnosis::ImageFault,
-    instance::{InstanceId, InstanceSpec},
+    instance::{Egress, InstanceId, InstanceSpec},
 };
 use updraft_oci::{ImageError, ImageStore, Rootfs, UnfitKind, is_full};
 
@@ -62,6 +62,18 @@ pub(super) async fn fetch(
         check_static((&prepared, &blueprint), spec, &argv).map_err(unfit(ImageFault::Unfit))?;
     }
     Ok(Arc::new(prepared))
+}
+
+/// Can egress be restricted where instances are kept apart so far?
+///
+/// # Errors
+/// [`EngineError::Host`] when not, and it is to be.
+pub(super) fn check_egress(egress: Egress, isolation: Isolation) -> Result<(), EngineError> {
+    if egress == Egress::All || !isolation.is_shared() {
+        return Ok(());
+    }
+    let cause = format!("with isolation '{isolation}' instances have no network of their own");
+    Err(EngineError::Host { operation: format!("restrict the egress of instances to '{egress}'"), cause })
 }
 
 /// With the host's root directory only a program can run that needs no file of its image by an absolute path, above

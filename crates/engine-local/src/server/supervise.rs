@@ -10,6 +10,7 @@ use super::{
     engine::{Shared, chain},
     leftovers::Premises,
     link::{Launcher, Link, LinkError, Orders},
+    runtime::Runtime,
 };
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -20,7 +21,7 @@ const LAST_RETRY: Duration = Duration::from_secs(10);
 impl Shared {
     /// Starts a launcher; from now on requests go there.
     pub(super) async fn spawn_launcher(&self) -> Result<Launcher, LinkError> {
-        let orders = orders(&self.config, &self.premises, &self.clock);
+        let orders = orders((&self.config, self.runtime.as_ref()), &self.premises, &self.clock);
         let lock = self.premises.hand_over().map_err(LinkError::Lock)?;
         let (launcher, link) = Launcher::spawn(&orders, lock).await?;
         self.enlist(&launcher, link);
@@ -37,12 +38,17 @@ impl Shared {
 }
 
 /// What a launcher of this engine needs to know.
-pub(super) fn orders<'a>(config: &'a LocalConfig, premises: &'a Premises, clock: &'a Clock) -> Orders<'a> {
+pub(super) fn orders<'a>(
+    (config, runtime): (&'a LocalConfig, Option<&'a Runtime>),
+    premises: &'a Premises,
+    clock: &'a Clock,
+) -> Orders<'a> {
     Orders {
         command: &config.launcher,
         tag: &premises.tag,
         run_dir: &premises.run_dir,
         isolation: config.isolation,
+        runtime: runtime.map(|runtime| runtime.path.as_path()),
         orphaned: config.orphaned,
         clock,
     }

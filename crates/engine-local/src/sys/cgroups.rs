@@ -1,11 +1,6 @@
 //! Control groups on the host: making, reading, emptying, removing.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    thread,
-    time::Duration,
-};
+use std::{fs, io, path::Path, thread, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -17,11 +12,22 @@ use crate::sandbox::cgroups::{Allowance, CpuUnit, Layout, Limits, Plan, counter}
 /// When `/proc` cannot be read.
 pub(crate) fn layout() -> io::Result<Layout> {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
-    let first = Layout::parse(&mountinfo, "");
-    let unified = first.hierarchies.iter().find(|one| one.unified);
-    let Some(unified) = unified else { return Ok(first) };
-    let controllers = fs::read_to_string(unified.mount.join("cgroup.controllers"))?;
-    Ok(Layout::parse(&mountinfo, &controllers))
+    let mut layout = Layout::parse(&mountinfo, "");
+    if let Some(unified) = layout.hierarchies.iter().find(|one| one.unified) {
+        let controllers = fs::read_to_string(unified.mount.join("cgroup.controllers"))?;
+        layout = Layout::parse(&mountinfo, &controllers);
+    }
+    // Nobody relies on these: one that cannot be used must not be in the way of a start.
+    layout.freezers.retain(|one| rustix::fs::access(&one.mount, rustix::fs::Access::WRITE_OK).is_ok());
+    Ok(layout)
+}
+
+/// The layout of this host with every hierarchy that there is, also those that we have no use for.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub(crate) fn whole_layout() -> io::Result<Layout> {
+    Ok(layout()?.with_all_of(&fs::read_to_string("/proc/self/mountinfo")?))
 }
 
 /// The part of the layout that this process can use: hierarchies in which groups can be made and limits be set, by
@@ -34,16 +40,18 @@ pub(crate) fn usable(tag: &str) -> io::Result<Layout> {
     all.missing.clear();
     // Who may not make namespaces may not say which devices others get, either.
     all.hierarchies.retain(|one| !one.controllers.iter().any(|name| name == "devices"));
-    all.hierarchies.retain(|one| {
-        let alone = Layout { hierarchies: vec![one.clone()], missing: Vec::new() };
-        let limits = Limits { cpu_millis: 1000, memory_bytes: 64 << 20, pids: 64 };
-        let (plan, allowance) = (alone.plan(tag, "trial"), alone.allowance(tag, "trial", limits));
-        let tried = make_parents(&alone, tag).and_then(|()| create(&plan)).and_then(|()| allow(&allowance));
-        let _ = remove(&plan);
-        let _ = alone.parents(tag).iter().try_for_each(|parent| remove_dir(parent));
-        tried.is_ok()
-    });
+    all.hierarchies.retain(|one| try_out(&Layout { hierarchies: vec![one.clone()], ..Layout::default() }, tag).is_ok());
+    all.freezers.retain(|one| try_out(&Layout { freezers: vec![one.clone()], ..Layout::default() }, tag).is_ok());
     Ok(all)
+}
+
+fn try_out(layout: &Layout, tag: &str) -> io::Result<()> {
+    let limits = Limits { cpu_millis: 1000, memory_bytes: 64 << 20, pids: 64 };
+    let (plan, allowance) = (layout.plan(tag, "trial"), layout.allowance(tag, "trial", limits));
+    let tried = make_parents(layout, tag).and_then(|()| create(&plan)).and_then(|()| allow(&allowance));
+    let _ = remove(&plan);
+    let _ = layout.parents(tag).iter().try_for_each(|parent| remove_dir(parent));
+    tried
 }
 
 /// Makes the directories of the engine with this tag.
@@ -82,6 +90,14 @@ pub(crate) fn allow(allowance: &Allowance) -> io::Result<()> {
         let _ = write(file, text);
     }
     Ok(())
+}
+
+/// Gives the CPU back to an instance that may be frozen. Signals wait for that.
+pub(crate) fn thaw(plan: &Plan) {
+    if let Some(freezer) = &plan.freezer {
+        // Gone with the instance, or of a kernel without it: then there is nothing to be thawed.
+        let _ = write(&freezer.file, freezer.thaw);
+    }
 }
 
 /// The calling process joins the groups.
@@ -147,18 +163,29 @@ pub(crate) fn cpu_time(plan: &Plan) -> Option<Duration> {
 /// # Errors
 /// The kernel's, with the path, when something stays.
 pub(crate) fn sweep(layout: &Layout, tag: &str) -> io::Result<()> {
-    for parent in layout.parents(tag) {
-        let children = match fs::read_dir(&parent) {
-            Ok(children) => children,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(named(&parent, error)),
-        };
-        for child in children.filter_map(Result::ok).filter(|child| child.path().is_dir()) {
-            empty(&child.path())?;
+    let parents = layout.parents(tag);
+    // First: what version 1 has frozen does not end, whatever kills it.
+    for name in parents.iter().flat_map(|parent| children(parent).unwrap_or_default()) {
+        thaw(&layout.plan(tag, &name));
+    }
+    for parent in parents {
+        for child in children(&parent)? {
+            empty(&parent.join(child))?;
         }
         empty(&parent)?;
     }
     Ok(())
+}
+
+/// The names of the groups below one; none when it is not there.
+fn children(parent: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(parent) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(named(parent, error)),
+    };
+    let dirs = entries.filter_map(Result::ok).filter(|entry| entry.path().is_dir());
+    Ok(dirs.filter_map(|dir| dir.file_name().into_string().ok()).collect())
 }
 
 /// Ends every process in one group and removes it.
@@ -202,7 +229,7 @@ fn remove_dir(dir: &Path) -> io::Result<()> {
     }
 }
 
-fn write(file: &PathBuf, text: &str) -> io::Result<()> {
+fn write(file: &Path, text: &str) -> io::Result<()> {
     // Without O_CREAT: a missing file must not be mistaken for a directory that lacks permission.
     let mut open = fs::OpenOptions::new();
     let file_handle = open.write(true).open(file).map_err(|error| named(file, error))?;
@@ -211,4 +238,46 @@ fn write(file: &PathBuf, text: &str) -> io::Result<()> {
 
 fn named(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead as _, BufReader},
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+
+    /// Each freezer that this host has, and so version 1's as well where the unified hierarchy would do.
+    #[test]
+    fn what_is_frozen_is_thawed_and_ended_by_a_sweep() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let found = layout().expect("/proc is there");
+        assert!(!found.freezers.is_empty() || found.hierarchies.is_empty());
+        for freezer in found.freezers {
+            let tag = format!("frz{:x}", std::process::id());
+            let layout = Layout { freezers: vec![freezer], ..Layout::default() };
+            make_parents(&layout, &tag).expect("root may");
+            let plan = layout.plan(&tag, "i");
+            create(&plan).expect("root may");
+            let mut child = Command::new("yes").stdout(Stdio::piped()).spawn().expect("coreutils are there");
+            let pid = child.id().to_string();
+            plan.directories.iter().for_each(|dir| write(&dir.join("cgroup.procs"), &pid).expect("it is alive"));
+            let freezer = plan.freezer.clone().expect("there is one");
+            let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+            for _ in 0..3 {
+                write(&freezer.file, freezer.freeze).expect("it is alive");
+                thaw(&plan);
+                // More than a pipe holds: it has gone on.
+                lines.by_ref().take(1 << 16).for_each(|line| assert_eq!(line.expect("text"), "y"));
+            }
+            write(&freezer.file, freezer.freeze).expect("it is alive");
+            sweep(&layout, &tag).expect("nothing stays");
+            assert!(!child.wait().expect("our own").success());
+            assert!(layout.parents(&tag).iter().all(|parent| !parent.exists()));
+        }
+    }
 }

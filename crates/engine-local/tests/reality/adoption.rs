@@ -22,15 +22,16 @@ async fn a_successor_that_adopts_nothing_ends_everything_first() {
 
 /// Who made sandboxes by other rules is not to go on with it.
 #[tokio::test]
-async fn a_launcher_of_another_build_or_another_isolation_is_ended_with_its_instances() {
-    for other in ["build", "isolation"] {
+async fn a_launcher_of_another_build_isolation_or_runtime_is_ended_with_its_instances() {
+    for other in ["build", "isolation", "runtime"] {
         let Some(mut bed) = Bed::new().await else { return };
         bed.start(&bed.spec(&["serve"])).await;
         let copy = bed.data_dir.join("launcher");
         std::fs::copy(env!("CARGO_BIN_EXE_updraft-launcher"), &copy).expect("a copy");
         bed.succeed_as(|config| match other {
             "build" => config.launcher.program = copy,
-            _ => config.isolation = Isolation::Chroot,
+            "isolation" => config.isolation = Isolation::Chroot,
+            _ => config.runtime = Some("runc".into()),
         })
         .await;
         assert!(bed.engine.adopted().await.is_empty(), "{other}");

@@ -1,6 +1,7 @@
 //! An engine of its own for each test, and what a test asks of it.
 
 use std::{
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -12,6 +13,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
     runtime::Runtime,
     sync::mpsc,
 };
@@ -19,7 +21,7 @@ use updraft_base::{Backoff, Clock, Tasks};
 use updraft_engine::{Engine, EngineEvent};
 use updraft_engine_local::{Isolation, LauncherCommand, LocalConfig, LocalEngine};
 use updraft_model::{
-    instance::{Exit, InstanceId, InstanceSpec, Limits, Stream},
+    instance::{Egress, Exit, InstanceId, InstanceSpec, Limits, Stream},
     name::Parent,
 };
 use updraft_oci::{ImageStore, ImageStoreConfig};
@@ -37,12 +39,28 @@ pub(crate) struct Bed {
     pub(crate) data_dir: PathBuf,
     events: Option<mpsc::Receiver<EngineEvent>>,
     images: ImageStore,
-    isolation: Isolation,
-    sandboxes: usize,
+    kind: Kind,
     /// What its tasks run on: ending it ends the engine as SIGKILL does, without a word to anybody.
     runtime: Option<Runtime>,
     _dir: Option<tempfile::TempDir>,
 }
+
+/// How an engine makes its instances.
+#[derive(Clone, Copy)]
+pub(crate) struct Kind {
+    pub(crate) isolation: Isolation,
+    /// Made ahead.
+    pub(crate) sandboxes: usize,
+    pub(crate) runtime: Option<&'static str>,
+    /// The name server of instances, if it is not the host's.
+    pub(crate) dns: Option<IpAddr>,
+}
+
+/// In our own sandbox, each made when it is needed.
+pub(crate) const PLAIN: Kind = Kind { isolation: Isolation::Namespaces, sandboxes: 0, runtime: None, dns: None };
+
+/// By an OCI runtime.
+pub(crate) const BY_RUNC: Kind = Kind { runtime: Some("runc"), ..PLAIN };
 
 /// What came of an instance.
 #[derive(Debug)]
@@ -67,62 +85,55 @@ impl Bed {
 
     /// An engine that keeps its instances apart so far, and makes no sandboxes ahead.
     pub(crate) async fn under(isolation: Isolation, image: Image) -> Option<Self> {
-        Self::in_a_new_directory(isolation, 0, image).await
+        Self::of(Kind { isolation, ..PLAIN }, image).await
     }
 
     /// An engine that has made so many sandboxes ahead.
     pub(crate) async fn stocked(sandboxes: usize) -> Option<Self> {
-        let bed = Self::in_a_new_directory(Isolation::Namespaces, sandboxes, Image::plain()).await?;
+        let kind = Kind { sandboxes, ..PLAIN };
+        let bed = Self::of(kind, Image::plain()).await?;
         bed.until("sandboxes are made", || bed.engine.spare_sandboxes() == sandboxes).await;
         Some(bed)
     }
 
-    async fn in_a_new_directory(isolation: Isolation, sandboxes: usize, image: Image) -> Option<Self> {
+    /// An engine that makes its instances like that.
+    pub(crate) async fn of(kind: Kind, image: Image) -> Option<Self> {
         if !is_root() {
             return None;
         }
         let dir = tempfile::tempdir().expect("a place for the test");
-        let mut bed = Self::make(dir.path(), isolation, sandboxes, &image).await;
+        let mut bed = Self::at_of(dir.path(), kind, &image).await;
         bed._dir = Some(dir);
         Some(bed)
     }
 
     /// An engine in a directory that the caller keeps, as engines are by default.
     pub(crate) async fn at(dir: &Path, image: &Image) -> Self {
-        Self::make(dir, Isolation::Namespaces, LocalConfig::new(dir).sandboxes, image).await
+        let kind = Kind { sandboxes: LocalConfig::new(dir).sandboxes, ..PLAIN };
+        Self::at_of(dir, kind, image).await
     }
 
     /// The same, with this isolation.
     pub(crate) async fn at_under(dir: &Path, isolation: Isolation, image: &Image) -> Self {
-        Self::make(dir, isolation, 0, image).await
+        Self::at_of(dir, Kind { isolation, ..PLAIN }, image).await
     }
 
-    async fn make(dir: &Path, isolation: Isolation, sandboxes: usize, image: &Image) -> Self {
+    /// The same, with instances made like that.
+    pub(crate) async fn at_of(dir: &Path, kind: Kind, image: &Image) -> Self {
         let clock = Clock::system();
         let layout = tempfile::tempdir().expect("a place for the test");
         image.write(layout.path());
         let images = ImageStore::open(ImageStoreConfig::new(dir.join("images")), clock.clone()).expect("a new store");
         let loaded = images.load(layout.path(), Some("test/probe:v1")).await.expect("a well-formed layout");
         let image = images.resolve(&loaded[0].reference).await.expect("just loaded");
-        let (engine, runtime) = start(config(dir, isolation, sandboxes), images.clone()).await;
-        Self {
-            engine,
-            image,
-            clock,
-            data_dir: dir.to_owned(),
-            events: None,
-            images,
-            isolation,
-            sandboxes,
-            runtime: Some(runtime),
-            _dir: None,
-        }
+        let (engine, runtime) = start(config(dir, kind), images.clone()).await;
+        let (data_dir, runtime) = (dir.to_owned(), Some(runtime));
+        Self { engine, image, clock, data_dir, events: None, images, kind, runtime, _dir: None }
     }
 
     /// Another engine on the same directory and images, after the first is gone.
     pub(crate) async fn restart(&mut self) {
-        let config = config(&self.data_dir, self.isolation, self.sandboxes);
-        self.start_engine(config).await;
+        self.start_engine(config(&self.data_dir, self.kind)).await;
     }
 
     async fn start_engine(&mut self, config: LocalConfig) {
@@ -148,7 +159,7 @@ impl Bed {
 
     /// The same, with another configuration.
     pub(crate) async fn succeed_as(&mut self, change: impl FnOnce(&mut LocalConfig)) {
-        let mut config = config(&self.data_dir, self.isolation, self.sandboxes);
+        let mut config = config(&self.data_dir, self.kind);
         change(&mut config);
         self.kill().await;
         self.start_engine(config).await;
@@ -165,6 +176,7 @@ impl Bed {
             working_dir: None,
             limits: Limits { cpu_millis: 1000, memory_bytes: 128 << 20, pids: 64 },
             port: 8080,
+            egress: Egress::All,
         }
     }
 
@@ -189,17 +201,22 @@ impl Bed {
         self.until_exit(&id).await
     }
 
-    /// The whole answer to a GET, asked as soon as the instance listens.
-    pub(crate) async fn get(&self, id: &InstanceId, path: &str) -> String {
+    /// A connection, as soon as the instance listens.
+    pub(crate) async fn knock(&self, id: &InstanceId, port: u16) -> TcpStream {
         let deadline = self.clock.instant() + DEADLINE;
         let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
-        let mut stream = loop {
-            match self.engine.connect(id, 8080).await {
+        loop {
+            match self.engine.connect(id, port).await {
                 Ok(stream) => break stream,
                 Err(error) => assert!(self.clock.instant() < deadline, "it does not listen: {error}"),
             }
             self.clock.sleep(backoff.next_exact()).await;
-        };
+        }
+    }
+
+    /// The whole answer to a GET, asked as soon as the instance listens.
+    pub(crate) async fn get(&self, id: &InstanceId, path: &str) -> String {
+        let mut stream = self.knock(id, 8080).await;
         let request = format!("GET {path} HTTP/1.1\r\nhost: reality\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("the request is taken");
         let mut answer = String::new();
@@ -308,9 +325,12 @@ impl Drop for Bed {
 }
 
 /// The configuration of a test's engine.
-pub(crate) fn config(data_dir: &Path, isolation: Isolation, sandboxes: usize) -> LocalConfig {
+fn config(data_dir: &Path, kind: Kind) -> LocalConfig {
+    let Kind { isolation, sandboxes, runtime, dns } = kind;
     let launcher = LauncherCommand { program: env!("CARGO_BIN_EXE_updraft-launcher").into(), args: Vec::new() };
-    LocalConfig { launcher, isolation, sandboxes, ..LocalConfig::new(data_dir) }
+    let runtime = runtime.map(PathBuf::from);
+    let dns = dns.into_iter().collect();
+    LocalConfig { launcher, isolation, sandboxes, runtime, dns, ..LocalConfig::new(data_dir) }
 }
 
 async fn start(config: LocalConfig, images: ImageStore) -> (Arc<LocalEngine>, Runtime) {
@@ -333,10 +353,15 @@ impl updraft_engine::contract::Bed for Bed {
     }
 
     fn instances_outlive_their_engine(&self) -> bool {
-        !self.isolation.is_shared()
+        !self.kind.isolation.is_shared()
     }
 
     fn image(&self) -> String {
         self.image.clone()
+    }
+
+    fn can_freeze(&self) -> bool {
+        let freezer = updraft_engine_local::survey().into_iter().find(|finding| finding.name == "freezer");
+        freezer.is_some_and(|freezer| freezer.verdict == updraft_engine_local::Verdict::Ok)
     }
 }

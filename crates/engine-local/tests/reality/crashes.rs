@@ -23,7 +23,10 @@ fn launcher(data_dir: &Path) -> Pid {
 #[tokio::test]
 async fn a_lost_launcher_takes_its_instances_with_it_and_is_replaced() {
     let Some(mut bed) = Bed::new().await else { return };
-    let ids = [bed.start(&bed.spec(&["serve"])).await, bed.start(&bed.spec(&["ignore-term", "sleep"])).await];
+    let frozen = bed.start(&bed.spec(&["forks=3", "serve"])).await;
+    bed.get(&frozen, "/").await;
+    bed.engine.freeze(&frozen).expect("it is there");
+    let ids = [bed.start(&bed.spec(&["serve"])).await, bed.start(&bed.spec(&["ignore-term", "sleep"])).await, frozen];
     let before = launcher(&bed.data_dir);
     kill_process(before, Signal::KILL).expect("it is alive");
     let mut lost = Vec::new();
@@ -50,7 +53,11 @@ async fn victim() {
     let bed = Bed::at(Path::new(&dir), &Image::plain()).await;
     let serving = bed.start(&bed.spec(&["serve"])).await;
     bed.start(&bed.spec(&["ignore-term", "forks=3", "sleep"])).await;
-    std::fs::write(Path::new(&dir).join("tag"), format!("{} {serving}", bed.tag())).expect("a directory of the test");
+    let frozen = bed.start(&bed.spec(&["forks=3", "serve"])).await;
+    bed.get(&frozen, "/").await;
+    bed.engine.freeze(&frozen).expect("it is there");
+    let noted = format!("{} {serving} {frozen}", bed.tag());
+    std::fs::write(Path::new(&dir).join("tag"), noted).expect("a directory of the test");
     std::future::pending::<()>().await;
 }
 
@@ -58,6 +65,7 @@ async fn victim() {
 struct Killed {
     tag: String,
     serving: InstanceId,
+    frozen: InstanceId,
 }
 
 async fn kill_a_server(dir: &Path, probe: &Bed, whom: &str) -> Killed {
@@ -68,7 +76,7 @@ async fn kill_a_server(dir: &Path, probe: &Bed, whom: &str) -> Killed {
         .spawn()
         .expect("this program runs");
     let noted = || std::fs::read_to_string(dir.join("tag")).unwrap_or_default();
-    probe.until("the victim has instances", || noted().split_once(' ').is_some_and(|(_, id)| id.len() == 8)).await;
+    probe.until("the victim has instances", || noted().split(' ').nth(2).is_some_and(|id| id.len() == 8)).await;
     let launcher = launcher(dir);
     victim.kill().expect("it is alive");
     if whom == "both" {
@@ -77,8 +85,9 @@ async fn kill_a_server(dir: &Path, probe: &Bed, whom: &str) -> Killed {
     }
     victim.wait().expect("it is ours");
     let noted = noted();
-    let (tag, serving) = noted.split_once(' ').expect("just seen");
-    Killed { tag: tag.to_owned(), serving: InstanceId(serving.to_owned()) }
+    let [tag, serving, frozen] = noted.split(' ').collect::<Vec<_>>().try_into().expect("just seen");
+    let id = |text: &str| InstanceId(text.to_owned());
+    Killed { tag: tag.to_owned(), serving: id(serving), frozen: id(frozen) }
 }
 
 /// How many control groups of instances an engine has, those of sandboxes that wait left out.
@@ -96,8 +105,9 @@ async fn a_killed_server_is_followed_by_one_that_goes_on_with_its_instances() {
     let before = launcher(dir.path());
     let mut next = Bed::at(dir.path(), &Image::plain()).await;
     assert_eq!((next.tag(), launcher(dir.path())), (killed.tag, before));
-    assert_eq!(next.engine.adopted().await.len(), 2);
+    assert_eq!(next.engine.adopted().await.len(), 3);
     assert!(next.get(&killed.serving, "/").await.ends_with("ok"));
+    assert!(next.get(&killed.frozen, "/").await.ends_with("ok"), "it would be frozen for ever");
     assert_eq!(next.run(&["exit=3"]).await.exit, Exit::Code(3));
     next.end().await;
     probe.end().await;

@@ -8,8 +8,10 @@ mod escapes;
 mod image;
 mod isolation;
 mod limits;
+mod network;
 mod pool;
 mod processes;
+mod runtime;
 mod shared;
 
 use bed::Bed;

@@ -6,7 +6,10 @@ use std::{
 };
 
 use updraft_model::channel::{Check, CheckOutcome};
-use updraft_plan::scaling::{self, Bounds, CheckState, Observed, Phase, RetireReason};
+use updraft_plan::{
+    cpu::{self, Freezing},
+    scaling::{self, Bounds, CheckState, Observed, Phase, RetireReason},
+};
 
 use super::{About, Counts, Effects, End, Place, State};
 use crate::{instance::Instance, slot::Refusal};
@@ -15,16 +18,59 @@ use crate::{instance::Instance, slot::Refusal};
 /// otherwise one that crashes at once would be started in a tight loop.
 const CRASH_WINDOW: Duration = Duration::from_secs(10);
 
+// === impl Place ===
+
+impl Place {
+    pub(super) fn starting(instance: Arc<Instance>, now: Instant) -> Self {
+        Self { instance, about: About::Starting, in_flight: 0, idle_since: now, frozen: false }
+    }
+
+    /// Counts one more request. The instance is for a [`crate::Slot`], made after the lock is free.
+    pub(super) fn occupy(&mut self) -> Arc<Instance> {
+        self.in_flight += 1;
+        self.frozen = false;
+        self.instance.clone()
+    }
+}
+
 // === impl State ===
 
 impl State {
     pub(super) fn free_place(&mut self, concurrency: u32) -> Option<&mut Place> {
-        let loads = self.places.iter().map(|place| match place.about {
-            About::Ready => place.in_flight,
-            About::Starting | About::Draining => u32::MAX,
-        });
-        let index = scaling::pick(loads, concurrency)?;
+        let loads = |frozen: bool| {
+            self.places.iter().map(move |place| match place.about {
+                About::Ready if place.frozen == frozen => place.in_flight,
+                About::Ready | About::Starting | About::Draining => u32::MAX,
+            })
+        };
+        // One that need not be thawed first.
+        let index = scaling::pick(loads(false), concurrency).or_else(|| scaling::pick(loads(true), concurrency))?;
         self.places.get_mut(index)
+    }
+
+    /// Which instances are to be frozen now, and when to look again. They count as frozen from here on.
+    pub(super) fn freeze_idle(&mut self, now: Instant, grace: Option<Duration>) -> Freezing<Arc<Instance>> {
+        let awake = |place: &&mut Place| place.about == About::Ready && place.in_flight == 0 && !place.frozen;
+        let idle = self.places.iter_mut().filter(awake);
+        let idle = idle.map(|place| {
+            let idle_for = now.saturating_duration_since(place.idle_since);
+            (place, idle_for)
+        });
+        let Freezing { due, again_in } = cpu::freezing(idle, grace);
+        let freeze = |place: &mut Place| {
+            place.frozen = true;
+            place.instance.clone()
+        };
+        Freezing { due: due.into_iter().map(freeze).collect(), again_in }
+    }
+
+    /// Lets the revision be woken at `at`, if it is not woken before anyway.
+    pub(super) fn look_again(&mut self, at: Instant) -> Effects {
+        let is_first = self.wakes.first().is_none_or(|first| at < *first);
+        if is_first {
+            self.wakes.insert(at);
+        }
+        Effects { wake_at: is_first.then_some(at), ..Effects::default() }
     }
 
     pub(super) fn place(&mut self, instance: &Arc<Instance>) -> Option<&mut Place> {

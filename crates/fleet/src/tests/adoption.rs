@@ -1,6 +1,6 @@
 //! A server is killed, and the next one goes on with its instances.
 
-use updraft_model::instance::Exit;
+use updraft_model::{cpu::StartupBoost, instance::Exit};
 
 use super::*;
 
@@ -101,6 +101,46 @@ async fn one_that_does_not_answer_its_probe_is_replaced_and_nobody_is_refused() 
     assert_eq!(world.engine.peak_live(), 1, "at most one at a time");
     drop(slot);
     world.end().await;
+}
+
+#[tokio::test]
+async fn one_that_was_frozen_is_awake_and_is_frozen_again_when_it_has_been_idle() {
+    let world = after_a_kill(&["a"], FleetConfig::default()).await;
+    let grace = FleetConfig::default().freeze_after.expect("it is on");
+    let record = world.engine.records()[0].clone();
+    world.put(&name("a"), entry(&name("a")));
+    until("it joins", || world.health(&name("a")).is_some_and(|health| health.ready == 1)).await;
+    world.pass(grace, grace / 2).await;
+    until("it is frozen", || record.is_frozen()).await;
+    // The next server finds it so.
+    let world = world.succeed(FleetConfig::default()).await;
+    assert!(!record.is_frozen());
+    world.put(&name("a"), entry(&name("a")));
+    drop(world.fleet.admit(&name("a")).await.expect("it is there"));
+    assert_eq!(world.engine.records().len(), 1);
+    world.pass(grace, grace / 2).await;
+    until("it is frozen again", || record.freezes() == 2).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn one_that_had_more_cpu_for_its_start_is_adopted_and_loses_it() {
+    let machine = FleetConfig { machine_millis: 8000, ..FleetConfig::default() };
+    let boosted = BookEntry { cpu: CpuTerms { boost: StartupBoost::On, ..CpuTerms::default() }, ..entry(&name("a")) };
+    // It may also be that nothing is boosted any more, on a machine that has become smaller.
+    for config in [machine, FleetConfig { machine_millis: 1000, ..machine }] {
+        let world = World::with(machine);
+        world.put(&name("a"), boosted.clone());
+        drop(world.fleet.admit(&name("a")).await.expect("it comes up"));
+        let record = world.engine.records()[0].clone();
+        let world = world.succeed(config).await;
+        world.put(&name("a"), boosted.clone());
+        drop(world.fleet.admit(&name("a")).await.expect("it is there"));
+        world.pass(Duration::from_secs(10), Duration::from_secs(1)).await;
+        until("it has what it was given", || record.cpu_millis() == [2000, 1000]).await;
+        assert_eq!(world.engine.records().len(), 1);
+        world.end().await;
+    }
 }
 
 #[tokio::test]

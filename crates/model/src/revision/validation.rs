@@ -5,7 +5,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use super::{Container, EnvValue, EnvVar, Protocol, RevisionTemplate, defaults, probe_rules, resource_rules};
+use super::{Container, EnvValue, EnvVar, Protocol, RevisionTemplate, defaults, egress, probe_rules, resource_rules};
 use crate::{error::Violation, label, name};
 
 /// The most containers of an instance.
@@ -41,6 +41,7 @@ pub fn check(at: &str, service: &str, template: &RevisionTemplate, found: &mut V
     }
     label::check_labels(&format!("{at}.labels"), &template.labels, found);
     label::check_annotations(&format!("{at}.annotations"), &template.annotations, found);
+    egress::check(&format!("{at}.annotations"), &template.annotations, found);
     // Empty until the defaults are in; the default is one of ours.
     if !template.service_account.is_empty() {
         found.extend(name::check_service_account(&format!("{at}.service_account"), &template.service_account).err());

@@ -32,6 +32,7 @@ pub fn check(service: &Service) -> Vec<Violation> {
     }
     label::check_labels("service.labels", &service.labels, &mut found);
     label::check_annotations("service.annotations", &service.annotations, &mut found);
+    revision::egress::check_service("service.annotations", &service.annotations, &mut found);
     for (field, text) in ["client", "client_version"].into_iter().zip(&service.client) {
         if text.len() > CLIENT_BYTES_MAX {
             let rule = format!("must be at most {CLIENT_BYTES_MAX} bytes long, got {}", text.len());

@@ -1,11 +1,15 @@
 //! `updraft doctor`: what this machine offers and lacks. With `--leaks`, see `leaks`.
 
-use std::{net::ToSocketAddrs as _, path::PathBuf, process::ExitCode};
+use std::{
+    net::ToSocketAddrs as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Args;
 use serde_json::json;
 use updraft_cli::Format;
-use updraft_engine_local::{Finding, Isolation, Possible, Scope, Verdict, isolations, survey};
+use updraft_engine_local::{Finding, Isolation, Possible, Runtime, Scope, Verdict, isolations, survey};
 
 use super::{ServeArgs, print};
 
@@ -24,6 +28,9 @@ pub(super) struct DoctorArgs {
     /// The server's file of settings.
     #[arg(long, env = "UPDRAFT_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The OCI runtime that is to be looked at [default: as of `updraft serve`].
+    #[arg(long, value_name = "RUNTIME", conflicts_with = "leaks")]
+    runtime: Option<String>,
 }
 
 // === impl DoctorArgs ===
@@ -31,7 +38,12 @@ pub(super) struct DoctorArgs {
 impl DoctorArgs {
     /// The flags of the server that is meant.
     pub(super) fn serving(&self) -> ServeArgs {
-        ServeArgs { config: self.config.clone(), data_dir: self.data_dir.clone(), ..ServeArgs::default() }
+        ServeArgs {
+            config: self.config.clone(),
+            data_dir: self.data_dir.clone(),
+            runtime: self.runtime.clone(),
+            ..ServeArgs::default()
+        }
     }
 
     pub(super) fn scope(&self) -> Scope {
@@ -40,9 +52,10 @@ impl DoctorArgs {
 }
 
 /// Prints the findings; fails if one of them keeps containers from running.
-pub(super) fn run(format: Option<Format>) -> ExitCode {
+pub(super) fn run(runtime: Option<&Path>, format: Option<Format>) -> ExitCode {
     let mut findings = survey();
     findings.push(names());
+    findings.push(maker(runtime));
     let possible = isolations(&std::env::temp_dir());
     findings.extend(possible.iter().map(of_isolation));
     let can_run = findings.iter().all(|finding| finding.verdict != Verdict::Fail);
@@ -64,6 +77,26 @@ pub(super) fn run(format: Option<Format>) -> ExitCode {
         print(format_args!("\n{}", sum(can_run, &possible)));
     }
     if can_run { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Who makes the containers: an OCI runtime, or we.
+fn maker(runtime: Option<&Path>) -> Finding {
+    const NAME: &str = "runtime";
+    let Some(name) = runtime else {
+        let detail = "Updraft's own sandbox; --runtime has an OCI runtime make the containers".to_owned();
+        return Finding { name: NAME, verdict: Verdict::Ok, detail, hint: None };
+    };
+    match Runtime::find(name) {
+        Ok(Runtime { path, version }) => {
+            Finding { name: NAME, verdict: Verdict::Ok, detail: format!("{version} ({})", path.display()), hint: None }
+        }
+        Err(error) => {
+            let hint = "install it, name another one with --runtime, or leave the setting out: docs/runtime.md";
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let detail = format!("{error}{cause}");
+            Finding { name: NAME, verdict: Verdict::Fail, detail, hint: Some(hint.to_owned()) }
+        }
+    }
 }
 
 /// A weaker isolation that is not possible keeps nothing from running.

@@ -59,11 +59,7 @@ pub(super) async fn run(data_dir: &Path, scope: Scope, format: Option<Format>) -
 }
 
 /// What all looks have in common.
-async fn find(
-    data_dir: &Path,
-    scope: Scope,
-    clock: &Clock,
-) -> Result<(BTreeSet<Finding>, Vec<Waiting>), Failure> {
+async fn find(data_dir: &Path, scope: Scope, clock: &Clock) -> Result<(BTreeSet<Finding>, Vec<Waiting>), Failure> {
     let (mut findings, mut serving, mut waiting) = once(data_dir, scope).await?;
     for (number, pause) in PAUSES.into_iter().enumerate() {
         if findings.is_empty() || (serving == Serving::Nobody && scope == Scope::Own && number > 0) {

@@ -125,12 +125,18 @@ struct ServeArgs {
     /// How long an instance without requests is kept, such as 30s, 15m, 1h [default: 15m].
     #[arg(long, value_name = "DURATION")]
     idle_timeout: Option<String>,
+    /// How long an instance without requests keeps its CPU, such as 500ms, 10s; '0' or 'never' [default: 10s].
+    #[arg(long, value_name = "DURATION")]
+    freeze_after: Option<String>,
     /// How far instances are kept apart: 'namespaces', 'chroot', or 'none' for static programs [default: namespaces].
     #[arg(long, value_name = "ISOLATION")]
     isolation: Option<String>,
     /// End the containers of a server that was killed, rather than go on with them.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     fresh: Option<String>,
+    /// An OCI runtime that makes the containers, such as 'runc', or its path [default: Updraft's own sandbox].
+    #[arg(long, value_name = "RUNTIME")]
+    runtime: Option<String>,
     /// How many sandboxes are made before they are needed [default: 4].
     #[arg(long, value_name = "NUMBER")]
     sandboxes: Option<String>,
@@ -173,7 +179,9 @@ pub fn main() -> ExitCode {
         Verb::Doctor(flags) if flags.leaks => with_config(&flags.serving(), &matches, |config| {
             block_on(leaks::run(&config.data_dir, flags.scope(), arguments.globals.format))
         }),
-        Verb::Doctor(_) => doctor::run(arguments.globals.format),
+        Verb::Doctor(flags) => with_config(&flags.serving(), &matches, |config| {
+            doctor::run(config.runtime.as_deref(), arguments.globals.format)
+        }),
         Verb::Install(flags) => install::run(&flags),
         Verb::Uninstall(flags) => install::undo(&flags),
         Verb::Restore(flags) => {
@@ -260,8 +268,10 @@ impl ServeArgs {
             ("auth", self.auth.clone()),
             ("domain", self.domain.clone()),
             ("idle-timeout", self.idle_timeout.clone()),
+            ("freeze-after", self.freeze_after.clone()),
             ("isolation", self.isolation.clone()),
             ("fresh", self.fresh.clone()),
+            ("runtime", self.runtime.clone()),
             ("sandboxes", self.sandboxes.clone()),
             ("dns", self.dns.clone()),
             ("registry-credentials", self.registry_credentials.clone()),

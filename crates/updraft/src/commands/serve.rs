@@ -133,6 +133,11 @@ fn hint(error: &StartError) -> Option<String> {
         )),
         StartError::Isolation { wanted, instead, .. } => Some(isolation_hint(*wanted, instead)),
         StartError::Engine(_) => Some("`updraft doctor` tells what this machine lacks".to_owned()),
+        StartError::Runtime(_) => Some(
+            "give --runtime the name or the path of runc or of a runtime with its command line, or leave it out for \
+             Updraft's own sandbox (docs/runtime.md)"
+                .to_owned(),
+        ),
         StartError::Bind(open) => Some(open.hint()),
         StartError::Tls(error) => error.hint(),
         StartError::DataDir { .. } => Some("choose another directory with --data-dir".to_owned()),

@@ -71,7 +71,8 @@ pub fn file(path: &Path, text: &str) -> Result<Layer, ConfigError> {
             let known = SETTINGS.iter().map(|setting| setting.key).collect::<Vec<_>>().join(", ");
             return Err(ConfigError::Unknown { key, file: shown, known });
         };
-        let value = plain(&value).ok_or_else(|| broken(format!("'{key}' must be a string, a number, true or false, or a list")))?;
+        let value = plain(&value)
+            .ok_or_else(|| broken(format!("'{key}' must be a string, a number, true or false, or a list")))?;
         layer.0.insert(setting.key, (value, Some(Origin::File(shown.clone()))));
     }
     Ok(layer)

@@ -107,6 +107,12 @@ pub const SETTINGS: &[Setting] = &[
         help: "How long an instance without requests is kept, such as 30s, 15m, 1h",
     },
     Setting {
+        key: "freeze-after",
+        variable: "UPDRAFT_FREEZE_AFTER",
+        default: "10s",
+        help: "How long an instance without requests keeps its CPU, such as 500ms, 10s; '0' for no longer than its requests, or 'never' for always; see docs/idle.md",
+    },
+    Setting {
         key: "isolation",
         variable: "UPDRAFT_ISOLATION",
         default: "namespaces",
@@ -117,6 +123,12 @@ pub const SETTINGS: &[Setting] = &[
         variable: "UPDRAFT_FRESH",
         default: "false",
         help: "End the containers of a server that was killed, rather than go on with them: 'true' or 'false'",
+    },
+    Setting {
+        key: "runtime",
+        variable: "UPDRAFT_RUNTIME",
+        default: "",
+        help: "An OCI runtime that makes the containers, such as 'runc', or its path; see docs/runtime.md [default: Updraft's own sandbox]",
     },
     Setting {
         key: "sandboxes",
@@ -194,10 +206,14 @@ pub struct Config {
     pub region: String,
     /// How long an idle instance is kept.
     pub idle_timeout: Duration,
+    /// How long an idle instance keeps its CPU; `None`: always.
+    pub freeze_after: Option<Duration>,
     /// How far instances are kept apart.
     pub isolation: Isolation,
     /// What becomes of the containers of a server that was killed.
     pub predecessor: Predecessor,
+    /// The OCI runtime that makes the containers, if it is not us.
+    pub runtime: Option<PathBuf>,
     /// How many sandboxes are made before they are needed.
     pub sandboxes: usize,
     /// Name servers of the containers; empty means the host's.
@@ -311,8 +327,10 @@ impl Config {
             project: values.project()?,
             region: values.region()?,
             idle_timeout: values.duration("idle-timeout")?,
+            freeze_after: values.freeze_after()?,
             isolation: values.isolation()?,
             predecessor: values.predecessor()?,
+            runtime: values.runtime()?,
             sandboxes: values.sandboxes()?,
             dns: values.addresses("dns")?,
             registry_credentials: values.credentials()?,

@@ -42,6 +42,19 @@ impl<'a> Values<'a> {
         duration(self.text(key)).ok_or_else(|| self.refuse(key, "must be a number with ms, s, m, h or d, such as 90s"))
     }
 
+    /// `None` is `never`.
+    pub(super) fn freeze_after(&self) -> Result<Option<Duration>, ConfigError> {
+        const KEY: &str = "freeze-after";
+        match self.text(KEY) {
+            "never" => Ok(None),
+            "0" => Ok(Some(Duration::ZERO)),
+            text => match duration(text) {
+                Some(after) => Ok(Some(after)),
+                None => Err(self.refuse(KEY, "must be 'never', '0' or a number with ms, s, m, h or d, such as 10s")),
+            },
+        }
+    }
+
     pub(super) fn sandboxes(&self) -> Result<usize, ConfigError> {
         const KEY: &str = "sandboxes";
         let number = self.text(KEY).parse().ok().filter(|&number| number <= MOST_SANDBOXES);
@@ -83,6 +96,20 @@ impl<'a> Values<'a> {
     pub(super) fn isolation(&self) -> Result<Isolation, ConfigError> {
         let unknown = |error: UnknownIsolation| self.refuse("isolation", &error.to_string());
         self.text("isolation").parse().map_err(unknown)
+    }
+
+    /// A runtime makes whole sandboxes: it does not go with a weaker isolation.
+    pub(super) fn runtime(&self) -> Result<Option<PathBuf>, ConfigError> {
+        let given = self.text("runtime");
+        let isolation = self.isolation()?;
+        if given.is_empty() {
+            return Ok(None);
+        }
+        if isolation.is_shared() {
+            let rule = format!("goes with isolation 'namespaces' only, and the isolation is '{isolation}'");
+            return Err(self.refuse("runtime", &rule));
+        }
+        Ok(Some(PathBuf::from(given)))
     }
 
     pub(super) fn log_format(&self) -> Result<LogFormat, ConfigError> {
@@ -201,9 +228,19 @@ mod tests {
         let config = config(&[("data-dir", "/tmp/x")]).expect("valid");
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(config.idle_timeout, Duration::from_secs(900));
+        assert_eq!(config.freeze_after, Some(Duration::from_secs(10)));
         assert!(config.dns.is_empty() && config.registry_names.is_empty());
         assert_eq!((config.log_retention, config.log_max_size), (Duration::from_secs(30 * 24 * 3600), 64 << 20));
         assert_eq!(config.isolation, Isolation::Namespaces, "a weaker sandbox has to be asked for");
+    }
+
+    #[test]
+    fn a_runtime_makes_whole_sandboxes_or_none() {
+        let runtime = config(&[("runtime", "runc")]).expect("well formed").runtime;
+        assert_eq!(runtime, Some(PathBuf::from("runc")));
+        assert_eq!(config(&[]).expect("well formed").runtime, None);
+        let refused = config(&[("runtime", "runc"), ("isolation", "chroot")]).expect_err("not together").to_string();
+        assert!(refused.contains("goes with isolation 'namespaces' only, and the isolation is 'chroot'"), "{refused}");
     }
 
     #[test]
@@ -215,6 +252,8 @@ mod tests {
             ("project", "x"),
             ("region", "us_central1"),
             ("idle-timeout", "15"),
+            ("freeze-after", "10"),
+            ("freeze-after", "off"),
             ("sandboxes", "1001"),
             ("isolation", "docker"),
             ("fresh", "yes"),
@@ -252,6 +291,14 @@ mod tests {
         }
         let config = read("{\"auths\": {}}").expect("Docker's");
         assert_eq!(config.registry_credentials.as_deref(), Some(file.path()));
+    }
+
+    #[test]
+    fn an_instance_is_frozen_after_a_while_at_once_or_never() {
+        let after = |value| config(&[("data-dir", "/tmp/x"), ("freeze-after", value)]).expect(value).freeze_after;
+        assert_eq!(after("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!((after("0"), after("0s")), (Some(Duration::ZERO), Some(Duration::ZERO)));
+        assert_eq!(after("never"), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 use rustix::fs::Access;
 use updraft_apiserver::BoxError;
 use updraft_engine::EngineError;
-use updraft_engine_local::{Isolation, Possible, isolations};
+use updraft_engine_local::{Isolation, Possible, UnusableRuntime, isolations};
 use updraft_identity::{IdentityError, OpenBind, TlsError};
 use updraft_oci::ImageError;
 use updraft_store::StoreError;
@@ -41,6 +41,9 @@ pub enum StartError {
         /// What is possible, the strongest first.
         instead: Vec<Isolation>,
     },
+    /// The OCI runtime that was asked for is none, or is not there.
+    #[error("the OCI runtime cannot be used: {0}")]
+    Runtime(#[from] UnusableRuntime),
     /// The token cannot be read or made.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -85,7 +88,7 @@ impl StartError {
     /// should try again by themselves. A port that is taken or a disk that is full may be free the next time.
     pub fn is_unusable(&self) -> bool {
         match self {
-            Self::DataDir { .. } | Self::Bind(_) | Self::Isolation { .. } => true,
+            Self::DataDir { .. } | Self::Bind(_) | Self::Isolation { .. } | Self::Runtime(_) => true,
             Self::Identity(error) => {
                 matches!(error, IdentityError::TokenExposed { .. } | IdentityError::TokenUnfit { .. })
             }

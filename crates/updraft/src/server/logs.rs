@@ -77,10 +77,10 @@ pub(super) async fn open(
 ) -> Result<LogStore, StartError> {
     let logs = LogStore::open(&config.data_dir.join("logs"), settings(config), metrics, clock.clone())?;
     let services = store.list(&Selection::of(Kind::Service), &Page::default()).await?;
-    let names: HashSet<_> =
-        services.into_iter().map(|service| service.key.parent.service(service.key.name)).collect();
+    let names: HashSet<_> = services.into_iter().map(|service| service.key.parent.service(service.key.name)).collect();
     // What they write on until they are ended would be a log of nothing.
-    let orphans = adopted.iter().map(|instance| &instance.revision).filter(|revision| !names.contains(&revision.service));
+    let orphans =
+        adopted.iter().map(|instance| &instance.revision).filter(|revision| !names.contains(&revision.service));
     orphans.for_each(|revision| logs.disregard(revision.clone()));
     let gone = logs.keep(names).await?;
     if gone > 0 {

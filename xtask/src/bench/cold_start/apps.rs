@@ -44,6 +44,9 @@ const NODE: &str = r#"
 require("http").createServer((_, answer) => answer.end("hi\n")).listen(Number(process.env.PORT), "0.0.0.0");
 "#;
 
+/// Beside the standard library, and not a part of it.
+const NOT_STANDARD: [&str; 3] = ["site-packages", "dist-packages", "test"];
+
 // === impl App ===
 
 impl App {
@@ -59,9 +62,15 @@ impl App {
 
     /// The host's Python with its standard library.
     pub(crate) fn python(roots: &Path) -> Result<Self, Error> {
-        let program = fs::canonicalize(test::which("python3").ok_or("no python3")?)?;
-        let version = program.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        let library = PathBuf::from("/usr/lib").join(version);
+        // What is on the PATH may be a script that looks for the real one.
+        let ask =
+            "import os, sys, sysconfig; print(os.path.realpath(sys.executable)); print(sysconfig.get_path('stdlib'))";
+        let told = Command::new("python3").args(["-c", ask]).output()?;
+        let told = String::from_utf8(told.stdout)?;
+        let mut lines = told.lines().map(PathBuf::from);
+        let (Some(program), Some(library)) = (lines.next(), lines.next()) else {
+            return Err("python3 does not say where it is".into());
+        };
         let root = roots.join("python");
         copy_tree(&library, &root)?;
         let modules: Vec<PathBuf> = fs::read_dir(library.join("lib-dynload"))?.flatten().map(|it| it.path()).collect();
@@ -116,13 +125,18 @@ fn copy(file: &Path, root: &Path) -> Result<(), Error> {
         return Ok(());
     }
     fs::create_dir_all(target.parent().unwrap_or(root))?;
-    fs::copy(file, target)?;
+    fs::copy(file, &target)?;
+    // Python believes what it has compiled only while the source has the time that it had then.
+    fs::File::options().write(true).open(&target)?.set_modified(fs::metadata(file)?.modified()?)?;
     Ok(())
 }
 
 fn copy_tree(tree: &Path, root: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(tree)?.flatten() {
         let (path, kind) = (entry.path(), entry.file_type()?);
+        if NOT_STANDARD.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
         if kind.is_dir() {
             copy_tree(&path, root)?;
         } else if path.is_file() {

@@ -12,13 +12,14 @@
 //! | `runc` | `runc run --detach` with what `runc spec` writes, then a request; no proxy |
 //! | `docker`, `podman` | `run --detach --publish`, then a request; only where one works |
 
-mod apps;
-mod clock;
-mod cpu;
-mod peers;
+pub(super) mod apps;
+pub(super) mod clock;
+pub(super) mod cpu;
+pub(super) mod peers;
 mod series;
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
@@ -109,7 +110,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Report, Error> {
         tool.remove(&rig.apps);
     }
     let (rows, ratios) = series.report(&rig.apps, rig.tool.as_ref().map(|tool| tool.name))?;
-    Ok(Report { machine, rows, ratios })
+    Ok(Report { machine, rows, ratios, figures: BTreeMap::new() })
 }
 
 // === impl Rig ===
@@ -245,7 +246,7 @@ impl Drop for Files {
 }
 
 /// From before the connection to the first byte of the answer.
-fn first_byte(send: impl FnOnce() -> Result<TcpStream, Error>) -> Result<Duration, Error> {
+pub(super) fn first_byte(send: impl FnOnce() -> Result<TcpStream, Error>) -> Result<Duration, Error> {
     let started = now();
     let mut stream = send()?;
     let mut head = [0; 12];
@@ -258,7 +259,7 @@ fn first_byte(send: impl FnOnce() -> Result<TcpStream, Error>) -> Result<Duratio
 }
 
 /// Asks on a connection that is used for nothing else.
-fn request(mut stream: TcpStream, host: &str) -> Result<TcpStream, Error> {
+pub(super) fn request(mut stream: TcpStream, host: &str) -> Result<TcpStream, Error> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;

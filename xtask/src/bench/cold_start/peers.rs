@@ -55,6 +55,13 @@ impl Runc {
         Ok(this)
     }
 
+    /// With its own record of containers: this machine may have others.
+    fn runc(&self) -> Command {
+        let mut runc = Command::new("runc");
+        runc.arg("--root").arg(self.dir.join("state"));
+        runc
+    }
+
     fn bundle(&self, app: &App) -> PathBuf {
         self.dir.join(app.name)
     }
@@ -65,14 +72,14 @@ impl Runc {
         let pid_file = self.dir.join("pid");
         let mut container = None;
         let taken = first_byte(|| {
-            let mut run = Command::new("runc");
+            let mut run = self.runc();
             run.args(["run", "--detach", "--bundle"]).arg(self.bundle(app)).arg("--pid-file").arg(&pid_file).arg(&id);
             test::command(run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))?;
             let pid: i32 = fs::read_to_string(&pid_file)?.trim().parse()?;
             container = Pid::from_raw(pid);
             inside(pid, || ask(PORT))
         });
-        test::command(Command::new("runc").args(["delete", "--force", &id]))?;
+        test::command(self.runc().args(["delete", "--force", &id]))?;
         if let Some(pid) = container {
             rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty())?;
         }

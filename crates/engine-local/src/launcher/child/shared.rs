@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// The copy of the image, to find things in it.
-pub(super) fn open(folder: &Path) -> io::Result<OwnedFd> {
+pub(in crate::launcher) fn open(folder: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::open(folder, flags, Mode::empty()).map_err(Into::into)
 }
@@ -51,7 +51,7 @@ fn prefer_for_killing() {
 }
 
 /// The user, by the accounts of the image in `folder`.
-pub(super) fn identify(folder: BorrowedFd<'_>, user: &str) -> Result<Identity, String> {
+pub(in crate::launcher) fn identify(folder: BorrowedFd<'_>, user: &str) -> Result<Identity, String> {
     let text = |path: &str| {
         let file = below(folder, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).map(fs::File::from);
         file.map(paths::small_text).unwrap_or_default()
@@ -109,8 +109,7 @@ pub(super) fn become_user(identity: &Identity) -> Result<(), String> {
 
 /// Executes the program of the image in `folder`; returns why it could not.
 pub(super) fn execute(launch: &Launch, folder: BorrowedFd<'_>, (argv, env): (&[CString], &[CString])) -> Program {
-    let program = launch.argv.first().map(String::as_str).unwrap_or_default();
-    let path = launch.env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value.as_str());
+    let (program, path) = searched(launch);
     let mut closest: Option<Tried> = None;
     for candidate in entrypoint::candidates(program, path) {
         let place = entrypoint::in_directory(&launch.working_dir, &candidate);
@@ -123,6 +122,11 @@ pub(super) fn execute(launch: &Launch, folder: BorrowedFd<'_>, (argv, env): (&[C
             closest = Some(Tried { file: candidate, looks, error });
         }
     }
+    explain(launch, folder, closest)
+}
+
+fn explain(launch: &Launch, folder: BorrowedFd<'_>, closest: Option<Tried>) -> Program {
+    let (program, path) = searched(launch);
     let similar = match &closest {
         Some(Tried { looks: Looks::Absent, .. }) | None => {
             let dir = launch.working_dir.as_str();
@@ -131,6 +135,48 @@ pub(super) fn execute(launch: &Launch, folder: BorrowedFd<'_>, (argv, env): (&[C
         Some(_) => Vec::new(),
     };
     entrypoint::explain((program, path), closest, similar)
+}
+
+/// The program, and where it is looked for.
+fn searched(launch: &Launch) -> (&str, &str) {
+    let path = launch.env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value.as_str());
+    (launch.argv.first().map(String::as_str).unwrap_or_default(), path)
+}
+
+/// What is wrong with the program of the image in `folder`, as far as it can be seen without executing it. `None` when
+/// nothing is.
+pub(in crate::launcher) fn foresee(launch: &Launch, folder: BorrowedFd<'_>) -> Option<Program> {
+    let is_there =
+        |name: &str| below(folder, &entrypoint::in_directory(&launch.working_dir, name), OFlags::PATH).is_ok();
+    examine(launch, folder, |looks| match looks {
+        Looks::File(head) => entrypoint::refusal(head, is_there),
+        Looks::Absent => Some(Errno::NOENT.into()),
+        _ => Some(Errno::ACCESS.into()),
+    })
+}
+
+/// What is wrong with a program that its user may not execute.
+pub(in crate::launcher) fn forbidden(launch: &Launch, folder: BorrowedFd<'_>) -> Program {
+    let outcome = examine(launch, folder, |_| Some(Errno::ACCESS.into()));
+    outcome.unwrap_or_else(|| explain(launch, folder, None))
+}
+
+/// Goes through the files that may be the program until `refuse` has nothing against one; what is wrong, otherwise.
+fn examine(
+    launch: &Launch,
+    folder: BorrowedFd<'_>,
+    mut refuse: impl FnMut(&Looks) -> Option<io::Error>,
+) -> Option<Program> {
+    let (program, path) = searched(launch);
+    let mut closest: Option<Tried> = None;
+    for candidate in entrypoint::candidates(program, path) {
+        let looks = look(folder, &entrypoint::in_directory(&launch.working_dir, &candidate));
+        let error = refuse(&looks)?;
+        if closest.as_ref().is_none_or(|so_far| so_far.looks == Looks::Absent) {
+            closest = Some(Tried { file: candidate, looks, error });
+        }
+    }
+    Some(explain(launch, folder, closest))
 }
 
 /// What is in a directory of the image and may be a program. Of a large one only a part.

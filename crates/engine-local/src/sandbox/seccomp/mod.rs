@@ -3,9 +3,12 @@
 //! At least as strict as Docker's default profile with the capabilities that we leave
 //! (`sandbox::capabilities`).
 
+mod names;
+mod profile;
 mod program;
 mod rules;
 
+pub(crate) use profile::profile;
 pub(crate) use program::{Instruction, assemble};
 pub(crate) use rules::rules;
 

@@ -120,6 +120,22 @@ fn labels() -> Vec<Case> {
             ("template.annotations[autoscaling.knative.dev/minScale]", "reserved"),
             R("admin-api-v2.md §8.2 RevisionTemplate.annotations"),
         ),
+        service(
+            "an egress that is none of ours",
+            &json!({"template": {"annotations": {"updraft.dev/egress": "private-ranges-only"}}}),
+            (
+                "template.annotations[updraft.dev/egress]",
+                "must be 'none', 'private' or 'all', got 'private-ranges-only'",
+            ),
+            U,
+        ),
+        service(
+            "an annotation of ours that there is not",
+            &json!({"template": {"annotations": {"updraft.dev/ingress": "all"}}}),
+            ("template.annotations[updraft.dev/ingress]", "the only key in the namespace updraft.dev"),
+            U,
+        ),
+        note("an egress of a service", "updraft.dev/egress", "belong to the template"),
     ]
 }
 

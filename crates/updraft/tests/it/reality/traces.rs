@@ -63,7 +63,8 @@ impl Traces {
     pub(super) fn members(&self) -> Vec<u32> {
         let groups = self.cgroups().into_iter().filter(|path| !path.ends_with(self.cgroup()));
         let members = groups.map(|group| fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default());
-        let mut pids: Vec<u32> = members.flat_map(|text| text.lines().flat_map(str::parse).collect::<Vec<_>>()).collect();
+        let mut pids: Vec<u32> =
+            members.flat_map(|text| text.lines().flat_map(str::parse).collect::<Vec<_>>()).collect();
         pids.sort_unstable();
         pids.dedup();
         pids

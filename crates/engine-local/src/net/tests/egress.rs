@@ -1,0 +1,222 @@
+//! Where instances may go, and as whom.
+
+use std::net::SocketAddrV4;
+
+use super::*;
+
+/// The host's address on the way to a neighbour with a private one, and that.
+const PRIVATE_UPLINK: Ipv4Addr = Ipv4Addr::new(100, 64, 7, 1);
+const PRIVATE: Ipv4Addr = Ipv4Addr::new(100, 64, 7, 2);
+const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+async fn restricted(network: &Network, egress: Egress) -> Attachment {
+    let mut attachment = network.attach().await.expect("attached");
+    network.restrict(&mut attachment, egress).await.expect("restricted");
+    attachment
+}
+
+#[test]
+fn an_instance_reaches_what_its_egress_allows_and_answers_in_any_case() {
+    World::run(async |world| {
+        let inner = neighbour("up1", PRIVATE_UPLINK).await;
+        let (public, private) = (world.listen_outside().await, listen(&inner).await);
+        let network = world.network("where").await;
+        for (egress, to_public, to_private) in
+            [(Egress::None, false, false), (Egress::Private, false, true), (Egress::All, true, true)]
+        {
+            let instance = restricted(&network, egress).await;
+            let seen = reach(&instance.netns, OUTSIDE, &public).await.is_some();
+            assert_eq!(seen, to_public, "{egress}");
+            assert_eq!(reach(&instance.netns, PRIVATE, &private).await.is_some(), to_private, "{egress}");
+            let (here, server) = (netns::current().expect("a namespace"), listen(&instance.netns).await);
+            assert!(reach(&here, instance.address, &server).await.is_some(), "{egress}: the host is answered");
+        }
+        network.stop().await.expect("stopped");
+    });
+}
+
+#[test]
+fn private_addresses_of_the_host_and_of_other_instances_are_not_meant() {
+    World::run(async |world| {
+        let _inner = neighbour("up1", PRIVATE_UPLINK).await;
+        let network = world.network("inner").await;
+        let (instance, other) =
+            (restricted(&network, Egress::Private).await, network.attach().await.expect("attached"));
+        let server = listen(&other.netns).await;
+        assert!(reach(&instance.netns, other.address, &server).await.is_none());
+        let server = TcpListener::bind("0.0.0.0:0").expect("a listener");
+        for address in [gateway(&instance), PRIVATE_UPLINK, UPLINK] {
+            assert!(reach(&instance.netns, address, &server).await.is_none(), "{address}");
+        }
+        network.stop().await.expect("stopped");
+    });
+}
+
+#[test]
+fn names_are_for_those_who_may_go_somewhere() {
+    World::run(async |world| {
+        let config = NetConfig { dns: vec![Ipv4Addr::LOCALHOST.into()], ..world.config("names") };
+        let network = Network::start(config, &world.tasks, &Clock::system()).await.expect("started");
+        let server = TcpListener::bind("127.0.0.1:53").expect("the host's name server");
+        for (egress, answered) in [(Egress::None, false), (Egress::Private, true), (Egress::All, true)] {
+            let instance = restricted(&network, egress).await;
+            let gateway = gateway(&instance);
+            assert_eq!(reach(&instance.netns, gateway, &server).await.is_some(), answered, "{egress}");
+        }
+        network.stop().await.expect("stopped");
+    });
+}
+
+#[test]
+fn an_address_is_lent_again_without_the_restriction_of_its_last_owner() {
+    World::run(async |world| {
+        let config = NetConfig { subnet: "10.99.0.0/28".parse().ok(), ..world.config("again") };
+        let network = Network::start(config, &world.tasks, &Clock::system()).await.expect("started");
+        let server = world.listen_outside().await;
+        let first = restricted(&network, Egress::None).await;
+        let address = first.address;
+        drop(first);
+        for round in 0.. {
+            // One whose cable is still on its way out is passed over.
+            assert!(round < 1000, "there are 13 addresses");
+            let next = network.attach().await.expect("attached");
+            assert!(reach(&next.netns, OUTSIDE, &server).await.is_some(), "{}", next.address);
+            if next.address == address {
+                break;
+            }
+        }
+        network.stop().await.expect("stopped");
+    });
+}
+
+#[test]
+fn an_instance_cannot_speak_for_another_one_where_the_host_is_lenient() {
+    World::run(async |world| {
+        // The looser of this and the cable's own setting counts.
+        netns::write_setting("net/ipv4/conf/all/rp_filter", "2").expect("written");
+        let network = world.network("loose").await;
+        let (one, two) = (network.attach().await.expect("attached"), network.attach().await.expect("attached"));
+        let server = inside(&world.outside, || UdpSocket::bind("0.0.0.0:0").expect("a socket")).await;
+        let (port, stolen, own) = (server.local_addr().expect("bound").port(), two.address, one.address);
+        inside(&one.netns, move || {
+            let mut socket = Socket::open(Subsystem::Route).expect("netlink");
+            let mut batch = Batch::default();
+            let index = socket.link_index("eth0").expect("the instance's link");
+            let foreign = Ipv4Addr::new(192, 0, 2, 9);
+            link::address_add(&mut batch, index, stolen);
+            link::address_add(&mut batch, index, foreign);
+            socket.execute(batch).expect("addresses that are not ours");
+            for (address, text) in [(stolen, b"stolen"), (foreign, b"forged"), (own, b"honest")] {
+                let sender = UdpSocket::bind((address, 0)).expect("a socket");
+                sender.send_to(text, (OUTSIDE, port)).expect("sent");
+            }
+        })
+        .await;
+        server.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+        let mut text = [0; 16];
+        let length = server.recv(&mut text).expect("the honest one arrives");
+        assert_eq!(&text[..length], b"honest");
+        network.stop().await.expect("stopped");
+    });
+}
+
+#[test]
+fn the_metadata_address_is_the_servers_and_tells_who_asks() {
+    World::run(async |world| {
+        let network = world.network("meta").await;
+        let (one, two) = (network.attach().await.expect("attached"), restricted(&network, Egress::Private).await);
+        let closed = restricted(&network, Egress::None).await;
+        let listener = network.metadata().expect("asked for once");
+        assert!(network.metadata().is_none());
+        for instance in [&one, &two] {
+            let ask = inside(&instance.netns, || TcpStream::connect_timeout(&place(80), PATIENCE).map(drop));
+            let (asked, accepted) = tokio::join!(ask, listener.accept());
+            asked.expect("connected");
+            assert_eq!(accepted.expect("accepted").1.ip(), instance.address);
+        }
+        for (instance, port) in [(&one, 81), (&one, 22), (&closed, 80)] {
+            let asked = inside(&instance.netns, move || TcpStream::connect_timeout(&place(port), SILENCE).map(drop));
+            assert!(asked.await.is_err(), "{port}");
+        }
+        network.stop().await.expect("stopped");
+    });
+}
+
+#[test]
+fn those_who_live_on_are_restricted_at_every_moment_of_a_restart() {
+    World::run(async |world| {
+        let inner = neighbour("up1", PRIVATE_UPLINK).await;
+        let (public, private) = (world.listen_outside().await, listen(&inner).await);
+        let outside = inside(&world.outside, || UdpSocket::bind("0.0.0.0:0").expect("a socket")).await;
+        let target = (OUTSIDE, outside.local_addr().expect("bound").port());
+        let network = world.network("on").await;
+        let mut before = Vec::new();
+        for egress in Egress::EVERY {
+            before.push((restricted(&network, egress).await, egress));
+        }
+        network.abandon();
+        let kept: Vec<_> = before.iter().map(|(one, egress)| (one.address, *egress)).collect();
+        let again = async || {
+            let config = NetConfig { kept: kept.clone(), ..world.config("on") };
+            Network::start(config, &world.tasks, &Clock::system()).await.expect("started")
+        };
+
+        // Both that may not go there try to all the time.
+        let over = Arc::new(AtomicBool::new(false));
+        let flood = |index: usize| {
+            let over = over.clone();
+            inside(&before[index].0.netns, move || {
+                let sender = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+                while !over.load(Ordering::Relaxed) {
+                    sender.send_to(b"escaped", target).expect("sent");
+                    thread::yield_now();
+                }
+            })
+        };
+        let restarts = async {
+            for _ in 0..10 {
+                again().await.abandon();
+            }
+            over.store(true, Ordering::Relaxed);
+        };
+        tokio::join!(flood(0), flood(1), restarts);
+        let marker = move || UdpSocket::bind("0.0.0.0:0").and_then(|sender| sender.send_to(b"allowed", target));
+        inside(&before[2].0.netns, marker).await.expect("sent");
+        outside.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+        let mut text = [0; 16];
+        let length = outside.recv(&mut text).expect("the one that may go there arrives");
+        assert_eq!(&text[..length], b"allowed");
+
+        let network = again().await;
+        let listener = network.metadata().expect("asked for once");
+        for ((old, egress), (to_public, to_private)) in before.iter().zip([(false, false), (false, true), (true, true)])
+        {
+            let netns = old.netns.try_clone().expect("a descriptor");
+            let instance = network.attachment(old.address, netns).await.expect("it was kept");
+            assert_eq!(reach(&instance.netns, OUTSIDE, &public).await.is_some(), to_public, "{egress}");
+            assert_eq!(reach(&instance.netns, PRIVATE, &private).await.is_some(), to_private, "{egress}");
+            if *egress != Egress::None {
+                let ask = inside(&instance.netns, || TcpStream::connect_timeout(&place(80), PATIENCE).map(drop));
+                let (asked, accepted) = tokio::join!(ask, listener.accept());
+                asked.expect("connected");
+                assert_eq!(accepted.expect("accepted").1.ip(), instance.address);
+            }
+            // Its restriction goes with it, for whoever has the address next.
+            drop(instance);
+            assert_eq!(
+                network
+                    .attachment(old.address, old.netns.try_clone().expect("a descriptor"))
+                    .await
+                    .err()
+                    .map(|error| error.to_string()),
+                Some(NetError::NotKept.to_string())
+            );
+            assert!(reach(&old.netns, OUTSIDE, &public).await.is_some(), "{egress}");
+        }
+        network.stop().await.expect("stopped");
+    });
+}
+
+fn place(port: u16) -> SocketAddr {
+    SocketAddrV4::new(METADATA, port).into()
+}

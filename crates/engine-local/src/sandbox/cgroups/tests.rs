@@ -1,0 +1,170 @@
+//! Layouts and plans as text.
+
+use super::*;
+
+const V1_HOST: &str = "\
+30 24 0:26 / /sys/fs/cgroup/cpu rw,relatime shared:9 - cgroup cgroup rw,cpu
+31 24 0:27 / /sys/fs/cgroup/cpuacct rw,relatime - cgroup cgroup rw,cpuacct
+32 24 0:28 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+33 24 0:29 / /sys/fs/cgroup/devices rw,relatime - cgroup cgroup rw,devices
+34 24 0:30 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
+35 24 0:31 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
+36 24 0:32 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+";
+const SYSTEMD_V1_HOST: &str = "\
+30 24 0:26 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct
+32 24 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+";
+const V2_HOST: &str = "30 24 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
+const LIMITS: Limits = Limits { cpu_millis: 1500, memory_bytes: 1 << 29, pids: 1024 };
+
+#[test]
+fn a_hybrid_host_is_used_through_version_1() {
+    let layout = Layout::parse(V1_HOST, "");
+    assert_eq!((layout.version(), layout.missing.len(), layout.hierarchies.len()), (1, 0, 5));
+    assert_eq!(layout.parents("ab12")[2], Path::new("/sys/fs/cgroup/memory/updraft-ab12"));
+}
+
+#[test]
+fn controllers_that_share_a_hierarchy_share_a_directory_and_gaps_are_named() {
+    let layout = Layout::parse(SYSTEMD_V1_HOST, "");
+    assert_eq!(layout.hierarchies.len(), 2);
+    assert_eq!(layout.hierarchies[0].controllers, ["cpu", "cpuacct"]);
+    assert_eq!(layout.missing, ["pids", "devices"]);
+    assert_eq!(layout.plan("t", "i").directories.len(), 2);
+}
+
+#[test]
+fn version_1_plan_as_text() {
+    let layout = Layout::parse(V1_HOST, "");
+    let text = format!("{}{}", layout.plan("ab12", "i1"), layout.allowance("ab12", "i1", LIMITS));
+    assert_eq!(
+        text,
+        "\
+make /sys/fs/cgroup/cpu/updraft-ab12/i1
+make /sys/fs/cgroup/cpuacct/updraft-ab12/i1
+make /sys/fs/cgroup/memory/updraft-ab12/i1
+make /sys/fs/cgroup/pids/updraft-ab12/i1
+make /sys/fs/cgroup/devices/updraft-ab12/i1
+make /sys/fs/cgroup/unified/updraft-ab12/i1
+set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.deny = a
+set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 1:3 rwm
+set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 1:5 rwm
+set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 1:7 rwm
+set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 1:8 rwm
+set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 1:9 rwm
+set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 5:0 rwm
+set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 5:2 rwm
+set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 136:* rwm
+join
+limit /sys/fs/cgroup/cpu/updraft-ab12/i1/cpu.cfs_period_us = 100000
+limit /sys/fs/cgroup/cpu/updraft-ab12/i1/cpu.cfs_quota_us = 150000
+limit /sys/fs/cgroup/memory/updraft-ab12/i1/memory.limit_in_bytes = 536870912
+limit /sys/fs/cgroup/pids/updraft-ab12/i1/pids.max = 1024
+wish /sys/fs/cgroup/cpu/updraft-ab12/i1/cpu.shares = 1536
+wish /sys/fs/cgroup/memory/updraft-ab12/i1/memory.memsw.limit_in_bytes = 536870912
+"
+    );
+}
+
+#[test]
+fn version_2_plan_as_text() {
+    let layout = Layout::parse(V2_HOST, "cpuset cpu io memory pids\n");
+    assert_eq!((layout.version(), layout.missing.len()), (2, 0));
+    let delegation: Vec<String> =
+        layout.delegation("ab12").iter().map(|(file, text)| format!("{} = {text}", file.display())).collect();
+    assert_eq!(
+        delegation,
+        [
+            "/sys/fs/cgroup/cgroup.subtree_control = +cpu +memory +pids",
+            "/sys/fs/cgroup/updraft-ab12/cgroup.subtree_control = +cpu +memory +pids"
+        ]
+    );
+    assert_eq!(
+        format!("{}{}", layout.plan("ab12", "i1"), layout.allowance("ab12", "i1", LIMITS)),
+        "\
+make /sys/fs/cgroup/updraft-ab12/i1
+born inside
+limit /sys/fs/cgroup/updraft-ab12/i1/cpu.max = 150000 100000
+limit /sys/fs/cgroup/updraft-ab12/i1/memory.max = 536870912
+limit /sys/fs/cgroup/updraft-ab12/i1/pids.max = 1024
+wish /sys/fs/cgroup/updraft-ab12/i1/cpu.weight = 150
+wish /sys/fs/cgroup/updraft-ab12/i1/memory.swap.max = 0
+wish /sys/fs/cgroup/updraft-ab12/i1/memory.oom.group = 1
+"
+    );
+    assert_eq!(Layout::parse(V2_HOST, "cpu").missing, ["memory", "pids"]);
+}
+
+#[test]
+fn tiny_shares_of_a_cpu_stay_within_what_the_kernel_takes() {
+    assert_eq!((quota(1), shares(1)), (1000, 2));
+    assert_eq!((quota(80), shares(80)), (8000, 81));
+}
+
+#[test]
+fn counters_are_found_by_their_whole_name() {
+    let text = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n";
+    assert_eq!(counter(text, "oom_kill"), Some(3));
+    assert_eq!(counter(text, "oom"), None);
+}
+
+/// The freezer of the instance `i` of the engine `t`, and all of its directories.
+fn freezer(mountinfo: &str) -> (Option<Freezer>, Vec<String>) {
+    let plan = Layout::parse(mountinfo, "cpu memory pids").plan("t", "i");
+    (plan.freezer, plan.directories.iter().map(|dir| dir.display().to_string()).collect())
+}
+
+#[test]
+fn the_unified_hierarchy_freezes_also_where_version_1_limits() {
+    let found = Freezer { file: "/sys/fs/cgroup/unified/updraft-t/i/cgroup.freeze".into(), freeze: "1", thaw: "0" };
+    let with_both = format!("{V1_HOST}37 24 0:33 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n");
+    for host in [V1_HOST, &with_both] {
+        let (freezer, directories) = freezer(host);
+        assert_eq!(freezer.as_ref(), Some(&found));
+        assert_eq!(directories.len(), 6);
+        assert_eq!(directories.last().map(String::as_str), Some("/sys/fs/cgroup/unified/updraft-t/i"));
+    }
+    // That it freezes does not make it one whose controllers are used.
+    assert!(Layout::parse(V1_HOST, "").delegation("t").is_empty());
+}
+
+#[test]
+fn the_freezer_of_version_1_is_used_where_there_is_nothing_else() {
+    let alone = "37 24 0:33 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n";
+    let (found, directories) = freezer(&format!("{SYSTEMD_V1_HOST}{alone}"));
+    let file = "/sys/fs/cgroup/freezer/updraft-t/i/freezer.state".into();
+    assert_eq!(found, Some(Freezer { file, freeze: "FROZEN", thaw: "THAWED" }));
+    assert_eq!(directories.len(), 3);
+    // Mounted together with what is there anyway, it needs no directory of its own.
+    let together = SYSTEMD_V1_HOST.replace("rw,memory", "rw,memory,freezer");
+    let (found, directories) = freezer(&together);
+    assert!(found.is_some_and(|found| found.file.starts_with("/sys/fs/cgroup/memory/updraft-t/i")));
+    assert_eq!(directories.len(), 2);
+}
+
+#[test]
+fn without_a_freezer_nothing_is_missing() {
+    let (found, directories) = freezer(SYSTEMD_V1_HOST);
+    assert_eq!((found, directories.len()), (None, 2));
+}
+
+#[test]
+fn version_2_freezes_where_it_limits() {
+    let (found, directories) = freezer(V2_HOST);
+    assert_eq!(found.map(|found| found.file), Some("/sys/fs/cgroup/updraft-t/i/cgroup.freeze".into()));
+    assert_eq!(directories, ["/sys/fs/cgroup/updraft-t/i"]);
+}
+
+#[test]
+fn the_cpu_alone_is_written_as_it_is_with_all_limits() {
+    for host in [V1_HOST, V2_HOST] {
+        let layout = Layout::parse(host, "cpu memory pids");
+        let (all, cpu) = (layout.allowance("t", "i", LIMITS), layout.cpu("t", "i", LIMITS.cpu_millis).expect("there"));
+        let is_cpu = |(file, _): &&(PathBuf, String)| file.to_string_lossy().contains("/cpu.");
+        assert_eq!(cpu.settings, all.settings.iter().filter(is_cpu).cloned().collect::<Vec<_>>());
+        assert_eq!(cpu.wishes, all.wishes.iter().filter(is_cpu).cloned().collect::<Vec<_>>());
+        assert!(!cpu.settings.is_empty());
+    }
+    assert_eq!(Layout::default().cpu("t", "i", 1000), None);
+}

@@ -1,0 +1,81 @@
+//! Where the instances of a revision may open connections to: an annotation of our own, since Cloud Run's `vpc_access`
+//! speaks of networks that only Google's cloud has.
+
+use std::collections::BTreeMap;
+
+use super::RevisionTemplate;
+use crate::{error::Violation, instance::Egress};
+
+/// The annotation of a template: `none`, `private` or `all`. It is written the same in both APIs.
+pub const EGRESS: &str = "updraft.dev/egress";
+/// Keys that mean something to Updraft: one that it does not know would be a setting without effect.
+const NAMESPACE: &str = "updraft.dev/";
+
+/// Checks the annotations of a template at `field`.
+pub(super) fn check(field: &str, annotations: &BTreeMap<String, String>, found: &mut Vec<Violation>) {
+    for (key, value) in annotations.iter().filter(|(key, _)| key.starts_with(NAMESPACE)) {
+        let rule = match (key.as_str(), Egress::from_word(value)) {
+            (EGRESS, Some(_)) => continue,
+            (EGRESS, None) => format!("must be 'none', 'private' or 'all', got '{value}'"),
+            _ => format!("the only key in the namespace updraft.dev is '{EGRESS}', got '{key}'"),
+        };
+        found.push(Violation::new(format!("{field}[{key}]"), rule));
+    }
+}
+
+/// Checks the annotations of a service at `field`: ours are about what runs, and belong to the template.
+pub(crate) fn check_service(field: &str, annotations: &BTreeMap<String, String>, found: &mut Vec<Violation>) {
+    for key in annotations.keys().filter(|key| key.starts_with(NAMESPACE)) {
+        let rule = format!("keys in the namespace updraft.dev belong to the template, got '{key}'");
+        found.push(Violation::new(format!("{field}[{key}]"), rule));
+    }
+}
+
+// === impl RevisionTemplate ===
+
+impl RevisionTemplate {
+    /// Where its instances may open connections to. [`EGRESS`], checked; everywhere without it.
+    pub fn egress(&self) -> Egress {
+        // A value that was not checked restricts rather than opens.
+        self.annotations.get(EGRESS).map_or(Egress::All, |word| Egress::from_word(word).unwrap_or(Egress::None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn annotations(key: &str, value: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([(key.to_owned(), value.to_owned()), ("other.example/key".to_owned(), "x".to_owned())])
+    }
+
+    fn violations(key: &str, value: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        check("template.annotations", &annotations(key, value), &mut found);
+        found.into_iter().map(|violation| format!("{}: {}", violation.field, violation.rule)).collect()
+    }
+
+    #[test]
+    fn a_template_says_where_its_instances_may_go() {
+        for (word, egress) in [("none", Egress::None), ("private", Egress::Private), ("all", Egress::All)] {
+            assert_eq!(violations(EGRESS, word), Vec::<String>::new());
+            let template = RevisionTemplate { annotations: annotations(EGRESS, word), ..RevisionTemplate::default() };
+            assert_eq!((template.egress(), egress.to_string()), (egress, word.to_owned()));
+        }
+        assert_eq!(RevisionTemplate::default().egress(), Egress::All);
+    }
+
+    #[test]
+    fn what_is_misspelt_is_refused_and_never_opens_anything() {
+        let want = "template.annotations[updraft.dev/egress]: must be 'none', 'private' or 'all', got 'None'";
+        assert_eq!(violations(EGRESS, "None"), [want]);
+        let want = "template.annotations[updraft.dev/ergess]: the only key in the namespace updraft.dev is \
+                    'updraft.dev/egress', got 'updraft.dev/ergess'";
+        assert_eq!(violations("updraft.dev/ergess", "none"), [want]);
+        let template = RevisionTemplate { annotations: annotations(EGRESS, ""), ..RevisionTemplate::default() };
+        assert_eq!(template.egress(), Egress::None);
+        let mut found = Vec::new();
+        check_service("service.annotations", &annotations(EGRESS, "none"), &mut found);
+        assert_eq!(found.len(), 1);
+    }
+}

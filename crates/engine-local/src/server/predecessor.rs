@@ -131,12 +131,16 @@ impl Heritage {
             unknown.into_iter().map(|id| (id, "what was noted about it is not understood".to_owned())).collect();
         for one in kept {
             let instance = one.adopted.clone();
-            let is_dead = ended.contains(&instance.id.0);
-            match take_over(shared, network, one).await {
-                Ok(()) => adopted.push(instance),
-                // That it has ended is all that is to be known of it.
-                Err(_) if is_dead => adopted.push(instance),
-                Err(cause) => doomed.push((instance.id.0, cause)),
+            let id = instance.id.0.clone();
+            let taken = take_over(shared, network, one).await;
+            // Also one that cannot go on: what it wrote, and how it ended, is told like that of any other.
+            if shared.table.get(&instance.id).is_some() {
+                adopted.push(instance);
+            }
+            if let Err(cause) = taken
+                && !ended.contains(&id)
+            {
+                doomed.push((id, cause));
             }
         }
         if !adopted.is_empty() {
@@ -146,7 +150,7 @@ impl Heritage {
         *shared.adopted.lock().unwrap_or_else(PoisonError::into_inner) = adopted;
         rest.into_iter().for_each(|report| shared.hear(report));
         for (id, cause) in doomed {
-            tracing::warn!(instance = id, cause, "it is ended, and not adopted");
+            tracing::warn!(instance = id, cause, "an instance of a server that was killed cannot go on and is ended");
             shared.request(&Request::Kill { id });
         }
         launcher
@@ -166,15 +170,16 @@ fn ended(report: &Report) -> Option<&str> {
 async fn take_over(shared: &Arc<Shared>, network: &Network, kept: Kept) -> Result<(), String> {
     let Kept { adopted, leaf, memo, steps, keeper, netns, .. } = kept;
     let ground = match netns {
-        Some(netns) => Some(network.attachment(memo.address, netns).await.map_err(|error| chain(&error))?),
-        None => None,
+        Some(netns) => network.attachment(memo.address, netns).await.map_err(|error| chain(&error)),
+        // It has ended just now, or had not come far.
+        None => Err("it is in no network".to_owned()),
     };
-    let obstacle = match &ground {
-        None => Err("its network cannot be found".to_owned()),
-        Some(ground) if ground.resolv_conf() != memo.resolv_conf => {
-            Err("the name servers of this machine are others now".to_owned())
+    let (ground, obstacle) = match ground {
+        Ok(ground) if ground.resolv_conf() != memo.resolv_conf => {
+            (Some(ground), Err("the name servers of this machine are others now".to_owned()))
         }
-        Some(_) => Ok(()),
+        Ok(ground) => (Some(ground), Ok(())),
+        Err(cause) => (None, Err(cause)),
     };
     let groups = shared.layout.plan(&shared.premises.tag, &leaf);
     let (revision, memory_limit) = (adopted.revision, memo.memory_bytes);

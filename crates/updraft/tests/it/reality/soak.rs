@@ -3,7 +3,7 @@
 //!
 //! The suite runs a thousand starts; `cargo xtask soak` runs this very test with more (`UPDRAFT_SOAK_STARTS`), and
 //! `UPDRAFT_TEST_SEED` repeats what a run did. Instances end by themselves within moments of their last request, so
-//! nearly each request is a start. Each request has a number of its own; whoever sees it writes it down before it
+//! nearly each request is a start, and until then they are frozen. Some may go nowhere on the network. Each request has a number of its own; whoever sees it writes it down before it
 //! answers.
 
 use std::{
@@ -35,8 +35,8 @@ const SERVICES: usize = 12;
 const CLIENTS: usize = 6;
 /// How long a server is left alone at most.
 const LONGEST: Duration = Duration::from_millis(3000);
-/// An instance without a request is ended after this.
-const FLAGS: [&str; 2] = ["--idle-timeout", "50ms"];
+/// An instance without a request is frozen at once, and ended after this.
+const FLAGS: [&str; 4] = ["--freeze-after", "0", "--idle-timeout", "50ms"];
 
 /// What is done to a server that works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,9 @@ async fn thousands_of_starts_and_kills_leak_nothing_and_no_request_is_seen_twice
     let (traces, data) = (Traces::of(&host), host.data_dir());
     host.load(&images::witness_with("soak", &["heed"]));
     let services: Vec<String> = (0..SERVICES).map(|number| format!("soak-{number}")).collect();
-    let names: Vec<String> = services.iter().map(|service| deploy(&host, service)).collect();
+    let egress = ["all", "private", "none"].iter().cycle();
+    let names: Vec<String> =
+        services.iter().zip(egress).map(|(service, egress)| deploy(&host, service, egress)).collect();
     soak.quiet(&traces, &data, "before").await;
     let base = descriptors(&host);
     let mut episode = 0;
@@ -115,9 +117,10 @@ async fn thousands_of_starts_and_kills_leak_nothing_and_no_request_is_seen_twice
     eprintln!("{starts} starts, {asked} requests, {episode} blows");
 }
 
-fn deploy(host: &Host, service: &str) -> String {
+fn deploy(host: &Host, service: &str, egress: &str) -> String {
     let image = "localhost/soak:latest";
-    host.ok(&["deploy", service, "--image", image, "--allow-unauthenticated", "--concurrency", "2", "--quiet"]);
+    let flags = ["--allow-unauthenticated", "--concurrency", "2", "--egress", egress, "--quiet"];
+    host.ok(&[&["deploy", service, "--image", image][..], &flags].concat());
     host.host_of(service, None)
 }
 
@@ -248,6 +251,7 @@ impl Soak {
     /// Nobody asks: every instance ends, and nothing is left of any.
     async fn quiet(&self, traces: &Traces, data: &Path, when: &str) {
         eventually(&format!("{when}: every instance ends"), async || traces.instances().is_empty()).await;
+        eventually(&format!("{when}: no address stays restricted"), async || traces.restricted().is_empty()).await;
         assert_nothing_left(data, when);
     }
 

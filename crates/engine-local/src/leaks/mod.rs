@@ -2,7 +2,8 @@
 //!
 //! [`look`] sees and judges; it changes nothing on the host. What is there is read by `scan`, thinly; what of
 //! it is nobody's is decided by `judge`, purely. An owner is a process that is alive: the server with its
-//! launcher, or a launcher that waits for the next server and has not waited too long, whose descendants, control groups and network namespaces are known from `/proc`. No server has to
+//! launcher, or a launcher that waits for the next server and has not waited too long. Their descendants, control
+//! groups and network namespaces are known from `/proc`. No server has to
 //! be asked, so one that hangs can be looked at too, and nothing that belongs to another program or to another
 //! server is taken for a leak.
 

@@ -165,11 +165,13 @@ pub(crate) fn cpu_time(plan: &Plan) -> Option<Duration> {
 pub(crate) fn sweep(layout: &Layout, tag: &str) -> io::Result<()> {
     let parents = layout.parents(tag);
     // First: what version 1 has frozen does not end, whatever kills it.
-    for name in parents.iter().flat_map(|parent| children(parent).unwrap_or_default()) {
+    for name in parents.iter().filter_map(|parent| children(parent).ok()?).flatten() {
         thaw(&layout.plan(tag, &name));
     }
     for parent in parents {
-        for child in children(&parent)? {
+        // Asking for the removal of what is not there is an error where nothing may be removed.
+        let Some(children) = children(&parent)? else { continue };
+        for child in children {
             empty(&parent.join(child))?;
         }
         empty(&parent)?;
@@ -177,15 +179,15 @@ pub(crate) fn sweep(layout: &Layout, tag: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// The names of the groups below one; none when it is not there.
-fn children(parent: &Path) -> io::Result<Vec<String>> {
+/// The names of the groups below one; `None` when it is not there.
+fn children(parent: &Path) -> io::Result<Option<Vec<String>>> {
     let entries = match fs::read_dir(parent) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(named(parent, error)),
     };
     let dirs = entries.filter_map(Result::ok).filter(|entry| entry.path().is_dir());
-    Ok(dirs.filter_map(|dir| dir.file_name().into_string().ok()).collect())
+    Ok(Some(dirs.filter_map(|dir| dir.file_name().into_string().ok()).collect()))
 }
 
 /// Ends every process in one group and removes it.

@@ -189,8 +189,7 @@ impl Server {
         .map_err(StartError::Descriptors)?;
         let Listeners { front, registry: registry_listener, address, tls_address: tls, registry_address, .. } =
             listeners;
-        let registry_tasks = edges.clone();
-        edges.spawn("registry", OnFailure::Stop, registry.serve(registry_listener, registry_tasks));
+        edges.spawn("registry", OnFailure::Stop, registry.serve(registry_listener, edges.clone()));
         let door = front.run(proxy, config.domain.clone(), Arc::new(ApiFallback(api)), edges.clone());
         edges.spawn("front door", OnFailure::Stop, door);
         let default_parent = Parent::new(&config.project, &config.region);

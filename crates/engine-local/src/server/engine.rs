@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt, io,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     os::fd::OwnedFd,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -19,7 +19,7 @@ use tokio::{
 };
 use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_engine::{Adopted, Engine, EngineError, EngineEvent};
-use updraft_model::instance::{Egress, Inspection, InstanceId, InstanceSpec, Usage};
+use updraft_model::instance::{Inspection, InstanceId, InstanceSpec, Usage};
 use updraft_oci::ImageStore;
 
 pub(super) use super::causes::{chain, host};
@@ -34,19 +34,12 @@ use super::{
     metadata,
     order::Order,
     pool::{self, Pool},
-    predecessor::{self, Heritage},
     prepare::{self, Prepared},
     runtime::{self, Runtime},
+    site::Site,
     supervise,
 };
-use crate::{
-    inspect,
-    net::{NetConfig, Network},
-    protocol::Request,
-    sandbox::{cgroups::Layout, isolation::Isolation},
-    survey::trial,
-    sys,
-};
+use crate::{inspect, net::Network, protocol::Request, sandbox::cgroups::Layout, sys};
 
 /// Containers on this host.
 pub struct LocalEngine {
@@ -107,55 +100,10 @@ impl LocalEngine {
         tasks: &Tasks,
         clock: Clock,
     ) -> Result<Arc<Self>, EngineError> {
-        let isolation = config.isolation;
-        let layout = match sys::cgroups::layout() {
-            Err(error) if !isolation.is_shared() => return Err(host("read the control groups")(error)),
-            layout => layout.unwrap_or_default(),
-        };
         let runtime = runtime::of(&config).await?;
         let premises = Premises::open(&config.data_dir)?;
-        // A runtime makes groups in every hierarchy that there is, and a predecessor may have had one.
-        let whole = sys::cgroups::whole_layout().unwrap_or_else(|_| layout.clone());
-        let layout = if runtime.is_some() { whole.clone() } else { layout };
-        let orders = supervise::orders((&config, runtime.as_ref()), &premises, &clock);
-        let mut heritage = predecessor::meet(&orders, config.predecessor, &layout).await;
-        if heritage.is_none() {
-            predecessor::clear(None, &premises, &whole, &clock).await?;
-        }
-        let (layout, network, commons) = match isolation {
-            Isolation::Namespaces => {
-                let set_up = async |kept| network(&config, &premises, (tasks, &clock), kept).await;
-                let kept = heritage.as_ref().map(Heritage::addresses).unwrap_or_default();
-                let network = match (set_up(kept).await, heritage.is_some()) {
-                    (Err(error), true) => {
-                        tracing::warn!(%error, "the instances of a server that was killed cannot be adopted");
-                        predecessor::clear(heritage.take(), &premises, &whole, &clock).await?;
-                        set_up(Vec::new()).await?
-                    }
-                    (set_up, _) => set_up?,
-                };
-                (layout, Some(network), None)
-            }
-            Isolation::Chroot | Isolation::None => {
-                let (tag, run_dir) = (premises.tag.clone(), premises.run_dir.clone());
-                // A server before this one may have had another isolation.
-                if let Err(error) = Network::clear(tag.clone(), run_dir.clone()).await {
-                    tracing::warn!(error = chain(&error), "the network of a dead server could not be removed");
-                }
-                let commons = Commons::new(isolation, &tag, &run_dir, &config.dns);
-                let commons = commons.map_err(host("make a place for copies of images"))?;
-                let tried = tokio::task::spawn_blocking(move || {
-                    trial::try_out(isolation, &run_dir).map_err(io::Error::other)?;
-                    sys::cgroups::usable(&tag)
-                });
-                let usable = tried.await.map_err(io::Error::other).flatten();
-                let usable = usable.map_err(|error| EngineError::Host {
-                    operation: format!("run instances with isolation '{isolation}'"),
-                    cause: error.to_string(),
-                })?;
-                (usable, None, Some(Arc::new(commons)))
-            }
-        };
+        let site = Site::open((&config, runtime.as_ref()), &premises, tasks, &clock).await?;
+        let Site { layout, network, commons, heritage } = site;
         let (deliveries, queue) = mpsc::unbounded_channel();
         let (sender, receiver) = mpsc::channel(EVENTS);
         let pool = Pool::new(if network.is_some() && runtime.is_none() { config.sandboxes } else { 0 });
@@ -481,20 +429,4 @@ async fn look(live: Arc<Live>) -> Option<Inspection> {
         }
     };
     tokio::task::spawn_blocking(look).await.ok()
-}
-
-async fn network(
-    config: &LocalConfig,
-    premises: &Premises,
-    (tasks, clock): (&Tasks, &Clock),
-    kept: Vec<(Ipv4Addr, Egress)>,
-) -> Result<Network, EngineError> {
-    let net = NetConfig {
-        tag: premises.tag.clone(),
-        dns: config.dns.clone(),
-        subnet: None,
-        run_dir: premises.run_dir.clone(),
-        kept,
-    };
-    Network::start(net, tasks, clock).await.map_err(host("set up the network"))
 }

@@ -18,6 +18,7 @@ mod ports;
 mod predecessor;
 mod prepare;
 mod runtime;
+mod site;
 mod supervise;
 
 pub use config::{LauncherCommand, LocalConfig, Predecessor};

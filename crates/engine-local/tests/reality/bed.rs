@@ -337,7 +337,6 @@ async fn start(config: LocalConfig, images: ImageStore) -> (Arc<LocalEngine>, Ru
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
     let tasks = Tasks::new();
     let started = async move { LocalEngine::start(config, images, &tasks, Clock::system()).await };
-    #[expect(clippy::disallowed_methods, reason = "a test may begin something on a runtime of its own")]
     let started = runtime.spawn(started);
     (started.await.expect("no panic").expect("the host can run containers"), runtime)
 }

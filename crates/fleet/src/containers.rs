@@ -56,7 +56,11 @@ pub(crate) async fn start<'a>(
     let mut probing: Probing<'a> = Box::pin(async move { target.probe(probe).await });
     tokio::select! {
         biased;
-        started = &mut starting => started.map(|()| Some(probing)),
+        started = &mut starting => {
+            started?;
+            instance.running.notify_one();
+            Ok(Some(probing))
+        }
         verdict = &mut probing, if only_connects => {
             starting.await?;
             Ok(Some(Box::pin(ready(verdict))))

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{net::TcpStream, sync::watch};
+use tokio::{
+    net::TcpStream,
+    sync::{Notify, watch},
+};
 use updraft_base::Clock;
 use updraft_engine::EngineError;
 use updraft_model::{
@@ -59,6 +62,8 @@ pub(crate) struct Instance {
     pub(crate) frost: Frost,
     /// The last lines of each container; of the one that takes the traffic without a name.
     tails: Mutex<BTreeMap<Option<String>, VecDeque<String>>>,
+    /// Told once when the engine has said that it runs: who waits to ask it again need not wait any more.
+    pub(crate) running: Notify,
     /// The startup probe's connection: the first request is as welcome on it, and need not wait for another.
     opened: Mutex<Option<TcpStream>>,
     attached: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
@@ -119,6 +124,7 @@ impl Instance {
             crowded: OnceLock::new(),
             frost: Frost::default(),
             tails: Mutex::default(),
+            running: Notify::new(),
             opened: Mutex::default(),
             attached: Mutex::default(),
         }
@@ -207,6 +213,7 @@ impl Instance {
     }
 
     fn detach(&self) {
+        drop(self.opened());
         self.attached.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 

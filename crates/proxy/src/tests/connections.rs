@@ -365,6 +365,6 @@ async fn connections_to_an_instance_are_used_again() {
     for _ in 0..20 {
         assert_eq!(world.get("/").await.0, StatusCode::OK);
     }
-    assert_eq!(world.engine.records()[0].connections(), 2, "the probe's and one for all requests");
+    assert_eq!(world.engine.records()[0].connections(), 1, "the probe's, for all requests");
     world.end().await;
 }

@@ -120,11 +120,8 @@ impl Bed {
     /// The same, with instances made like that.
     pub(crate) async fn at_of(dir: &Path, kind: Kind, image: &Image) -> Self {
         let clock = Clock::system();
-        let layout = tempfile::tempdir().expect("a place for the test");
-        image.write(layout.path());
         let images = ImageStore::open(ImageStoreConfig::new(dir.join("images")), clock.clone()).expect("a new store");
-        let loaded = images.load(layout.path(), Some("test/probe:v1")).await.expect("a well-formed layout");
-        let image = images.resolve(&loaded[0].reference).await.expect("just loaded");
+        let image = load(&images, image, "test/probe:v1").await;
         let engine = start(dir, kind, images.clone()).await;
         Self { engine, image, clock, data_dir: dir.to_owned(), events: None, images, kind, _dir: None }
     }
@@ -133,6 +130,11 @@ impl Bed {
     pub(crate) async fn restart(&mut self) {
         self.engine = start(&self.data_dir, self.kind, self.images.clone()).await;
         self.events = None;
+    }
+
+    /// Another image, for a container of its own.
+    pub(crate) async fn load(&self, image: &Image) -> String {
+        load(&self.images, image, "test/other:v1").await
     }
 
     pub(crate) fn spec(&self, steps: &[&str]) -> InstanceSpec {
@@ -294,6 +296,13 @@ pub(crate) fn is_root() -> bool {
 #[expect(clippy::print_stderr, reason = "a skip that nobody sees is a test that nobody runs")]
 pub(crate) fn skipped(why: &str) {
     eprintln!("skipped: {why}");
+}
+
+async fn load(images: &ImageStore, image: &Image, name: &str) -> String {
+    let layout = tempfile::tempdir().expect("a place for the test");
+    image.write(layout.path());
+    let loaded = images.load(layout.path(), Some(name)).await.expect("a well-formed layout");
+    images.resolve(&loaded[0].reference).await.expect("just loaded")
 }
 
 async fn start(data_dir: &Path, kind: Kind, images: ImageStore) -> Arc<LocalEngine> {

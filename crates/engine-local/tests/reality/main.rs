@@ -13,6 +13,7 @@ mod pool;
 mod processes;
 mod runtime;
 mod shared;
+mod volumes;
 
 use bed::Bed;
 

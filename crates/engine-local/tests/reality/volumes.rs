@@ -186,6 +186,33 @@ async fn a_program_in_a_volume_runs_as_who_executes_it_whatever_bits_another_con
     bed.end().await;
 }
 
+/// By a socket in a volume one container can give another a descriptor of its root: that leads to what everybody may read
+/// there, and no further up or in.
+#[tokio::test]
+async fn a_root_that_one_container_hands_to_another_is_no_way_out_of_it_nor_into_its_files() {
+    let secret = vec![Entry::File("etc/secret", 0o600, b"x".to_vec())];
+    let Some(mut bed) = Bed::with(Image::plain().layer(secret)).await else { return };
+    let host = bed.data_dir.join("of-the-host");
+    fs::write(&host, "x").expect("a directory of the test");
+    let take = format!("take-root=/data/shared/socket:{}", host.display());
+    let takes = ["await=/data/shared/socket", &take, "exit=0"];
+    let spec = pair(&bed, &takes, &["hand-over-root=/data/shared/socket", "sleep"], MIB);
+    assert_eq!(
+        lines(&mut bed, &spec).await,
+        [
+            "-: another root: true".to_owned(),
+            "-: the top: true".to_owned(),
+            "-: the file: false".to_owned(),
+            "-: what all may read: ok".to_owned(),
+            format!("-: what its owner may read: {NO_RIGHT}"),
+            format!("-: written: {NO_RIGHT}"),
+            format!("-: its environment: {NO_RIGHT}"),
+            format!("-: its root: {NO_RIGHT}"),
+        ]
+    );
+    bed.end().await;
+}
+
 /// Each container has users of its own on the host; in a volume both have the same numbers, and the rights that go with
 /// them.
 #[tokio::test]

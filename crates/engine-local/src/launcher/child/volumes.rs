@@ -3,10 +3,9 @@
 use std::{
     io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    path::Path,
 };
 
-use super::{failed, shared};
+use super::failed;
 use crate::{
     fault::Fault,
     sandbox::users::Users,
@@ -35,8 +34,7 @@ pub(super) fn show(
         Users::Hosts => None,
         Users::Mapped(first) => Some(first),
     };
-    let root = shared::open(Path::new("/")).map_err(failed("open the root directory"))?;
-    mount(places, volumes, |place| paths::mount_point(root.as_fd(), place, owner)).map_err(Fault::Settings)
+    mount(places, volumes, |place| paths::mount_point(None, place, owner)).map_err(Fault::Settings)
 }
 
 /// Puts the volumes of the instance where the container is to see them, which `find` leads to.

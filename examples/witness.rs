@@ -14,13 +14,16 @@
 //! | `/stream` | a body that does not end |
 //! | `/upgrade` | switches protocols, and then says nothing for ever |
 //! | `/status/503` | 503 |
+//! | `/seen/ID` | `ID INSTANCE`, and the line `seen ID INSTANCE` on standard output before |
 //! | `/exit/CODE` | ends the process |
+//! | `/later/MS/CODE` | ends the process with this code after so many milliseconds, and answers before |
 //! | `/eat/MIB` | takes memory |
 //!
 //! `note PATH TEXT PORT` writes a file first and serves on another port. `proxy ADDRESS` needs somebody at the address, and
 //! asks there for every path but those below `/own`, which it answers itself.
 //!
-//! With other arguments it fails in the way they say: `exit CODE LINE...`, `deaf` (never listens), `loopback` (listens on
+//! With `heed` it ends when it is told to. With `count MS` it writes a line every so many milliseconds, numbered from 0, and
+//! serves. With other arguments it fails in the way they say: `exit CODE LINE...`, `deaf` (never listens), `loopback` (listens on
 //! 127.0.0.1 only), `insist PORT` (listens there, whatever it is told), and those of [`broken`].
 
 use std::{
@@ -64,6 +67,20 @@ fn main() {
             serve(&format!("0.0.0.0:{port}"));
         }
         [verb, ref rest @ ..] if broken(verb, rest) => {}
+        ["heed"] => {
+            heed();
+            serve(&format!("0.0.0.0:{port}"))
+        }
+        ["count", pause] => {
+            let pause = Duration::from_millis(pause.parse().unwrap_or(1));
+            thread::spawn(move || {
+                for number in 0u64.. {
+                    println!("{number}");
+                    thread::sleep(pause);
+                }
+            });
+            serve(&format!("0.0.0.0:{port}"))
+        }
         ["insist", port] => serve(&format!("0.0.0.0:{port}")),
         ["loopback"] => serve(&format!("127.0.0.1:{port}")),
         _ => serve(&format!("0.0.0.0:{port}")),
@@ -177,6 +194,20 @@ fn listen_by_ipv6_only(port: u16) {
     if !listens {
         fatal(&std::io::Error::last_os_error());
     }
+}
+
+/// SIGTERM ends it: the first process of a namespace heeds only signals that it has asked for.
+fn heed() {
+    unsafe extern "C" {
+        fn signal(number: i32, handler: extern "C" fn(i32)) -> usize;
+        fn _exit(code: i32) -> !;
+    }
+    extern "C" fn end(_: i32) {
+        // SAFETY: it may be called in a handler, and returns to nobody.
+        unsafe { _exit(0) }
+    }
+    // SAFETY: the handler does nothing that a handler may not.
+    unsafe { signal(15, end) };
 }
 
 fn rest_in_peace() -> ! {
@@ -297,6 +328,19 @@ fn answer(path: &str) -> (&'static str, String) {
         "connect" => {
             let reached = value.parse().is_ok_and(|to| TcpStream::connect_timeout(&to, Duration::from_secs(2)).is_ok());
             (OK, if reached { "yes" } else { "no" }.to_owned())
+        }
+        "seen" => {
+            println!("seen {value} {}", instance());
+            (OK, format!("{value} {}", instance()))
+        }
+        "later" => {
+            let (pause, code) = value.split_once('/').unwrap_or((value, "0"));
+            let (pause, code) = (pause.parse().unwrap_or(0), code.parse().unwrap_or(0));
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(pause));
+                exit(code)
+            });
+            (OK, instance().to_owned())
         }
         "exit" => exit(value.parse().unwrap_or(0)),
         "eat" => {

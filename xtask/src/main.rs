@@ -1,10 +1,11 @@
-//! Automation of the workspace: `cargo xtask <tidy|api|test|bench|gcloud>`.
+//! Automation of the workspace: `cargo xtask <tidy|api|test|bench|soak|gcloud>`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 
 mod api;
 mod bench;
 mod gcloud;
+mod soak;
 mod test;
 mod tidy;
 
@@ -60,6 +61,15 @@ enum Task {
         #[arg(long, value_name = "PATH")]
         updraft: Option<PathBuf>,
     },
+    /// Start and stop instances at random, with kill -9 of everything mixed in, and look for leaks. As root.
+    Soak {
+        /// How many starts.
+        #[arg(long, default_value_t = 20_000)]
+        starts: u32,
+        /// Repeats the run that printed it.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Measure a promise of SPEC.md beside its peer.
     Bench {
         /// Which; without one, the names are listed.
@@ -82,6 +92,7 @@ fn main() -> ExitCode {
         Task::Api { check } => api::run(&root(), if check { api::Mode::Check } else { api::Mode::Write }),
         Task::Test { only, list } => test::run(&root(), &test::Choice { only, list }),
         Task::Gcloud { gcloud, only, updraft } => gcloud::run(&root(), &gcloud::Choice { gcloud, only, updraft }),
+        Task::Soak { starts, seed } => soak::run(&root(), &soak::Choice { starts, seed }),
         Task::Bench { name, quick, json, updraft } => {
             bench::run(&root(), name.as_deref(), &bench::Options { quick, json, updraft })
         }

@@ -107,6 +107,7 @@ impl Server {
                 container: None,
                 source: LogSource::Container(Stream::Stdout),
                 text: (*text).to_owned(),
+                receipt: updraft_model::receipt::Receipt::default(),
             };
             sender.send(line).await.expect("room");
         }

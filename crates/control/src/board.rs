@@ -68,8 +68,8 @@ impl Board {
         {
             let mut state = self.lock();
             state.is_open = true;
-            // Also when there is no host: it is the word that there is none.
-            state.routes_changed = true;
+            // Also when there is neither: it is the word that there is none.
+            (state.book_changed, state.routes_changed) = (true, true);
         }
         self.publish();
     }

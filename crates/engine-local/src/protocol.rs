@@ -8,6 +8,10 @@
 //! A [`Launch`] holds what is somebody's (arguments, environment, secrets among them) and comes as a file in memory
 //! that only the process of its container reads: the launcher, of which all sandboxes are made, never has it in
 //! its own memory.
+//!
+//! A launcher serves one server after the other: when a connection ends without a farewell it keeps its instances and
+//! waits for the next one, which is told of all of them before [`Report::Open`]. What was sent is kept until it is
+//! acknowledged ([`Request::Taken`], [`Request::Forget`]), and sent again: something may come twice, nothing is lost.
 
 use std::{
     fs::File,
@@ -24,7 +28,7 @@ use crate::{
 };
 
 /// The version of what is described here.
-pub(crate) const VERSION: u32 = 5;
+pub(crate) const VERSION: u32 = 6;
 
 /// The longest body, in bytes. The longest there is carries lines of output, each byte of them written as the six of
 /// `\u0001`.
@@ -43,14 +47,14 @@ pub(crate) const MOUNTS: usize = 32;
 /// The longest piece of a line, in bytes.
 pub(crate) const MAX_LINE: usize = 64 << 10;
 
-/// Output of one container that may be on its way to the server, in bytes. When it is reached, the
-/// launcher stops reading, the pipe fills and the container waits.
+/// Output of one container that may be on its way to the server, or wait for the next one, in bytes. When it is
+/// reached, the launcher stops reading, the pipe fills and the container waits.
 pub(crate) const WINDOW: usize = 256 << 10;
 
 /// Server to launcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// The first frame.
+    /// The first frame. Where to write complaints may come along.
     Hello {
         /// The server's [`VERSION`].
         version: u32,
@@ -64,6 +68,8 @@ pub(crate) enum Request {
         identities: Identities,
         /// The OCI runtime that makes the sandboxes, if it is not the launcher; only with [`Isolation::Namespaces`].
         runtime: Option<PathBuf>,
+        /// How long instances are kept while there is no server, in seconds; 0 keeps none.
+        orphaned: u64,
     },
     /// Make a sandbox for a container that is to come. A network namespace comes along. Until it is used it is
     /// ended as a container is, and its end is an exit of the same name.
@@ -85,6 +91,8 @@ pub(crate) enum Request {
         limits: Limits,
         /// The volumes of its instance that it sees, in the order of [`Launch::mounts`].
         volumes: Vec<String>,
+        /// What the next server has to know of it. The launcher does not look into it.
+        memo: String,
     },
     /// Make the volumes of an instance. They are kept until its containers have them, and otherwise until
     /// [`Request::Forget`]. That they cannot be made is told by the starts that need them.
@@ -104,18 +112,20 @@ pub(crate) enum Request {
         /// Which.
         id: String,
     },
-    /// So much output has been handed on.
+    /// Output has been dealt with and need not be kept.
     Taken {
         /// Of which container.
         id: String,
-        /// In bytes, as [`Report::Output`] counted them.
-        bytes: usize,
+        /// Which, as [`Report::Output`] numbered it.
+        number: u64,
     },
-    /// The exit has been handed on and need not be kept; nor need the volumes, if it is an instance.
+    /// The exit has been dealt with and need not be kept; nor need the volumes, if it is an instance.
     Forget {
         /// Of which container.
         id: String,
     },
+    /// The last frame: nobody is to come after. Everything ends when the connection does.
+    Farewell,
 }
 
 /// What is done for a container before there is one: a guess, and nobody's. Where it was right, nothing is left to do
@@ -135,6 +145,20 @@ pub(crate) enum Report {
     Hello {
         /// The launcher's [`VERSION`].
         version: u32,
+    },
+    /// A container that another server had started, or a sandbox that it had ordered; before [`Report::Open`]. What is
+    /// kept of it follows: output, then an exit.
+    Kept {
+        /// Which.
+        id: String,
+        /// What its control groups are called.
+        leaf: String,
+        /// What its server noted; `None` for a sandbox that was not used, which is being ended.
+        memo: Option<String>,
+        /// Where the time of its start went, if its program runs or has run.
+        steps: Option<Steps>,
+        /// The process that all of the container's descend from, where no PID namespace holds them.
+        keeper: Option<u32>,
     },
     /// The launcher is ready for starts; comes after everything it had kept.
     Open,
@@ -172,8 +196,8 @@ pub(crate) enum Report {
         stream: Stream,
         /// What.
         lines: Vec<String>,
-        /// What it counts for in the window.
-        bytes: usize,
+        /// Counts up, for each container.
+        number: u64,
     },
     /// All of the container is gone; repeated after a reconnect until forgotten.
     Exited {
@@ -392,7 +416,7 @@ mod tests {
     #[test]
     fn frames_survive_any_fragmentation() {
         let first = Request::Kill { id: "a".to_owned() };
-        let second = Request::Taken { id: "b".to_owned(), bytes: 7 };
+        let second = Request::Taken { id: "b".to_owned(), number: 7 };
         let bytes = [encode(&first).expect("short"), encode(&second).expect("short")].concat();
         let mut inbox = Inbox::default();
         let mut seen = Vec::new();

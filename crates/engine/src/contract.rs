@@ -4,13 +4,18 @@
 //! names every case, so none can be forgotten. The containers do what [`crate::script`] says: the
 //! bed's image has a program as its entrypoint that reads its arguments that way.
 
+mod adoption;
 pub mod containers;
 mod cpu;
 
+pub use adoption::{
+    a_new_engine_has_adopted_nothing, a_successor_goes_on_with_what_its_predecessor_had_started,
+    a_successor_is_told_what_was_not_dealt_with_and_nothing_else,
+};
 pub use cpu::{
     a_frozen_instance_ends_as_any_other, a_frozen_instance_makes_no_progress_until_it_is_thawed,
-    the_cpu_of_an_instance_can_be_changed_while_it_runs, what_is_not_there_has_no_cpu_to_take_or_limit,
-    what_is_sent_to_a_frozen_instance_is_answered_after_the_thaw,
+    a_successor_finds_awake_what_its_predecessor_had_frozen, the_cpu_of_an_instance_can_be_changed_while_it_runs,
+    what_is_not_there_has_no_cpu_to_take_or_limit, what_is_sent_to_a_frozen_instance_is_answered_after_the_thaw,
 };
 
 use std::{
@@ -20,6 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::mpsc,
@@ -40,9 +46,18 @@ const GRACE: Duration = Duration::from_secs(10);
 const PORT: u16 = 8080;
 
 /// What an implementation of [`Engine`] gives to the suite: one engine, new for each case.
+#[async_trait]
 pub trait Bed: Send + Sync {
     /// The engine.
     fn engine(&self) -> Arc<dyn Engine>;
+
+    /// From now on [`Bed::engine`] is another one, on the same place: this one is gone as SIGKILL makes it go.
+    async fn successor(&mut self);
+
+    /// Do instances live on when their engine is killed? If not, they end with it.
+    fn instances_outlive_their_engine(&self) -> bool {
+        true
+    }
 
     /// The pinned image whose entrypoint reads its arguments as [`crate::script`] says.
     fn image(&self) -> String;
@@ -79,10 +94,14 @@ macro_rules! contract_suite {
             the_list_and_the_usage_are_of_what_is_there,
             an_inspection_shows_what_listens_in_this_instance_and_no_other,
             instances_of_one_image_do_not_see_each_other,
+            a_new_engine_has_adopted_nothing,
+            a_successor_goes_on_with_what_its_predecessor_had_started,
+            a_successor_is_told_what_was_not_dealt_with_and_nothing_else,
             shutdown_leaves_nothing,
             a_frozen_instance_makes_no_progress_until_it_is_thawed,
             what_is_sent_to_a_frozen_instance_is_answered_after_the_thaw,
             a_frozen_instance_ends_as_any_other,
+            a_successor_finds_awake_what_its_predecessor_had_frozen,
             what_is_not_there_has_no_cpu_to_take_or_limit,
             the_cpu_of_an_instance_can_be_changed_while_it_runs,
         }
@@ -92,8 +111,8 @@ macro_rules! contract_suite {
             $(
                 #[tokio::test]
                 async fn $case() {
-                    if let Some(bed) = super::$bed().await {
-                        $crate::contract::$case(&bed).await;
+                    if let Some(mut bed) = super::$bed().await {
+                        $crate::contract::$case(&mut bed).await;
                     }
                 }
             )*
@@ -113,7 +132,7 @@ struct Stage {
 // === the cases ===
 
 /// Start, connect, ask, read.
-pub async fn a_started_instance_is_connected_to_and_answers(bed: &impl Bed) {
+pub async fn a_started_instance_is_connected_to_and_answers(bed: &mut impl Bed) {
     let stage = Stage::new(bed);
     let id = stage.start("a", &["serve"]).await;
     assert_eq!(stage.get(&id).await, "ok");
@@ -121,7 +140,7 @@ pub async fn a_started_instance_is_connected_to_and_answers(bed: &impl Bed) {
 }
 
 /// The order within each stream, and nothing after the exit.
-pub async fn lines_of_output_arrive_in_order_and_before_the_exit(bed: &impl Bed) {
+pub async fn lines_of_output_arrive_in_order_and_before_the_exit(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let id = stage.start("a", &["print=one", "eprint=oops", "print=two", "print=", "print=three", "exit=0"]).await;
     let (lines, exit) = stage.until_exit(&id).await;
@@ -135,7 +154,7 @@ pub async fn lines_of_output_arrive_in_order_and_before_the_exit(bed: &impl Bed)
 }
 
 /// `exit(3)` is 3.
-pub async fn the_exit_code_is_told(bed: &impl Bed) {
+pub async fn the_exit_code_is_told(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let id = stage.start("a", &["exit=3"]).await;
     assert_eq!(stage.until_exit(&id).await.1, Exit::Code(3));
@@ -143,7 +162,7 @@ pub async fn the_exit_code_is_told(bed: &impl Bed) {
 }
 
 /// SIGTERM comes first, and who obeys is not killed.
-pub async fn a_stop_lets_the_instance_end_by_itself(bed: &impl Bed) {
+pub async fn a_stop_lets_the_instance_end_by_itself(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let id = stage.start("a", &["serve"]).await;
     stage.get(&id).await;
@@ -153,7 +172,7 @@ pub async fn a_stop_lets_the_instance_end_by_itself(bed: &impl Bed) {
 }
 
 /// The grace is granted, and then it is over.
-pub async fn an_instance_that_ignores_sigterm_is_killed_after_the_grace(bed: &impl Bed) {
+pub async fn an_instance_that_ignores_sigterm_is_killed_after_the_grace(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let id = stage.start("a", &["ignore-term", "serve"]).await;
     stage.get(&id).await;
@@ -165,7 +184,7 @@ pub async fn an_instance_that_ignores_sigterm_is_killed_after_the_grace(bed: &im
 }
 
 /// A grace of zero is no grace.
-pub async fn a_stop_without_grace_kills(bed: &impl Bed) {
+pub async fn a_stop_without_grace_kills(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let id = stage.start("a", &["ignore-term", "sleep"]).await;
     stage.engine.stop(&id, Duration::ZERO).await;
@@ -174,7 +193,7 @@ pub async fn a_stop_without_grace_kills(bed: &impl Bed) {
 }
 
 /// Neither of the unknown nor of what has ended.
-pub async fn a_stop_of_what_is_not_there_is_no_error(bed: &impl Bed) {
+pub async fn a_stop_of_what_is_not_there_is_no_error(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     stage.engine.stop(&InstanceId("unknown".to_owned()), GRACE).await;
     let id = stage.start("a", &["exit=0"]).await;
@@ -185,7 +204,7 @@ pub async fn a_stop_of_what_is_not_there_is_no_error(bed: &impl Bed) {
 }
 
 /// Whoever starts has to prepare: a start never pulls.
-pub async fn a_start_before_prepare_is_refused(bed: &impl Bed) {
+pub async fn a_start_before_prepare_is_refused(bed: &mut impl Bed) {
     let stage = Stage::new(bed);
     let refused = stage.engine.start(&InstanceId("0a".to_owned()), &stage.spec(&["serve"])).await;
     assert!(matches!(refused, Err(EngineError::NotPrepared { .. })), "{refused:?}");
@@ -194,7 +213,7 @@ pub async fn a_start_before_prepare_is_refused(bed: &impl Bed) {
 }
 
 /// The start succeeds, the exit says why nothing ran.
-pub async fn a_program_that_cannot_be_executed_is_an_event(bed: &impl Bed) {
+pub async fn a_program_that_cannot_be_executed_is_an_event(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let mut spec = stage.spec(&[]);
     spec.ingress.command = vec![NO_SUCH_PROGRAM.to_owned()];
@@ -205,7 +224,7 @@ pub async fn a_program_that_cannot_be_executed_is_an_event(bed: &impl Bed) {
 }
 
 /// The kernel's kill for memory has its own exit, with the limit.
-pub async fn too_much_memory_is_told_apart_from_a_signal(bed: &impl Bed) {
+pub async fn too_much_memory_is_told_apart_from_a_signal(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let id = stage.start("a", &["allocate=512", "sleep"]).await;
     let exit = stage.until_exit(&id).await.1;
@@ -215,7 +234,7 @@ pub async fn too_much_memory_is_told_apart_from_a_signal(bed: &impl Bed) {
 }
 
 /// A live instance without a listener is told apart from one that is not there.
-pub async fn what_does_not_listen_refuses_connections(bed: &impl Bed) {
+pub async fn what_does_not_listen_refuses_connections(bed: &mut impl Bed) {
     let stage = Stage::new(bed);
     let id = stage.start("a", &["sleep"]).await;
     let refused = stage.engine.connect(&id, PORT).await.map(drop).map_err(|error| error.kind());
@@ -224,7 +243,7 @@ pub async fn what_does_not_listen_refuses_connections(bed: &impl Bed) {
 }
 
 /// Neither before its start nor after its end.
-pub async fn what_is_not_there_is_not_found(bed: &impl Bed) {
+pub async fn what_is_not_there_is_not_found(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let id = stage.start("a", &["exit=0"]).await;
     stage.until_exit(&id).await;
@@ -238,7 +257,7 @@ pub async fn what_is_not_there_is_not_found(bed: &impl Bed) {
 }
 
 /// Both show an instance from its start to its end.
-pub async fn the_list_and_the_usage_are_of_what_is_there(bed: &impl Bed) {
+pub async fn the_list_and_the_usage_are_of_what_is_there(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let (first, second) = (stage.start("a", &["sleep"]).await, stage.start("b", &["sleep"]).await);
     let mut list = stage.engine.list().await;
@@ -252,7 +271,7 @@ pub async fn the_list_and_the_usage_are_of_what_is_there(bed: &impl Bed) {
 }
 
 /// Every address with its port, and nothing of the neighbour; who listens nowhere has no listener.
-pub async fn an_inspection_shows_what_listens_in_this_instance_and_no_other(bed: &impl Bed) {
+pub async fn an_inspection_shows_what_listens_in_this_instance_and_no_other(bed: &mut impl Bed) {
     let stage = Stage::new(bed);
     let busy = stage.start("a", &["listen=127.0.0.1:9001", "serve"]).await;
     let other = stage.start("b", &["listen=127.0.0.1:9002", "serve"]).await;
@@ -275,7 +294,7 @@ pub async fn an_inspection_shows_what_listens_in_this_instance_and_no_other(bed:
 }
 
 /// The same port in each, another answer from each.
-pub async fn instances_of_one_image_do_not_see_each_other(bed: &impl Bed) {
+pub async fn instances_of_one_image_do_not_see_each_other(bed: &mut impl Bed) {
     let stage = Stage::new(bed);
     let mut ids = Vec::new();
     for name in ["a", "b", "c"] {
@@ -290,7 +309,7 @@ pub async fn instances_of_one_image_do_not_see_each_other(bed: &impl Bed) {
 }
 
 /// Those that serve, those that sleep, those that do not want to.
-pub async fn shutdown_leaves_nothing(bed: &impl Bed) {
+pub async fn shutdown_leaves_nothing(bed: &mut impl Bed) {
     let stage = Stage::new(bed);
     let mut ids = Vec::new();
     for (name, steps) in [("a", &["serve"][..]), ("b", &["sleep"]), ("c", &["ignore-term", "sleep"])] {
@@ -379,6 +398,13 @@ impl Stage {
                 _ => {}
             }
         }
+    }
+
+    /// Ends the case: nothing of a predecessor is there.
+    async fn end_empty(self) {
+        assert_eq!(self.engine.adopted().await, []);
+        assert!(self.engine.list().await.is_empty());
+        self.end().await;
     }
 
     async fn event(&mut self) -> EngineEvent {

@@ -24,15 +24,13 @@ use updraft_model::{
 };
 
 use crate::{
-    Engine, EngineError, EngineEvent,
+    Adopted, Engine, EngineError, EngineEvent,
     fake_app::App,
+    fake_desk::Desk,
     fake_instance::{Instance, Launch},
     fake_record::Record,
     script::{NO_SUCH_PROGRAM, Step},
 };
-
-/// Events that wait for the reader before instances have to wait for it.
-const EVENTS: usize = 4096;
 
 /// The reference implementation of [`Engine`].
 ///
@@ -40,15 +38,17 @@ const EVENTS: usize = 4096;
 /// [`FakeEngine::script`] said of the image, else `serve`. The served application is described at
 /// [`crate::fake_app`].
 #[derive(Debug)]
-pub struct FakeEngine(Arc<Shared>);
+pub struct FakeEngine(Arc<Shared>, Generation);
+
+/// How many servers were killed before.
+pub(crate) type Generation = u64;
 
 #[derive(Debug)]
 struct Shared {
     clock: Clock,
     tasks: Tasks,
     gate: watch::Sender<Gate>,
-    sender: mpsc::Sender<EngineEvent>,
-    events: Mutex<Option<mpsc::Receiver<EngineEvent>>>,
+    desk: Arc<Desk>,
     state: Mutex<State>,
 }
 
@@ -78,15 +78,14 @@ struct State {
 impl FakeEngine {
     /// An engine whose waits are those of `clock`.
     pub fn new(clock: Clock) -> Arc<Self> {
-        let (sender, receiver) = mpsc::channel(EVENTS);
-        Arc::new(Self(Arc::new(Shared {
+        let shared = Shared {
             clock,
             tasks: Tasks::new(),
             gate: watch::Sender::new(Gate::Closed),
-            sender,
-            events: Mutex::new(Some(receiver)),
+            desk: Arc::new(Desk::new()),
             state: Mutex::default(),
-        })))
+        };
+        Arc::new(Self(Arc::new(shared), 0))
     }
 
     /// From now on containers of `image` that have no args of their own do these steps.
@@ -121,6 +120,28 @@ impl FakeEngine {
             instance.end(sidecar, exit);
             true
         })
+    }
+
+    /// Another engine in place of this one, as if the server had been killed: instances live on, awake, and what was
+    /// told and not dealt with is told again. Whoever holds this one can do nothing any more.
+    pub fn successor(&self) -> Arc<Self> {
+        let generation = self.0.desk.succeed();
+        let mut state = self.lock();
+        state.prepared.clear();
+        state.live.values().for_each(|instance| instance.record.thaw());
+        let adopted = self.0.desk.adopted();
+        let foreign = state.live.iter().filter(|(id, _)| adopted.iter().all(|known| known.id != **id));
+        foreign.for_each(|(_, instance)| instance.end(None, Exit::Signal(9)));
+        drop(state);
+        Arc::new(Self(self.0.clone(), generation))
+    }
+
+    /// An instance of ours; there is none for who was killed.
+    fn own(&self, id: &InstanceId) -> io::Result<Arc<Instance>> {
+        if self.0.desk.generation() != self.1 {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.0.find(id)
     }
 
     /// From now on instances cannot be frozen, as on a host without a freezer.
@@ -221,8 +242,14 @@ impl Shared {
         // Ends the wait for the grace, too.
         instance.kill.cancel();
         self.lock().live.remove(&instance.id);
-        // Without a reader nobody wants to know.
-        let _ = self.sender.send(EngineEvent::Exited { id: instance.id.clone(), sidecar, exit }).await;
+        self.desk
+            .tell(|receipt| EngineEvent::Exited {
+                id: instance.id.clone(),
+                sidecar: sidecar.clone(),
+                exit: exit.clone(),
+                receipt,
+            })
+            .await;
     }
 
     async fn run_steps(&self, launch: &Launch, running: oneshot::Sender<()>) -> Exit {
@@ -325,9 +352,16 @@ impl Shared {
     }
 
     async fn say(&self, launch: &Launch, stream: Stream, text: String) {
-        let event =
-            EngineEvent::Output { id: launch.instance.id.clone(), sidecar: launch.sidecar.clone(), stream, text };
-        let _ = self.sender.send(event).await;
+        let (id, sidecar) = (&launch.instance.id, &launch.sidecar);
+        self.desk
+            .tell(|receipt| EngineEvent::Output {
+                id: id.clone(),
+                sidecar: sidecar.clone(),
+                stream,
+                text: text.clone(),
+                receipt,
+            })
+            .await;
     }
 }
 
@@ -389,7 +423,13 @@ impl Engine for FakeEngine {
     }
 
     async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError> {
+        if self.0.desk.generation() != self.1 {
+            return Err(EngineError::Host { operation: format!("start of {id}"), cause: "killed".to_owned() });
+        }
         let launches = self.0.admit(id, spec)?;
+        if let Some(known) = Adopted::of(id, spec, self.0.clock.now()) {
+            self.0.desk.know(known);
+        }
         self.0.begin(launches).await;
         Ok(())
     }
@@ -409,7 +449,7 @@ impl Engine for FakeEngine {
     }
 
     async fn stop(&self, id: &InstanceId, grace: Duration) {
-        let Ok(instance) = self.0.find(id) else { return };
+        let Ok(instance) = self.own(id) else { return };
         instance.record.leave();
         if grace.is_zero() {
             return instance.end(None, Exit::Signal(9));
@@ -425,7 +465,7 @@ impl Engine for FakeEngine {
     }
 
     async fn connect(&self, id: &InstanceId, port: u16) -> io::Result<TcpStream> {
-        let instance = self.0.find(id)?;
+        let instance = self.own(id)?;
         match instance.address(port) {
             Some(address) => {
                 let stream = TcpStream::connect(address).await?;
@@ -440,16 +480,16 @@ impl Engine for FakeEngine {
         if self.lock().never_freezes {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        self.0.find(id)?.record.freeze()
+        self.own(id)?.record.freeze()
     }
 
     fn thaw(&self, id: &InstanceId) -> io::Result<()> {
-        self.0.find(id)?.record.thaw();
+        self.own(id)?.record.thaw();
         Ok(())
     }
 
     fn limit_cpu(&self, id: &InstanceId, sidecar: Option<&str>, millis: u32) -> io::Result<()> {
-        self.0.find(id)?.record.limit_cpu(sidecar, millis)
+        self.own(id)?.record.limit_cpu(sidecar, millis)
     }
 
     async fn usage(&self, id: &InstanceId) -> Option<Usage> {
@@ -466,12 +506,16 @@ impl Engine for FakeEngine {
         Some(inspection(instance.listeners(|whose| whose == sidecar)))
     }
 
+    async fn adopted(&self) -> Vec<Adopted> {
+        self.0.desk.adopted()
+    }
+
     async fn list(&self) -> Vec<InstanceId> {
         self.lock().live.keys().cloned().collect()
     }
 
     fn events(&self) -> Option<mpsc::Receiver<EngineEvent>> {
-        self.0.events.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.desk.events()
     }
 
     async fn shutdown(&self, grace: Duration) {
@@ -489,9 +533,14 @@ mod tests {
 
     struct Bed(Arc<FakeEngine>);
 
+    #[async_trait]
     impl crate::contract::Bed for Bed {
         fn engine(&self) -> Arc<dyn Engine> {
             self.0.clone()
+        }
+
+        async fn successor(&mut self) {
+            self.0 = self.0.successor();
         }
 
         fn image(&self) -> String {

@@ -7,22 +7,29 @@
 //! never probes and never decides. Instances are told apart by the [`InstanceId`] the caller made.
 
 pub mod contract;
+mod digest;
 mod error;
 mod fake;
 pub mod fake_app;
+mod fake_desk;
 mod fake_instance;
 mod fake_record;
 pub mod script;
 
+pub use digest::SpecDigest;
 pub use error::EngineError;
 pub use fake::FakeEngine;
 pub use fake_record::Record;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use tokio::{net::TcpStream, sync::mpsc};
-use updraft_model::instance::{Exit, Inspection, InstanceId, InstanceSpec, Stream, Usage};
+use updraft_model::{
+    instance::{Exit, Inspection, InstanceId, InstanceSpec, Stream, Usage},
+    name::RevisionName,
+    receipt::Receipt,
+};
 
 /// What happens to instances. Exits are repeated after a reconnect until acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +44,8 @@ pub enum EngineEvent {
         stream: Stream,
         /// What; invalid UTF-8 replaced.
         text: String,
+        /// To be dropped once the line has been dealt with: until then a successor of the engine is told it again.
+        receipt: Receipt,
     },
     /// The instance listens on the port of its spec although it was told another one, and instances of this engine
     /// share one network: no second instance can listen there.
@@ -65,7 +74,35 @@ pub enum EngineEvent {
         sidecar: Option<String>,
         /// How that container ended.
         exit: Exit,
+        /// To be dropped once the end has been dealt with: until then a successor of the engine is told it again.
+        receipt: Receipt,
     },
+}
+
+/// An instance that this engine did not start: its predecessor did, and is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// Which.
+    pub id: InstanceId,
+    /// Whose it is.
+    pub revision: RevisionName,
+    /// What it was started from.
+    pub spec: SpecDigest,
+    /// The port that its container has to listen on.
+    pub port: u16,
+    /// When it was started.
+    pub started: SystemTime,
+}
+
+// === impl Adopted ===
+
+impl Adopted {
+    /// What a successor has to know of the instance `id`, started from `spec`. Nothing of one of several containers: some
+    /// may not have been started yet, and in which order only its server knew. The successor ends it.
+    pub fn of(id: &InstanceId, spec: &InstanceSpec, started: SystemTime) -> Option<Self> {
+        let (id, revision, digest) = (id.clone(), spec.revision.clone(), SpecDigest::of(spec));
+        spec.sidecars.is_empty().then_some(Self { id, revision, spec: digest, port: spec.port, started })
+    }
 }
 
 /// Runs instances.
@@ -156,6 +193,14 @@ pub trait Engine: Send + Sync + 'static {
     /// The same of one container of an instance alone, where there are several: of the sidecar of this name, or of the
     /// container that takes the traffic. One that has not been started yet has nothing to show.
     async fn inspect_container(&self, id: &InstanceId, sidecar: Option<&str>) -> Option<Inspection>;
+
+    /// What this engine took over from one that is gone without a word, as SIGKILL makes it go: instances that live,
+    /// perhaps on their way up still, and instances that have ended since. Of both follows what they wrote and nobody
+    /// has dealt with, and of the latter their [`EngineEvent::Exited`]. None is frozen; some may still have the CPU of
+    /// their start. What was not wanted is for the caller to stop.
+    ///
+    /// Always the same: what was there when the engine began. To be asked before the events are read.
+    async fn adopted(&self) -> Vec<Adopted>;
 
     /// The instances that are there now.
     async fn list(&self) -> Vec<InstanceId>;

@@ -22,13 +22,15 @@ pub(crate) fn spec<'a>(context: &Context, entry: &'a BookEntry) -> Cow<'a, Insta
     spec
 }
 
-/// Takes away from an instance that is ready what its containers had for their start, once they have had it long enough.
-/// Never ends.
+/// Takes away from an instance that is ready what its containers had for their start, once they have had it long enough. Of
+/// one that another server had started nobody knows how much that was. Never ends.
 pub(crate) async fn settle_down(context: &Context, instance: &Instance, entry: &BookEntry) {
     let spec = &*entry.spec;
-    let settles = |container: &&ContainerSpec| boosted(context, entry, container).is_some();
-    let settling: Vec<&ContainerSpec> = spec.containers().filter(settles).collect();
-    if !settling.is_empty() {
+    let is_boosted = |container: &ContainerSpec| boosted(context, entry, container).is_some();
+    let is_adopted = instance.timing().is_none();
+    let settling: Vec<&ContainerSpec> =
+        spec.containers().filter(|container| is_adopted || is_boosted(container)).collect();
+    if spec.containers().any(is_boosted) {
         context.clock.sleep(cpu::BOOST_AFTER_READY).await;
     }
     for container in settling {

@@ -38,15 +38,16 @@ enum Stage {
     ToStart,
 }
 
-/// Starts the containers that depend on no other. An only one is probed meanwhile: it may listen before the engine could
+/// Starts the containers that depend on no other, by `starting`. An only one is probed meanwhile: it may listen before the engine could
 /// say that it runs. What the probe has begun by then goes on, or a connection would be lost with it.
 pub(crate) async fn start<'a>(
     context: &'a Context,
     instance: &'a Instance,
-    (entry, spec): (&'a BookEntry, &InstanceSpec),
+    entry: &'a BookEntry,
+    starting: impl Future<Output = Result<(), EngineError>> + Send,
 ) -> Result<Option<Probing<'a>>, EngineError> {
-    let mut starting = std::pin::pin!(context.engine.start(&instance.id, spec));
-    if !spec.sidecars.is_empty() {
+    let mut starting = std::pin::pin!(starting);
+    if !entry.spec.sidecars.is_empty() {
         return starting.await.map(|()| None);
     }
     let probe = &entry.startup_probe;
@@ -55,7 +56,11 @@ pub(crate) async fn start<'a>(
     let mut probing: Probing<'a> = Box::pin(async move { target.probe(probe).await });
     tokio::select! {
         biased;
-        started = &mut starting => started.map(|()| Some(probing)),
+        started = &mut starting => {
+            started?;
+            instance.running.notify_one();
+            Ok(Some(probing))
+        }
         verdict = &mut probing, if only_connects => {
             starting.await?;
             Ok(Some(Box::pin(ready(verdict))))

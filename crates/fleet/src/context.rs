@@ -17,10 +17,18 @@ use updraft_model::{
     cpu::CpuTerms,
     instance::InstanceId,
     name::RevisionName,
+    receipt::Receipt,
 };
 use updraft_plan::cpu;
 
-use crate::{board::Board, config::FleetConfig, instance::Instance, metrics::Metrics, revision::Revision};
+use crate::{
+    adoption::Adoption,
+    board::Board,
+    config::FleetConfig,
+    instance::{Ended, Instance},
+    metrics::Metrics,
+    revision::Revision,
+};
 
 /// Shared by the revisions and the tasks. Knows no revision, so that those can hold it.
 pub(crate) struct Context {
@@ -34,6 +42,8 @@ pub(crate) struct Context {
     pub(crate) timer: mpsc::UnboundedSender<(Instant, Weak<Revision>)>,
     /// Instances by their id, for the events. Its length is the count of live instances.
     pub(crate) instances: Instances,
+    /// Instances of a server before this one, until their revision is known.
+    pub(crate) adoption: Adoption,
     /// Does nobody get in any more?
     pub(crate) closing: AtomicBool,
     /// Has the engine said that it cannot freeze?
@@ -80,6 +90,7 @@ impl Context {
             board: Board::default(),
             timer,
             instances: Instances::default(),
+            adoption: Adoption::default(),
             closing: AtomicBool::new(false),
             freezes_nothing: AtomicBool::new(false),
             done: Shutdown::default(),
@@ -99,12 +110,22 @@ impl Context {
 
     /// A line of the platform about an instance.
     pub(crate) fn say(&self, instance: &Instance, text: impl Into<String>) {
-        self.log(instance, None, LogSource::System, text.into());
+        self.log(instance, (None, LogSource::System), (text.into(), Receipt::default()));
+    }
+
+    /// How an instance has ended. Only when that is written down need the engine not keep it any more.
+    pub(crate) fn say_end(&self, instance: &Instance, ended: &Ended) {
+        self.log(instance, (None, LogSource::System), (ended.to_string(), instance.receipt()));
     }
 
     /// A line of a container of an instance, which has a name if there are several, or about an instance. Who reads the logs must not be able to hold up the events of
     /// the engine, so what finds no room is dropped and counted.
-    pub(crate) fn log(&self, instance: &Instance, container: Option<String>, source: LogSource, text: String) {
+    pub(crate) fn log(
+        &self,
+        instance: &Instance,
+        (container, source): (Option<String>, LogSource),
+        (text, receipt): (String, Receipt),
+    ) {
         let line = LogLine {
             time: self.clock.now(),
             revision: instance.revision.clone(),
@@ -112,6 +133,7 @@ impl Context {
             container,
             source,
             text,
+            receipt,
         };
         if self.logs.try_send(line).is_err() {
             self.metrics.log_lines_dropped.inc();
@@ -186,7 +208,8 @@ impl Revisions {
         let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
         let book = self.book.borrow().clone();
         for (name, entry) in &book.entries {
-            if wants_instances(entry) && !by_name.contains_key(name) {
+            let is_awaited = wants_instances(entry) || self.context.adoption.has(name);
+            if is_awaited && !by_name.contains_key(name) {
                 by_name.insert(name.clone(), Arc::new(Revision::new(self.context.clone(), name.clone())));
             }
         }

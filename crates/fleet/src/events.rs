@@ -17,11 +17,11 @@ pub(crate) async fn run(context: Arc<Context>, mut events: mpsc::Receiver<Engine
             event = events.recv() => event,
         };
         match event {
-            Some(EngineEvent::Output { id, sidecar, stream, text }) => {
+            Some(EngineEvent::Output { id, sidecar, stream, text, receipt }) => {
                 if let Some(instance) = context.instances.get(&id) {
                     instance.remember(sidecar.as_ref(), &text);
                     let container = instance.container(sidecar);
-                    context.log(&instance, container, LogSource::Container(stream), text);
+                    context.log(&instance, (container, LogSource::Container(stream)), (text, receipt));
                 }
             }
             Some(EngineEvent::Alone { id, port }) => {
@@ -39,9 +39,9 @@ pub(crate) async fn run(context: Arc<Context>, mut events: mpsc::Receiver<Engine
                     instance.crowded_out(text);
                 }
             }
-            Some(EngineEvent::Exited { id, sidecar, exit }) => {
+            Some(EngineEvent::Exited { id, sidecar, exit, receipt }) => {
                 if let Some(instance) = context.instances.get(&id) {
-                    instance.exited(Ended { sidecar, exit });
+                    instance.exited(Ended { sidecar, exit }, receipt);
                 }
             }
             None => return,

@@ -8,13 +8,14 @@ use std::{
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use updraft_base::{Clock, OnFailure, Tasks};
-use updraft_engine::Engine;
+use updraft_engine::{Adopted, Engine};
 use updraft_model::{
     channel::{LogLine, RevisionBook, RevisionHealth},
     name::RevisionName,
 };
 
 use crate::{
+    adoption,
     config::FleetConfig,
     context::{Context, Outside, Revisions},
     events,
@@ -41,6 +42,8 @@ pub struct FleetDeps {
     pub health: watch::Sender<Arc<RevisionHealth>>,
     /// Where lines go. One that finds no room is dropped and counted.
     pub logs: mpsc::Sender<LogLine>,
+    /// What the engine took over ([`Engine::adopted`]).
+    pub adopted: Vec<Adopted>,
 }
 
 /// The instances of this server. Cheap to clone.
@@ -55,12 +58,13 @@ pub struct Fleet {
 impl Fleet {
     /// Starts the fleet's tasks. It follows the book from now on until [`Fleet::drain`].
     pub fn start(deps: FleetDeps, registry: &mut Registry) -> Self {
-        let FleetDeps { engine, clock, tasks, config, book, health, logs } = deps;
+        let FleetDeps { engine, clock, tasks, config, book, health, logs, adopted } = deps;
         let events = engine.events();
         let (timer, wishes) = mpsc::unbounded_channel();
         let outside = Outside { engine, clock, tasks, config, metrics: Metrics::new(registry), logs };
         let context = Arc::new(Context::new(outside, timer));
         let revisions = Arc::new(Revisions::new(context.clone(), book));
+        adoption::enrol(&context, adopted);
         let tasks = &context.tasks;
         match events {
             Some(events) => tasks.spawn("fleet events", OnFailure::Stop, events::run(context.clone(), events)),
@@ -114,6 +118,7 @@ impl Fleet {
     /// every instance and ends the fleet's tasks.
     pub async fn drain(&self) {
         self.context.closing.store(true, Ordering::Release);
+        self.context.adoption.dismiss();
         for revision in self.revisions.all() {
             revision.close();
         }
@@ -150,7 +155,10 @@ async fn follow_book(context: Arc<Context>, revisions: Arc<Revisions>) {
         }
         tokio::select! {
             () = context.done.asked() => return,
-            changed = book.changed() => if changed.is_err() { return },
+            changed = book.changed() => match changed {
+                Ok(()) => context.adoption.book_came(),
+                Err(_) => return,
+            },
         }
     }
 }

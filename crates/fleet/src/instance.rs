@@ -8,13 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{net::TcpStream, sync::watch};
+use tokio::{
+    net::TcpStream,
+    sync::{Notify, watch},
+};
 use updraft_base::Clock;
 use updraft_engine::EngineError;
 use updraft_model::{
     channel::BookEntry,
     instance::{Exit, InstanceId, InstanceSpec},
     name::RevisionName,
+    receipt::Receipt,
 };
 use updraft_plan::scaling::StartReason;
 
@@ -48,6 +52,8 @@ pub(crate) struct Instance {
     asked: Instant,
     timing: OnceLock<Timing>,
     exit: watch::Sender<Option<Ended>>,
+    /// Of its exit, until that is dealt with.
+    receipt: Mutex<Receipt>,
     order: watch::Sender<Order>,
     /// The port that only one instance can have, if it turned out that this one listens there.
     alone: watch::Sender<Option<u16>>,
@@ -56,6 +62,8 @@ pub(crate) struct Instance {
     pub(crate) frost: Frost,
     /// The last lines of each container; of the one that takes the traffic without a name.
     tails: Mutex<BTreeMap<Option<String>, VecDeque<String>>>,
+    /// Told once when the engine has said that it runs: who waits to ask it again need not wait any more.
+    pub(crate) running: Notify,
     /// The startup probe's connection: the first request is as welcome on it, and need not wait for another.
     opened: Mutex<Option<TcpStream>>,
     attached: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
@@ -93,20 +101,30 @@ pub struct Timing {
 // === impl Instance ===
 
 impl Instance {
+    /// One that is to be started.
     pub(crate) fn new(spec: &InstanceSpec, asked: Instant) -> Self {
+        let id = InstanceId(format!("{:032x}{:08x}", rand::random::<u128>(), rand::random::<u32>()));
+        let ingress = (!spec.sidecars.is_empty()).then(|| spec.ingress.name.clone());
+        Self { ingress, ..Self::adopted(id, spec.revision.clone(), spec.port, asked) }
+    }
+
+    /// One that is there already, of one container.
+    pub(crate) fn adopted(id: InstanceId, revision: RevisionName, port: u16, asked: Instant) -> Self {
         Self {
-            id: InstanceId(format!("{:032x}{:08x}", rand::random::<u128>(), rand::random::<u32>())),
-            revision: spec.revision.clone(),
-            port: spec.port,
-            ingress: (!spec.sidecars.is_empty()).then(|| spec.ingress.name.clone()),
+            id,
+            revision,
+            port,
+            ingress: None,
             asked,
             timing: OnceLock::new(),
             exit: watch::Sender::new(None),
+            receipt: Mutex::default(),
             order: watch::Sender::new(Order::Run),
             alone: watch::Sender::new(None),
             crowded: OnceLock::new(),
             frost: Frost::default(),
             tails: Mutex::default(),
+            running: Notify::new(),
             opened: Mutex::default(),
             attached: Mutex::default(),
         }
@@ -116,13 +134,23 @@ impl Instance {
         self.timing.get().copied()
     }
 
-    pub(crate) fn exited(&self, ended: Ended) {
-        self.exit.send_replace(Some(ended));
-    }
-
     /// What one of its containers is called in the log: nothing if it is the only one.
     pub(crate) fn container(&self, sidecar: Option<String>) -> Option<String> {
         sidecar.or_else(|| self.ingress.clone())
+    }
+
+    pub(crate) fn exited(&self, ended: Ended, receipt: Receipt) {
+        *self.receipt.lock().unwrap_or_else(PoisonError::into_inner) = receipt;
+        self.exit.send_replace(Some(ended));
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.exit.borrow().is_some()
+    }
+
+    /// Of its exit, for whoever deals with it.
+    pub(crate) fn receipt(&self) -> Receipt {
+        std::mem::take(&mut *self.receipt.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn order(&self, order: Order) {
@@ -185,6 +213,7 @@ impl Instance {
     }
 
     fn detach(&self) {
+        drop(self.opened());
         self.attached.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
@@ -246,7 +275,7 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
         Start::Up(timing) => {
             let _ = instance.timing.set(timing);
             context.metrics.start_seconds.observe(timing.ready.duration_since(timing.asked).as_secs_f64());
-            revision.came_up(&instance, timing);
+            revision.came_up(&instance, Some(timing));
             serve(&context, &revision, (&instance, &entry)).await;
         }
         Start::Failed(cause, remains) => {
@@ -272,12 +301,34 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
     context.instances.remove(&instance.id);
 }
 
+/// The life of an instance that another server had started, from its revision's point of view: probe, serve, stop. It
+/// counts among those on their way up. One that does not pass its probe is replaced, and is no start that failed.
+pub(crate) async fn go_on(revision: Arc<Revision>, instance: Arc<Instance>, entry: Arc<BookEntry>) {
+    let context = revision.context().clone();
+    context.say(&instance, "The server was restarted. The instance goes on.");
+    match rise(&context, &instance, (&entry, &entry.spec), std::future::ready(Ok(()))).await {
+        Ok(Start::Up(_)) => {
+            revision.came_up(&instance, None);
+            serve(&context, &revision, (&instance, &entry)).await;
+        }
+        failed => {
+            revision.dismiss(&instance);
+            if !matches!(failed, Ok(Start::Failed(_, Remains::Nothing))) {
+                end(&context, &instance, context.config.stop_grace).await;
+            }
+            revision.gone(&instance, End::Wanted);
+        }
+    }
+}
+
 /// An engine that was restarted since the deploy has to prepare the image anew.
 async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> Start {
-    let mut risen = rise(context, instance, entry).await;
+    let spec = boost::spec(context, entry);
+    let start = || context.engine.start(&instance.id, &spec);
+    let mut risen = rise(context, instance, (entry, &spec), start()).await;
     if let Err(EngineError::NotPrepared { .. }) = risen {
         risen = match context.engine.prepare(&entry.spec).await {
-            Ok(()) => rise(context, instance, entry).await,
+            Ok(()) => rise(context, instance, (entry, &spec), start()).await,
             Err(error) => Err(error),
         };
     }
@@ -287,16 +338,20 @@ async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> 
     })
 }
 
-/// Starts its first containers and waits until all are up.
-async fn rise(context: &Context, instance: &Instance, entry: &BookEntry) -> Result<Start, EngineError> {
-    let spec = boost::spec(context, entry);
-    let early = containers::start(context, instance, (entry, &spec)).await?;
+/// Starts its first containers, by `starting`, and waits until all are up.
+async fn rise(
+    context: &Context,
+    instance: &Instance,
+    (entry, spec): (&BookEntry, &InstanceSpec),
+    starting: impl Future<Output = Result<(), EngineError>> + Send,
+) -> Result<Start, EngineError> {
+    let early = containers::start(context, instance, entry, starting).await?;
     let started = context.clock.instant();
     let ran_for = || context.clock.instant().saturating_duration_since(started);
     let went = tokio::select! {
         biased;
         ended = instance.until_exit() => {
-            context.say(instance, ended.to_string());
+            context.say_end(instance, &ended);
             if ended.sidecar.is_none() {
                 let target = Target::new(context, instance, (&entry.spec, &entry.spec.ingress));
                 context.say(instance, target.cancelled(&entry.startup_probe));
@@ -304,7 +359,7 @@ async fn rise(context: &Context, instance: &Instance, entry: &BookEntry) -> Resu
             return Ok(Start::Failed(Cause::Exited(ended, ran_for()), Remains::Nothing));
         }
         () = instance.until_ordered() => return Ok(Start::Unwanted),
-        went = containers::come_up(context, instance, (entry, &spec), early) => went,
+        went = containers::come_up(context, instance, (entry, spec), early) => went,
     };
     Ok(match went {
         Ok(()) => Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() }),
@@ -335,7 +390,7 @@ async fn serve(context: &Context, revision: &Arc<Revision>, (instance, entry): (
         () = instance.let_go(&context.clock) => {}
         () = boost::settle_down(context, instance, entry) => {}
         ended = instance.until_exit() => {
-            context.say(instance, ended.to_string());
+            context.say_end(instance, &ended);
             instance.detach();
             instance.frost.finish(context, &instance.id);
             revision.gone(instance, End::Crash);
@@ -348,12 +403,13 @@ async fn serve(context: &Context, revision: &Arc<Revision>, (instance, entry): (
 }
 
 /// Ends the process and waits until it is gone.
-async fn end(context: &Context, instance: &Instance, grace: Duration) {
+pub(crate) async fn end(context: &Context, instance: &Instance, grace: Duration) {
     instance.detach();
     instance.frost.finish(context, &instance.id);
     for grace in [grace, Duration::ZERO] {
         context.engine.stop(&instance.id, grace).await;
         if context.clock.timeout(grace + KILL_PATIENCE, instance.until_exit()).await.is_ok() {
+            drop(instance.receipt());
             return;
         }
     }

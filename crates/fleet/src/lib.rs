@@ -5,12 +5,16 @@
 //! `updraft_plan::scaling`, asked anew whenever something happened ([`revision`]); what a start is
 //! made of is in [`instance`], what ends it in [`probe`].
 //!
+//! Instances that a server before this one had started, and that the engine took over, join their revision after one
+//! probe ([`adoption`]).
+//!
 //! Tasks: `fleet book` (follows the [`RevisionBook`]), `fleet events` (reads the engine's events),
 //! `fleet timer` (wakes revisions whose plan is due), `fleet health` (publishes
-//! [`RevisionHealth`]), and one `instance` for each. They end with [`Fleet::drain`].
+//! [`RevisionHealth`]), and one `instance` (`adopted instance`) for each. They end with [`Fleet::drain`].
 //!
 //! Channels: `book` in, `health` and `logs` out. Nothing here is stored.
 
+mod adoption;
 mod board;
 mod boost;
 mod config;

@@ -12,7 +12,7 @@ use std::{
 
 mod ask;
 
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::Notify};
 use updraft_base::Clock;
 use updraft_engine::Engine;
 use updraft_model::{
@@ -43,6 +43,7 @@ pub(crate) struct Target<'a> {
     engine: &'a dyn Engine,
     clock: &'a Clock,
     id: &'a InstanceId,
+    running: &'a Notify,
     container: &'a str,
     whose: Whose<'a>,
     /// The port of the container that takes the traffic, where the probe names none.
@@ -124,6 +125,7 @@ impl<'a> Target<'a> {
             engine: &*context.engine,
             clock: &context.clock,
             id: &instance.id,
+            running: &instance.running,
             container: &container.name,
             whose: Whose::of(spec, container),
             port: spec.port,
@@ -232,7 +234,11 @@ impl<'a> Target<'a> {
                 return stream;
             }
             let so_far = self.clock.instant().saturating_duration_since(begun);
-            self.clock.sleep_precisely((so_far / POLL_SHARE).clamp(POLL_FIRST, POLL_CAP)).await;
+            let pause = (so_far / POLL_SHARE).clamp(POLL_FIRST, POLL_CAP);
+            tokio::select! {
+                () = self.clock.sleep_precisely(pause) => {}
+                () = self.running.notified() => {}
+            }
         }
     }
 

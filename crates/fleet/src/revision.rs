@@ -13,6 +13,7 @@ use std::{
 
 use tokio::sync::oneshot;
 use updraft_base::{Backoff, OnFailure};
+use updraft_engine::SpecDigest;
 use updraft_model::{
     channel::{BookEntry, Check, CheckOutcome, Health, StartFailure},
     name::RevisionName,
@@ -20,6 +21,7 @@ use updraft_model::{
 use updraft_plan::scaling::{self, Action, CheckState, RetireReason, StartReason};
 
 use crate::{
+    adoption::Candidate,
     context::Context,
     failure::Retry,
     instance::{self, Instance, Order, Timing},
@@ -112,6 +114,7 @@ type Outcome = Result<Arc<Instance>, Refusal>;
 struct Effects {
     answers: Vec<(oneshot::Sender<Answer>, Outcome)>,
     starts: Vec<(Arc<Instance>, Arc<BookEntry>, StartReason)>,
+    joins: Vec<(Candidate, Arc<BookEntry>)>,
     stops: Vec<Arc<Instance>>,
     retired: Vec<(Arc<Instance>, RetireReason)>,
     freezes: Vec<Arc<Instance>>,
@@ -244,8 +247,9 @@ impl Revision {
             }
         }
         state.entry = entry;
-        if state.entry.is_none() {
-            state.refuse_all(&Refusal::Unavailable, &mut effects);
+        match state.entry.clone() {
+            Some(entry) => self.adopt(&mut state, &mut effects, &entry),
+            None => state.refuse_all(&Refusal::Unavailable, &mut effects),
         }
         self.settle(state, effects);
     }
@@ -266,16 +270,17 @@ impl Revision {
         self.settle(state, Effects::default());
     }
 
-    /// An instance passed its startup probe.
-    pub(crate) fn came_up(self: &Arc<Self>, instance: &Arc<Instance>, timing: Timing) {
+    /// An instance passed its startup probe. Without `timing` it was not this server that started it.
+    pub(crate) fn came_up(self: &Arc<Self>, instance: &Arc<Instance>, timing: Option<Timing>) {
+        let now = self.context.clock.instant();
         let mut state = self.lock();
         if let Some(place) = state.place(instance)
             && place.about == About::Starting
         {
-            place.idle_since = timing.ready;
+            place.idle_since = timing.map_or(now, |timing| timing.ready);
             place.about = About::Ready;
             state.failures = 0;
-            state.timing = Some(timing);
+            state.timing = timing.or(state.timing);
             state.trouble = None;
             state.pass_check();
         }
@@ -319,6 +324,16 @@ impl Revision {
             state.refuse_all(&Refusal::StartFailed(failure), &mut effects);
         }
         self.settle(state, effects);
+    }
+
+    /// An instance that another server had started is of no use. Others may be started in its place as soon as it is gone,
+    /// or before where there may be more.
+    pub(crate) fn dismiss(self: &Arc<Self>, instance: &Arc<Instance>) {
+        let mut state = self.lock();
+        if let Some(place) = state.place(instance) {
+            place.about = About::Draining;
+        }
+        self.settle(state, Effects::default());
     }
 
     /// Nobody could connect to an instance that was ready.
@@ -377,6 +392,21 @@ impl Revision {
         }
     }
 
+    /// Counts the instances of a server before this one among those on their way up, if they are of this very spec.
+    fn adopt(&self, state: &mut State, effects: &mut Effects, entry: &Arc<BookEntry>) {
+        let candidates = self.context.adoption.take(&self.name);
+        if candidates.is_empty() {
+            return;
+        }
+        let (spec, now) = (SpecDigest::of(&entry.spec), self.context.clock.instant());
+        // Dropping the others ends them.
+        for candidate in candidates.into_iter().filter(|candidate| candidate.spec == spec) {
+            let instance = candidate.instance.clone();
+            state.places.push(Place::starting(instance, now));
+            effects.joins.push((candidate, entry.clone()));
+        }
+    }
+
     fn begin(&self, state: &mut State, effects: &mut Effects, count: u32, why: StartReason) {
         let Some(entry) = state.entry.clone() else { return };
         let now = self.context.clock.instant();
@@ -404,7 +434,8 @@ impl Revision {
         let asked = state.is_check_wanted();
         let has_news = asked || now.ready + now.starting > 0 || state.trouble.is_some();
         let health = (state.entry.is_some() && has_news).then(|| Health {
-            check: state.outcome.clone(),
+            // Of one that nobody asks for any more there is no news: it would be taken for some at each start.
+            check: if asked { state.outcome.clone() } else { CheckOutcome::Pending },
             ready: now.ready,
             starting: now.starting,
             trouble: state.trouble.clone(),
@@ -433,6 +464,12 @@ impl Revision {
         for (instance, entry, why) in effects.starts {
             let life = instance::live(self.clone(), instance, entry, why);
             self.context.tasks.spawn("instance", OnFailure::Log, life);
+        }
+        for (candidate, entry) in effects.joins {
+            let instance = candidate.instance.clone();
+            if !candidate.join(self, entry) {
+                self.gone(&instance, End::Wanted);
+            }
         }
         if let Some(at) = effects.wake_at {
             // Without a receiver the fleet is done.

@@ -1,6 +1,7 @@
 //! Worlds: a fleet over the fake engine, in virtual time.
 
 mod admission;
+mod adoption;
 mod containers;
 mod cpu;
 mod lifecycle;
@@ -15,7 +16,7 @@ use std::{
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use updraft_base::{Clock, Tasks, VirtualClock};
-use updraft_engine::FakeEngine;
+use updraft_engine::{Adopted, Engine as _, FakeEngine};
 use updraft_model::{
     channel::{BookEntry, Check, CheckOutcome, Health, LogLine, LogSource, RevisionBook, RevisionHealth},
     cpu::CpuTerms,
@@ -49,6 +50,26 @@ impl World {
     fn with(config: FleetConfig) -> Self {
         let (clock, hand) = Clock::stopped_at(SystemTime::UNIX_EPOCH);
         let engine = FakeEngine::new(clock.clone());
+        Self::beside(engine, (clock, hand), config, Vec::new())
+    }
+
+    /// The server is killed; another comes, with an empty book.
+    async fn succeed(self, config: FleetConfig) -> Self {
+        let engine = self.engine.successor();
+        let adopted = engine.adopted().await;
+        let clock = self.clock.clone();
+        let hand = self.hand.clone();
+        // What a killed process had in its hands tells nobody anything any more.
+        std::mem::forget(self);
+        Self::beside(engine, (clock, hand), config, adopted)
+    }
+
+    fn beside(
+        engine: Arc<FakeEngine>,
+        (clock, hand): (Clock, Arc<VirtualClock>),
+        config: FleetConfig,
+        adopted: Vec<Adopted>,
+    ) -> Self {
         let tasks = Tasks::new();
         let (book, book_seen) = watch::channel(Arc::default());
         let (health_said, health) = watch::channel(Arc::default());
@@ -61,6 +82,7 @@ impl World {
             book: book_seen,
             health: health_said,
             logs: log,
+            adopted,
         };
         let fleet = Fleet::start(deps, &mut Registry::default());
         Self { clock, hand, engine, book, health, logs, fleet, tasks }

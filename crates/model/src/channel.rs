@@ -16,6 +16,7 @@ use crate::{
     diagnosis::Diagnosis,
     instance::{InstanceId, InstanceSpec, Stream},
     name::{RevisionName, ServiceName},
+    receipt::Receipt,
     revision::Probe,
 };
 
@@ -114,6 +115,8 @@ pub struct LogLine {
     pub source: LogSource,
     /// The line, without its end.
     pub text: String,
+    /// Dropped once the line has been written down, or given up.
+    pub receipt: Receipt,
 }
 
 /// Where a line came from.

@@ -17,7 +17,7 @@ pub use containers::{ContainerSpec, Mount, VolumeSpec};
 pub struct InstanceId(pub String);
 
 /// Everything an engine must know to start an instance, and nothing it has to ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct InstanceSpec {
     /// Whose instance it is.
     pub revision: RevisionName,
@@ -47,7 +47,7 @@ pub enum Egress {
 }
 
 /// What a container, or a whole instance, may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Limits {
     /// Thousandths of a CPU.
     pub cpu_millis: u32,

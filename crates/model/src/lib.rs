@@ -17,6 +17,7 @@ pub mod instance;
 pub mod label;
 pub mod name;
 pub mod quantity;
+pub mod receipt;
 pub mod revision;
 pub mod route;
 pub mod service;

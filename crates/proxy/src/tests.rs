@@ -122,6 +122,7 @@ impl World {
             book: book_seen,
             health,
             logs,
+            adopted: Vec::new(),
         };
         let fleet = Fleet::start(deps, &mut registry);
         let (log, requests) = mpsc::channel(3);

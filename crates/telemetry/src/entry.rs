@@ -347,6 +347,7 @@ mod tests {
             container: None,
             source,
             text: text.to_owned(),
+            receipt: updraft_model::receipt::Receipt::default(),
         };
         LogEntry::new(line, 7, SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_001))
     }
@@ -386,6 +387,7 @@ mod tests {
             container: Some("proxy".to_owned()),
             source: LogSource::Container(Stream::Stdout),
             text: "hello".to_owned(),
+            receipt: updraft_model::receipt::Receipt::default(),
         };
         let entry = LogEntry::new(line, 1, SystemTime::UNIX_EPOCH);
         let labels: Vec<String> = entry.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();

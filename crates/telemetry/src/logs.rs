@@ -13,7 +13,8 @@ use updraft_base::Clock;
 use updraft_model::{
     channel::{LogLine, LogSource, RequestRecord},
     instance::Stream,
-    name::ServiceName,
+    name::{RevisionName, ServiceName},
+    receipt::Receipt,
 };
 
 use crate::{
@@ -62,6 +63,8 @@ struct Writing {
     disk: Disk,
     sequence: u64,
     health: Health,
+    /// Of whose lines nothing is kept.
+    gone: HashSet<RevisionName>,
 }
 
 /// What is to be written.
@@ -192,7 +195,7 @@ impl LogStore {
         registry.register("updraft_log_lines", "Log lines taken, by source", lines.clone());
         let help = "Log lines that could not be written to disk; they were shown to followers";
         registry.register("updraft_log_lines_lost", help, dropped.clone());
-        let disk = Writing { disk: Disk::open(dir, config)?, sequence: 0, health: Health::Well };
+        let disk = Writing { disk: Disk::open(dir, config)?, sequence: 0, health: Health::Well, gone: HashSet::new() };
         let recent = Mutex::new(Recent::new(config.recent_bytes));
         let (disk, searches) = (Mutex::new(disk), Arc::new(Semaphore::new(SEARCHES)));
         let inner = Inner { dir: dir.to_owned(), config, clock, disk, recent, searches, lines, dropped };
@@ -266,6 +269,12 @@ impl LogStore {
         blocking(move || store.disk().disk.freeze(&into)).await.unwrap_or_else(|| Ok(Vec::new()))
     }
 
+    /// From now on nothing is kept of what instances of this revision write: its service was deleted by a server before
+    /// this one, and they live still.
+    pub fn disregard(&self, revision: RevisionName) {
+        self.disk().gone.insert(revision);
+    }
+
     /// Removes everything that a service has written.
     ///
     /// # Errors
@@ -291,8 +300,13 @@ impl LogStore {
     }
 
     /// Writes a batch, service by service, and shows it to those who follow.
-    fn write(&self, batch: Vec<Incoming>) {
+    fn write(&self, mut batch: Vec<Incoming>) {
+        // Given back when this returns: then all of it is written.
+        let _receipts: Vec<Receipt> = batch.iter_mut().map(Incoming::receipt).collect();
         let mut writing = self.disk();
+        if !writing.gone.is_empty() {
+            batch.retain(|incoming| !matches!(incoming, Incoming::Line(line) if writing.gone.contains(&line.revision)));
+        }
         let now = self.inner.clock.now();
         let mut services: HashMap<ServiceName, Share> = HashMap::new();
         for incoming in batch {
@@ -410,6 +424,14 @@ fn read(dir: &Path, query: &LogQuery) -> Vec<LogEntry> {
 // === impl Incoming ===
 
 impl Incoming {
+    /// What is to be dropped once it is written.
+    fn receipt(&mut self) -> Receipt {
+        match self {
+            Self::Line(line) => std::mem::take(&mut line.receipt),
+            Self::Request(_) => Receipt::default(),
+        }
+    }
+
     fn service(&self) -> &ServiceName {
         match self {
             Self::Line(line) => &line.revision.service,

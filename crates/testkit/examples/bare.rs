@@ -27,8 +27,11 @@ use updraft::{
     server::{EngineChoice, Options, Server},
 };
 use updraft_base::{Clock, OnFailure, Tasks};
-use updraft_engine::{Engine, EngineError, EngineEvent};
-use updraft_model::instance::{Exit, Inspection, InstanceId, InstanceSpec, Usage};
+use updraft_engine::{Adopted, Engine, EngineError, EngineEvent};
+use updraft_model::{
+    instance::{Exit, Inspection, InstanceId, InstanceSpec, Usage},
+    receipt::Receipt,
+};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -87,7 +90,9 @@ impl Bare {
                 _ = killed => drop(child.kill().await),
             }
             running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            let _ = exits.send(EngineEvent::Exited { id, sidecar: None, exit: Exit::Code(0) }).await;
+            let _ = exits
+                .send(EngineEvent::Exited { id, sidecar: None, exit: Exit::Code(0), receipt: Receipt::default() })
+                .await;
         });
     }
 }
@@ -146,6 +151,10 @@ impl Engine for Bare {
 
     async fn inspect_container(&self, _id: &InstanceId, _sidecar: Option<&str>) -> Option<Inspection> {
         None
+    }
+
+    async fn adopted(&self) -> Vec<Adopted> {
+        Vec::new()
     }
 
     async fn list(&self) -> Vec<InstanceId> {

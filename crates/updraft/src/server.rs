@@ -128,7 +128,8 @@ impl Server {
         };
         let mut metrics = Metrics::new(&clock);
         let channels = Channels::new();
-        let logs = logs::open(&config, &*store, &mut metrics, &clock).await?;
+        let adopted = engine.adopted().await;
+        let logs = logs::open(&config, (&*store, &adopted), &mut metrics, &clock).await?;
         let inbox = Inbox { lines: channels.logs.1, requests: channels.requests.1, deleted: channels.deleted.1 };
         logs::keep(&logs, inbox, &store, (&core, &clock));
 
@@ -141,6 +142,7 @@ impl Server {
                 book: channels.book.1,
                 health: channels.health.0,
                 logs: channels.logs.0,
+                adopted,
             },
             metrics.registry(),
         );
@@ -187,8 +189,7 @@ impl Server {
         .map_err(StartError::Descriptors)?;
         let Listeners { front, registry: registry_listener, address, tls_address: tls, registry_address, .. } =
             listeners;
-        let registry_tasks = edges.clone();
-        edges.spawn("registry", OnFailure::Stop, registry.serve(registry_listener, registry_tasks));
+        edges.spawn("registry", OnFailure::Stop, registry.serve(registry_listener, edges.clone()));
         let door = front.run(proxy, config.domain.clone(), Arc::new(ApiFallback(api)), edges.clone());
         edges.spawn("front door", OnFailure::Stop, door);
         let default_parent = Parent::new(&config.project, &config.region);
@@ -412,6 +413,7 @@ pub fn local_engine(config: &Config) -> LocalConfig {
     LocalConfig {
         dns: config.dns.clone(),
         isolation: config.isolation,
+        predecessor: config.predecessor,
         runtime: config.runtime.clone(),
         sandboxes: config.sandboxes,
         ..LocalConfig::new(&config.data_dir)

@@ -14,7 +14,10 @@ use std::{sync::Arc, sync::PoisonError, time::Duration};
 
 use tokio::sync::broadcast::error::RecvError;
 use updraft_base::OnFailure;
-use updraft_model::{Error, ErrorKind, channel::RevisionHealth};
+use updraft_model::{
+    Error, ErrorKind,
+    channel::{CheckOutcome, RevisionHealth},
+};
 use updraft_store::{Key, Kind, Page, Selection};
 
 use crate::{Inner, failure::of_store, guard, queue::Work, view};
@@ -171,7 +174,8 @@ impl Inner {
     fn take_in(&self, latest: Arc<RevisionHealth>) {
         let mut seen = self.health_seen.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, health) in &latest.entries {
-            if seen.entries.get(name).map(|old| &old.check) != Some(&health.check) {
+            let known = seen.entries.get(name).map_or(&CheckOutcome::Pending, |old| &old.check);
+            if health.check != CheckOutcome::Pending && health.check != *known {
                 self.queue.wake(Work::Revision(name.clone()));
             }
         }

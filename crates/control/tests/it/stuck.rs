@@ -14,7 +14,7 @@ use tokio::{
     sync::{broadcast, mpsc},
 };
 use updraft_api::{longrunning::Operation, run};
-use updraft_engine::{Engine, EngineError, EngineEvent, FakeEngine};
+use updraft_engine::{Adopted, Engine, EngineError, EngineEvent, FakeEngine};
 use updraft_model::{
     channel::CheckOutcome,
     instance::{Inspection, InstanceId, InstanceSpec, Usage},
@@ -82,6 +82,10 @@ impl Engine for StuckEngine {
 
     async fn inspect_container(&self, id: &InstanceId, sidecar: Option<&str>) -> Option<Inspection> {
         self.fake.inspect_container(id, sidecar).await
+    }
+
+    async fn adopted(&self) -> Vec<Adopted> {
+        self.fake.adopted().await
     }
 
     async fn list(&self) -> Vec<InstanceId> {

@@ -1,6 +1,7 @@
 //! The launcher's end of the socket to the server: never blocks, keeps what cannot be sent yet.
 //!
-//! What is kept is bounded by the windows of the containers (`protocol::WINDOW`) and one exit each.
+//! What is kept is bounded by the windows of the containers (`protocol::WINDOW`) and one exit each, and goes with the
+//! connection: whatever has to be told to the next server is kept elsewhere.
 
 use std::{
     collections::VecDeque,
@@ -11,7 +12,7 @@ use std::{
 
 use rustix::{
     io::Errno,
-    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send},
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, Shutdown, recvmsg, send, shutdown},
 };
 
 use crate::protocol::{DESCRIPTORS, FrameError, Inbox, Report, Request, encode};
@@ -23,6 +24,10 @@ pub(crate) struct Control {
     inbox: Inbox,
     descriptors: VecDeque<OwnedFd>,
     out: VecDeque<u8>,
+    /// Has the server greeted? Before it has, nothing is for its ears: it is told everything in order afterwards.
+    greeted: bool,
+    /// Nothing that is sent arrives any more.
+    deaf: bool,
     closed: bool,
 }
 
@@ -34,7 +39,15 @@ const FEW: usize = 4;
 impl Control {
     /// Takes the socket over.
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket, inbox: Inbox::default(), descriptors: VecDeque::new(), out: VecDeque::new(), closed: false }
+        Self {
+            socket,
+            inbox: Inbox::default(),
+            descriptors: VecDeque::new(),
+            out: VecDeque::new(),
+            greeted: false,
+            deaf: false,
+            closed: false,
+        }
     }
 
     /// For polling.
@@ -42,7 +55,19 @@ impl Control {
         self.socket.as_fd()
     }
 
-    /// Has the server gone?
+    /// The server has greeted.
+    pub(crate) fn greeted(&mut self) {
+        self.greeted = true;
+    }
+
+    /// There is nothing more to be said to this server.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+        self.out.clear();
+        let _ = shutdown(&self.socket, Shutdown::Both);
+    }
+
+    /// Has the server gone, and has all been read that it had sent?
     pub(crate) fn is_closed(&self) -> bool {
         self.closed
     }
@@ -61,6 +86,11 @@ impl Control {
         let received = match recvmsg(&self.socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {
             Ok(received) => received,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
+            // A server that was killed did not read all that it had been sent.
+            Err(Errno::CONNRESET | Errno::PIPE) => {
+                self.closed = true;
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         };
         for message in control.drain() {
@@ -87,6 +117,9 @@ impl Control {
 
     /// Sends a report, now or as soon as the server takes it.
     pub(crate) fn report(&mut self, report: &Report) {
+        if self.closed || self.deaf || !self.greeted {
+            return;
+        }
         // Our own reports are far below the limit of a frame.
         if let Ok(frame) = encode(report) {
             self.out.extend(frame);
@@ -102,7 +135,11 @@ impl Control {
                 Ok(sent) => drop(self.out.drain(..sent)),
                 Err(Errno::AGAIN) => return,
                 Err(Errno::INTR) => {}
-                Err(_) => self.closed = true,
+                // What it had said before is still to be read.
+                Err(_) => {
+                    self.deaf = true;
+                    self.out.clear();
+                }
             }
         }
     }

@@ -14,6 +14,7 @@ use rustix::{
 };
 
 use super::{
+    backlog::Backlog,
     child::{Word, micros},
     keeper,
     lines::Lines,
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::{
     fault::Fault,
-    protocol::{Exit, MOUNTS, Report, Steps, Stream, WINDOW},
+    protocol::{Exit, MOUNTS, Report, Steps, Stream},
     sandbox::{
         cgroups::{Limits, Plan},
         users::Range,
@@ -46,8 +47,10 @@ pub(super) struct Instance {
     pub(super) abandoned: bool,
     pipes: [Option<Pipe>; 2],
     status: Option<Status>,
-    /// Output on its way to the server, in bytes.
-    pending: usize,
+    /// Output that the server has not dealt with.
+    pub(super) backlog: Backlog,
+    /// What the next server has to know of it; `None` for a sandbox that waits, or is being made.
+    pub(super) memo: Option<String>,
     /// Is the reading of output stopped until the server has taken some?
     pub(super) paused: bool,
     groups: Plan,
@@ -62,6 +65,8 @@ pub(super) struct Instance {
     /// When the start began.
     begun: Instant,
     running: bool,
+    /// Where the time of its start went, once its program runs.
+    pub(super) steps: Option<Steps>,
     failure: Option<Fault>,
     ended: Option<Exit>,
     verdict: Option<Exit>,
@@ -119,7 +124,8 @@ impl Instance {
             abandoned: false,
             pipes: [pipe(born.stdout), pipe(born.stderr)],
             status: Some(Status { fd: born.status, bytes: Vec::new(), steps: Steps::default() }),
-            pending: 0,
+            backlog: Backlog::default(),
+            memo: None,
             paused: false,
             groups: born.groups,
             limits: None,
@@ -128,6 +134,7 @@ impl Instance {
             join: None,
             begun: born.begun,
             running: false,
+            steps: None,
             failure: None,
             ended: None,
             verdict: None,
@@ -207,6 +214,11 @@ impl Instance {
             Some(_) => self.say(keeper::TERMINATE),
             None => self.signal(Signal::TERM),
         }
+        self.thaw();
+    }
+
+    /// Gives it its CPU back, if it was frozen.
+    pub(super) fn thaw(&self) {
         sys::cgroups::thaw(&self.groups);
     }
 
@@ -218,7 +230,7 @@ impl Instance {
             None => self.signal(Signal::KILL),
         }
         // It may be frozen, and not by us. After the signal, so that it does nothing more.
-        sys::cgroups::thaw(&self.groups);
+        self.thaw();
     }
 
     fn say(&self, word: &[u8]) {
@@ -240,7 +252,13 @@ impl Instance {
         }
     }
 
-    /// Reads one piece of output, if the server has room for it.
+    /// What is told of it to a server that did not start it.
+    pub(super) fn introduction(&self) -> Report {
+        let Self { id, leaf, memo, steps, .. } = self;
+        Report::Kept { id: id.clone(), leaf: leaf.clone(), memo: memo.clone(), steps: *steps, keeper: self.keeper() }
+    }
+
+    /// Reads one piece of output.
     pub(super) fn read_output(&mut self, source: Source, report: &mut dyn FnMut(&Report)) -> After {
         let (index, stream) = match source {
             Source::Stdout => (0, Stream::Stdout),
@@ -258,22 +276,9 @@ impl Instance {
             self.pipes[index] = None;
         }
         if !lines.is_empty() {
-            // An empty line is not free either.
-            let bytes = lines.iter().map(|line: &String| line.len() + 1).sum();
-            self.pending += bytes;
-            report(&Report::Output { id: self.id.clone(), stream, lines, bytes });
+            report(self.backlog.push(&self.id, stream, lines));
         }
         after
-    }
-
-    /// The server has handed on so many bytes.
-    pub(super) fn taken(&mut self, bytes: usize) {
-        self.pending = self.pending.saturating_sub(bytes);
-    }
-
-    /// Is so much on its way that no more may be read?
-    pub(super) fn is_full(&self) -> bool {
-        self.pending >= WINDOW
     }
 
     /// Reads how the start is going. `now` is the time of the reading.
@@ -305,6 +310,7 @@ impl Instance {
             let mut steps = Steps { clone: self.clone, join, ..status.steps };
             let whole = micros(now.saturating_duration_since(self.begun));
             steps.exec = whole.saturating_sub(steps.clone + steps.join + steps.mounts + steps.confine);
+            self.steps = Some(steps);
             report(&Report::Running { id: self.id.clone(), steps, keeper: self.keeper() });
         }
         self.status = None;

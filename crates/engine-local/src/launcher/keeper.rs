@@ -78,10 +78,12 @@ pub(super) fn settle(leash: &OwnedFd, kept: &[BorrowedFd<'_>]) -> rustix::io::Re
     let events = child_events().map_err(|_| Errno::INVAL)?;
     set_child_subreaper(Pid::from_raw(1))?;
     // The socket to the server and the leashes of others: as long as these were open here, nobody would
-    // learn that the launcher is gone. The standard output stays; it is the lock that says that
-    // something of this engine is still alive.
-    let nothing = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())?;
-    let _ = become_stream(nothing.as_fd(), 0);
+    // learn that the launcher is gone; nor that the server is, which we may outlive, where its standard error ends. The
+    // standard output stays; it is the lock that says that something of this engine is still alive.
+    let nothing = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
+    for stream in [0, 2] {
+        let _ = become_stream(nothing.as_fd(), stream);
+    }
     drop(nothing);
     let kept: Vec<BorrowedFd<'_>> = kept.iter().copied().chain([leash.as_fd(), events.as_fd()]).collect();
     close_others(&kept).map_err(|_| Errno::BADF)?;

@@ -2,19 +2,24 @@
 //!
 //! It is the same program as the server, executed again before any thread exists, and from a read-only
 //! mount of it: a container can get hold of the file that its maker executes. Its standard input
-//! is the socket to the server, its standard output the lock that says it is alive. When the socket
-//! closes, it ends every container, removes what it made and ends itself; containers in turn are
-//! killed by the kernel when it dies. It keeps no intent and starts nothing twice.
+//! is the socket to the server, its standard output the lock that says it is alive. When the server
+//! says farewell and closes the socket, it ends every container, removes what it made and ends itself;
+//! when it closes without a farewell, the launcher keeps all of it for the next server for a while
+//! ([`succession`]). Containers are killed by the kernel when the launcher dies. It keeps no intent and
+//! starts nothing twice.
 //!
 //! One loop over epoll: requests, output, starts and exits; nothing in it blocks.
 
+mod backlog;
 mod child;
 mod control;
+mod gate;
 mod instance;
 mod keeper;
 mod lines;
 mod runtime;
 mod start;
+mod succession;
 mod volumes;
 
 use std::{
@@ -32,14 +37,16 @@ use rustix::{
 use updraft_base::Clock;
 
 use self::{
+    backlog::Backlog,
     control::Control,
     instance::{After, Instance, Source},
     start::{Born, Maker, Workshop},
+    succession::Succession,
     volumes::Volumes,
 };
 use crate::{
     protocol::{Ahead, Exit, Report, Request, VERSION},
-    sandbox::{cgroups::Limits, isolation::Isolation},
+    sandbox::cgroups::Limits,
     sys,
 };
 
@@ -78,8 +85,20 @@ struct Launcher {
     leaving: Vec<u64>,
     /// Has a keeper ended without having ended what it kept?
     strays: bool,
-    /// Exits that the server has not forgotten.
-    exits: HashMap<String, Exit>,
+    /// What has ended and the server has not forgotten.
+    ended: BTreeMap<String, Ended>,
+    succession: Succession,
+    /// Is everything to end? Then nobody takes output any more.
+    ending: bool,
+}
+
+/// What is kept of an instance that has ended.
+struct Ended {
+    exit: Exit,
+    /// How it is introduced to a server that does not know it.
+    introduction: Report,
+    memo: Option<String>,
+    backlog: Backlog,
 }
 
 /// How often control groups are looked at that the kernel has not emptied yet.
@@ -90,8 +109,9 @@ fn unready() -> io::Error {
     io::Error::other("a request before the first frame")
 }
 
-/// The socket among what is polled; instances count from 0 and have [`TOKENS`] numbers each.
+/// The sockets among what is polled; instances count from 0 and have [`TOKENS`] numbers each.
 const CONTROL: u64 = u64::MAX;
+const GATE: u64 = u64::MAX - 1;
 const SOURCES: [Source; 5] = [Source::Process, Source::Stdout, Source::Stderr, Source::Status, Source::Orders];
 /// Tokens of one instance: a number for each of its sources, and room for more.
 const TOKENS: u64 = 8;
@@ -114,13 +134,17 @@ impl Launcher {
             next: 0,
             leaving: Vec::new(),
             strays: false,
-            exits: HashMap::new(),
+            ended: BTreeMap::new(),
+            succession: Succession::default(),
+            ending: false,
         })
     }
 
-    /// Works until the server goes, then removes everything.
+    /// Works for one server after the other, until one says farewell or none comes; then removes everything.
     fn run(&mut self) -> io::Result<()> {
-        let worked = self.work(|launcher| launcher.control.is_closed());
+        let worked = self.serve();
+        self.ending = true;
+        self.succession.end();
         for instance in self.instances.values() {
             instance.kill();
         }
@@ -141,15 +165,18 @@ impl Launcher {
         let mut events = Vec::with_capacity(64);
         while !is_done(self) {
             events.clear();
-            let ending = self.control.is_closed();
-            let wait = (!self.leaving.is_empty() || self.strays || ending).then_some(&RETRY);
-            match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), wait) {
+            let wait = match !self.leaving.is_empty() || self.strays || self.ending {
+                true => Some(RETRY),
+                false => self.succession.wait(self.clock.instant()),
+            };
+            match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), wait.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
             for event in &events {
                 match event.data.u64() {
                     CONTROL => self.serve_control()?,
+                    GATE => self.admit()?,
                     token => {
                         let source = usize::try_from(token % TOKENS).ok().and_then(|source| SOURCES.get(source));
                         if let Some(&source) = source {
@@ -167,8 +194,17 @@ impl Launcher {
     fn serve_control(&mut self) -> io::Result<()> {
         self.control.flush();
         self.control.receive()?;
-        while let Some(request) = self.control.next().map_err(io::Error::other)? {
-            self.request(request)?;
+        loop {
+            match self.control.next() {
+                Ok(Some(request)) => self.request(request)?,
+                Ok(None) => break,
+                // Somebody else's idea of a greeting is no reason to end anything.
+                Err(_) if self.succession.is_open() => {
+                    self.control.close();
+                    break;
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            }
         }
         if self.control.is_closed() {
             let _ = epoll::delete(&self.poll, self.control.fd());
@@ -191,25 +227,25 @@ impl Launcher {
 
     fn request(&mut self, request: Request) -> io::Result<()> {
         match request {
-            Request::Hello { version, tag, run_dir, isolation, identities, runtime } => {
-                self.report(&Report::Hello { version: VERSION })?;
-                if version != VERSION {
-                    return Err(io::Error::other("the server speaks another version"));
-                }
-                // Carries the tag, as everything does that the engine makes: `updraft doctor --leaks` knows it by that.
-                let name = std::ffi::CString::new(format!("updraft-{tag}")).unwrap_or_default();
-                let _ = rustix::thread::set_name(&name);
-                self.volumes = (isolation == Isolation::Namespaces).then(|| Volumes::new(start::stage(&run_dir)));
+            Request::Hello { version, tag, run_dir, isolation, identities, runtime, orphaned } => {
+                let complaints = self.control.descriptor();
+                self.control.greeted();
                 let maker = Maker { isolation, identities, runtime };
-                match Workshop::open(tag, &run_dir, maker, self.clock.clone()) {
-                    Ok(workshop) => self.workshop = Some(workshop),
-                    Err(error) => self.report(&Report::Unable { cause: error.to_string() })?,
+                self.report(&Report::Hello { version: VERSION })?;
+                match (version == VERSION, self.workshop.is_some()) {
+                    (true, true) => self.welcome(&tag, &maker, complaints),
+                    (true, false) => self.open(tag, &run_dir, maker, orphaned),
+                    (false, true) => {
+                        self.control.close();
+                        Ok(())
+                    }
+                    (false, false) => Err(io::Error::other("the server speaks another version")),
                 }
-                // Does it again what was said and not heard before a reconnect.
-                for (id, exit) in self.exits.clone() {
-                    self.report(&Report::Exited { id, exit })?;
-                }
-                self.report(&Report::Open)
+            }
+            // Whoever comes when there is no server has to greet first.
+            _ if self.succession.is_open() => {
+                self.control.close();
+                Ok(())
             }
             Request::Stock { shell, ahead } => {
                 let netns = self.control.descriptor();
@@ -218,8 +254,8 @@ impl Launcher {
                     Err(error) => self.report(&Report::Refused { id: shell, cause: error.to_string() }),
                 }
             }
-            Request::Start { id, shell, limits, volumes } => {
-                match self.start(&id, shell.as_ref(), limits, &volumes) {
+            Request::Start { id, shell, limits, volumes, memo } => {
+                match self.start((&id, memo), shell.as_ref(), limits, &volumes) {
                     Ok(()) => Ok(()),
                     Err(error) => {
                         // It has lost its network, and is of no use to anybody.
@@ -248,12 +284,16 @@ impl Launcher {
                 }
                 Ok(())
             }
-            Request::Taken { id, bytes } => self.taken(&id, bytes),
+            Request::Taken { id, number } => self.taken(&id, number),
             Request::Forget { id } => {
-                self.exits.remove(&id);
+                self.ended.remove(&id);
                 if let Some(all) = &mut self.volumes {
                     all.forget(&id);
                 }
+                Ok(())
+            }
+            Request::Farewell => {
+                self.succession.farewell();
                 Ok(())
             }
         }
@@ -264,7 +304,13 @@ impl Launcher {
     }
 
     /// Runs a container: in the sandbox called `shell`, in a new one, or in none where there are none.
-    fn start(&mut self, id: &str, shell: Option<&String>, limits: Limits, volumes: &[String]) -> io::Result<()> {
+    fn start(
+        &mut self,
+        (id, memo): (&str, String),
+        shell: Option<&String>,
+        limits: Limits,
+        volumes: &[String],
+    ) -> io::Result<()> {
         let begun = self.clock.instant();
         let workshop = self.workshop.as_ref().ok_or_else(unready)?;
         // Taken before anything can be refused: the next ones belong to the next request.
@@ -285,8 +331,8 @@ impl Launcher {
             }
             None => {
                 let born = workshop.container((id, limits), (launch, netns), mounts)?;
-                let key = self.adopt(id, born)?;
-                self.note(key, begun, limits);
+                let key = self.take_in(id, born)?;
+                self.note(key, (begun, memo), limits);
                 return Ok(());
             }
         };
@@ -299,15 +345,16 @@ impl Launcher {
                 instance.fail(&error);
             }
         }
-        self.note(key, begun, limits);
+        self.note(key, (begun, memo), limits);
         Ok(())
     }
 
     /// An instance, whose start began at `begun`, knows what to run now.
-    fn note(&mut self, key: u64, begun: Instant, limits: Limits) {
+    fn note(&mut self, key: u64, (begun, memo): (Instant, String), limits: Limits) {
         let now = self.clock.instant();
         if let Some(instance) = self.instances.get_mut(&key) {
             instance.note((begun, now), limits);
+            instance.memo = Some(memo);
         }
     }
 
@@ -319,14 +366,14 @@ impl Launcher {
         }
         let netns = netns.ok_or_else(|| io::Error::other("no network namespace came along"))?;
         let born = workshop.sandbox(name, netns, &ahead)?;
-        let key = self.adopt(name, born)?;
+        let key = self.take_in(name, born)?;
         if let Some(instance) = self.instances.get_mut(&key) {
             instance.limits = ahead.limits;
         }
         Ok(key)
     }
 
-    fn adopt(&mut self, name: &str, born: Born) -> io::Result<u64> {
+    fn take_in(&mut self, name: &str, born: Born) -> io::Result<u64> {
         let key = self.next;
         self.next += 1;
         let instance = Instance::new(name.to_owned(), born);
@@ -344,10 +391,13 @@ impl Launcher {
     }
 
     /// The server has room again: go on reading if that was what reading waited for.
-    fn taken(&mut self, id: &str, bytes: usize) -> io::Result<()> {
+    fn taken(&mut self, id: &str, number: u64) -> io::Result<()> {
+        if let Some(ended) = self.ended.get_mut(id) {
+            ended.backlog.taken(number);
+        }
         let Some(instance) = self.named(id) else { return Ok(()) };
-        instance.taken(bytes);
-        if !instance.paused || instance.is_full() {
+        instance.backlog.taken(number);
+        if !instance.paused || instance.backlog.is_full() {
             return Ok(());
         }
         match self.names.get(id) {
@@ -386,7 +436,10 @@ impl Launcher {
             Source::Stdout | Source::Stderr if instance.paused => {}
             Source::Stdout | Source::Stderr => {
                 instance.read_output(source, &mut report);
-                if instance.is_full() && !self.control.is_closed() {
+                if self.ending {
+                    instance.backlog.clear();
+                }
+                if instance.backlog.is_full() {
                     instance.paused = true;
                     for source in [Source::Stdout, Source::Stderr] {
                         if let Some(fd) = instance.fd(source) {
@@ -433,10 +486,15 @@ impl Launcher {
                 self.leaving.push(key);
                 continue;
             };
+            let Some(instance) = self.instances.remove(&key) else { continue };
             let id = instance.id.clone();
-            self.instances.remove(&key);
             self.names.remove(&id);
-            self.exits.insert(id.clone(), exit.clone());
+            let introduction = instance.introduction();
+            let ended = Ended { exit: exit.clone(), introduction, memo: instance.memo, backlog: instance.backlog };
+            // A sandbox that nobody used is nobody's without the server that had ordered it.
+            if ended.memo.is_some() || !self.succession.is_open() {
+                self.ended.insert(id.clone(), ended);
+            }
             // A failure to poll shows at the next turn.
             let _ = self.report(&Report::Exited { id, exit });
         }

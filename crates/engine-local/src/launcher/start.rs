@@ -51,7 +51,7 @@ pub(super) struct Workshop {
 }
 
 /// Who makes containers, and how.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Maker {
     /// How they are kept apart.
     pub(super) isolation: Isolation,
@@ -139,6 +139,13 @@ impl Workshop {
     pub(super) fn close(&self) {
         // What is still busy is found by the next start.
         let _ = sys::cgroups::sweep(&self.layout, &self.tag);
+    }
+
+    /// Was it opened for this engine, and to make containers in this way?
+    pub(super) fn is_for(&self, tag: &str, maker: &Maker) -> bool {
+        let identities = if self.ranges.is_some() { Identities::Own } else { Identities::Hosts };
+        let (isolation, runtime) = (self.isolation, self.runtime.clone());
+        self.tag == tag && *maker == Maker { isolation, identities, runtime }
     }
 
     /// Do containers have a sandbox of our making here?

@@ -1,11 +1,28 @@
 //! From what was seen and who lives to what is nobody's. Pure.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
-use super::{Group, Leak, LeakKind, Link, Mount, Owner, Owners, Process, Role, Seen};
+use super::{Group, Leak, LeakKind, Link, Mount, Owner, Owners, Process, Role, Seen, Waiting};
 
 /// Chains of parents longer than this are none.
 const GENERATIONS: usize = 1000;
+
+/// A launcher that has waited until its time was over is given so long to end everything.
+const LAST_CALL: Duration = Duration::from_secs(15);
+
+/// Those that live `now`: a launcher that should have ended by now owns nothing. Says who waits, too.
+pub(super) fn living(mut owners: Owners, now: SystemTime) -> (Owners, Vec<Waiting>) {
+    owners.retain(|_, owner| owner.waits.is_none_or(|until| now <= until + LAST_CALL));
+    let waiting = owners.iter().filter_map(|(tag, owner)| {
+        let (Some(pid), Some(until)) = (owner.launcher, owner.waits) else { return None };
+        Some(Waiting { tag: tag.clone(), pid, until })
+    });
+    let waiting = waiting.collect();
+    (owners, waiting)
+}
 
 /// What carries a tag (`only` one, or any) and has no owner.
 pub(super) fn judge(seen: &Seen, owners: &Owners, only: Option<&str>) -> BTreeSet<Leak> {
@@ -185,7 +202,7 @@ mod tests {
                 .into(),
             forwarding: vec!["eth0".to_owned()],
         };
-        let owner = Owner { launcher: Some(11), namespaces: [4].into() };
+        let owner = Owner { launcher: Some(11), namespaces: [4].into(), ..Owner::default() };
         (seen, [(LIVE.to_owned(), owner)].into())
     }
 
@@ -239,13 +256,28 @@ mod tests {
     #[test]
     fn while_a_launcher_is_being_replaced_its_engine_still_owns_what_it_made_itself() {
         let (seen, mut owners) = host();
-        owners.insert(LIVE.to_owned(), Owner { launcher: None, namespaces: [4, 5].into() });
+        owners.insert(LIVE.to_owned(), Owner { namespaces: [4, 5].into(), ..Owner::default() });
         let leaks = judge(&seen, &owners, Some(LIVE));
         assert!(
             !leaks.iter().any(|leak| leak.what.ends_with("gw") || leak.kind == LeakKind::PacketFilter),
             "{leaks:?}"
         );
         assert!(!leaks.iter().any(|leak| leak.what == "ud11fe00-2"), "{leaks:?}");
+    }
+
+    #[test]
+    fn a_launcher_that_waits_within_its_time_is_told_and_no_leak_and_after_it_everything_of_it_is() {
+        let (seen, mut owners) = host();
+        let until = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        let before = judge(&seen, &owners, None);
+        owners.get_mut(LIVE).expect("there").waits = Some(until);
+        let (waits, told) = living(owners.clone(), until);
+        assert_eq!(told, [Waiting { tag: LIVE.to_owned(), pid: 11, until }]);
+        assert_eq!(judge(&seen, &waits, None), before);
+        let (late, told) = living(owners, until + LAST_CALL + Duration::from_secs(1));
+        assert_eq!(told, []);
+        let leaks = judge(&seen, &late, Some(LIVE));
+        assert!(leaks.iter().any(|leak| leak.kind == LeakKind::Process && leak.what == "11"), "{leaks:?}");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! [`look`] sees and judges; it changes nothing on the host. What is there is read by `scan`, thinly; what of
 //! it is nobody's is decided by `judge`, purely. An owner is a process that is alive: the server with its
-//! launcher, whose descendants, control groups and network namespaces are known from `/proc`. No server has to
+//! launcher, or a launcher that waits for the next server and has not waited too long. Their descendants, control
+//! groups and network namespaces are known from `/proc`. No server has to
 //! be asked, so one that hangs can be looked at too, and nothing that belongs to another program or to another
 //! server is taken for a leak.
 
@@ -13,7 +14,10 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt, io,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
+
+use updraft_base::Clock;
 
 use crate::server::tag_of;
 
@@ -67,6 +71,19 @@ pub struct Look {
     pub leaks: BTreeSet<Leak>,
     /// The server that has the data directory, if one is alive.
     pub server: Option<Holder>,
+    /// Launchers that keep the instances of a server that was killed, for the next one. They are no leaks.
+    pub waiting: Vec<Waiting>,
+}
+
+/// A launcher that waits for a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The tag of its engine.
+    pub tag: String,
+    /// Its process.
+    pub pid: u32,
+    /// Until when; then it ends everything by itself.
+    pub until: SystemTime,
 }
 
 /// The process that has a data directory.
@@ -143,6 +160,8 @@ struct Link {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Owner {
     launcher: Option<u32>,
+    /// Until when the launcher waits for a server, if it has none.
+    waits: Option<SystemTime>,
     /// The network namespaces that the server, the launcher and the containers hold, by their numbers here.
     namespaces: BTreeSet<i32>,
 }
@@ -165,7 +184,9 @@ pub fn look(data_dir: &Path, scope: Scope) -> io::Result<Look> {
         Scope::Own => Some(tag.as_str()),
         Scope::All => None,
     };
-    Ok(Look { leaks: judge::judge(&seen, &owners, only), server })
+    let (owners, waiting) = judge::living(owners, Clock::system().now());
+    let waiting = waiting.into_iter().filter(|one| only.is_none_or(|only| only == one.tag)).collect();
+    Ok(Look { leaks: judge::judge(&seen, &owners, only), server, waiting })
 }
 
 // === impl Leak ===

@@ -5,10 +5,17 @@ use std::{
     fs, io,
     os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use super::{Group, Holder, Link, Mount, Owner, Owners, Process, Role, Seen, is_tag, tag_in};
-use crate::net::traces::{self, Reader};
+use crate::{
+    net::traces::{self, Reader},
+    sys::succession,
+};
+
+/// Chains of parents longer than this are none.
+const GENERATIONS: usize = 1000;
 
 /// A line of `/proc/PID/stat`.
 struct Stat {
@@ -47,8 +54,9 @@ pub(super) fn holder(data_dir: &Path) -> io::Result<Option<Holder>> {
     Ok(Some(Holder { pid, open: descriptors(pid).into_iter().map(|(_, target)| target).collect() }))
 }
 
-/// Who lives for which tag: a launcher whose parent has its lock file open as well, and the server that has the
-/// data directory in question (`serving`: tag and process), also while it has no launcher.
+/// Who lives for which tag: a launcher with somebody who has its lock file open as well and is none of its own, one that
+/// says that it waits for a server, and the server that has the data directory in question (`serving`: tag and process),
+/// also while it has no launcher.
 pub(super) fn owners(seen: &Seen, serving: Option<(&str, u32)>) -> Owners {
     let mut owners = Owners::new();
     let mut holders: HashMap<String, Vec<u32>> = HashMap::new();
@@ -58,12 +66,12 @@ pub(super) fn owners(seen: &Seen, serving: Option<(&str, u32)>) -> Owners {
     }
     for process in &seen.processes {
         let Role::Launcher(tag) = &process.role else { continue };
-        let Some(&parent) = seen.parents.get(&process.pid) else { continue };
-        let serves =
-            serving.is_some_and(|serving| serving == (tag.as_str(), parent)) || share_lock(parent, process.pid);
-        if serves {
-            owners.entry(tag.clone()).or_default().launcher = Some(process.pid);
-            holders.entry(tag.clone()).or_default().extend([parent, process.pid]);
+        let (server, waits) = (server_of(seen, tag, process.pid, serving), waits(process.pid));
+        if server.is_some() || waits.is_some() {
+            let owner = owners.entry(tag.clone()).or_default();
+            owner.launcher = Some(process.pid);
+            owner.waits = waits.filter(|_| server.is_none());
+            holders.entry(tag.clone()).or_default().extend(server.into_iter().chain([process.pid]));
         }
     }
     for process in &seen.processes {
@@ -95,10 +103,34 @@ fn namespaces(pid: u32) -> BTreeSet<PathBuf> {
     held.chain([PathBuf::from(format!("/proc/{pid}/ns/net"))]).collect()
 }
 
-/// Has `parent` the lock open that is the launcher's standard output?
-fn share_lock(parent: u32, launcher: u32) -> bool {
-    let Ok(lock) = fs::read_link(format!("/proc/{launcher}/fd/1")) else { return false };
-    lock.ends_with("run/launcher.lock") && descriptors(parent).iter().any(|(_, target)| *target == lock)
+/// The server of a launcher: its parent, or another one that adopted it.
+fn server_of(seen: &Seen, tag: &str, launcher: u32, serving: Option<(&str, u32)>) -> Option<u32> {
+    let parent = *seen.parents.get(&launcher)?;
+    let lock = lock_of(launcher);
+    let has_lock = |pid: u32| lock.as_ref().is_some_and(|lock| descriptors(pid).iter().any(|(_, open)| open == lock));
+    if let Some((serving, server)) = serving.filter(|(serving, _)| *serving == tag) {
+        // Of a data directory there is one server.
+        return (serving == tag && (parent == server || has_lock(server))).then_some(server);
+    }
+    if has_lock(parent) {
+        return Some(parent);
+    }
+    // What the launcher made may have it open, too.
+    let is_its_own = |pid: u32| {
+        let ancestors = std::iter::successors(Some(pid), |pid| seen.parents.get(pid).copied());
+        ancestors.take(GENERATIONS).any(|ancestor| ancestor == launcher)
+    };
+    seen.parents.keys().copied().find(|&pid| !is_its_own(pid) && has_lock(pid))
+}
+
+/// The lock that is the launcher's standard output.
+fn lock_of(launcher: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{launcher}/fd/1")).ok().filter(|lock| lock.ends_with("run/launcher.lock"))
+}
+
+/// Until when the launcher waits for a server, if it says so.
+fn waits(launcher: u32) -> Option<SystemTime> {
+    succession::waits_until(lock_of(launcher)?.parent()?)
 }
 
 /// The open descriptors of a process and what they lead to; none when it is gone or not ours to see.

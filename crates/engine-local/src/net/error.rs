@@ -41,6 +41,9 @@ pub(crate) enum NetError {
         /// What is in the way.
         other: Subnet,
     },
+    /// The network of a dead server, which instances live in, is not as that server left it.
+    #[error("the network of the instances that live on is not there any more")]
+    NotKept,
     /// As many instances as there are addresses.
     #[error("all addresses of {subnet} are in use")]
     AddressesUsedUp {

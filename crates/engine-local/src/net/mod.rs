@@ -44,7 +44,11 @@ mod tests;
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, Weak, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
 };
 
@@ -72,6 +76,9 @@ pub(crate) struct NetConfig {
     pub(crate) subnet: Option<Subnet>,
     /// Where what was changed on the host is written down.
     pub(crate) run_dir: PathBuf,
+    /// Instances that live on and are to keep their network: addresses, and how each is restricted. With any the range is the one they are in,
+    /// whatever `subnet` says.
+    pub(crate) kept: Vec<(Ipv4Addr, Egress)>,
 }
 
 /// The network of one server. Cheap to clone.
@@ -86,6 +93,8 @@ struct Inner {
     commands: Option<mpsc::Sender<Command>>,
     worker: Option<thread::JoinHandle<()>>,
     forwarder: Shutdown,
+    /// Is all of it to be left as it is when nobody stopped it?
+    stays: AtomicBool,
     /// Until somebody takes it.
     metadata: Mutex<Option<TcpListener>>,
 }
@@ -111,19 +120,21 @@ pub(crate) struct Attachment {
 // === impl Network ===
 
 impl Network {
-    /// Removes what a dead server with the same tag left, then sets up the gateway, the firewall
-    /// and forwarding, in the network namespace of the calling thread.
+    /// Removes what a dead server with the same tag left, but for the network of the instances that are kept, then sets
+    /// up the gateway, the firewall and forwarding, in the network namespace of the calling thread.
     ///
     /// # Errors
-    /// [`NetError`] when the host refuses; nothing is left behind then.
+    /// [`NetError`] when the host refuses, [`NetError::NotKept`] when what is to be kept is not there; nothing is left
+    /// behind then.
     pub(crate) async fn start(config: NetConfig, tasks: &Tasks, clock: &Clock) -> Result<Self, NetError> {
         check_tag(&config.tag)?;
         let (commands, orders) = mpsc::channel();
         let (worker, ready) = worker::spawn(config, orders)?;
         // From here on, dropping this removes everything.
         let forwarder = Shutdown::default();
-        let metadata = Mutex::default();
-        let inner = Inner { commands: Some(commands), worker: Some(worker), forwarder: forwarder.clone(), metadata };
+        let (metadata, stays) = (Mutex::default(), AtomicBool::new(false));
+        let inner =
+            Inner { commands: Some(commands), worker: Some(worker), forwarder: forwarder.clone(), metadata, stays };
         let ready = ready.await.map_err(|_| NetError::Stopped)??;
         let listener = TcpListener::from_std(ready.metadata).map_err(NetError::io("listen for the metadata server"))?;
         *inner.metadata.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
@@ -132,6 +143,15 @@ impl Network {
             forwarding.spawn(tasks, clock, &forwarder);
         }
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Removes what a dead server with this tag left, for one that gives its instances no network.
+    ///
+    /// # Errors
+    /// [`NetError`] when the host refuses.
+    pub(crate) async fn clear(tag: String, run_dir: PathBuf) -> Result<(), NetError> {
+        // Without threads the runtime is going down.
+        tokio::task::spawn_blocking(move || worker::clear(tag, &run_dir)).await.map_err(|_| NetError::Stopped)?
     }
 
     /// Makes a namespace with an address and a way out.
@@ -144,6 +164,24 @@ impl Network {
         answered.await.map_err(|_| NetError::Stopped)?
     }
 
+    /// The network of an instance that was kept, whose namespace this is, restricted as it is. Each can be had once.
+    ///
+    /// # Errors
+    /// [`NetError::NotKept`] when it is not among those that were named at the start.
+    pub(crate) async fn attachment(&self, address: Ipv4Addr, netns: OwnedFd) -> Result<Attachment, NetError> {
+        let (answer, answered) = oneshot::channel();
+        self.inner.tell(Command::Keep(address, netns, answer))?;
+        let (mut attachment, egress) = answered.await.map_err(|_| NetError::Stopped)??;
+        attachment.note(egress, &self.inner);
+        Ok(attachment)
+    }
+
+    /// From now on there are instances that outlive this server: unless [`Network::stop`] is called, all is left to the
+    /// next one.
+    pub(crate) fn outlive(&self) {
+        self.inner.stays.store(true, Ordering::Relaxed);
+    }
+
     /// Restricts where an instance may open connections to. In effect when this returns; to be done before its program
     /// runs. With [`Egress::All`], which needs nothing, it returns at once.
     ///
@@ -154,7 +192,7 @@ impl Network {
             return Ok(());
         }
         // Noted first: if nobody waits for the answer any more, it is still lifted.
-        attachment.restricted = Some((egress, Arc::downgrade(&self.inner)));
+        attachment.note(egress, &self.inner);
         let (answer, answered) = oneshot::channel();
         self.inner.tell(Command::Restrict(attachment.address, egress, answer))?;
         answered.await.map_err(|_| NetError::Stopped)?
@@ -184,16 +222,22 @@ impl Network {
     /// Ends as SIGKILL ends a server: everything stays.
     #[cfg(test)]
     fn abandon(&self) {
-        let (answer, abandoned) = mpsc::channel();
-        self.inner.tell(Command::Abandon(answer)).expect("the thread listens");
-        // It never answers, it hangs up.
-        let _ = abandoned.recv();
+        self.inner.abandon();
     }
 }
 
 // === impl Inner ===
 
 impl Inner {
+    /// Lets the thread end and leave everything as it is.
+    fn abandon(&self) {
+        let (answer, abandoned) = mpsc::channel();
+        if self.tell(Command::Abandon(answer)).is_ok() {
+            // It never answers, it hangs up.
+            let _ = abandoned.recv();
+        }
+    }
+
     fn tell(&self, command: Command) -> Result<(), NetError> {
         let commands = self.commands.as_ref().ok_or(NetError::Stopped)?;
         commands.send(command).map_err(|_| NetError::Stopped)
@@ -205,6 +249,9 @@ impl Drop for Inner {
     /// the process may end right after this, so it waits for the thread to have removed everything.
     fn drop(&mut self) {
         self.forwarder.ask();
+        if self.stays.load(Ordering::Relaxed) {
+            self.abandon();
+        }
         self.commands = None;
         if let Some(worker) = self.worker.take() {
             // It has said itself why it failed, if it did.
@@ -219,6 +266,11 @@ impl Attachment {
     /// What `/etc/resolv.conf` of the instance has to say.
     pub(crate) fn resolv_conf(&self) -> &str {
         &self.resolv_conf
+    }
+
+    /// It is restricted, or about to be: when it is dropped that is lifted.
+    fn note(&mut self, egress: Egress, network: &Arc<Inner>) {
+        self.restricted = (egress != Egress::All).then(|| (egress, Arc::downgrade(network)));
     }
 }
 

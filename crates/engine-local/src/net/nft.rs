@@ -159,11 +159,17 @@ impl<'a> Changes<'a> {
         Self { table, batch }
     }
 
-    /// Makes the table; one of this name that is there already is an error.
-    pub(super) fn table(&mut self) {
+    /// Makes the table, empty; one of this name that is there is replaced, and packets never meet neither.
+    pub(super) fn table_anew(&mut self) {
         let table = self.table;
-        let operation = format!("create nftables table {table}");
-        self.request(operation, libc::NFT_MSG_NEWTABLE, libc::NLM_F_CREATE | libc::NLM_F_EXCL).text(TABLE_NAME, table);
+        // To delete what is not there would be an error.
+        for flags in [libc::NLM_F_CREATE, libc::NLM_F_CREATE | libc::NLM_F_EXCL] {
+            let operation = format!("create nftables table {table}");
+            self.request(operation, libc::NFT_MSG_NEWTABLE, flags).text(TABLE_NAME, table);
+            if flags == libc::NLM_F_CREATE {
+                self.table_delete();
+            }
+        }
     }
 
     /// Removes the table with everything in it.
@@ -210,24 +216,29 @@ impl<'a> Changes<'a> {
             .number_be(SET_ID, number);
     }
 
-    /// Puts an address into a set; one that is there already is no error.
-    pub(super) fn element_add(&mut self, set: &str, address: Ipv4Addr) {
-        self.element(set, address, libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE);
+    /// Puts addresses into a set; one that is there already is no error.
+    pub(super) fn elements_add(&mut self, set: &str, addresses: &[Ipv4Addr]) {
+        // A list may have 64 KiB, and each message is acknowledged.
+        for some in addresses.chunks(1000) {
+            self.elements(set, some, (libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE));
+        }
     }
 
     /// Takes an address out of a set; one that is not there is an error.
     pub(super) fn element_delete(&mut self, set: &str, address: Ipv4Addr) {
-        self.element(set, address, libc::NFT_MSG_DELSETELEM, 0);
+        self.elements(set, &[address], (libc::NFT_MSG_DELSETELEM, 0));
     }
 
-    fn element(&mut self, set: &str, address: Ipv4Addr, message: libc::c_int, flags: libc::c_int) {
+    fn elements(&mut self, set: &str, addresses: &[Ipv4Addr], (message, flags): (libc::c_int, libc::c_int)) {
         let table = self.table;
         self.request(format!("change nftables set {set}"), message, flags)
             .text(ELEMENTS_TABLE, table)
             .text(ELEMENTS_SET, set)
             .nest(ELEMENTS, |elements| {
-                elements.nest(LIST_ELEMENT, |element| {
-                    element.nest(ELEMENT_KEY, |key| key.attribute(DATA_VALUE, &address.octets()))
+                addresses.iter().fold(elements, |elements, address| {
+                    elements.nest(LIST_ELEMENT, |element| {
+                        element.nest(ELEMENT_KEY, |key| key.attribute(DATA_VALUE, &address.octets()))
+                    })
                 })
             });
     }

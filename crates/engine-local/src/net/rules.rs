@@ -1,6 +1,9 @@
 //! The firewall: what an instance may reach, and who may reach it.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, SocketAddrV4},
+};
 
 use updraft_model::instance::Egress;
 
@@ -22,6 +25,15 @@ pub(super) struct Firewall<'a> {
     pub(super) dns: Dns,
     /// Where the server listens for who asks [`METADATA`].
     pub(super) metadata: SocketAddrV4,
+}
+
+/// What is there when the table is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Present<'a> {
+    /// Instances that live on, and how each is restricted.
+    pub(super) restricted: &'a [(Ipv4Addr, Egress)],
+    /// Links that must not forward to one another.
+    pub(super) uplinks: &'a BTreeSet<String>,
 }
 
 /// Does the gateway answer DNS queries?
@@ -49,10 +61,11 @@ const SETS: [&str; 2] = ["egress-none", "egress-private"];
 const GUARD: &str = "guard";
 const GUARDED: &str = "guarded";
 
-/// Makes the table.
-pub(super) fn install(socket: &mut Socket, firewall: Firewall<'_>) -> Result<(), NetlinkError> {
+/// Makes the table, in place of the one that a dead server left: with the guard, and with what restricts instances that
+/// live on, so that there is no moment without.
+pub(super) fn install(socket: &mut Socket, firewall: Firewall<'_>, present: Present<'_>) -> Result<(), NetlinkError> {
     let mut changes = Changes::to(firewall.table);
-    changes.table();
+    changes.table_anew();
     for (number, set) in (1..).zip(SETS) {
         changes.set(set, number);
     }
@@ -73,6 +86,11 @@ pub(super) fn install(socket: &mut Socket, firewall: Firewall<'_>) -> Result<(),
     changes.rule("redirect", &asks, Verdict::Redirect(firewall.metadata));
     let from_us = [Match::Source(firewall.subnet), Match::NotOutPrefix(firewall.ours)];
     changes.rule("postrouting", &from_us, Verdict::Masquerade);
+    guarding(&mut changes, present.uplinks);
+    for (name, egress) in SETS.into_iter().zip([Egress::None, Egress::Private]) {
+        let restricted = present.restricted.iter().filter(|(_, its)| *its == egress);
+        changes.elements_add(name, &restricted.map(|(address, _)| *address).collect::<Vec<_>>());
+    }
     changes.apply(socket)
 }
 
@@ -85,7 +103,7 @@ pub(super) fn restrict(
 ) -> Result<(), NetlinkError> {
     let Some(set) = set_of(egress) else { return Ok(()) };
     let mut changes = Changes::to(table);
-    changes.element_add(set, address);
+    changes.elements_add(set, &[address]);
     changes.apply(socket)
 }
 
@@ -110,19 +128,19 @@ fn set_of(egress: Egress) -> Option<&'static str> {
 
 /// Keeps links that were switched to forwarding for our sake from forwarding to one another, as they
 /// did not before.
-pub(super) fn guard<'a>(
-    socket: &mut Socket,
-    table: &str,
-    uplinks: impl Iterator<Item = &'a str> + Clone,
-) -> Result<(), NetlinkError> {
+pub(super) fn guard(socket: &mut Socket, table: &str, uplinks: &BTreeSet<String>) -> Result<(), NetlinkError> {
     let mut changes = Changes::to(table);
     changes.chain_flush(GUARD);
     changes.chain_flush(GUARDED);
+    guarding(&mut changes, uplinks);
+    changes.apply(socket)
+}
+
+fn guarding(changes: &mut Changes<'_>, uplinks: &BTreeSet<String>) {
     for uplink in uplinks {
         changes.rule(GUARD, &[Match::In(uplink)], Verdict::Goto(GUARDED));
         changes.rule(GUARDED, &[Match::Out(uplink)], Verdict::Drop);
     }
-    changes.apply(socket)
 }
 
 /// Removes the table; none there is no error.

@@ -1,7 +1,7 @@
 //! Addresses: the range that instances get theirs from, and who has which.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     fmt,
     net::Ipv4Addr,
     str::FromStr,
@@ -26,11 +26,13 @@ pub(super) struct Pool {
     state: Arc<Mutex<Lending>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Lending {
     /// Hosts from here up have never been lent.
     fresh: u32,
     returned: VecDeque<Ipv4Addr>,
+    /// On loan since before there was this pool, or returned since: never fresh.
+    known: BTreeSet<Ipv4Addr>,
 }
 
 /// One address on loan; dropping it gives it back.
@@ -115,7 +117,7 @@ impl FromStr for Subnet {
 
 impl Pool {
     pub(super) fn new(subnet: Subnet) -> Self {
-        Self { subnet, state: Arc::new(Mutex::new(Lending { fresh: 2, returned: VecDeque::new() })) }
+        Self { subnet, state: Arc::new(Mutex::new(Lending { fresh: 2, ..Lending::default() })) }
     }
 
     /// The address that has rested longest.
@@ -123,13 +125,21 @@ impl Pool {
         let hosts = u32::MAX.checked_shr(u32::from(self.subnet.length)).unwrap_or(0);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         // The last address of the subnet is its broadcast address.
-        let address = if state.fresh < hosts {
+        while state.fresh < hosts {
+            let address = Ipv4Addr::from_bits(self.subnet.base.to_bits() + state.fresh);
             state.fresh += 1;
-            Ipv4Addr::from_bits(self.subnet.base.to_bits() + state.fresh - 1)
-        } else {
-            state.returned.pop_front().ok_or(NetError::AddressesUsedUp { subnet: self.subnet })?
-        };
+            if !state.known.contains(&address) {
+                return Ok(Lease { address, state: self.state.clone() });
+            }
+        }
+        let address = state.returned.pop_front().ok_or(NetError::AddressesUsedUp { subnet: self.subnet })?;
         Ok(Lease { address, state: self.state.clone() })
+    }
+
+    /// An address that somebody has already.
+    pub(super) fn keep(&self, address: Ipv4Addr) -> Lease {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).known.insert(address);
+        Lease { address, state: self.state.clone() }
     }
 }
 
@@ -176,6 +186,18 @@ mod tests {
         assert_eq!(all[0].to_string(), "10.64.0.0/16");
         assert!(all.iter().all(|candidate| candidate.base.is_private()));
         assert_eq!(all.iter().filter(|candidate| candidate.length == 16).count(), 80);
+    }
+
+    #[test]
+    fn an_address_that_is_kept_is_not_lent_to_another_until_it_comes_back() {
+        let pool = Pool::new(subnet("10.64.0.0/28"));
+        let kept = pool.keep(Ipv4Addr::new(10, 64, 0, 4));
+        let leases: Vec<Lease> = (0..12).map(|_| pool.lend().expect("free")).collect();
+        let lent: Vec<u8> = leases.iter().map(|lease| lease.address().octets()[3]).collect();
+        assert_eq!(lent, [2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]);
+        assert!(pool.lend().is_err());
+        drop(kept);
+        assert_eq!(pool.lend().expect("back").address(), Ipv4Addr::new(10, 64, 0, 4));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What this host offers to the network of instances.
 
 use std::{
+    collections::BTreeSet,
     error::Error,
     net::{IpAddr, Ipv4Addr, SocketAddrV4},
     thread,
@@ -13,7 +14,7 @@ use super::{
     netlink::{Socket, Subsystem},
     netns, nft,
     resolver::Plan,
-    rules::{self, Dns, Firewall},
+    rules::{self, Dns, Firewall, Present},
     subnet::Subnet,
 };
 
@@ -77,7 +78,7 @@ fn try_firewall() -> Finding {
         let metadata = SocketAddrV4::new(scratch().gateway(), 1);
         let firewall =
             Firewall { table: "updraft-survey", ours: &ours, subnet: scratch(), dns: Dns::Answered, metadata };
-        rules::install(&mut socket, firewall)?;
+        rules::install(&mut socket, firewall, Present { restricted: &[], uplinks: &BTreeSet::new() })?;
         Ok(())
     };
     let hint = "run as root; load the kernel modules 'nf_tables', 'nft_masq', 'nft_ct', 'nft_nat', 'nft_fib_inet' and 'nf_nat'";

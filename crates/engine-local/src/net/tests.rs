@@ -4,6 +4,10 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -349,7 +353,13 @@ impl World {
     }
 
     fn config(&self, tag: &str) -> NetConfig {
-        NetConfig { tag: tag.to_owned(), dns: Vec::new(), subnet: None, run_dir: self.run_dir.path().to_owned() }
+        NetConfig {
+            tag: tag.to_owned(),
+            dns: Vec::new(),
+            subnet: None,
+            run_dir: self.run_dir.path().to_owned(),
+            kept: Vec::new(),
+        }
     }
 
     async fn network(&self, tag: &str) -> Network {

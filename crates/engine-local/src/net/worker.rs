@@ -1,7 +1,7 @@
 //! The thread that changes the host: namespaces belong to threads, so all of it is done by one.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     io,
     net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener},
     path::Path,
@@ -23,7 +23,7 @@ use super::{
     netlink::{Batch, Socket, Subsystem},
     netns,
     resolver::Plan,
-    rules::{self, Dns, Firewall},
+    rules::{self, Dns, Firewall, Present},
     subnet::{Lease, Pool, Subnet},
 };
 
@@ -36,8 +36,9 @@ pub(super) enum Command {
     /// A restricted instance is no more: its address may be lent again when nobody takes it for that.
     Lift(Lease, Egress),
     Stop(oneshot::Sender<Result<(), NetError>>),
-    /// End without another word: for tests of what a killed server leaves.
-    #[cfg(test)]
+    /// Hand out what was kept of this address.
+    Keep(Ipv4Addr, OwnedFd, oneshot::Sender<Result<(Attachment, Egress), NetError>>),
+    /// End without another word: instances live on.
     Abandon(mpsc::Sender<()>),
 }
 
@@ -77,6 +78,8 @@ struct Working {
     gateway: Ipv4Addr,
     mtu: u32,
     resolv_conf: Arc<str>,
+    /// Addresses that were taken over and not been asked for yet, with their restrictions.
+    kept: HashMap<Ipv4Addr, (Lease, Egress)>,
 }
 
 /// What there is of a host's network once it is made.
@@ -119,15 +122,30 @@ pub(super) fn spawn(
     Ok((worker, ready))
 }
 
+/// Removes what a dead server with this tag left, if it left anything. Blocks for up to a second.
+pub(super) fn clear(tag: String, run_dir: &Path) -> Result<(), NetError> {
+    let mut host = Host::open(tag, run_dir)?;
+    // Whoever has no networks may have no right to change any either.
+    if host.own_links()?.is_empty() && host.forwarding.opened().next().is_none() {
+        return Ok(());
+    }
+    host.remove()
+}
+
 fn set_up(config: NetConfig) -> Result<(Working, Ready), NetError> {
     let mut host = Host::open(config.tag, &config.run_dir)?;
-    host.remove()?;
-    let made = host.set_up(config.subnet, &config.dns);
+    if config.kept.is_empty() {
+        host.remove()?;
+    }
+    let made = host.set_up(config.subnet, &config.dns, &config.kept);
     match made {
         Ok(Made { subnet, mtu, plan, metadata }) => {
             let gateway = subnet.gateway();
             let resolv_conf = plan.resolv_conf(gateway).into();
-            let working = Working { host, pool: Pool::new(subnet), gateway, mtu, resolv_conf };
+            let pool = Pool::new(subnet);
+            let kept =
+                config.kept.into_iter().map(|(address, egress)| (address, (pool.keep(address), egress))).collect();
+            let working = Working { host, pool, gateway, mtu, resolv_conf, kept };
             Ok((working, Ready { gateway, subnet, forward_dns_to: plan.forward_to, metadata }))
         }
         Err(error) => {
@@ -162,7 +180,9 @@ fn run(mut working: Working, orders: &mpsc::Receiver<Command>) {
                 let _ = answer.send(working.host.remove());
                 return;
             }
-            #[cfg(test)]
+            Ok(Command::Keep(address, netns, answer)) => {
+                let _ = answer.send(working.keep(address, netns));
+            }
             Ok(Command::Abandon(hang_up)) => return drop(hang_up),
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 if let Err(error) = working.host.refresh() {
@@ -196,7 +216,12 @@ impl Host {
         })
     }
 
-    fn set_up(&mut self, wanted: Option<Subnet>, dns: &[IpAddr]) -> Result<Made, NetError> {
+    fn set_up(
+        &mut self,
+        wanted: Option<Subnet>,
+        dns: &[IpAddr],
+        kept: &[(Ipv4Addr, Egress)],
+    ) -> Result<Made, NetError> {
         let addresses = link::addresses(&mut self.route)?;
         let plan = Plan::new(dns, &addresses.iter().map(|(address, _)| *address).collect::<Vec<_>>());
         let routes = link::routes(&mut self.route)?;
@@ -206,14 +231,20 @@ impl Host {
         taken.extend(plan.nameservers().map(|address| Subnet::of(address, 32)));
 
         let mtu = self.uplink_mtu(&routes)?;
-        let subnet = self.claim(wanted, &taken)?;
+        let subnet = match kept {
+            [] => self.claim(wanted, &taken)?,
+            _ => self.inherit(kept, &routes)?,
+        };
         let dns = if plan.forward_to.is_empty() { Dns::NotAnswered } else { Dns::Answered };
         let metadata = listen(subnet.gateway()).map_err(NetError::io("listen for the metadata server"))?;
         let port = metadata.local_addr().map_err(NetError::io("listen for the metadata server"))?.port();
         let place = SocketAddrV4::new(subnet.gateway(), port);
         let firewall = Firewall { table: &self.table, ours: &self.prefix, subnet, dns, metadata: place };
-        rules::install(&mut self.nft, firewall)?;
-        self.refresh()?;
+        self.forwarding.refresh(&mut self.route)?;
+        // At once, and in place of what was there: instances that live on are never without.
+        let guarded = self.to_be_guarded();
+        rules::install(&mut self.nft, firewall, Present { restricted: kept, uplinks: &guarded })?;
+        self.guarded = guarded;
         Ok(Made { subnet, mtu, plan, metadata })
     }
 
@@ -287,39 +318,71 @@ impl Host {
     /// Brings forwarding, and the guard that goes with it, up to date.
     fn refresh(&mut self) -> Result<(), NetError> {
         self.forwarding.refresh(&mut self.route)?;
-        let wanted: BTreeSet<String> = if is_global() {
-            // Whoever switched it on wants the host to be a router.
-            BTreeSet::new()
-        } else {
-            self.forwarding.opened().map(str::to_owned).collect()
-        };
+        let wanted = self.to_be_guarded();
         if wanted != self.guarded {
-            rules::guard(&mut self.nft, &self.table, wanted.iter().map(String::as_str))?;
+            rules::guard(&mut self.nft, &self.table, &wanted)?;
             self.guarded = wanted;
         }
         Ok(())
     }
 
+    /// The links that must not forward to one another.
+    fn to_be_guarded(&self) -> BTreeSet<String> {
+        if is_global() {
+            // Whoever switched it on wants the host to be a router.
+            return BTreeSet::new();
+        }
+        self.forwarding.opened().map(str::to_owned).collect()
+    }
+
+    /// Takes over the range of a dead server for the sake of instances that live on, and removes every cable but theirs.
+    fn inherit(&mut self, kept: &[(Ipv4Addr, Egress)], routes: &[link::Route]) -> Result<Subnet, NetError> {
+        let gateway = format!("{}gw", self.prefix);
+        let links = self.own_links()?;
+        let index = links.iter().find(|link| link.name == gateway).map(|link| link.index).ok_or(NetError::NotKept)?;
+        let leads_there = |route: &&link::Route| route.links.contains(&index) && route.destination.length() < 32;
+        let subnet = routes.iter().find(leads_there).map(|route| route.destination).ok_or(NetError::NotKept)?;
+        let cables: BTreeSet<String> = kept.iter().map(|&(address, _)| self.cable(address)).collect();
+        if !kept.iter().all(|&(address, _)| subnet.contains(address))
+            || !link::addresses(&mut self.route)?.contains(&(subnet.gateway(), 32))
+        {
+            return Err(NetError::NotKept);
+        }
+        self.remove_links(|name| name != gateway && !cables.contains(name))?;
+        Ok(subnet)
+    }
+
+    /// What the host's end of an instance's cable is called.
+    fn cable(&self, address: Ipv4Addr) -> String {
+        let number = address.to_bits() & 0xff_ffff;
+        format!("{}{number:x}", self.prefix)
+    }
+
     /// Removes everything that carries our tag. Goes on after an error and returns the first.
     fn remove(&mut self) -> Result<(), NetError> {
         let restored = self.forwarding.restore();
-        let links = self.remove_links();
+        let links = self.remove_links(|_| true);
         let table = rules::remove(&mut self.nft, &self.table).map_err(NetError::from);
         self.guarded.clear();
         restored.and(links).and(table)
     }
 
-    fn remove_links(&mut self) -> Result<(), NetError> {
+    /// Removes the links whose names are not wanted. Those of instances that end go by themselves, which is given a moment.
+    fn remove_links(&mut self, is_unwanted: impl Fn(&str) -> bool) -> Result<(), NetError> {
         let gateway = format!("{}gw", self.prefix);
         let peer = format!("{}gp", self.prefix);
         let mut waited = Duration::ZERO;
-        let mut rest = self.own_links()?;
-        while rest.iter().any(|link| link.name != gateway && link.name != peer) && waited < FAREWELL {
+        let unwanted = |links: Vec<link::Link>| -> Vec<link::Link> {
+            // The gateway's other end goes with it.
+            links.into_iter().filter(|link| link.name != peer && is_unwanted(&link.name)).collect()
+        };
+        let mut rest = unwanted(self.own_links()?);
+        while rest.iter().any(|link| link.name != gateway) && waited < FAREWELL {
             thread::sleep(FAREWELL_STEP);
             waited += FAREWELL_STEP;
-            rest = self.own_links()?;
+            rest = unwanted(self.own_links()?);
         }
-        for link in rest.iter().filter(|link| link.name != peer) {
+        for link in rest {
             let mut batch = Batch::default();
             link::link_delete(&mut batch, link.index);
             match self.route.execute(batch) {
@@ -340,6 +403,13 @@ impl Host {
 // === impl Working ===
 
 impl Working {
+    /// Hands out the network of an instance that lives on.
+    fn keep(&mut self, address: Ipv4Addr, netns: OwnedFd) -> Result<(Attachment, Egress), NetError> {
+        let (lease, egress) = self.kept.remove(&address).ok_or(NetError::NotKept)?;
+        let resolv_conf = self.resolv_conf.clone();
+        Ok((Attachment { netns, address, resolv_conf, lease: Some(lease), restricted: None }, egress))
+    }
+
     /// Attaches a new namespace. Where addresses are few, the last cable of the next one may still be
     /// on its way out: then this waits for it.
     fn attach(&mut self) -> Result<Attachment, NetError> {
@@ -358,8 +428,7 @@ impl Working {
     fn attach_once(&mut self) -> Result<Attachment, NetError> {
         let lease = self.pool.lend()?;
         let address = lease.address();
-        let number = address.to_bits() & 0xff_ffff;
-        let name = format!("{}{number:x}", self.host.prefix);
+        let name = self.host.cable(address);
         let cable = Cable { home: self.host.home.as_fd(), name: &name, address, gateway: self.gateway, mtu: self.mtu };
         let netns = attach::attach(&mut self.host.route, cable)?;
         tracing::debug!(tag = self.host.tag, %address, "attached a namespace");

@@ -21,7 +21,7 @@ use super::{
     crew::{Crew, Next, Who},
     engine::Shared,
     events::Delivery,
-    live::{Ground, Live, Phase},
+    live::{Ground, Live, Phase, Subject},
     pool::Shell,
     prepare,
 };
@@ -106,7 +106,9 @@ impl Shared {
             (leaf, plan)
         };
         let (own, plan) = groups(&spec.ingress);
-        let live = Live::several((&own, plan), spec, Company::new(spec, groups));
+        let memory_limit = spec.ingress.limits.memory_bytes;
+        let subject = Subject { leaf: &own, groups: plan, revision: spec.revision.clone(), memory_limit };
+        let live = Live::several(subject, Company::new(spec, groups));
         let Some(reservation) = self.table.reserve(id, live) else {
             shell.into_iter().for_each(|shell| self.pool.put_back(shell));
             return Err(refused(id, "it is there"));
@@ -189,7 +191,9 @@ impl Shared {
         }
         let limits = prepare::limits(container);
         let volumes = prepare::volumes_of(container);
-        Ok(Start { who, request: Request::Start { id: name, shell, limits, volumes }, descriptors })
+        // The next server could not go on with it: it ends it.
+        let memo = String::new();
+        Ok(Start { who, request: Request::Start { id: name, shell, limits, volumes, memo }, descriptors })
     }
 
     /// Hands the first containers of an instance over to the launcher. From here on its end is an event.

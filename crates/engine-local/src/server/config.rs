@@ -1,6 +1,6 @@
 //! How the engine is set up.
 
-use std::{ffi::OsString, net::IpAddr, path::PathBuf};
+use std::{ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
 
 use crate::sandbox::isolation::Isolation;
 
@@ -22,6 +22,21 @@ pub struct LocalConfig {
     pub sandboxes: usize,
     /// How the launcher is started.
     pub launcher: LauncherCommand,
+    /// How long instances are kept when this server is gone without a word, in whole seconds; 0 keeps none. Only with
+    /// [`Isolation::Namespaces`].
+    pub orphaned: Duration,
+    /// What becomes of the instances that a server before this one left in that way.
+    pub predecessor: Predecessor,
+}
+
+/// What to do with the instances of a server that was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Predecessor {
+    /// Go on with them, as far as they can be.
+    #[default]
+    Adopt,
+    /// End them before anything else.
+    End,
 }
 
 /// The command that runs [`crate::launcher_main`].
@@ -46,6 +61,8 @@ impl LocalConfig {
             runtime: None,
             sandboxes: 4,
             launcher: LauncherCommand::default(),
+            orphaned: Duration::from_secs(15 * 60),
+            predecessor: Predecessor::default(),
         }
     }
 }

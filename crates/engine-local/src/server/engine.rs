@@ -18,33 +18,31 @@ use tokio::{
     sync::{mpsc, watch},
 };
 use updraft_base::{Clock, OnFailure, Tasks};
-use updraft_engine::{Engine, EngineError, EngineEvent};
+use updraft_engine::{Adopted, Engine, EngineError, EngineEvent};
 use updraft_model::instance::{Inspection, InstanceId, InstanceSpec, Usage};
 use updraft_oci::ImageStore;
 
 pub(super) use super::causes::{chain, host};
 use super::{
     causes::{check_id, refused},
-    company::volumes_request,
     config::LocalConfig,
-    events::{self, Delivery},
+    events::{self, Delivery, Unsettled},
     footing::{Commons, Footing, Reached},
-    identities,
     leftovers::Premises,
     link::Link,
-    live::{Ground, Live, Phase, StartTiming, Table, Whose},
+    live::{Ground, Live, Phase, StartTiming, Subject, Table, Whose},
     look, metadata,
-    pool::{self, Pool, Shell},
+    order::Order,
+    pool::{self, Pool},
     prepare::{self, Prepared},
     runtime::{self, Runtime},
+    site::Site,
     supervise,
 };
 use crate::{
-    net::{NetConfig, Network},
+    net::Network,
     protocol::Request,
-    sandbox::{cgroups::Layout, isolation::Isolation, users::Identities},
-    survey::trial,
-    sys,
+    sandbox::{cgroups::Layout, users::Identities},
 };
 
 /// Containers on this host.
@@ -79,15 +77,9 @@ pub(super) struct Shared {
     pub(super) down: AtomicBool,
     link: Mutex<Option<Link>>,
     prepared: Mutex<HashMap<String, Arc<Prepared>>>,
-}
-
-/// What the launcher is told for an instance to start.
-struct Order {
-    /// What has to be made before.
-    first: Option<Request>,
-    request: Request,
-    descriptors: Vec<OwnedFd>,
-    ground: Ground,
+    pub(super) unsettled: Unsettled,
+    /// What was there when this engine began.
+    pub(super) adopted: Mutex<Vec<Adopted>>,
 }
 
 /// Events that wait for the reader before instances have to wait for it.
@@ -96,10 +88,12 @@ const EVENTS: usize = 1024;
 // === impl LocalEngine ===
 
 impl LocalEngine {
-    /// Removes what a dead engine of the same data directory left, sets up the network and starts
-    /// the launcher. Of a data directory only one engine may be alive at a time.
+    /// Takes over the launcher and the instances that a dead engine of the same data directory left, as far as that is
+    /// wanted ([`LocalConfig::predecessor`]) and possible, and removes the rest; sets up the network and starts a
+    /// launcher, where there is none. Of a data directory only one engine may be alive at a time.
     ///
-    /// Its tasks end with [`Engine::shutdown`] and not before: call it before `tasks` is drained.
+    /// Its tasks end with [`Engine::shutdown`] and not before: call it before `tasks` is drained. Without it, what runs
+    /// is left to the next one.
     ///
     /// # Errors
     /// [`EngineError::Host`] when the host does not let us: `updraft doctor` says what it lacks.
@@ -109,40 +103,10 @@ impl LocalEngine {
         tasks: &Tasks,
         clock: Clock,
     ) -> Result<Arc<Self>, EngineError> {
-        let isolation = config.isolation;
-        let layout = match sys::cgroups::layout() {
-            Err(error) if !isolation.is_shared() => return Err(host("read the control groups")(error)),
-            layout => layout.unwrap_or_default(),
-        };
         let runtime = runtime::of(&config).await?;
-        let premises = Premises::take(&config.data_dir, &clock).await?;
-        // A predecessor may have had a runtime.
-        let whole = sys::cgroups::whole_layout().unwrap_or_else(|_| layout.clone());
-        premises.sweep(&whole).await?;
-        premises.remove_roots().await;
-        let identities = identities::choose(isolation, runtime.as_ref(), &premises).await;
-        let (layout, network, commons) = match isolation {
-            Isolation::Namespaces => (
-                if runtime.is_some() { whole } else { layout },
-                Some(network(&config, &premises, tasks, &clock).await?),
-                None,
-            ),
-            Isolation::Chroot | Isolation::None => {
-                let (tag, run_dir) = (premises.tag.clone(), premises.run_dir.clone());
-                let commons = Commons::new(isolation, &tag, &run_dir, &config.dns);
-                let commons = commons.map_err(host("make a place for copies of images"))?;
-                let tried = tokio::task::spawn_blocking(move || {
-                    trial::try_out(isolation, &run_dir).map_err(io::Error::other)?;
-                    sys::cgroups::usable(&tag)
-                });
-                let usable = tried.await.map_err(io::Error::other).flatten();
-                let usable = usable.map_err(|error| EngineError::Host {
-                    operation: format!("run instances with isolation '{isolation}'"),
-                    cause: error.to_string(),
-                })?;
-                (usable, None, Some(Arc::new(commons)))
-            }
-        };
+        let premises = Premises::open(&config.data_dir)?;
+        let site = Site::open((&config, runtime.as_ref()), &premises, tasks, &clock).await?;
+        let Site { layout, identities, network, commons, heritage } = site;
         let (deliveries, queue) = mpsc::unbounded_channel();
         let (sender, receiver) = mpsc::channel(EVENTS);
         let pool = Pool::new(if network.is_some() && runtime.is_none() { config.sandboxes } else { 0 });
@@ -164,8 +128,14 @@ impl LocalEngine {
             down: AtomicBool::new(false),
             link: Mutex::default(),
             prepared: Mutex::default(),
+            unsettled: Unsettled::default(),
+            adopted: Mutex::default(),
         });
-        let launcher = match shared.spawn_launcher().await {
+        let launcher = match (heritage, &shared.network) {
+            (Some(heritage), Some(network)) => Ok(heritage.enter(&shared, network).await),
+            _ => shared.spawn_launcher().await,
+        };
+        let launcher = match launcher {
             Ok(launcher) => launcher,
             Err(error) => {
                 if let Some(network) = &shared.network {
@@ -183,6 +153,15 @@ impl LocalEngine {
             tasks.spawn("metadata", OnFailure::Stop, metadata::serve(shared.clone(), listener, ended.clone()));
         }
         Ok(Arc::new(Self { shared, events: Mutex::new(Some(receiver)), ended }))
+    }
+
+    /// As SIGKILL does it: what is dropped from now on leaves the host as it is. For tests, which cannot kill a part of
+    /// their own process.
+    #[doc(hidden)]
+    pub fn forsake(&self) {
+        if let Some(network) = &self.shared.network {
+            network.outlive();
+        }
     }
 
     /// How many sandboxes wait for an instance.
@@ -240,7 +219,9 @@ impl Engine for LocalEngine {
         let shell = shared.pool.take(shared.clock.instant());
         let leaf = shell.as_ref().map_or(id.0.as_str(), |shell| &shell.name);
         let groups = shared.layout.plan(&shared.premises.tag, leaf);
-        let Some(reservation) = shared.table.reserve(id, Live::new(leaf, groups, spec)) else {
+        let subject =
+            Subject { leaf, groups, revision: spec.revision.clone(), memory_limit: spec.ingress.limits.memory_bytes };
+        let Some(reservation) = shared.table.reserve(id, Live::new(subject)) else {
             shell.into_iter().for_each(|shell| shared.pool.put_back(shell));
             return Err(refused(id, "it is there"));
         };
@@ -334,6 +315,10 @@ impl Engine for LocalEngine {
         look::inspect(self, &self.shared, id, Whose::One(sidecar.map(str::to_owned))).await
     }
 
+    async fn adopted(&self) -> Vec<Adopted> {
+        self.shared.adopted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     async fn list(&self) -> Vec<InstanceId> {
         self.shared.table.ids()
     }
@@ -346,11 +331,13 @@ impl Engine for LocalEngine {
         let shared = &self.shared;
         shared.down.store(true, Ordering::SeqCst);
         shared.pool.wake();
+        shared.settle_all();
         for id in shared.table.ids() {
             self.stop(&id, grace).await;
         }
         shared.table.empty().await;
-        // The launcher ends when the last handle to it is gone.
+        // Nobody is to come after us: the launcher removes everything when the last handle to it is gone.
+        shared.request(&Request::Farewell);
         shared.set_link(None);
         let _ = self.ended.clone().wait_for(|&ended| ended).await;
         shared.pool.clear();
@@ -424,66 +411,6 @@ impl Shared {
         }
     }
 
-    /// Where an instance is to stand, and what the launcher is told.
-    async fn order(
-        &self,
-        id: &InstanceId,
-        spec: &InstanceSpec,
-        (prepared, shell): (&Prepared, Option<Shell>),
-        live: &Live,
-    ) -> Result<Order, EngineError> {
-        let begun = self.clock.instant();
-        let since = || self.clock.instant().saturating_duration_since(begun);
-        let limits = prepare::limits(&spec.ingress);
-        self.pool.expect(limits);
-        let volumes = prepare::volumes_of(&spec.ingress);
-        let refused = |error: &dyn std::error::Error| refused(id, &chain(error));
-        let start = |shell| Request::Start { id: id.0.clone(), shell, limits, volumes };
-        let first = volumes_request(id, spec);
-        let container = (spec, &spec.ingress);
-        match (shell, &self.network, &self.commons) {
-            (Some(Shell { name, mut attachment }), Some(network), _) => {
-                let ready = network.restrict(&mut attachment, spec.egress).await.map_err(|error| refused(&error));
-                let launch = prepare::launch(&id.0, container, &prepared.rootfs, attachment.resolv_conf());
-                let file = ready.and_then(|()| launch.write().map_err(|error| refused(&error)));
-                // A sandbox that was taken is in nobody's hands any more.
-                let file = file.inspect_err(|_| self.request(&Request::Kill { id: name.clone() }))?;
-                Ok(Order {
-                    first,
-                    request: start(Some(name)),
-                    descriptors: vec![file],
-                    ground: Ground::Own(attachment),
-                })
-            }
-            (None, Some(network), _) => {
-                let mut attachment = network.attach().await.map_err(|error| refused(&error))?;
-                network.restrict(&mut attachment, spec.egress).await.map_err(|error| refused(&error))?;
-                let netns = attachment.netns.try_clone().map_err(|error| refused(&error))?;
-                let launch = prepare::launch(&id.0, container, &prepared.rootfs, attachment.resolv_conf());
-                let file = launch.write().map_err(|error| refused(&error))?;
-                live.hold().network = since();
-                Ok(Order {
-                    first,
-                    request: start(None),
-                    descriptors: vec![file, netns],
-                    ground: Ground::Own(attachment),
-                })
-            }
-            (None, None, Some(commons)) => {
-                prepare::check_egress(spec.egress, self.config.isolation)?;
-                let (footing, launch) = commons.settle(id, spec, prepared).await.map_err(|error| refused(&error))?;
-                let file = launch.write().map_err(|error| refused(&error))?;
-                live.hold().copy = since();
-                let ground = Ground::Shared(Arc::new(footing));
-                Ok(Order { first, request: start(None), descriptors: vec![file], ground })
-            }
-            (_, None, _) => Err(EngineError::Host {
-                operation: format!("start of {id}"),
-                cause: "the engine has no network".to_owned(),
-            }),
-        }
-    }
-
     /// Hands an instance over to the launcher. From here on its end is an event.
     fn commit(&self, reservation: super::live::Reservation<'_>, order: Order) -> Result<Arc<Live>, String> {
         let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
@@ -500,6 +427,9 @@ impl Shared {
             Ok(false) => return Err("the launcher has ended".to_owned()),
             Err(error) => return Err(error.to_string()),
         }
+        if let Some(network) = &self.network {
+            network.outlive();
+        }
         hold.ground = Some(order.ground);
         hold.sent = true;
         if hold.unwanted
@@ -510,19 +440,4 @@ impl Shared {
         drop(hold);
         Ok(reservation.keep())
     }
-}
-
-async fn network(
-    config: &LocalConfig,
-    premises: &Premises,
-    tasks: &Tasks,
-    clock: &Clock,
-) -> Result<Network, EngineError> {
-    let net = NetConfig {
-        tag: premises.tag.clone(),
-        dns: config.dns.clone(),
-        subnet: None,
-        run_dir: premises.run_dir.clone(),
-    };
-    Network::start(net, tasks, clock).await.map_err(host("set up the network"))
 }

@@ -1,11 +1,18 @@
 //! From the launcher's reports to the engine's events.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::{mpsc, watch};
 use updraft_base::OnFailure;
 use updraft_engine::EngineEvent;
-use updraft_model::instance::{Exit, InstanceId, Stream};
+use updraft_model::{
+    instance::{Exit, InstanceId, Stream},
+    receipt::Receipt,
+};
 
 use super::{
     company::launcher_id,
@@ -27,8 +34,8 @@ pub(super) enum Delivery {
         stream: Stream,
         /// Each without its end.
         lines: Vec<String>,
-        /// What they count for, in bytes.
-        bytes: usize,
+        /// The piece of output that they are, as the launcher numbers it.
+        number: u64,
     },
     /// It listens on the port that its revision speaks of, though it was told another one.
     Alone(InstanceId, u16),
@@ -39,9 +46,40 @@ pub(super) enum Delivery {
 /// How long a reader that has stopped reading can hold up a shutdown, for each line.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// Output that was handed on and is not known to have been dealt with.
+#[derive(Debug, Default)]
+pub(super) struct Unsettled(Mutex<HashSet<(String, u64)>>);
+
+// === impl Unsettled ===
+
+impl Unsettled {
+    fn pieces(&self) -> MutexGuard<'_, HashSet<(String, u64)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 // === impl Shared ===
 
 impl Shared {
+    /// The launcher keeps a piece of output until the receipt is dropped.
+    fn unsettled(self: &Arc<Self>, id: String, number: u64) -> Receipt {
+        self.unsettled.pieces().insert((id.clone(), number));
+        let shared = Arc::downgrade(self);
+        Receipt::new(move || {
+            if let Some(shared) = shared.upgrade()
+                && shared.unsettled.pieces().remove(&(id.clone(), number))
+            {
+                shared.request(&Request::Taken { id, number });
+            }
+        })
+    }
+
+    /// No instance is to wait any more until its output has been dealt with.
+    pub(super) fn settle_all(&self) {
+        let pieces = std::mem::take(&mut *self.unsettled.pieces());
+        pieces.into_iter().for_each(|(id, number)| self.request(&Request::Taken { id, number }));
+    }
+
     /// Does what a report of the launcher asks for; never waits.
     pub(super) fn hear(&self, report: Report) {
         match report {
@@ -83,7 +121,7 @@ impl Shared {
                     live.phase.send_replace(Phase::Refused(cause));
                 }
             }
-            Report::Output { id, stream, lines, bytes } => {
+            Report::Output { id, stream, lines, number } => {
                 let stream = match stream {
                     protocol::Stream::Stdout => Stream::Stdout,
                     protocol::Stream::Stderr => Stream::Stderr,
@@ -94,7 +132,7 @@ impl Shared {
                 {
                     lines.iter().for_each(|line| footing.hear(line));
                 }
-                self.deliver(Delivery::Output { id, sidecar, stream, lines, bytes });
+                self.deliver(Delivery::Output { id, sidecar, stream, lines, number });
             }
             Report::Exited { id, exit } => {
                 let (instance, sidecar) = named(&id);
@@ -108,7 +146,7 @@ impl Shared {
                 }
             }
             // These belong to the greeting.
-            Report::Hello { .. } | Report::Open | Report::Unable { .. } => {}
+            Report::Hello { .. } | Report::Kept { .. } | Report::Open | Report::Unable { .. } => {}
         }
     }
 
@@ -144,12 +182,16 @@ pub(super) async fn forward(
             _ = over.wait_for(|&over| over) => return,
         };
         match delivery {
-            Some(Delivery::Output { id, sidecar, stream, lines, bytes }) => {
+            Some(Delivery::Output { id, sidecar, stream, lines, number }) => {
+                let receipt = shared.unsettled(launcher_id(&id, sidecar.as_ref()), number);
                 for text in lines {
-                    let event = EngineEvent::Output { id: id.clone(), sidecar: sidecar.clone(), stream, text };
-                    hand_on(&shared, &events, event).await;
+                    let (id, sidecar, receipt) = (id.clone(), sidecar.clone(), receipt.clone());
+                    hand_on(&shared, &events, EngineEvent::Output { id, sidecar, stream, text, receipt }).await;
                 }
-                shared.request(&Request::Taken { id: launcher_id(&id, sidecar.as_ref()), bytes });
+                // Nobody comes after who could be told again, and whoever reads the events may have stopped.
+                if shared.is_down() {
+                    shared.settle_all();
+                }
             }
             Some(Delivery::Alone(id, port)) => hand_on(&shared, &events, EngineEvent::Alone { id, port }).await,
             Some(Delivery::Exit(id, sidecar, exit)) => {
@@ -165,12 +207,13 @@ pub(super) async fn forward(
 
 /// Lets go of what the instance held, then tells.
 async fn end(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     events: &mpsc::Sender<EngineEvent>,
     id: InstanceId,
     (sidecar, exit): (Option<String>, Exit),
 ) {
-    // An exit that was told before a reconnect comes again.
+    let receipt = forgetting(shared, &id);
+    // Of one that could not be adopted nobody wants to know.
     if let Some(live) = shared.table.get(&id) {
         let ground = live.hold().ground.take();
         if let Some(Ground::Shared(footing)) = ground {
@@ -188,17 +231,27 @@ async fn end(
         }
         live.phase.send_replace(Phase::Ended);
         shared.table.remove(&id);
-        hand_on(shared, events, EngineEvent::Exited { id: id.clone(), sidecar, exit }).await;
+        hand_on(shared, events, EngineEvent::Exited { id: id.clone(), sidecar, exit, receipt }).await;
         for sidecar in live.company.iter().flat_map(|company| &company.sidecars) {
             sidecar.phase.send_replace(Phase::Ended);
             shared.request(&Request::Forget { id: launcher_id(&id, Some(&sidecar.name)) });
         }
     }
-    shared.request(&Request::Forget { id: id.0 });
+}
+
+/// The launcher keeps an exit until whoever deals with it in the end has done so: a server that is killed before is
+/// followed by one that is told again.
+fn forgetting(shared: &Arc<Shared>, id: &InstanceId) -> Receipt {
+    let (shared, id) = (Arc::downgrade(shared), id.0.clone());
+    Receipt::new(move || {
+        if let Some(shared) = shared.upgrade() {
+            shared.request(&Request::Forget { id });
+        }
+    })
 }
 
 async fn hand_on(shared: &Shared, events: &mpsc::Sender<EngineEvent>, event: EngineEvent) {
-    let down = shared.down.load(std::sync::atomic::Ordering::SeqCst);
+    let down = shared.is_down();
     let sent = events.send(event);
     if down {
         let _ = shared.clock.timeout(PATIENCE, sent).await;

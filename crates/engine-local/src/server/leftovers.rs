@@ -27,8 +27,9 @@ pub(super) struct Premises {
     pub(super) tag: String,
     /// For us and the launcher alone.
     pub(super) run_dir: PathBuf,
-    /// Held by us and by the launcher: whoever can take it knows that both are gone.
-    pub(super) lock: fs::File,
+    /// Of the file whose lock the launcher has as long as it lives, and we have while there is none: whoever can take
+    /// it knows that there is no launcher.
+    lock: fs::File,
 }
 
 /// How long a launcher whose server died may take to remove its instances.
@@ -43,12 +44,11 @@ const STRAY_PAUSE: Duration = Duration::from_millis(10);
 // === impl Premises ===
 
 impl Premises {
-    /// Makes the run directory and takes the lock. A launcher that outlived its server is waited
-    /// for: it is removing its instances at that moment. One that does not end is killed.
+    /// Makes the run directory.
     ///
     /// # Errors
-    /// [`EngineError::Host`], also when the lock is still taken then.
-    pub(super) async fn take(data_dir: &Path, clock: &Clock) -> Result<Self, EngineError> {
+    /// [`EngineError::Host`].
+    pub(super) fn open(data_dir: &Path) -> Result<Self, EngineError> {
         let mut private = fs::DirBuilder::new();
         private.recursive(true).mode(0o700);
         private.create(data_dir.join("run")).map_err(host("make the run directory"))?;
@@ -56,14 +56,23 @@ impl Premises {
         let run_dir = data_dir.join("run");
         let path = run_dir.join("launcher.lock");
         let lock = sys::locks::open(&path).map_err(host("open the launcher's lock"))?;
-        let premises = Self { tag: tag_of(&data_dir), run_dir, lock };
-        if premises.wait(PATIENCE, clock).await? {
-            return Ok(premises);
+        Ok(Self { tag: tag_of(&data_dir), run_dir, lock })
+    }
+
+    /// Takes the lock. A launcher that has it is waited for: it is removing its instances at that moment. One that does
+    /// not end is killed.
+    ///
+    /// # Errors
+    /// [`EngineError::Host`], also when the lock is still taken then.
+    pub(super) async fn take(&self, clock: &Clock) -> Result<(), EngineError> {
+        let path = self.run_dir.join("launcher.lock");
+        if self.wait(PATIENCE, clock).await? {
+            return Ok(());
         }
         tracing::warn!("a launcher of a dead server does not end and is killed");
         sys::locks::kill_owner(&path);
-        if premises.wait(LAST_PATIENCE, clock).await? {
-            return Ok(premises);
+        if self.wait(LAST_PATIENCE, clock).await? {
+            return Ok(());
         }
         let cause = format!("'{}' is in use: another server has this data directory", path.display());
         Err(EngineError::Host { operation: "take the launcher's lock".to_owned(), cause })
@@ -80,6 +89,19 @@ impl Premises {
                 return Ok(false);
             }
             clock.sleep(backoff.next_exact()).await;
+        }
+    }
+
+    /// The lock, for a launcher to hold: from now on it is its own.
+    ///
+    /// # Errors
+    /// Those of open(2) and flock(2).
+    pub(super) fn hand_over(&self) -> std::io::Result<fs::File> {
+        let lock = sys::locks::open(&self.run_dir.join("launcher.lock"))?;
+        sys::locks::give_up(&self.lock)?;
+        match sys::locks::try_take(&lock)? {
+            true => Ok(lock),
+            false => Err(std::io::ErrorKind::WouldBlock.into()),
         }
     }
 

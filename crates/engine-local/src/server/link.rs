@@ -7,11 +7,17 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
     process::Stdio,
+    sync::Arc,
     time::Duration,
 };
 
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg, socketpair,
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{
+        AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, connect, sendmsg,
+        socket_with, socketpair, sockopt,
+    },
+    process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 use tokio::{
     io::Interest,
@@ -25,7 +31,7 @@ use super::config::LauncherCommand;
 use crate::{
     protocol::{DESCRIPTORS, FrameError, Inbox, Report, Request, VERSION, encode},
     sandbox::{isolation::Isolation, users::Identities},
-    sys,
+    sys::{self, succession},
 };
 
 /// A frame on its way to the launcher.
@@ -35,17 +41,25 @@ pub(super) struct Outgoing {
     descriptors: Vec<OwnedFd>,
 }
 
-/// What is sent to a launcher that is alive. Dropping it asks the launcher to remove everything.
+/// What is sent to a launcher that is alive. Dropping it ends the connection: after a [`Request::Farewell`] the launcher
+/// removes everything, without one it waits for the next server.
 #[derive(Debug, Clone)]
 pub(super) struct Link(mpsc::UnboundedSender<Outgoing>);
 
 /// A launcher's process and socket, once it is ready.
 #[derive(Debug)]
 pub(super) struct Launcher {
-    process: Child,
+    process: Process,
     socket: UnixStream,
     inbox: Inbox,
     queue: mpsc::UnboundedReceiver<Outgoing>,
+}
+
+/// Its process: our own child, or a predecessor's.
+#[derive(Debug)]
+enum Process {
+    Child(Box<Child>),
+    Found(u32, Arc<OwnedFd>),
 }
 
 /// What a launcher needs to know.
@@ -57,8 +71,8 @@ pub(super) struct Orders<'a> {
     pub(super) isolation: Isolation,
     pub(super) identities: Identities,
     pub(super) runtime: Option<&'a Path>,
-    /// Held by the launcher as long as it lives.
-    pub(super) lock: &'a fs::File,
+    /// How long it keeps instances without a server.
+    pub(super) orphaned: Duration,
     pub(super) clock: &'a Clock,
 }
 
@@ -74,6 +88,9 @@ pub(super) enum LinkError {
         #[source]
         source: io::Error,
     },
+    /// Another launcher is alive.
+    #[error("the launcher's lock is taken")]
+    Lock(#[source] io::Error),
     /// The socket broke.
     #[error("the launcher ended")]
     Ended(#[source] io::Error),
@@ -89,6 +106,15 @@ pub(super) enum LinkError {
     /// It did not answer.
     #[error("the launcher does not answer")]
     Silent,
+    /// There is none that waits for a server.
+    #[error("no launcher waits for a server")]
+    NotThere(#[source] io::Error),
+    /// Whoever answers is not our own.
+    #[error("what answers is of another user")]
+    Stranger,
+    /// It is of another build, which may make its sandboxes otherwise.
+    #[error("it executes another program than this server")]
+    OtherBuild,
 }
 
 /// How long a launcher has to say that it is ready.
@@ -107,11 +133,11 @@ impl Link {
 // === impl Launcher ===
 
 impl Launcher {
-    /// Starts a launcher and waits until it is ready.
+    /// Starts a launcher, which holds `lock` as long as it lives, and waits until it is ready.
     ///
     /// # Errors
     /// [`LinkError`]; nothing is left then but what the launcher removes by itself.
-    pub(super) async fn spawn(orders: &Orders<'_>) -> Result<(Self, Link), LinkError> {
+    pub(super) async fn spawn(orders: &Orders<'_>, lock: fs::File) -> Result<(Self, Link), LinkError> {
         let spawn = |source| LinkError::Spawn { program: orders.command.program.display().to_string(), source };
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|e| spawn(e.into()))?;
@@ -125,19 +151,19 @@ impl Launcher {
             // Never the host's file itself: a container can get hold of `/proc/self/exe` of what made it.
             sys::programs::read_only(&orders.command.program).map_err(spawn)?
         };
-        let process = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
+        let child = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
             .arg0(&orders.command.program)
             .args(&orders.command.args)
             // The server's environment may hold secrets; its containers' launcher needs none of it.
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::from(theirs))
-            .stdout(Stdio::from(orders.lock.try_clone().map_err(spawn)?))
+            .stdout(Stdio::from(lock))
             .spawn()
             .map_err(spawn)?;
         let (sender, queue) = mpsc::unbounded_channel();
-        let mut launcher = Self { process, socket, inbox: Inbox::default(), queue };
-        let ready = orders.clock.timeout(READY_WITHIN, launcher.greet(orders)).await;
+        let mut launcher = Self { process: Process::Child(Box::new(child)), socket, inbox: Inbox::default(), queue };
+        let ready = orders.clock.timeout(READY_WITHIN, launcher.greet(orders, None)).await;
         if let Err(error) = ready.unwrap_or(Err(LinkError::Silent)) {
             launcher.end(orders.clock).await;
             return Err(error);
@@ -145,12 +171,65 @@ impl Launcher {
         Ok((launcher, Link(sender)))
     }
 
-    /// The number of the process, while it lives.
-    pub(super) fn pid(&self) -> Option<u32> {
-        self.process.id()
+    /// Connects to the launcher that a dead server left, if one waits. Returns what it keeps, too.
+    ///
+    /// # Errors
+    /// [`LinkError::NotThere`] when none waits. With any other there was one that is of no use to us, and it has been
+    /// killed.
+    pub(super) async fn meet(orders: &Orders<'_>) -> Result<(Self, Link, Vec<Report>), LinkError> {
+        let (mut launcher, link) = Self::find(orders)?;
+        let complaints = io::stderr().as_fd().try_clone_to_owned().ok();
+        let greeted = async {
+            let pid = launcher.pid().unwrap_or(0);
+            if !succession::executes(pid, &orders.command.program) {
+                return Err(LinkError::OtherBuild);
+            }
+            launcher.greet(orders, complaints).await
+        };
+        match orders.clock.timeout(READY_WITHIN, greeted).await.unwrap_or(Err(LinkError::Silent)) {
+            Ok(kept) => Ok((launcher, link, kept)),
+            Err(error) => {
+                launcher.kill().await;
+                Err(error)
+            }
+        }
     }
 
-    async fn greet(&mut self, orders: &Orders<'_>) -> Result<(), LinkError> {
+    /// The launcher that waits for a server, not greeted yet.
+    ///
+    /// # Errors
+    /// [`LinkError::NotThere`] and [`LinkError::Stranger`].
+    pub(super) fn find(orders: &Orders<'_>) -> Result<(Self, Link), LinkError> {
+        let absent = LinkError::NotThere;
+        let dir = fs::File::open(orders.run_dir).map_err(absent)?;
+        let address = succession::address(dir.as_fd()).map_err(absent)?;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        let socket = socket.map_err(|error| absent(error.into()))?;
+        connect(&socket, &address).map_err(|error| absent(error.into()))?;
+        let peer = sockopt::socket_peercred(&socket).map_err(|error| absent(error.into()))?;
+        if peer.uid != rustix::process::geteuid() {
+            return Err(LinkError::Stranger);
+        }
+        // While it is connected to us the number is its own.
+        let handle = pidfd_open(peer.pid, PidfdFlags::empty()).map_err(|error| absent(error.into()))?;
+        let socket = std::os::unix::net::UnixStream::from(socket);
+        socket.set_nonblocking(true).map_err(absent)?;
+        let socket = UnixStream::from_std(socket).map_err(absent)?;
+        let (sender, queue) = mpsc::unbounded_channel();
+        let process = Process::Found(peer.pid.as_raw_nonzero().get().unsigned_abs(), Arc::new(handle));
+        Ok((Self { process, socket, inbox: Inbox::default(), queue }, Link(sender)))
+    }
+
+    /// The number of the process, while it lives.
+    pub(super) fn pid(&self) -> Option<u32> {
+        match &self.process {
+            Process::Child(child) => child.id(),
+            Process::Found(pid, _) => Some(*pid),
+        }
+    }
+
+    /// Greets, and hears what it has kept.
+    async fn greet(&mut self, orders: &Orders<'_>, complaints: Option<OwnedFd>) -> Result<Vec<Report>, LinkError> {
         let hello = Request::Hello {
             version: VERSION,
             tag: orders.tag.to_owned(),
@@ -158,16 +237,18 @@ impl Launcher {
             isolation: orders.isolation,
             identities: orders.identities,
             runtime: orders.runtime.map(Path::to_owned),
+            orphaned: orders.orphaned.as_secs(),
         };
-        let hello = Outgoing { frame: encode(&hello)?, descriptors: Vec::new() };
+        let hello = Outgoing { frame: encode(&hello)?, descriptors: complaints.into_iter().collect() };
         write(&self.socket, hello).await.map_err(LinkError::Ended)?;
+        let mut kept = Vec::new();
         loop {
             match read(&self.socket, &mut self.inbox).await? {
                 Report::Hello { version } if version != VERSION => return Err(LinkError::Version(version)),
                 Report::Unable { cause } => return Err(LinkError::Unable(cause)),
-                Report::Open => return Ok(()),
-                // A launcher of ours has nothing else to say before.
-                _ => {}
+                Report::Open => return Ok(kept),
+                Report::Hello { .. } => {}
+                report => kept.push(report),
             }
         }
     }
@@ -193,17 +274,56 @@ impl Launcher {
         }
     }
 
-    /// Closes the socket and waits for the end of the process, which removes everything before. One
-    /// that does not end is killed; the kernel ends its containers with it.
+    /// Closes the socket and waits for the end of the process, which removes everything before, if it was told or has
+    /// nothing to keep. One that does not end is killed; the kernel ends its containers with it.
     pub(super) async fn end(self, clock: &Clock) {
         const PATIENCE: Duration = Duration::from_secs(15);
         let Self { mut process, socket, .. } = self;
         drop(socket);
         if clock.timeout(PATIENCE, process.wait()).await.is_err() {
             tracing::warn!("the launcher does not end and is killed");
-            let _ = process.kill().await;
+            process.kill().await;
         }
     }
+
+    /// Ends one that cannot be talked to, or has ended by itself.
+    pub(super) async fn kill(mut self) {
+        self.process.kill().await;
+    }
+}
+
+// === impl Process ===
+
+impl Process {
+    async fn wait(&mut self) {
+        match self {
+            // It is our child: this cannot fail.
+            Self::Child(child) => drop(child.wait().await),
+            Self::Found(_, handle) => while !ended(handle).await {},
+        }
+    }
+
+    async fn kill(&mut self) {
+        match self {
+            Self::Child(child) => drop(child.kill().await),
+            Self::Found(_, handle) => {
+                let _ = pidfd_send_signal(&**handle, Signal::KILL);
+                self.wait().await;
+            }
+        }
+    }
+}
+
+/// Waits for a moment: has the process ended? Somebody else's child, it tells nobody by itself.
+async fn ended(handle: &Arc<OwnedFd>) -> bool {
+    const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    let handle = handle.clone();
+    let wait = move || {
+        let mut polled = [PollFd::new(&*handle, PollFlags::IN)];
+        poll(&mut polled, Some(&MOMENT)).is_ok_and(|ready| ready > 0)
+    };
+    // Without threads the runtime is going down, and nobody waits any more.
+    tokio::task::spawn_blocking(wait).await.unwrap_or(true)
 }
 
 /// Writes one frame; the descriptors ride with its first byte.

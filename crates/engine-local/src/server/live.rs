@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::watch;
 use updraft_model::{
-    instance::{InstanceId, InstanceSpec, Usage},
+    instance::{InstanceId, Usage},
     name::RevisionName,
 };
 
@@ -71,6 +71,17 @@ pub(super) enum Whose {
     All,
     /// This sidecar, or the container that takes the traffic.
     One(Option<String>),
+}
+
+/// What is known of an instance from the beginning.
+#[derive(Debug)]
+pub(super) struct Subject<'a> {
+    /// What its control groups are called.
+    pub(super) leaf: &'a str,
+    pub(super) groups: Plan,
+    pub(super) revision: RevisionName,
+    /// In bytes.
+    pub(super) memory_limit: u64,
 }
 
 /// Where an instance stands.
@@ -137,25 +148,28 @@ impl StartTiming {
 // === impl Live ===
 
 impl Live {
-    pub(super) fn new(leaf: &str, groups: Plan, spec: &InstanceSpec) -> Self {
+    /// An instance that is to start, or was adopted.
+    pub(super) fn new(subject: Subject<'_>) -> Self {
+        let Subject { leaf, groups, revision, memory_limit } = subject;
         Self {
             phase: watch::Sender::new(Phase::Starting),
             leaf: leaf.to_owned(),
             freezer: Switch::new(groups.freezer.iter().cloned().collect()),
             groups,
-            memory_limit: spec.ingress.limits.memory_bytes,
+            memory_limit,
             company: None,
-            revision: spec.revision.clone(),
+            revision,
             peak: AtomicU64::new(0),
             hold: Mutex::default(),
         }
     }
 
     /// With other containers beside the one that takes the traffic.
-    pub(super) fn several((leaf, groups): (&str, Plan), spec: &InstanceSpec, company: Company) -> Self {
+    pub(super) fn several(subject: Subject<'_>, company: Company) -> Self {
         let of_sidecars = company.sidecars.iter().map(|sidecar| &sidecar.groups);
-        let freezers = std::iter::once(&groups).chain(of_sidecars).filter_map(|plan| plan.freezer.clone()).collect();
-        Self { freezer: Switch::new(freezers), company: Some(Box::new(company)), ..Self::new(leaf, groups, spec) }
+        let freezers =
+            std::iter::once(&subject.groups).chain(of_sidecars).filter_map(|plan| plan.freezer.clone()).collect();
+        Self { freezer: Switch::new(freezers), company: Some(Box::new(company)), ..Self::new(subject) }
     }
 
     /// How far the sidecar of this name has come, or the container that takes the traffic.

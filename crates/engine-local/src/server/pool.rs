@@ -72,6 +72,11 @@ impl Pool {
         Self { size, stock: Mutex::default(), changed: Notify::new() }
     }
 
+    /// Names up to this number are, or may be, in use already.
+    pub(super) fn skip(&self, made: u64) {
+        self.stock().made = made;
+    }
+
     /// Takes the one that has waited longest.
     pub(super) fn take(&self, now: Instant) -> Option<Shell> {
         let mut stock = self.stock();
@@ -154,6 +159,11 @@ impl Stock {
         self.made += 1;
         format!("{SHELL}.{}", self.made)
     }
+}
+
+/// The number in a name, if it is that of a sandbox that was made ahead.
+pub(super) fn number(name: &str) -> Option<u64> {
+    name.strip_prefix(SHELL)?.strip_prefix('.')?.parse().ok()
 }
 
 /// How long to wait before the next one is made, when `there` are of `size` and one was last asked for so long ago;

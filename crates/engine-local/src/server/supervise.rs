@@ -3,12 +3,16 @@
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use tokio::sync::watch;
-use updraft_base::Backoff;
+use updraft_base::{Backoff, Clock};
 
 use super::{
+    config::LocalConfig,
     engine::{Shared, chain},
-    link::{Launcher, LinkError, Orders},
+    leftovers::Premises,
+    link::{Launcher, Link, LinkError, Orders},
+    runtime::Runtime,
 };
+use crate::sandbox::users::Identities;
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(10);
@@ -18,22 +22,37 @@ const LAST_RETRY: Duration = Duration::from_secs(10);
 impl Shared {
     /// Starts a launcher; from now on requests go there.
     pub(super) async fn spawn_launcher(&self) -> Result<Launcher, LinkError> {
-        let orders = Orders {
-            command: &self.config.launcher,
-            tag: &self.premises.tag,
-            run_dir: &self.premises.run_dir,
-            isolation: self.config.isolation,
-            identities: self.identities,
-            runtime: self.runtime.as_ref().map(|runtime| runtime.path.as_path()),
-            lock: &self.premises.lock,
-            clock: &self.clock,
-        };
-        let (launcher, link) = Launcher::spawn(&orders).await?;
+        let orders = orders((&self.config, self.runtime.as_ref(), self.identities), &self.premises, &self.clock);
+        let lock = self.premises.hand_over().map_err(LinkError::Lock)?;
+        let (launcher, link) = Launcher::spawn(&orders, lock).await?;
+        self.enlist(&launcher, link);
+        Ok(launcher)
+    }
+
+    /// From now on requests go there.
+    pub(super) fn enlist(&self, launcher: &Launcher, link: Link) {
         if let Some(pid) = launcher.pid() {
             self.premises.note_launcher(pid);
         }
         self.set_link(Some(link));
-        Ok(launcher)
+    }
+}
+
+/// What a launcher of this engine needs to know.
+pub(super) fn orders<'a>(
+    (config, runtime, identities): (&'a LocalConfig, Option<&'a Runtime>, Identities),
+    premises: &'a Premises,
+    clock: &'a Clock,
+) -> Orders<'a> {
+    Orders {
+        command: &config.launcher,
+        tag: &premises.tag,
+        run_dir: &premises.run_dir,
+        isolation: config.isolation,
+        identities,
+        runtime: runtime.map(|runtime| runtime.path.as_path()),
+        orphaned: config.orphaned,
+        clock,
     }
 }
 
@@ -42,14 +61,19 @@ pub(super) async fn run(shared: Arc<Shared>, mut launcher: Launcher, over: watch
     loop {
         let served = launcher.serve(|report| shared.hear(report)).await;
         shared.set_link(None);
-        launcher.end(&shared.clock).await;
+        match &served {
+            Ok(()) => launcher.end(&shared.clock).await,
+            Err(_) => launcher.kill().await,
+        }
         if shared.down.load(Ordering::SeqCst) && served.is_ok() {
             break;
         }
         if let Err(error) = served {
             tracing::error!(error = chain(&error), "the launcher was lost, and its instances with it");
         }
-        if let Err(error) = shared.premises.sweep(&shared.layout).await {
+        // One that was adopted had the lock to itself; the next one inherits it from us.
+        let cleared = shared.premises.take(&shared.clock).await;
+        if let Err(error) = cleared.and(shared.premises.sweep(&shared.layout).await) {
             tracing::error!(%error, "what the lost launcher left could not be removed");
         }
         shared.lose_all();

@@ -1,6 +1,10 @@
 //! The lock that lives as long as the launcher, however the server ends.
 
-use std::{fs, io, os::fd::AsFd, path::Path};
+use std::{
+    fs, io,
+    os::{fd::AsFd, unix::fs::FileExt as _},
+    path::Path,
+};
 
 use rustix::{
     fs::{FlockOperation, flock},
@@ -28,12 +32,22 @@ pub(crate) fn try_take(file: &fs::File) -> io::Result<bool> {
     }
 }
 
+/// Lets go of the lock, if this open file has it.
+///
+/// # Errors
+/// Those of flock(2).
+pub(crate) fn give_up(file: &fs::File) -> io::Result<()> {
+    flock(file.as_fd(), FlockOperation::NonBlockingUnlock).map_err(Into::into)
+}
+
 /// Notes whose lock it is, for who finds it taken.
 ///
 /// # Errors
 /// Those of write(2).
 pub(crate) fn note_owner(path: &Path, pid: u32) -> io::Result<()> {
-    fs::write(path, pid.to_string())
+    let file = fs::OpenOptions::new().write(true).open(path)?;
+    // Always as long, and in one piece: whoever reads meanwhile sees the one or the other.
+    file.write_all_at(format!("{pid:>10}\n").as_bytes(), 0)
 }
 
 /// Ends the process that is noted as the owner, if it is one of ours: a process that holds the lock

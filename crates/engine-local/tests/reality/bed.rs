@@ -10,8 +10,11 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    runtime::Runtime,
     sync::mpsc,
 };
 use updraft_base::{Backoff, Clock, Tasks};
@@ -37,6 +40,8 @@ pub(crate) struct Bed {
     events: Option<mpsc::Receiver<EngineEvent>>,
     images: ImageStore,
     kind: Kind,
+    /// What its tasks run on: ending it ends the engine as SIGKILL does, without a word to anybody.
+    runtime: Option<Runtime>,
     _dir: Option<tempfile::TempDir>,
 }
 
@@ -122,14 +127,43 @@ impl Bed {
         let clock = Clock::system();
         let images = ImageStore::open(ImageStoreConfig::new(dir.join("images")), clock.clone()).expect("a new store");
         let image = load(&images, image, "test/probe:v1").await;
-        let engine = start(dir, kind, images.clone()).await;
-        Self { engine, image, clock, data_dir: dir.to_owned(), events: None, images, kind, _dir: None }
+        let (engine, runtime) = start(config(dir, kind), images.clone()).await;
+        let (data_dir, runtime) = (dir.to_owned(), Some(runtime));
+        Self { engine, image, clock, data_dir, events: None, images, kind, runtime, _dir: None }
     }
 
     /// Another engine on the same directory and images, after the first is gone.
     pub(crate) async fn restart(&mut self) {
-        self.engine = start(&self.data_dir, self.kind, self.images.clone()).await;
-        self.events = None;
+        self.start_engine(config(&self.data_dir, self.kind)).await;
+    }
+
+    async fn start_engine(&mut self, config: LocalConfig) {
+        let (engine, runtime) = start(config, self.images.clone()).await;
+        (self.engine, self.events) = (engine, None);
+        if let Some(old) = self.runtime.replace(runtime) {
+            old.shutdown_background();
+        }
+    }
+
+    /// Ends the engine as SIGKILL ends a server.
+    pub(crate) async fn kill(&mut self) {
+        self.engine.forsake();
+        let runtime = self.runtime.take().expect("it is killed once");
+        let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(DEADLINE));
+        ended.await.expect("it ends");
+    }
+
+    /// Another engine on the same directory, after the first was killed.
+    pub(crate) async fn succeed(&mut self) {
+        self.succeed_as(|_| {}).await;
+    }
+
+    /// The same, with another configuration.
+    pub(crate) async fn succeed_as(&mut self, change: impl FnOnce(&mut LocalConfig)) {
+        let mut config = config(&self.data_dir, self.kind);
+        change(&mut config);
+        self.kill().await;
+        self.start_engine(config).await;
     }
 
     /// Another image, for a container of its own.
@@ -183,17 +217,22 @@ impl Bed {
         self.until_exit(&id).await
     }
 
-    /// The whole answer to a GET, asked as soon as the instance listens.
-    pub(crate) async fn get(&self, id: &InstanceId, path: &str) -> String {
+    /// A connection, as soon as the instance listens.
+    pub(crate) async fn knock(&self, id: &InstanceId, port: u16) -> TcpStream {
         let deadline = self.clock.instant() + DEADLINE;
         let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
-        let mut stream = loop {
-            match self.engine.connect(id, 8080).await {
+        loop {
+            match self.engine.connect(id, port).await {
                 Ok(stream) => break stream,
                 Err(error) => assert!(self.clock.instant() < deadline, "it does not listen: {error}"),
             }
             self.clock.sleep(backoff.next_exact()).await;
-        };
+        }
+    }
+
+    /// The whole answer to a GET, asked as soon as the instance listens.
+    pub(crate) async fn get(&self, id: &InstanceId, path: &str) -> String {
+        let mut stream = self.knock(id, 8080).await;
         let request = format!("GET {path} HTTP/1.1\r\nhost: reality\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("the request is taken");
         let mut answer = String::new();
@@ -305,18 +344,43 @@ async fn load(images: &ImageStore, image: &Image, name: &str) -> String {
     images.resolve(&loaded[0].reference).await.expect("just loaded")
 }
 
-async fn start(data_dir: &Path, kind: Kind, images: ImageStore) -> Arc<LocalEngine> {
+impl Drop for Bed {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The configuration of a test's engine.
+fn config(data_dir: &Path, kind: Kind) -> LocalConfig {
     let Kind { isolation, sandboxes, runtime, dns } = kind;
     let launcher = LauncherCommand { program: env!("CARGO_BIN_EXE_updraft-launcher").into(), args: Vec::new() };
     let runtime = runtime.map(PathBuf::from);
     let dns = dns.into_iter().collect();
-    let config = LocalConfig { launcher, isolation, sandboxes, runtime, dns, ..LocalConfig::new(data_dir) };
-    LocalEngine::start(config, images, &Tasks::new(), Clock::system()).await.expect("the host can run containers")
+    LocalConfig { launcher, isolation, sandboxes, runtime, dns, ..LocalConfig::new(data_dir) }
 }
 
+async fn start(config: LocalConfig, images: ImageStore) -> (Arc<LocalEngine>, Runtime) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+    let tasks = Tasks::new();
+    let started = async move { LocalEngine::start(config, images, &tasks, Clock::system()).await };
+    let started = runtime.spawn(started);
+    (started.await.expect("no panic").expect("the host can run containers"), runtime)
+}
+
+#[async_trait]
 impl updraft_engine::contract::Bed for Bed {
     fn engine(&self) -> Arc<dyn Engine> {
         self.engine.clone()
+    }
+
+    async fn successor(&mut self) {
+        self.succeed().await;
+    }
+
+    fn instances_outlive_their_engine(&self) -> bool {
+        !self.kind.isolation.is_shared()
     }
 
     fn image(&self) -> String {

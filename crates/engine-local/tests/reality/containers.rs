@@ -96,7 +96,7 @@ async fn a_volume_belongs_to_everybody_holds_what_it_may_and_counts_for_who_writ
     spec.ingress.limits.memory_bytes = 1024 * MIB;
     let id = bed.start(&spec).await;
     let exit = loop {
-        if let EngineEvent::Exited { sidecar, exit, id: of } = bed.event().await
+        if let EngineEvent::Exited { sidecar, exit, id: of, .. } = bed.event().await
             && of == id
         {
             break (sidecar, exit);
@@ -202,7 +202,7 @@ async fn a_frozen_container_that_is_killed_takes_the_others_along() {
     }
     kill_process(pid, Signal::KILL).expect("it is alive");
     let ended = loop {
-        if let EngineEvent::Exited { id: of, sidecar, exit } = bed.event().await
+        if let EngineEvent::Exited { id: of, sidecar, exit, .. } = bed.event().await
             && of == id
         {
             break (sidecar, exit);

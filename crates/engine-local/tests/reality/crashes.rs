@@ -7,7 +7,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use updraft_engine::{Engine as _, EngineEvent};
-use updraft_model::instance::Exit;
+use updraft_model::instance::{Exit, InstanceId};
 
 use crate::{
     bed::{Bed, is_root},
@@ -46,54 +46,84 @@ async fn a_lost_launcher_takes_its_instances_with_it_and_is_replaced() {
 /// Set for the process that is to be killed: where it shall keep its data.
 const VICTIM: &str = "UPDRAFT_TEST_VICTIM";
 
-/// Not a test of its own: the server that [`a_killed_server_leaves_nothing_that_the_next_does_not_remove`] kills.
+/// Not a test of its own: the server that the tests below kill.
 #[tokio::test]
 async fn victim() {
     let Ok(dir) = std::env::var(VICTIM) else { return };
     let bed = Bed::at(Path::new(&dir), &Image::plain()).await;
-    bed.start(&bed.spec(&["serve"])).await;
+    let serving = bed.start(&bed.spec(&["serve"])).await;
     bed.start(&bed.spec(&["ignore-term", "forks=3", "sleep"])).await;
     let frozen = bed.start(&bed.spec(&["forks=3", "serve"])).await;
     bed.get(&frozen, "/").await;
     bed.engine.freeze(&frozen).expect("it is there");
-    std::fs::write(Path::new(&dir).join("tag"), bed.tag()).expect("a directory of the test");
+    let noted = format!("{} {serving} {frozen}", bed.tag());
+    std::fs::write(Path::new(&dir).join("tag"), noted).expect("a directory of the test");
     std::future::pending::<()>().await;
 }
 
-#[tokio::test]
-async fn a_killed_server_leaves_nothing_that_the_next_does_not_remove() {
-    for whom in ["the server", "both"] {
-        if !is_root() {
-            return;
-        }
-        let dir = tempfile::tempdir().expect("a place for the test");
-        let mut victim = Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "crashes::victim", "--nocapture"])
-            .env(VICTIM, dir.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("this program runs");
-        let probe = Bed::new().await.expect("root");
-        let noted = dir.path().join("tag");
-        probe.until("the victim has instances", || noted.exists()).await;
-        probe.until("its tag is written", || std::fs::read_to_string(&noted).is_ok_and(|tag| tag.len() == 6)).await;
-        let tag = std::fs::read_to_string(&noted).expect("just seen");
-        let groups = format!("/sys/fs/cgroup/memory/updraft-{tag}");
-        let launcher = launcher(dir.path());
-        victim.kill().expect("it is alive");
-        if whom == "both" {
-            // It may have ended by itself.
-            let _ = kill_process(launcher, Signal::KILL);
-        }
-        victim.wait().expect("it is ours");
-        let mut next = Bed::at(dir.path(), &Image::plain()).await;
-        assert_eq!(next.tag(), tag);
-        let left = std::fs::read_dir(&groups).map(|dirs| dirs.flatten().filter(|one| one.path().is_dir()).count());
-        assert_eq!(left.unwrap_or(0), 0, "{whom}");
-        assert_eq!(next.run(&["exit=3"]).await.exit, Exit::Code(3), "{whom}");
-        next.end().await;
-        probe.end().await;
+/// A server of its own process that has been killed, perhaps with its launcher.
+struct Killed {
+    tag: String,
+    serving: InstanceId,
+    frozen: InstanceId,
+}
+
+async fn kill_a_server(dir: &Path, probe: &Bed, whom: &str) -> Killed {
+    let mut victim = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "crashes::victim", "--nocapture"])
+        .env(VICTIM, dir)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("this program runs");
+    let noted = || std::fs::read_to_string(dir.join("tag")).unwrap_or_default();
+    probe.until("the victim has instances", || noted().split(' ').nth(2).is_some_and(|id| id.len() == 8)).await;
+    let launcher = launcher(dir);
+    victim.kill().expect("it is alive");
+    if whom == "both" {
+        // It may have ended by itself.
+        let _ = kill_process(launcher, Signal::KILL);
     }
+    victim.wait().expect("it is ours");
+    let noted = noted();
+    let [tag, serving, frozen] = noted.split(' ').collect::<Vec<_>>().try_into().expect("just seen");
+    let id = |text: &str| InstanceId(text.to_owned());
+    Killed { tag: tag.to_owned(), serving: id(serving), frozen: id(frozen) }
+}
+
+/// How many control groups of instances an engine has, those of sandboxes that wait left out.
+fn groups(tag: &str) -> usize {
+    let groups = std::fs::read_dir(format!("/sys/fs/cgroup/memory/updraft-{tag}"));
+    let names = groups.into_iter().flatten().flatten().filter(|one| one.path().is_dir()).map(|one| one.file_name());
+    names.filter(|name| !name.to_string_lossy().starts_with("shell.")).count()
+}
+
+#[tokio::test]
+async fn a_killed_server_is_followed_by_one_that_goes_on_with_its_instances() {
+    let Some(probe) = Bed::new().await else { return };
+    let dir = tempfile::tempdir().expect("a place for the test");
+    let killed = kill_a_server(dir.path(), &probe, "the server").await;
+    let before = launcher(dir.path());
+    let mut next = Bed::at(dir.path(), &Image::plain()).await;
+    assert_eq!((next.tag(), launcher(dir.path())), (killed.tag, before));
+    assert_eq!(next.engine.adopted().await.len(), 3);
+    assert!(next.get(&killed.serving, "/").await.ends_with("ok"));
+    assert!(next.get(&killed.frozen, "/").await.ends_with("ok"), "it would be frozen for ever");
+    assert_eq!(next.run(&["exit=3"]).await.exit, Exit::Code(3));
+    next.end().await;
+    probe.end().await;
+}
+
+#[tokio::test]
+async fn a_server_killed_with_its_launcher_leaves_nothing_that_the_next_does_not_remove() {
+    let Some(probe) = Bed::new().await else { return };
+    let dir = tempfile::tempdir().expect("a place for the test");
+    let killed = kill_a_server(dir.path(), &probe, "both").await;
+    let mut next = Bed::at(dir.path(), &Image::plain()).await;
+    assert_eq!(next.tag(), killed.tag);
+    assert_eq!((next.engine.adopted().await, groups(&killed.tag)), (Vec::new(), 0));
+    assert_eq!(next.run(&["exit=3"]).await.exit, Exit::Code(3));
+    next.end().await;
+    probe.end().await;
 }
 
 #[tokio::test]
@@ -129,7 +159,7 @@ async fn a_start_that_nobody_waits_for_leaves_nothing() {
     let spec = bed.spec(&["exit=0"]);
     bed.engine.prepare(&spec).await.expect("the image can be prepared");
     for n in 0..20 {
-        let id = updraft_model::instance::InstanceId(format!("dropped{n}"));
+        let id = InstanceId(format!("dropped{n}"));
         let start = bed.engine.start(&id, &spec);
         let _ = bed.clock.timeout(std::time::Duration::from_micros(n * 200), start).await;
     }

@@ -1,6 +1,7 @@
 //! Real containers on this host: needs root. What a test makes carries the tag of its own data
 //! directory, and only that is looked at.
 
+mod adoption;
 mod bed;
 mod containers;
 mod crashes;

@@ -248,6 +248,34 @@ fn who_asks_the_metadata_server_is_known_and_told_that_there_is_nothing_until_so
     });
 }
 
+async fn a_successor_keeps_the_egress_and_answers_for_the_metadata_server(bed: &mut Bed) {
+    let wanted = [(Egress::None, [false; 3]), (Egress::Private, [false, true, true]), (Egress::All, [true; 3])];
+    let steps = ["accept=9000", &format!("reach={PUBLIC}"), &format!("reach={PRIVATE}"), "get=169.254.169.254:80"];
+    let mut ids = Vec::new();
+    for (egress, _) in wanted {
+        ids.push(bed.start(&InstanceSpec { egress, ..bed.spec(&steps) }).await);
+    }
+    bed.succeed().await;
+    assert_eq!(bed.engine.adopted().await.len(), wanted.len());
+    for (id, (egress, [public, private, metadata])) in ids.iter().zip(wanted) {
+        bed.knock(id, 9000).await;
+        let seen = bed.until_exit(id).await;
+        let reached = |place, reached| format!("{place}: {}", if reached { "reached" } else { "out of reach" });
+        assert_eq!(seen.out[..2], [reached(PUBLIC, public), reached(PRIVATE, private)], "{egress}");
+        assert_eq!(seen.out[2].starts_with("HTTP/1.1 404 Not Found|"), metadata, "{egress}: {seen:?}");
+    }
+}
+
+#[test]
+fn the_server_after_a_killed_one_keeps_the_egress_of_its_instances() {
+    on_a_host(Kind { sandboxes: 2, ..PLAIN }, a_successor_keeps_the_egress_and_answers_for_the_metadata_server);
+}
+
+#[test]
+fn the_server_after_a_killed_one_keeps_the_egress_of_a_runtimes_containers() {
+    on_a_host(BY_RUNC, a_successor_keeps_the_egress_and_answers_for_the_metadata_server);
+}
+
 #[tokio::test]
 async fn egress_cannot_be_restricted_where_instances_share_the_hosts_network_and_a_deploy_says_so() {
     let Some(bed) = Bed::under(Isolation::Chroot, Image::plain()).await else { return };

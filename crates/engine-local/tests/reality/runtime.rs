@@ -307,6 +307,19 @@ async fn the_end_of_one_container_leaves_nothing_of_it_and_all_of_the_next() {
 }
 
 #[tokio::test]
+async fn a_server_without_a_runtime_ends_the_containers_of_one_with() {
+    let Some(mut bed) = bed().await else { return };
+    let (id, pids) = family(&mut bed).await;
+    let tag = bed.tag();
+    bed.succeed_as(|config| config.runtime = None).await;
+    assert_eq!((bed.engine.adopted().await, bed.engine.list().await), (Vec::new(), Vec::new()));
+    assert!(!pids.iter().any(|&pid| is_alive(pid)), "they would be nobody's");
+    assert_eq!(groups(&tag, &id.0), Vec::<PathBuf>::new());
+    assert_eq!(bed.run(&["exit=3"]).await.exit, Exit::Code(3));
+    bed.end().await;
+}
+
+#[tokio::test]
 async fn nothing_outlives_a_killed_launcher_and_the_next_one_works() {
     let Some(mut bed) = bed().await else { return };
     let (id, pids) = family(&mut bed).await;

@@ -323,7 +323,9 @@ impl Stage {
         loop {
             match self.event().await {
                 EngineEvent::Output { id, sidecar, text, .. } if id == *wanted => return (sidecar, text),
-                EngineEvent::Exited { id, sidecar, exit } if id == *wanted => panic!("it ended: {sidecar:?} {exit:?}"),
+                EngineEvent::Exited { id, sidecar, exit, .. } if id == *wanted => {
+                    panic!("it ended: {sidecar:?} {exit:?}")
+                }
                 _ => {}
             }
         }
@@ -343,7 +345,7 @@ impl Stage {
         loop {
             match self.event().await {
                 EngineEvent::Output { id, sidecar, text, .. } if id == *wanted => lines.push((sidecar, text)),
-                EngineEvent::Exited { id, sidecar, exit } if id == *wanted => return Told { lines, sidecar, exit },
+                EngineEvent::Exited { id, sidecar, exit, .. } if id == *wanted => return Told { lines, sidecar, exit },
                 _ => {}
             }
         }

@@ -111,6 +111,36 @@ pub async fn the_cpu_of_an_instance_can_be_changed_while_it_runs(bed: &impl Bed)
     stage.end().await;
 }
 
+/// Whom a killed server had frozen its successor does not know to be frozen: it would be for ever.
+pub async fn a_successor_finds_awake_what_its_predecessor_had_frozen(bed: &mut impl Bed) {
+    let mut stage = Stage::new(bed);
+    let id = stage.start("a", &["tick=1"]).await;
+    let mut last = stage.ticks(&id).await;
+    if !stage.freeze(bed, &id) {
+        return stage.end().await;
+    }
+    while let Ok(tick) = stage.clock.clone().timeout(SILENCE, stage.ticks(&id)).await {
+        last = tick;
+    }
+    let Stage { engine, events, .. } = stage;
+    drop(engine);
+    bed.successor().await;
+    drop(events);
+    let mut stage = Stage::new(bed);
+    if !bed.instances_outlive_their_engine() {
+        return stage.end_empty().await;
+    }
+    // Lines that were not dealt with come again; this one has not been written yet.
+    while stage.ticks(&id).await <= last {}
+    assert!(stage.freeze(bed, &id));
+    stage.engine.thaw(&id).expect("it is there");
+    if bed.can_limit_cpu() {
+        stage.engine.limit_cpu(&id, None, 500).expect("it is there");
+    }
+    stage.ticks(&id).await;
+    stage.end().await;
+}
+
 // === impl Stage ===
 
 impl Stage {

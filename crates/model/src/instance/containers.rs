@@ -3,7 +3,7 @@
 use super::{InstanceSpec, Limits};
 
 /// One container of an instance.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct ContainerSpec {
     /// Its name.
     pub name: String,
@@ -26,7 +26,7 @@ pub struct ContainerSpec {
 }
 
 /// A place where a container sees a volume.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Mount {
     /// The volume's name.
     pub volume: String,
@@ -36,7 +36,7 @@ pub struct Mount {
 
 /// A volume in memory (`emptyDir`): empty when the instance starts, gone with it, and the same for all containers that
 /// mount it. What is in it counts against the memory of the container that wrote it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct VolumeSpec {
     /// Its name.
     pub name: String,

@@ -35,6 +35,7 @@ async fn store(dir: &TempDir, lines: &[(&str, u64)]) -> LogStore {
             container: None,
             source,
             text: index.to_string(),
+            receipt: updraft_model::receipt::Receipt::default(),
         };
         sender.send(line).await.expect("room");
         drop(sender);

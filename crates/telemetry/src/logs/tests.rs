@@ -51,6 +51,7 @@ fn line(service: &ServiceName, revision: &str, seconds: u64, text: &str) -> LogL
         container: None,
         source: LogSource::Container(Stream::Stdout),
         text: text.to_owned(),
+        receipt: updraft_model::receipt::Receipt::default(),
     }
 }
 

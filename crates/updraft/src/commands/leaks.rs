@@ -14,7 +14,7 @@ use std::{
 use serde_json::json;
 use updraft_base::Clock;
 use updraft_cli::{Exit, Format};
-use updraft_engine_local::{Holder, Scope, look, tag_of};
+use updraft_engine_local::{Holder, Scope, Waiting, look, tag_of};
 use updraft_oci::StrayKind;
 use updraft_store::{Kind, SqliteStore};
 
@@ -44,13 +44,14 @@ const PAUSES: [Duration; 4] =
 pub(super) async fn run(data_dir: &Path, scope: Scope, format: Option<Format>) -> ExitCode {
     match find(data_dir, scope, &Clock::system()).await {
         // What a directory that is gone has left on the host is found all the same.
-        Ok(findings) if findings.is_empty() && scope == Scope::Own && !data_dir.is_dir() => {
+        Ok((findings, _)) if findings.is_empty() && scope == Scope::Own && !data_dir.is_dir() => {
             let missing = format!("there is no data directory {}", data_dir.display());
             fail(&*Failure::from(missing), Some("name the one that the server has with --data-dir or --config"));
             Exit::Usage.into()
         }
-        Ok(findings) => {
+        Ok((findings, waiting)) => {
             show(data_dir, &findings, format);
+            tell(&waiting, format);
             if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => fail(&*error, Some("run it as root, as the server")),
@@ -58,18 +59,18 @@ pub(super) async fn run(data_dir: &Path, scope: Scope, format: Option<Format>) -
 }
 
 /// What all looks have in common.
-async fn find(data_dir: &Path, scope: Scope, clock: &Clock) -> Result<BTreeSet<Finding>, Failure> {
-    let (mut findings, mut serving) = once(data_dir, scope).await?;
+async fn find(data_dir: &Path, scope: Scope, clock: &Clock) -> Result<(BTreeSet<Finding>, Vec<Waiting>), Failure> {
+    let (mut findings, mut serving, mut waiting) = once(data_dir, scope).await?;
     for (number, pause) in PAUSES.into_iter().enumerate() {
         if findings.is_empty() || (serving == Serving::Nobody && scope == Scope::Own && number > 0) {
             break;
         }
         clock.sleep(pause).await;
         let again;
-        (again, serving) = once(data_dir, scope).await?;
+        (again, serving, waiting) = once(data_dir, scope).await?;
         findings.retain(|finding| again.contains(finding));
     }
-    Ok(findings)
+    Ok((findings, waiting))
 }
 
 /// Has the data directory a living server?
@@ -80,7 +81,7 @@ enum Serving {
 }
 
 /// One look.
-async fn once(data_dir: &Path, scope: Scope) -> Result<(BTreeSet<Finding>, Serving), Failure> {
+async fn once(data_dir: &Path, scope: Scope) -> Result<(BTreeSet<Finding>, Serving, Vec<Waiting>), Failure> {
     let data_dir = fs::canonicalize(data_dir).unwrap_or_else(|_| data_dir.to_owned());
     let seen = look(&data_dir, scope)?;
     let mut findings: BTreeSet<Finding> = seen
@@ -103,8 +104,11 @@ async fn once(data_dir: &Path, scope: Scope) -> Result<(BTreeSet<Finding>, Servi
         why: why.to_owned(),
     };
     let holder = seen.server.as_ref();
-    let own = own_files(&tag, (&names(&data_dir), &names(&data_dir.join("run"))), |name| {
-        holder.map(|holder| has_open(holder, &data_dir.join(name)))
+    let keeps = seen.waiting.iter().any(|one| one.tag == tag);
+    let own = own_files(&tag, (&names(&data_dir), &names(&data_dir.join("run"))), |name| match holder {
+        Some(holder) => Some(has_open(holder, &data_dir.join(name))),
+        // A launcher that waits works on nothing else.
+        None => keeps.then_some(name == "run"),
     });
     findings.extend(own.into_iter().map(|(name, why)| file(data_dir.join(name), why)));
     let scratch = data_dir.join("scratch");
@@ -124,7 +128,8 @@ async fn once(data_dir: &Path, scope: Scope) -> Result<(BTreeSet<Finding>, Servi
     let services: HashSet<_> = services.into_iter().map(|key| key.parent.service(key.name)).collect();
     let logs = updraft_telemetry::strays(&data_dir.join("logs"), &services)?;
     findings.extend(logs.into_iter().map(|path| file(path, "the log of a service that is deleted")));
-    Ok((findings, if holder.is_some() { Serving::Somebody } else { Serving::Nobody }))
+    let serving = if holder.is_some() { Serving::Somebody } else { Serving::Nobody };
+    Ok((findings, serving, seen.waiting))
 }
 
 /// What is nobody's in the data directory itself and in its directory `run`, by the names in both, and why. `is_open`
@@ -150,8 +155,9 @@ fn own_files(
         }
     }
     if is_open("run").is_some() {
-        let known =
-            ["launcher.lock".to_owned(), "stage".to_owned(), format!("net-{tag}.json"), format!("net-{tag}.new")];
+        let net = [format!("net-{tag}.json"), format!("net-{tag}.new")];
+        let known = ["launcher.lock", "launcher.sock", "launcher.waits", "stage"].map(str::to_owned).into_iter();
+        let known: Vec<String> = known.chain(net).collect();
         let strays = run.iter().filter(|name| !known.contains(name));
         found.extend(strays.map(|name| (format!("run/{name}"), "nothing of a server has such a name")));
     }
@@ -196,6 +202,22 @@ fn show(data_dir: &Path, findings: &BTreeSet<Finding>, format: Option<Format>) {
         0 => print(format_args!("Nothing was left behind (tag {own}, {}).", data_dir.display())),
         1 => print("\n1 thing was left behind."),
         count => print(format_args!("\n{count} things were left behind.")),
+    }
+}
+
+/// Tells of launchers that keep instances for the next server: nothing was left behind, but not nothing is there.
+fn tell(waiting: &[Waiting], format: Option<Format>) {
+    for Waiting { tag, pid, until } in waiting {
+        let left = until.duration_since(Clock::system().now()).unwrap_or_default().as_secs();
+        let text = format!(
+            "A launcher (process {pid}, tag {tag}) keeps the instances of a server that was killed, for {left} s more. The \
+             next `updraft serve` goes on with them; with --fresh it ends them."
+        );
+        match format {
+            // Beside what programs read.
+            Some(Format::Json) => super::note(&text),
+            _ => print(text),
+        }
     }
 }
 

@@ -131,6 +131,9 @@ struct ServeArgs {
     /// How far instances are kept apart: 'namespaces', 'chroot', or 'none' for static programs [default: namespaces].
     #[arg(long, value_name = "ISOLATION")]
     isolation: Option<String>,
+    /// End the containers of a server that was killed, rather than go on with them.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    fresh: Option<String>,
     /// An OCI runtime that makes the containers, such as 'runc', or its path [default: Updraft's own sandbox].
     #[arg(long, value_name = "RUNTIME")]
     runtime: Option<String>,
@@ -267,6 +270,7 @@ impl ServeArgs {
             ("idle-timeout", self.idle_timeout.clone()),
             ("freeze-after", self.freeze_after.clone()),
             ("isolation", self.isolation.clone()),
+            ("fresh", self.fresh.clone()),
             ("runtime", self.runtime.clone()),
             ("sandboxes", self.sandboxes.clone()),
             ("dns", self.dns.clone()),
@@ -301,6 +305,12 @@ fn typed(matches: &ArgMatches, name: &str) -> Option<String> {
 /// has read the address of a server, the work goes on.
 fn print(line: impl std::fmt::Display) {
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Talk of a command: one line on stderr.
+#[expect(clippy::print_stderr, reason = "talk of a command")]
+fn note(line: &str) {
+    eprintln!("{line}");
 }
 
 /// Says what went wrong, and what to do.

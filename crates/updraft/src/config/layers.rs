@@ -71,7 +71,8 @@ pub fn file(path: &Path, text: &str) -> Result<Layer, ConfigError> {
             let known = SETTINGS.iter().map(|setting| setting.key).collect::<Vec<_>>().join(", ");
             return Err(ConfigError::Unknown { key, file: shown, known });
         };
-        let value = plain(&value).ok_or_else(|| broken(format!("'{key}' must be a string, a number or a list")))?;
+        let value = plain(&value)
+            .ok_or_else(|| broken(format!("'{key}' must be a string, a number, true or false, or a list")))?;
         layer.0.insert(setting.key, (value, Some(Origin::File(shown.clone()))));
     }
     Ok(layer)
@@ -81,6 +82,7 @@ fn plain(value: &toml::Value) -> Option<String> {
     match value {
         toml::Value::String(text) => Some(text.clone()),
         toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Boolean(truth) => Some(truth.to_string()),
         toml::Value::Array(items) => items.iter().map(plain).collect::<Option<Vec<_>>>().map(|items| items.join(",")),
         _ => None,
     }

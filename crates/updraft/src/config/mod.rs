@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use updraft_engine_local::Isolation;
+use updraft_engine_local::{Isolation, Predecessor};
 use updraft_identity::AuthMode;
 
 /// One setting.
@@ -119,6 +119,12 @@ pub const SETTINGS: &[Setting] = &[
         help: "How far instances are kept apart: 'namespaces', 'chroot', or 'none' for static programs; see docs/isolation.md",
     },
     Setting {
+        key: "fresh",
+        variable: "UPDRAFT_FRESH",
+        default: "false",
+        help: "End the containers of a server that was killed, rather than go on with them: 'true' or 'false'",
+    },
+    Setting {
         key: "runtime",
         variable: "UPDRAFT_RUNTIME",
         default: "",
@@ -204,6 +210,8 @@ pub struct Config {
     pub freeze_after: Option<Duration>,
     /// How far instances are kept apart.
     pub isolation: Isolation,
+    /// What becomes of the containers of a server that was killed.
+    pub predecessor: Predecessor,
     /// The OCI runtime that makes the containers, if it is not us.
     pub runtime: Option<PathBuf>,
     /// How many sandboxes are made before they are needed.
@@ -321,6 +329,7 @@ impl Config {
             idle_timeout: values.duration("idle-timeout")?,
             freeze_after: values.freeze_after()?,
             isolation: values.isolation()?,
+            predecessor: values.predecessor()?,
             runtime: values.runtime()?,
             sandboxes: values.sandboxes()?,
             dns: values.addresses("dns")?,

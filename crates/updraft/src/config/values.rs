@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use tracing_subscriber::EnvFilter;
-use updraft_engine_local::{Isolation, UnknownIsolation};
+use updraft_engine_local::{Isolation, Predecessor, UnknownIsolation};
 use updraft_identity::AuthMode;
 use updraft_model::name;
 
@@ -28,6 +28,14 @@ impl<'a> Values<'a> {
 
     pub(super) fn parsed<T: FromStr>(&self, key: &str, rule: &str) -> Result<T, ConfigError> {
         self.text(key).parse().map_err(|_| self.refuse(key, rule))
+    }
+
+    pub(super) fn predecessor(&self) -> Result<Predecessor, ConfigError> {
+        match self.text("fresh") {
+            "true" => Ok(Predecessor::End),
+            "false" => Ok(Predecessor::Adopt),
+            _ => Err(self.refuse("fresh", "must be 'true' or 'false'")),
+        }
     }
 
     pub(super) fn duration(&self, key: &str) -> Result<Duration, ConfigError> {
@@ -248,6 +256,7 @@ mod tests {
             ("freeze-after", "off"),
             ("sandboxes", "1001"),
             ("isolation", "docker"),
+            ("fresh", "yes"),
             ("dns", "one.one.one.one"),
             ("log-format", "xml"),
             ("log-retention", "a month"),

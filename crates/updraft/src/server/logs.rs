@@ -1,13 +1,14 @@
 //! What containers wrote: opened without what nobody needs, removed with its service.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc;
 use updraft_base::{Clock, OnFailure, Tasks};
+use updraft_engine::Adopted;
 use updraft_model::{
     ServiceName,
     channel::{LogLine, RequestRecord},
@@ -70,13 +71,17 @@ async fn remove(logs: LogStore, store: Arc<dyn Store>, clock: Clock, mut deleted
 /// The logs, without those of services that are gone: a server may have been killed between the deletion of the two.
 pub(super) async fn open(
     config: &Config,
-    store: &dyn Store,
+    (store, adopted): (&dyn Store, &[Adopted]),
     metrics: &mut Metrics,
     clock: &Clock,
 ) -> Result<LogStore, StartError> {
     let logs = LogStore::open(&config.data_dir.join("logs"), settings(config), metrics, clock.clone())?;
     let services = store.list(&Selection::of(Kind::Service), &Page::default()).await?;
-    let names = services.into_iter().map(|service| service.key.parent.service(service.key.name)).collect();
+    let names: HashSet<_> = services.into_iter().map(|service| service.key.parent.service(service.key.name)).collect();
+    // What they write on until they are ended would be a log of nothing.
+    let orphans =
+        adopted.iter().map(|instance| &instance.revision).filter(|revision| !names.contains(&revision.service));
+    orphans.for_each(|revision| logs.disregard(revision.clone()));
     let gone = logs.keep(names).await?;
     if gone > 0 {
         tracing::info!(gone, "logs of services that were deleted are removed");

@@ -37,8 +37,10 @@ RestartSec=1
 # A configuration that cannot be used does not become better.
 RestartPreventExitStatus=2
 WatchdogSec=60
-# The server drains and removes everything: requests have 10 s, then containers 10 s. What is left after that is killed.
-KillMode=mixed
+# The server drains and removes everything: requests have 10 s, then containers 10 s. systemd ends the server and nothing
+# else: when it crashes its launcher keeps the containers, and the next start goes on with them. (`mixed` would kill both
+# with it.) A server that does not end in time is killed; `updraft serve --fresh` ends what that leaves.
+KillMode=process
 TimeoutStopSec=60
 # It makes control groups of its own.
 Delegate=yes

@@ -142,6 +142,81 @@ fn the_metadata_address_is_the_servers_and_tells_who_asks() {
     });
 }
 
+#[test]
+fn those_who_live_on_are_restricted_at_every_moment_of_a_restart() {
+    World::run(async |world| {
+        let inner = neighbour("up1", PRIVATE_UPLINK).await;
+        let (public, private) = (world.listen_outside().await, listen(&inner).await);
+        let outside = inside(&world.outside, || UdpSocket::bind("0.0.0.0:0").expect("a socket")).await;
+        let target = (OUTSIDE, outside.local_addr().expect("bound").port());
+        let network = world.network("on").await;
+        let mut before = Vec::new();
+        for egress in Egress::EVERY {
+            before.push((restricted(&network, egress).await, egress));
+        }
+        network.abandon();
+        let kept: Vec<_> = before.iter().map(|(one, egress)| (one.address, *egress)).collect();
+        let again = async || {
+            let config = NetConfig { kept: kept.clone(), ..world.config("on") };
+            Network::start(config, &world.tasks, &Clock::system()).await.expect("started")
+        };
+
+        // Both that may not go there try to all the time.
+        let over = Arc::new(AtomicBool::new(false));
+        let flood = |index: usize| {
+            let over = over.clone();
+            inside(&before[index].0.netns, move || {
+                let sender = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+                while !over.load(Ordering::Relaxed) {
+                    sender.send_to(b"escaped", target).expect("sent");
+                    thread::yield_now();
+                }
+            })
+        };
+        let restarts = async {
+            for _ in 0..10 {
+                again().await.abandon();
+            }
+            over.store(true, Ordering::Relaxed);
+        };
+        tokio::join!(flood(0), flood(1), restarts);
+        let marker = move || UdpSocket::bind("0.0.0.0:0").and_then(|sender| sender.send_to(b"allowed", target));
+        inside(&before[2].0.netns, marker).await.expect("sent");
+        outside.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+        let mut text = [0; 16];
+        let length = outside.recv(&mut text).expect("the one that may go there arrives");
+        assert_eq!(&text[..length], b"allowed");
+
+        let network = again().await;
+        let listener = network.metadata().expect("asked for once");
+        for ((old, egress), (to_public, to_private)) in before.iter().zip([(false, false), (false, true), (true, true)])
+        {
+            let netns = old.netns.try_clone().expect("a descriptor");
+            let instance = network.attachment(old.address, netns).await.expect("it was kept");
+            assert_eq!(reach(&instance.netns, OUTSIDE, &public).await.is_some(), to_public, "{egress}");
+            assert_eq!(reach(&instance.netns, PRIVATE, &private).await.is_some(), to_private, "{egress}");
+            if *egress != Egress::None {
+                let ask = inside(&instance.netns, || TcpStream::connect_timeout(&place(80), PATIENCE).map(drop));
+                let (asked, accepted) = tokio::join!(ask, listener.accept());
+                asked.expect("connected");
+                assert_eq!(accepted.expect("accepted").1.ip(), instance.address);
+            }
+            // Its restriction goes with it, for whoever has the address next.
+            drop(instance);
+            assert_eq!(
+                network
+                    .attachment(old.address, old.netns.try_clone().expect("a descriptor"))
+                    .await
+                    .err()
+                    .map(|error| error.to_string()),
+                Some(NetError::NotKept.to_string())
+            );
+            assert!(reach(&old.netns, OUTSIDE, &public).await.is_some(), "{egress}");
+        }
+        network.stop().await.expect("stopped");
+    });
+}
+
 fn place(port: u16) -> SocketAddr {
     SocketAddrV4::new(METADATA, port).into()
 }

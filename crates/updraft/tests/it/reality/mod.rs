@@ -5,6 +5,7 @@ pub(crate) mod host;
 mod images;
 mod traces;
 
+mod adoption;
 mod backups;
 mod compatibility;
 mod doctor;
@@ -21,6 +22,7 @@ mod registry;
 mod runtimes;
 mod scaling;
 mod sidecars;
+mod soak;
 mod stopping;
 mod tls;
 mod traffic;

@@ -91,7 +91,7 @@ async fn a_silent_upgraded_client_does_not_hold_up_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_kill_9_the_next_start_removes_what_was_left_and_serves_what_was_deployed() {
+async fn after_kill_9_the_next_start_goes_on_with_what_was_left_or_removes_it_and_serves_what_was_deployed() {
     if !containers_run_here() {
         return;
     }
@@ -107,6 +107,10 @@ async fn after_kill_9_the_next_start_removes_what_was_left_and_serves_what_was_d
     assert!(!before.is_empty(), "an instance that answers has traces, or this test sees none");
     let data_dir = host.kill();
     let host = Host::start_in(data_dir, &[]);
+    assert_eq!(traces.instances(), before, "it goes on with them, and with nothing else");
+    assert_eq!(host.get(&client, &name, "/").await.0, 200);
+    assert_eq!(traces.instances(), before, "it was this one that answered");
+    let host = Host::start_in(host.kill(), &["--fresh"]);
     let mut left = traces.instances();
     left.retain(|one| before.contains(one));
     assert_eq!(left, Vec::<String>::new());

@@ -59,6 +59,17 @@ impl Traces {
         names.filter(|name| name.parse::<u32>().is_ok()).any(|pid| ours(&pid)) || !self.processes().is_empty()
     }
 
+    /// The processes of instances and of sandboxes that wait.
+    pub(super) fn members(&self) -> Vec<u32> {
+        let groups = self.cgroups().into_iter().filter(|path| !path.ends_with(self.cgroup()));
+        let members = groups.map(|group| fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default());
+        let mut pids: Vec<u32> =
+            members.flat_map(|text| text.lines().flat_map(str::parse).collect::<Vec<_>>()).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
     /// Everything: processes, cgroups, mounts, links, network namespaces' links and tables.
     pub(super) fn left(&self) -> Vec<String> {
         let mut left: Vec<String> = self.cgroups().iter().map(|path| path.display().to_string()).collect();
@@ -94,6 +105,11 @@ impl Traces {
     fn processes(&self) -> Vec<String> {
         let ours = |folder: &Path| {
             let read = |name: &str| fs::read(folder.join(name)).unwrap_or_default();
+            // One that has ended is in its group of the unified hierarchy until it is waited for; if its parent was
+            // killed, by the first process of the machine, which takes its time.
+            if read("stat").rsplit(|&byte| byte == b')').next().is_some_and(|rest| rest.starts_with(b" Z")) {
+                return false;
+            }
             let (cgroup, line) = (read("cgroup"), read("cmdline"));
             let text = String::from_utf8_lossy(&cgroup).into_owned() + &String::from_utf8_lossy(&line);
             text.contains(&self.cgroup()) || text.contains(&self.data_dir.display().to_string())
@@ -115,6 +131,15 @@ impl Traces {
         let all = fs::read_dir("/sys/class/net").expect("/sys").flatten();
         let names = all.map(|entry| entry.file_name().to_string_lossy().into_owned());
         names.filter(|name| name.starts_with(&prefix)).map(|name| format!("link {name}")).collect()
+    }
+
+    /// Addresses whose egress is restricted, as the packet filter lists them, where `nft` is there to do so.
+    pub(super) fn restricted(&self) -> Vec<String> {
+        let Ok(listed) = Command::new("nft").args(["list", "table", "inet", &self.cgroup()]).output() else {
+            return Vec::new();
+        };
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        listed.lines().filter(|line| line.contains("elements = ")).map(|line| line.trim().to_owned()).collect()
     }
 
     /// Packet filter tables, where `nft` is there to list them.

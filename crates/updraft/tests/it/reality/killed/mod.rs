@@ -6,6 +6,7 @@
 //! called, every operation has to end, and `updraft doctor --leaks` looks at the host.
 
 mod chance;
+pub(super) use chance::Chance;
 mod deploys;
 mod ledger;
 mod pushes;
@@ -24,7 +25,6 @@ use tempfile::TempDir;
 use updraft_base::Clock;
 
 use self::{
-    chance::Chance,
     deploys::{Api, Deployer, outcome},
     ledger::{Intent, Ledger, answer_of},
     pushes::Pusher,
@@ -264,13 +264,13 @@ impl Trial {
 }
 
 /// The launcher, by the engine's own note.
-fn launcher(host: &Host) -> Option<Pid> {
+pub(super) fn launcher(host: &Host) -> Option<Pid> {
     let noted = std::fs::read_to_string(host.data_dir().join("run/launcher.lock")).ok()?;
     Pid::from_raw(noted.trim().parse().ok()?)
 }
 
 /// Lets the binary itself look at the host.
-fn assert_nothing_left(data_dir: &std::path::Path, when: &str) {
+pub(super) fn assert_nothing_left(data_dir: &std::path::Path, when: &str) {
     let mut doctor = Command::new(UPDRAFT);
     doctor.args(["doctor", "--leaks", "--format", "json", "--data-dir"]).arg(data_dir);
     let output = doctor.stdin(Stdio::null()).output().expect("the binary starts");

@@ -1,0 +1,84 @@
+//! From an instance that is to start to what its launcher is told.
+
+use std::{os::fd::OwnedFd, sync::Arc};
+
+use updraft_engine::EngineError;
+use updraft_model::instance::{InstanceId, InstanceSpec};
+
+use super::{
+    causes::{chain, refused},
+    company::volumes_request,
+    engine::Shared,
+    live::{Ground, Live},
+    memo::Memo,
+    pool::Shell,
+    prepare::{self, Prepared},
+};
+use crate::protocol::Request;
+
+/// What the launcher is told for an instance to start.
+pub(super) struct Order {
+    /// What has to be made before.
+    pub(super) first: Option<Request>,
+    pub(super) request: Request,
+    pub(super) descriptors: Vec<OwnedFd>,
+    pub(super) ground: Ground,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Where an instance is to stand, and what the launcher is told.
+    pub(super) async fn order(
+        &self,
+        id: &InstanceId,
+        spec: &InstanceSpec,
+        (prepared, shell): (&Prepared, Option<Shell>),
+        live: &Live,
+    ) -> Result<Order, EngineError> {
+        let begun = self.clock.instant();
+        let since = || self.clock.instant().saturating_duration_since(begun);
+        let limits = prepare::limits(&spec.ingress);
+        self.pool.expect(limits);
+        let volumes = prepare::volumes_of(&spec.ingress);
+        let refused = |error: &dyn std::error::Error| refused(id, &chain(error));
+        let start = |shell, memo| Request::Start { id: id.0.clone(), shell, limits, volumes, memo };
+        let first = volumes_request(id, spec);
+        let container = (spec, &spec.ingress);
+        let memo = |attachment| Memo::new(spec, attachment, self.clock.now()).write();
+        match (shell, &self.network, &self.commons) {
+            (Some(Shell { name, mut attachment }), Some(network), _) => {
+                let ready = network.restrict(&mut attachment, spec.egress).await.map_err(|error| refused(&error));
+                let launch = prepare::launch(&id.0, container, &prepared.rootfs, attachment.resolv_conf());
+                let file = ready.and_then(|()| launch.write().map_err(|error| refused(&error)));
+                // A sandbox that was taken is in nobody's hands any more.
+                let file = file.inspect_err(|_| self.request(&Request::Kill { id: name.clone() }))?;
+                let request = start(Some(name), memo(&attachment));
+                Ok(Order { first, request, descriptors: vec![file], ground: Ground::Own(attachment) })
+            }
+            (None, Some(network), _) => {
+                let mut attachment = network.attach().await.map_err(|error| refused(&error))?;
+                network.restrict(&mut attachment, spec.egress).await.map_err(|error| refused(&error))?;
+                let netns = attachment.netns.try_clone().map_err(|error| refused(&error))?;
+                let launch = prepare::launch(&id.0, container, &prepared.rootfs, attachment.resolv_conf());
+                let file = launch.write().map_err(|error| refused(&error))?;
+                live.hold().network = since();
+                let request = start(None, memo(&attachment));
+                Ok(Order { first, request, descriptors: vec![file, netns], ground: Ground::Own(attachment) })
+            }
+            (None, None, Some(commons)) => {
+                prepare::check_egress(spec.egress, self.config.isolation)?;
+                let (footing, launch) = commons.settle(id, spec, prepared).await.map_err(|error| refused(&error))?;
+                let file = launch.write().map_err(|error| refused(&error))?;
+                live.hold().copy = since();
+                let ground = Ground::Shared(Arc::new(footing));
+                // It ends with this server.
+                Ok(Order { first, request: start(None, String::new()), descriptors: vec![file], ground })
+            }
+            (_, None, _) => Err(EngineError::Host {
+                operation: format!("start of {id}"),
+                cause: "the engine has no network".to_owned(),
+            }),
+        }
+    }
+}

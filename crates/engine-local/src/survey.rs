@@ -56,7 +56,7 @@ pub fn identities(dir: &Path) -> Finding {
             Finding::ok(NAME, format!("root of an instance is nobody on the host (tried in '{}')", dir.display()))
         }
         Err(cause) => {
-            let hint = "none needed; Linux 5.19 and a data directory on ext4, XFS, btrfs or tmpfs keep an instance's root \
+            let hint = "none needed; Linux 6.3 and a data directory on ext4, XFS, btrfs or tmpfs keep an instance's root \
                         from being the host's";
             Finding::bad(NAME, Verdict::Warn, cause, hint)
         }

@@ -7,6 +7,7 @@
 //! goes back: a sandbox is used once.
 
 pub(super) mod shared;
+pub(super) mod volumes;
 
 use std::{
     borrow::Cow,
@@ -48,11 +49,7 @@ use crate::{
         user::{self, Identity},
         users::Users,
     },
-    sys::{
-        cgroups, mounts, paths, process,
-        users::{self, Access},
-        volumes,
-    },
+    sys::{cgroups, mounts, paths, process, users},
 };
 
 /// What the process needs; made before it is.
@@ -145,13 +142,12 @@ fn prepare(birth: &mut Birth<'_>) -> Result<std::convert::Infallible, Fault> {
 
     let begun = clock.instant();
     enter(birth, &launch, users.as_ref().map(AsFd::as_fd))?;
-    if let Some(users) = &users {
-        let shown = volumes.iter().try_for_each(|volume| users::translate(volume.as_fd(), users.as_fd(), Access::Full));
-        shown.map_err(failed("show volumes with the users of the instance"))?;
-    }
-    mount_volumes(&launch.mounts, &volumes, paths::directory).map_err(Fault::Settings)?;
-    drop(volumes);
+    // Before there are volumes: whatever lies over `/dev` then, it is opened by the host's root.
     standard_input()?;
+    if let Place::Sandbox { stage, .. } = birth.place {
+        volumes::show(&launch.mounts, &volumes, (stage.users, users.as_ref().map(AsFd::as_fd)))?;
+    }
+    drop(volumes);
     steps.mounts = since(begun);
 
     let begun = clock.instant();
@@ -319,22 +315,6 @@ fn enter(birth: &Birth<'_>, launch: &Launch, users: Option<BorrowedFd<'_>>) -> R
         Place::Root(_, root) => shared::enter_root(root),
         Place::Folder(_, folder) => shared::enter_folder(folder),
     }
-}
-
-/// Puts the volumes of the instance where the container is to see them, which `find` leads to.
-pub(super) fn mount_volumes(
-    places: &[String],
-    volumes: &[OwnedFd],
-    find: impl Fn(&str) -> io::Result<OwnedFd>,
-) -> Result<(), String> {
-    if places.len() != volumes.len() {
-        return Err("cannot make the sandbox: its volumes did not come along".to_owned());
-    }
-    for (place, volume) in places.iter().zip(volumes) {
-        let mounted = find(place).and_then(|at| volumes::attach(volume.as_fd(), at.as_fd()));
-        mounted.map_err(|error| format!("cannot mount a volume at '{place}': {error}"))?;
-    }
-    Ok(())
 }
 
 fn streams(birth: &Birth<'_>) -> Result<(), String> {

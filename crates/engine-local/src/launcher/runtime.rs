@@ -208,7 +208,7 @@ fn prepare(
     // Tried out by ourselves: as far as this host lets us, as everywhere.
     limit_process()?;
     let identity = shared::identify(folder.as_fd(), &launch.user).map_err(Fault::Settings)?;
-    child::mount_volumes(&launch.mounts, &volumes, |place| paths::directory_below(folder.as_fd(), place))
+    child::volumes::mount(&launch.mounts, &volumes, |place| paths::mount_point(Some(folder.as_fd()), place, None))
         .map_err(Fault::Settings)?;
     check_working_dir(&launch.working_dir, stage, folder.as_fd())?;
     if let Some(program) = shared::foresee(&launch, folder.as_fd()) {

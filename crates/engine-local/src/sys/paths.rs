@@ -7,11 +7,11 @@
 use std::{
     fs,
     io::{self, Read as _},
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
 use rustix::{
-    fs::{CWD, Mode, OFlags, ResolveFlags, openat2},
+    fs::{AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fstat, mkdirat, openat2},
     io::Errno,
     process::{fchdir, getcwd},
 };
@@ -32,7 +32,7 @@ pub(crate) fn small_text(file: fs::File) -> String {
 ///
 /// # Errors
 /// The kernel's; also for a path through a magic link.
-pub(crate) fn directory(dir: &str) -> io::Result<OwnedFd> {
+fn directory(dir: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let open = || openat2(CWD, dir, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
     let found = match open() {
@@ -62,23 +62,81 @@ pub(crate) fn enter(dir: &str) -> io::Result<()> {
     Err(io::Error::other("it is outside of the container"))
 }
 
+/// Opens what `path` leads to if the directory `root` is taken for the root, by links too.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn open_below(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    open_where(root, path, flags, BELOW)
+}
+
 /// The directory `dir` of the tree in `root`, made with all directories on the way to it that are missing. Links lead
 /// where they would if the tree were the root.
 ///
 /// # Errors
 /// The kernel's.
 pub(crate) fn directory_below(root: BorrowedFd<'_>, dir: &str) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let open = |path: &str| openat2(root, path, flags, Mode::empty(), resolve);
+    walk(root, dir, BELOW, |_| Ok(())).map_err(Into::into)
+}
+
+/// Where to mount something in the tree in `root`, or else in that of the calling process: as [`directory_below`], with
+/// what is made on the way belonging to the user `owner` of the host, and its group, if there is one.
+///
+/// # Errors
+/// The kernel's. Also when links lead to the root itself or to another file system: to `/proc`, `/sys` and `/dev`, over
+/// which nothing may lie; or into what is mounted already, which somebody else may be changing meanwhile.
+pub(crate) fn mount_point(root: Option<BorrowedFd<'_>>, dir: &str, owner: Option<u32>) -> io::Result<OwnedFd> {
+    let give = |made: BorrowedFd<'_>| match owner {
+        Some(owner) => {
+            let (user, group) = (Uid::from_raw(owner), Gid::from_raw(owner));
+            chownat(made, "", Some(user), Some(group), AtFlags::EMPTY_PATH)
+        }
+        None => Ok(()),
+    };
+    let (base, resolve) = root.map_or((CWD, ResolveFlags::NO_MAGICLINKS), |root| (root, BELOW));
+    let resolve = resolve | ResolveFlags::NO_XDEV;
+    let found = walk(base, dir, resolve, give).map_err(|error| match error {
+        Errno::XDEV => io::Error::other("its path leads to another file system by a link"),
+        Errno::LOOP => io::Error::other("its path leads through a link of /proc, or in a circle"),
+        other => other.into(),
+    })?;
+    let (here, top) = (fstat(&found)?, fstat(open_where(base, "/", OFlags::PATH, resolve)?)?);
+    if (here.st_dev, here.st_ino) == (top.st_dev, top.st_ino) {
+        return Err(io::Error::other("its path leads to the root directory by a link"));
+    }
+    Ok(found)
+}
+
+/// Links lead where they would if the tree were the root.
+const BELOW: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+
+fn open_where(base: BorrowedFd<'_>, path: &str, flags: OFlags, resolve: ResolveFlags) -> rustix::io::Result<OwnedFd> {
+    // Below a root the kernel gives up on `..` when anything on the host is renamed or mounted meanwhile, as happens all
+    // the time beside other instances; it does not tell whether that had to do with the path.
+    const TRIES: usize = 128;
+    let open = || openat2(base, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve);
+    let mut tries = (1..TRIES).map(|_| open());
+    tries.find(|found| !matches!(found, Err(Errno::AGAIN))).unwrap_or_else(open)
+}
+
+/// Goes to `dir`, from the root on, and makes what is missing, each with `give`.
+fn walk(
+    base: BorrowedFd<'_>,
+    dir: &str,
+    resolve: ResolveFlags,
+    give: impl Fn(BorrowedFd<'_>) -> rustix::io::Result<()>,
+) -> rustix::io::Result<OwnedFd> {
+    let open = |path: &str| open_where(base, path, OFlags::PATH | OFlags::DIRECTORY, resolve);
     let mut here = open("/")?;
     let mut path = String::new();
     for part in dir.split('/').filter(|part| !part.is_empty()) {
         path = format!("{path}/{part}");
         here = match open(&path) {
             Err(Errno::NOENT) => {
-                rustix::fs::mkdirat(&here, part, Mode::from_raw_mode(0o755))?;
-                open(&path)?
+                mkdirat(&here, part, Mode::from_raw_mode(0o755))?;
+                let made = open(&path)?;
+                give(made.as_fd())?;
+                made
             }
             found => found?,
         };

@@ -125,11 +125,8 @@ impl Bed {
     /// The same, with instances made like that.
     pub(crate) async fn at_of(dir: &Path, kind: Kind, image: &Image) -> Self {
         let clock = Clock::system();
-        let layout = tempfile::tempdir().expect("a place for the test");
-        image.write(layout.path());
         let images = ImageStore::open(ImageStoreConfig::new(dir.join("images")), clock.clone()).expect("a new store");
-        let loaded = images.load(layout.path(), Some("test/probe:v1")).await.expect("a well-formed layout");
-        let image = images.resolve(&loaded[0].reference).await.expect("just loaded");
+        let image = load(&images, image, "test/probe:v1").await;
         let (engine, runtime) = start(config(dir, kind), images.clone()).await;
         let (data_dir, runtime) = (dir.to_owned(), Some(runtime));
         Self { engine, image, clock, data_dir, events: None, images, kind, runtime, _dir: None }
@@ -167,6 +164,11 @@ impl Bed {
         change(&mut config);
         self.kill().await;
         self.start_engine(config).await;
+    }
+
+    /// Another image, for a container of its own.
+    pub(crate) async fn load(&self, image: &Image) -> String {
+        load(&self.images, image, "test/other:v1").await
     }
 
     pub(crate) fn spec(&self, steps: &[&str]) -> InstanceSpec {
@@ -333,6 +335,13 @@ pub(crate) fn is_root() -> bool {
 #[expect(clippy::print_stderr, reason = "a skip that nobody sees is a test that nobody runs")]
 pub(crate) fn skipped(why: &str) {
     eprintln!("skipped: {why}");
+}
+
+async fn load(images: &ImageStore, image: &Image, name: &str) -> String {
+    let layout = tempfile::tempdir().expect("a place for the test");
+    image.write(layout.path());
+    let loaded = images.load(layout.path(), Some(name)).await.expect("a well-formed layout");
+    images.resolve(&loaded[0].reference).await.expect("just loaded")
 }
 
 impl Drop for Bed {

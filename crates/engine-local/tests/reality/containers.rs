@@ -27,7 +27,7 @@ async fn stocked() -> Option<Bed> {
 containers_suite!(stocked);
 
 /// An instance whose sidecar does these steps, and mounts the volume `v` where the other one does.
-fn pair(bed: &Bed, ingress: &[&str], sidecar: &[&str], size_bytes: u64) -> InstanceSpec {
+pub(crate) fn pair(bed: &Bed, ingress: &[&str], sidecar: &[&str], size_bytes: u64) -> InstanceSpec {
     let mut spec = bed.spec(ingress);
     spec.sidecars = vec![bed.container("side", sidecar)];
     spec.volumes = vec![VolumeSpec { name: "v".to_owned(), size_bytes }];
@@ -38,7 +38,7 @@ fn pair(bed: &Bed, ingress: &[&str], sidecar: &[&str], size_bytes: u64) -> Insta
 }
 
 /// What each container wrote until the end, the one that takes the traffic as `-`.
-async fn lines(bed: &mut Bed, spec: &InstanceSpec) -> Vec<String> {
+pub(crate) async fn lines(bed: &mut Bed, spec: &InstanceSpec) -> Vec<String> {
     let id = bed.start(spec).await;
     let mut lines = Vec::new();
     loop {

@@ -14,6 +14,7 @@ mod pool;
 mod processes;
 mod runtime;
 mod shared;
+mod volumes;
 
 use bed::Bed;
 

@@ -188,7 +188,17 @@ async fn a_working_directory_below_proc_never_reaches_the_runtime() {
 
 #[tokio::test]
 async fn a_volume_is_mounted_in_the_container_wherever_links_of_the_image_lead() {
-    let Some(mut bed) = with(Image::plain().layer(vec![Entry::Link("out", "/../../etc")])).await else { return };
+    let Some(mut bed) = with(Image::plain().layer(vec![
+        Entry::Link("out", "/../../etc"),
+        Entry::Link("up", "../../.."),
+        Entry::Link("nested", "/data"),
+        Entry::Link("processes", "/proc"),
+        Entry::Link("devices", "/dev"),
+    ]))
+    .await
+    else {
+        return;
+    };
     let name = format!("updraft-{}", bed.tag());
     let own = format!("/etc/{name}");
     let mut spec = bed.spec(&[&format!("mode={own}"), &format!("write=/out/{name}/x"), "exit=0"]);
@@ -196,9 +206,21 @@ async fn a_volume_is_mounted_in_the_container_wherever_links_of_the_image_lead()
     spec.ingress.mounts = vec![Mount { volume: "v".to_owned(), path: format!("/out/{name}") }];
     assert_eq!(bed.run_spec(&spec).await.out, ["41777 0:0".to_owned(), format!("/out/{name}/x: ok")]);
     assert!(!Path::new(&own).exists(), "made on the host");
-    spec.ingress.mounts[0].path = "/probe/v".to_owned();
-    let told = bed.run_spec(&spec).await.exit.to_string();
-    assert!(told.contains("cannot mount a volume at '/probe/v'"), "{told}");
+    for path in ["/probe/v", "/up", "/nested/x"] {
+        spec.ingress.mounts[0].path = path.to_owned();
+        spec.ingress.mounts.truncate(1);
+        spec.ingress.mounts.insert(0, Mount { volume: "v".to_owned(), path: "/data".to_owned() });
+        let told = bed.run_spec(&spec).await.exit.to_string();
+        assert!(told.contains(&format!("cannot mount a volume at '{path}'")), "{told}");
+        spec.ingress.mounts.remove(0);
+    }
+    // There the runtime puts its own above it.
+    for path in ["/processes", "/devices"] {
+        let mut spec = bed.spec(&["status=Pid", "mode=/dev/null"]);
+        spec.volumes = vec![VolumeSpec { name: "v".to_owned(), size_bytes: 1 << 20 }];
+        spec.ingress.mounts = vec![Mount { volume: "v".to_owned(), path: path.to_owned() }];
+        assert_eq!(bed.run_spec(&spec).await.out, ["Pid: 1", "20666 0:0"], "{path}");
+    }
     bed.end().await;
 }
 

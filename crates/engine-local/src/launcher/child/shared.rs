@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, openat2},
+    fs::{Dir, FileType, Gid, Mode, OFlags, Uid},
     io::Errno,
     thread::{CapabilitySet, CapabilitySets},
 };
@@ -53,7 +53,8 @@ fn prefer_for_killing() {
 /// The user, by the accounts of the image in `folder`.
 pub(in crate::launcher) fn identify(folder: BorrowedFd<'_>, user: &str) -> Result<Identity, String> {
     let text = |path: &str| {
-        let file = below(folder, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).map(fs::File::from);
+        let file =
+            paths::open_below(folder, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).map(fs::File::from);
         file.map(paths::small_text).unwrap_or_default()
     };
     user::resolve(user, &text("etc/passwd"), &text("etc/group"))
@@ -121,7 +122,7 @@ pub(super) fn execute(launch: &Launch, folder: BorrowedFd<'_>, (argv, env): (&[C
     let mut closest: Option<Tried> = None;
     for candidate in entrypoint::candidates(program, path) {
         let place = entrypoint::in_directory(&launch.working_dir, &candidate);
-        let (error, looks) = match below(folder, &place, OFlags::PATH) {
+        let (error, looks) = match paths::open_below(folder, &place, OFlags::PATH) {
             Ok(file) => (process::execute_file(file.as_fd(), argv, env), look(folder, &place)),
             Err(Errno::ACCESS) => (Errno::ACCESS.into(), Looks::Hidden),
             Err(error) => (error.into(), Looks::Absent),
@@ -154,8 +155,9 @@ fn searched(launch: &Launch) -> (&str, &str) {
 /// What is wrong with the program of the image in `folder`, as far as it can be seen without executing it. `None` when
 /// nothing is.
 pub(in crate::launcher) fn foresee(launch: &Launch, folder: BorrowedFd<'_>) -> Option<Program> {
-    let is_there =
-        |name: &str| below(folder, &entrypoint::in_directory(&launch.working_dir, name), OFlags::PATH).is_ok();
+    let is_there = |name: &str| {
+        paths::open_below(folder, &entrypoint::in_directory(&launch.working_dir, name), OFlags::PATH).is_ok()
+    };
     examine(launch, folder, |looks| match looks {
         Looks::File(head) => entrypoint::refusal(head, is_there),
         Looks::Absent => Some(Errno::NOENT.into()),
@@ -190,27 +192,23 @@ fn examine(
 /// What is in a directory of the image and may be a program. Of a large one only a part.
 fn files_in(folder: BorrowedFd<'_>, dir: &str) -> Vec<String> {
     const MOST: usize = 4096;
-    let Ok(opened) = below(folder, dir, OFlags::RDONLY | OFlags::DIRECTORY) else { return Vec::new() };
+    let Ok(opened) = paths::open_below(folder, dir, OFlags::RDONLY | OFlags::DIRECTORY) else { return Vec::new() };
     let entries = Dir::read_from(opened).into_iter().flatten().flatten().take(MOST);
     let files = entries.filter(|entry| entry.file_type() != FileType::Directory);
     files.filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned)).collect()
 }
 
 fn look(folder: BorrowedFd<'_>, path: &str) -> Looks {
-    let Ok(found) = below(folder, path, OFlags::PATH).and_then(rustix::fs::fstat) else { return Looks::Absent };
+    let Ok(found) = paths::open_below(folder, path, OFlags::PATH).and_then(rustix::fs::fstat) else {
+        return Looks::Absent;
+    };
     if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
         return Looks::Directory;
     }
     let mode = found.st_mode & 0o7777;
-    let file = below(folder, path, OFlags::RDONLY | OFlags::NONBLOCK).map(fs::File::from);
+    let file = paths::open_below(folder, path, OFlags::RDONLY | OFlags::NONBLOCK).map(fs::File::from);
     let (true, Ok(file)) = (mode & 0o111 != 0, file) else { return Looks::NotExecutable(mode) };
     let mut head = Vec::new();
     let _ = file.take(HEAD as u64).read_to_end(&mut head);
     Looks::File(head)
-}
-
-/// A path of the image: its links lead where they would if the folder were the root.
-fn below(folder: BorrowedFd<'_>, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    openat2(folder, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
 }

@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::json;
 use updraft_engine::{Engine as _, EngineEvent};
-use updraft_model::instance::{Exit, InstanceId, InstanceSpec, Limits};
+use updraft_model::instance::{Exit, InstanceId, InstanceSpec, Limits, Mount, VolumeSpec};
 
 use super::{
     host::Host,
@@ -25,6 +25,10 @@ use crate::{
 
 /// What came of each attempt, by its name.
 type Verdicts = HashMap<String, String>;
+
+/// How much the volume of an instance holds, and that of one that is to be filled.
+const VOLUME: u64 = 8 << 20;
+const LARGE_VOLUME: u64 = 1 << 30;
 
 /// Bombs that do no harm where nothing bounds them.
 const BOMBS_FOR_RUNC: [&str; 6] =
@@ -51,6 +55,8 @@ fn spec(bed: &Bed, args: &[&str]) -> InstanceSpec {
     let limits = Limits { cpu_millis: 1000, memory_bytes: 64 << 20, pids: 24 };
     let mut spec = bed.spec(args);
     spec.ingress.limits = limits;
+    spec.ingress.mounts = vec![Mount { volume: "v".to_owned(), path: "/volume".to_owned() }];
+    spec.volumes = vec![VolumeSpec { name: "v".to_owned(), size_bytes: VOLUME }];
     spec
 }
 
@@ -185,7 +191,8 @@ async fn a_bomb_goes_off_within_its_own_limits_and_the_neighbour_notices_nothing
     let (other, _) = neighbour(&mut bed).await;
     let mut running = HashMap::new();
     for escape in table::bombs() {
-        let bomb = spec(&bed, &["hold", escape.name]);
+        let mut bomb = spec(&bed, &["hold", escape.name]);
+        bomb.volumes[0].size_bytes = LARGE_VOLUME;
         running.insert(bed.start(&bomb).await, escape.name);
     }
     let mut seen = Verdicts::new();

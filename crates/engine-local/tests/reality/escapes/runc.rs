@@ -92,6 +92,11 @@ fn configure(file: &Path, id: &str, args: &[&str], env: &[(String, String)]) {
         process["capabilities"][set] = json!(CAPABILITIES);
     }
     config["root"]["readonly"] = json!(false);
+    // As engines mount a volume in memory: a file system for itself, with no more flags than asked for.
+    let volume = json!({
+        "destination": "/volume", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777", "size=8m"],
+    });
+    config["mounts"].as_array_mut().expect("runc spec makes some").push(volume);
     let linux = &mut config["linux"];
     linux["cgroupsPath"] = json!(format!("/{id}"));
     linux["resources"]["memory"] = json!({"limit": 64 << 20});

@@ -34,6 +34,9 @@ pub(crate) fn namespace(first: u32, proc: &Path) -> io::Result<OwnedFd> {
         _ => drop((says_ready, waits)),
     }
     let made = describe(first, &proc.join(pid.to_string()), &ready);
+    // Said, and not only closed: a process that another thread forks meanwhile has this end of the pipe, too, and may be
+    // waiting for ours in the same way.
+    let _ = rustix::io::write(&stays, &[1]);
     drop(stays);
     match ended(pid) {
         Some(0) | None => made,

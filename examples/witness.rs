@@ -19,11 +19,12 @@
 //! | `/later/MS/CODE` | ends the process with this code after so many milliseconds, and answers before |
 //! | `/eat/MIB` | takes memory |
 //!
-//! `note PATH TEXT PORT` writes a file first and serves on another port. `proxy ADDRESS` needs somebody at the address, and
-//! asks there for every path but those below `/own`, which it answers itself.
+//! `note PATH TEXT PORT` writes a file first and serves on another port. `proxy ADDRESS` needs somebody at the address,
+//! and asks there for every path but those below `/own`, which it answers itself.
 //!
-//! With `heed` it ends when it is told to. With `count MS` it writes a line every so many milliseconds, numbered from 0, and
-//! serves. With other arguments it fails in the way they say: `exit CODE LINE...`, `deaf` (never listens), `loopback` (listens on
+//! With `heed` it ends when it is told to. With `count MS` it writes a line every so many milliseconds, numbered from
+//! 0, and serves. With other arguments it fails in the way they say: `exit CODE LINE...`, `deaf` (never listens),
+//! `loopback` (listens on
 //! 127.0.0.1 only), `insist PORT` (listens there, whatever it is told), and those of [`broken`].
 
 use std::{

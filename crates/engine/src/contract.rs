@@ -73,8 +73,8 @@ pub trait Bed: Send + Sync {
     }
 }
 
-/// Makes one test of each case. The argument is the name, in the calling module, of an `async fn() -> Option<impl Bed>`;
-/// `None` skips, after it printed why.
+/// Makes one test of each case. The argument is the name, in the calling module, of an `async fn() -> Option<impl
+/// Bed>`; `None` skips, after it printed why.
 #[macro_export]
 macro_rules! contract_suite {
     ($bed:ident) => {
@@ -398,6 +398,15 @@ impl Stage {
                 _ => {}
             }
         }
+    }
+
+    /// The same with another engine in place of this one, as if its server had been killed.
+    async fn succeed(self, bed: &mut impl Bed) -> Self {
+        let Self { engine, events, .. } = self;
+        drop(engine);
+        bed.successor().await;
+        drop(events);
+        Self::new(bed)
     }
 
     /// Ends the case: nothing of a predecessor is there.

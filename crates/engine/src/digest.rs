@@ -9,8 +9,8 @@ use std::{
 use sha2::{Digest as _, Sha256};
 use updraft_model::instance::{ContainerSpec, InstanceSpec, Limits};
 
-/// Stands for every field of an [`InstanceSpec`], secrets among them, and tells none of them; for every one but its CPU,
-/// of which an instance has more while it starts and which can be changed at any time. It is for a comparison
+/// Stands for every field of an [`InstanceSpec`], secrets among them, and tells none of them; for every one but its
+/// CPU, of which an instance has more while it starts and which can be changed at any time. It is for a comparison
 /// within one build of this program, and neither for disks nor for wires between versions.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SpecDigest([u8; 32]);

@@ -138,7 +138,7 @@ impl Launch {
         spec: &InstanceSpec,
         (container, steps): (ContainerSpec, Vec<String>),
     ) -> Self {
-        let sidecar = (container.name != spec.ingress.name).then(|| container.name.clone());
+        let sidecar = spec.sidecar_name(&container).map(str::to_owned);
         let own = spec.containers().map(|container| container.name.clone());
         let hosts = own.chain(["localhost".to_owned(), "127.0.0.1".to_owned()]).collect();
         let mut launch = Self { port: instance.port, instance, sidecar, container, steps, hosts };

@@ -99,8 +99,8 @@ impl Record {
         self.caught.load(Ordering::SeqCst)
     }
 
-    /// The limits of CPU that a sidecar of it has had, or the container that takes the traffic: in thousandths, the first
-    /// one first.
+    /// The limits of CPU that a sidecar of it has had, or the container that takes the traffic: in thousandths, the
+    /// first one first.
     pub fn cpu_millis(&self, sidecar: Option<&str>) -> Vec<u32> {
         let all = self.cpu_millis.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(&sidecar.map(str::to_owned)).cloned().unwrap_or_default()
@@ -165,7 +165,7 @@ impl Record {
 }
 
 fn limits_of(spec: &InstanceSpec, container: &ContainerSpec) -> (Option<String>, Vec<u32>) {
-    let sidecar = (container.name != spec.ingress.name).then(|| container.name.clone());
+    let sidecar = spec.sidecar_name(container).map(str::to_owned);
     (sidecar, vec![container.limits.cpu_millis])
 }
 

@@ -97,8 +97,8 @@ pub struct Adopted {
 // === impl Adopted ===
 
 impl Adopted {
-    /// What a successor has to know of the instance `id`, started from `spec`. Nothing of one of several containers: some
-    /// may not have been started yet, and in which order only its server knew. The successor ends it.
+    /// What a successor has to know of the instance `id`, started from `spec`. Nothing of one of several containers:
+    /// some may not have been started yet, and in which order only its server knew. The successor ends it.
     pub fn of(id: &InstanceId, spec: &InstanceSpec, started: SystemTime) -> Option<Self> {
         let (id, revision, digest) = (id.clone(), spec.revision.clone(), SpecDigest::of(spec));
         spec.sidecars.is_empty().then_some(Self { id, revision, spec: digest, port: spec.port, started })
@@ -127,13 +127,13 @@ pub trait Engine: Send + Sync + 'static {
     /// [`EngineError::Host`] when the host has no room for it.
     async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError>;
 
-    /// Starts one more container of an instance, which [`Engine::start`] got the same spec for. Returns once its process
-    /// runs. That of an instance which ends, or has ended, is no error: the event says so. One that runs already is
-    /// left alone.
+    /// Starts one more container of an instance, which [`Engine::start`] got the same spec for. Returns once its
+    /// process runs. That of an instance which ends, or has ended, is no error: the event says so. One that runs
+    /// already is left alone.
     ///
     /// # Errors
-    /// [`EngineError::NotPrepared`] as for `start`, [`EngineError::Host`] when the spec has no such container or the host
-    /// no room for it.
+    /// [`EngineError::NotPrepared`] as for `start`, [`EngineError::Host`] when the spec has no such container or the
+    /// host no room for it.
     async fn start_container(&self, id: &InstanceId, spec: &InstanceSpec, name: &str) -> Result<(), EngineError>;
 
     /// SIGTERM to every container, then after `grace` SIGKILL; a frozen instance is thawed first. Returns at once; the
@@ -147,9 +147,9 @@ pub trait Engine: Send + Sync + 'static {
     /// The error of the connection; `NotFound` for an instance that is not there.
     async fn connect(&self, id: &InstanceId, port: u16) -> std::io::Result<TcpStream>;
 
-    /// Takes the CPU away from every process of every container of the instance, until [`Engine::thaw`]. Memory, files and connections
-    /// stay; what is connected or sent meanwhile waits. A system call that waits may return early with `EINTR`, as
-    /// after a signal. What is frozen is frozen; one that is being stopped is not frozen any more.
+    /// Takes the CPU away from every process of every container of the instance, until [`Engine::thaw`]. Memory, files
+    /// and connections stay; what is connected or sent meanwhile waits. A system call that waits may return early with
+    /// `EINTR`, as after a signal. What is frozen is frozen; one that is being stopped is not frozen any more.
     ///
     /// Like `thaw` it waits for nobody but the kernel, some tens of microseconds: both are safe under a lock, which is
     /// how a caller sees to it that no request meets a frozen instance. The last processes may stop a little later.
@@ -170,8 +170,8 @@ pub trait Engine: Send + Sync + 'static {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 
-    /// From now on the sidecar of this name, or the container that takes the traffic, may use so much CPU, in thousandths;
-    /// it began with what its spec says. As quick as [`Engine::freeze`].
+    /// From now on the sidecar of this name, or the container that takes the traffic, may use so much CPU, in
+    /// thousandths; it began with what its spec says. As quick as [`Engine::freeze`].
     ///
     /// # Errors
     /// `Unsupported` where CPU cannot be limited, `NotFound` for one that is not there.

@@ -20,7 +20,8 @@
 //!
 //! After the last step the process ends with code 0. SIGTERM during `wait` ends it with code 0 too.
 //! `serve` answers `GET /` with 200 and the value of the environment variable `ANSWER`, or `ok`
-//! without one, and no line end. `put`, `show` and `ask` that fail print why and go on. An unknown step prints to standard error and ends with code 64.
+//! without one, and no line end. `put`, `show` and `ask` that fail print why and go on. An unknown step prints to
+//! standard error and ends with code 64.
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -22,8 +22,8 @@ pub(crate) fn spec<'a>(context: &Context, entry: &'a BookEntry) -> Cow<'a, Insta
     spec
 }
 
-/// Takes away from an instance that is ready what its containers had for their start, once they have had it long enough. Of
-/// one that another server had started nobody knows how much that was. Never ends.
+/// Takes away from an instance that is ready what its containers had for their start, once they have had it long
+/// enough. Of one that another server had started nobody knows how much that was. Never ends.
 pub(crate) async fn settle_down(context: &Context, instance: &Instance, entry: &BookEntry) {
     let spec = &*entry.spec;
     let is_boosted = |container: &ContainerSpec| boosted(context, entry, container).is_some();
@@ -34,8 +34,7 @@ pub(crate) async fn settle_down(context: &Context, instance: &Instance, entry: &
         context.clock.sleep(cpu::BOOST_AFTER_READY).await;
     }
     for container in settling {
-        let sidecar = (container.name != spec.ingress.name).then_some(container.name.as_str());
-        match context.engine.limit_cpu(&instance.id, sidecar, container.limits.cpu_millis) {
+        match context.engine.limit_cpu(&instance.id, spec.sidecar_name(container), container.limits.cpu_millis) {
             Ok(()) => {}
             // It has ended, or its CPU was never limited.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::Unsupported) => {}

@@ -1,7 +1,7 @@
 //! The way up of an instance, container by container.
 //!
-//! The engine starts those that depend on no other; each of the rest is started when those it depends on are up. In which
-//! order that is, is decided in `updraft_plan::startup`.
+//! The engine starts those that depend on no other; each of the rest is started when those it depends on are up. In
+//! which order that is, is decided in `updraft_plan::startup`.
 
 use std::{future::ready, pin::Pin};
 
@@ -38,8 +38,8 @@ enum Stage {
     ToStart,
 }
 
-/// Starts the containers that depend on no other, by `starting`. An only one is probed meanwhile: it may listen before the engine could
-/// say that it runs. What the probe has begun by then goes on, or a connection would be lost with it.
+/// Starts the containers that depend on no other, by `starting`. An only one is probed meanwhile: it may listen before
+/// the engine could say that it runs. What the probe has begun by then goes on, or a connection would be lost with it.
 pub(crate) async fn start<'a>(
     context: &'a Context,
     instance: &'a Instance,
@@ -68,8 +68,8 @@ pub(crate) async fn start<'a>(
     }
 }
 
-/// Waits until every container of an instance that has been started is up, and starts those that wait for others. `early`
-/// is the probe of an only one, `boosted` the spec with what the containers have while they start.
+/// Waits until every container of an instance that has been started is up, and starts those that wait for others.
+/// `early` is the probe of an only one, `boosted` the spec with what the containers have while they start.
 pub(crate) async fn come_up<'a>(
     context: &Context,
     instance: &Instance,
@@ -111,8 +111,10 @@ async fn bring_up<'a>(
     if stage == Stage::ToStart {
         context.engine.start_container(&instance.id, boosted, &container.name).await.map_err(Stuck::Engine)?;
     }
-    let is_ingress = container.name == spec.ingress.name;
-    let asked = if is_ingress { Some(&entry.startup_probe) } else { entry.sidecar_probes.get(&container.name) };
+    let asked = match spec.sidecar_name(container) {
+        None => Some(&entry.startup_probe),
+        Some(sidecar) => entry.sidecar_probes.get(sidecar),
+    };
     if let Some(asked) = asked {
         let verdict = Target::new(context, instance, (spec, container)).probe(asked).await;
         judge(context, instance, (spec, container), verdict)?;
@@ -128,7 +130,7 @@ fn judge<'a>(
 ) -> Result<(), Stuck<'a>> {
     let passed = verdict.map_err(|failed| Stuck::NotReady(container, failed))?;
     context.say(instance, passed.log);
-    if container.name == spec.ingress.name {
+    if spec.sidecar_name(container).is_none() {
         instance.keep_open(passed.connection);
     }
     Ok(())

@@ -118,8 +118,8 @@ impl Context {
         self.log(instance, (None, LogSource::System), (ended.to_string(), instance.receipt()));
     }
 
-    /// A line of a container of an instance, which has a name if there are several, or about an instance. Who reads the logs must not be able to hold up the events of
-    /// the engine, so what finds no room is dropped and counted.
+    /// A line of a container of an instance, which has a name if there are several, or about an instance. Who reads the
+    /// logs must not be able to hold up the events of the engine, so what finds no room is dropped and counted.
     pub(crate) fn log(
         &self,
         instance: &Instance,

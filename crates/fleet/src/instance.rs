@@ -366,7 +366,7 @@ async fn rise(
         Err(Stuck::NotReady(container, failed)) => {
             context.say(instance, failed.report.log.clone());
             let ran_for = ran_for();
-            let sidecar = (container.name != entry.spec.ingress.name).then(|| container.name.clone());
+            let sidecar = entry.spec.sidecar_name(container).map(str::to_owned);
             let found = evidence::look(context, instance, (&entry.spec, container), *failed).await;
             Start::Failed(Cause::NotReady(sidecar, Box::new(found), ran_for), Remains::Process)
         }

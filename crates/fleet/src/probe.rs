@@ -94,7 +94,7 @@ impl<'a> Whose<'a> {
         if spec.sidecars.is_empty() {
             return Self::All;
         }
-        Self::One(Some(&*container.name).filter(|name| *name != spec.ingress.name))
+        Self::One(spec.sidecar_name(container))
     }
 
     /// What is seen of it.

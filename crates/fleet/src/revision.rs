@@ -326,8 +326,8 @@ impl Revision {
         self.settle(state, effects);
     }
 
-    /// An instance that another server had started is of no use. Others may be started in its place as soon as it is gone,
-    /// or before where there may be more.
+    /// An instance that another server had started is of no use. Others may be started in its place as soon as it is
+    /// gone, or before where there may be more.
     pub(crate) fn dismiss(self: &Arc<Self>, instance: &Arc<Instance>) {
         let mut state = self.lock();
         if let Some(place) = state.place(instance) {

@@ -158,8 +158,8 @@ pub struct Inspection {
     pub forks_refused: u64,
     /// How many of its processes the kernel has killed for [`Limits::memory_bytes`].
     pub memory_kills: u64,
-    /// TCP ports on which it listens at `[::]`, and where a connection by IPv4 was refused a moment later: the socket is
-    /// for IPv6 only (`IPV6_V6ONLY`).
+    /// TCP ports on which it listens at `[::]`, and where a connection by IPv4 was refused a moment later: the socket
+    /// is for IPv6 only (`IPV6_V6ONLY`).
     pub refuses_ipv4: Vec<u16>,
 }
 

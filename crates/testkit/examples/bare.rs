@@ -1,8 +1,8 @@
 //! A server whose instances are plain processes of this host: the floor that `cargo xtask bench cold-start` compares
 //! with. Front door, proxy, fleet and probe are the product's; of the engine only the spawning of a process is left.
 //!
-//! `bare DATA_DIR IDLE_TIMEOUT` serves until its standard input closes. It runs a template's `command`, which is a program of
-//! the host, and ignores the image.
+//! `bare DATA_DIR IDLE_TIMEOUT` serves until its standard input closes. It runs a template's `command`, which is a
+//! program of the host, and ignores the image.
 
 #![expect(clippy::print_stdout, reason = "tells the bench its address, as `updraft serve` does")]
 

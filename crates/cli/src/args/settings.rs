@@ -49,7 +49,8 @@ pub struct SettingsArgs {
     /// From where the service may be called.
     #[arg(long, value_enum, value_name = "INGRESS")]
     pub ingress: Option<Ingress>,
-    /// Where instances may open connections to: `none` (nowhere, names included), `private` (private addresses), or `all`.
+    /// Where instances may open connections to: `none` (nowhere, names included), `private` (private addresses), or
+    /// `all`.
     #[arg(long, value_enum, value_name = "EGRESS")]
     pub egress: Option<Egress>,
     /// The check that ends the start of an instance, as fields of a v1 Probe, such as

@@ -201,27 +201,6 @@ fn a_deploy_always_makes_a_revision_and_touches_only_the_container_with_the_port
 }
 
 #[test]
-fn egress_to_everywhere_is_as_if_nobody_had_said_anything() {
-    check_update(
-        "--egress all",
-        NewRevision::IfChanged,
-        &expect![[r#"
-        mask: 
-    "#]],
-    );
-    check_update(
-        "--egress none",
-        NewRevision::IfChanged,
-        &expect![[r#"
-        mask: template,client,clientVersion
-        - template.revision = "hello-00003-old"
-        + template.annotations.updraft.dev/egress = "none"
-        + template.labels.client.knative.dev/nonce = "vgsaaaaaaa"
-    "#]],
-    );
-}
-
-#[test]
 fn an_update_that_changes_nothing_sends_nothing() {
     check_update(
         "--concurrency 80 --memory 512Mi --update-env-vars A=1",

@@ -237,7 +237,8 @@ async fn prepared(bed: &Bed, before: &[Action]) -> Arc<MemoryStore> {
 }
 
 /// Kills the control plane at every step of `action` in turn, in both ways a commit can be cut off. The next one, and
-/// the client if its answer was lost, must come to the end that there is without a crash. Says how many steps there are.
+/// the client if its answer was lost, must come to the end that there is without a crash. Says how many steps there
+/// are.
 async fn at_every_step(before: &[Action], action: &Action) -> usize {
     let bed = Bed::new();
     let template = prepared(&bed, before).await;

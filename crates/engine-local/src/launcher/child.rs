@@ -6,7 +6,9 @@
 //! in advance, so that little is left to do when a request comes. Until then it holds nothing of anybody. It never
 //! goes back: a sandbox is used once.
 
+mod rehearsal;
 pub(super) mod shared;
+mod user_namespace;
 pub(super) mod volumes;
 
 use std::{
@@ -26,7 +28,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Gid, Mode, OFlags, Uid},
+    fs::{Mode, OFlags},
     io::Errno,
     net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send},
     process::{Resource, Rlimit, Signal},
@@ -43,13 +45,13 @@ use crate::{
         cgroups::{Hierarchy, Plan},
         entrypoint::{self, HEAD, Looks, Tried},
         isolation::Isolation,
-        mounts::{STAGED_PROC, Step, anticipating, finishing, furnishing, staging},
+        mounts::{Step, anticipating, finishing, staging},
         process::{OPEN_FILES, STACK},
         seccomp::Instruction,
         user::{self, Identity},
         users::Users,
     },
-    sys::{cgroups, mounts, paths, process, users},
+    sys::{cgroups, mounts, paths, process},
 };
 
 /// What the process needs; made before it is.
@@ -151,7 +153,7 @@ fn prepare(birth: &mut Birth<'_>) -> Result<std::convert::Infallible, Fault> {
     steps.mounts = since(begun);
 
     let begun = clock.instant();
-    inhabit(birth, users)?;
+    user_namespace::inhabit(birth, users)?;
     let identity = match &folder {
         Some(folder) => shared::identify(folder.as_fd(), &launch.user),
         None => identify(birth, &launch.user),
@@ -190,10 +192,10 @@ fn settle(birth: &Birth<'_>) -> Result<Held, String> {
     if let Place::Sandbox { orders: Some(orders), .. } = &birth.place {
         kept.push(orders.as_fd());
     }
-    // The control group, other instances' pipes, the server's socket: closed, and not only on exec. Before anything that
-    // takes its time: what the launcher closes meanwhile would stay open here, and at its end be reported to the launcher
-    // over and over, which it could do nothing about.
-    // From here on paths of the image are followed, and `/proc/self/fd` leads to whatever is open.
+    // The control group, other instances' pipes, the server's socket: closed, and not only on exec. Before anything
+    // that takes its time: what the launcher closes meanwhile would stay open here, and at its end be reported to the
+    // launcher over and over, which it could do nothing about. From here on paths of the image are followed, and
+    // `/proc/self/fd` leads to whatever is open.
     process::close_others(&kept).map_err(failed("close what is not the container's"))?;
     drop(kept);
     join(birth)?;
@@ -203,64 +205,14 @@ fn settle(birth: &Birth<'_>) -> Result<Held, String> {
     apply(&anticipating(stage.ahead, stage.users), None)?;
     let users = match stage.users {
         Users::Hosts => None,
-        Users::Mapped(first) => Some(found(first)?),
+        Users::Mapped(first) => Some(user_namespace::found(first)?),
     };
     // What it will never have again; what it has now it needs until the end. A user namespace gives all of them anew.
     if users.is_none() {
-        bound(birth)?;
+        user_namespace::bound(birth)?;
     }
-    rehearse(stage);
+    rehearsal::rehearse(stage);
     Ok(Held { folder, users })
-}
-
-/// A user namespace for who is to come, whose root the output is given to: later nobody may.
-fn found(first: u32) -> Result<OwnedFd, String> {
-    let (user, group) = (Uid::from_raw(first), Gid::from_raw(first));
-    for stream in [io::stdout().as_fd(), io::stderr().as_fd()] {
-        rustix::fs::fchown(stream, Some(user), Some(group)).map_err(failed("hand over the standard streams"))?;
-    }
-    users::namespace(first, Path::new(STAGED_PROC)).map_err(failed("make a user namespace"))
-}
-
-fn bound(birth: &Birth<'_>) -> Result<(), String> {
-    capabilities::dropped(capabilities::kept(), birth.last_capability)
-        .try_for_each(rustix::thread::remove_capability_from_bounding_set)
-        .map_err(failed("drop capabilities"))
-}
-
-/// Becomes root of the user namespace, if there is one: what is done from here on is done as the instance would do it.
-fn inhabit(birth: &Birth<'_>, users: Option<OwnedFd>) -> Result<(), String> {
-    if let Some(users) = users {
-        rustix::thread::move_into_link_name_space(users.as_fd(), Some(LinkNameSpaceType::User))
-            .map_err(failed("join the user namespace"))?;
-        bound(birth)?;
-        shared::become_root()?;
-    }
-    match birth.place {
-        Place::Sandbox { .. } => apply(&[furnishing()], None),
-        Place::Root(..) | Place::Folder(..) => Ok(()),
-    }
-}
-
-/// Goes once through what is to be thought of when the time counts, and does nothing. A new process has its parent's
-/// memory, but not the tables of it: the kernel makes them at the first touch of each page, and copies what is written
-/// to. That took a tenth of a millisecond of every start.
-fn rehearse(stage: &Stage<'_>) {
-    let sample = Launch {
-        layers: vec!["/".into()],
-        argv: vec!["/app".to_owned()],
-        env: vec![("PATH".to_owned(), "/bin".to_owned())],
-        working_dir: "/".to_owned(),
-        etc: vec![("hosts".to_owned(), String::new())],
-        ..Launch::default()
-    };
-    let learned: Result<Launch, _> = serde_json::to_vec(&sample).and_then(|bytes| serde_json::from_slice(&bytes));
-    let steps = learned.map(|launch| finishing(&launch, stage.users, stage.ahead));
-    let identity = user::resolve("", "root:x:0:0::/root:/bin/sh\n", "root:x:0:\n");
-    let strings = identity.map(|identity| strings(&sample, &identity));
-    let candidates = entrypoint::candidates("app", "/bin");
-    let ready = serde_json::to_vec(&Word::Ready(Steps::default()));
-    drop(std::hint::black_box((steps, strings, candidates, ready)));
 }
 
 /// What is to be run, and its volumes. A sandbox waits here until it is told.
@@ -511,6 +463,6 @@ pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn failed<E: std::fmt::Display>(operation: &'static str) -> impl Fn(E) -> String {
+pub(super) fn failed<E: std::fmt::Display>(operation: &'static str) -> impl Fn(E) -> String {
     move |error| format!("cannot make the sandbox: {operation}: {error}")
 }

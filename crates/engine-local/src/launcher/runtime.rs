@@ -27,7 +27,7 @@ use rustix::{
 use updraft_base::Clock;
 
 use super::{
-    child::{self, OOM_SCORE, Word, limit_process, micros, say, shared},
+    child::{self, OOM_SCORE, Word, failed, limit_process, micros, say, shared},
     instance::judge,
     keeper::{self, Keeper},
     start::{Born, Workshop, pipe},
@@ -320,10 +320,6 @@ fn remove(runtime: &Path, id: &str, keeper: &mut Keeper) {
         }
         keeper.rest(PAUSE);
     }
-}
-
-fn failed<E: std::fmt::Display>(operation: &'static str) -> impl Fn(E) -> String {
-    move |error| format!("cannot make the sandbox: {operation}: {error}")
 }
 
 #[cfg(test)]

@@ -184,7 +184,8 @@ impl Workshop {
         })
     }
 
-    /// Makes a container that has no sandbox of ours; only that of a runtime has volumes. Nothing is left when it fails.
+    /// Makes a container that has no sandbox of ours; only that of a runtime has volumes. Nothing is left when it
+    /// fails.
     ///
     /// # Errors
     /// The host's, and when what came along does not fit the isolation.

@@ -1,8 +1,8 @@
 //! From one server to the next: what a launcher does while it has none.
 //!
 //! A server that says farewell is the last one. One whose connection ends without a farewell was killed: its instances
-//! live on, frozen no more, what they write is read until each window is full, and their exits are kept, until the next server greets or
-//! the time is over. Sandboxes that wait hold nothing of anybody and are ended.
+//! live on, frozen no more, what they write is read until each window is full, and their exits are kept, until the next
+//! server greets or the time is over. Sandboxes that wait hold nothing of anybody and are ended.
 
 use std::{
     io,
@@ -86,8 +86,8 @@ impl Launcher {
         let _ = rustix::thread::set_name(&name);
         self.volumes = (maker.isolation == Isolation::Namespaces).then(|| Volumes::new(start::stage(run_dir)));
         let opened = Workshop::open(tag, run_dir, maker, self.clock.clone()).and_then(|workshop| {
-            // Without a mount namespace an instance could reach the socket itself, and a copy of its image is the server's to
-            // remove: there everything ends with the server.
+            // Without a mount namespace an instance could reach the socket itself, and a copy of its image is the
+            // server's to remove: there everything ends with the server.
             let keeps = workshop.has_networks() && orphaned > 0;
             let gate = if keeps { Some(Gate::open(run_dir)?) } else { None };
             Ok((workshop, gate))

@@ -54,9 +54,9 @@ pub(super) fn holder(data_dir: &Path) -> io::Result<Option<Holder>> {
     Ok(Some(Holder { pid, open: descriptors(pid).into_iter().map(|(_, target)| target).collect() }))
 }
 
-/// Who lives for which tag: a launcher with somebody who has its lock file open as well and is none of its own, one that
-/// says that it waits for a server, and the server that has the data directory in question (`serving`: tag and process),
-/// also while it has no launcher.
+/// Who lives for which tag: a launcher with somebody who has its lock file open as well and is none of its own, one
+/// that says that it waits for a server, and the server that has the data directory in question (`serving`: tag and
+/// process), also while it has no launcher.
 pub(super) fn owners(seen: &Seen, serving: Option<(&str, u32)>) -> Owners {
     let mut owners = Owners::new();
     let mut holders: HashMap<String, Vec<u32>> = HashMap::new();

@@ -76,8 +76,8 @@ pub(crate) struct NetConfig {
     pub(crate) subnet: Option<Subnet>,
     /// Where what was changed on the host is written down.
     pub(crate) run_dir: PathBuf,
-    /// Instances that live on and are to keep their network: addresses, and how each is restricted. With any the range is the one they are in,
-    /// whatever `subnet` says.
+    /// Instances that live on and are to keep their network: addresses, and how each is restricted. With any the range
+    /// is the one they are in, whatever `subnet` says.
     pub(crate) kept: Vec<(Ipv4Addr, Egress)>,
 }
 

@@ -101,29 +101,34 @@ fn an_instance_reaches_no_address_of_the_host() {
 
 #[test]
 fn an_instance_cannot_speak_for_another_one() {
-    World::run(async |world| {
-        let network = world.network("spoof").await;
-        let (one, two) = (network.attach().await.expect("attached"), network.attach().await.expect("attached"));
-        let server = inside(&world.outside, || UdpSocket::bind("0.0.0.0:0").expect("a socket")).await;
-        let (port, stolen, own) = (server.local_addr().expect("bound").port(), two.address, one.address);
-        inside(&one.netns, move || {
-            let mut socket = Socket::open(Subsystem::Route).expect("netlink");
-            let mut batch = Batch::default();
-            let index = socket.link_index("eth0").expect("the instance's link");
-            link::address_add(&mut batch, index, stolen);
-            socket.execute(batch).expect("an address that is not ours");
-            for (address, text) in [(stolen, b"stolen"), (own, b"honest")] {
-                let sender = UdpSocket::bind((address, 0)).expect("a socket");
-                sender.send_to(text, (OUTSIDE, port)).expect("sent");
-            }
-        })
-        .await;
-        server.set_read_timeout(Some(PATIENCE)).expect("a deadline");
-        let mut text = [0; 16];
-        let length = server.recv(&mut text).expect("the honest one arrives");
-        assert_eq!(&text[..length], b"honest");
-        network.stop().await.expect("stopped");
-    });
+    World::run(async |world| only_its_own_address_leaves(world, "spoof").await);
+}
+
+/// Of what an instance sends from another one's address, from a foreign one and from its own, only the last arrives.
+async fn only_its_own_address_leaves(world: &World, tag: &str) {
+    let network = world.network(tag).await;
+    let (one, two) = (network.attach().await.expect("attached"), network.attach().await.expect("attached"));
+    let server = inside(&world.outside, || UdpSocket::bind("0.0.0.0:0").expect("a socket")).await;
+    let (port, stolen, own) = (server.local_addr().expect("bound").port(), two.address, one.address);
+    inside(&one.netns, move || {
+        let mut socket = Socket::open(Subsystem::Route).expect("netlink");
+        let mut batch = Batch::default();
+        let index = socket.link_index("eth0").expect("the instance's link");
+        let foreign = Ipv4Addr::new(192, 0, 2, 9);
+        link::address_add(&mut batch, index, stolen);
+        link::address_add(&mut batch, index, foreign);
+        socket.execute(batch).expect("addresses that are not ours");
+        for (address, text) in [(stolen, b"stolen"), (foreign, b"forged"), (own, b"honest")] {
+            let sender = UdpSocket::bind((address, 0)).expect("a socket");
+            sender.send_to(text, (OUTSIDE, port)).expect("sent");
+        }
+    })
+    .await;
+    server.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+    let mut text = [0; 16];
+    let length = server.recv(&mut text).expect("the honest one arrives");
+    assert_eq!(&text[..length], b"honest");
+    network.stop().await.expect("stopped");
 }
 
 #[test]

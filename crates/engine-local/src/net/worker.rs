@@ -335,7 +335,8 @@ impl Host {
         self.forwarding.opened().map(str::to_owned).collect()
     }
 
-    /// Takes over the range of a dead server for the sake of instances that live on, and removes every cable but theirs.
+    /// Takes over the range of a dead server for the sake of instances that live on, and removes every cable but
+    /// theirs.
     fn inherit(&mut self, kept: &[(Ipv4Addr, Egress)], routes: &[link::Route]) -> Result<Subnet, NetError> {
         let gateway = format!("{}gw", self.prefix);
         let links = self.own_links()?;
@@ -367,7 +368,8 @@ impl Host {
         restored.and(links).and(table)
     }
 
-    /// Removes the links whose names are not wanted. Those of instances that end go by themselves, which is given a moment.
+    /// Removes the links whose names are not wanted. Those of instances that end go by themselves, which is given a
+    /// moment.
     fn remove_links(&mut self, is_unwanted: impl Fn(&str) -> bool) -> Result<(), NetError> {
         let gateway = format!("{}gw", self.prefix);
         let peer = format!("{}gp", self.prefix);

@@ -41,8 +41,8 @@ pub(crate) fn allowed() -> impl Iterator<Item = (u32, Option<u32>)> {
     DEVICES.into_iter().map(|(_, major, minor)| (major, Some(minor))).chain([(5, Some(2)), (136, None)])
 }
 
-/// A program of the type `BPF_PROG_TYPE_CGROUP_DEVICE`: these character devices, whatever is done with them, and no other
-/// device.
+/// A program of the type `BPF_PROG_TYPE_CGROUP_DEVICE`: these character devices, whatever is done with them, and no
+/// other device.
 pub(crate) fn program(allowed: impl Iterator<Item = (u32, Option<u32>)>) -> Vec<Instruction> {
     let mut code = vec![load(KIND, 0), load(MAJOR, 4), load(MINOR, 8), step(AND, KIND, 0, KIND_BITS)];
     code.push(step(SKIP_IF, KIND, 2, CHARACTER));

@@ -70,8 +70,8 @@ pub(crate) enum Step {
 }
 
 /// What a container must not see: runc's list; what tells neighbours' work (interrupts, power, pages and the kernel's
-/// allocators of the whole machine, which root may read); and the kernel's addresses and log, which only settings of the
-/// host keep from it otherwise.
+/// allocators of the whole machine, which root may read); and the kernel's addresses and log, which only settings of
+/// the host keep from it otherwise.
 pub(crate) const MASKED: [&str; 21] = [
     "/proc/acpi",
     "/proc/asound",

@@ -1,8 +1,8 @@
 //! Instances with several containers: one network and, if they have them, the same volumes; everything else is each
 //! container's own.
 //!
-//! A container has its own sandbox, control groups and limits. The first one that starts takes a sandbox from the pool with
-//! its network, which the others join. What the end of one means is decided in [`Crew`].
+//! A container has its own sandbox, control groups and limits. The first one that starts takes a sandbox from the pool
+//! with its network, which the others join. What the end of one means is decided in [`Crew`].
 
 use std::{
     os::fd::OwnedFd,
@@ -293,5 +293,5 @@ pub(super) fn launcher_id(id: &InstanceId, who: Option<&String>) -> String {
 }
 
 fn who(spec: &InstanceSpec, container: &ContainerSpec) -> Who {
-    (container.name != spec.ingress.name).then(|| container.name.clone())
+    spec.sidecar_name(container).map(str::to_owned)
 }

@@ -169,8 +169,8 @@ impl LocalEngine {
         self.shared.pool.ready()
     }
 
-    /// What instances send to the metadata server's address, 169.254.169.254 port 80: connections, and whose each is. The
-    /// first call gets it; until then everybody who asks is told that there is nothing (404).
+    /// What instances send to the metadata server's address, 169.254.169.254 port 80: connections, and whose each is.
+    /// The first call gets it; until then everybody who asks is told that there is nothing (404).
     pub fn metadata(&self) -> Option<mpsc::Receiver<(TcpStream, InstanceId)>> {
         self.shared.desk.take()
     }

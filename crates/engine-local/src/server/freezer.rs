@@ -40,8 +40,8 @@ impl Switch {
     }
 
     /// # Errors
-    /// `Unsupported` where there is nothing to freeze with, `NotFound` when it ends; else the kernel's. Nothing of it is
-    /// frozen then.
+    /// `Unsupported` where there is nothing to freeze with, `NotFound` when it ends; else the kernel's. Nothing of it
+    /// is frozen then.
     pub(super) fn freeze(&self) -> io::Result<()> {
         self.check()?;
         let mut state = self.lock();

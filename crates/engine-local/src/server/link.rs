@@ -41,8 +41,8 @@ pub(super) struct Outgoing {
     descriptors: Vec<OwnedFd>,
 }
 
-/// What is sent to a launcher that is alive. Dropping it ends the connection: after a [`Request::Farewell`] the launcher
-/// removes everything, without one it waits for the next server.
+/// What is sent to a launcher that is alive. Dropping it ends the connection: after a [`Request::Farewell`] the
+/// launcher removes everything, without one it waits for the next server.
 #[derive(Debug, Clone)]
 pub(super) struct Link(mpsc::UnboundedSender<Outgoing>);
 

@@ -2,8 +2,8 @@
 //!
 //! The network leads that address, from every instance, to a listener of ours and to nothing else; who asks is known by
 //! the address of the connection, which an instance cannot choose (`net`). Who answers takes the connections
-//! ([`super::LocalEngine::metadata`]). Until somebody does, the answer is that there is nothing: clients that look whether they
-//! run in Google's cloud must get an answer, or they wait.
+//! ([`super::LocalEngine::metadata`]). Until somebody does, the answer is that there is nothing: clients that look
+//! whether they run in Google's cloud must get an answer, or they wait.
 
 use std::{
     net::{IpAddr, Ipv4Addr},

@@ -56,8 +56,8 @@ struct Stock {
 
 /// What the names of sandboxes that wait begin with, before a dot: no instance is called so.
 pub(super) const SHELL: &str = "shell";
-/// How long after a start the stock is left as it is, so that the program that starts has the machine to itself. A stock
-/// that is half empty waits for nothing.
+/// How long after a start the stock is left as it is, so that the program that starts has the machine to itself. A
+/// stock that is half empty waits for nothing.
 const CALM: Duration = Duration::from_millis(20);
 /// How long the making of one may take.
 const MADE_WITHIN: Duration = Duration::from_secs(5);

@@ -150,7 +150,8 @@ impl Heritage {
         *shared.adopted.lock().unwrap_or_else(PoisonError::into_inner) = adopted;
         rest.into_iter().for_each(|report| shared.hear(report));
         for (id, cause) in doomed {
-            tracing::warn!(instance = id, cause, "an instance of a server that was killed cannot go on and is ended");
+            // One that has ended just now is in no network either: that is its own affair.
+            tracing::info!(instance = id, cause, "an instance of a server that was killed cannot go on and is ended");
             shared.request(&Request::Kill { id });
         }
         launcher

@@ -29,8 +29,8 @@ struct Load {
     log: u64,
 }
 
-/// What `bpf(BPF_PROG_ATTACH)` is told. Without flags no group below can have another program, and a program that is there
-/// is replaced.
+/// What `bpf(BPF_PROG_ATTACH)` is told. Without flags no group below can have another program, and a program that is
+/// there is replaced.
 #[repr(C)]
 struct Attach {
     group: u32,
@@ -43,8 +43,8 @@ struct Attach {
 /// that `program` says.
 ///
 /// # Errors
-/// The kernel's: `PermissionDenied` without `CAP_BPF` and `CAP_NET_ADMIN` (or `CAP_SYS_ADMIN`), or when a group above has
-/// a program and does not allow others; `InvalidInput` without CONFIG_CGROUP_BPF.
+/// The kernel's: `PermissionDenied` without `CAP_BPF` and `CAP_NET_ADMIN` (or `CAP_SYS_ADMIN`), or when a group above
+/// has a program and does not allow others; `InvalidInput` without CONFIG_CGROUP_BPF.
 pub(crate) fn restrict(dir: &Path, program: &[Instruction]) -> io::Result<()> {
     let group = rustix::fs::open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let load = Load {
@@ -56,8 +56,8 @@ pub(crate) fn restrict(dir: &Path, program: &[Instruction]) -> io::Result<()> {
         log_size: 0,
         log: 0,
     };
-    // SAFETY: `load` and what it points to, the program in the kernel's layout and a string, outlive the call, and it has
-    // the size that is passed.
+    // SAFETY: `load` and what it points to, the program in the kernel's layout and a string, outlive the call, and it
+    // has the size that is passed.
     let loaded = unsafe { libc::syscall(libc::SYS_bpf, LOAD, &raw const load, size_of::<Load>()) };
     let loaded = i32::try_from(loaded).ok().filter(|&fd| fd >= 0).ok_or_else(io::Error::last_os_error)?;
     // SAFETY: the kernel has just opened it for us.

@@ -111,8 +111,8 @@ pub(crate) fn mount_point(root: Option<BorrowedFd<'_>>, dir: &str, owner: Option
 const BELOW: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 
 fn open_where(base: BorrowedFd<'_>, path: &str, flags: OFlags, resolve: ResolveFlags) -> rustix::io::Result<OwnedFd> {
-    // Below a root the kernel gives up on `..` when anything on the host is renamed or mounted meanwhile, as happens all
-    // the time beside other instances; it does not tell whether that had to do with the path.
+    // Below a root the kernel gives up on `..` when anything on the host is renamed or mounted meanwhile, as happens
+    // all the time beside other instances; it does not tell whether that had to do with the path.
     const TRIES: usize = 128;
     let open = || openat2(base, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve);
     let mut tries = (1..TRIES).map(|_| open());

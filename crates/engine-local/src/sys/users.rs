@@ -17,8 +17,9 @@ use rustix::{
 
 use crate::sandbox::users::COUNT;
 
-/// A user namespace whose users are the host's from `first` on. It belongs to the first of them, so that what the kernel
-/// counts per user is counted for that one. `proc` is where the processes of the caller's PID namespace are seen.
+/// A user namespace whose users are the host's from `first` on. It belongs to the first of them, so that what the
+/// kernel counts per user is counted for that one. `proc` is where the processes of the caller's PID namespace are
+/// seen.
 ///
 /// # Errors
 /// The kernel's.
@@ -34,8 +35,8 @@ pub(crate) fn namespace(first: u32, proc: &Path) -> io::Result<OwnedFd> {
         _ => drop((says_ready, waits)),
     }
     let made = describe(first, &proc.join(pid.to_string()), &ready);
-    // Said, and not only closed: a process that another thread forks meanwhile has this end of the pipe, too, and may be
-    // waiting for ours in the same way.
+    // Said, and not only closed: a process that another thread forks meanwhile has this end of the pipe, too, and may
+    // be waiting for ours in the same way.
     let _ = rustix::io::write(&stays, &[1]);
     drop(stays);
     match ended(pid) {
@@ -167,8 +168,8 @@ fn ended(pid: i64) -> Option<i32> {
     ended.1.exit_status()
 }
 
-/// Can the files of `dir` be shown with the users of a namespace, and be the lower side of an overlay? Tried in `place`,
-/// an empty directory, in the mount namespace of the caller, which is of no other use afterwards.
+/// Can the files of `dir` be shown with the users of a namespace, and be the lower side of an overlay? Tried in
+/// `place`, an empty directory, in the mount namespace of the caller, which is of no other use afterwards.
 ///
 /// # Errors
 /// What is in the way, as a sentence without an end.

@@ -1,7 +1,7 @@
 //! Volumes in memory: file systems that containers of one instance share.
 //!
-//! A container is given a mount as a descriptor and puts it into its own tree. It is the same file system for all of them;
-//! the kernel removes it when the last one that has it mounted is gone.
+//! A container is given a mount as a descriptor and puts it into its own tree. It is the same file system for all of
+//! them; the kernel removes it when the last one that has it mounted is gone.
 
 use std::{
     io,
@@ -20,8 +20,8 @@ use rustix::{
 /// Whoever may write to a directory that everybody may write to owns what it puts there.
 const MODE: &str = "1777";
 
-/// Makes an empty file system for `size` bytes, with a mount for each of `places`. `spare` is a directory of the calling
-/// process' own mount namespace where nothing is mounted; it is used and free again when this returns.
+/// Makes an empty file system for `size` bytes, with a mount for each of `places`. `spare` is a directory of the
+/// calling process' own mount namespace where nothing is mounted; it is used and free again when this returns.
 ///
 /// # Errors
 /// The kernel's; nothing is left.

@@ -40,17 +40,18 @@ async fn a_program_without_a_slash_is_found_in_the_path() {
     bed.end().await;
 }
 
-#[tokio::test]
-async fn why_a_program_cannot_be_executed_is_told_precisely() {
-    let script = Entry::File("script", 0o755, b"#!/bin/bash\n".to_vec());
-    let text = Entry::File("text", 0o755, b"hello\n".to_vec());
-    let plain = Entry::File("plain", 0o644, b"hello\n".to_vec());
+/// Files that cannot be executed, and what is said of them and of what is not there.
+pub(crate) fn odd_programs() -> (Vec<Entry>, [(&'static str, &'static str); 7]) {
     let mut arm = vec![0; 64];
     arm[..6].copy_from_slice(b"\x7fELF\x02\x01");
     arm[18] = 183;
-    let arm = Entry::File("arm", 0o755, arm);
-    let Some(mut bed) = Bed::with(Image::plain().layer(vec![script, text, plain, arm])).await else { return };
-    for (program, want) in [
+    let files = vec![
+        Entry::File("script", 0o755, b"#!/bin/bash\n".to_vec()),
+        Entry::File("text", 0o755, b"hello\n".to_vec()),
+        Entry::File("plain", 0o644, b"hello\n".to_vec()),
+        Entry::File("arm", 0o755, arm),
+    ];
+    let said = [
         ("/missing", "no such file in the image"),
         ("missing", "executable file not found in $PATH"),
         ("/script", "its interpreter '/bin/bash' is missing"),
@@ -58,11 +59,24 @@ async fn why_a_program_cannot_be_executed_is_told_precisely() {
         ("/plain", "permission denied"),
         ("/arm", "built for arm64, not for linux/amd64"),
         ("/etc", "is a directory"),
-    ] {
-        let mut spec = bed.spec(&[]);
-        spec.ingress.command = vec![program.to_owned()];
-        let exit = bed.run_spec(&spec).await.exit;
-        assert!(matches!(&exit, Exit::NotStarted { cause } if cause.to_string().contains(want)), "{program}: {exit:?}");
+    ];
+    (files, said)
+}
+
+/// Starts an instance with `program`, which does not run because of what `want` says.
+pub(crate) async fn is_refused(bed: &mut Bed, (program, want): (&str, &str)) {
+    let mut spec = bed.spec(&[]);
+    spec.ingress.command = vec![program.to_owned()];
+    let exit = bed.run_spec(&spec).await.exit;
+    assert!(matches!(&exit, Exit::NotStarted { cause } if cause.to_string().contains(want)), "{program}: {exit:?}");
+}
+
+#[tokio::test]
+async fn why_a_program_cannot_be_executed_is_told_precisely() {
+    let (files, said) = odd_programs();
+    let Some(mut bed) = Bed::with(Image::plain().layer(files)).await else { return };
+    for odd in said {
+        is_refused(&mut bed, odd).await;
     }
     bed.end().await;
 }

@@ -1,5 +1,5 @@
-//! Volumes as ways out of a container: where an image leads their mounts, what another container does to them meanwhile,
-//! and whose the files in them are. What one container alone can try is in the list of escapes.
+//! Volumes as ways out of a container: where an image leads their mounts, what another container does to them
+//! meanwhile, and whose the files in them are. What one container alone can try is in the list of escapes.
 
 use std::{fs, time::Duration};
 
@@ -36,8 +36,8 @@ async fn beside(bed: &mut Bed, spec: &InstanceSpec, ready: &str) -> (Vec<String>
     }
 }
 
-/// What an image makes of a mount path is its own affair as long as it stays in the image: never what every container has,
-/// never the root, and never a directory of the host.
+/// What an image makes of a mount path is its own affair as long as it stays in the image: never what every container
+/// has, never the root, and never a directory of the host.
 #[tokio::test]
 async fn a_mount_path_that_an_image_leads_out_of_its_files_by_a_link_is_refused() {
     let links = [
@@ -186,8 +186,8 @@ async fn a_program_in_a_volume_runs_as_who_executes_it_whatever_bits_another_con
     bed.end().await;
 }
 
-/// By a socket in a volume one container can give another a descriptor of its root: that leads to what everybody may read
-/// there, and no further up or in.
+/// By a socket in a volume one container can give another a descriptor of its root: that leads to what everybody may
+/// read there, and no further up or in.
 #[tokio::test]
 async fn a_root_that_one_container_hands_to_another_is_no_way_out_of_it_nor_into_its_files() {
     let secret = vec![Entry::File("etc/secret", 0o600, b"x".to_vec())];

@@ -19,11 +19,7 @@ pub async fn a_successor_goes_on_with_what_its_predecessor_had_started(bed: &mut
     let (id, spec) = (stage.start("a", &["serve"]).await, stage.spec(&["serve"]));
     stage.get(&id).await;
     let used = stage.engine.usage(&id).await.expect("it is there");
-    let Stage { engine, events, .. } = stage;
-    drop(engine);
-    bed.successor().await;
-    drop(events);
-    let mut stage = Stage::new(bed);
+    let mut stage = stage.succeed(bed).await;
     if !bed.instances_outlive_their_engine() {
         return stage.end_empty().await;
     }

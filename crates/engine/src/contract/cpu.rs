@@ -122,11 +122,7 @@ pub async fn a_successor_finds_awake_what_its_predecessor_had_frozen(bed: &mut i
     while let Ok(tick) = stage.clock.clone().timeout(SILENCE, stage.ticks(&id)).await {
         last = tick;
     }
-    let Stage { engine, events, .. } = stage;
-    drop(engine);
-    bed.successor().await;
-    drop(events);
-    let mut stage = Stage::new(bed);
+    let mut stage = stage.succeed(bed).await;
     if !bed.instances_outlive_their_engine() {
         return stage.end_empty().await;
     }

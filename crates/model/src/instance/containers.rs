@@ -57,6 +57,11 @@ impl InstanceSpec {
         self.containers().find(|container| container.name == name)
     }
 
+    /// What `container`, one of its own, is called among the sidecars; `None` for the one that takes the traffic.
+    pub fn sidecar_name<'a>(&self, container: &'a ContainerSpec) -> Option<&'a str> {
+        (container.name != self.ingress.name).then_some(container.name.as_str())
+    }
+
     /// What the whole instance may use: the sum over its containers.
     pub fn limits(&self) -> Limits {
         self.sidecars.iter().fold(self.ingress.limits, |sum, sidecar| sum + sidecar.limits)

@@ -14,7 +14,8 @@ impl World {
         world
     }
 
-    /// One request that is answered; once it is over for the fleet, too, the instance is frozen, and stays so for `rest`.
+    /// One request that is answered; once it is over for the fleet, too, the instance is frozen, and stays so for
+    /// `rest`.
     async fn ask_and_freeze(&self, rest: Duration) {
         const ANSWERED: &str = "updraft_requests_total{response_code_class=\"2xx\"}";
         let before = self.metric(ANSWERED);

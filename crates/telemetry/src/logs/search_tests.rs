@@ -123,8 +123,8 @@ async fn a_position_between_entries_is_a_place_to_go_on() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever was written, however out of order (within the minute that is allowed), by whichever service, and however
-    /// little a page may read: all pages together are all entries, each once, in their order.
+    /// Whatever was written, however out of order (within the minute that is allowed), by whichever service, and
+    /// however little a page may read: all pages together are all entries, each once, in their order.
     #[test]
     fn pages_together_are_everything_once(
         steps in prop::collection::vec((0usize..3, 0u64..90, 0u64..50), 1..40),

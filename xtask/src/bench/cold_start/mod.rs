@@ -1,8 +1,8 @@
 //! From zero to the first byte, beside what else could have been done.
 //!
 //! Every start is a first one: ours begins with no instance, the peers with no process. What is compared runs in turn,
-//! so that a slow moment of the machine hits all of it. *Back to back* there is no pause between two starts; *spaced* there
-//! are 150 ms of quiet before each, which is what a first request usually meets (caches and RCU have gone cold).
+//! so that a slow moment of the machine hits all of it. *Back to back* there is no pause between two starts; *spaced*
+//! there are 150 ms of quiet before each, which is what a first request usually meets (caches and RCU have gone cold).
 //!
 //! | row | what runs |
 //! |--|--|

@@ -1,12 +1,12 @@
 //! As many first requests as the machine takes: scale from zero all the time, beside runc in a loop.
 //!
-//! Ours: clients in a closed loop, each with services of its own that it asks in turn. An instance is not kept after its
-//! request (`--idle-timeout 0ms`), so every request meets a sleeping service; the count of starts proves it. Theirs: two
-//! workers, each `runc run`, the first byte, `runc delete`, with the same program. They take turns of five seconds, and
-//! a turn is over when nothing that was started in it is left: ending is part of the work, on both sides.
+//! Ours: clients in a closed loop, each with services of its own that it asks in turn. An instance is not kept after
+//! its request (`--idle-timeout 0ms`), so every request meets a sleeping service; the count of starts proves it.
+//! Theirs: two workers, each `runc run`, the first byte, `runc delete`, with the same program. They take turns of five
+//! seconds, and a turn is over when nothing that was started in it is left: ending is part of the work, on both sides.
 //!
-//! `leaked` counts what our server has on the machine when all is quiet again, beyond what it had before the storm, when
-//! all was quiet too: see [`holdings`].
+//! `leaked` counts what our server has on the machine when all is quiet again, beyond what it had before the storm,
+//! when all was quiet too: see [`holdings`].
 
 mod holdings;
 mod load;
@@ -109,7 +109,8 @@ fn deploy(server: &Server, app: &App, dir: &Path) -> Result<Vec<Vec<String>>, Er
     (0..CLIENTS).map(|client| (0..SERVICES).map(|number| one(client, number)).collect()).collect()
 }
 
-/// What the server has once all is quiet: when it is as it was `wanted`, or, for want of that, does not change any more.
+/// What the server has once all is quiet: when it is as it was `wanted`, or, for want of that, does not change any
+/// more.
 fn settle(server: &Server, wanted: Option<&Holdings>) -> Result<Holdings, Error> {
     let deadline = now() + PATIENCE;
     let (mut last, mut same) = (Holdings::of(server)?, 0);

@@ -74,7 +74,7 @@ async fn what_is_paid_for_by_the_request_is_frozen_and_what_is_paid_for_all_the_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_kill_9_frozen_instances_are_gone_when_the_next_server_serves() {
+async fn after_kill_9_the_next_server_serves_with_the_instance_that_was_frozen() {
     if !containers_run_here() {
         return;
     }
@@ -82,11 +82,12 @@ async fn after_kill_9_frozen_instances_are_gone_when_the_next_server_serves() {
     let traces = Traces::of(&host);
     let name = deploy(&host, "asleep", &[]);
     let client = reqwest::Client::new();
-    assert_eq!(host.get(&client, &name, "/").await.0, 200);
+    let process = host.process(&client, &name).await;
     eventually("it is frozen", || async { host.metric(&client, FROZEN).await == 1.0 }).await;
     let host = Host::start_in(host.kill(), &["--freeze-after", "never"]);
     let name = host.host_of("asleep", None);
     eventually("the service is served again", || async { host.get(&client, &name, "/").await.0 == 200 }).await;
+    assert_eq!(host.process(&client, &name).await, process);
     assert_eq!(host.metric(&client, FREEZES).await, 0.0);
     let (code, _data_dir) = host.stop();
     assert_eq!((code, traces.left()), (0, Vec::new()));

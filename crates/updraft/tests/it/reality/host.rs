@@ -181,6 +181,13 @@ impl Host {
         (answer.status().as_u16(), answer.text().await.expect("a body"))
     }
 
+    /// Which process of a witness answers behind `host`.
+    pub(crate) async fn process(&self, client: &reqwest::Client, host: &str) -> String {
+        let (code, answer) = self.get(client, host, "/seen/it").await;
+        assert_eq!(code, 200, "{answer}");
+        answer.trim().strip_prefix("it ").expect("a witness answers").to_owned()
+    }
+
     /// The value of the metric lines that begin with `prefix`, summed.
     pub(crate) async fn metric(&self, client: &reqwest::Client, prefix: &str) -> f64 {
         let text = client.get(format!("http://{}/metrics", self.address)).send().await.expect("an answer");

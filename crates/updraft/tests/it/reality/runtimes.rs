@@ -10,7 +10,7 @@ use super::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_is_served_by_containers_of_runc_and_a_kill_of_the_server_leaves_nothing() {
+async fn a_service_is_served_by_containers_of_runc_which_outlive_a_kill_of_the_server() {
     if !containers_run_here() || !have("runc") {
         return;
     }
@@ -33,10 +33,11 @@ async fn a_service_is_served_by_containers_of_runc_and_a_kill_of_the_server_leav
     };
     leaks(&host);
 
+    let process = host.process(&client, &name).await;
     let dir = host.kill();
     host = Host::start_with(dir, &[], &[("UPDRAFT_RUNTIME", "runc".to_owned())]);
     leaks(&host);
-    assert_eq!(host.get(&client, &name, "/").await, (200, "ok".to_owned()));
+    assert_eq!(host.process(&client, &name).await, process);
     assert_eq!(host.stop().0, 0);
 }
 

@@ -10,7 +10,8 @@ use super::{
 };
 
 /// A proxy that takes the traffic in front of an application, which share a volume. The proxy ends when the application
-/// does not listen when it starts; the application has so many seconds for that. It is the second, so that no place in the list means anything.
+/// does not listen when it starts; the application has so many seconds for that. It is the second, so that no place in
+/// the list means anything.
 fn manifest(app: &str, seconds: u32) -> String {
     format!(
         "apiVersion: serving.knative.dev/v1

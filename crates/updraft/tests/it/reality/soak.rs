@@ -3,8 +3,8 @@
 //!
 //! The suite runs a thousand starts; `cargo xtask soak` runs this very test with more (`UPDRAFT_SOAK_STARTS`), and
 //! `UPDRAFT_TEST_SEED` repeats what a run did. Instances end by themselves within moments of their last request, so
-//! nearly each request is a start, and until then they are frozen. Some may go nowhere on the network. Each request has a number of its own; whoever sees it writes it down before it
-//! answers.
+//! nearly each request is a start, and until then they are frozen. Some may go nowhere on the network. Each request has
+//! a number of its own; whoever sees it writes it down before it answers.
 
 use std::{
     cell::{Cell, RefCell},

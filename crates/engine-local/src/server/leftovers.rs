@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     sandbox::cgroups::Layout,
+    survey::trial,
     sys::{self, removal::remove_tree},
 };
 
@@ -44,7 +45,8 @@ const STRAY_PAUSE: Duration = Duration::from_millis(10);
 // === impl Premises ===
 
 impl Premises {
-    /// Makes the run directory.
+    /// Makes the run directory, and removes from it what nobody who lives on needs: what a server was trying out when it
+    /// was killed.
     ///
     /// # Errors
     /// [`EngineError::Host`].
@@ -54,6 +56,9 @@ impl Premises {
         private.create(data_dir.join("run")).map_err(host("make the run directory"))?;
         let data_dir = fs::canonicalize(data_dir).map_err(host("find the data directory"))?;
         let run_dir = data_dir.join("run");
+        if let Err(error) = trial::remove_dead(&run_dir) {
+            tracing::warn!(%error, "what a dead server was trying out could not be removed");
+        }
         let path = run_dir.join("launcher.lock");
         let lock = sys::locks::open(&path).map_err(host("open the launcher's lock"))?;
         Ok(Self { tag: tag_of(&data_dir), run_dir, lock })
@@ -211,5 +216,18 @@ mod tests {
         assert_ne!(tag_of(Path::new("/a")), tag_of(Path::new("/b")));
         let tag = tag_of(Path::new("/a"));
         assert!(tag.len() == 6 && tag.bytes().all(|c| c.is_ascii_hexdigit()), "{tag}");
+    }
+
+    #[test]
+    fn what_a_server_was_trying_out_when_it_was_killed_is_removed_by_the_next_one_and_nothing_else() {
+        let data = tempfile::tempdir().expect("a place for the test");
+        let run = data.path().join("run");
+        fs::create_dir_all(run.join("trial-1-ThreadId(6)/lower")).expect("writable");
+        fs::create_dir_all(run.join("stage")).expect("writable");
+        let premises = Premises::open(data.path()).expect("it is ours");
+        let left = fs::read_dir(&premises.run_dir).expect("readable").flatten().map(|entry| entry.file_name());
+        let mut left: Vec<_> = left.collect();
+        left.sort();
+        assert_eq!(left, ["launcher.lock", "stage"]);
     }
 }

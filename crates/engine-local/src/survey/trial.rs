@@ -4,7 +4,7 @@
 
 use std::{
     ffi::CString,
-    fs,
+    fs, io,
     os::unix::{
         ffi::OsStrExt,
         fs::{DirBuilderExt, chown},
@@ -28,6 +28,8 @@ use crate::{
 
 /// Somebody who owns nothing.
 const NOBODY: u32 = 65_534;
+/// What the names of directories begin with that are made for trying.
+const SCRATCH: &str = "trial-";
 
 /// Every isolation and whether it is possible here, the strongest first. What has to be made for trying is made
 /// in `dir` and removed. Blocks for some milliseconds.
@@ -68,6 +70,21 @@ pub(crate) fn identities(images: &Path, dir: &Path) -> Result<(), String> {
     tried.join().unwrap_or_else(|_| Err("the trial failed".to_owned()))
 }
 
+/// Removes what trials in `dir` left that were killed; none may be under way there.
+///
+/// # Errors
+/// Those of the file system.
+pub(crate) fn remove_dead(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(SCRATCH.as_bytes()) {
+            // Nothing is mounted there: mounts ended with their namespace.
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// A directory that is removed in the end.
 struct Scratch(PathBuf);
 
@@ -75,7 +92,7 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn make(dir: &Path) -> Result<Self, String> {
-        let place = dir.join(format!("trial-{}-{:?}", std::process::id(), thread::current().id()));
+        let place = dir.join(format!("{SCRATCH}{}-{:?}", std::process::id(), thread::current().id()));
         let made = fs::DirBuilder::new().mode(0o700).create(&place);
         made.map_err(|error| format!("cannot write to '{}': {error}", dir.display()))?;
         Ok(Self(place))

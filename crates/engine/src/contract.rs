@@ -239,6 +239,7 @@ pub async fn what_does_not_listen_refuses_connections(bed: &mut impl Bed) {
     let id = stage.start("a", &["sleep"]).await;
     let refused = stage.engine.connect(&id, PORT).await.map(drop).map_err(|error| error.kind());
     assert_eq!(refused, Err(io::ErrorKind::ConnectionRefused));
+    assert_ne!(stage.engine.listens(&id, PORT), Some(true));
     stage.end().await;
 }
 
@@ -250,6 +251,7 @@ pub async fn what_is_not_there_is_not_found(bed: &mut impl Bed) {
     for id in [id, InstanceId("unknown".to_owned())] {
         let missing = stage.engine.connect(&id, PORT).await.map(drop).map_err(|error| error.kind());
         assert_eq!(missing, Err(io::ErrorKind::NotFound), "{id}");
+        assert_eq!(stage.engine.listens(&id, PORT), None, "{id}");
         assert_eq!(stage.engine.usage(&id).await, None, "{id}");
         assert_eq!(stage.engine.inspect(&id).await, None, "{id}");
     }
@@ -380,6 +382,7 @@ impl Stage {
             self.clock.sleep(backoff.next_exact()).await;
         };
         let request = b"GET / HTTP/1.1\r\nhost: contract\r\nconnection: close\r\n\r\n";
+        assert_ne!(self.engine.listens(id, PORT), Some(false), "it took a connection");
         stream.write_all(request).await.expect("the request is taken");
         let mut answer = String::new();
         let read = self.clock.timeout(DEADLINE, stream.read_to_string(&mut answer)).await;

@@ -147,6 +147,13 @@ pub trait Engine: Send + Sync + 'static {
     /// The error of the connection; `NotFound` for an instance that is not there.
     async fn connect(&self, id: &InstanceId, port: u16) -> std::io::Result<TcpStream>;
 
+    /// Would somebody take a connection to `port` of the instance? Answered without connecting: the program notices
+    /// nothing, and it takes some microseconds. `None` where only connecting can tell, which is the last word anyway.
+    fn listens(&self, id: &InstanceId, port: u16) -> Option<bool> {
+        let _ = (id, port);
+        None
+    }
+
     /// Takes the CPU away from every process of every container of the instance, until [`Engine::thaw`]. Memory, files
     /// and connections stay; what is connected or sent meanwhile waits. A system call that waits may return early with
     /// `EINTR`, as after a signal. What is frozen is frozen; one that is being stopped is not frozen any more.

@@ -7,6 +7,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::{
     NetError,
     link::{self, End, Mac, Via},
+    listeners::Listeners,
     netlink::{Batch, Socket},
     netns,
     subnet::Subnet,
@@ -33,9 +34,9 @@ pub(super) struct Cable<'a> {
     pub(super) mtu: u32,
 }
 
-/// Makes a namespace and the cable to it. `host` is a socket of the host. When it fails the new
+/// Makes a namespace and the cable to it. Who listens inside can be asked where the kernel says it. `host` is a socket of the host. When it fails the new
 /// namespace dies, and what there is of the cable with it.
-pub(super) fn attach(host: &mut Socket, cable: Cable<'_>) -> Result<OwnedFd, NetError> {
+pub(super) fn attach(host: &mut Socket, cable: Cable<'_>) -> Result<(OwnedFd, Option<Listeners>), NetError> {
     let mut namespace = netns::create(cable.home)?;
     let (inner_mac, outer_mac) = (mac(0x02, cable.address), mac(0x06, cable.address));
 
@@ -63,7 +64,8 @@ pub(super) fn attach(host: &mut Socket, cable: Cable<'_>) -> Result<OwnedFd, Net
     link::route_add(&mut batch, Subnet::of(cable.address, 32), index, Via::Link { source: cable.gateway });
     host.execute(batch)?;
     settle(&mut namespace.socket, inner_index)?;
-    Ok(namespace.fd)
+    let listeners = namespace.diagnosis.map(|socket| Listeners::new(socket, cable.address, inner_index));
+    Ok((namespace.fd, listeners))
 }
 
 /// Waits until the end inside, which was up first, sends: otherwise the first packet of the instance

@@ -28,10 +28,12 @@ mod attach;
 mod error;
 mod forwarding;
 mod link;
+mod listeners;
 mod netlink;
 mod netns;
 mod nft;
 mod resolver;
+mod retired;
 mod rules;
 mod subnet;
 mod survey;
@@ -58,11 +60,12 @@ use updraft_base::{Clock, Shutdown, Tasks};
 use updraft_model::instance::Egress;
 
 pub(crate) use error::NetError;
+pub(crate) use listeners::Listeners;
 pub(crate) use subnet::Subnet;
 pub(crate) use survey::{survey, try_out};
 
 use resolver::Forwarder;
-use subnet::Lease;
+use retired::Remains;
 use worker::Command;
 
 /// How the network is set up.
@@ -103,18 +106,18 @@ struct Inner {
 /// route leads to the host.
 ///
 /// The namespace and its cable live as long as `netns`, a copy of it, or a process inside. Drop the
-/// attachment when the instance has ended: that gives the address back.
+/// attachment when the instance has ended: soon after, they are let go and the address is given back.
 #[derive(Debug)]
 pub(crate) struct Attachment {
     /// The namespace.
-    pub(crate) netns: OwnedFd,
+    pub(crate) netns: Arc<OwnedFd>,
     /// The instance's address.
     pub(crate) address: Ipv4Addr,
     resolv_conf: Arc<str>,
     /// `None` only while it is being dropped.
-    lease: Option<Lease>,
-    /// Is it in a set of the firewall?
-    restricted: Option<(Egress, Weak<Inner>)>,
+    held: Option<Remains>,
+    /// Who lets it go.
+    network: Weak<Inner>,
 }
 
 // === impl Network ===
@@ -129,7 +132,7 @@ impl Network {
     pub(crate) async fn start(config: NetConfig, tasks: &Tasks, clock: &Clock) -> Result<Self, NetError> {
         check_tag(&config.tag)?;
         let (commands, orders) = mpsc::channel();
-        let (worker, ready) = worker::spawn(config, orders)?;
+        let (worker, ready) = worker::spawn(config, orders, clock.clone())?;
         // From here on, dropping this removes everything.
         let forwarder = Shutdown::default();
         let (metadata, stays) = (Mutex::default(), AtomicBool::new(false));
@@ -161,7 +164,8 @@ impl Network {
     pub(crate) async fn attach(&self) -> Result<Attachment, NetError> {
         let (answer, answered) = oneshot::channel();
         self.inner.tell(Command::Attach(answer))?;
-        answered.await.map_err(|_| NetError::Stopped)?
+        let attachment = answered.await.map_err(|_| NetError::Stopped)??;
+        Ok(attachment.of(&self.inner))
     }
 
     /// The network of an instance that was kept, whose namespace this is, restricted as it is. Each can be had once.
@@ -171,9 +175,8 @@ impl Network {
     pub(crate) async fn attachment(&self, address: Ipv4Addr, netns: OwnedFd) -> Result<Attachment, NetError> {
         let (answer, answered) = oneshot::channel();
         self.inner.tell(Command::Keep(address, netns, answer))?;
-        let (mut attachment, egress) = answered.await.map_err(|_| NetError::Stopped)??;
-        attachment.note(egress, &self.inner);
-        Ok(attachment)
+        let attachment = answered.await.map_err(|_| NetError::Stopped)??;
+        Ok(attachment.of(&self.inner))
     }
 
     /// From now on there are instances that outlive this server: unless [`Network::stop`] is called, all is left to the
@@ -192,7 +195,7 @@ impl Network {
             return Ok(());
         }
         // Noted first: if nobody waits for the answer any more, it is still lifted.
-        attachment.note(egress, &self.inner);
+        attachment.note(egress);
         let (answer, answered) = oneshot::channel();
         self.inner.tell(Command::Restrict(attachment.address, egress, answer))?;
         answered.await.map_err(|_| NetError::Stopped)?
@@ -268,18 +271,29 @@ impl Attachment {
         &self.resolv_conf
     }
 
-    /// It is restricted, or about to be: when it is dropped that is lifted.
-    fn note(&mut self, egress: Egress, network: &Arc<Inner>) {
-        self.restricted = (egress != Egress::All).then(|| (egress, Arc::downgrade(network)));
+    /// Who listens inside; `None` where only connecting can tell.
+    pub(crate) fn listeners(&self) -> Option<&Listeners> {
+        self.held.as_ref()?.listeners.as_ref()
+    }
+
+    /// It is restricted, or about to be: before it is let go that is lifted.
+    fn note(&mut self, egress: Egress) {
+        if let Some(held) = &mut self.held {
+            held.egress = egress;
+        }
+    }
+
+    fn of(mut self, network: &Arc<Inner>) -> Self {
+        self.network = Arc::downgrade(network);
+        self
     }
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        let (Some((egress, network)), Some(lease)) = (self.restricted.take(), self.lease.take()) else { return };
-        // Without a network there is no set, and nobody to lend the address to.
-        if let Some(network) = network.upgrade() {
-            let _ = network.tell(Command::Lift(lease, egress));
+        // Without a network there is nobody to wait for others, or to lend the address to.
+        if let (Some(held), Some(network)) = (self.held.take(), self.network.upgrade()) {
+            let _ = network.tell(Command::LetGo(held));
         }
     }
 }

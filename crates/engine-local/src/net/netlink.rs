@@ -17,6 +17,8 @@ pub(super) enum Subsystem {
     Route,
     /// nftables.
     Netfilter,
+    /// Sockets.
+    Diagnosis,
 }
 
 /// A connection to one subsystem in one network namespace.
@@ -81,6 +83,8 @@ const ERROR_TEXT: u16 = 1;
 const DUMP_BUFFER: usize = 64 << 10;
 /// An acknowledgement is two headers and a sentence.
 const ACKNOWLEDGEMENT_BUFFER: usize = 4 << 10;
+/// Room for one message about one thing.
+const ANSWER_BUFFER: usize = 1 << 10;
 /// How often a dump that changed under the reader is started over.
 const DUMP_ATTEMPTS: usize = 8;
 
@@ -92,6 +96,7 @@ impl Socket {
         let protocol = match subsystem {
             Subsystem::Route => None,
             Subsystem::Netfilter => Some(rustix::net::netlink::NETFILTER),
+            Subsystem::Diagnosis => Some(rustix::net::netlink::SOCK_DIAG),
         };
         let fd = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
         set_netlink_option(&fd, libc::NETLINK_EXT_ACK)?;
@@ -129,6 +134,30 @@ impl Socket {
             }
         }
         refusal.map_or(Ok(()), Err)
+    }
+
+    /// Sends one request whose answer is one short message, and returns that.
+    pub(super) fn ask(&mut self, batch: Batch) -> Result<Reply, NetlinkError> {
+        let sequence = self.send(&batch)?;
+        let mut buffer = [0; ANSWER_BUFFER];
+        loop {
+            // As above: the answer is there already.
+            let length = match rustix::net::recv(&self.fd, &mut buffer[..], RecvFlags::DONTWAIT) {
+                Ok((length, _)) => length,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(batch.failure(0, None, error.into())),
+            };
+            let Some(message) = messages(&buffer[..length]).find(|message| message.sequence == sequence) else {
+                continue;
+            };
+            return match i32::from(message.kind) {
+                libc::NLMSG_ERROR => {
+                    let (error, detail) = message.error();
+                    Err(batch.failure(0, detail, error.unwrap_or_else(|| io::ErrorKind::InvalidData.into())))
+                }
+                _ => Ok(Reply { body: message.body.to_vec() }),
+            };
+        }
     }
 
     /// Sends one request for a list, or for one thing with an acknowledgement, and returns its messages.
@@ -368,6 +397,11 @@ pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
 /// The 32-bit number at `at`, in the byte order of the machine.
 pub(super) fn number(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+}
+
+/// The byte at `at`.
+pub(super) fn byte(bytes: &[u8], at: usize) -> Option<u8> {
+    bytes.get(at).copied()
 }
 
 /// The 16-bit number at `at`, in the byte order of the machine.

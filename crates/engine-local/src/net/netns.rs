@@ -19,6 +19,8 @@ pub(super) struct Namespace {
     pub(super) fd: OwnedFd,
     /// Acts inside.
     pub(super) socket: Socket,
+    /// Tells of sockets inside, where the kernel has that.
+    pub(super) diagnosis: Option<Socket>,
 }
 
 /// The namespace of the calling thread.
@@ -64,7 +66,8 @@ fn settle() -> Result<Namespace, NetError> {
     write_setting("net/ipv4/ip_unprivileged_port_start", "0")?;
     write_setting("net/ipv4/ping_group_range", "0 2147483647")?;
     let socket = Socket::open(Subsystem::Route).map_err(NetError::io("open a netlink socket"))?;
-    Ok(Namespace { fd: current()?, socket })
+    let diagnosis = Socket::open(Subsystem::Diagnosis).ok();
+    Ok(Namespace { fd: current()?, socket, diagnosis })
 }
 
 /// Writes a setting of the kernel. One that this kernel lacks has nothing to switch off.

@@ -75,6 +75,30 @@ fn the_host_reaches_an_instance_and_the_neighbour_does_not() {
 }
 
 #[test]
+fn the_kernel_says_who_listens_in_an_instance_as_the_host_would_find_by_connecting() {
+    World::run(async |world| {
+        let network = world.network("diag").await;
+        let attachment = network.attach().await.expect("attached");
+        let here = netns::current().expect("a namespace");
+        let port = listen(&attachment.netns).await.local_addr().expect("it has one").port();
+        for (place, reachable) in
+            [("0.0.0.0", true), ("[::]", true), (&*attachment.address.to_string(), true), ("127.0.0.1", false)]
+        {
+            let place: SocketAddr = format!("{place}:{port}").parse().expect("an address");
+            let has = || attachment.listeners().expect("this kernel tells").has(port);
+            assert_eq!(has(), Some(false), "before {place}");
+            let server = inside(&attachment.netns, move || TcpListener::bind(place).expect("a free port")).await;
+            assert_eq!(has(), Some(reachable), "{place}");
+            let address = SocketAddr::from((attachment.address, port));
+            let connected = inside(&here, move || TcpStream::connect_timeout(&address, PATIENCE).is_ok()).await;
+            assert_eq!(connected, reachable, "{place}");
+            drop(server);
+        }
+        network.stop().await.expect("stopped");
+    });
+}
+
+#[test]
 fn instances_do_not_reach_one_another() {
     World::run(async |world| {
         let network = world.network("apart").await;

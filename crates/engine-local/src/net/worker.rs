@@ -3,15 +3,16 @@
 use std::{
     collections::{BTreeSet, HashMap},
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
     path::Path,
-    sync::{Arc, mpsc},
+    sync::{Arc, Weak, mpsc},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use rustix::fd::{AsFd, OwnedFd};
 use tokio::sync::oneshot;
+use updraft_base::Clock;
 use updraft_model::instance::Egress;
 
 use super::{
@@ -20,9 +21,11 @@ use super::{
     forwarding::{Forwarding, is_global},
     link::{self, End, Via},
     link_prefix,
+    listeners::Listeners,
     netlink::{Batch, Socket, Subsystem},
     netns,
     resolver::Plan,
+    retired::{Remains, Retired},
     rules::{self, Dns, Firewall, Present},
     subnet::{Lease, Pool, Subnet},
 };
@@ -33,11 +36,11 @@ pub(super) enum Command {
     Attach(oneshot::Sender<Result<Attachment, NetError>>),
     /// Restrict the instance with this address.
     Restrict(Ipv4Addr, Egress, oneshot::Sender<Result<(), NetError>>),
-    /// A restricted instance is no more: its address may be lent again when nobody takes it for that.
-    Lift(Lease, Egress),
+    /// An instance is no more.
+    LetGo(Remains),
     Stop(oneshot::Sender<Result<(), NetError>>),
     /// Hand out what was kept of this address.
-    Keep(Ipv4Addr, OwnedFd, oneshot::Sender<Result<(Attachment, Egress), NetError>>),
+    Keep(Ipv4Addr, OwnedFd, oneshot::Sender<Result<Attachment, NetError>>),
     /// End without another word: instances live on.
     Abandon(mpsc::Sender<()>),
 }
@@ -78,8 +81,11 @@ struct Working {
     gateway: Ipv4Addr,
     mtu: u32,
     resolv_conf: Arc<str>,
+    /// Does the kernel say who listens?
+    tells_listeners: bool,
     /// Addresses that were taken over and not been asked for yet, with their restrictions.
     kept: HashMap<Ipv4Addr, (Lease, Egress)>,
+    retired: Retired,
 }
 
 /// What there is of a host's network once it is made.
@@ -105,13 +111,14 @@ const DEFAULT_MTU: u32 = 1500;
 pub(super) fn spawn(
     config: NetConfig,
     orders: mpsc::Receiver<Command>,
+    clock: Clock,
 ) -> Result<(JoinHandle<()>, Answer<Ready>), NetError> {
     let (answer, ready) = oneshot::channel();
     let work = move || match set_up(config) {
         Ok((working, state)) => {
             // Nobody waits any more: then the channel of commands is closed too, and `run` removes everything.
             let _ = answer.send(Ok(state));
-            run(working, &orders);
+            run(working, &orders, &clock);
         }
         Err(error) => {
             let _ = answer.send(Err(error));
@@ -145,7 +152,9 @@ fn set_up(config: NetConfig) -> Result<(Working, Ready), NetError> {
             let pool = Pool::new(subnet);
             let kept =
                 config.kept.into_iter().map(|(address, egress)| (address, (pool.keep(address), egress))).collect();
-            let working = Working { host, pool, gateway, mtu, resolv_conf, kept };
+            let tells_listeners = tells_listeners(&metadata);
+            let working =
+                Working { host, pool, gateway, mtu, resolv_conf, tells_listeners, kept, retired: Retired::default() };
             Ok((working, Ready { gateway, subnet, forward_dns_to: plan.forward_to, metadata }))
         }
         Err(error) => {
@@ -157,6 +166,12 @@ fn set_up(config: NetConfig) -> Result<(Working, Ready), NetError> {
     }
 }
 
+/// Does the kernel say who listens? One that cannot would say that there is nobody, so it is asked of one that does.
+fn tells_listeners(one: &TcpListener) -> bool {
+    let Ok(SocketAddr::V4(place)) = one.local_addr() else { return false };
+    Listeners::here(*place.ip()).is_ok_and(|listeners| listeners.has(place.port()) == Some(true))
+}
+
 /// On any port: the address is ours, and others may listen on all addresses.
 fn listen(gateway: Ipv4Addr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind((gateway, 0))?;
@@ -164,9 +179,23 @@ fn listen(gateway: Ipv4Addr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-fn run(mut working: Working, orders: &mpsc::Receiver<Command>) {
+fn run(mut working: Working, orders: &mpsc::Receiver<Command>, clock: &Clock) {
+    let mut refreshed = clock.instant();
     loop {
-        match orders.recv_timeout(REFRESH) {
+        let now = clock.instant();
+        if now >= refreshed + REFRESH {
+            refreshed = now;
+            if let Err(error) = working.host.refresh() {
+                tracing::warn!(%error, "could not bring the forwarding of uplinks up to date");
+            }
+        }
+        let due = working.retired.due();
+        if due.is_some_and(|due| now >= due) {
+            working.let_go();
+            continue;
+        }
+        let next = due.map_or(refreshed + REFRESH, |due| due.min(refreshed + REFRESH));
+        match orders.recv_timeout(next.saturating_duration_since(now)) {
             Ok(Command::Attach(answer)) => {
                 // The caller may be gone; then the attachment dies here.
                 let _ = answer.send(working.attach());
@@ -175,8 +204,9 @@ fn run(mut working: Working, orders: &mpsc::Receiver<Command>) {
                 // Who gave up waiting does not start the instance.
                 let _ = answer.send(working.host.restrict(address, egress));
             }
-            Ok(Command::Lift(lease, egress)) => working.host.lift(&lease, egress),
+            Ok(Command::LetGo(remains)) => working.retired.push(remains, clock.instant()),
             Ok(Command::Stop(answer)) => {
+                working.let_go();
                 let _ = answer.send(working.host.remove());
                 return;
             }
@@ -184,12 +214,9 @@ fn run(mut working: Working, orders: &mpsc::Receiver<Command>) {
                 let _ = answer.send(working.keep(address, netns));
             }
             Ok(Command::Abandon(hang_up)) => return drop(hang_up),
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                if let Err(error) = working.host.refresh() {
-                    tracing::warn!(%error, "could not bring the forwarding of uplinks up to date");
-                }
-            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => {
+                working.let_go();
                 if let Err(error) = working.host.remove() {
                     tracing::warn!(%error, "could not remove the network of instances");
                 }
@@ -252,9 +279,9 @@ impl Host {
         rules::restrict(&mut self.nft, &self.table, address, egress).map_err(NetError::from)
     }
 
-    fn lift(&mut self, lease: &Lease, egress: Egress) {
-        if let Err(error) = rules::lift(&mut self.nft, &self.table, lease.address(), egress) {
-            tracing::warn!(address = %lease.address(), %error, "an address stays restricted to egress '{egress}'");
+    fn lift(&mut self, address: Ipv4Addr, egress: Egress) {
+        if let Err(error) = rules::lift(&mut self.nft, &self.table, address, egress) {
+            tracing::warn!(%address, %error, "an address stays restricted to egress '{egress}'");
         }
     }
 
@@ -406,10 +433,9 @@ impl Host {
 
 impl Working {
     /// Hands out the network of an instance that lives on.
-    fn keep(&mut self, address: Ipv4Addr, netns: OwnedFd) -> Result<(Attachment, Egress), NetError> {
+    fn keep(&mut self, address: Ipv4Addr, netns: OwnedFd) -> Result<Attachment, NetError> {
         let (lease, egress) = self.kept.remove(&address).ok_or(NetError::NotKept)?;
-        let resolv_conf = self.resolv_conf.clone();
-        Ok((Attachment { netns, address, resolv_conf, lease: Some(lease), restricted: None }, egress))
+        Ok(self.attachment(Remains { netns: netns.into(), listeners: None, lease, egress }))
     }
 
     /// Attaches a new namespace. Where addresses are few, the last cable of the next one may still be
@@ -418,6 +444,7 @@ impl Working {
         let mut waited = Duration::ZERO;
         loop {
             match self.attach_once() {
+                Err(NetError::AddressesUsedUp { .. }) if self.retired.due().is_some() => self.let_go(),
                 Err(NetError::Netlink(error)) if error.is_taken() && waited < FAREWELL => {
                     thread::sleep(FAREWELL_STEP);
                     waited += FAREWELL_STEP;
@@ -432,9 +459,23 @@ impl Working {
         let address = lease.address();
         let name = self.host.cable(address);
         let cable = Cable { home: self.host.home.as_fd(), name: &name, address, gateway: self.gateway, mtu: self.mtu };
-        let netns = attach::attach(&mut self.host.route, cable)?;
+        let (netns, listeners) = attach::attach(&mut self.host.route, cable)?;
+        let listeners = listeners.filter(|_| self.tells_listeners);
         tracing::debug!(tag = self.host.tag, %address, "attached a namespace");
-        let resolv_conf = self.resolv_conf.clone();
-        Ok(Attachment { netns, address, resolv_conf, lease: Some(lease), restricted: None })
+        Ok(self.attachment(Remains { netns: netns.into(), listeners, lease, egress: Egress::All }))
+    }
+
+    fn attachment(&self, held: Remains) -> Attachment {
+        let (netns, address, resolv_conf) = (held.netns.clone(), held.lease.address(), self.resolv_conf.clone());
+        Attachment { netns, address, resolv_conf, held: Some(held), network: Weak::new() }
+    }
+
+    /// Lets the namespaces go whose instances are no more.
+    fn let_go(&mut self) {
+        let all = self.retired.take();
+        // Addresses may be lent again only when nobody takes them for what they were.
+        for remains in all.iter().filter(|remains| remains.egress != Egress::All) {
+            self.host.lift(remains.lease.address(), remains.egress);
+        }
     }
 }

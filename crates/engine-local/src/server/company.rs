@@ -123,7 +123,7 @@ impl Shared {
         };
         let restricted = network.restrict(&mut attachment, spec.egress).await;
         reservation.live.hold().network = self.clock.instant().saturating_duration_since(begun);
-        let place = (&attachment.netns, attachment.resolv_conf());
+        let place = (&*attachment.netns, attachment.resolv_conf());
         let starts = restricted.map_err(|error| refused(id, &chain(&error))).and_then(|()| {
             let mut free = shell.clone();
             let order = |container| self.order_of(id, (spec, container), free.take(), place);

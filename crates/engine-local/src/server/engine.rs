@@ -286,6 +286,13 @@ impl Engine for LocalEngine {
         Ok(stream)
     }
 
+    fn listens(&self, id: &InstanceId, port: u16) -> Option<bool> {
+        match &self.shared.table.get(id)?.hold().ground {
+            Some(Ground::Own(attachment)) => attachment.listeners()?.has(port),
+            Some(Ground::Shared(_)) | None => None,
+        }
+    }
+
     fn freeze(&self, id: &InstanceId) -> io::Result<()> {
         self.shared.switch(id)?.freezer.freeze()
     }

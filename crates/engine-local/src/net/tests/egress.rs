@@ -189,7 +189,8 @@ fn those_who_live_on_are_restricted_at_every_moment_of_a_restart() {
                     .map(|error| error.to_string()),
                 Some(NetError::NotKept.to_string())
             );
-            assert!(reach(&old.netns, OUTSIDE, &public).await.is_some(), "{egress}");
+            let reached = async { while reach(&old.netns, OUTSIDE, &public).await.is_none() {} };
+            Clock::system().timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("{egress} stays"));
         }
         network.stop().await.expect("stopped");
     });

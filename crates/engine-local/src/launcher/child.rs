@@ -285,12 +285,12 @@ fn standard_input() -> Result<(), String> {
 }
 
 fn join(birth: &Birth<'_>) -> Result<(), String> {
-    if !birth.groups.born_inside || !matches!(birth.place, Place::Sandbox { .. }) {
-        cgroups::join(birth.groups).map_err(failed("join the control groups"))?;
-    }
+    cgroups::join(birth.groups).map_err(failed("join the control groups"))?;
     match birth.place {
         Place::Sandbox { .. } => process::unshare_cgroup().map_err(failed("make a namespace of control groups")),
-        Place::Root(..) | Place::Folder(..) => Ok(()),
+        Place::Root(..) | Place::Folder(..) => {
+            cgroups::join_late(birth.groups).map_err(failed("join the control groups"))
+        }
     }
 }
 

@@ -103,9 +103,9 @@ impl Workshop {
         };
         let layout = if runtime.is_some() { sys::cgroups::whole_layout()? } else { layout };
         sys::cgroups::make_parents(&layout, &tag)?;
-        // A runtime has programs of its own, which ours would not let it have.
-        if let (Isolation::Namespaces, None, Some(group)) = (isolation, &runtime, layout.asks_about_devices(&tag)) {
-            sys::devices::restrict(&group, &devices::program(devices::allowed()))
+        // A runtime has lists and programs of its own, which ours would not let it have.
+        if isolation == Isolation::Namespaces && runtime.is_none() {
+            restrict_devices(&layout, &tag)
                 .map_err(|error| io::Error::other(format!("devices cannot be restricted: {error}")))?;
         }
         let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")?;
@@ -262,8 +262,16 @@ pub(super) fn stage(run_dir: &Path) -> PathBuf {
     run_dir.join("stage")
 }
 
+fn restrict_devices(layout: &Layout, tag: &str) -> io::Result<()> {
+    sys::cgroups::restrict_devices(layout, tag)?;
+    match layout.asks_about_devices(tag) {
+        Some(group) => sys::devices::restrict(&group, &devices::program(devices::allowed())),
+        None => Ok(()),
+    }
+}
+
 fn sandboxed(birth: Birth<'_>) -> io::Result<OwnedFd> {
-    let group = match birth.groups.directories.first().filter(|_| birth.groups.born_inside) {
+    let group = match &birth.groups.born {
         Some(dir) => Some(rustix::fs::open(dir, OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?),
         None => None,
     };

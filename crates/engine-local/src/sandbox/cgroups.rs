@@ -1,6 +1,9 @@
 //! The control groups of an instance: where, with which limits, joined how.
 //!
-//! One directory per engine and hierarchy, `updraft-TAG`, one below it per instance. Version 1 has a
+//! One directory per engine and hierarchy, `updraft-TAG`, one below it per instance. A process is born inside that of
+//! version 2, and joins the others as a thread, which it can while it has only one: to move a process, or to move
+//! one in version 2, the kernel waits until all processors have seen that nobody forks (RCU), which takes it 10 ms
+//! on a quiet machine. Version 1 has a
 //! hierarchy per controller; version 2 has one for all and is written but unverified: the machines
 //! this was built on have version 1.
 
@@ -31,6 +34,8 @@ pub(crate) struct Hierarchy {
 pub(crate) struct Layout {
     /// The hierarchies that hold the controllers we need, each once.
     pub(crate) hierarchies: Vec<Hierarchy>,
+    /// Those whose controllers limit all instances alike, which share a group there: that of devices, on version 1.
+    pub(crate) common: Vec<Hierarchy>,
     /// The controllers that are nowhere.
     pub(crate) missing: Vec<&'static str>,
     /// Where instances can be frozen, the better way first: the unified hierarchy, also where version 1 limits the rest
@@ -55,10 +60,10 @@ pub(crate) struct Limits {
 pub(crate) struct Plan {
     /// To be made, and to be removed in the end.
     pub(crate) directories: Vec<PathBuf>,
-    /// What is the same for every instance: file, text; in this order.
-    pub(crate) settings: Vec<(PathBuf, String)>,
-    /// Are processes born inside (version 2), or do they have to join (version 1)?
-    pub(crate) born_inside: bool,
+    /// To be joined only: those of all instances.
+    pub(crate) shared: Vec<PathBuf>,
+    /// The one of version 2, where there is one: a process can be born inside. The others it has to join.
+    pub(crate) born: Option<PathBuf>,
     /// Where the kernel counts the processes that it killed for memory, and under which key.
     pub(crate) kills: Option<(PathBuf, &'static str)>,
     /// Where the highest use of memory is.
@@ -126,6 +131,7 @@ impl Layout {
                     None => layout.missing.push(name),
                 }
             }
+            layout.common = layout.hierarchies.extract_if(.., |one| one.controllers == ["devices"]).collect();
             return layout;
         }
         let offered: Vec<&str> = controllers.split_whitespace().collect();
@@ -137,8 +143,9 @@ impl Layout {
         layout
     }
 
-    /// This one and every other hierarchy of `mountinfo`: an OCI runtime makes groups in all of them.
+    /// This one and every other hierarchy of `mountinfo`: an OCI runtime makes groups in all of them, for each instance.
     pub(crate) fn with_all_of(mut self, mountinfo: &str) -> Self {
+        self.hierarchies.append(&mut self.common);
         for (mount, name) in mountinfo.lines().filter_map(mounted) {
             if !self.hierarchies.iter().any(|one| one.mount == mount) {
                 self.hierarchies.push(Hierarchy { mount, name, controllers: Vec::new(), unified: false });
@@ -155,7 +162,8 @@ impl Layout {
     /// The directories of the engine with this tag.
     pub(crate) fn parents(&self, tag: &str) -> Vec<PathBuf> {
         let apart = self.freezer().filter(|freezer| self.hierarchies.iter().all(|one| one.mount != freezer.mount));
-        self.hierarchies.iter().chain(apart).map(|one| one.mount.join(format!("updraft-{tag}"))).collect()
+        let all = self.hierarchies.iter().chain(apart).chain(&self.common);
+        all.map(|one| one.mount.join(format!("updraft-{tag}"))).collect()
     }
 
     /// Where instances are frozen.
@@ -173,6 +181,19 @@ impl Layout {
             .into()
     }
 
+    /// What to write so that the instances of the engine with this tag have no other devices than theirs, where there
+    /// is a controller: once, for each group is made with what the one above may.
+    pub(crate) fn restriction(&self, tag: &str) -> Vec<(PathBuf, String)> {
+        let has_list = |one: &&Hierarchy| !one.unified && one.controllers.iter().any(|name| name == "devices");
+        let Some(one) = self.common.iter().chain(&self.hierarchies).find(has_list) else { return Vec::new() };
+        let dir = one.mount.join(format!("updraft-{tag}"));
+        let allowed = devices::allowed().map(|(major, minor)| {
+            let minor = minor.map_or_else(|| "*".to_owned(), |minor| minor.to_string());
+            (dir.join("devices.allow"), format!("c {major}:{minor} rwm"))
+        });
+        std::iter::once((dir.join("devices.deny"), "a".to_owned())).chain(allowed).collect()
+    }
+
     /// The group of the engine with this tag that has to have a program for devices, where there is no controller.
     pub(crate) fn asks_about_devices(&self, tag: &str) -> Option<PathBuf> {
         let one = self.hierarchies.iter().find(|one| one.unified)?;
@@ -181,10 +202,14 @@ impl Layout {
 
     /// What to do for the instance `id`.
     pub(crate) fn plan(&self, tag: &str, id: &str) -> Plan {
-        // The freezer's may be the last of them, beyond the hierarchies.
-        let directories: Vec<PathBuf> = self.parents(tag).into_iter().map(|parent| parent.join(id)).collect();
+        // The freezer's may be among them, beyond the hierarchies.
+        let mut directories = self.parents(tag);
+        let shared = directories.split_off(directories.len() - self.common.len());
+        directories.iter_mut().for_each(|dir| dir.push(id));
         let freezer = self.freezer().map(|one| Freezer::at(one, &one.mount.join(format!("updraft-{tag}")).join(id)));
-        let mut plan = Plan { directories, freezer, ..Plan::default() };
+        let unified = self.hierarchies.iter().chain(self.freezer()).find(|one| one.unified);
+        let born = unified.map(|one| one.mount.join(format!("updraft-{tag}")).join(id));
+        let mut plan = Plan { directories, shared, born, freezer, ..Plan::default() };
         for (one, dir) in self.hierarchies.iter().zip(plan.directories.clone()) {
             if one.unified {
                 plan.unified(&dir);
@@ -260,19 +285,11 @@ impl Plan {
                 self.memory = Some(dir.join("memory.usage_in_bytes"));
             }
             "pids" => self.forks_refused = Some((dir.join("pids.events"), "max")),
-            "devices" => {
-                self.settings.push((dir.join("devices.deny"), "a".to_owned()));
-                self.settings.extend(devices::allowed().map(|(major, minor)| {
-                    let minor = minor.map_or_else(|| "*".to_owned(), |minor| minor.to_string());
-                    (dir.join("devices.allow"), format!("c {major}:{minor} rwm"))
-                }));
-            }
             _ => {}
         }
     }
 
     fn unified(&mut self, dir: &Path) {
-        self.born_inside = true;
         self.kills = Some((dir.join("memory.events"), "oom_kill"));
         self.peak = Some(dir.join("memory.peak"));
         self.memory = Some(dir.join("memory.current"));
@@ -326,10 +343,11 @@ impl fmt::Display for Plan {
         for dir in &self.directories {
             writeln!(f, "make {}", dir.display())?;
         }
-        for (file, text) in &self.settings {
-            writeln!(f, "set {} = {text}", file.display())?;
+        for dir in self.directories.iter().chain(&self.shared) {
+            let how = if self.born.as_ref() == Some(dir) { "born inside" } else { "join" };
+            writeln!(f, "{how} {}", dir.display())?;
         }
-        writeln!(f, "{}", if self.born_inside { "born inside" } else { "join" })
+        Ok(())
     }
 }
 

@@ -134,7 +134,7 @@ fn groups() -> Result<(), String> {
         return Err(format!("control group controllers are missing: {}", layout.missing.join(", ")));
     }
     let name = format!("updraft-trial-{}", std::process::id());
-    layout.hierarchies.iter().try_for_each(|one| {
+    layout.hierarchies.iter().chain(&layout.common).try_for_each(|one| {
         let group = one.mount.join(&name);
         let made = fs::create_dir(&group);
         let restricted = match &made {

@@ -44,6 +44,7 @@ pub(crate) fn usable(tag: &str) -> io::Result<Layout> {
     let mut all = layout().unwrap_or_default();
     all.missing.clear();
     // Who may not make namespaces may not say which devices others get, either.
+    all.common.clear();
     all.hierarchies.retain(|one| !one.controllers.iter().any(|name| name == "devices"));
     all.hierarchies.retain(|one| try_out(&Layout { hierarchies: vec![one.clone()], ..Layout::default() }, tag).is_ok());
     all.freezers.retain(|one| try_out(&Layout { freezers: vec![one.clone()], ..Layout::default() }, tag).is_ok());
@@ -70,16 +71,21 @@ pub(crate) fn make_parents(layout: &Layout, tag: &str) -> io::Result<()> {
     layout.delegation(tag).iter().try_for_each(|(file, text)| write(file, text))
 }
 
+/// Leaves the instances of the engine with this tag no devices but theirs, where version 1 has a list of them. Its
+/// directories have just been made: a group that has others below takes no more than what it has.
+///
+/// # Errors
+/// The kernel's, with the path.
+pub(crate) fn restrict_devices(layout: &Layout, tag: &str) -> io::Result<()> {
+    layout.restriction(tag).iter().try_for_each(|(file, text)| write(file, text))
+}
+
 /// Makes the groups of one instance, without limits. Nothing is left when it fails.
 ///
 /// # Errors
 /// The kernel's, with the path.
 pub(crate) fn create(plan: &Plan) -> io::Result<()> {
-    let all = || {
-        plan.directories.iter().try_for_each(|dir| make(dir))?;
-        plan.settings.iter().try_for_each(|(file, text)| write(file, text))
-    };
-    all().inspect_err(|_| {
+    plan.directories.iter().try_for_each(|dir| make(dir)).inspect_err(|_| {
         let _ = remove(plan);
     })
 }
@@ -105,12 +111,21 @@ pub(crate) fn thaw(plan: &Plan) {
     }
 }
 
-/// The calling process joins the groups.
+/// The calling thread, its process' only one, joins the groups that it cannot be born in.
 ///
 /// # Errors
 /// The kernel's, with the path.
 pub(crate) fn join(plan: &Plan) -> io::Result<()> {
-    plan.directories.iter().try_for_each(|dir| write(&dir.join("cgroup.procs"), "0"))
+    let others = plan.directories.iter().filter(|&dir| plan.born.as_ref() != Some(dir)).chain(&plan.shared);
+    others.map(|dir| dir.join("tasks")).try_for_each(|file| write(&file, "0"))
+}
+
+/// The calling process joins the group that it was not born in, although it could have been.
+///
+/// # Errors
+/// The kernel's, with the path.
+pub(crate) fn join_late(plan: &Plan) -> io::Result<()> {
+    plan.born.as_ref().map_or(Ok(()), |dir| write(&dir.join("cgroup.procs"), "0"))
 }
 
 /// Removes the groups of one instance; those that are gone are no error.

@@ -21,7 +21,7 @@ const LIMITS: Limits = Limits { cpu_millis: 1500, memory_bytes: 1 << 29, pids: 1
 #[test]
 fn a_hybrid_host_is_used_through_version_1() {
     let layout = Layout::parse(V1_HOST, "");
-    assert_eq!((layout.version(), layout.missing.len(), layout.hierarchies.len()), (1, 0, 5));
+    assert_eq!((layout.version(), layout.missing.len(), layout.hierarchies.len(), layout.common.len()), (1, 0, 4, 1));
     assert_eq!(layout.parents("ab12")[2], Path::new("/sys/fs/cgroup/memory/updraft-ab12"));
 }
 
@@ -45,18 +45,13 @@ make /sys/fs/cgroup/cpu/updraft-ab12/i1
 make /sys/fs/cgroup/cpuacct/updraft-ab12/i1
 make /sys/fs/cgroup/memory/updraft-ab12/i1
 make /sys/fs/cgroup/pids/updraft-ab12/i1
-make /sys/fs/cgroup/devices/updraft-ab12/i1
 make /sys/fs/cgroup/unified/updraft-ab12/i1
-set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.deny = a
-set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 1:3 rwm
-set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 1:5 rwm
-set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 1:7 rwm
-set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 1:8 rwm
-set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 1:9 rwm
-set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 5:0 rwm
-set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 5:2 rwm
-set /sys/fs/cgroup/devices/updraft-ab12/i1/devices.allow = c 136:* rwm
-join
+join /sys/fs/cgroup/cpu/updraft-ab12/i1
+join /sys/fs/cgroup/cpuacct/updraft-ab12/i1
+join /sys/fs/cgroup/memory/updraft-ab12/i1
+join /sys/fs/cgroup/pids/updraft-ab12/i1
+born inside /sys/fs/cgroup/unified/updraft-ab12/i1
+join /sys/fs/cgroup/devices/updraft-ab12
 limit /sys/fs/cgroup/cpu/updraft-ab12/i1/cpu.cfs_period_us = 100000
 limit /sys/fs/cgroup/cpu/updraft-ab12/i1/cpu.cfs_quota_us = 150000
 limit /sys/fs/cgroup/memory/updraft-ab12/i1/memory.limit_in_bytes = 536870912
@@ -65,6 +60,17 @@ wish /sys/fs/cgroup/cpu/updraft-ab12/i1/cpu.shares = 1536
 wish /sys/fs/cgroup/memory/updraft-ab12/i1/memory.memsw.limit_in_bytes = 536870912
 "
     );
+}
+
+#[test]
+fn the_devices_of_all_instances_are_said_once() {
+    let restriction = Layout::parse(V1_HOST, "").restriction("ab12");
+    let text: Vec<String> = restriction.iter().map(|(file, text)| format!("{} = {text}", file.display())).collect();
+    let allowed = ["1:3", "1:5", "1:7", "1:8", "1:9", "5:0", "5:2", "136:*"];
+    assert_eq!(text[0], "/sys/fs/cgroup/devices/updraft-ab12/devices.deny = a");
+    let wanted = allowed.map(|device| format!("/sys/fs/cgroup/devices/updraft-ab12/devices.allow = c {device} rwm"));
+    assert_eq!(text[1..], wanted);
+    assert!(Layout::parse(V2_HOST, "cpu memory pids").restriction("ab12").is_empty(), "a program is asked there");
 }
 
 #[test]
@@ -84,7 +90,7 @@ fn version_2_plan_as_text() {
         format!("{}{}", layout.plan("ab12", "i1"), layout.allowance("ab12", "i1", LIMITS)),
         "\
 make /sys/fs/cgroup/updraft-ab12/i1
-born inside
+born inside /sys/fs/cgroup/updraft-ab12/i1
 limit /sys/fs/cgroup/updraft-ab12/i1/cpu.max = 150000 100000
 limit /sys/fs/cgroup/updraft-ab12/i1/memory.max = 536870912
 limit /sys/fs/cgroup/updraft-ab12/i1/pids.max = 1024
@@ -124,7 +130,7 @@ fn the_unified_hierarchy_freezes_also_where_version_1_limits() {
     for host in [V1_HOST, &with_both] {
         let (freezer, directories) = freezer(host);
         assert_eq!(freezer.as_ref(), Some(&found));
-        assert_eq!(directories.len(), 6);
+        assert_eq!(directories.len(), 5);
         assert_eq!(directories.last().map(String::as_str), Some("/sys/fs/cgroup/unified/updraft-t/i"));
     }
     // That it freezes does not make it one whose controllers are used.

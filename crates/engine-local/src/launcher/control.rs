@@ -79,7 +79,8 @@ impl Control {
 
     /// Reads what is there, up to what one turn may take.
     pub(crate) fn receive(&mut self) -> io::Result<()> {
-        let mut bytes = vec![0u8; 64 << 10];
+        // Small: what is written to here is copied again after each fork.
+        let mut bytes = [0u8; 8 << 10];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FEW * DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;

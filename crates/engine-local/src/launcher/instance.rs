@@ -265,10 +265,11 @@ impl Instance {
             _ => (1, Stream::Stderr),
         };
         let Some(pipe) = self.pipes[index].as_mut() else { return After::Closed };
-        let mut buffer = [0; 16 << 10];
+        // Touched only as far as it is filled: what is written to here is copied again after each fork.
+        let mut buffer = [MaybeUninit::<u8>::uninit(); 16 << 10];
         let (lines, after) = match rustix::io::read(&pipe.fd, &mut buffer) {
-            Ok(0) => (pipe.lines.finish().into_iter().collect(), After::Closed),
-            Ok(length) => (pipe.lines.push(&buffer[..length]), After::Open),
+            Ok(([], _)) => (pipe.lines.finish().into_iter().collect(), After::Closed),
+            Ok((bytes, _)) => (pipe.lines.push(bytes), After::Open),
             Err(Errno::AGAIN | Errno::INTR) => return After::Open,
             Err(_) => (pipe.lines.finish().into_iter().collect(), After::Closed),
         };

@@ -351,12 +351,12 @@ fn send(socket: &UnixStream, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Resul
 
 /// Reads until a whole report is there.
 async fn read(socket: &UnixStream, inbox: &mut Inbox) -> Result<Report, LinkError> {
-    let mut buffer = vec![0; 64 << 10];
     loop {
         if let Some(report) = inbox.next()? {
             return Ok(report);
         }
         socket.readable().await.map_err(LinkError::Ended)?;
+        let mut buffer = [0; 16 << 10];
         match socket.try_read(&mut buffer) {
             Ok(0) => return Err(LinkError::Ended(io::ErrorKind::UnexpectedEof.into())),
             Ok(length) => inbox.push(&buffer[..length]),

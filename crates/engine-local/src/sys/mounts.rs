@@ -3,12 +3,16 @@
 use std::{
     ffi::CString,
     fs, io,
-    os::{fd::BorrowedFd, unix::fs::PermissionsExt},
+    os::{
+        fd::BorrowedFd,
+        unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    },
     path::Path,
 };
 
 use rustix::{
     fs::{CWD, FileType, Mode, makedev, mknodat},
+    io::Errno,
     mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_move, mount_remount, unmount},
     process::pivot_root,
 };
@@ -49,10 +53,14 @@ pub(crate) fn apply(step: &Step, users: Option<BorrowedFd<'_>>) -> io::Result<()
     }
 }
 
+/// What a process with the usual mask (022), which that of an instance is, can give with a name.
+const PLAIN: u32 = 0o755;
+
 fn directory(path: &str, mode: u32) -> io::Result<()> {
-    match fs::create_dir(path) {
+    match fs::DirBuilder::new().mode(mode).create(path) {
         // The mask of the process takes bits away, and the sticky bit is not for mkdir.
-        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+        Ok(()) if mode & !PLAIN != 0 => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
@@ -77,18 +85,21 @@ fn pivot() -> io::Result<()> {
 }
 
 fn mask(path: &str, null: &str) -> io::Result<()> {
-    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
-    if !found.is_dir() {
-        return mount_bind(null, path).map_err(Into::into);
+    // Of all that may be there, most is a file or is not there.
+    match mount_bind(null, path) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::NOTDIR) => {}
+        Err(error) => return Err(error.into()),
     }
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("tmpfs", path, "tmpfs", flags, c"size=0,mode=0555").map_err(Into::into)
 }
 
 fn read_only(path: &str) -> io::Result<()> {
-    if !Path::new(path).exists() {
-        return Ok(());
+    match mount_bind_recursive(path, path) {
+        Ok(()) => {}
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error.into()),
     }
-    mount_bind_recursive(path, path)?;
     seal(path, MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC)
 }

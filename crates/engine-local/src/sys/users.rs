@@ -1,5 +1,5 @@
 //! User namespaces, and mounts that show files with the users of one.
-#![expect(unsafe_code, reason = "a process of raw system calls, and mount_setattr, have no safe interface")]
+#![expect(unsafe_code, reason = "clone, changes of user for a thread, and mount_setattr have no safe interface")]
 
 use std::{
     fs, io,
@@ -11,8 +11,8 @@ use rustix::{
     fs::{CWD, Mode, OFlags},
     io::Errno,
     mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree},
-    pipe::{PipeFlags, pipe_with},
-    process::{Pid, WaitOptions, waitpid},
+    process::{Pid, Signal, WaitOptions, dumpable_behavior, kill_process, set_dumpable_behavior, waitpid},
+    thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities},
 };
 
 use crate::sandbox::users::COUNT;
@@ -21,69 +21,98 @@ use crate::sandbox::users::COUNT;
 /// kernel counts per user is counted for that one. `proc` is where the processes of the caller's PID namespace are
 /// seen.
 ///
+/// For root. After an error the calling thread may be somebody else, and is of no other use.
+///
 /// # Errors
 /// The kernel's.
 pub(crate) fn namespace(first: u32, proc: &Path) -> io::Result<OwnedFd> {
-    let (ready, says_ready) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (waits, stays) = pipe_with(PipeFlags::CLOEXEC)?;
-    // SAFETY: without CLONE_VM the child goes on with a copy of memory and stack; it makes nothing but system calls, so
-    // that neither other threads nor what they had locked matter to it, and never returns.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, i64::from(libc::SIGCHLD), 0usize, 0usize, 0usize, 0usize) };
-    match pid {
-        -1 => return Err(io::Error::last_os_error()),
-        0 => found(first, (says_ready.as_raw_fd(), waits.as_raw_fd(), stays.as_raw_fd())),
-        _ => drop((says_ready, waits)),
-    }
-    let made = describe(first, &proc.join(pid.to_string()), &ready);
-    // Said, and not only closed: a process that another thread forks meanwhile has this end of the pipe, too, and may
-    // be waiting for ours in the same way.
-    let _ = rustix::io::write(&stays, &[1]);
-    drop(stays);
-    match ended(pid) {
-        Some(0) | None => made,
-        Some(errno) => Err(io::Error::from_raw_os_error(errno)),
-    }
+    let (own, dumpable) = (capabilities(None)?, dumpable_behavior()?);
+    // The effective ones go with the user and come back with it, all that are permitted.
+    become_for_now(first)?;
+    // Hosts that forbid user namespaces to others allow them to who has this one.
+    let admin = CapabilitySet::SYS_ADMIN;
+    set_capabilities(
+        None,
+        CapabilitySets { effective: admin, permitted: own.permitted, inheritable: own.inheritable },
+    )?;
+    let mut stack = vec![0u8; STACK];
+    let founder = Founder::begin(&mut stack)?;
+    become_for_now(0)?;
+    set_capabilities(None, own)?;
+    // Of the whole process, and lost with a change of user.
+    set_dumpable_behavior(dumpable)?;
+    let made = describe(first, &proc.join(founder.0.as_raw_nonzero().to_string()));
+    drop(founder);
+    made
 }
 
 /// What its maker does to a namespace: who is who, and a descriptor.
-fn describe(first: u32, process: &Path, ready: &OwnedFd) -> io::Result<OwnedFd> {
-    let mut byte = [0];
-    if rustix::io::retry_on_intr(|| rustix::io::read(ready, &mut byte))? == 0 {
-        return Err(io::Error::other("it ended early"));
-    }
+fn describe(first: u32, process: &Path) -> io::Result<OwnedFd> {
     let map = format!("0 {first} {COUNT}\n");
     fs::write(process.join("uid_map"), &map)?;
     fs::write(process.join("gid_map"), &map)?;
     rustix::fs::open(process.join("ns/user"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(Into::into)
 }
 
-/// The child: becomes the user `first`, makes the namespace as that one, and stays until nobody needs it.
-fn found(first: u32, (says_ready, waits, stays): (i32, i32, i32)) -> ! {
-    const SET_KEEPCAPS: i32 = 8;
-    const VERSION_3: u32 = 0x2008_0522;
-    const SYS_ADMIN: u32 = 1 << 21;
-    let header = [VERSION_3, 0];
-    let sets = [SYS_ADMIN, SYS_ADMIN, 0, 0, 0, 0];
-    let byte = [1u8];
-    // SAFETY: system calls on numbers and on arrays that live until the end of the process, in a process with a single
-    // thread; nothing of Rust's runs any more.
+/// The calling thread, not its process, acts as this user and group until it becomes another; who it really is stays.
+fn become_for_now(user: u32) -> io::Result<()> {
+    // SAFETY: the calls take numbers and touch no memory. Called by their numbers: those of the C library change all
+    // threads of the process.
     unsafe {
-        let call = |result: i64| {
-            if result < 0 {
-                libc::_exit(*libc::__errno_location());
+        // Who is not root cannot change the group: back in the other order.
+        let (group, real) = (libc::SYS_setresgid, libc::SYS_setresuid);
+        let order = if user == 0 { [real, group] } else { [group, real] };
+        for call in order {
+            if libc::syscall(call, u32::MAX, user, u32::MAX) < 0 {
+                return Err(io::Error::last_os_error());
             }
+        }
+    }
+    Ok(())
+}
+
+/// A process in a user namespace that nobody is in yet, which does nothing. It ends when this is dropped, before
+/// the stack can go: it lives in its maker's memory, because a copy takes several times as long as all the rest.
+struct Founder<'a>(Pid, std::marker::PhantomData<&'a mut [u8]>);
+
+/// What a process needs that only waits.
+const STACK: usize = 16 << 10;
+
+impl<'a> Founder<'a> {
+    fn begin(stack: &'a mut [u8]) -> io::Result<Self> {
+        extern "C" fn wait(_: *mut libc::c_void) -> libc::c_int {
+            // SAFETY: the calls touch no memory. Its maker may be killed, and of a PID namespace's first process nobody
+            // would ask for the end.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            loop {
+                // SAFETY: waits for a signal, of which only one that ends the process can come.
+                unsafe { libc::pause() };
+            }
+        }
+        let flags = libc::CLONE_VM | libc::CLONE_NEWUSER | libc::SIGCHLD;
+        // SAFETY: the sets are initialised by the calls before they are read. The new process runs `wait` and nothing
+        // else, on a stack of its own that is there until it has ended (`drop`): it makes no system call that fails,
+        // so it writes nowhere else, and no signal handler of this process can run in it, since all are blocked
+        // there. The kernel wants the stack's upper end, aligned to 16 bytes.
+        let pid = unsafe {
+            let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            let top = stack.as_mut_ptr_range().end.map_addr(|end| end & !15);
+            let pid = libc::clone(wait, top.cast(), flags, std::ptr::null_mut());
+            let failed = io::Error::last_os_error();
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
+            Pid::from_raw(pid).filter(|_| pid > 0).ok_or(failed)?
         };
-        libc::close(stays);
-        call(libc::syscall(libc::SYS_prctl, SET_KEEPCAPS, 1, 0, 0, 0));
-        call(libc::syscall(libc::SYS_setresgid, first, first, first));
-        call(libc::syscall(libc::SYS_setresuid, first, first, first));
-        // Hosts that forbid user namespaces to others allow them to who has this capability.
-        call(libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()));
-        call(libc::syscall(libc::SYS_unshare, libc::CLONE_NEWUSER));
-        call(libc::syscall(libc::SYS_write, says_ready, byte.as_ptr(), 1));
-        let mut end = [0u8];
-        libc::syscall(libc::SYS_read, waits, end.as_mut_ptr(), 1);
-        libc::_exit(0)
+        Ok(Self(pid, std::marker::PhantomData))
+    }
+}
+
+impl Drop for Founder<'_> {
+    fn drop(&mut self) {
+        // It is our child and has not been waited for: the number is its own.
+        let _ = kill_process(self.0, Signal::KILL);
+        let _ = rustix::io::retry_on_intr(|| waitpid(Some(self.0), WaitOptions::empty()));
     }
 }
 
@@ -159,13 +188,6 @@ pub(crate) fn translate(mount: BorrowedFd<'_>, users: BorrowedFd<'_>, access: Ac
         )
     };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// The exit code of a child, when it has ended by itself.
-fn ended(pid: i64) -> Option<i32> {
-    let pid = Pid::from_raw(i32::try_from(pid).ok()?);
-    let ended = rustix::io::retry_on_intr(|| waitpid(pid, WaitOptions::empty())).ok()??;
-    ended.1.exit_status()
 }
 
 /// Can the files of `dir` be shown with the users of a namespace, and be the lower side of an overlay? Tried in

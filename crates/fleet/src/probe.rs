@@ -24,12 +24,12 @@ use updraft_plan::diagnosis::{Answer, ProbeReport, Question};
 
 use crate::{context::Context, instance::Instance};
 
-/// The shortest wait between two connections.
+/// The shortest wait between two looks.
 const POLL_FIRST: Duration = Duration::from_micros(100);
-/// The wait between two connections is such a part of the time so far: what is added to an application's own start is
+/// The wait between two looks is such a part of the time so far: what is added to an application's own start is
 /// at most that part of it, and an application that takes long is not asked often.
 const POLL_SHARE: u32 = 8;
-/// The longest wait between two connections, once an application has taken its time.
+/// The longest wait between two looks, once an application has taken its time.
 const POLL_CAP: Duration = Duration::from_millis(20);
 /// How long a TCP port may take by default, in seconds.
 const DEFAULT_SECONDS: i32 = 240;
@@ -233,7 +233,8 @@ impl<'a> Target<'a> {
         loop {
             let so_far = self.clock.instant().saturating_duration_since(begun);
             let pause = (so_far / POLL_SHARE).clamp(POLL_FIRST, POLL_CAP);
-            // Who is asked seldom is connected to in any case: nothing but that is what was promised.
+            // What takes long is connected to whatever the engine says: the connection is what was promised, and a few
+            // more cost nothing.
             let is_up = pause == POLL_CAP || self.engine.listens(self.id, port) != Some(false);
             if is_up && let Ok(Ok(stream)) = self.clock.timeout(timeout, self.engine.connect(self.id, port)).await {
                 return stream;

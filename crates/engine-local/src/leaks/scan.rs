@@ -178,8 +178,13 @@ fn stat(line: &str) -> Option<Stat> {
 
 /// Tag and instance of the control group that a process is in, if it is one of ours.
 fn inside(pid: u32) -> Option<(String, String)> {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    text.lines().find_map(|line| group_of(line.splitn(3, ':').nth(2)?))
+    innermost(&fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?)
+}
+
+/// Of all hierarchies: in that of devices all instances of an engine share a group.
+fn innermost(text: &str) -> Option<(String, String)> {
+    let groups = || text.lines().filter_map(|line| group_of(line.splitn(3, ':').nth(2)?));
+    groups().find(|(_, instance)| !instance.is_empty()).or_else(|| groups().next())
 }
 
 fn group_of(path: &str) -> Option<(String, String)> {
@@ -267,6 +272,14 @@ mod tests {
         let found = stat(line).expect("well formed");
         assert_eq!((found.pid, found.name.as_str(), found.parent, found.started), (77, "a) b (c", 5, 4242));
         assert!(stat(&line.replace(" S ", " Z ")).is_none(), "what only waits to be reaped is gone");
+    }
+
+    #[test]
+    fn a_process_is_of_its_instance_whichever_hierarchy_comes_first() {
+        let devices = "9:devices:/updraft-ab12cd\n";
+        let found = innermost(&format!("{devices}8:pids:/updraft-ab12cd/i1\n0::/\n"));
+        assert_eq!(found, Some(("ab12cd".to_owned(), "i1".to_owned())));
+        assert_eq!(innermost(devices), Some(("ab12cd".to_owned(), String::new())));
     }
 
     #[test]

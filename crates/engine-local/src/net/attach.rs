@@ -34,8 +34,8 @@ pub(super) struct Cable<'a> {
     pub(super) mtu: u32,
 }
 
-/// Makes a namespace and the cable to it. Who listens inside can be asked where the kernel says it. `host` is a socket of the host. When it fails the new
-/// namespace dies, and what there is of the cable with it.
+/// Makes a namespace and the cable to it, and what tells who listens inside, where the kernel does. `host` is a socket
+/// of the host. When it fails the new namespace dies, and what there is of the cable with it.
 pub(super) fn attach(host: &mut Socket, cable: Cable<'_>) -> Result<(OwnedFd, Option<Listeners>), NetError> {
     let mut namespace = netns::create(cable.home)?;
     let (inner_mac, outer_mac) = (mac(0x02, cable.address), mac(0x06, cable.address));

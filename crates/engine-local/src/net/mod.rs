@@ -283,6 +283,10 @@ impl Attachment {
         }
     }
 
+    fn into_remains(mut self) -> Option<Remains> {
+        self.held.take()
+    }
+
     fn of(mut self, network: &Arc<Inner>) -> Self {
         self.network = Arc::downgrade(network);
         self

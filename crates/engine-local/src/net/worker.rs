@@ -206,12 +206,23 @@ fn run(mut working: Working, orders: &mpsc::Receiver<Command>, clock: &Clock) {
             }
             Ok(Command::LetGo(remains)) => working.retired.push(remains, clock.instant()),
             Ok(Command::Stop(answer)) => {
+                for order in orders.try_iter() {
+                    if let Command::LetGo(remains) = order {
+                        working.retired.push(remains, clock.instant());
+                    }
+                }
                 working.let_go();
                 let _ = answer.send(working.host.remove());
                 return;
             }
             Ok(Command::Keep(address, netns, answer)) => {
-                let _ = answer.send(working.keep(address, netns));
+                let kept = answer.send(working.keep(address, netns));
+                // Nobody waits for it any more, but its address may be restricted.
+                if let Err(Ok(unwanted)) = kept
+                    && let Some(remains) = unwanted.into_remains()
+                {
+                    working.retired.push(remains, clock.instant());
+                }
             }
             Ok(Command::Abandon(hang_up)) => return drop(hang_up),
             Err(mpsc::RecvTimeoutError::Timeout) => {}

@@ -1,8 +1,7 @@
 //! The control groups of an instance: where, with which limits, joined how.
 //!
 //! One directory per engine and hierarchy, `updraft-TAG`, one below it per instance. A process is born inside that of
-//! version 2, and joins the others as a thread, which it can while it has only one: to move a process, or to move
-//! one in version 2, the kernel waits until all processors have seen that nobody forks (RCU), which takes it 10 ms
+//! version 2, and joins the others as a thread, while it has only one: to move a whole process the kernel waits until all processors have seen that nobody forks (RCU), which takes it 10 ms
 //! on a quiet machine. Version 1 has a
 //! hierarchy per controller; version 2 has one for all and is written but unverified: the machines
 //! this was built on have version 1.

@@ -216,7 +216,10 @@ async fn end(
     // Of one that could not be adopted nobody wants to know.
     if let Some(live) = shared.table.get(&id) {
         let ground = live.hold().ground.take();
-        if let Some(Ground::Shared(footing)) = ground {
+        if let Some(Ground::Own(attachment)) = ground {
+            // Now, and not when all has been told, for which nobody may have time.
+            drop(attachment);
+        } else if let Some(Ground::Shared(footing)) = ground {
             let port = footing.missed_port();
             let (commons, footing) = (shared.commons.clone(), Some(footing));
             let cleared = tokio::task::spawn_blocking(move || {

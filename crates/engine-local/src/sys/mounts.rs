@@ -87,7 +87,9 @@ fn pivot() -> io::Result<()> {
 fn mask(path: &str, null: &str) -> io::Result<()> {
     // Of all that may be there, most is a file or is not there.
     match mount_bind(null, path) {
-        Ok(()) | Err(Errno::NOENT) => return Ok(()),
+        Ok(()) => return Ok(()),
+        // Unless it is what hides that is not there.
+        Err(Errno::NOENT) => return fs::symlink_metadata(null).map(drop),
         Err(Errno::NOTDIR) => {}
         Err(error) => return Err(error.into()),
     }

@@ -11,7 +11,9 @@ use rustix::{
     fs::{CWD, Mode, OFlags},
     io::Errno,
     mount::{MountFlags, MoveMountFlags, OpenTreeFlags, mount, move_mount, open_tree},
-    process::{Pid, Signal, WaitOptions, dumpable_behavior, kill_process, set_dumpable_behavior, waitpid},
+    process::{
+        DumpableBehavior, Pid, Signal, WaitOptions, dumpable_behavior, kill_process, set_dumpable_behavior, waitpid,
+    },
     thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities},
 };
 
@@ -26,7 +28,18 @@ use crate::sandbox::users::COUNT;
 /// # Errors
 /// The kernel's.
 pub(crate) fn namespace(first: u32, proc: &Path) -> io::Result<OwnedFd> {
-    let (own, dumpable) = (capabilities(None)?, dumpable_behavior()?);
+    let dumpable = dumpable_behavior()?;
+    let made = made_by(first, proc);
+    // It is of the whole process, and was lost with the change of user. Other values than this one cannot be set; then
+    // what was lost is that, or as good as that. Not before the founder is gone, who shares the memory.
+    if dumpable == DumpableBehavior::Dumpable {
+        set_dumpable_behavior(dumpable)?;
+    }
+    made
+}
+
+fn made_by(first: u32, proc: &Path) -> io::Result<OwnedFd> {
+    let own = capabilities(None)?;
     // The effective ones go with the user and come back with it, all that are permitted.
     become_for_now(first)?;
     // Hosts that forbid user namespaces to others allow them to who has this one.
@@ -39,8 +52,6 @@ pub(crate) fn namespace(first: u32, proc: &Path) -> io::Result<OwnedFd> {
     let founder = Founder::begin(&mut stack)?;
     become_for_now(0)?;
     set_capabilities(None, own)?;
-    // Of the whole process, and lost with a change of user.
-    set_dumpable_behavior(dumpable)?;
     let made = describe(first, &proc.join(founder.0.as_raw_nonzero().to_string()));
     drop(founder);
     made

@@ -49,6 +49,29 @@ async fn a_start_takes_a_sandbox_that_waits_and_another_is_made() {
 }
 
 #[tokio::test]
+async fn every_process_is_held_to_the_list_of_devices_that_all_instances_share() {
+    let Some(bed) = Bed::stocked(1).await else { return };
+    let group = PathBuf::from(format!("/sys/fs/cgroup/devices/updraft-{}", bed.tag()));
+    if !group.exists() {
+        // Version 2 has a program instead, which has its own test.
+        return bed.end().await;
+    }
+    let _used = bed.start(&bed.spec(&["sleep"])).await;
+    bed.until("the pool is full again", || bed.engine.spare_sandboxes() == 1).await;
+    let held = fs::read_to_string(group.join("cgroup.procs")).expect("it is there");
+    for process in shells(&bed).iter().map(|group| process(group)) {
+        let number = process.as_raw_nonzero().to_string();
+        assert!(held.lines().any(|one| one == number), "{number} is not among {held:?}");
+    }
+    let list = fs::read_to_string(group.join("devices.list")).expect("it is there");
+    let mut allowed: Vec<&str> = list.lines().collect();
+    allowed.sort_unstable();
+    let devices = ["136:*", "1:3", "1:5", "1:7", "1:8", "1:9", "5:0", "5:2"];
+    assert_eq!(allowed, devices.map(|device| format!("c {device} rwm")));
+    bed.end().await;
+}
+
+#[tokio::test]
 async fn more_starts_than_sandboxes_make_their_own() {
     let Some(mut bed) = Bed::stocked(2).await else { return };
     let spec = bed.spec(&["exit=5"]);

@@ -65,7 +65,20 @@ struct State {
     prepares: u64,
     peak_live: usize,
     never_freezes: bool,
+    hearing: Hearing,
     down: bool,
+}
+
+/// What an engine knows of who listens, short of connecting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Hearing {
+    /// The truth.
+    #[default]
+    Good,
+    /// Nothing: it says so.
+    None,
+    /// It says that nobody does, whoever does: which no engine should.
+    Wrong,
 }
 
 // === impl FakeEngine ===
@@ -97,6 +110,11 @@ impl FakeEngine {
     /// From now on `start` of `image` fails with `fault`; `None` repairs it.
     pub fn fail_start(&self, image: &str, fault: Option<EngineError>) {
         set_fault(&mut self.lock().start_faults, image, fault);
+    }
+
+    /// From now on this is what it knows of who listens.
+    pub fn hear(&self, hearing: Hearing) {
+        self.lock().hearing = hearing;
     }
 
     /// Ends a live instance at once as if by itself, with `exit`. Was it there?
@@ -349,6 +367,7 @@ impl Engine for FakeEngine {
 
     async fn connect(&self, id: &InstanceId, port: u16) -> io::Result<TcpStream> {
         let instance = self.own(id)?;
+        instance.record.attempts.fetch_add(1, Ordering::SeqCst);
         match instance.address(port) {
             Some(address) => {
                 let stream = TcpStream::connect(address).await?;
@@ -356,6 +375,15 @@ impl Engine for FakeEngine {
                 Ok(stream)
             }
             None => Err(io::ErrorKind::ConnectionRefused.into()),
+        }
+    }
+
+    fn listens(&self, id: &InstanceId, port: u16) -> Option<bool> {
+        let there = self.own(id).ok()?.address(port).is_some();
+        match self.lock().hearing {
+            Hearing::Good => Some(there),
+            Hearing::None => None,
+            Hearing::Wrong => Some(false),
         }
     }
 

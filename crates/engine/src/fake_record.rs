@@ -26,6 +26,7 @@ pub struct Record {
     peak: AtomicU32,
     served: AtomicU64,
     pub(crate) connections: AtomicU64,
+    pub(crate) attempts: AtomicU64,
     state: watch::Sender<Motion>,
     freezes: AtomicU64,
     caught: AtomicU64,
@@ -57,6 +58,7 @@ impl Record {
             peak: AtomicU32::new(0),
             served: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            attempts: AtomicU64::new(0),
             state: watch::Sender::new(Motion::Awake),
             freezes: AtomicU64::new(0),
             caught: AtomicU64::new(0),
@@ -82,6 +84,11 @@ impl Record {
     /// Connections that were made to it.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Times that somebody tried to connect to it, with those that found nobody.
+    pub fn attempts(&self) -> u64 {
+        self.attempts.load(Ordering::SeqCst)
     }
 
     /// Is it frozen?

@@ -18,7 +18,7 @@ pub mod script;
 
 pub use digest::SpecDigest;
 pub use error::EngineError;
-pub use fake::FakeEngine;
+pub use fake::{FakeEngine, Hearing};
 pub use fake_record::Record;
 
 use std::time::{Duration, SystemTime};

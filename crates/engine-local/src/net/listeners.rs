@@ -5,12 +5,11 @@
 //! does for a packet that comes in, and sends none (`sock_diag(7)`: one socket by its addresses, `inet_diag_req_v2`).
 
 use std::{
-    io,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::{Mutex, PoisonError},
 };
 
-use super::netlink::{Batch, Socket, Subsystem, byte};
+use super::netlink::{Batch, Socket, Subsystem};
 
 /// The listeners of one namespace. Keeps the namespace alive.
 #[derive(Debug)]
@@ -36,21 +35,23 @@ impl Listeners {
         Self { socket: Mutex::new(socket), address, link }
     }
 
-    /// Those of the namespace of the calling thread.
-    pub(super) fn here(address: Ipv4Addr) -> io::Result<Self> {
-        Ok(Self::new(Socket::open(Subsystem::Diagnosis)?, address, 0))
+    /// Does this kernel tell? One without the diagnosis of TCP says that nobody listens, so it is asked of `one` that
+    /// does, in the namespace of the calling thread.
+    pub(super) fn are_told(one: &TcpListener) -> bool {
+        let Ok(SocketAddr::V4(place)) = one.local_addr() else { return false };
+        let here = Socket::open(Subsystem::Diagnosis).map(|socket| Self::new(socket, *place.ip(), 0));
+        here.is_ok_and(|listeners| listeners.has(place.port()) == Some(true))
     }
 
-    /// Would somebody take a connection to this port? `None` when the kernel does not say. A kernel without the
-    /// diagnosis of TCP says that there is nobody: see that it knows of a listener that is there before this is relied
-    /// on.
+    /// Would somebody take a connection to this port? `None` when the kernel does not say; to be relied on where
+    /// [`Listeners::are_told`].
     pub(crate) fn has(&self, port: u16) -> Option<bool> {
         let mut batch = Batch::default();
         batch.plain("look for a listener", BY_FAMILY, 0, &self.request(port));
         let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
         match socket.ask(batch) {
             // `idiag_state` follows `idiag_family`.
-            Ok(found) => Some(byte(&found.body, 1)? == LISTEN),
+            Ok(found) => Some(*found.body.get(1)? == LISTEN),
             Err(error) if error.is_missing() => Some(false),
             Err(_) => None,
         }

@@ -41,6 +41,11 @@ const TOGETHER: usize = 64;
 /// So long the first of them waits for others.
 const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_millis(500) };
 
+/// When so many are due, the first of which came then.
+fn due(count: usize, since: Instant) -> Instant {
+    if count >= TOGETHER { since } else { since + PATIENCE }
+}
+
 // === impl Retired ===
 
 impl Retired {
@@ -51,12 +56,28 @@ impl Retired {
 
     /// When the next are due; `None` when there is none.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.since.map(|since| if self.remains.len() >= TOGETHER { since } else { since + PATIENCE })
+        self.since.map(|since| due(self.remains.len(), since))
     }
 
     /// All of them.
     pub(super) fn take(&mut self) -> Vec<Remains> {
         self.since = None;
         mem::take(&mut self.remains)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use updraft_base::Clock;
+
+    use super::*;
+
+    #[test]
+    fn many_are_let_go_at_once_and_few_wait_for_others_but_not_for_ever() {
+        let since = Clock::system().instant();
+        assert_eq!(due(1, since), since + PATIENCE);
+        assert_eq!(due(TOGETHER - 1, since), since + PATIENCE);
+        assert_eq!(due(TOGETHER, since), since);
+        assert_eq!(Retired::default().due(), None);
     }
 }

@@ -3,11 +3,11 @@
 use std::{
     collections::{BTreeSet, HashMap},
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener},
     path::Path,
     sync::{Arc, Weak, mpsc},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::fd::{AsFd, OwnedFd};
@@ -152,7 +152,7 @@ fn set_up(config: NetConfig) -> Result<(Working, Ready), NetError> {
             let pool = Pool::new(subnet);
             let kept =
                 config.kept.into_iter().map(|(address, egress)| (address, (pool.keep(address), egress))).collect();
-            let tells_listeners = tells_listeners(&metadata);
+            let tells_listeners = Listeners::are_told(&metadata);
             let working =
                 Working { host, pool, gateway, mtu, resolv_conf, tells_listeners, kept, retired: Retired::default() };
             Ok((working, Ready { gateway, subnet, forward_dns_to: plan.forward_to, metadata }))
@@ -166,12 +166,6 @@ fn set_up(config: NetConfig) -> Result<(Working, Ready), NetError> {
     }
 }
 
-/// Does the kernel say who listens? One that cannot would say that there is nobody, so it is asked of one that does.
-fn tells_listeners(one: &TcpListener) -> bool {
-    let Ok(SocketAddr::V4(place)) = one.local_addr() else { return false };
-    Listeners::here(*place.ip()).is_ok_and(|listeners| listeners.has(place.port()) == Some(true))
-}
-
 /// On any port: the address is ours, and others may listen on all addresses.
 fn listen(gateway: Ipv4Addr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind((gateway, 0))?;
@@ -182,53 +176,19 @@ fn listen(gateway: Ipv4Addr) -> io::Result<TcpListener> {
 fn run(mut working: Working, orders: &mpsc::Receiver<Command>, clock: &Clock) {
     let mut refreshed = clock.instant();
     loop {
-        let now = clock.instant();
-        if now >= refreshed + REFRESH {
-            refreshed = now;
-            if let Err(error) = working.host.refresh() {
-                tracing::warn!(%error, "could not bring the forwarding of uplinks up to date");
-            }
-        }
-        let due = working.retired.due();
-        if due.is_some_and(|due| now >= due) {
-            working.let_go();
-            continue;
-        }
-        let next = due.map_or(refreshed + REFRESH, |due| due.min(refreshed + REFRESH));
-        match orders.recv_timeout(next.saturating_duration_since(now)) {
-            Ok(Command::Attach(answer)) => {
-                // The caller may be gone; then the attachment dies here.
-                let _ = answer.send(working.attach());
-            }
-            Ok(Command::Restrict(address, egress, answer)) => {
-                // Who gave up waiting does not start the instance.
-                let _ = answer.send(working.host.restrict(address, egress));
-            }
-            Ok(Command::LetGo(remains)) => working.retired.push(remains, clock.instant()),
+        let next = working.see_to(&mut refreshed, clock.instant());
+        match orders.recv_timeout(next.saturating_duration_since(clock.instant())) {
             Ok(Command::Stop(answer)) => {
-                for order in orders.try_iter() {
-                    if let Command::LetGo(remains) = order {
-                        working.retired.push(remains, clock.instant());
-                    }
-                }
-                working.let_go();
-                let _ = answer.send(working.host.remove());
+                let late = orders.try_iter();
+                late.for_each(|order| working.obey(order, clock));
+                let _ = answer.send(working.end());
                 return;
             }
-            Ok(Command::Keep(address, netns, answer)) => {
-                let kept = answer.send(working.keep(address, netns));
-                // Nobody waits for it any more, but its address may be restricted.
-                if let Err(Ok(unwanted)) = kept
-                    && let Some(remains) = unwanted.into_remains()
-                {
-                    working.retired.push(remains, clock.instant());
-                }
-            }
             Ok(Command::Abandon(hang_up)) => return drop(hang_up),
+            Ok(order) => working.obey(order, clock),
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => {
-                working.let_go();
-                if let Err(error) = working.host.remove() {
+                if let Err(error) = working.end() {
                     tracing::warn!(%error, "could not remove the network of instances");
                 }
                 return;
@@ -443,6 +403,53 @@ impl Host {
 // === impl Working ===
 
 impl Working {
+    /// Does what is due, and says when to look again. `refreshed` is when the host was last looked at.
+    fn see_to(&mut self, refreshed: &mut Instant, now: Instant) -> Instant {
+        if now >= *refreshed + REFRESH {
+            *refreshed = now;
+            if let Err(error) = self.host.refresh() {
+                tracing::warn!(%error, "could not bring the forwarding of uplinks up to date");
+            }
+        }
+        if self.retired.due().is_some_and(|due| now >= due) {
+            self.let_go();
+        }
+        let next = *refreshed + REFRESH;
+        self.retired.due().map_or(next, |due| due.min(next))
+    }
+
+    /// An order that is not the last one.
+    fn obey(&mut self, order: Command, clock: &Clock) {
+        match order {
+            Command::Attach(answer) => {
+                // The caller may be gone; then the attachment dies here.
+                let _ = answer.send(self.attach());
+            }
+            Command::Restrict(address, egress, answer) => {
+                // Who gave up waiting does not start the instance.
+                let _ = answer.send(self.host.restrict(address, egress));
+            }
+            Command::LetGo(remains) => self.retired.push(remains, clock.instant()),
+            Command::Keep(address, netns, answer) => {
+                // Nobody waits for it any more, but its address may be restricted.
+                if let Err(Ok(unwanted)) = answer.send(self.keep(address, netns))
+                    && let Some(remains) = unwanted.into_remains()
+                {
+                    self.retired.push(remains, clock.instant());
+                }
+            }
+            // Asked for twice: the first answer is true of both.
+            Command::Stop(answer) => drop(answer),
+            Command::Abandon(hang_up) => drop(hang_up),
+        }
+    }
+
+    /// Removes everything.
+    fn end(&mut self) -> Result<(), NetError> {
+        self.let_go();
+        self.host.remove()
+    }
+
     /// Hands out the network of an instance that lives on.
     fn keep(&mut self, address: Ipv4Addr, netns: OwnedFd) -> Result<Attachment, NetError> {
         let (lease, egress) = self.kept.remove(&address).ok_or(NetError::NotKept)?;

@@ -1,10 +1,11 @@
 //! The control groups of an instance: where, with which limits, joined how.
 //!
-//! One directory per engine and hierarchy, `updraft-TAG`, one below it per instance. A process is born inside that of
-//! version 2, and joins the others as a thread, while it has only one: to move a whole process the kernel waits until all processors have seen that nobody forks (RCU), which takes it 10 ms
-//! on a quiet machine. Version 1 has a
-//! hierarchy per controller; version 2 has one for all and is written but unverified: the machines
-//! this was built on have version 1.
+//! One directory per engine and hierarchy, `updraft-TAG`, one below it per instance. Version 1 has a hierarchy per
+//! controller; version 2 has one for all and is written but unverified: the machines this was built on have version 1.
+//!
+//! A process is born inside that of version 2, and joins the others as a thread, while it has only one: to move a whole
+//! process the kernel waits until all processors have seen that nobody forks (RCU), which takes it 10 ms on a quiet
+//! machine.
 
 use std::{
     fmt,
@@ -110,6 +111,15 @@ const V1: [&str; 5] = ["cpu", "cpuacct", "memory", "pids", "devices"];
 /// What version 2 must have; which devices may be used is said by a program there ([`Layout::asks_about_devices`]).
 const V2: [&str; 3] = ["cpu", "memory", "pids"];
 
+// === impl Hierarchy ===
+
+impl Hierarchy {
+    /// The directory of the engine with this tag.
+    fn engine(&self, tag: &str) -> PathBuf {
+        self.mount.join(format!("updraft-{tag}"))
+    }
+}
+
 // === impl Layout ===
 
 impl Layout {
@@ -160,9 +170,13 @@ impl Layout {
 
     /// The directories of the engine with this tag.
     pub(crate) fn parents(&self, tag: &str) -> Vec<PathBuf> {
+        self.own().chain(&self.common).map(|one| one.engine(tag)).collect()
+    }
+
+    /// The hierarchies in which each instance has a group of its own: where it is limited, and where it is frozen.
+    fn own(&self) -> impl Iterator<Item = &Hierarchy> {
         let apart = self.freezer().filter(|freezer| self.hierarchies.iter().all(|one| one.mount != freezer.mount));
-        let all = self.hierarchies.iter().chain(apart).chain(&self.common);
-        all.map(|one| one.mount.join(format!("updraft-{tag}"))).collect()
+        self.hierarchies.iter().chain(apart)
     }
 
     /// Where instances are frozen.
@@ -175,9 +189,7 @@ impl Layout {
     pub(crate) fn delegation(&self, tag: &str) -> Vec<(PathBuf, String)> {
         let Some(one) = self.hierarchies.iter().find(|one| one.unified) else { return Vec::new() };
         let wanted = V2.map(|name| format!("+{name}")).join(" ");
-        [one.mount.clone(), one.mount.join(format!("updraft-{tag}"))]
-            .map(|dir| (dir.join("cgroup.subtree_control"), wanted.clone()))
-            .into()
+        [one.mount.clone(), one.engine(tag)].map(|dir| (dir.join("cgroup.subtree_control"), wanted.clone())).into()
     }
 
     /// What to write so that the instances of the engine with this tag have no other devices than theirs, where there
@@ -185,7 +197,7 @@ impl Layout {
     pub(crate) fn restriction(&self, tag: &str) -> Vec<(PathBuf, String)> {
         let has_list = |one: &&Hierarchy| !one.unified && one.controllers.iter().any(|name| name == "devices");
         let Some(one) = self.common.iter().chain(&self.hierarchies).find(has_list) else { return Vec::new() };
-        let dir = one.mount.join(format!("updraft-{tag}"));
+        let dir = one.engine(tag);
         let allowed = devices::allowed().map(|(major, minor)| {
             let minor = minor.map_or_else(|| "*".to_owned(), |minor| minor.to_string());
             (dir.join("devices.allow"), format!("c {major}:{minor} rwm"))
@@ -196,18 +208,16 @@ impl Layout {
     /// The group of the engine with this tag that has to have a program for devices, where there is no controller.
     pub(crate) fn asks_about_devices(&self, tag: &str) -> Option<PathBuf> {
         let one = self.hierarchies.iter().find(|one| one.unified)?;
-        Some(one.mount.join(format!("updraft-{tag}")))
+        Some(one.engine(tag))
     }
 
     /// What to do for the instance `id`.
     pub(crate) fn plan(&self, tag: &str, id: &str) -> Plan {
-        // The freezer's may be among them, beyond the hierarchies.
-        let mut directories = self.parents(tag);
-        let shared = directories.split_off(directories.len() - self.common.len());
-        directories.iter_mut().for_each(|dir| dir.push(id));
-        let freezer = self.freezer().map(|one| Freezer::at(one, &one.mount.join(format!("updraft-{tag}")).join(id)));
-        let unified = self.hierarchies.iter().chain(self.freezer()).find(|one| one.unified);
-        let born = unified.map(|one| one.mount.join(format!("updraft-{tag}")).join(id));
+        let dir = |one: &Hierarchy| one.engine(tag).join(id);
+        let directories: Vec<PathBuf> = self.own().map(dir).collect();
+        let shared = self.common.iter().map(|one| one.engine(tag)).collect();
+        let freezer = self.freezer().map(|one| Freezer::at(one, &dir(one)));
+        let born = self.own().find(|one| one.unified).map(dir);
         let mut plan = Plan { directories, shared, born, freezer, ..Plan::default() };
         for (one, dir) in self.hierarchies.iter().zip(plan.directories.clone()) {
             if one.unified {
@@ -255,7 +265,7 @@ impl Layout {
     pub(crate) fn cpu(&self, tag: &str, id: &str, cpu_millis: u32) -> Option<Allowance> {
         let one = self.hierarchies.iter().find(|one| one.controllers.iter().any(|name| name == "cpu"))?;
         let mut allowance = Allowance::default();
-        allowance.cpu(one.unified, &one.mount.join(format!("updraft-{tag}")).join(id), cpu_millis);
+        allowance.cpu(one.unified, &one.engine(tag).join(id), cpu_millis);
         Some(allowance)
     }
 }

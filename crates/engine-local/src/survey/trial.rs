@@ -133,17 +133,19 @@ fn groups() -> Result<(), String> {
     if layout.hierarchies.is_empty() || !layout.missing.is_empty() {
         return Err(format!("control group controllers are missing: {}", layout.missing.join(", ")));
     }
-    let name = format!("updraft-trial-{}", std::process::id());
+    let tag = format!("trial-{}", std::process::id());
     layout.hierarchies.iter().chain(&layout.common).try_for_each(|one| {
-        let group = one.mount.join(&name);
+        let group = one.mount.join(format!("updraft-{tag}"));
         let made = fs::create_dir(&group);
         let restricted = match &made {
             Ok(()) if one.unified => sys::devices::restrict(&group, &devices::program(devices::allowed())),
+            Ok(()) if layout.common.contains(one) => sys::cgroups::restrict_devices(&layout, &tag),
             _ => Ok(()),
         };
         let _ = fs::remove_dir(&group);
         made.map_err(|error| format!("control groups cannot be made below '{}': {error}", one.mount.display()))?;
-        restricted.map_err(|error| format!("devices cannot be restricted: {error} (CAP_BPF, CONFIG_CGROUP_BPF)"))
+        restricted
+            .map_err(|error| format!("devices cannot be restricted: {error} (version 2: CAP_BPF, CONFIG_CGROUP_BPF)"))
     })
 }
 

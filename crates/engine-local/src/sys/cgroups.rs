@@ -71,8 +71,9 @@ pub(crate) fn make_parents(layout: &Layout, tag: &str) -> io::Result<()> {
     layout.delegation(tag).iter().try_for_each(|(file, text)| write(file, text))
 }
 
-/// Leaves the instances of the engine with this tag no devices but theirs, where version 1 has a list of them. Its
-/// directories have just been made: a group that has others below takes no more than what it has.
+/// Leaves the instances of the engine with this tag no devices but theirs, where version 1 has a list of them. Refused
+/// by the kernel (`InvalidInput`) while there is a group below, as there would be of an engine of before that list was
+/// common: what a dead one left is to be swept first.
 ///
 /// # Errors
 /// The kernel's, with the path.

@@ -41,7 +41,7 @@ pub(crate) fn namespace(first: u32, proc: &Path) -> io::Result<OwnedFd> {
 fn made_by(first: u32, proc: &Path) -> io::Result<OwnedFd> {
     let own = capabilities(None)?;
     // The effective ones go with the user and come back with it, all that are permitted.
-    become_for_now(first)?;
+    act_as(first)?;
     // Hosts that forbid user namespaces to others allow them to who has this one.
     let admin = CapabilitySet::SYS_ADMIN;
     set_capabilities(
@@ -50,7 +50,7 @@ fn made_by(first: u32, proc: &Path) -> io::Result<OwnedFd> {
     )?;
     let mut stack = vec![0u8; STACK];
     let founder = Founder::begin(&mut stack)?;
-    become_for_now(0)?;
+    act_as_root()?;
     set_capabilities(None, own)?;
     let made = describe(first, &proc.join(founder.0.as_raw_nonzero().to_string()));
     drop(founder);
@@ -65,21 +65,23 @@ fn describe(first: u32, process: &Path) -> io::Result<OwnedFd> {
     rustix::fs::open(process.join("ns/user"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(Into::into)
 }
 
-/// The calling thread, not its process, acts as this user and group until it becomes another; who it really is stays.
-fn become_for_now(user: u32) -> io::Result<()> {
-    // SAFETY: the calls take numbers and touch no memory. Called by their numbers: those of the C library change all
-    // threads of the process.
-    unsafe {
-        // Who is not root cannot change the group: back in the other order.
-        let (group, real) = (libc::SYS_setresgid, libc::SYS_setresuid);
-        let order = if user == 0 { [real, group] } else { [group, real] };
-        for call in order {
-            if libc::syscall(call, u32::MAX, user, u32::MAX) < 0 {
-                return Err(io::Error::last_os_error());
-            }
-        }
-    }
-    Ok(())
+/// The calling thread, not its process, acts as this user and group until [`act_as_root`]; who it really is stays.
+fn act_as(user: u32) -> io::Result<()> {
+    // The group first: who does not act as root cannot change it.
+    act(libc::SYS_setresgid, user)?;
+    act(libc::SYS_setresuid, user)
+}
+
+fn act_as_root() -> io::Result<()> {
+    act(libc::SYS_setresuid, 0)?;
+    act(libc::SYS_setresgid, 0)
+}
+
+fn act(call: libc::c_long, effective: u32) -> io::Result<()> {
+    // SAFETY: the call takes numbers and touches no memory. By its number: that of the C library changes all threads
+    // of the process.
+    let done = unsafe { libc::syscall(call, u32::MAX, effective, u32::MAX) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// A process in a user namespace that nobody is in yet, which does nothing. It ends when this is dropped, before
@@ -91,26 +93,34 @@ const STACK: usize = 16 << 10;
 
 impl<'a> Founder<'a> {
     fn begin(stack: &'a mut [u8]) -> io::Result<Self> {
-        extern "C" fn wait(_: *mut libc::c_void) -> libc::c_int {
-            // SAFETY: the calls touch no memory. Its maker may be killed, and of a PID namespace's first process nobody
-            // would ask for the end.
-            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        extern "C" fn wait(maker: *mut libc::c_void) -> libc::c_int {
+            // SAFETY: the calls touch no memory. Its maker may be killed, before it asked to be told too, and of a PID
+            // namespace's first process nobody would ask for the end; in a new one it does not see its maker.
+            unsafe {
+                libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+                let parent = libc::syscall(libc::SYS_getppid);
+                if parent != 0 && parent != maker.addr() as i64 {
+                    libc::syscall(libc::SYS_exit_group, 0);
+                }
+            }
             loop {
                 // SAFETY: waits for a signal, of which only one that ends the process can come.
-                unsafe { libc::pause() };
+                unsafe { libc::syscall(libc::SYS_ppoll, 0usize, 0usize, 0usize, 0usize, 0usize) };
             }
         }
         let flags = libc::CLONE_VM | libc::CLONE_NEWUSER | libc::SIGCHLD;
         // SAFETY: the sets are initialised by the calls before they are read. The new process runs `wait` and nothing
-        // else, on a stack of its own that is there until it has ended (`drop`): it makes no system call that fails,
-        // so it writes nowhere else, and no signal handler of this process can run in it, since all are blocked
-        // there. The kernel wants the stack's upper end, aligned to 16 bytes.
+        // else, on a stack of its own that is there until it has ended (`drop`). It makes system calls by their numbers,
+        // which do not fail, so it writes nowhere else; and no signal handler can run in it: those that a program can
+        // have are blocked, and the two of the C library are sent to threads that it knows, which this is none of. The
+        // kernel wants the stack's upper end, aligned to 16 bytes.
         let pid = unsafe {
             let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = std::mem::zeroed();
             libc::sigfillset(&raw mut all);
             libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
             let top = stack.as_mut_ptr_range().end.map_addr(|end| end & !15);
-            let pid = libc::clone(wait, top.cast(), flags, std::ptr::null_mut());
+            let maker = std::ptr::without_provenance_mut(std::process::id() as usize);
+            let pid = libc::clone(wait, top.cast(), flags, maker);
             let failed = io::Error::last_os_error();
             libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
             Pid::from_raw(pid).filter(|_| pid > 0).ok_or(failed)?

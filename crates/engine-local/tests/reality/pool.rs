@@ -49,6 +49,16 @@ async fn a_start_takes_a_sandbox_that_waits_and_another_is_made() {
 }
 
 #[tokio::test]
+async fn who_listens_is_known_without_connecting() {
+    let Some(bed) = Bed::stocked(1).await else { return };
+    let (asleep, up) = (bed.start(&bed.spec(&["sleep"])).await, bed.start(&bed.spec(&["serve"])).await);
+    bed.until("it listens", || bed.engine.listens(&up, 8080) == Some(true)).await;
+    assert_eq!(bed.engine.listens(&up, 8081), Some(false));
+    assert_eq!(bed.engine.listens(&asleep, 8080), Some(false));
+    bed.end().await;
+}
+
+#[tokio::test]
 async fn every_process_is_held_to_the_list_of_devices_that_all_instances_share() {
     let Some(bed) = Bed::stocked(1).await else { return };
     let group = PathBuf::from(format!("/sys/fs/cgroup/devices/updraft-{}", bed.tag()));

@@ -1,7 +1,7 @@
 //! Starts, probes, checks, and how they fail.
 
 use expect_test::expect;
-use updraft_engine::EngineError;
+use updraft_engine::{EngineError, Hearing};
 use updraft_model::{condition::Reason, instance::Exit};
 
 use super::*;
@@ -218,6 +218,44 @@ async fn a_slow_container_is_ready_as_soon_as_it_listens() {
     let boot = timing.ready - timing.started;
     assert!(boot >= Duration::from_millis(980) && boot <= Duration::from_millis(1060), "{boot:?}");
     world.end().await;
+}
+
+/// The attempts to connect and the time of a start whose container listens after 100 ms, when the engine hears so.
+async fn heard(hearing: Hearing) -> (u64, Duration) {
+    let world = World::new();
+    let app = name("app-1");
+    world.engine.hear(hearing);
+    world.engine.script(IMAGE, &["wait=100", "serve"]);
+    world.put(&app, entry(&app));
+    let (slot, ()) = tokio::join!(world.fleet.admit(&app), async {
+        until("it starts", || world.engine.live() == 1).await;
+        world.pass(Duration::from_millis(250), Duration::from_millis(1)).await;
+    });
+    let timing = slot.expect("it comes up").timing().expect("it is up");
+    let attempts = world.engine.records()[0].attempts();
+    world.end().await;
+    (attempts, timing.ready - timing.started)
+}
+
+#[tokio::test]
+async fn nobody_connects_to_an_application_of_which_it_is_known_that_it_does_not_listen() {
+    let (attempts, boot) = heard(Hearing::Good).await;
+    assert_eq!(attempts, 1);
+    assert!(boot < Duration::from_millis(125), "{boot:?}");
+}
+
+#[tokio::test]
+async fn where_nobody_knows_who_listens_connecting_tells() {
+    let (attempts, boot) = heard(Hearing::None).await;
+    assert!(attempts > 10, "{attempts}");
+    assert!(boot < Duration::from_millis(125), "{boot:?}");
+}
+
+#[tokio::test]
+async fn an_engine_that_is_wrong_about_who_listens_delays_a_start_and_no_more() {
+    let (attempts, boot) = heard(Hearing::Wrong).await;
+    assert_eq!(attempts, 1);
+    assert!(boot >= Duration::from_millis(150) && boot < Duration::from_millis(200), "{boot:?}");
 }
 
 #[tokio::test]

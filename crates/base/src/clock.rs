@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::precise;
+use crate::precise::PreciseTimer;
 
 /// The source of time and timers. Cheap to clone; all clones agree.
 #[derive(Clone)]
@@ -54,6 +54,13 @@ enum SleepKind {
     System(Pin<Box<tokio::time::Sleep>>),
     Virtual(oneshot::Receiver<()>),
     Over,
+}
+
+/// One who sleeps precisely, again and again; without a descriptor left for it, as precisely as [`Clock::sleep`].
+#[derive(Debug)]
+pub struct PreciseSleeper<'a> {
+    clock: &'a Clock,
+    timer: Option<PreciseTimer>,
 }
 
 /// The deadline of [`Clock::timeout`] passed first.
@@ -102,18 +109,14 @@ impl Clock {
         }
     }
 
-    /// The same, to some tens of microseconds; [`Clock::sleep`] only ends at whole milliseconds. It takes a
-    /// descriptor while it runs, and is for waits where a millisecond counts.
-    pub async fn sleep_precisely(&self, duration: Duration) {
+    /// For waits that end to some tens of microseconds; [`Clock::sleep`] only ends at whole milliseconds. It holds a
+    /// descriptor, and is for waits where a millisecond counts.
+    pub fn precise_sleeper(&self) -> PreciseSleeper<'_> {
         let timer = match &self.0 {
-            Kind::System => precise::arm(duration).ok(),
+            Kind::System => PreciseTimer::new().ok(),
             Kind::Virtual(_) => None,
         };
-        match timer {
-            // It becomes readable when its time has come, and only then.
-            Some(timer) => drop(timer.readable().await),
-            None => self.sleep(duration).await,
-        }
+        PreciseSleeper { clock: self, timer }
     }
 
     /// A timer that ends at `deadline`, a reading of [`Clock::instant`].
@@ -131,6 +134,20 @@ impl Clock {
             output = work => Ok(output),
             () = self.sleep(duration) => Err(Elapsed),
         }
+    }
+}
+
+// === impl PreciseSleeper ===
+
+impl PreciseSleeper<'_> {
+    /// Ends after `duration`. May be given up, and begun anew.
+    pub async fn sleep(&self, duration: Duration) {
+        if let Some(timer) = &self.timer
+            && timer.wait(duration).await.is_ok()
+        {
+            return;
+        }
+        self.clock.sleep(duration).await;
     }
 }
 

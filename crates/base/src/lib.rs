@@ -13,5 +13,5 @@ mod precise;
 mod tasks;
 
 pub use backoff::Backoff;
-pub use clock::{Clock, Elapsed, Sleep, VirtualClock};
+pub use clock::{Clock, Elapsed, PreciseSleeper, Sleep, VirtualClock};
 pub use tasks::{OnFailure, Shutdown, Tasks};

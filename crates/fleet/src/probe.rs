@@ -230,6 +230,7 @@ impl<'a> Target<'a> {
     /// Connects as soon as somebody listens. The pause grows with the time that went by before the attempt.
     async fn connect(&self, port: u16, timeout: Duration) -> TcpStream {
         let begun = self.clock.instant();
+        let sleeper = self.clock.precise_sleeper();
         loop {
             let so_far = self.clock.instant().saturating_duration_since(begun);
             let pause = (so_far / POLL_SHARE).clamp(POLL_FIRST, POLL_CAP);
@@ -240,7 +241,7 @@ impl<'a> Target<'a> {
                 return stream;
             }
             tokio::select! {
-                () = self.clock.sleep_precisely(pause) => {}
+                () = sleeper.sleep(pause) => {}
                 () = self.running.notified() => {}
             }
         }

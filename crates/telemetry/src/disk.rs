@@ -7,8 +7,8 @@
 use std::{
     collections::{HashMap, HashSet},
     ffi::OsStr,
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -16,7 +16,7 @@ use std::{
 
 use updraft_model::name::ServiceName;
 
-use crate::{entry::LogEntry, logs::LogConfig};
+use crate::{entry::LogEntry, logs::LogConfig, opened::Opened};
 
 /// Why logs could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,7 @@ pub(crate) struct Disk {
     dir: PathBuf,
     config: LogConfig,
     shelves: HashMap<ServiceName, Shelf>,
+    opened: Opened,
 }
 
 /// The segments of one service, oldest first.
@@ -76,7 +77,7 @@ impl Disk {
         fs::create_dir_all(dir).map_err(failed("create", dir))?;
         // What containers write is their owner's, also below a data directory that others may enter.
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(failed("close", dir))?;
-        Ok(Self { dir: dir.to_owned(), config, shelves: HashMap::new() })
+        Ok(Self { dir: dir.to_owned(), config, shelves: HashMap::new(), opened: Opened::default() })
     }
 
     /// Appends whole lines to the log of a service.
@@ -88,7 +89,7 @@ impl Disk {
         }
         let config = self.config;
         let Some(shelf) = self.shelves.get_mut(service) else { return Ok(()) };
-        let result = shelf.append(&dir, config, (nanos(time), lines));
+        let result = shelf.append(&dir, config, (nanos(time), lines), &mut self.opened);
         if result.is_err() {
             // What is on disk now is uncertain, or somebody removed the directory: look again.
             self.shelves.remove(service);
@@ -112,6 +113,7 @@ impl Disk {
     /// Removes the log of a service; none there is no error.
     pub(crate) fn remove(&mut self, service: &ServiceName) -> Result<(), LogError> {
         self.shelves.remove(service);
+        self.opened.clear();
         let dir = service_dir(&self.dir, service);
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &dir)(error)),
@@ -123,6 +125,9 @@ impl Disk {
     pub(crate) fn keep(&mut self, services: &HashSet<ServiceName>) -> Result<usize, LogError> {
         let strays = strays(&self.dir, services)?;
         self.shelves.retain(|service, _| services.contains(service));
+        if !strays.is_empty() {
+            self.opened.clear();
+        }
         for dir in &strays {
             match fs::remove_dir_all(dir) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove", dir)(error)),
@@ -142,6 +147,7 @@ impl Disk {
                 remove_file(&segment.path)?;
             }
             if !expired.is_empty() {
+                self.opened.clear();
                 self.shelves.retain(|service, _| service_dir(&self.dir, service) != dir);
             }
             if expired.len() == segments.len() {
@@ -156,7 +162,13 @@ impl Disk {
 // === impl Shelf ===
 
 impl Shelf {
-    fn append(&mut self, dir: &Path, config: LogConfig, (time, lines): (u64, &[u8])) -> Result<(), LogError> {
+    fn append(
+        &mut self,
+        dir: &Path,
+        config: LogConfig,
+        (time, lines): (u64, &[u8]),
+        opened: &mut Opened,
+    ) -> Result<(), LogError> {
         let age = nanos(SystemTime::UNIX_EPOCH + config.segment_age());
         let is_done = |last: &Segment| last.size >= config.segment_bytes || time.saturating_sub(last.start) >= age;
         let full = self.segments.last().is_none_or(is_done);
@@ -166,9 +178,11 @@ impl Shelf {
             let path = dir.join(format!("{start:020}.{EXTENSION}"));
             self.segments.push(Segment { start, path, size: 0 });
             self.trim(config)?;
+            opened.clear();
         }
         let Some(segment) = self.segments.last_mut() else { return Ok(()) };
-        segment.append(lines)
+        segment.size += opened.append(&segment.path, lines).map_err(failed("write", &segment.path))?;
+        Ok(())
     }
 
     /// Removes the oldest segments until there is room for one more full one.
@@ -184,21 +198,6 @@ impl Shelf {
 // === impl Segment ===
 
 impl Segment {
-    fn append(&mut self, lines: &[u8]) -> Result<(), LogError> {
-        let write = || -> io::Result<u64> {
-            let mut file = OpenOptions::new().create(true).append(true).read(true).open(&self.path)?;
-            let mut written = lines.len() as u64;
-            if is_torn(&mut file)? {
-                file.write_all(b"\n")?;
-                written += 1;
-            }
-            file.write_all(lines)?;
-            Ok(written)
-        };
-        self.size += write().map_err(failed("write", &self.path))?;
-        Ok(())
-    }
-
     /// What is in it; a file that is gone is empty.
     pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
         match fs::read(&self.path) {
@@ -237,17 +236,6 @@ impl Segment {
 pub(crate) fn entries(bytes: &[u8]) -> impl DoubleEndedIterator<Item = LogEntry> {
     let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     lines.filter_map(|line| serde_json::from_slice(line).ok())
-}
-
-/// Does the file end in the middle of a line?
-fn is_torn(file: &mut File) -> io::Result<bool> {
-    if file.metadata()?.len() == 0 {
-        return Ok(false);
-    }
-    file.seek(SeekFrom::End(-1))?;
-    let mut last = [0];
-    file.read_exact(&mut last)?;
-    Ok(last != *b"\n")
 }
 
 // === reading ===

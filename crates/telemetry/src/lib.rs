@@ -15,6 +15,7 @@ mod entry;
 pub mod filter;
 mod logs;
 mod metrics;
+mod opened;
 mod recent;
 mod search;
 

@@ -57,10 +57,8 @@ pub(super) fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Sets up the namespace that the thread is in, as far as it takes files, and gets hold of it.
 fn settle() -> Result<Namespace, NetError> {
-    // `all` holds for the links that are there, `default` for those to come.
-    for scope in ["all", "default"] {
-        write_setting(&format!("net/ipv6/conf/{scope}/disable_ipv6"), "1")?;
-    }
+    // For the links that are there and, by the kernel's own rule, for those to come.
+    write_setting("net/ipv6/conf/all/disable_ipv6", "1")?;
     // As other container runtimes have it: a user of the image that is not root may listen on port
     // 80 and send pings.
     write_setting("net/ipv4/ip_unprivileged_port_start", "0")?;

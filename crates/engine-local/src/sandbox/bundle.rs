@@ -11,7 +11,7 @@ use super::{
     capabilities,
     cgroups::{self, Limits},
     isolation::Isolation,
-    mounts::{DEVICES, MASKED, READ_ONLY, TERMINALS},
+    mounts::{DEVICES, MASKED, READ_ONLY, ROOTS, TERMINALS},
     seccomp,
     user::Identity,
 };
@@ -39,6 +39,7 @@ pub(crate) struct Place<'a> {
 
 /// The whole `config.json`.
 pub(crate) fn config(launch: &Launch, identity: &Identity, place: &Place<'_>) -> Value {
+    let masked = [&MASKED[..], &ROOTS].concat();
     json!({
         "ociVersion": VERSION,
         "process": process(launch, identity, place),
@@ -57,7 +58,7 @@ pub(crate) fn config(launch: &Launch, identity: &Identity, place: &Place<'_>) ->
             "cgroupsPath": place.group,
             "resources": resources(launch.limits),
             "rootfsPropagation": "private",
-            "maskedPaths": MASKED,
+            "maskedPaths": masked,
             "readonlyPaths": READ_ONLY,
             "seccomp": seccomp::profile(&seccomp::rules(Isolation::Namespaces)),
         },
@@ -202,7 +203,7 @@ mod tests {
         assert_eq!(linux["resources"]["memory"]["limit"], json!(1 << 29));
         assert_eq!(linux["resources"]["cpu"], json!({"shares": 1536, "quota": 150_000, "period": 100_000}));
         assert_eq!(linux["resources"]["pids"]["limit"], json!(100));
-        assert_eq!(linux["maskedPaths"].as_array().map(Vec::len), Some(MASKED.len()));
+        assert_eq!(linux["maskedPaths"].as_array().map(Vec::len), Some(MASKED.len() + ROOTS.len()));
     }
 
     #[test]

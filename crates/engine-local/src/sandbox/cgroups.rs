@@ -107,7 +107,10 @@ pub(crate) enum CpuUnit {
 }
 
 /// What version 1 must have.
-const V1: [&str; 5] = ["cpu", "cpuacct", "memory", "pids", "devices"];
+const V1: [&str; 5] = ["cpu", ACCOUNTING, "memory", "pids", "devices"];
+/// The controller of version 1 that only counts CPU time. Version 2 does so for every group (since Linux 4.15), so that
+/// where both are mounted, this one, mounted alone, would be one more group to make for each instance.
+const ACCOUNTING: &str = "cpuacct";
 /// What version 2 must have; which devices may be used is said by a program there ([`Layout::asks_about_devices`]).
 const V2: [&str; 3] = ["cpu", "memory", "pids"];
 
@@ -133,7 +136,11 @@ impl Layout {
         layout.freezers.sort_by_key(|one| !one.unified);
         let has = |one: &Hierarchy, name: &str| !one.unified && one.controllers.iter().any(|known| known == name);
         if mounts.iter().any(|one| has(one, "memory")) {
+            let is_counted = mounts.iter().any(|one| one.unified);
             for name in V1 {
+                if name == ACCOUNTING && is_counted {
+                    continue;
+                }
                 match mounts.iter().find(|one| has(one, name)) {
                     Some(found) if layout.hierarchies.iter().any(|one| one.mount == found.mount) => {}
                     Some(found) => layout.hierarchies.push(found.clone()),
@@ -155,10 +162,15 @@ impl Layout {
     /// This one and every other hierarchy of `mountinfo`: an OCI runtime makes groups in all of them, for each instance.
     pub(crate) fn with_all_of(mut self, mountinfo: &str) -> Self {
         self.hierarchies.append(&mut self.common);
-        for (mount, name) in mountinfo.lines().filter_map(mounted) {
-            if !self.hierarchies.iter().any(|one| one.mount == mount) {
-                self.hierarchies.push(Hierarchy { mount, name, controllers: Vec::new(), unified: false });
+        for line in mountinfo.lines() {
+            let Some((mount, name)) = mounted(line) else { continue };
+            if self.hierarchies.iter().any(|one| one.mount == mount) {
+                continue;
             }
+            // A runtime need not put its processes into version 2, where their CPU time is counted otherwise.
+            let accounting = hierarchy(line).filter(|one| one.controllers == [ACCOUNTING]);
+            let bare = Hierarchy { mount, name, controllers: Vec::new(), unified: false };
+            self.hierarchies.push(accounting.unwrap_or(bare));
         }
         self
     }
@@ -227,6 +239,9 @@ impl Layout {
                     plan.v1(controller, &dir);
                 }
             }
+        }
+        if let (None, Some(born)) = (&plan.cpu, &plan.born) {
+            plan.cpu = Some((born.join("cpu.stat"), CpuUnit::UsageUsec));
         }
         plan
     }

@@ -9,5 +9,6 @@ pub(crate) mod isolation;
 pub(crate) mod mounts;
 pub(crate) mod process;
 pub(crate) mod seccomp;
+pub(crate) mod step;
 pub(crate) mod user;
 pub(crate) mod users;

@@ -11,7 +11,7 @@
 //! mounted: whatever an image has in their place (a symbolic link, a file) is covered rather than
 //! followed, and nothing is copied up.
 
-use std::{fmt, path::PathBuf};
+use std::path::PathBuf;
 
 use rustix::mount::MountFlags;
 
@@ -19,81 +19,39 @@ use crate::{
     protocol::{Ahead, Launch},
     sandbox::{
         cgroups::{Hierarchy, Limits},
+        step::{Blank, Step},
         users::Users,
     },
 };
 
-/// One step. Paths are relative to the directory that was entered last, unless they are absolute.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Make a directory with this mode; one that is there is left alone.
-    Directory(String, u32),
-    /// Make a symbolic link: path, target.
-    Link(String, PathBuf),
-    /// Write a file: path, contents.
-    File(String, String),
-    /// Remove a file.
-    Remove(String),
-    /// Make a character device: path, major, minor.
-    Device(String, u32, u32),
-    /// Mount a file system.
-    Mount {
-        /// Its type.
-        kind: &'static str,
-        /// Where.
-        target: String,
-        /// How.
-        flags: MountFlags,
-        /// Its own options.
-        options: String,
-    },
-    /// From now on a mount cannot be written to, though its file system can elsewhere.
-    Seal(String, MountFlags),
-    /// Make a directory the current one.
-    Enter(String),
-    /// Make the current directory the root and let go of the old one.
-    Pivot,
-    /// Say how large a tmpfs may become, in bytes: path, how it is mounted, size.
-    Resize(String, MountFlags, u64),
-    /// Put what is mounted somewhere elsewhere: from, to.
-    Move(String, String),
-    /// Hide a path, if it is there: a file becomes the device that is the second path, a directory empty.
-    Mask(String, String),
-    /// Make a path read-only, if it is there.
-    ReadOnly(String),
-    /// Give a path to this user and group of the host.
-    Give(String, u32),
-    /// From now on files and directories are made as those of this user and group of the host.
-    Author(u32),
-    /// Put a tree of the host somewhere, read-only, with its files' users being the instance's: path, tree.
-    Show(String, PathBuf),
-}
-
-/// What a container must not see: runc's list; what tells neighbours' work (interrupts, power, pages and the kernel's
-/// allocators of the whole machine, which root may read); and the kernel's addresses and log, which only settings of
-/// the host keep from it otherwise.
-pub(crate) const MASKED: [&str; 21] = [
+/// What a container must not see: runc's list, and the kernel's addresses, which only a setting of the host keeps from
+/// it otherwise. (`/proc/interrupts`, in both, tells neighbours' work.)
+pub(crate) const MASKED: [&str; 13] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
     "/proc/kallsyms",
     "/proc/kcore",
     "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+/// What the kernel lets only the host's root read: its log, and what tells neighbours' work (pages and the kernel's
+/// allocators of the whole machine). Where the container's root is not the host's, no mount is needed to keep it out.
+pub(crate) const ROOTS: [&str; 7] = [
     "/proc/kmsg",
     "/proc/kpagecgroup",
     "/proc/kpagecount",
     "/proc/kpageflags",
-    "/proc/latency_stats",
     "/proc/pagetypeinfo",
-    "/proc/sched_debug",
-    "/proc/scsi",
     "/proc/slabinfo",
-    "/proc/timer_list",
-    "/proc/timer_stats",
     "/proc/vmallocinfo",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-    "/sys/kernel/debug",
 ];
 
 /// What a container must not write (runc's list).
@@ -122,9 +80,13 @@ const MADE: &str = "made";
 pub(crate) const STAGED_PROC: &str = "made/proc";
 /// What waits there.
 const PARTS: [&str; 3] = ["/proc", "/dev", "/sys"];
+/// What hides things while the parts wait.
+const BLANK: Blank = Blank { file: "made/dev/null", directory: "empty" };
 
 const WRITABLE: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
-const CLOSED: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+pub(crate) const CLOSED: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+/// The mount, and not what others have mounted of the same file system.
+const READABLE: MountFlags = CLOSED.union(MountFlags::RDONLY);
 
 /// What is the same for every container, made before it is known. `stage` is an empty directory of the host that
 /// serves as a mount point; nothing is ever written to it. What is mounted here waits below [`MADE`].
@@ -146,12 +108,14 @@ pub(crate) fn staging(stage: &str, hierarchies: &[Hierarchy], users: Users) -> V
         steps.push(Step::Directory("lower/0".to_owned(), 0o755));
     }
     steps.extend(PARTS.map(|part| Step::Directory(made(part), 0o755)));
-    let pseudo = |kind, part| Step::Mount { kind, target: made(part), flags: CLOSED, options: String::new() };
-    steps.push(pseudo("proc", "/proc"));
+    let pseudo = |kind, part, flags| Step::Mount { kind, target: made(part), flags, options: String::new() };
+    steps.push(pseudo("proc", "/proc", CLOSED));
     steps.extend(dev(users));
-    steps.extend([pseudo("sysfs", "/sys"), Step::Seal(made("/sys"), CLOSED)]);
+    steps.push(pseudo("sysfs", "/sys", READABLE));
     steps.extend(control_groups(hierarchies));
-    steps.extend(MASKED.map(|path| Step::Mask(made(path), made("/dev/null"))));
+    steps.push(Step::Directory(BLANK.directory.to_owned(), 0o555));
+    let roots = ROOTS.into_iter().filter(|_| users == Users::Hosts);
+    steps.extend(MASKED.into_iter().chain(roots).map(|path| Step::Mask(made(path), BLANK)));
     steps.extend(READ_ONLY.map(|path| Step::ReadOnly(made(path))));
     steps
 }
@@ -298,48 +262,16 @@ fn control_groups(hierarchies: &[Hierarchy]) -> Vec<Step> {
     let base = made("/sys/fs/cgroup");
     let mount = |kind, target: String, flags, options: String| Step::Mount { kind, target, flags, options };
     if let [Hierarchy { unified: true, .. }] = hierarchies {
-        return vec![mount("cgroup2", base.clone(), CLOSED, String::new()), Step::Seal(base, CLOSED)];
+        return vec![mount("cgroup2", base, READABLE, String::new())];
     }
     let mut steps = vec![mount("tmpfs", base.clone(), CLOSED, "mode=0755,size=16k".to_owned())];
     for hierarchy in hierarchies {
         let target = format!("{base}/{}", hierarchy.name);
         steps.push(Step::Directory(target.clone(), 0o755));
-        steps.push(mount("cgroup", target.clone(), CLOSED, hierarchy.controllers.join(",")));
-        steps.push(Step::Seal(target, CLOSED));
+        steps.push(mount("cgroup", target, READABLE, hierarchy.controllers.join(",")));
     }
     steps.push(Step::Seal(base, CLOSED));
     steps
-}
-
-// === impl Step ===
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Directory(path, mode) => write!(f, "directory {path} {mode:04o}"),
-            Self::Link(path, target) => write!(f, "link {path} -> {}", target.display()),
-            Self::File(path, text) => write!(f, "file {path} ({} bytes)", text.len()),
-            Self::Remove(path) => write!(f, "remove {path}"),
-            Self::Device(path, major, minor) => write!(f, "device {path} {major}:{minor}"),
-            Self::Mount { kind, target, flags, options } => {
-                write!(f, "mount {kind} {target} [{}] {options}", names(*flags))
-            }
-            Self::Seal(target, flags) => write!(f, "seal {target} [{}]", names(*flags)),
-            Self::Enter(path) => write!(f, "enter {path}"),
-            Self::Pivot => f.write_str("pivot"),
-            Self::Resize(path, _, size) => write!(f, "resize {path} {size}"),
-            Self::Move(from, to) => write!(f, "move {from} {to}"),
-            Self::Mask(path, _) => write!(f, "mask {path}"),
-            Self::ReadOnly(path) => write!(f, "read-only {path}"),
-            Self::Give(path, user) => write!(f, "give {path} {user}"),
-            Self::Author(user) => write!(f, "author {user}"),
-            Self::Show(path, tree) => write!(f, "show {path} <- {}", tree.display()),
-        }
-    }
-}
-
-fn names(flags: MountFlags) -> String {
-    flags.iter_names().map(|(name, _)| name.to_lowercase()).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

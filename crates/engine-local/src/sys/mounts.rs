@@ -17,7 +17,10 @@ use rustix::{
     process::pivot_root,
 };
 
-use crate::sandbox::mounts::Step;
+use crate::sandbox::{
+    mounts::CLOSED,
+    step::{Blank, Step},
+};
 
 /// Does one step. `users` is the instance's user namespace, if it has one.
 ///
@@ -42,7 +45,7 @@ pub(crate) fn apply(step: &Step, users: Option<BorrowedFd<'_>>) -> io::Result<()
             mount_remount(path.as_str(), *flags, options.as_c_str()).map_err(Into::into)
         }
         Step::Move(from, to) => mount_move(from.as_str(), to.as_str()).map_err(Into::into),
-        Step::Mask(path, null) => mask(path, null),
+        Step::Mask(path, blank) => mask(path, *blank),
         Step::ReadOnly(path) => read_only(path),
         Step::Give(path, user) => std::os::unix::fs::lchown(path, Some(*user), Some(*user)),
         Step::Author(user) => super::users::author(*user),
@@ -84,17 +87,18 @@ fn pivot() -> io::Result<()> {
     rustix::process::chdir("/").map_err(Into::into)
 }
 
-fn mask(path: &str, null: &str) -> io::Result<()> {
+fn mask(path: &str, blank: Blank) -> io::Result<()> {
     // Of all that may be there, most is a file or is not there.
-    match mount_bind(null, path) {
+    match mount_bind(blank.file, path) {
         Ok(()) => return Ok(()),
         // Unless it is what hides that is not there.
-        Err(Errno::NOENT) => return fs::symlink_metadata(null).map(drop),
+        Err(Errno::NOENT) => return fs::symlink_metadata(blank.file).map(drop),
         Err(Errno::NOTDIR) => {}
         Err(error) => return Err(error.into()),
     }
-    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("tmpfs", path, "tmpfs", flags, c"size=0,mode=0555").map_err(Into::into)
+    // Not a file system of its own for each: to make and to remove one takes as much as ten of these.
+    mount_bind(blank.directory, path)?;
+    seal(path, CLOSED)
 }
 
 fn read_only(path: &str) -> io::Result<()> {
@@ -103,5 +107,5 @@ fn read_only(path: &str) -> io::Result<()> {
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(error.into()),
     }
-    seal(path, MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC)
+    seal(path, CLOSED)
 }

@@ -21,8 +21,8 @@ const LIMITS: Limits = Limits { cpu_millis: 1500, memory_bytes: 1 << 29, pids: 1
 #[test]
 fn a_hybrid_host_is_used_through_version_1() {
     let layout = Layout::parse(V1_HOST, "");
-    assert_eq!((layout.version(), layout.missing.len(), layout.hierarchies.len(), layout.common.len()), (1, 0, 4, 1));
-    assert_eq!(layout.parents("ab12")[2], Path::new("/sys/fs/cgroup/memory/updraft-ab12"));
+    assert_eq!((layout.version(), layout.missing.len(), layout.hierarchies.len(), layout.common.len()), (1, 0, 3, 1));
+    assert_eq!(layout.parents("ab12")[1], Path::new("/sys/fs/cgroup/memory/updraft-ab12"));
 }
 
 #[test]
@@ -42,12 +42,10 @@ fn version_1_plan_as_text() {
         text,
         "\
 make /sys/fs/cgroup/cpu/updraft-ab12/i1
-make /sys/fs/cgroup/cpuacct/updraft-ab12/i1
 make /sys/fs/cgroup/memory/updraft-ab12/i1
 make /sys/fs/cgroup/pids/updraft-ab12/i1
 make /sys/fs/cgroup/unified/updraft-ab12/i1
 join /sys/fs/cgroup/cpu/updraft-ab12/i1
-join /sys/fs/cgroup/cpuacct/updraft-ab12/i1
 join /sys/fs/cgroup/memory/updraft-ab12/i1
 join /sys/fs/cgroup/pids/updraft-ab12/i1
 born inside /sys/fs/cgroup/unified/updraft-ab12/i1
@@ -60,6 +58,18 @@ wish /sys/fs/cgroup/cpu/updraft-ab12/i1/cpu.shares = 1536
 wish /sys/fs/cgroup/memory/updraft-ab12/i1/memory.memsw.limit_in_bytes = 536870912
 "
     );
+}
+
+#[test]
+fn cpu_time_is_counted_by_version_2_where_there_is_one_and_by_an_oci_runtimes_own_group() {
+    let cpu = |layout: &Layout| layout.plan("t", "i").cpu.map(|(file, unit)| (file.display().to_string(), unit));
+    let hybrid = Layout::parse(V1_HOST, "");
+    assert_eq!(cpu(&hybrid), Some(("/sys/fs/cgroup/unified/updraft-t/i/cpu.stat".to_owned(), CpuUnit::UsageUsec)));
+    let own = |mount: &str| Some((format!("/sys/fs/cgroup/{mount}/updraft-t/i/cpuacct.usage"), CpuUnit::Nanoseconds));
+    assert_eq!(cpu(&hybrid.with_all_of(V1_HOST)), own("cpuacct"));
+    assert_eq!(cpu(&Layout::parse(SYSTEMD_V1_HOST, "")), own("cpu,cpuacct"));
+    let alone = V1_HOST.lines().filter(|line| !line.contains("cgroup2")).collect::<Vec<_>>().join("\n");
+    assert_eq!(cpu(&Layout::parse(&alone, "")), own("cpuacct"));
 }
 
 #[test]
@@ -130,7 +140,7 @@ fn the_unified_hierarchy_freezes_also_where_version_1_limits() {
     for host in [V1_HOST, &with_both] {
         let (freezer, directories) = freezer(host);
         assert_eq!(freezer.as_ref(), Some(&found));
-        assert_eq!(directories.len(), 5);
+        assert_eq!(directories.len(), 4);
         assert_eq!(directories.last().map(String::as_str), Some("/sys/fs/cgroup/unified/updraft-t/i"));
     }
     // That it freezes does not make it one whose controllers are used.

@@ -181,6 +181,26 @@ fn what_gcloud_sends_for_a_new_service_is_read() {
 }
 
 #[test]
+fn targets_of_scaling_are_kept_for_v2_and_shown_once() {
+    let targets = json!({
+        "run.googleapis.com/scaling-cpu-target": "0.8",
+        "run.googleapis.com/scaling-concurrency-target": "disabled",
+    });
+    let sent = json!({
+        "apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": {"name": "hello"},
+        "spec": {"template": {"metadata": {"annotations": targets}, "spec": {"containers": [{"image": "hello"}]}}},
+    });
+    let first = stored(&read(&sent), None);
+    let kept = first.message.template.as_ref().map(|template| &template.annotations).expect("a template");
+    assert_eq!(kept["updraft.dev/scaling-cpu-target"], "0.8");
+    assert_eq!(kept["updraft.dev/scaling-concurrency-target"], "disabled");
+    let shown = v1::service_json(&first);
+    let shown = &shown["spec"]["template"]["metadata"]["annotations"];
+    assert_eq!(shown["run.googleapis.com/scaling-cpu-target"], "0.8");
+    assert!(!shown.to_string().contains("updraft.dev/"), "{shown}");
+}
+
+#[test]
 fn what_is_not_known_is_refused_by_its_path() {
     let refused = |object: Value| Written::read(&object).expect_err("wrong").violations()[0].field.clone();
     let on_service = |key: &str, value: &str| json!({"metadata": {"annotations": {key: value}}});

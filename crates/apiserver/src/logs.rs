@@ -11,7 +11,7 @@ use updraft_model::{
     Error, Parent, ServiceName,
     name::{check_location_id, check_project_id, check_service_id},
 };
-use updraft_telemetry::{Followed, Follower, LogQuery};
+use updraft_telemetry::{Followed, Follower, LogQuery, Which};
 
 use crate::{
     ApiDeps,
@@ -26,8 +26,8 @@ const LIMIT_MAX: usize = 10_000;
 /// One JSON object per line.
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
-/// `GET /updraft/v1/logs?service=&revision=&limit=&follow=&project=&location=`: the newest entries, the
-/// oldest of them first, each an object in the form of Cloud Logging; with `follow=true` also those that
+/// `GET /updraft/v1/logs?service=&revision=&which=&limit=&follow=&project=&location=`: the newest entries, or with
+/// `which=decisions` those of the scaler, which are left out otherwise; the oldest of them first, each an object in the form of Cloud Logging; with `follow=true` also those that
 /// come after. A follower that is too slow gets `{"lost": N}` for what it missed.
 ///
 /// # Errors
@@ -38,7 +38,14 @@ pub(crate) async fn read(deps: &ApiDeps, parameters: &Parameters) -> Result<Resp
         return Err(Error::invalid_field("limit", format!("must be 1 to {LIMIT_MAX}, got {limit}")));
     }
     let revision = parameters.get("revision").map(str::to_owned);
-    let query = LogQuery { revision, limit, ..LogQuery::of(service(deps, parameters)?) };
+    let which = match parameters.get("which") {
+        None | Some("output") => Which::Output,
+        Some("decisions") => Which::Decisions,
+        Some(other) => {
+            return Err(Error::invalid_field("which", format!("must be output or decisions, got '{other}'")));
+        }
+    };
+    let query = LogQuery { revision, which, limit, ..LogQuery::of(service(deps, parameters)?) };
     if !parameters.parse::<bool>("follow")?.unwrap_or_default() {
         let entries = deps.logs.query(query).await;
         let lines: Vec<u8> = entries.iter().rev().flat_map(line).collect();

@@ -1,4 +1,4 @@
-//! `services logs`.
+//! `services logs`, `services explain`.
 
 use futures::TryStreamExt;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use tokio::io::AsyncBufReadExt;
 use tokio_util::io::StreamReader;
 
 use crate::{
-    args::{Format, LogsArgs},
+    args::{ExplainArgs, Format, LogsArgs},
     deploy,
     error::CliError,
     output,
@@ -23,25 +23,63 @@ pub(crate) async fn read(session: &mut Session<'_>, args: &LogsArgs) -> Result<(
                 .with_hint("write 'updraft services logs SERVICE' or 'updraft services logs read SERVICE'"));
         }
     };
-    let limit = args.limit.to_string();
+    let wanted =
+        Wanted { service, revision: args.revision.as_deref(), limit: args.limit, follow: args.follow, which: None };
+    print(session, wanted).await.map(drop)
+}
+
+/// Prints the latest decisions of the scaler for a service, oldest first, as they come in; with `--follow` also those to
+/// come.
+pub(crate) async fn explain(session: &mut Session<'_>, args: &ExplainArgs) -> Result<(), CliError> {
+    let wanted = Wanted {
+        service: &args.service,
+        revision: args.revision.as_deref(),
+        limit: args.limit,
+        follow: args.follow,
+        which: Some("decisions"),
+    };
+    if print(session, wanted).await? == 0 && !args.follow {
+        session
+            .console
+            .say(format_args!("Nothing has been decided for [{}] yet: it has had no instance.", args.service));
+    }
+    Ok(())
+}
+
+/// Which entries are to be printed.
+#[derive(Debug, Clone, Copy)]
+struct Wanted<'a> {
+    service: &'a str,
+    revision: Option<&'a str>,
+    limit: u32,
+    follow: bool,
+    /// `decisions`, or what is printed unless something else is asked for.
+    which: Option<&'static str>,
+}
+
+/// Prints them, and says how many there were.
+async fn print(session: &mut Session<'_>, wanted: Wanted<'_>) -> Result<usize, CliError> {
+    let Wanted { service, follow, .. } = wanted;
+    let limit = wanted.limit.to_string();
     let client = &session.client;
     let mut query = vec![
         ("project", client.project.as_str()),
         ("location", client.region.as_str()),
-        ("service", service.as_str()),
+        ("service", service),
         ("limit", limit.as_str()),
     ];
-    query.extend(args.revision.as_deref().map(|revision| ("revision", revision)));
-    query.extend(args.follow.then_some(("follow", "true")));
+    query.extend(wanted.which.map(|which| ("which", which)));
+    query.extend(wanted.revision.map(|revision| ("revision", revision)));
+    query.extend(follow.then_some(("follow", "true")));
     let response = client.stream(&["updraft", "v1", "logs"], &query).await?;
     let broken = |error: std::io::Error| CliError::failed(format!("the log broke off: {error}"));
     let mut lines = StreamReader::new(response.bytes_stream().map_err(std::io::Error::other)).lines();
-    let (mut entries, mut any) = (Vec::new(), false);
+    let (mut entries, mut count) = (Vec::new(), 0);
     while let Some(line) = lines.next_line().await.map_err(broken)? {
         if line.is_empty() {
             continue;
         }
-        any = true;
+        count += 1;
         let entry: Value = serde_json::from_str(&line).map_err(CliError::unexpected)?;
         if let Some(lost) = entry["lost"].as_u64() {
             session.console.say(format_args!("{lost} lines came too fast to be shown; they are in the log"));
@@ -49,8 +87,8 @@ pub(crate) async fn read(session: &mut Session<'_>, args: &LogsArgs) -> Result<(
         }
         match session.format {
             // There is no end to wait for.
-            Some(Format::Json) if args.follow => session.console.print(&format!("{entry}\n"))?,
-            Some(Format::Yaml | Format::Export) if args.follow => {
+            Some(Format::Json) if follow => session.console.print(&format!("{entry}\n"))?,
+            Some(Format::Yaml | Format::Export) if follow => {
                 let document = output::one(session.format, &entry)?.unwrap_or_default();
                 session.console.print(&format!("---\n{document}"))?;
             }
@@ -59,14 +97,14 @@ pub(crate) async fn read(session: &mut Session<'_>, args: &LogsArgs) -> Result<(
         }
     }
     // A service that is gone may have left lines; one that never was has none, and saying nothing would look like success.
-    if !any && session.client.service(service).await?.is_none() {
+    if count == 0 && session.client.service(service).await?.is_none() {
         return Err(deploy::missing(service));
     }
     match output::many(session.format, &entries)? {
-        _ if args.follow => Ok(()),
-        Some(text) => session.console.print(&text),
-        None => Ok(()),
+        Some(text) if !follow => session.console.print(&text)?,
+        Some(_) | None => {}
     }
+    Ok(count)
 }
 
 /// `2026-11-21 08:14:40 hello`, as gcloud prints an entry: of a request its method, status and URL; of an object the
@@ -81,9 +119,16 @@ fn text(entry: &Value) -> String {
     if let (Some(method), Some(url)) = (http["requestMethod"].as_str(), http["requestUrl"].as_str()) {
         return format!("{time} {method} {} {url}\n", http["status"]);
     }
+    // A decision is for a revision, and a service has several.
+    let revision = entry["resource"]["labels"]["revision_name"].as_str().unwrap_or_default();
     match (&entry["textPayload"], &entry["jsonPayload"]) {
+        (Value::String(text), _) if is_decision(entry) => format!("{time} {revision} {text}\n"),
         (Value::String(text), _) => format!("{time} {text}\n"),
         (_, Value::Null) => format!("{time}\n"),
         (_, object) => format!("{time} {object}\n"),
     }
+}
+
+fn is_decision(entry: &Value) -> bool {
+    entry["logName"].as_str().is_some_and(|name| name.ends_with("varlog%2Fscaling"))
 }

@@ -50,6 +50,7 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Cli
             ServicesCommand::Doctor { service, revision } => {
                 doctor::doctor(session, &service, revision.as_deref()).await
             }
+            ServicesCommand::Explain(args) => logs::explain(session, &args).await,
             ServicesCommand::Logs(args) => logs::read(session, &args).await,
         },
         Command::Revisions(command) => match command {

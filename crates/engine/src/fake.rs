@@ -404,7 +404,7 @@ impl Engine for FakeEngine {
     }
 
     async fn usage(&self, id: &InstanceId) -> Option<Usage> {
-        self.lock().live.contains_key(id).then(Usage::default)
+        self.lock().live.get(id).map(|instance| instance.record.usage())
     }
 
     async fn inspect(&self, id: &InstanceId) -> Option<Inspection> {

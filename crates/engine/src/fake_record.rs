@@ -7,11 +7,12 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::watch;
 use updraft_model::{
-    instance::{ContainerSpec, InstanceId, InstanceSpec},
+    instance::{ContainerSpec, InstanceId, InstanceSpec, Usage},
     name::RevisionName,
 };
 
@@ -30,6 +31,8 @@ pub struct Record {
     state: watch::Sender<Motion>,
     freezes: AtomicU64,
     caught: AtomicU64,
+    /// CPU time it has used, in microseconds.
+    used: AtomicU64,
     /// Of the container that takes the traffic, which has no name here, and of each sidecar.
     cpu_millis: Mutex<BTreeMap<Option<String>, Vec<u32>>>,
 }
@@ -62,6 +65,7 @@ impl Record {
             state: watch::Sender::new(Motion::Awake),
             freezes: AtomicU64::new(0),
             caught: AtomicU64::new(0),
+            used: AtomicU64::new(0),
             cpu_millis: Mutex::new(spec.containers().map(|container| limits_of(spec, container)).collect()),
         }
     }
@@ -104,6 +108,15 @@ impl Record {
     /// Requests that reached it while it was frozen, and freezes while it had one: each would have had to wait.
     pub fn caught(&self) -> u64 {
         self.caught.load(Ordering::SeqCst)
+    }
+
+    /// It uses so much CPU time, from one moment to the next.
+    pub fn use_cpu(&self, time: Duration) {
+        self.used.fetch_add(time.as_micros().try_into().unwrap_or(u64::MAX), Ordering::SeqCst);
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        Usage { cpu: Duration::from_micros(self.used.load(Ordering::SeqCst)), ..Usage::default() }
     }
 
     /// The limits of CPU that a sidecar of it has had, or the container that takes the traffic: in thousandths, the

@@ -113,6 +113,20 @@ impl Context {
         self.log(instance, (None, LogSource::System), (text.into(), Receipt::default()));
     }
 
+    /// What was decided for a revision.
+    pub(crate) fn decided(&self, revision: &RevisionName, text: String) {
+        let line = LogLine {
+            time: self.clock.now(),
+            revision: revision.clone(),
+            instance: None,
+            container: None,
+            source: LogSource::Scaling,
+            text,
+            receipt: Receipt::default(),
+        };
+        self.send(line);
+    }
+
     /// How an instance has ended. Only when that is written down need the engine not keep it any more.
     pub(crate) fn say_end(&self, instance: &Instance, ended: &Ended) {
         self.log(instance, (None, LogSource::System), (ended.to_string(), instance.receipt()));
@@ -135,6 +149,10 @@ impl Context {
             text,
             receipt,
         };
+        self.send(line);
+    }
+
+    fn send(&self, line: LogLine) {
         if self.logs.try_send(line).is_err() {
             self.metrics.log_lines_dropped.inc();
         }
@@ -168,6 +186,12 @@ impl Instances {
 
     pub(crate) fn all(&self) -> Vec<Arc<Instance>> {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Ends when there is an instance.
+    pub(crate) async fn any(&self) {
+        // The sender is in `self`, so this ends only when there is one.
+        let _ = self.count.subscribe().wait_for(|count| *count > 0).await;
     }
 
     /// Ends when no instance is left.

@@ -20,6 +20,7 @@ use crate::{
     context::{Context, Outside, Revisions},
     events,
     instance::{Order, Timing},
+    meter,
     metrics::Metrics,
     revision::Admission,
     slot::{Refusal, Slot},
@@ -71,6 +72,7 @@ impl Fleet {
             None => tracing::error!("the engine's events are read by somebody else; exits will not be seen"),
         }
         tasks.spawn("fleet timer", OnFailure::Stop, timer::run(context.clone(), wishes));
+        tasks.spawn("fleet meter", OnFailure::Stop, meter::run(context.clone(), revisions.clone()));
         tasks.spawn("fleet book", OnFailure::Stop, follow_book(context.clone(), revisions.clone()));
         let publisher = context.clone();
         tasks.spawn("fleet health", OnFailure::Stop, async move {
@@ -83,7 +85,8 @@ impl Fleet {
     }
 
     /// A place for one request to `revision`: at once if one is free, else first come first served
-    /// as instances come up or have room. Waits without a limit of its own; the caller has one.
+    /// as instances come up or have room, but no longer than a request may wait
+    /// ([`updraft_plan::patience`]).
     /// Dropping the future leaves the queue.
     ///
     /// # Errors

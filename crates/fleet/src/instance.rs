@@ -419,6 +419,7 @@ pub(crate) async fn end(context: &Context, instance: &Instance, grace: Duration)
 fn reason(why: StartReason) -> String {
     match why {
         StartReason::Demand { .. } => format!("AUTOSCALING - Instance started because {why} in a running instance."),
+        StartReason::Load(_) => format!("AUTOSCALING - Instance started because of its load: {why}."),
         StartReason::Minimum => "MANUAL_OR_CUSTOMER_MIN_INSTANCE - Instance started because of customer-configured \
                                  min-instances or manual scaling."
             .to_owned(),

@@ -26,6 +26,7 @@ mod failure;
 mod frost;
 mod handle;
 mod instance;
+mod meter;
 mod metrics;
 mod probe;
 mod revision;
@@ -35,7 +36,7 @@ mod timer;
 pub use config::FleetConfig;
 pub use handle::{Fleet, FleetDeps};
 pub use instance::Timing;
-pub use slot::{Refusal, Slot};
+pub use slot::{Cause, Refusal, Slot};
 
 #[cfg(doc)]
 use updraft_model::channel::{RevisionBook, RevisionHealth};

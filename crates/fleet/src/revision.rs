@@ -3,6 +3,8 @@
 //! Everything is under one short lock that is never held across an await or a call to somebody
 //! else; what follows from a change is collected in [`Effects`] and done after the lock is free.
 
+mod decide;
+mod demand;
 mod state;
 
 use std::{
@@ -12,21 +14,26 @@ use std::{
 };
 
 use tokio::sync::oneshot;
-use updraft_base::{Backoff, OnFailure};
+use updraft_base::Backoff;
 use updraft_engine::SpecDigest;
 use updraft_model::{
     channel::{BookEntry, Check, CheckOutcome, Health, StartFailure},
     name::RevisionName,
 };
-use updraft_plan::scaling::{self, Action, CheckState, RetireReason, StartReason};
+use updraft_plan::{
+    patience::Starts,
+    scaling::{CheckState, RetireReason, StartReason, Withheld},
+};
 
 use crate::{
     adoption::Candidate,
     context::Context,
     failure::Retry,
-    instance::{self, Instance, Order, Timing},
-    slot::{Answer, Refusal, Slot, Ticket},
+    instance::{Instance, Order, Timing},
+    slot::{Answer, Cause, Refusal, Slot, Ticket},
 };
+
+use demand::Demand;
 
 /// The wait after the first failed start; it doubles up to [`HOLD_BACK_CAP`].
 const HOLD_BACK_FIRST: Duration = Duration::from_millis(200);
@@ -58,6 +65,13 @@ struct State {
     /// Can there be only one instance, whatever the book allows?
     alone: bool,
     timing: Option<Timing>,
+    /// How long starts take.
+    starts: Starts,
+    demand: Demand,
+    /// So many instances, the oldest, are to have the requests.
+    kept: u32,
+    /// What was wanted and could not be, as it was said last.
+    withheld: Option<Withheld>,
     /// Why the latest start failed, if none has succeeded since.
     trouble: Option<Arc<StartFailure>>,
     counted: Counts,
@@ -71,6 +85,8 @@ struct Place {
     about: About,
     in_flight: u32,
     idle_since: Instant,
+    /// The CPU time it had used when that was read last; before that its start is at work.
+    cpu: Option<Duration>,
     /// Was it decided to freeze it since its last request? Whether it is frozen only its frost knows.
     frozen: bool,
 }
@@ -118,6 +134,8 @@ struct Effects {
     stops: Vec<Arc<Instance>>,
     retired: Vec<(Arc<Instance>, RetireReason)>,
     freezes: Vec<Arc<Instance>>,
+    /// For the log of decisions.
+    decisions: Vec<String>,
     wake_at: Option<Instant>,
 }
 
@@ -138,6 +156,10 @@ impl Revision {
             wakes: BTreeSet::new(),
             alone: false,
             timing: None,
+            starts: Starts::default(),
+            demand: Demand::new(context.clock.instant()),
+            kept: 1,
+            withheld: None,
             trouble: None,
             counted: Counts::default(),
             said: None,
@@ -162,32 +184,47 @@ impl Revision {
 
     /// A place, or a place in the queue.
     pub(crate) fn admit(self: &Arc<Self>) -> Result<Admission, Refusal> {
+        let now = self.context.clock.instant();
         let mut state = self.lock();
-        let Some(entry) = &state.entry else { return Err(Refusal::Unavailable) };
-        let concurrency = entry.concurrency;
+        if state.entry.is_none() {
+            return Err(Refusal::Unavailable);
+        }
         if state.queue.is_empty()
-            && let Some(place) = state.free_place(concurrency)
+            && let Some(place) = state.free_place()
         {
             let instance = place.occupy();
+            state.demand.more(now);
             drop(state);
             return Ok(Admission::Now(Slot::new(self.clone(), instance)));
         }
         if state.queue.len() >= self.context.config.queue {
             return Err(Refusal::QueueFull);
         }
+        state.demand.more(now);
+        let patience = state.starts.patience();
         let (sender, answer) = oneshot::channel();
         let number = state.next_ticket;
         state.next_ticket += 1;
         state.queue.insert(number, sender);
         self.context.metrics.pending_requests.inc();
         self.settle(state, Effects::default());
-        Ok(Admission::Queued(Ticket { revision: self.clone(), number, answer }))
+        Ok(Admission::Queued(Ticket { revision: self.clone(), number, answer, patience }))
     }
 
     /// A ticket was used or given back.
     pub(crate) fn leave_queue(&self, number: u64) {
         self.context.metrics.pending_requests.dec();
-        self.lock().queue.remove(&number);
+        let mut state = self.lock();
+        if state.queue.remove(&number).is_some() {
+            state.demand.fewer(1, self.context.clock.instant());
+        }
+    }
+
+    /// Why there was no place for a request that waited as long as it may.
+    pub(crate) fn cause(&self) -> Cause {
+        let state = self.lock();
+        let max = state.bounds().map_or(0, |bounds| bounds.max);
+        if state.count().ready >= max { Cause::Maximum } else { Cause::Start }
     }
 
     /// A request has ended: its place goes to the one that waits longest.
@@ -199,6 +236,7 @@ impl Revision {
         if in_flight == 0 {
             place.idle_since = now;
         }
+        state.demand.fewer(1, now);
         match about {
             About::Draining if in_flight == 0 => instance.order(Order::Stop),
             About::Ready if !state.queue.is_empty() => self.settle(state, Effects::default()),
@@ -281,6 +319,9 @@ impl Revision {
             place.about = About::Ready;
             state.failures = 0;
             state.timing = timing.or(state.timing);
+            if let Some(timing) = timing {
+                state.starts = state.starts.with(timing.ready.saturating_duration_since(timing.asked));
+            }
             state.trouble = None;
             state.pass_check();
         }
@@ -354,42 +395,14 @@ impl Revision {
     /// An instance has ended and nothing of it is left.
     pub(crate) fn gone(self: &Arc<Self>, instance: &Arc<Instance>, end: End) {
         let mut state = self.lock();
-        state.places.retain(|place| !Arc::ptr_eq(&place.instance, instance));
-        state.learn_from_end(instance, end, self.context.clock.instant());
-        self.settle(state, Effects::default());
-    }
-
-    /// Gives places to who waits, asks the plan, and does what it says. Consumes the lock.
-    fn settle(self: &Arc<Self>, mut state: MutexGuard<'_, State>, mut effects: Effects) {
         let now = self.context.clock.instant();
-        self.place_waiting(&mut state, &mut effects);
-        let plan = scaling::plan(&state.observe(now, self.context.config.idle));
-        for action in plan.actions {
-            match action {
-                Action::Start { count, why } => self.begin(&mut state, &mut effects, count, why),
-                Action::Retire { id, why } => state.retire(id, why, &mut effects),
-            }
+        if let Some(at) = state.places.iter().position(|place| Arc::ptr_eq(&place.instance, instance)) {
+            let place = state.places.remove(at);
+            // Its requests end without being counted down.
+            state.demand.fewer(place.in_flight, now);
         }
-        let grace = self.grace(&state);
-        let freezing = state.freeze_idle(now, grace);
-        effects.freezes = freezing.due;
-        if let Some(again) = plan.again_in.into_iter().chain(freezing.again_in).min() {
-            effects.wake_at = state.look_again(now + again).wake_at;
-        }
-        self.publish(&mut state);
-        drop(state);
-        self.apply(effects);
-    }
-
-    fn place_waiting(self: &Arc<Self>, state: &mut State, effects: &mut Effects) {
-        let Some(concurrency) = state.entry.as_ref().map(|entry| entry.concurrency) else { return };
-        while !state.queue.is_empty() {
-            let Some(place) = state.free_place(concurrency) else { return };
-            let instance = place.occupy();
-            if let Some((_, waiting)) = state.queue.pop_first() {
-                effects.answers.push((waiting, Ok(instance)));
-            }
-        }
+        state.learn_from_end(instance, end, now);
+        self.settle(state, Effects::default());
     }
 
     /// Counts the instances of a server before this one among those on their way up, if they are of this very spec.
@@ -404,18 +417,6 @@ impl Revision {
             let instance = candidate.instance.clone();
             state.places.push(Place::starting(instance, now));
             effects.joins.push((candidate, entry.clone()));
-        }
-    }
-
-    fn begin(&self, state: &mut State, effects: &mut Effects, count: u32, why: StartReason) {
-        let Some(entry) = state.entry.clone() else { return };
-        let now = self.context.clock.instant();
-        for _ in 0..count {
-            let instance = Arc::new(Instance::new(&entry.spec, now));
-            // Known before the engine is: its first events may come before `start` returns.
-            self.context.instances.insert(instance.clone());
-            state.places.push(Place::starting(instance.clone(), now));
-            effects.starts.push((instance, entry.clone(), why));
         }
     }
 
@@ -443,37 +444,6 @@ impl Revision {
         if state.said != health {
             state.said.clone_from(&health);
             self.context.board.set(&self.name, health);
-        }
-    }
-
-    fn apply(self: &Arc<Self>, effects: Effects) {
-        for (waiting, answer) in effects.answers {
-            let answer = answer.map(|instance| Slot::new(self.clone(), instance));
-            // Who has left meanwhile gives the slot back by dropping it.
-            let _ = waiting.send(answer);
-        }
-        for instance in effects.freezes {
-            instance.frost.freeze(&self.context, &instance.id);
-        }
-        for (instance, why) in effects.retired {
-            self.context.say(&instance, format!("Stopping instance. Reason: {why}."));
-        }
-        for instance in effects.stops {
-            instance.order(Order::Stop);
-        }
-        for (instance, entry, why) in effects.starts {
-            let life = instance::live(self.clone(), instance, entry, why);
-            self.context.tasks.spawn("instance", OnFailure::Log, life);
-        }
-        for (candidate, entry) in effects.joins {
-            let instance = candidate.instance.clone();
-            if !candidate.join(self, entry) {
-                self.gone(&instance, End::Wanted);
-            }
-        }
-        if let Some(at) = effects.wake_at {
-            // Without a receiver the fleet is done.
-            let _ = self.context.timer.send((at, Arc::downgrade(self)));
         }
     }
 

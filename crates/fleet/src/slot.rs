@@ -7,6 +7,7 @@ use std::{
 };
 
 use tokio::{net::TcpStream, sync::oneshot};
+use updraft_base::Elapsed;
 use updraft_model::{
     channel::StartFailure,
     instance::{Exit, InstanceId},
@@ -32,12 +33,24 @@ pub enum Refusal {
     /// The queue is full: every instance that is allowed is busy.
     #[error("the request was aborted because there was no available instance")]
     QueueFull,
+    /// It waited as long as a request may, and no place became free.
+    #[error("the request was aborted because there was no available instance")]
+    Overdue(Cause),
     /// No instance came up, in several attempts.
     #[error("the request failed because the instance could not start successfully: {}", .0.diagnosis)]
     StartFailed(Arc<StartFailure>),
     /// The server ends.
     #[error("the server is shutting down")]
     ShuttingDown,
+}
+
+/// Why there was no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// There are as many instances as may be, and all of them are busy.
+    Maximum,
+    /// No instance came up in time.
+    Start,
 }
 
 /// What a queued request is told in the end.
@@ -48,6 +61,8 @@ pub(crate) struct Ticket {
     pub(crate) revision: Arc<Revision>,
     pub(crate) number: u64,
     pub(crate) answer: oneshot::Receiver<Answer>,
+    /// How long it may wait.
+    pub(crate) patience: Option<Duration>,
 }
 
 // === impl Slot ===
@@ -131,8 +146,16 @@ impl fmt::Debug for Slot {
 impl Ticket {
     /// Waits for the turn. Dropping the future leaves the queue.
     pub(crate) async fn wait(mut self) -> Answer {
-        // Without a sender the revision is gone.
-        (&mut self.answer).await.unwrap_or(Err(Refusal::Unavailable))
+        let clock = self.revision.context().clock.clone();
+        let answer = match self.patience {
+            None => Ok((&mut self.answer).await),
+            Some(patience) => clock.timeout(patience, &mut self.answer).await,
+        };
+        match answer {
+            // Without a sender the revision is gone.
+            Ok(answer) => answer.unwrap_or(Err(Refusal::Unavailable)),
+            Err(Elapsed) => Err(Refusal::Overdue(self.revision.cause())),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod adoption;
 mod containers;
 mod cpu;
 mod lifecycle;
+mod scaling;
 mod starts;
 
 use std::{
@@ -22,7 +23,7 @@ use updraft_model::{
     cpu::CpuTerms,
     instance::{ContainerSpec, Egress, InstanceSpec, Limits},
     name::{Parent, RevisionName},
-    revision::{Probe, ProbeKind},
+    revision::{Probe, ProbeKind, ScalingTargets},
 };
 
 use crate::{Fleet, FleetConfig, FleetDeps};
@@ -132,14 +133,24 @@ impl World {
     /// The lines about instances so far, without the ids that chance made.
     fn lines(&mut self) -> String {
         let mut text = String::new();
-        while let Ok(line) = self.logs.try_recv() {
+        for line in self.said().into_iter().filter(|line| line.source != LogSource::Scaling) {
             let source = match line.source {
                 LogSource::System => "system".to_owned(),
+                LogSource::Scaling => "scaling".to_owned(),
                 LogSource::Container(stream) => format!("{stream:?}").to_lowercase(),
             };
             text.push_str(&format!("{source}: {}\n", line.text));
         }
         text
+    }
+
+    /// The decisions so far.
+    fn decisions(&mut self) -> Vec<String> {
+        self.said().into_iter().filter(|line| line.source == LogSource::Scaling).map(|line| line.text).collect()
+    }
+
+    fn said(&mut self) -> Vec<LogLine> {
+        std::iter::from_fn(|| self.logs.try_recv().ok()).collect()
     }
 
     /// The server ends; nothing is left.
@@ -188,6 +199,7 @@ fn entry(revision: &RevisionName) -> BookEntry {
         concurrency: 1,
         min: 0,
         max: 5,
+        targets: ScalingTargets::default(),
         startup_probe: probe(ProbeKind::Tcp { port: 8080 }, 240, 1),
         sidecar_probes: BTreeMap::new(),
         cpu: CpuTerms::default(),

@@ -17,7 +17,7 @@ use crate::{
     instance::{InstanceId, InstanceSpec, Stream},
     name::{RevisionName, ServiceName},
     receipt::Receipt,
-    revision::Probe,
+    revision::{Probe, ScalingTargets},
 };
 
 /// What must be startable. control → fleet.
@@ -38,6 +38,8 @@ pub struct BookEntry {
     pub min: u32,
     /// Instances allowed.
     pub max: u32,
+    /// Of its CPU and of its places for requests, how much an instance is to use before there is another one.
+    pub targets: ScalingTargets,
     /// When an instance has its CPU.
     pub cpu: CpuTerms,
     /// What ends the start of the container that takes the traffic; defaults filled in.
@@ -126,6 +128,8 @@ pub enum LogSource {
     Container(Stream),
     /// The platform (`varlog/system`).
     System,
+    /// The scaler: what it decided for a revision, and why (`varlog/scaling`).
+    Scaling,
 }
 
 /// One request to a service, as its log has it. proxy → telemetry.

@@ -16,6 +16,7 @@ pub mod cpu;
 pub mod diagnosis;
 pub mod hosts;
 pub mod iam;
+pub mod patience;
 pub mod rate;
 pub mod readiness;
 pub mod rollout;

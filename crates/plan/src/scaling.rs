@@ -1,8 +1,9 @@
 //! How many instances a revision should have: `(one revision, as it is) → starts and retirements`.
 //!
-//! Source of the rules: Cloud Run's documented on-demand scaling. A request that finds no free place
-//! starts an instance; an instance without requests is kept for the idle time; `min` and `max` bound
-//! both. Scaling by metrics has its place here, beside [`demand`], and is not built yet.
+//! Source of the rules: Cloud Run's documented scaling, of two kinds. On demand: a request that finds no free place
+//! starts an instance, and only this starts the first. By what was measured over the last minute ([`law`]): there are
+//! to be so many that each has some room. An instance without requests is kept for the idle time; `min` and `max` bound
+//! all of it.
 //!
 //! `max` is a bound on processes, not a hint: an instance counts until it has ended, even while it
 //! is drained. Who sets it to 1 must never find two.
@@ -10,6 +11,10 @@
 use std::{fmt, time::Duration};
 
 use updraft_model::channel::Check;
+
+pub mod law;
+
+use law::{Capacity, Driver, Load, Recommendation, Targets};
 
 /// One revision as its fleet sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +25,8 @@ pub struct Observed<Id> {
     pub check: CheckState,
     /// Requests without a place.
     pub waiting: u32,
+    /// What it had to do over the last minute.
+    pub load: Load,
     /// Its instances.
     pub instances: Vec<Instance<Id>>,
     /// How long an instance without requests is kept.
@@ -37,6 +44,10 @@ pub struct Bounds {
     pub min: u32,
     /// Instances allowed.
     pub max: u32,
+    /// CPU of one instance, in thousandths; 0: it is not limited.
+    pub cpu_milli: u32,
+    /// How much of what it has an instance is to use.
+    pub targets: Targets,
     /// Is the revision to be checked?
     pub check: Check,
 }
@@ -82,8 +93,30 @@ pub enum Phase {
 pub struct Plan<Id> {
     /// What to do, in this order.
     pub actions: Vec<Action<Id>>,
+    /// What would have been started and was not.
+    pub withheld: Option<Withheld>,
+    /// So many instances, the oldest, are to have the requests; the others are to run dry. At least 1.
+    pub kept: u32,
     /// After this time the plan may differ though nothing happened.
     pub again_in: Option<Duration>,
+}
+
+/// Instances that are wanted and are not started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Withheld {
+    /// What they are wanted for.
+    pub why: StartReason,
+    /// What is in the way.
+    pub by: Limit,
+}
+
+/// What is in the way of a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// There are as many as may be.
+    Maximum(u32),
+    /// Starts failed, and the next one is not due yet.
+    HeldBack,
 }
 
 /// One thing to do.
@@ -113,6 +146,8 @@ pub enum StartReason {
         /// How many requests have no place, those on their way up counted in.
         unplaced: u32,
     },
+    /// Those there are have more to do than they are to have.
+    Load(Driver),
     /// Fewer than the minimum.
     Minimum,
     /// To learn whether the revision works.
@@ -132,41 +167,92 @@ pub enum RetireReason {
 
 /// Decides for one revision.
 pub fn plan<Id: Clone + PartialEq>(observed: &Observed<Id>) -> Plan<Id> {
-    let Some(bounds) = observed.bounds else { return Plan { actions: remove_all(observed), again_in: None } };
+    let Some(bounds) = observed.bounds else {
+        return Plan { actions: remove_all(observed), withheld: None, kept: 1, again_in: None };
+    };
+    let recommended = recommended(observed, bounds);
     let mut actions = surplus(observed, bounds);
     let room = bounds.max.saturating_sub(observed.instances.len().try_into().unwrap_or(u32::MAX));
-    let mut again_in = None;
-    if let Some((count, why)) = starts(observed, bounds) {
+    let (mut again_in, mut withheld) = (None, None);
+    if let Some((count, why)) = starts(observed, bounds, recommended) {
         if observed.held_back > Duration::ZERO {
             again_in = Some(observed.held_back);
-        } else if room > 0 {
-            actions.push(Action::Start { count: count.min(room), why });
+            withheld = Some(Withheld { why, by: Limit::HeldBack });
+        } else {
+            if room > 0 {
+                actions.push(Action::Start { count: count.min(room), why });
+            }
+            withheld = (count > room).then_some(Withheld { why, by: Limit::Maximum(bounds.max) });
         }
     }
-    let (retired, next_idle) = idle(observed, bounds);
+    let kept = recommended.map_or(0, |found| found.instances).max(bounds.min).min(bounds.max);
+    let (retired, next_idle) = idle(observed, kept);
     // What is above the maximum already goes; the same instance is not named twice.
     let surplus_taken = actions.iter().any(|action| matches!(action, Action::Retire { .. }));
     if !surplus_taken {
         actions.extend(retired);
     }
     let again_in = [again_in, next_idle].into_iter().flatten().min();
-    Plan { actions, again_in }
+    Plan { actions, withheld, kept: kept.max(1), again_in }
 }
 
-/// Picks an instance for one more request: the busiest that has a free place, so that surplus
-/// instances run dry and can go. `loads` are the requests of each instance that takes any.
-pub fn pick(loads: impl IntoIterator<Item = u32>, concurrency: u32) -> Option<usize> {
-    let mut best: Option<(usize, u32)> = None;
-    for (index, load) in loads.into_iter().enumerate() {
-        if load < concurrency && best.is_none_or(|(_, most)| load > most) {
-            best = Some((index, load));
-        }
+/// An instance that takes requests, in the order in which they were started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    /// Requests it has.
+    pub load: u32,
+    /// Must it be thawed first?
+    pub frozen: bool,
+}
+
+/// How requests are to be spread over instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spread {
+    /// Places of an instance.
+    pub concurrency: u32,
+    /// Of them are to be taken. With more in all that are awake, one that is frozen is thawed.
+    pub target: u32,
+    /// So many instances, the oldest, are to have the requests.
+    pub kept: u32,
+}
+
+/// Picks an instance for one more request, of `candidates` with their index. The oldest that are kept come first, so
+/// that the others run dry and can go (Cloud Run prefers those that its autoscaler recommends to keep); among them those
+/// that are awake and have room, and of these the one with the fewest requests, so that all have the same room for what
+/// comes next.
+pub fn pick(candidates: impl IntoIterator<Item = (usize, Candidate)>, spread: Spread) -> Option<usize> {
+    let ranked = (0u32..).zip(candidates).filter(|(_, (_, one))| one.load < spread.concurrency);
+    let best = ranked.min_by_key(|(age, (_, one))| {
+        let is_surplus = *age >= spread.kept;
+        (is_surplus, one.load >= spread.target, one.frozen, one.load)
+    });
+    best.map(|(_, (index, _))| index)
+}
+
+// === impl Bounds ===
+
+impl Bounds {
+    /// How requests are to be spread when so many instances are kept.
+    pub fn spread(&self, kept: u32) -> Spread {
+        let part = u64::from(self.concurrency) * u64::from(self.targets.concurrency) / 100;
+        let target = u32::try_from(part).ok().filter(|&target| target > 0).unwrap_or(self.concurrency);
+        Spread { concurrency: self.concurrency, target, kept }
     }
-    best.map(|(index, _)| index)
+}
+
+/// What the load of the last minute speaks for. What has no instance is started on demand alone.
+fn recommended<Id>(observed: &Observed<Id>, bounds: Bounds) -> Option<Recommendation> {
+    let capacity = Capacity { concurrency: bounds.concurrency, cpu_milli: bounds.cpu_milli };
+    let alive = count(observed, |phase| *phase != Phase::Draining);
+    law::recommend(observed.load, capacity, bounds.targets).filter(|_| alive > 0)
 }
 
 /// How many to start, and why; the most pressing reason speaks for all.
-fn starts<Id>(observed: &Observed<Id>, bounds: Bounds) -> Option<(u32, StartReason)> {
+fn starts<Id>(
+    observed: &Observed<Id>,
+    bounds: Bounds,
+    recommended: Option<Recommendation>,
+) -> Option<(u32, StartReason)> {
     let alive = count(observed, |phase| *phase != Phase::Draining);
     let (demanded, unplaced) = demand(observed, bounds);
     let checking = bounds.check == Check::Wanted && observed.check == CheckState::Open;
@@ -174,12 +260,17 @@ fn starts<Id>(observed: &Observed<Id>, bounds: Bounds) -> Option<(u32, StartReas
         return Some((demanded.max(1), StartReason::Check));
     }
     // While it is open whether the revision works at all, one instance is enough to find out.
-    let kept = if checking || observed.check == CheckState::Failed { 0 } else { bounds.min.saturating_sub(alive) };
-    match (demanded, kept) {
-        (0, 0) => None,
-        (0, kept) => Some((kept, StartReason::Minimum)),
-        (demanded, kept) => Some((demanded.max(kept), StartReason::Demand { unplaced })),
-    }
+    let is_unsure = checking || observed.check == CheckState::Failed;
+    let kept = if is_unsure { 0 } else { bounds.min.saturating_sub(alive) };
+    let driven = recommended.filter(|_| !is_unsure).map(|found| (found.instances.saturating_sub(alive), found.driver));
+    let wishes = [
+        Some((demanded, StartReason::Demand { unplaced })),
+        driven.map(|(count, driver)| (count, StartReason::Load(driver))),
+        Some((kept, StartReason::Minimum)),
+    ];
+    let mut wishes = wishes.into_iter().flatten().filter(|(count, _)| *count > 0);
+    let (first, why) = wishes.next()?;
+    Some((wishes.map(|(count, _)| count).fold(first, u32::max), why))
 }
 
 /// How many more instances the waiting requests need, and how many of them have no place in sight.
@@ -212,9 +303,9 @@ fn surplus<Id: Clone>(observed: &Observed<Id>, bounds: Bounds) -> Vec<Action<Id>
     alive.into_iter().take(beyond).map(|instance| retire(instance, RetireReason::AboveMaximum)).collect()
 }
 
-/// Who has been idle long enough goes, the longest first, down to the minimum; and when the next
+/// Who has been idle long enough goes, the longest first, down to those that are kept; and when the next
 /// one will have been.
-fn idle<Id: Clone>(observed: &Observed<Id>, bounds: Bounds) -> (Vec<Action<Id>>, Option<Duration>) {
+fn idle<Id: Clone>(observed: &Observed<Id>, kept: u32) -> (Vec<Action<Id>>, Option<Duration>) {
     let mut resting: Vec<_> = observed
         .instances
         .iter()
@@ -225,7 +316,7 @@ fn idle<Id: Clone>(observed: &Observed<Id>, bounds: Bounds) -> (Vec<Action<Id>>,
         .collect();
     resting.sort_by_key(|(idle_for, _)| std::cmp::Reverse(*idle_for));
     let ready = count(observed, |phase| matches!(phase, Phase::Ready { .. }));
-    let spare = usize::try_from(ready.saturating_sub(bounds.min)).unwrap_or(usize::MAX);
+    let spare = usize::try_from(ready.saturating_sub(kept)).unwrap_or(usize::MAX);
     resting.truncate(spare);
     let due = resting.iter().take_while(|(idle_for, _)| *idle_for >= observed.idle).count();
     let next = resting.get(due).map(|(idle_for, _)| observed.idle.saturating_sub(*idle_for));
@@ -255,9 +346,21 @@ impl<Id: fmt::Display> fmt::Display for Plan<Id> {
                 Action::Retire { id, why } => writeln!(f, "retire {id}: {why}")?,
             }
         }
+        if let Some(withheld) = self.withheld {
+            writeln!(f, "{withheld}")?;
+        }
         match self.again_in {
             Some(again) => writeln!(f, "look again in {again:?}"),
             None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Withheld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.by {
+            Limit::Maximum(max) => write!(f, "no more than the maximum of {max}: {}", self.why),
+            Limit::HeldBack => write!(f, "held back after starts that failed: {}", self.why),
         }
     }
 }
@@ -267,6 +370,7 @@ impl fmt::Display for StartReason {
         match self {
             Self::Demand { unplaced: 1 } => f.write_str("1 request has no place"),
             Self::Demand { unplaced } => write!(f, "{unplaced} requests have no place"),
+            Self::Load(driver) => driver.fmt(f),
             Self::Minimum => f.write_str("below the minimum"),
             Self::Check => f.write_str("check before ready"),
         }
@@ -284,195 +388,4 @@ impl fmt::Display for RetireReason {
 }
 
 #[cfg(test)]
-mod tests {
-    use expect_test::{Expect, expect};
-
-    use super::*;
-
-    /// A world in a line: `min=1 max=5 concurrency=2 waiting=3 check held=4s`, and instances as
-    /// `starting`, `draining`, `busy:2` (requests) and `idle:30` (seconds).
-    fn check(world: &str, expected: Expect) {
-        let mut bounds = Bounds { concurrency: 1, min: 0, max: 5, check: Check::Done };
-        let mut observed = Observed {
-            bounds: None,
-            check: CheckState::Open,
-            waiting: 0,
-            instances: Vec::new(),
-            idle: Duration::from_secs(900),
-            held_back: Duration::ZERO,
-        };
-        let mut removed = false;
-        for word in world.split_whitespace() {
-            let (key, value) = word.split_once(['=', ':']).unwrap_or((word, "0"));
-            let number: u32 = value.parse().expect("a number");
-            let seconds = Duration::from_secs(number.into());
-            let phase = match key {
-                "starting" => Some(Phase::Starting),
-                "draining" => Some(Phase::Draining),
-                "busy" => Some(Phase::Ready { in_flight: number, idle_for: Duration::ZERO }),
-                "idle" => Some(Phase::Ready { in_flight: 0, idle_for: seconds }),
-                _ => None,
-            };
-            match key {
-                "min" => bounds.min = number,
-                "max" => bounds.max = number,
-                "concurrency" => bounds.concurrency = number,
-                "waiting" => observed.waiting = number,
-                "held" => observed.held_back = seconds,
-                "check" => bounds.check = Check::Wanted,
-                "passed" => observed.check = CheckState::Passed,
-                "failed" => observed.check = CheckState::Failed,
-                "removed" => removed = true,
-                _ => assert!(phase.is_some(), "unknown word {word}"),
-            }
-            let id = format!("#{}", observed.instances.len());
-            observed.instances.extend(phase.map(|phase| Instance { id, phase }));
-        }
-        observed.bounds = (!removed).then_some(bounds);
-        expected.assert_eq(&plan(&observed).to_string());
-    }
-
-    #[test]
-    fn nothing_wanted_nothing_done() {
-        check("", expect![[""]]);
-        check("busy:1", expect![[""]]);
-    }
-
-    #[test]
-    fn a_waiting_request_starts_an_instance() {
-        check(
-            "waiting=1",
-            expect![[r#"
-                start 1: 1 request has no place
-            "#]],
-        );
-    }
-
-    #[test]
-    fn instances_on_their_way_are_counted_with_all_their_places() {
-        check("waiting=2 concurrency=2 starting", expect![[""]]);
-        check(
-            "waiting=5 concurrency=2 starting",
-            expect![[r#"
-                start 2: 3 requests have no place
-            "#]],
-        );
-        check("waiting=1 concurrency=2 busy:1", expect![[""]]);
-    }
-
-    #[test]
-    fn never_more_than_the_maximum_the_drained_counted_in() {
-        check(
-            "waiting=100",
-            expect![[r#"
-                start 5: 100 requests have no place
-            "#]],
-        );
-        check(
-            "waiting=100 busy:1 starting draining",
-            expect![[r#"
-                start 2: 99 requests have no place
-            "#]],
-        );
-        check("waiting=9 max=1 draining", expect![[""]]);
-    }
-
-    #[test]
-    fn idle_instances_go_when_their_time_is_over_the_oldest_first() {
-        check(
-            "idle:899",
-            expect![[r#"
-                look again in 1s
-            "#]],
-        );
-        check(
-            "idle:900 idle:1000 busy:1 idle:10",
-            expect![[r#"
-                retire #1: idle
-                retire #0: idle
-                look again in 890s
-            "#]],
-        );
-    }
-
-    #[test]
-    fn the_minimum_is_started_and_kept() {
-        check(
-            "min=2",
-            expect![[r#"
-                start 2: below the minimum
-            "#]],
-        );
-        check("min=2 starting idle:1000", expect![[""]]);
-        check(
-            "min=1 idle:1000 idle:2000",
-            expect![[r#"
-                retire #1: idle
-            "#]],
-        );
-        check("min=1 idle:5000", expect![[""]]);
-    }
-
-    #[test]
-    fn a_lowered_maximum_takes_the_least_useful_first() {
-        check(
-            "max=1 busy:3 busy:1 starting idle:5 concurrency=3",
-            expect![[r#"
-                retire #3: above the maximum
-                retire #2: above the maximum
-                retire #1: above the maximum
-                look again in 895s
-            "#]],
-        );
-    }
-
-    #[test]
-    fn a_check_starts_one_and_no_more_until_it_is_decided() {
-        check(
-            "check min=3",
-            expect![[r#"
-                start 1: check before ready
-            "#]],
-        );
-        check("check min=3 starting", expect![[""]]);
-        check("check min=3 failed", expect![[""]]);
-        check(
-            "check min=3 passed idle:0",
-            expect![[r#"
-                start 2: below the minimum
-            "#]],
-        );
-    }
-
-    #[test]
-    fn failed_starts_hold_the_next_one_back() {
-        check(
-            "waiting=1 held=4",
-            expect![[r#"
-                look again in 4s
-            "#]],
-        );
-        check("held=4", expect![[""]]);
-    }
-
-    #[test]
-    fn a_revision_that_is_gone_keeps_nothing() {
-        check(
-            "removed waiting=3 busy:1 starting draining idle:1",
-            expect![[r#"
-                retire #0: its revision is gone
-                retire #1: its revision is gone
-                retire #3: its revision is gone
-            "#]],
-        );
-    }
-
-    #[test]
-    fn the_busiest_with_a_free_place_is_picked() {
-        assert_eq!(pick([0, 2, 1], 3), Some(1));
-        assert_eq!(pick([0, 3, 1], 3), Some(2));
-        assert_eq!(pick([0, 0], 1), Some(0));
-        assert_eq!(pick([1, 1], 1), None);
-        assert_eq!(pick([], 1), None);
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! A place in an instance, now or as soon as there is one.
 
-use updraft_fleet::{Fleet, Refusal, Slot};
+use updraft_fleet::{Cause, Fleet, Refusal, Slot};
 use updraft_model::instance::InstanceId;
 
 use crate::{respond::Rejection, split::Chosen};
@@ -33,7 +33,8 @@ pub(crate) async fn admit(fleet: &Fleet, chosen: &Chosen) -> Result<Admitted, Re
 
 fn rejection(refusal: &Refusal) -> Rejection {
     match refusal {
-        Refusal::QueueFull => Rejection::NoInstance,
+        Refusal::QueueFull | Refusal::Overdue(Cause::Maximum) => Rejection::NoInstance,
+        Refusal::Overdue(Cause::Start) => Rejection::NotInTime,
         Refusal::StartFailed(_) => Rejection::StartFailed,
         Refusal::Unavailable => Rejection::NoRevision,
         Refusal::ShuttingDown => Rejection::ShuttingDown,

@@ -23,6 +23,8 @@ pub(crate) enum Rejection {
     NoRevision,
     /// All instances that may be are busy, and too many requests wait.
     NoInstance,
+    /// No instance had a place within the time that a request may wait, though there may be more of them.
+    NotInTime,
     /// No instance came up.
     StartFailed,
     /// The instance broke off or did not speak HTTP.
@@ -57,7 +59,7 @@ impl Rejection {
             Self::NotFound | Self::Host | Self::Method => None,
             Self::Forbidden => Some(NOT_AUTHENTICATED),
             Self::Unauthorized => Some(NOT_AUTHORIZED),
-            Self::NoRevision | Self::NoInstance | Self::ShuttingDown => Some(NO_INSTANCE),
+            Self::NoRevision | Self::NoInstance | Self::NotInTime | Self::ShuttingDown => Some(NO_INSTANCE),
             Self::StartFailed => Some(NOT_STARTED),
             Self::Broken => Some(BROKEN),
             Self::OutOfMemory => Some(OUT_OF_MEMORY),
@@ -90,7 +92,7 @@ impl Rejection {
             }
             Self::NoInstance => text(S::TOO_MANY_REQUESTS, "Rate exceeded."),
             Self::StartFailed => page(S::INTERNAL_SERVER_ERROR, "500 Server Error", NOT_STARTED),
-            Self::NoRevision | Self::ShuttingDown => {
+            Self::NoRevision | Self::NotInTime | Self::ShuttingDown => {
                 page(S::SERVICE_UNAVAILABLE, "503 Service Unavailable", NO_INSTANCE)
             }
             Self::Broken => page(S::SERVICE_UNAVAILABLE, "503 Service Unavailable", BROKEN),

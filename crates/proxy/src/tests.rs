@@ -38,7 +38,7 @@ use updraft_model::{
     iam::InvokerAccess,
     instance::{ContainerSpec, Egress, InstanceSpec, Limits},
     name::{Parent, RevisionName},
-    revision::{Probe, ProbeKind, Protocol},
+    revision::{Probe, ProbeKind, Protocol, ScalingTargets},
     route::{Route, RouteTable, RouteTarget},
     service::Ingress,
 };
@@ -257,6 +257,7 @@ impl App {
             concurrency: self.concurrency,
             min: 0,
             max: self.max,
+            targets: ScalingTargets::default(),
             startup_probe: Probe { initial_delay: 0, timeout: 240, period: 240, failure_threshold: 1, kind },
             sidecar_probes: BTreeMap::new(),
             cpu: CpuTerms::default(),

@@ -13,6 +13,8 @@ use updraft_model::{
     name::ServiceName,
 };
 
+use crate::which;
+
 /// One log entry. Serialises to what `entries.list` of Cloud Logging returns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -108,6 +110,7 @@ impl LogEntry {
             LogSource::Container(Stream::Stdout) => ("stdout", Severity::Default),
             LogSource::Container(Stream::Stderr) => ("stderr", Severity::Default),
             LogSource::System => ("varlog%2Fsystem", Severity::Info),
+            LogSource::Scaling => (which::SCALING, Severity::Info),
         };
         let revision = line.revision.revision;
         let mut entry = Self {

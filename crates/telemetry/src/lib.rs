@@ -18,9 +18,11 @@ mod metrics;
 mod opened;
 mod recent;
 mod search;
+mod which;
 
 pub use disk::{FrozenLog, LogError, strays};
 pub use entry::{LogEntry, Resource, Severity};
 pub use logs::{Followed, Follower, LogConfig, LogQuery, LogStore, Order};
 pub use metrics::{CONTENT_TYPE, Metrics};
 pub use search::{Found, Position, Search};
+pub use which::Which;

@@ -23,6 +23,7 @@ use crate::{
     metrics::Metrics,
     recent::Recent,
     search::{self, Bounds, Found, Search},
+    which::Which,
 };
 
 /// How much is kept, and for how long.
@@ -96,6 +97,8 @@ pub struct LogQuery {
     pub service: ServiceName,
     /// Of which revision of it, by id; `None` for all.
     pub revision: Option<String>,
+    /// Of which of its logs.
+    pub which: Which,
     /// Not older than this.
     pub since: Option<SystemTime>,
     /// At most so many.
@@ -119,6 +122,7 @@ pub enum Order {
 pub struct Follower {
     receiver: broadcast::Receiver<Arc<LogEntry>>,
     revision: Option<String>,
+    which: Which,
     /// Entries that a query has returned already.
     known: HashSet<String>,
 }
@@ -173,12 +177,12 @@ impl LogConfig {
 impl LogQuery {
     /// The newest 100 entries of a service, the newest first.
     pub fn of(service: ServiceName) -> Self {
-        Self { service, revision: None, since: None, limit: 100, order: Order::default() }
+        Self { service, revision: None, which: Which::default(), since: None, limit: 100, order: Order::default() }
     }
 
     fn matches(&self, entry: &LogEntry) -> bool {
         let revision = self.revision.as_deref().is_none_or(|revision| entry.revision() == Some(revision));
-        revision && self.since.is_none_or(|since| entry.timestamp >= since)
+        revision && self.which.holds(entry) && self.since.is_none_or(|since| entry.timestamp >= since)
     }
 }
 
@@ -247,13 +251,13 @@ impl LogStore {
     }
 
     /// Listens for the entries of a service, of one revision or all, from now on.
-    pub fn follow(&self, service: &ServiceName, revision: Option<String>) -> Follower {
-        Follower { receiver: self.recent().follow(service), revision, known: HashSet::new() }
+    pub fn follow(&self, service: &ServiceName, revision: Option<String>, which: Which) -> Follower {
+        Follower { receiver: self.recent().follow(service), revision, which, known: HashSet::new() }
     }
 
     /// The entries that a query asks for and, without a gap or a repetition, those that come after.
     pub async fn tail(&self, query: LogQuery) -> (Vec<LogEntry>, Follower) {
-        let mut follower = self.follow(&query.service, query.revision.clone());
+        let mut follower = self.follow(&query.service, query.revision.clone(), query.which);
         let entries = self.query(query).await;
         follower.known = entries.iter().map(|entry| entry.insert_id.clone()).collect();
         (entries, follower)
@@ -445,6 +449,7 @@ impl Incoming {
                 LogSource::Container(Stream::Stdout) => "stdout",
                 LogSource::Container(Stream::Stderr) => "stderr",
                 LogSource::System => "system",
+                LogSource::Scaling => "scaling",
             },
             Self::Request(_) => "request",
         }
@@ -475,7 +480,9 @@ impl Follower {
 
     fn wants(&mut self, entry: &LogEntry) -> bool {
         let known = !self.known.is_empty() && self.known.remove(&entry.insert_id);
-        !known && self.revision.as_deref().is_none_or(|revision| entry.revision() == Some(revision))
+        !known
+            && self.which.holds(entry)
+            && self.revision.as_deref().is_none_or(|revision| entry.revision() == Some(revision))
     }
 }
 

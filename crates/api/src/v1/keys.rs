@@ -2,6 +2,8 @@
 //!
 //! Source: the v1 API's reference of annotations and labels, and what gcloud 578 writes.
 
+use updraft_model::revision::{CONCURRENCY_TARGET, CPU_TARGET};
+
 pub(super) const AUTOSCALING_MAX: &str = "autoscaling.knative.dev/maxScale";
 pub(super) const AUTOSCALING_MIN: &str = "autoscaling.knative.dev/minScale";
 pub(super) const BASE_IMAGES: &str = "run.googleapis.com/base-images";
@@ -42,6 +44,8 @@ pub(super) const NETWORK_INTERFACES: &str = "run.googleapis.com/network-interfac
 pub(super) const OPERATION: &str = "run.googleapis.com/operation-id";
 pub(super) const REGIONS: &str = "run.googleapis.com/regions";
 pub(super) const REVOCATION: &str = "run.googleapis.com/post-key-revocation-action-type";
+pub(super) const SCALING_CONCURRENCY: &str = "run.googleapis.com/scaling-concurrency-target";
+pub(super) const SCALING_CPU: &str = "run.googleapis.com/scaling-cpu-target";
 pub(super) const SCALING_MODE: &str = "run.googleapis.com/scalingMode";
 pub(super) const SECRETS: &str = "run.googleapis.com/secrets";
 pub(super) const SESSION_AFFINITY: &str = "run.googleapis.com/sessionAffinity";
@@ -76,6 +80,9 @@ const OUTPUT: [&str; 11] = [
     "run.googleapis.com/lastUpdatedTime",
     "run.googleapis.com/multi-region-id",
 ];
+
+/// Keys of templates, and the annotation of our own that each is kept as: v2 has no fields for them.
+pub(super) const TARGETS: [(&str, &str); 2] = [(SCALING_CONCURRENCY, CONCURRENCY_TARGET), (SCALING_CPU, CPU_TARGET)];
 
 /// Where an object stands that has annotations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +149,8 @@ const TEMPLATE: &[&str] = &[
     MESH,
     NETWORK_INTERFACES,
     REVOCATION,
+    SCALING_CONCURRENCY,
+    SCALING_CPU,
     SECRETS,
     SESSION_AFFINITY,
     SHUTDOWN_HOURS,
@@ -157,8 +166,6 @@ const TEMPLATE: &[&str] = &[
     "run.googleapis.com/identity-type",
     "run.googleapis.com/mesh-dataplane",
     "run.googleapis.com/overflow-scaling",
-    "run.googleapis.com/scaling-concurrency-target",
-    "run.googleapis.com/scaling-cpu-target",
     "run.googleapis.com/secure-session-agent",
 ];
 

@@ -61,7 +61,7 @@ const LABELS: &str = "at most 64; keys [prefix/]name, lower case, 63 characters,
 const ANNOTATIONS: &str =
     "256 KiB in all; keys [prefix/]name, 63 characters, reserved namespaces and updraft.dev refused";
 const TEMPLATE_ANNOTATIONS: &str =
-    "as a service's; of the namespace updraft.dev only updraft.dev/egress: none, private or all";
+    "as a service's; of the namespace updraft.dev only egress (none, private, all), scaling-cpu-target and scaling-concurrency-target (0, or 0.1 to 0.95; not both 0)";
 const INSTANCES: &str = "0 to 10000";
 const CONTAINER: &str = "template.containers[]";
 

@@ -18,7 +18,7 @@ const RESOURCES_MAX: usize = 100;
 /// Bytes of a token that tell whether it is of this list.
 const DIGEST_BYTES: usize = 12;
 /// What writes: `run.googleapis.com/…`.
-const LOGS: [&str; 4] = ["requests", "stderr", "stdout", "varlog%2Fsystem"];
+const LOGS: [&str; 5] = ["requests", "stderr", "stdout", "varlog%2Fscaling", "varlog%2Fsystem"];
 
 /// `google.logging.v2.ListLogEntriesRequest`.
 #[derive(Debug, Deserialize)]

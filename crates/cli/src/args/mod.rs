@@ -144,6 +144,9 @@ pub enum ServicesCommand {
         #[arg(long, value_name = "REVISION")]
         revision: Option<String>,
     },
+    /// Say what the scaler decided for a service, and why: how many instances were started or let go, and by what
+    /// figures. The oldest decision first.
+    Explain(ExplainArgs),
     /// Print what a service has written: `logs SERVICE`, or as gcloud has it `logs read SERVICE`.
     Logs(LogsArgs),
 }
@@ -190,6 +193,23 @@ pub struct LogsArgs {
     #[arg(long, value_name = "REVISION")]
     pub revision: Option<String>,
     /// Go on with what the service writes from now on, until interrupted.
+    #[arg(long, short)]
+    pub follow: bool,
+}
+
+/// Flags of `services explain`.
+#[derive(Debug, Clone, Args)]
+pub struct ExplainArgs {
+    /// The service.
+    #[arg(value_name = "SERVICE")]
+    pub service: String,
+    /// At most so many decisions, the latest.
+    #[arg(long, value_name = "DECISIONS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+    /// Only for this revision.
+    #[arg(long, value_name = "REVISION")]
+    pub revision: Option<String>,
+    /// Go on with what is decided from now on, until interrupted.
     #[arg(long, short)]
     pub follow: bool,
 }

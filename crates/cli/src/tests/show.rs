@@ -363,6 +363,24 @@ async fn logs_are_printed_as_they_come() {
 }
 
 #[tokio::test]
+async fn what_the_scaler_decided_is_explained() {
+    let asked = "GET /updraft/v1/logs?project=demo-project&location=us-central1&service=hello&limit=50&which=decisions";
+    let entry = json!({
+        "logName": "projects/demo-project/logs/run.googleapis.com%2Fvarlog%2Fscaling",
+        "timestamp": "2026-11-21T08:14:40Z",
+        "resource": {"type": "cloud_run_revision", "labels": {"revision_name": "hello-00001-abc"}},
+        "textPayload": "+2 (1 → 3): CPU 1.5 over a minute, target 0.6 = 1 × 60 %",
+    });
+    Try::new("services explain hello", vec![Answer(asked, 200, format!("{entry}\n"))])
+        .check(expect![[r#"
+            exit: Done
+            out:
+            2026-11-21 08:14:40 hello-00001-abc +2 (1 → 3): CPU 1.5 over a minute, target 0.6 = 1 × 60 %
+        "#]])
+        .await;
+}
+
+#[tokio::test]
 async fn logs_of_a_service_that_never_was_are_not_found() {
     let empty = "GET /updraft/v1/logs?project=demo-project&location=us-central1&service=hello&limit=100";
     let answers = vec![Answer(empty, 200, String::new()), refused(GET, 404, "NOT_FOUND", "Resource was not found")];

@@ -81,6 +81,7 @@ pub(super) fn entry(spec: InstanceSpec, template: &RevisionTemplate, check: Chec
         concurrency: template.concurrency.clamp(1, 1000),
         min: 0,
         max: template.scaling.max.max(1),
+        targets: template.targets(),
         cpu: cpu(template),
         startup_probe: probe.ok_or_else(|| Error::internal(format!("{} has no startup probe", spec.revision)))?,
         sidecar_probes: probes.collect(),

@@ -8,7 +8,7 @@ use std::{
 use updraft_model::channel::{Check, CheckOutcome};
 use updraft_plan::{
     cpu::{self, Freezing},
-    scaling::{self, Bounds, CheckState, Observed, Phase, RetireReason},
+    scaling::{self, Bounds, Candidate, CheckState, Observed, Phase, RetireReason},
 };
 
 use super::{About, Counts, Effects, End, Place, State};
@@ -22,7 +22,7 @@ const CRASH_WINDOW: Duration = Duration::from_secs(10);
 
 impl Place {
     pub(super) fn starting(instance: Arc<Instance>, now: Instant) -> Self {
-        Self { instance, about: About::Starting, in_flight: 0, idle_since: now, frozen: false }
+        Self { instance, about: About::Starting, in_flight: 0, idle_since: now, cpu: None, frozen: false }
     }
 
     /// Counts one more request. The instance is for a [`crate::Slot`], made after the lock is free.
@@ -36,15 +36,11 @@ impl Place {
 // === impl State ===
 
 impl State {
-    pub(super) fn free_place(&mut self, concurrency: u32) -> Option<&mut Place> {
-        let loads = |frozen: bool| {
-            self.places.iter().map(move |place| match place.about {
-                About::Ready if place.frozen == frozen => place.in_flight,
-                About::Ready | About::Starting | About::Draining => u32::MAX,
-            })
-        };
-        // One that need not be thawed first.
-        let index = scaling::pick(loads(false), concurrency).or_else(|| scaling::pick(loads(true), concurrency))?;
+    pub(super) fn free_place(&mut self) -> Option<&mut Place> {
+        let spread = self.bounds()?.spread(self.kept);
+        let ready = self.places.iter().enumerate().filter(|(_, place)| place.about == About::Ready);
+        let candidates = ready.map(|(index, place)| (index, Candidate { load: place.in_flight, frozen: place.frozen }));
+        let index = scaling::pick(candidates, spread)?;
         self.places.get_mut(index)
     }
 
@@ -112,6 +108,8 @@ impl State {
 
     pub(super) fn refuse_all(&mut self, refusal: &Refusal, effects: &mut Effects) {
         let waiting = std::mem::take(&mut self.queue);
+        // Each leaves the queue, which it is not in any more, without being counted down.
+        self.demand.refused(u32::try_from(waiting.len()).unwrap_or(u32::MAX));
         effects.answers.extend(waiting.into_values().map(|waiting| (waiting, Err(refusal.clone()))));
     }
 
@@ -149,7 +147,21 @@ impl State {
         counts
     }
 
-    pub(super) fn observe(&self, now: Instant, idle: Duration) -> Observed<usize> {
+    /// What the book says of it, within what is possible.
+    pub(super) fn bounds(&self) -> Option<Bounds> {
+        let most = if self.alone { 1 } else { u32::MAX };
+        self.entry.as_ref().map(|entry| Bounds {
+            concurrency: entry.concurrency,
+            min: entry.min.min(most),
+            max: entry.max.min(most),
+            cpu_milli: entry.spec.containers().map(|container| container.limits.cpu_millis).sum(),
+            targets: entry.targets,
+            check: entry.check,
+        })
+    }
+
+    pub(super) fn observe(&mut self, now: Instant, idle: Duration) -> Observed<usize> {
+        let load = self.demand.load(now);
         let phase = |place: &Place| match place.about {
             About::Starting => Phase::Starting,
             About::Draining => Phase::Draining,
@@ -159,16 +171,11 @@ impl State {
             About::Ready => Phase::Ready { in_flight: 0, idle_for: now.saturating_duration_since(place.idle_since) },
         };
         let instances = self.places.iter().enumerate();
-        let most = if self.alone { 1 } else { u32::MAX };
         Observed {
-            bounds: self.entry.as_ref().map(|entry| Bounds {
-                concurrency: entry.concurrency,
-                min: entry.min.min(most),
-                max: entry.max.min(most),
-                check: entry.check,
-            }),
+            bounds: self.bounds(),
             check: self.check,
             waiting: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
+            load,
             instances: instances.map(|(id, place)| scaling::Instance { id, phase: phase(place) }).collect(),
             idle,
             held_back: self.held_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now)),

@@ -33,11 +33,8 @@ fn several(revision: &RevisionName, depends_on: &[(&str, &[&str])]) -> BookEntry
 impl World {
     /// Lines with the container that wrote them.
     fn labelled(&mut self) -> Vec<String> {
-        let mut lines = Vec::new();
-        while let Ok(line) = self.logs.try_recv() {
-            lines.push(format!("{}: {}", line.container.as_deref().unwrap_or("-"), line.text));
-        }
-        lines
+        let lines = self.said().into_iter().filter(|line| line.source != LogSource::Scaling);
+        lines.map(|line| format!("{}: {}", line.container.as_deref().unwrap_or("-"), line.text)).collect()
     }
 
     fn failed(&self, revision: &RevisionName) -> String {

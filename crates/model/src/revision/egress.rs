@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::RevisionTemplate;
+use super::{
+    RevisionTemplate,
+    targets::{self, CONCURRENCY_TARGET, CPU_TARGET},
+};
 use crate::{error::Violation, instance::Egress};
 
 /// The annotation of a template: `none`, `private` or `all`. It is written the same in both APIs.
@@ -14,12 +17,21 @@ const NAMESPACE: &str = "updraft.dev/";
 /// Checks the annotations of a template at `field`.
 pub(super) fn check(field: &str, annotations: &BTreeMap<String, String>, found: &mut Vec<Violation>) {
     for (key, value) in annotations.iter().filter(|(key, _)| key.starts_with(NAMESPACE)) {
-        let rule = match (key.as_str(), Egress::from_word(value)) {
-            (EGRESS, Some(_)) => continue,
-            (EGRESS, None) => format!("must be 'none', 'private' or 'all', got '{value}'"),
-            _ => format!("the only key in the namespace updraft.dev is '{EGRESS}', got '{key}'"),
+        let rule = match key.as_str() {
+            EGRESS if Egress::from_word(value).is_some() => continue,
+            EGRESS => format!("must be 'none', 'private' or 'all', got '{value}'"),
+            CPU_TARGET | CONCURRENCY_TARGET if targets::percent(value).is_some() => continue,
+            CPU_TARGET | CONCURRENCY_TARGET => format!("{}, got '{value}'", targets::RULE),
+            _ => format!(
+                "the keys in the namespace updraft.dev are '{EGRESS}', '{CPU_TARGET}' and '{CONCURRENCY_TARGET}', got '{key}'"
+            ),
         };
         found.push(Violation::new(format!("{field}[{key}]"), rule));
+    }
+    let template = RevisionTemplate { annotations: annotations.clone(), ..RevisionTemplate::default() };
+    if template.is_driven_by_nothing() {
+        let rule = format!("cannot be 0 together with '{CONCURRENCY_TARGET}': nothing would be scaled by");
+        found.push(Violation::new(format!("{field}[{CPU_TARGET}]"), rule));
     }
 }
 
@@ -69,8 +81,8 @@ mod tests {
     fn what_is_misspelt_is_refused_and_never_opens_anything() {
         let want = "template.annotations[updraft.dev/egress]: must be 'none', 'private' or 'all', got 'None'";
         assert_eq!(violations(EGRESS, "None"), [want]);
-        let want = "template.annotations[updraft.dev/ergess]: the only key in the namespace updraft.dev is \
-                    'updraft.dev/egress', got 'updraft.dev/ergess'";
+        let want = "template.annotations[updraft.dev/ergess]: the keys in the namespace updraft.dev are \
+                    'updraft.dev/egress', 'updraft.dev/scaling-cpu-target' and 'updraft.dev/scaling-concurrency-target', got 'updraft.dev/ergess'";
         assert_eq!(violations("updraft.dev/ergess", "none"), [want]);
         let template = RevisionTemplate { annotations: annotations(EGRESS, ""), ..RevisionTemplate::default() };
         assert_eq!(template.egress(), Egress::None);

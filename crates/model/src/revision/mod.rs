@@ -6,11 +6,13 @@ pub mod lifecycle;
 mod order_rules;
 mod probe_rules;
 mod resource_rules;
+pub mod targets;
 pub mod types;
 pub mod validation;
 mod volume_rules;
 
 pub use egress::EGRESS;
+pub use targets::{CONCURRENCY_TARGET, CPU_TARGET, ScalingTargets};
 pub use types::{
     Container, EnvValue, EnvVar, Probe, ProbeKind, Protocol, Resources, RevisionScaling, RevisionTemplate, Volume,
     VolumeKind,

@@ -195,7 +195,7 @@ async fn a_follower_hears_what_comes_and_what_it_lost() {
     let mut bench = Bench::new();
     let (hello, other) = (service("hello"), service("other"));
     let store = bench.open();
-    let mut follower = store.follow(&hello, Some("a".to_owned()));
+    let mut follower = store.follow(&hello, Some("a".to_owned()), Which::Output);
     write(&store, &other, 3).await;
     write(&store, &hello, 3).await;
     for text in ["0", "2"] {
@@ -229,7 +229,7 @@ async fn a_disk_that_fails_drops_lines_and_counts_them() {
     // A file where a directory has to be: works as root too.
     let parent = bench.dir.path().join("demo-project");
     fs::write(&parent, "in the way").expect("written");
-    let mut follower = store.follow(&hello, None);
+    let mut follower = store.follow(&hello, None, Which::Output);
     write(&store, &hello, 3).await;
     let counted = |metrics: &Metrics, name: &str| metrics.encode().lines().any(|line| line == name);
     assert!(counted(&bench.metrics, "updraft_log_lines_lost_total 3"), "{}", bench.metrics.encode());
@@ -273,4 +273,25 @@ async fn what_services_that_are_gone_left_is_told_and_removed() {
     assert!(!left.exists() && bench.files(&kept).len() == 1);
     assert!(disk::strays(bench.dir.path(), &known).expect("listed").is_empty());
     assert_eq!(bench.reopen().query(LogQuery::of(kept)).await.len(), 3);
+}
+
+#[tokio::test]
+async fn decisions_are_told_to_those_who_ask_for_them_and_to_nobody_else() {
+    let mut bench = Bench::new();
+    let store = bench.open();
+    let hello = service("hello");
+    let (sender, receiver) = mpsc::channel(2);
+    let decision = LogLine { source: LogSource::Scaling, instance: None, ..line(&hello, "a", 1, "+1 (0 → 1): why") };
+    let (_, mut follower) = store.tail(LogQuery { which: Which::Decisions, ..LogQuery::of(hello.clone()) }).await;
+    for line in [line(&hello, "a", 0, "hello"), decision] {
+        sender.send(line).await.expect("room");
+    }
+    drop(sender);
+    store.clone().run(receiver).await;
+    for (which, expected) in [(Which::Output, "hello"), (Which::Decisions, "+1 (0 → 1): why")] {
+        let query = LogQuery { which, ..LogQuery::of(hello.clone()) };
+        assert_eq!(texts(&store.query(query).await), [expected]);
+    }
+    let Some(Followed::Entry(entry)) = follower.next().await else { panic!("it is told") };
+    assert_eq!(texts(&[LogEntry::clone(&entry)]), ["+1 (0 → 1): why"]);
 }

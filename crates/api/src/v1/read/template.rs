@@ -1,6 +1,6 @@
 //! Templates of revisions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 use updraft_model::Violation;
@@ -36,7 +36,7 @@ pub(super) fn template(object: &Value, found: &mut Vec<Violation>) -> run::Revis
     let mut template = run::RevisionTemplate {
         revision: text(&object["metadata"], "name").to_owned(),
         labels: own(object, "labels"),
-        annotations: own(object, "annotations"),
+        annotations: with_targets(own(object, "annotations"), &annotations),
         scaling: (scaling != run::RevisionScaling::default()).then_some(scaling),
         vpc_access: vpc_access(&mut annotations),
         timeout: spec["timeoutSeconds"].as_i64().map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
@@ -62,6 +62,16 @@ pub(super) fn template(object: &Value, found: &mut Vec<Violation>) -> run::Revis
     };
     contents(spec, &mut annotations, &mut template);
     template
+}
+
+/// The annotations with the targets of scaling, which v2 has no fields for.
+fn with_targets(mut own: HashMap<String, String>, annotations: &Annotations<'_>) -> HashMap<String, String> {
+    for (key, kept) in keys::TARGETS {
+        if let Some(target) = annotations.text(key).filter(|target| !target.is_empty()) {
+            own.insert(kept.to_owned(), target.to_owned());
+        }
+    }
+    own
 }
 
 /// Containers and volumes, with what annotations say about them.

@@ -100,6 +100,10 @@ pub(super) fn of_template(template: &run::RevisionTemplate) -> Map<String, Value
         VpcEgress::AllTraffic => "all-traffic",
         VpcEgress::PrivateRangesOnly => "private-ranges-only",
     };
+    let target = |key| {
+        let kept = keys::TARGETS.iter().find(|(known, _)| *known == key).map_or("", |(_, kept)| *kept);
+        json!(template.annotations.get(kept))
+    };
     let mesh = template.service_mesh.as_ref().map(|mesh| &mesh.mesh);
     let named = [
         (keys::AUTOSCALING_MAX, count(scaling.max_instance_count)),
@@ -114,6 +118,8 @@ pub(super) fn of_template(template: &run::RevisionTemplate) -> Map<String, Value
         (keys::MESH, json!(mesh)),
         (keys::NETWORK_INTERFACES, interfaces(&vpc)),
         (keys::REVOCATION, json!(revocation)),
+        (keys::SCALING_CONCURRENCY, target(keys::SCALING_CONCURRENCY)),
+        (keys::SCALING_CPU, target(keys::SCALING_CPU)),
         (keys::SESSION_AFFINITY, flag(template.session_affinity)),
         (keys::SHUTDOWN_HOURS, json!(hours)),
         (keys::SOURCES, by_container(template, source)),
@@ -125,7 +131,10 @@ pub(super) fn of_template(template: &run::RevisionTemplate) -> Map<String, Value
             json!(template.gpu_zonal_redundancy_disabled.map(|disabled| disabled.to_string())),
         ),
     ];
-    filled(&template.annotations, named)
+    let mut filled = filled(&template.annotations, named);
+    // Shown once: of two with different values, which would hold?
+    filled.retain(|key, _| keys::TARGETS.iter().all(|(_, kept)| kept != key));
+    filled
 }
 
 fn filled<const N: usize>(

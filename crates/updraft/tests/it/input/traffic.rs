@@ -132,7 +132,27 @@ fn labels() -> Vec<Case> {
         service(
             "an annotation of ours that there is not",
             &json!({"template": {"annotations": {"updraft.dev/ingress": "all"}}}),
-            ("template.annotations[updraft.dev/ingress]", "the only key in the namespace updraft.dev"),
+            ("template.annotations[updraft.dev/ingress]", "the keys in the namespace updraft.dev are"),
+            U,
+        ),
+        service(
+            "a target that leaves no room",
+            &json!({"template": {"annotations": {"updraft.dev/scaling-cpu-target": "0.99"}}}),
+            (
+                "template.annotations[updraft.dev/scaling-cpu-target]",
+                "must be a part between 0.1 and 0.95, or 0 to leave it out of account, got '0.99'",
+            ),
+            U,
+        ),
+        service(
+            "nothing to scale by",
+            &json!({"template": {"annotations": {
+                "updraft.dev/scaling-cpu-target": "0", "updraft.dev/scaling-concurrency-target": "0",
+            }}}),
+            (
+                "template.annotations[updraft.dev/scaling-cpu-target]",
+                "cannot be 0 together with 'updraft.dev/scaling-concurrency-target'",
+            ),
             U,
         ),
         note("an egress of a service", "updraft.dev/egress", "belong to the template"),

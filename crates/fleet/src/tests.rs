@@ -6,6 +6,7 @@ mod containers;
 mod cpu;
 mod lifecycle;
 mod scaling;
+mod simulation;
 mod starts;
 
 use std::{

@@ -60,8 +60,7 @@ impl Row {
 const LABELS: &str = "at most 64; keys [prefix/]name, lower case, 63 characters, reserved namespaces refused; values 63 characters, lower case";
 const ANNOTATIONS: &str =
     "256 KiB in all; keys [prefix/]name, 63 characters, reserved namespaces and updraft.dev refused";
-const TEMPLATE_ANNOTATIONS: &str =
-    "as a service's; of the namespace updraft.dev only egress (none, private, all), scaling-cpu-target and scaling-concurrency-target (0, or 0.1 to 0.95; not both 0)";
+const TEMPLATE_ANNOTATIONS: &str = "as a service's; of the namespace updraft.dev only egress (none, private, all), scaling-cpu-target and scaling-concurrency-target (0, or 0.1 to 0.95; not both 0)";
 const INSTANCES: &str = "0 to 10000";
 const CONTAINER: &str = "template.containers[]";
 

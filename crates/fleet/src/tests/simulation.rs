@@ -27,6 +27,11 @@ struct Simulation {
     world: World,
     app: RevisionName,
     entry: BookEntry,
+    /// The greatest maximum that the revision ever has.
+    ceiling: u32,
+    /// Is the revision in the book? And was it ever not?
+    is_there: bool,
+    was_removed: bool,
     chance: StdRng,
     waiting: Vec<Request>,
     held: Vec<Slot>,
@@ -46,7 +51,9 @@ impl Simulation {
             ..entry(&app)
         };
         world.put(&app, entry.clone());
-        Self { world, app, entry, chance, waiting: Vec::new(), held: Vec::new() }
+        let ceiling = entry.max;
+        let (waiting, held) = (Vec::new(), Vec::new());
+        Self { world, app, entry, ceiling, is_there: true, was_removed: false, chance, waiting, held }
     }
 
     fn below(&mut self, end: usize) -> usize {
@@ -93,10 +100,21 @@ impl Simulation {
             84..88 => {
                 self.entry.targets.concurrency = [0, 60, 95][self.below(3)];
                 self.entry.min = u32::from(self.below(2) == 0);
-                self.world.put(&self.app, self.entry.clone());
+                self.entry.max = self.chance.random_range(1..=self.ceiling);
+                self.put();
             }
+            88..91 if self.is_there => {
+                (self.is_there, self.was_removed) = (false, true);
+                self.world.remove(&self.app);
+            }
+            88..94 if !self.is_there => self.put(),
             _ => self.advance(0, 8000),
         }
+    }
+
+    fn put(&mut self) {
+        self.is_there = true;
+        self.world.put(&self.app, self.entry.clone());
     }
 
     /// One of all instances that ever were: mostly one that is not there any more, and then nothing happens.
@@ -137,7 +155,7 @@ impl Simulation {
         let most = loads.values().copied().max().unwrap_or_default();
         assert!(most <= self.entry.concurrency, "an instance has {most} requests");
         let live = self.world.engine.peak_live();
-        assert!(live <= self.entry.max as usize, "there were {live} instances");
+        assert!(live <= self.ceiling as usize, "there were {live} instances");
     }
 
     fn told(&mut self, told: Result<Slot, Refusal>) {
@@ -147,7 +165,8 @@ impl Simulation {
                 self.held.push(slot);
             }
             Err(Refusal::QueueFull | Refusal::Overdue(_) | Refusal::StartFailed(_)) => {}
-            Err(other) => panic!("nobody removed the revision: {other}"),
+            Err(Refusal::Unavailable) if self.was_removed => {}
+            Err(other) => panic!("there is no reason for it: {other}"),
         }
     }
 
@@ -156,7 +175,7 @@ impl Simulation {
         self.world.engine.script(IMAGE, &["serve"]);
         self.world.engine.fail_start(IMAGE, None);
         self.entry.min = 0;
-        self.world.put(&self.app, self.entry.clone());
+        self.put();
         self.wait_for("every request is told something", |this| this.waiting.is_empty()).await;
         self.ask();
         self.wait_for("it serves again", |this| {

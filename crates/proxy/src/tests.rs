@@ -2,9 +2,15 @@
 
 mod access;
 mod connections;
+mod exchange;
 mod frozen;
+mod grpc;
+mod heads;
+mod http2;
+mod limits;
 mod refusals;
 mod scale;
+mod smuggling;
 mod tls;
 
 use std::{

@@ -18,10 +18,10 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-type Stream = StreamBody<futures::channel::mpsc::Receiver<Result<Frame<Bytes>, std::io::Error>>>;
+pub(super) type Stream = StreamBody<futures::channel::mpsc::Receiver<Result<Frame<Bytes>, std::io::Error>>>;
 
 impl World {
-    async fn h2c<B>(&self) -> http2::SendRequest<B>
+    pub(super) async fn h2c<B>(&self) -> http2::SendRequest<B>
     where
         B: http_body::Body + Send + Unpin + 'static,
         B::Data: Send,
@@ -35,7 +35,7 @@ impl World {
         sender
     }
 
-    async fn http1<B>(&self) -> http1::SendRequest<B>
+    pub(super) async fn http1<B>(&self) -> http1::SendRequest<B>
     where
         B: http_body::Body + Send + 'static,
         B::Data: Send,
@@ -76,11 +76,11 @@ impl World {
     }
 }
 
-fn grpc(path: &str) -> http::request::Builder {
+pub(super) fn grpc(path: &str) -> http::request::Builder {
     Request::post(format!("http://{APP}{path}")).header("content-type", "application/grpc").header("te", "trailers")
 }
 
-async fn read(mut body: Incoming) -> (Bytes, Option<HeaderMap>) {
+pub(super) async fn read(mut body: Incoming) -> (Bytes, Option<HeaderMap>) {
     let (mut bytes, mut trailers) = (Vec::new(), None);
     while let Some(frame) = body.frame().await {
         match frame.expect("the body is whole").into_data() {
@@ -105,6 +105,7 @@ async fn the_container_sees_the_host_the_client_and_a_trace_and_no_headers_of_th
     lines[1..].sort_unstable();
     expect_test::expect![[r#"
         GET /head?a=b HTTP/1.1
+        forwarded: for="127.0.0.1";proto=http
         host: app-1.us-central1.run.localhost
         traceparent: 00-0af7651916cd43dd8448eb211c80319c-00000000000000ff-01
         x-cloud-trace-context: 0af7651916cd43dd8448eb211c80319c/255;o=1

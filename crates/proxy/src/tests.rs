@@ -2,6 +2,7 @@
 
 mod access;
 mod connections;
+mod contract;
 mod exchange;
 mod frozen;
 mod grpc;

@@ -301,6 +301,19 @@ async fn an_upgrade_passes_bytes_both_ways_and_keeps_the_place() {
 }
 
 #[tokio::test]
+async fn an_upgraded_connection_is_cut_at_the_time_limit_of_its_request() {
+    let world = World::with(App { timeout: 5 * SECOND, ..App::default() }).await;
+    let mut stream = world.upgraded().await;
+    stream.write_all(b"x").await.expect("it reads");
+    assert_eq!(stream.read_u8().await.expect("it comes back"), b'x');
+    world.hand.advance(5 * SECOND);
+    let read = Clock::system().timeout(DEADLINE, stream.read(&mut [0])).await;
+    assert_eq!(read.expect("it is closed").unwrap_or(0), 0);
+    world.until_idle().await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_silent_upgraded_client_does_not_outlive_its_instance() {
     let world = World::with(App::default()).await;
     let mut stream = world.upgraded().await;

@@ -145,3 +145,18 @@ async fn a_body_that_does_not_come_is_bounded_by_the_time_of_the_request() {
     world.until_idle().await;
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_not_blamed_on_the_container() {
+    let mut world = World::with(App::default()).await;
+    let mut stream = TcpStream::connect(world.address).await.expect("it listens");
+    let head = format!("POST /count HTTP/1.1\r\nhost: {APP}\r\ncontent-length: 10\r\n\r\nhalf");
+    stream.write_all(head.as_bytes()).await.expect("it reads");
+    until("it has arrived", || world.engine.records().iter().any(|record| record.in_flight() == 1)).await;
+    stream.shutdown().await.expect("it is open");
+    let record = world.requests.recv().await.expect("an entry, and nobody waits for an instance's end first");
+    assert_eq!(record.status, 400);
+    assert!(record.note.expect("a reason").contains("its body broke off"), "{record:?}");
+    world.until_idle().await;
+    world.end().await;
+}

@@ -2,7 +2,10 @@
 //!
 //! | path | answer |
 //! |--|--|
-//! | `/echo` | the request's body and trailers |
+//! | `/echo` | the request's body and trailers, announced by its `Trailer` if it has one |
+//! | `/count` | how many bytes the request's body has, once it has ended |
+//! | `/bytes/N` | so many bytes, with their length |
+//! | `/raw/HEX` | these bytes and the end of the connection; only as the first request of it |
 //! | `/head` | the request's line and headers, one per line |
 //! | `/hold` | like `/`, but not before [`crate::FakeEngine::open_gate`] |
 //! | `/wait/MS` | like `/`, after so many milliseconds of the clock |
@@ -25,6 +28,7 @@ use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::{rt::TokioIo, server::conn::auto::Builder};
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
     task::JoinSet,
@@ -72,6 +76,7 @@ impl App {
     async fn connection(self: Arc<Self>, stream: TcpStream, spawner: Spawner) {
         // Without it the tests would measure Nagle's algorithm.
         let _ = stream.set_nodelay(true);
+        let Some(stream) = raw(stream).await else { return };
         let service = hyper::service::service_fn(|request| {
             let (app, spawner) = (self.clone(), spawner.clone());
             async move {
@@ -92,7 +97,12 @@ impl App {
     async fn answer(self: &Arc<Self>, request: Request<Incoming>, spawner: &Spawner) -> Response<Body> {
         let path = request.uri().path().to_owned();
         match path.split('/').skip(1).collect::<Vec<_>>()[..] {
-            ["echo"] => Response::new(BodyExt::boxed(request.into_body())),
+            ["echo"] => echo(request),
+            ["count"] => match request.into_body().collect().await {
+                Ok(body) => text(StatusCode::OK, body.to_bytes().len().to_string()),
+                Err(_) => text(StatusCode::BAD_REQUEST, String::new()),
+            },
+            ["bytes", count] => Response::new(whole(vec![b'.'; count.parse().unwrap_or(0)].into())),
             ["head"] => text(StatusCode::OK, describe(&request)),
             ["hold"] => {
                 // An error means that the engine is gone.
@@ -149,6 +159,39 @@ where
         // Without a receiver the instance has ended, and its tasks with it.
         let _ = self.0.send(task.boxed());
     }
+}
+
+/// Answers `/raw/HEX`, which no library would write; gives back the connection if its first request is for something else.
+async fn raw(mut stream: TcpStream) -> Option<TcpStream> {
+    const START: &[u8] = b"GET /raw/";
+    let mut head = vec![0; 16 << 10];
+    let length = stream.peek(&mut head).await.ok()?;
+    if !head[..length].starts_with(START) {
+        return Some(stream);
+    }
+    // All of it is read: a connection that is closed with something unread is reset, and the answer with it.
+    let mut length = 0;
+    while !head[..length].ends_with(b"\r\n\r\n") {
+        match stream.read(head.get_mut(length..)?).await.ok()? {
+            0 => return None,
+            read => length += read,
+        }
+    }
+    let digits = head[START.len()..].chunks(2).map_while(|pair| std::str::from_utf8(pair).ok());
+    let answer: Vec<u8> = digits.map_while(|pair| u8::from_str_radix(pair, 16).ok()).collect();
+    // Whoever asked may be gone.
+    let _ = stream.write_all(&answer).await;
+    let _ = stream.shutdown().await;
+    None
+}
+
+fn echo(request: Request<Incoming>) -> Response<Body> {
+    let announced = request.headers().get(header::TRAILER).cloned();
+    let mut response = Response::new(BodyExt::boxed(request.into_body()));
+    if let Some(names) = announced {
+        response.headers_mut().insert(header::TRAILER, names);
+    }
+    response
 }
 
 fn text(status: StatusCode, text: String) -> Response<Body> {

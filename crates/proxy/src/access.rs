@@ -47,6 +47,8 @@ pub(crate) struct Access {
     target: Option<usize>,
     instance: Option<InstanceId>,
     trace: Option<HeaderValue>,
+    /// The same in Cloud Run's form, which the client is told.
+    pub(crate) cloud_trace: Option<HeaderValue>,
     pub(crate) response_bytes: u64,
     pub(crate) note: Option<&'static str>,
 }
@@ -96,6 +98,7 @@ impl Access {
             target: None,
             instance: None,
             trace: trace::header(request.headers()).cloned(),
+            cloud_trace: None,
             response_bytes: 0,
             note: None,
         }
@@ -117,8 +120,9 @@ impl Access {
     }
 
     /// It is passed on as this.
-    pub(crate) fn prepared(&mut self, request: &Request<Incoming>) {
+    pub(crate) fn prepared<B>(&mut self, request: &Request<B>) {
         self.trace = trace::header(request.headers()).cloned();
+        self.cloud_trace = trace::cloud_header(request.headers()).cloned();
     }
 
     fn record(&self, route: &Route, outcome: Outcome, clock: &Clock) -> RequestRecord {

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, header};
 use updraft_identity::Authenticator;
 use updraft_model::iam::InvokerAccess;
 
-use crate::{respond::Rejection, route::Routed};
+use crate::{respond::Rejection, route::Routed, screen::Screened};
 
 /// Cloud Run looks here before `Authorization`, which then belongs to the application.
 const SERVERLESS_AUTHORIZATION: HeaderName = HeaderName::from_static("x-serverless-authorization");
@@ -25,14 +25,14 @@ pub(crate) enum Caller {
 /// A request that may be made.
 #[derive(Debug)]
 pub(crate) struct Permitted {
-    routed: Routed,
+    screened: Screened,
 }
 
 // === impl Permitted ===
 
 impl Permitted {
     pub(crate) fn routed(&self) -> &Routed {
-        &self.routed
+        self.screened.routed()
     }
 }
 
@@ -59,9 +59,9 @@ impl Caller {
 
 /// The invoker check. Who holds the admin token may call everything. Nobody else can prove who they are yet: whoever
 /// tries is told that the proof does not hold (401), whoever does not is told that one is needed (403).
-pub(crate) fn authorise(routed: Routed, caller: Caller) -> Result<Permitted, Rejection> {
-    match (routed.route().invoker, caller) {
-        (InvokerAccess::Open, _) | (InvokerAccess::Restricted, Caller::Admin) => Ok(Permitted { routed }),
+pub(crate) fn authorise(screened: Screened, caller: Caller) -> Result<Permitted, Rejection> {
+    match (screened.routed().route().invoker, caller) {
+        (InvokerAccess::Open, _) | (InvokerAccess::Restricted, Caller::Admin) => Ok(Permitted { screened }),
         (InvokerAccess::Restricted, Caller::Unknown) => Err(Rejection::Unauthorized),
         (InvokerAccess::Restricted, Caller::Anybody) => Err(Rejection::Forbidden),
     }

@@ -15,6 +15,19 @@ pub struct ProxyConfig {
     pub header_bytes: usize,
     /// How long requests in flight may take to finish once the server is asked to end.
     pub drain: Duration,
+    /// What becomes of requests to the paths that Cloud Run reserves.
+    pub reserved_paths: ReservedPaths,
+}
+
+/// What becomes of requests to `/eventlog`, `/healthz` and everything below `/_ah/`. Source: Cloud Run's known issues,
+/// "reserved URL paths".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReservedPaths {
+    /// They are answered with 404, as at Cloud Run: what relies on such a path fails here too, and not first there.
+    #[default]
+    Refused,
+    /// They reach the container like any other path.
+    PassedOn,
 }
 
 impl Default for ProxyConfig {
@@ -24,6 +37,7 @@ impl Default for ProxyConfig {
             header_timeout: Duration::from_secs(30),
             header_bytes: 64 << 10,
             drain: Duration::from_secs(10),
+            reserved_paths: ReservedPaths::default(),
         }
     }
 }

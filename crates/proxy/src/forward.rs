@@ -21,6 +21,7 @@ use crate::{
     body::BoxError,
     client::Client,
     headers::{self, Upgrade},
+    inbound::{HTTP1_MAX, Inbound, blame},
     pool::{Lease, Pool},
     record::Trip,
     respond::Rejection,
@@ -28,7 +29,7 @@ use crate::{
 
 /// A request as the container will get it.
 pub(crate) struct Outgoing {
-    pub(crate) request: Request<Incoming>,
+    pub(crate) request: Request<Inbound>,
     pub(crate) protocol: Protocol,
     /// The client's side of an upgrade, if it wants one.
     pub(crate) client: Option<OnUpgrade>,
@@ -52,10 +53,8 @@ pub(crate) struct Held {
 pub(crate) enum Failure {
     /// Nobody could be connected to and nothing was sent: another instance may do it.
     Unreachable(Box<Outgoing>),
-    /// The connection broke, or what came was not HTTP. The instance may have done the work.
-    Broken,
-    /// The instance was ended for its memory, and this request with it.
-    OutOfMemory,
+    /// The instance may have done the work; this is the answer.
+    Final(Rejection),
 }
 
 /// How long after a connection broke the engine may take to say that the instance ended.
@@ -100,6 +99,10 @@ async fn http1(slot: Slot, pool: &Arc<Pool>, mut outgoing: Outgoing) -> Result<A
             },
         };
         match lease.sender().try_send_request(outgoing.request).await {
+            // Not that to HEAD, which has no body whatever it says. The rest of it is not read: the connection is closed.
+            Ok(response) if response.body().size_hint().exact().is_some_and(|said| said > HTTP1_MAX) => {
+                return Err(Failure::Final(Rejection::ResponseTooLarge));
+            }
             Ok(response) => {
                 let held = Held { lease: Some(lease), _slot: slot };
                 return Ok(Answered { response, client: outgoing.client, held });
@@ -139,10 +142,13 @@ fn unreachable(slot: Slot, outgoing: Outgoing, error: &std::io::Error) -> Failur
 }
 
 async fn broken(slot: &Slot, error: &hyper::Error) -> Failure {
+    if let Some(rejection) = blame(error) {
+        return Failure::Final(rejection);
+    }
     tracing::debug!(instance = %slot.instance(), %error, "the connection to an instance broke");
     match slot.ended(EXIT_PATIENCE).await {
-        Some(Exit::OutOfMemory { .. }) => Failure::OutOfMemory,
-        _ => Failure::Broken,
+        Some(Exit::OutOfMemory { .. }) => Failure::Final(Rejection::OutOfMemory),
+        _ => Failure::Final(Rejection::Broken),
     }
 }
 
@@ -150,23 +156,25 @@ async fn broken(slot: &Slot, error: &hyper::Error) -> Failure {
 
 impl Outgoing {
     /// Makes the request of a client into one for a container.
-    pub(crate) fn new(request: Request<Incoming>, client: Client, protocol: Protocol) -> Self {
+    pub(crate) fn new(request: Request<Incoming>, client: Client, protocol: Protocol) -> Result<Self, Rejection> {
         let (mut parts, body) = request.into_parts();
+        let body = Inbound::new(body, protocol)?;
         let upgrade = headers::prepare(&mut parts, client, protocol);
         let mut request = Request::from_parts(parts, body);
         // Taken out in any case: the instance's connection must not see the client's.
         let client = Some(hyper::upgrade::on(&mut request)).filter(|_| upgrade == Upgrade::Wanted);
-        Self { request, protocol, client }
+        Ok(Self { request, protocol, client })
     }
 
     /// Another revision is to get it, which may speak another protocol.
-    pub(crate) fn retarget(self, protocol: Protocol) -> Self {
+    pub(crate) fn retarget(self, protocol: Protocol) -> Result<Self, Rejection> {
         if protocol == self.protocol {
-            return self;
+            return Ok(self);
         }
         let (mut parts, body) = self.request.into_parts();
+        let body = body.retarget(protocol)?;
         headers::retarget(&mut parts, protocol);
-        Self { request: Request::from_parts(parts, body), protocol, client: None }
+        Ok(Self { request: Request::from_parts(parts, body), protocol, client: None })
     }
 }
 

@@ -1,7 +1,10 @@
 //! What changes in the head of a request and of an answer on the way.
 
+use std::{fmt::Write as _, net::IpAddr};
+
+use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Uri, Version, header,
+    HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header,
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
 };
@@ -11,6 +14,7 @@ use crate::{client::Client, trace};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const SERVER: HeaderValue = HeaderValue::from_static("Updraft");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -58,11 +62,51 @@ pub(crate) enum Upgrade {
 /// Turns an answer as it came into one for the client.
 pub(crate) fn clean(headers: &mut HeaderMap, upgrade: Upgrade) {
     let protocol = headers.get(header::UPGRADE).filter(|_| upgrade == Upgrade::Wanted).cloned();
+    // Of two lengths the chunks are the one that was read (RFC 9112, 6.3). The library leaves the other one there, and
+    // would cut the answer for the client to it.
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     strip(headers);
     if let Some(protocol) = protocol {
         headers.insert(header::UPGRADE, protocol);
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
+    if headers.contains_key(header::SET_COOKIE) {
+        keep_private(headers);
+    }
+}
+
+/// An answer that sets a cookie is for one client: a cache that gave it to another would hand over a session. What the
+/// container said stays if it is as strict already (Cloud Run's rule, in the words of App Engine's).
+fn keep_private(headers: &mut HeaderMap) {
+    let says = |word| mentions(headers, &header::CACHE_CONTROL, word);
+    let is_strict = says("private") || says("no-cache") || says("no-store");
+    if !is_strict || says("public") {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
+    }
+}
+
+/// Says who answered. Like Cloud Run's front end it puts its own name in place of the container's, whose versions are
+/// nobody's business; the name is ours, because to be told "Google Frontend" would mislead whoever looks for a fault.
+pub(crate) fn sign(headers: &mut HeaderMap, trace: Option<HeaderValue>) {
+    headers.insert(header::SERVER, SERVER);
+    if let Some(trace) = trace {
+        trace::tell(headers, trace);
+    }
+}
+
+/// Does the connection have to end with the answer? A request with both `Transfer-Encoding` and `Content-Length` is read
+/// by the former alone, and RFC 9112, 6.1 wants the connection closed after it: somebody on the way may have read it by
+/// the latter, and then what we take for the next request is the rest of this one. The library drops the length without
+/// a word, so every chunked request of HTTP/1.1 has a connection to itself.
+pub(crate) fn must_close<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_11 && request.headers().contains_key(header::TRANSFER_ENCODING)
+}
+
+/// Tells client and library that the connection ends.
+pub(crate) fn close(headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
 }
 
 fn wants_upgrade(parts: &Parts, protocol: Protocol) -> Option<HeaderValue> {
@@ -101,18 +145,44 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
+/// Adds the client to what the request says about its way: both lists grow at their end, so that only the last entry is
+/// to be trusted. An IPv4 client of a socket of IPv6 is written as what it is.
+///
+/// `Forwarded` is that of RFC 7239. Its node is quoted in any case, as Google's front end does; for IPv6 it has to be.
 fn forwarded(headers: &mut HeaderMap, client: Client) {
-    let mut chain = String::new();
-    for value in headers.get_all(&FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()) {
-        chain.push_str(value);
-        chain.push_str(", ");
-    }
-    chain.push_str(&client.address.ip().to_string());
-    // Both were header values or an address before.
-    if let Ok(chain) = HeaderValue::from_str(&chain) {
+    let (address, scheme) = (client.address.ip().to_canonical(), client.scheme.as_str());
+    let mut text = String::with_capacity(128);
+    join(&mut text, headers, &FORWARDED_FOR);
+    // Writing to a String does not fail.
+    let _ = write!(text, "{address}");
+    let end = text.len();
+    join(&mut text, headers, &header::FORWARDED);
+    let _ = match address {
+        IpAddr::V4(address) => write!(text, "for=\"{address}\";proto={scheme}"),
+        IpAddr::V6(address) => write!(text, "for=\"[{address}]\";proto={scheme}"),
+    };
+    // All of it was header values or an address before.
+    if let Some((chain, elements)) = two_values(text, end) {
         headers.insert(FORWARDED_FOR, chain);
+        headers.insert(header::FORWARDED, elements);
     }
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(client.scheme.as_str()));
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
+}
+
+/// Appends all values of a header that is a list, each with the comma after it.
+fn join(text: &mut String, headers: &HeaderMap, name: &HeaderName) {
+    for value in headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).filter(|value| !value.is_empty())
+    {
+        text.push_str(value);
+        text.push_str(", ");
+    }
+}
+
+/// Makes two values of a text that was cut at `end`: they share the buffer, which saves a request two copies.
+pub(crate) fn two_values(text: String, end: usize) -> Option<(HeaderValue, HeaderValue)> {
+    let mut first = Bytes::from(text);
+    let second = first.split_off(end);
+    Some((HeaderValue::from_maybe_shared(first).ok()?, HeaderValue::from_maybe_shared(second).ok()?))
 }
 
 /// Turns a request that was prepared for one protocol into one for another. An upgrade that was
@@ -200,6 +270,50 @@ mod tests {
         assert_eq!(parts.headers["te"], "trailers");
         assert_eq!(parts.headers["x-forwarded-for"], "10.0.0.1, 10.0.0.2, 127.0.0.1");
         assert_eq!(parts.headers["x-forwarded-proto"], "http");
+    }
+
+    #[test]
+    fn the_way_of_a_request_is_told_in_both_lists() {
+        for (address, chain, element) in [
+            ("192.0.2.7:1", "192.0.2.7", "for=\"192.0.2.7\";proto=https"),
+            ("[::ffff:192.0.2.7]:1", "192.0.2.7", "for=\"192.0.2.7\";proto=https"),
+            ("[2001:db8::7]:1", "2001:db8::7", "for=\"[2001:db8::7]\";proto=https"),
+        ] {
+            let client = Client { address: address.parse().expect("an address"), scheme: Spoken::Https };
+            let mut headers = HeaderMap::new();
+            forwarded(&mut headers, client);
+            assert_eq!(
+                (&headers["x-forwarded-for"], &headers["forwarded"]),
+                (&chain.parse().unwrap(), &element.parse().unwrap())
+            );
+            forwarded(&mut headers, client);
+            assert_eq!(headers["x-forwarded-for"], format!("{chain}, {chain}"));
+            assert_eq!(headers["forwarded"], format!("{element}, {element}"));
+        }
+    }
+
+    #[test]
+    fn an_answer_with_a_cookie_is_for_one_client() {
+        for (said, kept) in [
+            (&[][..], &["private"][..]),
+            (&["public, max-age=60"], &["private"]),
+            (&["max-age=60"], &["private"]),
+            (&["max-age=60", "public"], &["private"]),
+            (&["Private, max-age=60"], &["Private, max-age=60"]),
+            (&["no-store"], &["no-store"]),
+            (&["no-cache"], &["no-cache"]),
+            (&["private, public"], &["private"]),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in said {
+                headers.append("cache-control", HeaderValue::from_static(value));
+            }
+            clean(&mut headers, Upgrade::No);
+            assert_eq!(headers.get_all("cache-control").iter().collect::<Vec<_>>(), said, "without a cookie");
+            headers.insert("set-cookie", HeaderValue::from_static("a=b"));
+            clean(&mut headers, Upgrade::No);
+            assert_eq!(headers.get_all("cache-control").iter().collect::<Vec<_>>(), kept, "{said:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The front door: one listener for the API and the services, and the straight line of a request.
 //!
-//! `listener → route → authorise → split → admit → forward → record`, one file each, read top-down
+//! `listener → route → screen → authorise → split → admit → forward → record`, one file each, read top-down
 //! in [`serve`]. Each stop takes the type the stop before made, so none can be left out; a refusal
 //! becomes bytes in [`respond`] and nowhere else.
 //!
@@ -19,18 +19,20 @@ mod client;
 mod config;
 mod forward;
 mod headers;
+mod inbound;
 mod listener;
 mod pool;
 mod record;
 mod respond;
 mod route;
+mod screen;
 mod serve;
 mod split;
 mod trace;
 mod upgrade;
 
 pub use body::{Body, BoxError};
-pub use config::ProxyConfig;
+pub use config::{ProxyConfig, ReservedPaths};
 pub use listener::{Fallback, Front};
 pub use serve::{Proxy, ProxyDeps};
 

@@ -22,7 +22,7 @@ use crate::{
     body::Body,
     client::{Client, Scheme, begin},
     config::ProxyConfig,
-    respond::Rejection,
+    respond::{Asked, Rejection},
     route::{host, is_addressed_once, is_under},
     serve::Proxy,
 };
@@ -217,7 +217,7 @@ impl Door {
 
     async fn answer(&self, request: Request<Incoming>, client: Client) -> Response<Body> {
         if !is_addressed_once(&request) {
-            return Rejection::Host.respond("/");
+            return Rejection::Host.respond(&Asked::of(&request));
         }
         let is_service = host(&request).is_some_and(|host| is_under(&host, &self.domain));
         match is_service {

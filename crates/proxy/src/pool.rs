@@ -6,13 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hyper::{
-    body::Incoming,
-    client::conn::{http1, http2},
-};
+use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use updraft_base::{Clock, OnFailure, Shutdown, Tasks};
 use updraft_fleet::Slot;
+
+use crate::inbound::Inbound;
 
 /// Lives with the instance: see [`Slot::attached`]. HTTP/1.1 connections are used one request at a
 /// time, the last one first; of HTTP/2 there is one for all.
@@ -21,8 +20,8 @@ pub(crate) struct Pool {
     cut: Shutdown,
     clock: Clock,
     header_bytes: usize,
-    idle: Mutex<Vec<Resting<http1::SendRequest<Incoming>>>>,
-    shared: Mutex<Option<Resting<http2::SendRequest<Incoming>>>>,
+    idle: Mutex<Vec<Resting<http1::SendRequest<Inbound>>>>,
+    shared: Mutex<Option<Resting<http2::SendRequest<Inbound>>>>,
     /// Held while the shared connection is made, so that a burst makes one.
     connecting: tokio::sync::Mutex<()>,
 }
@@ -43,7 +42,7 @@ const RESTED: Duration = Duration::from_secs(1);
 /// A connection of HTTP/1.1 that a request has for itself. Dropped before the end of the answer,
 /// it is closed.
 pub(crate) struct Lease {
-    sender: http1::SendRequest<Incoming>,
+    sender: http1::SendRequest<Inbound>,
     pool: Arc<Pool>,
 }
 
@@ -92,7 +91,7 @@ impl Pool {
     }
 
     /// The shared connection of HTTP/2, new if there is none or it is closed.
-    pub(crate) async fn shared(&self, slot: &Slot) -> io::Result<http2::SendRequest<Incoming>> {
+    pub(crate) async fn shared(&self, slot: &Slot) -> io::Result<http2::SendRequest<Inbound>> {
         if let Some(sender) = self.open(slot) {
             return Ok(sender);
         }
@@ -128,7 +127,7 @@ impl Pool {
         });
     }
 
-    fn open(&self, slot: &Slot) -> Option<http2::SendRequest<Incoming>> {
+    fn open(&self, slot: &Slot) -> Option<http2::SendRequest<Inbound>> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         let known =
             shared.as_mut().filter(|shared| !shared.sender.is_closed() && !self.may_be_closing(shared, slot))?;
@@ -136,7 +135,7 @@ impl Pool {
         Some(known.sender.clone())
     }
 
-    fn put(&self, sender: http1::SendRequest<Incoming>) {
+    fn put(&self, sender: http1::SendRequest<Inbound>) {
         let resting = Resting { sender, since: self.clock.instant() };
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(resting);
     }
@@ -145,7 +144,7 @@ impl Pool {
 // === impl Lease ===
 
 impl Lease {
-    pub(crate) fn sender(&mut self) -> &mut http1::SendRequest<Incoming> {
+    pub(crate) fn sender(&mut self) -> &mut http1::SendRequest<Inbound> {
         &mut self.sender
     }
 

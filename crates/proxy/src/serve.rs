@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use prometheus_client::registry::Registry;
@@ -23,8 +23,9 @@ use crate::{
     headers::{self, Upgrade},
     pool::Pool,
     record::{Metrics, Stop, Trip},
-    respond::Rejection,
+    respond::{Asked, Rejection},
     route::route,
+    screen::screen,
     split::{Chosen, split},
     upgrade::{self, Bond},
 };
@@ -98,24 +99,19 @@ impl Proxy {
 
     /// Answers one request of `client`.
     pub(crate) async fn serve(&self, request: Request<Incoming>, client: Client) -> Response<Body> {
+        let (asked, closes) = (Asked::of(&request), headers::must_close(&request));
         let access = Access::new(&request, client);
         let mut trip = Trip::begin(self.0.metrics.clone(), &self.0.deps.clock, access);
-        let path = request.uri().path_and_query().cloned();
-        let answer = self.line(request, client, &mut trip).await;
-        let refused = match answer {
+        let mut response = match self.line(request, client, &mut trip).await {
             Ok((answered, timer)) => match self.pass_on(answered, timer, trip) {
-                Ok(response) => return response,
-                Err((rejection, back)) => {
-                    trip = back;
-                    rejection
-                }
+                Ok(response) => response,
+                Err((rejection, trip)) => refuse(rejection, &asked, trip),
             },
-            Err(rejection) => rejection,
+            Err(rejection) => refuse(rejection, &asked, trip),
         };
-        let response = refused.respond(path.as_ref().map_or("/", |path| path.as_str()));
-        trip.answered(response.status());
-        trip.access().note = refused.note();
-        trip.access().response_bytes = response.body().size_hint().exact().unwrap_or_default();
+        if closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            headers::close(response.headers_mut());
+        }
         response
     }
 
@@ -136,7 +132,7 @@ impl Proxy {
         };
         // The time limit is of the whole request: the wait for an instance and its start included.
         let mut timer = self.0.deps.clock.sleep(chosen.timeout());
-        let outgoing = Outgoing::new(request, client, chosen.protocol());
+        let outgoing = Outgoing::new(request, client, chosen.protocol())?;
         trip.access().prepared(&outgoing.request);
         tokio::select! {
             biased;
@@ -158,12 +154,13 @@ impl Proxy {
     }
 
     /// The stops that only think, over one snapshot of the table.
-    fn choose(&self, request: &Request<Incoming>, caller: Caller, trip: &mut Trip) -> Result<Chosen, Rejection> {
+    fn choose<B>(&self, request: &Request<B>, caller: Caller, trip: &mut Trip) -> Result<Chosen, Rejection> {
         let table = self.0.deps.routes.borrow().clone();
         let routed = route(&table, request)?;
         trip.pass(Stop::Route);
         trip.access().routed(routed.shared());
-        let permitted = authorise(routed, caller)?;
+        let screened = screen(routed, request, self.0.deps.config.reserved_paths)?;
+        let permitted = authorise(screened, caller)?;
         trip.pass(Stop::Authorise);
         let chosen = split(permitted, rand::random())?;
         trip.pass(Stop::Split);
@@ -173,10 +170,10 @@ impl Proxy {
 
     /// Chooses after the revision that was chosen has been removed. The book is published a moment
     /// before the table: in that moment the table still leads to what is not there any more.
-    async fn choose_anew(
+    async fn choose_anew<B>(
         &self,
         before: &Chosen,
-        request: &Request<Incoming>,
+        request: &Request<B>,
         caller: Caller,
         trip: &mut Trip,
     ) -> Result<Chosen, Rejection> {
@@ -208,7 +205,7 @@ impl Proxy {
                 Err(Rejection::NoRevision) => {
                     refused = Rejection::NoRevision;
                     chosen = self.choose_anew(&chosen, &outgoing.request, caller, trip).await?;
-                    outgoing = outgoing.retarget(chosen.protocol());
+                    outgoing = outgoing.retarget(chosen.protocol())?;
                     continue;
                 }
                 Err(rejection) => return Err(rejection),
@@ -222,8 +219,7 @@ impl Proxy {
             match answered {
                 Ok(answered) => return Ok(answered),
                 Err(Failure::Unreachable(back)) => outgoing = *back,
-                Err(Failure::Broken) => return Err(Rejection::Broken),
-                Err(Failure::OutOfMemory) => return Err(Rejection::OutOfMemory),
+                Err(Failure::Final(rejection)) => return Err(rejection),
             }
         }
         Err(refused)
@@ -236,16 +232,28 @@ impl Proxy {
         if !is_upgrade {
             trip.answered(response.status());
             headers::clean(response.headers_mut(), Upgrade::No);
+            headers::sign(response.headers_mut(), trip.access().cloud_trace.take());
             return Ok(response.map(|body| Body::upstream(Upstream::new(body, timer, held, trip))));
         }
         // Without a client that asked, nobody could read what comes.
         let Some(client) = client else { return Err((Rejection::Broken, trip)) };
         trip.answered(response.status());
         headers::clean(response.headers_mut(), Upgrade::Wanted);
+        headers::sign(response.headers_mut(), trip.access().cloud_trace.take());
         let bond = Bond { client, held, trip, timer };
         upgrade::join(&mut response, bond, &self.0.lines, &self.0.deps.clock);
         Ok(response.map(|_| Body::empty()))
     }
+}
+
+/// The answer that no instance gave. A client of gRPC is told 200 whatever happened; what is kept is what happened.
+fn refuse(rejection: Rejection, asked: &Asked, mut trip: Trip) -> Response<Body> {
+    let mut response = rejection.respond(asked);
+    trip.answered(rejection.status());
+    trip.access().note = rejection.note();
+    trip.access().response_bytes = response.body().size_hint().exact().unwrap_or_default();
+    headers::sign(response.headers_mut(), trip.access().cloud_trace.take());
+    response
 }
 
 impl fmt::Debug for Proxy {

@@ -2,9 +2,16 @@
 
 mod access;
 mod connections;
+mod contract;
+mod exchange;
 mod frozen;
+mod grpc;
+mod heads;
+mod http2;
+mod limits;
 mod refusals;
 mod scale;
+mod smuggling;
 mod tls;
 
 use std::{

@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use updraft_model::channel::TraceContext;
 
+use crate::headers::two_values;
+
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const CLOUD_TRACE: HeaderName = HeaderName::from_static("x-cloud-trace-context");
 
@@ -21,23 +23,36 @@ struct Trace {
 
 /// Gives the request both headers; a valid one that is there is kept and the other derived from it.
 pub(crate) fn carry(headers: &mut HeaderMap) {
-    let standard = headers.get(&TRACEPARENT).and_then(|value| parse_standard(value.to_str().ok()?));
-    let cloud = headers.get(&CLOUD_TRACE).and_then(|value| parse_cloud(value.to_str().ok()?));
-    let trace = standard.or(cloud).unwrap_or_else(|| Trace {
+    let standard = only(headers, &TRACEPARENT).and_then(parse_standard);
+    let cloud = only(headers, &CLOUD_TRACE).and_then(parse_cloud);
+    if standard.is_some() && cloud.is_some() {
+        return;
+    }
+    let Trace { trace, span, sampled } = standard.or(cloud).unwrap_or_else(|| Trace {
         trace: rand::random::<u128>().max(1),
         span: rand::random::<u64>().max(1),
         sampled: 0,
     });
-    let mut text = String::with_capacity(64);
+    let mut text = String::with_capacity(128);
+    // Writing to a String does not fail.
+    let _ = write!(text, "00-{trace:032x}-{span:016x}-{sampled:02x}");
+    let end = text.len();
+    let _ = write!(text, "{trace:032x}/{span};o={sampled}");
+    let Some((made_standard, made_cloud)) = two_values(text, end) else { return };
     if standard.is_none() {
-        // Writing to a String does not fail.
-        let _ = write!(text, "00-{:032x}-{:016x}-{:02x}", trace.trace, trace.span, trace.sampled);
-        set(headers, TRACEPARENT, &text);
+        headers.insert(TRACEPARENT, made_standard);
     }
     if cloud.is_none() {
-        text.clear();
-        let _ = write!(text, "{:032x}/{};o={}", trace.trace, trace.span, trace.sampled);
-        set(headers, CLOUD_TRACE, &text);
+        headers.insert(CLOUD_TRACE, made_cloud);
+    }
+}
+
+/// The value of a header that is there once. Of two traces nobody knows which one is meant.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
     }
 }
 
@@ -46,16 +61,20 @@ pub(crate) fn header(headers: &HeaderMap) -> Option<&HeaderValue> {
     headers.get(&TRACEPARENT)
 }
 
+/// The header of Cloud Run, likewise.
+pub(crate) fn cloud_header(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get(&CLOUD_TRACE)
+}
+
+/// Sets [`cloud_header`] of an answer.
+pub(crate) fn tell(headers: &mut HeaderMap, value: HeaderValue) {
+    headers.insert(CLOUD_TRACE, value);
+}
+
 /// What [`header`] says.
 pub(crate) fn context(value: &HeaderValue) -> Option<TraceContext> {
     let Trace { trace, span, sampled } = parse_standard(value.to_str().ok()?)?;
     Some(TraceContext { trace, span, sampled: sampled != 0 })
-}
-
-fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
-    if let Ok(value) = HeaderValue::from_str(text) {
-        headers.insert(name, value);
-    }
 }
 
 fn parse_standard(text: &str) -> Option<Trace> {
@@ -97,6 +116,17 @@ mod tests {
             ("00-0af7651916cd43dd8448eb211c80319c-000000000000000a-01", "0af7651916cd43dd8448eb211c80319c/10;o=1");
         assert_eq!(carried("traceparent", standard), (standard.to_owned(), cloud.to_owned()));
         assert_eq!(carried("x-cloud-trace-context", cloud), (standard.to_owned(), cloud.to_owned()));
+    }
+
+    #[test]
+    fn of_two_traces_neither_is_believed() {
+        let mut headers = HeaderMap::new();
+        for trace in ["00-0af7651916cd43dd8448eb211c80319c-000000000000000a-01", "00-1-2-01"] {
+            headers.append(TRACEPARENT, HeaderValue::from_static(trace));
+        }
+        carry(&mut headers);
+        assert!(only(&headers, &TRACEPARENT).and_then(parse_standard).is_some(), "one, and it is new: {headers:?}");
+        assert_ne!(headers[TRACEPARENT], "00-0af7651916cd43dd8448eb211c80319c-000000000000000a-01");
     }
 
     #[test]

@@ -18,10 +18,10 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-type Stream = StreamBody<futures::channel::mpsc::Receiver<Result<Frame<Bytes>, std::io::Error>>>;
+pub(super) type Stream = StreamBody<futures::channel::mpsc::Receiver<Result<Frame<Bytes>, std::io::Error>>>;
 
 impl World {
-    async fn h2c<B>(&self) -> http2::SendRequest<B>
+    pub(super) async fn h2c<B>(&self) -> http2::SendRequest<B>
     where
         B: http_body::Body + Send + Unpin + 'static,
         B::Data: Send,
@@ -35,7 +35,7 @@ impl World {
         sender
     }
 
-    async fn http1<B>(&self) -> http1::SendRequest<B>
+    pub(super) async fn http1<B>(&self) -> http1::SendRequest<B>
     where
         B: http_body::Body + Send + 'static,
         B::Data: Send,
@@ -76,11 +76,11 @@ impl World {
     }
 }
 
-fn grpc(path: &str) -> http::request::Builder {
+pub(super) fn grpc(path: &str) -> http::request::Builder {
     Request::post(format!("http://{APP}{path}")).header("content-type", "application/grpc").header("te", "trailers")
 }
 
-async fn read(mut body: Incoming) -> (Bytes, Option<HeaderMap>) {
+pub(super) async fn read(mut body: Incoming) -> (Bytes, Option<HeaderMap>) {
     let (mut bytes, mut trailers) = (Vec::new(), None);
     while let Some(frame) = body.frame().await {
         match frame.expect("the body is whole").into_data() {
@@ -105,6 +105,7 @@ async fn the_container_sees_the_host_the_client_and_a_trace_and_no_headers_of_th
     lines[1..].sort_unstable();
     expect_test::expect![[r#"
         GET /head?a=b HTTP/1.1
+        forwarded: for="127.0.0.1";proto=http
         host: app-1.us-central1.run.localhost
         traceparent: 00-0af7651916cd43dd8448eb211c80319c-00000000000000ff-01
         x-cloud-trace-context: 0af7651916cd43dd8448eb211c80319c/255;o=1
@@ -296,6 +297,19 @@ async fn an_upgrade_passes_bytes_both_ways_and_keeps_the_place() {
     }
     drop(stream);
     assert_eq!(waits.await.0, StatusCode::OK);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_is_cut_at_the_time_limit_of_its_request() {
+    let world = World::with(App { timeout: 5 * SECOND, ..App::default() }).await;
+    let mut stream = world.upgraded().await;
+    stream.write_all(b"x").await.expect("it reads");
+    assert_eq!(stream.read_u8().await.expect("it comes back"), b'x');
+    world.hand.advance(5 * SECOND);
+    let read = Clock::system().timeout(DEADLINE, stream.read(&mut [0])).await;
+    assert_eq!(read.expect("it is closed").unwrap_or(0), 0);
+    world.until_idle().await;
     world.end().await;
 }
 

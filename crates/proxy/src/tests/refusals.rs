@@ -1,5 +1,7 @@
 //! Who is not answered by an instance, and what they get.
 
+use updraft_model::instance::Exit;
+
 use super::*;
 
 fn title(answer: &(StatusCode, String)) -> String {
@@ -164,5 +166,51 @@ async fn an_instance_that_dies_under_a_request_is_503() {
     let answer = world.get("/exit/7").await;
     assert_eq!(title(&answer), "503: 503 Service Unavailable");
     assert!(answer.1.contains("either the HTTP response was malformed or connection to the instance had an error."));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn who_finds_all_instances_busy_and_the_queue_full_is_429_also_in_grpc() {
+    let front = Front::bind("127.0.0.1:0").await.expect("loopback has a free port");
+    let fleet = FleetConfig { queue: 1, ..FleetConfig::default() };
+    let mut world = World::behind(front, (ProxyConfig::default(), fleet), None).await;
+    let app = App { concurrency: 1, max: 1, ..App::default() };
+    world.serve(&app, &[(app.revision(1), 100)]);
+    let clients = [world.client(), world.client()];
+    let [mut first, mut second] = clients.each_ref().map(|client| Box::pin(client.get("/hold")));
+    tokio::select! {
+        _ = &mut first => panic!("it is held"),
+        () = until("it has arrived", || world.engine.records().iter().any(|record| record.in_flight() == 1)) => {}
+    }
+    tokio::select! {
+        _ = &mut second => panic!("it waits"),
+        () = until("it waits", || world.metric("updraft_pending_requests") == 1) => {}
+    }
+    assert_eq!(world.get("/").await, (StatusCode::TOO_MANY_REQUESTS, "Rate exceeded.".to_owned()));
+    let url = format!("http://{}/a.B/C", world.address);
+    let call = Request::post(url).header("host", APP).header("content-type", "application/grpc");
+    let answer = world.client().client.request(call.body(Empty::new()).expect("well formed")).await.expect("an answer");
+    assert_eq!((answer.status(), &answer.headers()["grpc-status"]), (StatusCode::OK, &"8".parse().expect("ok")));
+    for _ in 0..2 {
+        let record = world.requests.recv().await.expect("an entry");
+        assert_eq!((record.status, record.instance), (429, None));
+        assert_eq!(record.note, Some("The request was aborted because there was no available instance."));
+    }
+    world.engine.open_gate();
+    assert_eq!((first.await.0, second.await.0), (StatusCode::OK, StatusCode::OK));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_is_ended_for_its_memory_is_500_and_the_log_says_so() {
+    let mut world = World::with(App::default()).await;
+    let client = world.client();
+    let (answer, ()) = tokio::join!(client.get("/hold"), async {
+        until("it has arrived", || world.engine.records().iter().any(|record| record.in_flight() == 1)).await;
+        world.engine.kill(&world.engine.records()[0].id, Exit::OutOfMemory { limit: 512 << 20, used: 0 });
+    });
+    assert_eq!(title(&answer), "500: 500 Server Error");
+    let record = world.requests.recv().await.expect("an entry");
+    assert!(record.status == 500 && record.note.expect("a reason").contains("too much memory"), "{record:?}");
     world.end().await;
 }

@@ -1,0 +1,69 @@
+//! Is the request one that a container may get at all?
+
+use http::{HeaderMap, Request};
+
+use crate::{config::ReservedPaths, respond::Rejection, route::Routed};
+
+/// The paths below this one belong to App Engine, whose front end Cloud Run shares.
+const RESERVED_BELOW: &str = "/_ah/";
+/// Paths that are reserved as they stand. Of "some paths ending with z" this is the one that is known for certain, and
+/// the only one that Cloud Run's documents and users name; others, such as `/readyz`, reach the container.
+const RESERVED: [&str; 2] = ["/eventlog", "/healthz"];
+
+/// A request that a container may get.
+#[derive(Debug)]
+pub(crate) struct Screened {
+    routed: Routed,
+}
+
+// === impl Screened ===
+
+impl Screened {
+    pub(crate) fn routed(&self) -> &Routed {
+        &self.routed
+    }
+}
+
+/// Refuses reserved paths, and headers outside the contract.
+///
+/// The path is looked at as it was sent. One that is written in another way (`/%68ealthz`) is the container's: the list
+/// keeps nobody out of anything.
+pub(crate) fn screen<B>(routed: Routed, request: &Request<B>, paths: ReservedPaths) -> Result<Screened, Rejection> {
+    if paths == ReservedPaths::Refused && is_reserved(request.uri().path()) {
+        return Err(Rejection::ReservedPath);
+    }
+    if !are_legal(request.headers()) {
+        return Err(Rejection::Header);
+    }
+    Ok(Screened { routed })
+}
+
+fn is_reserved(path: &str) -> bool {
+    RESERVED.contains(&path) || path.starts_with(RESERVED_BELOW)
+}
+
+/// Values are visible ASCII, space and tab (Cloud Run's contract). HTTP allows any byte above 127 as well, and what
+/// those mean is for everybody to guess. Names are seen to by the parsers: a token, or there is no request.
+fn are_legal(headers: &HeaderMap) -> bool {
+    headers.values().all(|value| value.as_bytes().iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reserved_paths_are_these_and_no_others() {
+        for path in ["/eventlog", "/healthz", "/_ah/", "/_ah/health", "/_ah/a/b"] {
+            assert!(is_reserved(path), "{path}");
+        }
+        for path in
+            ["/", "/eventlogs", "/eventlog/", "/a/eventlog", "/_ah", "/_ahead", "/a/_ah/", "/healthz/", "/a/healthz"]
+        {
+            assert!(!is_reserved(path), "{path}");
+        }
+        for path in ["/readyz", "/livez", "/statusz", "/quiz", "/HEALTHZ", "/%68ealthz"] {
+            assert!(!is_reserved(path), "{path}");
+        }
+    }
+}

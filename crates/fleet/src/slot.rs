@@ -22,6 +22,7 @@ use crate::{
 pub struct Slot {
     revision: Arc<Revision>,
     instance: Arc<Instance>,
+    has_waited: bool,
 }
 
 /// Why a request gets no place.
@@ -78,12 +79,17 @@ impl Slot {
             // Rather an answer that says so than one that never comes.
             revision.retire_broken(&instance);
         }
-        Self { revision, instance }
+        Self { revision, instance, has_waited: false }
     }
 
     /// The instance.
     pub fn instance(&self) -> &InstanceId {
         &self.instance.id
+    }
+
+    /// Was there no place at once?
+    pub fn has_waited(&self) -> bool {
+        self.has_waited
     }
 
     /// Where the time of the instance's start went.
@@ -153,7 +159,13 @@ impl Ticket {
         };
         match answer {
             // Without a sender the revision is gone.
-            Ok(answer) => answer.unwrap_or(Err(Refusal::Unavailable)),
+            Ok(answer) => {
+                let answer = answer.unwrap_or(Err(Refusal::Unavailable));
+                answer.map(|mut slot| {
+                    slot.has_waited = true;
+                    slot
+                })
+            }
             Err(Elapsed) => Err(Refusal::Overdue(self.revision.cause())),
         }
     }

@@ -165,10 +165,25 @@ pub struct RequestRecord {
     pub remote: IpAddr,
     /// From the head of the request to the end of the answer.
     pub latency: Duration,
+    /// Where the time until the first byte of the answer went, if the request had to wait for a place.
+    pub waits: Option<Waits>,
     /// The trace it belongs to.
     pub trace: Option<TraceContext>,
     /// Why there was no answer of the container's own.
     pub note: Option<&'static str>,
+}
+
+/// Where the time of a request went until the first byte of its answer; the parts are the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waits {
+    /// It waited for a place, and not for the start of the instance that it got one in.
+    pub queued: Duration,
+    /// It waited for the sandbox of that instance.
+    pub sandbox: Duration,
+    /// It waited for the application in it.
+    pub app: Duration,
+    /// It had a place, and waited for the head of the answer.
+    pub first_byte: Duration,
 }
 
 /// A trace, and the span of the caller.

@@ -12,7 +12,7 @@ use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use tokio::sync::mpsc;
 use updraft_base::Clock;
 use updraft_model::{
-    channel::RequestRecord,
+    channel::{RequestRecord, Waits},
     instance::InstanceId,
     route::{Route, RouteTarget},
 };
@@ -49,6 +49,8 @@ pub(crate) struct Access {
     trace: Option<HeaderValue>,
     /// The same in Cloud Run's form, which the client is told.
     pub(crate) cloud_trace: Option<HeaderValue>,
+    /// Where its time went, if it had to wait for a place.
+    pub(crate) waits: Option<Waits>,
     pub(crate) response_bytes: u64,
     pub(crate) note: Option<&'static str>,
 }
@@ -99,6 +101,7 @@ impl Access {
             instance: None,
             trace: trace::header(request.headers()).cloned(),
             cloud_trace: None,
+            waits: None,
             response_bytes: 0,
             note: None,
         }
@@ -142,6 +145,7 @@ impl Access {
             referer: text(self.referer.as_ref()),
             remote: self.client.address.ip().to_canonical(),
             latency: outcome.latency,
+            waits: self.waits,
             trace: self.trace.as_ref().and_then(trace::context),
             note: self.note,
         }

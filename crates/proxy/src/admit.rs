@@ -1,6 +1,6 @@
 //! A place in an instance, now or as soon as there is one.
 
-use updraft_fleet::{Cause, Fleet, Refusal, Slot};
+use updraft_fleet::{Cause, Fleet, Refusal, Slot, Timing};
 use updraft_model::instance::InstanceId;
 
 use crate::{respond::Rejection, split::Chosen};
@@ -16,6 +16,16 @@ pub(crate) struct Admitted {
 impl Admitted {
     pub(crate) fn instance(&self) -> &InstanceId {
         self.slot.instance()
+    }
+
+    /// Of the start of its instance, if this server started it.
+    pub(crate) fn timing(&self) -> Option<Timing> {
+        self.slot.timing()
+    }
+
+    /// Was there no place at once?
+    pub(crate) fn has_waited(&self) -> bool {
+        self.slot.has_waited()
     }
 
     pub(crate) fn into_slot(self) -> Slot {

@@ -17,6 +17,19 @@ pub struct ProxyConfig {
     pub drain: Duration,
     /// What becomes of requests to the paths that Cloud Run reserves.
     pub reserved_paths: ReservedPaths,
+    /// Are clients told where the time of their requests went?
+    pub server_timing: ServerTiming,
+}
+
+/// Are clients told, by `Server-Timing`, where the time until the first byte of an answer went? It tells whoever may call
+/// a service how busy that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ServerTiming {
+    /// They are not.
+    #[default]
+    Hidden,
+    /// They are, beside what the container says itself.
+    Shown,
 }
 
 /// What becomes of requests to `/eventlog`, `/healthz` and everything below `/_ah/`. Source: Cloud Run's known issues,
@@ -38,6 +51,7 @@ impl Default for ProxyConfig {
             header_bytes: 64 << 10,
             drain: Duration::from_secs(10),
             reserved_paths: ReservedPaths::default(),
+            server_timing: ServerTiming::default(),
         }
     }
 }

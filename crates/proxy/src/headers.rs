@@ -8,10 +8,11 @@ use http::{
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
 };
-use updraft_model::revision::Protocol;
+use updraft_model::{channel::Waits, revision::Protocol};
 
-use crate::{client::Client, trace};
+use crate::{client::Client, trace, waits};
 
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const SERVER: HeaderValue = HeaderValue::from_static("Updraft");
@@ -50,6 +51,14 @@ pub(crate) fn prepare(parts: &mut Parts, client: Client, protocol: Protocol) -> 
     trace::carry(&mut parts.headers);
     address(parts, protocol);
     if upgrade.is_some() { Upgrade::Wanted } else { Upgrade::No }
+}
+
+/// Tells where the time went, beside what the container says of it.
+pub(crate) fn time(headers: &mut HeaderMap, waits: Waits) {
+    // Digits and names.
+    if let Ok(value) = HeaderValue::from_str(&waits::server_timing(waits)) {
+        headers.append(SERVER_TIMING, value);
+    }
 }
 
 /// Does a request ask for another protocol on its connection?

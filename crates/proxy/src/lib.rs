@@ -30,9 +30,10 @@ mod serve;
 mod split;
 mod trace;
 mod upgrade;
+mod waits;
 
 pub use body::{Body, BoxError};
-pub use config::{ProxyConfig, ReservedPaths};
+pub use config::{ProxyConfig, ReservedPaths, ServerTiming};
 pub use listener::{Fallback, Front};
 pub use serve::{Proxy, ProxyDeps};
 

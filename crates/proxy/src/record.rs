@@ -16,9 +16,14 @@ use prometheus_client::{
 };
 use tokio::sync::mpsc;
 use updraft_base::Clock;
-use updraft_model::channel::RequestRecord;
+use updraft_fleet::Timing;
+use updraft_model::channel::{RequestRecord, Waits};
 
-use crate::access::{Access, AccessLog, Outcome};
+use crate::{
+    access::{Access, AccessLog, Outcome},
+    admit::Admitted,
+    waits::{self, Milestones},
+};
 
 /// A stop of the line, named as its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +53,16 @@ pub(crate) struct Trip {
     begun: Instant,
     last: Instant,
     status: Option<StatusCode>,
+    place: Option<Place>,
     access: Box<Access>,
+}
+
+/// The place that a request got.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    admitted: Instant,
+    /// Of the start of its instance.
+    timing: Option<Timing>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -97,7 +111,15 @@ fn histogram() -> Histogram {
 impl Trip {
     pub(crate) fn begin(metrics: Arc<Metrics>, clock: &Clock, access: Access) -> Self {
         let now = clock.instant();
-        Self { metrics, clock: clock.clone(), begun: now, last: now, status: None, access: Box::new(access) }
+        Self {
+            metrics,
+            clock: clock.clone(),
+            begun: now,
+            last: now,
+            status: None,
+            place: None,
+            access: Box::new(access),
+        }
     }
 
     /// What the log is to say.
@@ -110,6 +132,22 @@ impl Trip {
         let now = self.clock.instant();
         let spent = now.saturating_duration_since(std::mem::replace(&mut self.last, now));
         self.metrics.stops[stop as usize].observe(spent.as_secs_f64());
+    }
+
+    /// It has a place, as of the stop before.
+    pub(crate) fn placed(&mut self, admitted: &Admitted) {
+        self.place = Some(Place { admitted: self.last, timing: admitted.timing() });
+        self.access.admitted(admitted.instance());
+        self.access.waits = admitted.has_waited().then(Waits::default);
+    }
+
+    /// The head of the answer is here, as of the stop before. Returns where the time went.
+    pub(crate) fn headed(&mut self) -> Option<Waits> {
+        let Place { admitted, timing } = self.place?;
+        let waits = waits::split(Milestones { begun: self.begun, admitted, answered: self.last }, timing);
+        // What did not have to wait has nothing to tell but its latency.
+        self.access.waits = self.access.waits.map(|_| waits);
+        Some(waits)
     }
 
     /// The answer has this status.

@@ -18,7 +18,7 @@ use crate::{
     authorise::{Caller, authorise},
     body::Body,
     client::Client,
-    config::ProxyConfig,
+    config::{ProxyConfig, ServerTiming},
     forward::{Answered, Failure, Outgoing, Upstream, forward},
     headers::{self, Upgrade},
     pool::Pool,
@@ -211,7 +211,7 @@ impl Proxy {
                 Err(rejection) => return Err(rejection),
             };
             trip.pass(Stop::Admit);
-            trip.access().admitted(admitted.instance());
+            trip.placed(&admitted);
             let (cut, bytes) = (self.0.lines.cut.clone(), deps.config.header_bytes);
             let pool = || Pool::new(deps.tasks.clone(), cut, deps.clock.clone(), bytes);
             let answered = forward(admitted, outgoing, pool).await;
@@ -232,6 +232,9 @@ impl Proxy {
         if !is_upgrade {
             trip.answered(response.status());
             headers::clean(response.headers_mut(), Upgrade::No);
+            if let (Some(waits), ServerTiming::Shown) = (trip.headed(), self.0.deps.config.server_timing) {
+                headers::time(response.headers_mut(), waits);
+            }
             headers::sign(response.headers_mut(), trip.access().cloud_trace.take());
             return Ok(response.map(|body| Body::upstream(Upstream::new(body, timer, held, trip))));
         }

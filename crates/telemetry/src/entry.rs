@@ -8,8 +8,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use updraft_model::{
-    channel::{LogLine, LogSource, RequestRecord},
-    instance::Stream,
+    channel::{LogLine, LogSource, RequestRecord, Waits},
+    instance::{InstanceId, Stream},
     name::ServiceName,
 };
 
@@ -101,6 +101,18 @@ pub enum Severity {
 /// time, and nothing may be hidden in another year.
 const TIME_TRUST: Duration = Duration::from_secs(60);
 
+/// Which instance took a request; and where its time went, in seconds, if it had to wait.
+fn request_labels(instance: Option<InstanceId>, waits: Option<Waits>) -> BTreeMap<String, String> {
+    let mut labels: BTreeMap<String, String> =
+        instance.map(|instance| ("instanceId".to_owned(), instance.0)).into_iter().collect();
+    if let Some(Waits { queued, sandbox, app, first_byte }) = waits {
+        for (name, time) in [("queued", queued), ("sandbox", sandbox), ("app", app), ("first-byte", first_byte)] {
+            labels.insert(format!("updraft.dev/{name}"), format!("{:.6}s", time.as_secs_f64()));
+        }
+    }
+    labels
+}
+
 // === impl LogEntry ===
 
 impl LogEntry {
@@ -153,7 +165,7 @@ impl LogEntry {
         let revision = request.revision.unwrap_or_default();
         Self {
             severity,
-            labels: request.instance.map(|instance| ("instanceId".to_owned(), instance.0)).into_iter().collect(),
+            labels: request_labels(request.instance, request.waits),
             http_request: Some(http),
             trace: request.trace.map(|trace| format!("projects/{project}/traces/{:032x}", trace.trace)),
             span_id: request.trace.map(|trace| format!("{:016x}", trace.span)),

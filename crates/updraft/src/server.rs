@@ -167,7 +167,7 @@ impl Server {
                 clock: clock.clone(),
                 tasks: edges.clone(),
                 requests: channels.requests.0,
-                config: ProxyConfig::default(),
+                config: proxy_config(&config),
             },
             metrics.registry(),
         );
@@ -371,6 +371,10 @@ fn fleet_config(config: &Config) -> FleetConfig {
         stop_grace: STOP_GRACE,
         ..FleetConfig::default()
     }
+}
+
+fn proxy_config(config: &Config) -> ProxyConfig {
+    ProxyConfig { server_timing: config.server_timing, reserved_paths: config.reserved_paths, ..ProxyConfig::default() }
 }
 
 fn control_config(config: &Config, listeners: &Listeners) -> ControlConfig {

@@ -6,6 +6,7 @@ use http::Request;
 use updraft_model::iam::InvokerAccess;
 
 use super::{APP, App, World, until};
+use crate::{ProxyConfig, ServerTiming};
 
 #[tokio::test]
 async fn a_request_leaves_one_entry_at_its_end_with_all_that_is_known_of_it() {
@@ -73,5 +74,43 @@ async fn a_log_that_cannot_keep_up_is_told_and_costs_no_request() {
     for _ in 0..3 {
         world.requests.recv().await.expect("an entry");
     }
+    world.end().await;
+}
+
+/// A world whose application takes two seconds to start, and the head of the answer to its first request.
+async fn slow_from_zero(config: ProxyConfig) -> (World, http::HeaderMap) {
+    let world = World::configured(config).await;
+    let app = App { script: &["wait=2000", "serve"], ..App::default() };
+    world.serve(&app, &[(app.revision(1), 100)]);
+    let answer = async { world.head_of("/").await };
+    let time = until("it is served", || {
+        world.hand.advance(Duration::from_millis(10));
+        world.engine.records().iter().any(|record| record.served() > 0)
+    });
+    let ((status, headers), ()) = futures::join!(answer, time);
+    assert_eq!(status, 200);
+    (world, headers)
+}
+
+#[tokio::test]
+async fn the_entry_of_a_request_that_waited_says_where_its_time_went_and_that_of_another_does_not() {
+    let (mut world, headers) = slow_from_zero(ProxyConfig::default()).await;
+    assert!(!headers.contains_key("server-timing"), "nobody asked for it");
+    let record = world.requests.recv().await.expect("an entry");
+    let waits = record.waits.expect("it waited");
+    assert!(waits.app >= Duration::from_secs(2), "{waits:?}");
+    assert!(waits.queued + waits.sandbox + waits.app + waits.first_byte <= record.latency, "{record:?}");
+    assert_eq!(world.get("/").await.0, 200);
+    assert_eq!(world.requests.recv().await.expect("an entry").waits, None);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn clients_are_told_where_their_time_went_if_that_is_set() {
+    let config = ProxyConfig { server_timing: ServerTiming::Shown, ..ProxyConfig::default() };
+    let (world, headers) = slow_from_zero(config).await;
+    let told = headers["server-timing"].to_str().expect("ASCII");
+    let app: f64 = told.split("app;dur=").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok()).expect(told);
+    assert!(app >= 2000.0 && told.starts_with("queued;dur=") && told.contains("first_byte;dur="), "{told}");
     world.end().await;
 }

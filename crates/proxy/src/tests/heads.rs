@@ -13,7 +13,7 @@ pub(super) fn raw_path(answer: &str) -> String {
 
 impl World {
     /// The head of the answer to a GET.
-    async fn head_of(&self, path: &str) -> (StatusCode, HeaderMap) {
+    pub(super) async fn head_of(&self, path: &str) -> (StatusCode, HeaderMap) {
         let request = Request::get(format!("http://{}{path}", self.address)).header("host", APP).body(Empty::new());
         let answer = self.client().client.request(request.expect("well formed")).await.expect("it is answered");
         let (parts, _) = answer.into_parts();

@@ -120,6 +120,7 @@ fn a_request_has_the_form_of_cloud_runs_request_log() {
         remote: std::net::Ipv4Addr::LOCALHOST.into(),
         latency: Duration::from_micros(5_100_250),
         trace: Some(TraceContext { trace: 0xaf, span: 10, sampled: true }),
+        waits: None,
         note: Some("too long"),
     };
     let of = |status| {

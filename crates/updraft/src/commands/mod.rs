@@ -128,6 +128,12 @@ struct ServeArgs {
     /// How long an instance without requests keeps its CPU, such as 500ms, 10s; '0' or 'never' [default: 10s].
     #[arg(long, value_name = "DURATION")]
     freeze_after: Option<String>,
+    /// Are clients of services told where the time until the first byte went: 'shown' or 'hidden' [default: hidden].
+    #[arg(long, value_name = "WHETHER")]
+    server_timing: Option<String>,
+    /// What becomes of requests to paths that Cloud Run reserves: 'refused' or 'passed-on' [default: refused].
+    #[arg(long, value_name = "WHAT")]
+    reserved_paths: Option<String>,
     /// How far instances are kept apart: 'namespaces', 'chroot', or 'none' for static programs [default: namespaces].
     #[arg(long, value_name = "ISOLATION")]
     isolation: Option<String>,
@@ -269,6 +275,8 @@ impl ServeArgs {
             ("domain", self.domain.clone()),
             ("idle-timeout", self.idle_timeout.clone()),
             ("freeze-after", self.freeze_after.clone()),
+            ("server-timing", self.server_timing.clone()),
+            ("reserved-paths", self.reserved_paths.clone()),
             ("isolation", self.isolation.clone()),
             ("fresh", self.fresh.clone()),
             ("runtime", self.runtime.clone()),

@@ -17,6 +17,7 @@ use std::{
 
 use updraft_engine_local::{Isolation, Predecessor};
 use updraft_identity::AuthMode;
+use updraft_proxy::{ReservedPaths, ServerTiming};
 
 /// One setting.
 #[derive(Debug, Clone, Copy)]
@@ -111,6 +112,18 @@ pub const SETTINGS: &[Setting] = &[
         variable: "UPDRAFT_FREEZE_AFTER",
         default: "10s",
         help: "How long an instance without requests keeps its CPU, such as 500ms, 10s; '0' for no longer than its requests, or 'never' for always; see docs/idle.md",
+    },
+    Setting {
+        key: "server-timing",
+        variable: "UPDRAFT_SERVER_TIMING",
+        default: "hidden",
+        help: "Are clients of services told where the time until the first byte went, by Server-Timing: 'shown' or 'hidden'",
+    },
+    Setting {
+        key: "reserved-paths",
+        variable: "UPDRAFT_RESERVED_PATHS",
+        default: "refused",
+        help: "What becomes of requests to /eventlog, /healthz and /_ah/, which Cloud Run keeps for itself: 'refused' or 'passed-on'",
     },
     Setting {
         key: "isolation",
@@ -208,6 +221,10 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// How long an idle instance keeps its CPU; `None`: always.
     pub freeze_after: Option<Duration>,
+    /// Are clients told where the time of their requests went?
+    pub server_timing: ServerTiming,
+    /// What becomes of requests to the paths that Cloud Run reserves.
+    pub reserved_paths: ReservedPaths,
     /// How far instances are kept apart.
     pub isolation: Isolation,
     /// What becomes of the containers of a server that was killed.
@@ -328,6 +345,8 @@ impl Config {
             region: values.region()?,
             idle_timeout: values.duration("idle-timeout")?,
             freeze_after: values.freeze_after()?,
+            server_timing: values.server_timing()?,
+            reserved_paths: values.reserved_paths()?,
             isolation: values.isolation()?,
             predecessor: values.predecessor()?,
             runtime: values.runtime()?,

@@ -6,6 +6,7 @@ use tracing_subscriber::EnvFilter;
 use updraft_engine_local::{Isolation, Predecessor, UnknownIsolation};
 use updraft_identity::AuthMode;
 use updraft_model::name;
+use updraft_proxy::{ReservedPaths, ServerTiming};
 
 use super::{ConfigError, LogFormat, Origin, Resolved};
 
@@ -52,6 +53,22 @@ impl<'a> Values<'a> {
                 Some(after) => Ok(Some(after)),
                 None => Err(self.refuse(KEY, "must be 'never', '0' or a number with ms, s, m, h or d, such as 10s")),
             },
+        }
+    }
+
+    pub(super) fn server_timing(&self) -> Result<ServerTiming, ConfigError> {
+        match self.text("server-timing") {
+            "shown" => Ok(ServerTiming::Shown),
+            "hidden" => Ok(ServerTiming::Hidden),
+            _ => Err(self.refuse("server-timing", "must be 'shown' or 'hidden'")),
+        }
+    }
+
+    pub(super) fn reserved_paths(&self) -> Result<ReservedPaths, ConfigError> {
+        match self.text("reserved-paths") {
+            "refused" => Ok(ReservedPaths::Refused),
+            "passed-on" => Ok(ReservedPaths::PassedOn),
+            _ => Err(self.refuse("reserved-paths", "must be 'refused' or 'passed-on'")),
         }
     }
 
@@ -254,6 +271,8 @@ mod tests {
             ("idle-timeout", "15"),
             ("freeze-after", "10"),
             ("freeze-after", "off"),
+            ("server-timing", "true"),
+            ("reserved-paths", "kept"),
             ("sandboxes", "1001"),
             ("isolation", "docker"),
             ("fresh", "yes"),

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, net::IpAddr};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header,
+    HeaderMap, HeaderName, HeaderValue, Uri, Version, header,
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
 };
@@ -103,19 +103,6 @@ pub(crate) fn sign(headers: &mut HeaderMap, trace: Option<HeaderValue>) {
     if let Some(trace) = trace {
         trace::tell(headers, trace);
     }
-}
-
-/// Does the connection have to end with the answer? A request with both `Transfer-Encoding` and `Content-Length` is read
-/// by the former alone, and RFC 9112, 6.1 wants the connection closed after it: somebody on the way may have read it by
-/// the latter, and then what we take for the next request is the rest of this one. The library drops the length without
-/// a word, so every chunked request of HTTP/1.1 has a connection to itself.
-pub(crate) fn must_close<B>(request: &Request<B>) -> bool {
-    request.version() == Version::HTTP_11 && request.headers().contains_key(header::TRANSFER_ENCODING)
-}
-
-/// Tells client and library that the connection ends.
-pub(crate) fn close(headers: &mut HeaderMap) {
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
 }
 
 fn wants_upgrade(parts: &Parts, protocol: Protocol) -> Option<HeaderValue> {

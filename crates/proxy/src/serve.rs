@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use prometheus_client::registry::Registry;
@@ -99,20 +99,16 @@ impl Proxy {
 
     /// Answers one request of `client`.
     pub(crate) async fn serve(&self, request: Request<Incoming>, client: Client) -> Response<Body> {
-        let (asked, closes) = (Asked::of(&request), headers::must_close(&request));
+        let asked = Asked::of(&request);
         let access = Access::new(&request, client);
         let mut trip = Trip::begin(self.0.metrics.clone(), &self.0.deps.clock, access);
-        let mut response = match self.line(request, client, &mut trip).await {
+        match self.line(request, client, &mut trip).await {
             Ok((answered, timer)) => match self.pass_on(answered, timer, trip) {
                 Ok(response) => response,
                 Err((rejection, trip)) => refuse(rejection, &asked, trip),
             },
             Err(rejection) => refuse(rejection, &asked, trip),
-        };
-        if closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            headers::close(response.headers_mut());
         }
-        response
     }
 
     /// The line: every stop takes what the stop before gave.

@@ -196,6 +196,12 @@ impl World {
         value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {line} in:\n{text}"))
     }
 
+    /// The next entry of the log of the requests.
+    async fn logged(&mut self) -> RequestRecord {
+        let record = Clock::system().timeout(DEADLINE, self.requests.recv()).await;
+        record.expect("an entry in time").expect("the log is open")
+    }
+
     /// Waits until no instance has a request.
     async fn until_idle(&self) {
         until("no request is in flight", || self.engine.records().iter().all(|record| record.in_flight() == 0)).await;

@@ -91,7 +91,7 @@ async fn trailers_of_http1_pass_both_ways_when_both_sides_announce_them() {
     for protocol in [Protocol::Http1, Protocol::H2c] {
         let world = World::with(App { protocol, ..App::default() }).await;
         let head = format!(
-            "POST /echo HTTP/1.1\r\nhost: {APP}\r\nte: trailers\r\ntrailer: x-checksum\r\nconnection: te\r\n\
+            "POST /echo HTTP/1.1\r\nhost: {APP}\r\nte: trailers\r\ntrailer: x-checksum\r\nconnection: te, close\r\n\
              transfer-encoding: chunked\r\n\r\n"
         );
         let answer = world.raw(&format!("{head}4\r\ndata\r\n0\r\nx-checksum: 7\r\n\r\n")).await;

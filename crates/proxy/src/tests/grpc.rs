@@ -67,7 +67,7 @@ async fn a_grpc_call_that_takes_too_long_has_exceeded_its_deadline() {
     });
     let answer = answer.expect("it is answered");
     assert_eq!((answer.status(), &answer.headers()["grpc-status"]), (StatusCode::OK, &"4".parse().expect("ok")));
-    let record = world.requests.recv().await.expect("an entry");
+    let record = world.logged().await;
     assert_eq!(record.status, 504);
     assert!(record.note.expect("a reason").contains("maximum request timeout"));
     drop(client);
@@ -81,7 +81,7 @@ async fn a_grpc_call_to_a_dead_instance_is_unavailable() {
     let call = connections::grpc("/exit/7").body(Full::new(Bytes::new())).expect("well formed");
     let answer = client.send_request(call).await.expect("it is answered");
     assert_eq!((answer.status(), &answer.headers()["grpc-status"]), (StatusCode::OK, &"14".parse().expect("ok")));
-    assert_eq!(world.requests.recv().await.expect("an entry").status, 503);
+    assert_eq!(world.logged().await.status, 503);
     drop(client);
     world.end().await;
 }

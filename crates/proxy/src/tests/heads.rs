@@ -84,7 +84,7 @@ async fn reserved_paths_are_answered_by_the_front_door_and_start_nothing() {
         let (status, page) = world.get(path).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
         assert!(page.contains("<title>404 Page not found</title>"), "{page}");
-        let record = world.requests.recv().await.expect("an entry");
+        let record = world.logged().await;
         assert!(record.status == 404 && record.note.expect("a reason").contains("reserved"), "{record:?}");
     }
     assert!(world.engine.records().is_empty());
@@ -126,7 +126,7 @@ async fn a_header_value_outside_visible_ascii_is_refused_over_both_protocols() {
     let second = world.h2c().await.send_request(request().body(Empty::<Bytes>::new()).expect("well formed")).await;
     for answer in [first, second] {
         assert_eq!(answer.expect("it is answered").status(), StatusCode::BAD_REQUEST);
-        let record = world.requests.recv().await.expect("an entry");
+        let record = world.logged().await;
         assert!(record.status == 400 && record.note.expect("a reason").contains("visible ASCII"), "{record:?}");
     }
     assert!(world.engine.records().is_empty());

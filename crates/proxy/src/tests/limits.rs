@@ -30,7 +30,7 @@ async fn a_body_that_says_it_is_too_large_is_refused_at_once_and_starts_nothing(
     let head = format!("POST /count HTTP/1.1\r\nhost: {APP}\r\nexpect: 100-continue\r\n");
     let answer = world.raw(&format!("{head}content-length: {}\r\n\r\n", HTTP1_MAX + 1)).await;
     assert!(answer.starts_with("HTTP/1.1 413 Payload Too Large"), "no 100 before it: {answer}");
-    let record = world.requests.recv().await.expect("an entry");
+    let record = world.logged().await;
     assert_eq!((record.status, record.request_bytes), (413, Some(HTTP1_MAX + 1)));
     assert!(record.note.expect("a reason").contains("32 MiB"));
     assert!(world.engine.records().is_empty());
@@ -51,18 +51,20 @@ async fn a_chunked_body_is_counted_on_its_way() {
         // The server stops reading at some point, and says why.
         for _ in 0..64 {
             if to.write_all(&chunk).await.is_err() {
-                break;
+                return;
             }
         }
+        let _ = to.write_all(b"0\r\n\r\n").await;
     };
     let receive = async {
         let mut answer = [0; 12];
-        from.read_exact(&mut answer).await.expect("an answer");
+        let read = Clock::system().timeout(DEADLINE, from.read_exact(&mut answer)).await;
+        read.expect("an answer in time").expect("an answer");
         answer
     };
     let (_, answer) = tokio::join!(send, receive);
     assert_eq!(&answer, b"HTTP/1.1 413");
-    let record = world.requests.recv().await.expect("an entry");
+    let record = world.logged().await;
     assert_eq!((record.status, record.request_bytes), (413, None));
     world.end().await;
 }
@@ -91,11 +93,11 @@ async fn an_answer_that_says_it_is_too_large_is_500_and_the_log_says_why() {
     let mut world = World::with(App::default()).await;
     let (status, body) = world.get(&format!("/bytes/{HTTP1_MAX}")).await;
     assert_eq!((status, body.len() as u64), (StatusCode::OK, HTTP1_MAX));
-    world.requests.recv().await.expect("an entry");
+    world.logged().await;
     let (status, page) = world.get(&format!("/bytes/{}", HTTP1_MAX + 1)).await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(page.contains("<title>500 Server Error</title>"), "{page}");
-    let record = world.requests.recv().await.expect("an entry");
+    let record = world.logged().await;
     assert_eq!(record.note, Some("Response size was too large. Please consider reducing response size."));
     // The place is free, and the next one is not answered by what was left of this one.
     assert_eq!(world.get("/").await, (StatusCode::OK, "app-1".to_owned()));
@@ -154,7 +156,7 @@ async fn a_body_that_breaks_off_is_not_blamed_on_the_container() {
     stream.write_all(head.as_bytes()).await.expect("it reads");
     until("it has arrived", || world.engine.records().iter().any(|record| record.in_flight() == 1)).await;
     stream.shutdown().await.expect("it is open");
-    let record = world.requests.recv().await.expect("an entry, and nobody waits for an instance's end first");
+    let record = world.logged().await;
     assert_eq!(record.status, 400);
     assert!(record.note.expect("a reason").contains("its body broke off"), "{record:?}");
     world.until_idle().await;

@@ -192,7 +192,7 @@ async fn who_finds_all_instances_busy_and_the_queue_full_is_429_also_in_grpc() {
     let answer = world.client().client.request(call.body(Empty::new()).expect("well formed")).await.expect("an answer");
     assert_eq!((answer.status(), &answer.headers()["grpc-status"]), (StatusCode::OK, &"8".parse().expect("ok")));
     for _ in 0..2 {
-        let record = world.requests.recv().await.expect("an entry");
+        let record = world.logged().await;
         assert_eq!((record.status, record.instance), (429, None));
         assert_eq!(record.note, Some("The request was aborted because there was no available instance."));
     }
@@ -210,7 +210,7 @@ async fn an_instance_that_is_ended_for_its_memory_is_500_and_the_log_says_so() {
         world.engine.kill(&world.engine.records()[0].id, Exit::OutOfMemory { limit: 512 << 20, used: 0 });
     });
     assert_eq!(title(&answer), "500: 500 Server Error");
-    let record = world.requests.recv().await.expect("an entry");
+    let record = world.logged().await;
     assert!(record.status == 500 && record.note.expect("a reason").contains("too much memory"), "{record:?}");
     world.end().await;
 }

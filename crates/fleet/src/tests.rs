@@ -190,6 +190,7 @@ fn entry(revision: &RevisionName) -> BookEntry {
         max: 5,
         startup_probe: probe(ProbeKind::Tcp { port: 8080 }, 240, 1),
         sidecar_probes: BTreeMap::new(),
+        health_probes: BTreeMap::new(),
         cpu: CpuTerms::default(),
         check: Check::Done,
     }

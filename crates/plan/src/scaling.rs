@@ -73,6 +73,14 @@ pub enum Phase {
         /// How long it has had none; zero while it has one.
         idle_for: Duration,
     },
+    /// It is up, and its readiness probe has failed: it takes no new requests until that succeeds again. It counts like
+    /// any other, but has no free place.
+    Unready {
+        /// Requests it has still.
+        in_flight: u32,
+        /// How long it has had none; zero while it has one.
+        idle_for: Duration,
+    },
     /// Takes no more; ends when it has none.
     Draining,
 }
@@ -191,42 +199,62 @@ fn demand<Id>(observed: &Observed<Id>, bounds: Bounds) -> (u32, u32) {
         .map(|instance| match instance.phase {
             Phase::Starting => concurrency,
             Phase::Ready { in_flight, .. } => concurrency.saturating_sub(in_flight),
-            Phase::Draining => 0,
+            Phase::Unready { .. } | Phase::Draining => 0,
         })
         .fold(0, u32::saturating_add);
     let unplaced = observed.waiting.saturating_sub(coming);
     (unplaced.div_ceil(concurrency), unplaced)
 }
 
-/// What is beyond the maximum goes: idle ones first, then those that do not serve yet, then those
-/// with the fewest requests.
+/// What is beyond the maximum goes: idle ones first, of these the ones that are not ready, then those that do not serve
+/// yet, then those with the fewest requests.
 fn surplus<Id: Clone>(observed: &Observed<Id>, bounds: Bounds) -> Vec<Action<Id>> {
     let mut alive: Vec<_> = observed.instances.iter().filter(|instance| instance.phase != Phase::Draining).collect();
     let beyond = alive.len().saturating_sub(usize::try_from(bounds.max).unwrap_or(usize::MAX));
     alive.sort_by_key(|instance| match instance.phase {
-        Phase::Ready { in_flight: 0, .. } => (0, 0),
-        Phase::Starting => (1, 0),
-        Phase::Ready { in_flight, .. } => (2, in_flight),
-        Phase::Draining => (3, 0),
+        Phase::Unready { in_flight: 0, .. } => (0, 0),
+        Phase::Ready { in_flight: 0, .. } => (1, 0),
+        Phase::Starting => (2, 0),
+        Phase::Ready { in_flight, .. } | Phase::Unready { in_flight, .. } => (3, in_flight),
+        Phase::Draining => (4, 0),
     });
     alive.into_iter().take(beyond).map(|instance| retire(instance, RetireReason::AboveMaximum)).collect()
 }
 
-/// Who has been idle long enough goes, the longest first, down to the minimum; and when the next
-/// one will have been.
+/// Who has been idle long enough goes, down to the minimum: the longest first, and those that are not ready before the
+/// others. One that is ready goes only if the minimum is there without it and without those that are not. And when the
+/// next one will have been.
 fn idle<Id: Clone>(observed: &Observed<Id>, bounds: Bounds) -> (Vec<Action<Id>>, Option<Duration>) {
-    let mut resting: Vec<_> = observed
-        .instances
-        .iter()
-        .filter_map(|instance| match instance.phase {
-            Phase::Ready { in_flight: 0, idle_for } => Some((idle_for, instance)),
-            _ => None,
-        })
-        .collect();
+    let unready = |phase: &Phase| match *phase {
+        Phase::Unready { in_flight, idle_for } => Some((in_flight, idle_for)),
+        _ => None,
+    };
+    let ready = |phase: &Phase| match *phase {
+        Phase::Ready { in_flight, idle_for } => Some((in_flight, idle_for)),
+        _ => None,
+    };
+    let serving = count(observed, |phase| ready(phase).is_some());
+    let up = serving + count(observed, |phase| unready(phase).is_some());
+    let (mut actions, next_unready) = rested(observed, up.saturating_sub(bounds.min), unready);
+    let (retired, next_ready) = rested(observed, serving.saturating_sub(bounds.min), ready);
+    actions.extend(retired);
+    (actions, next_unready.into_iter().chain(next_ready).min())
+}
+
+/// Of those that `load` has an answer for, requests and idle time, the ones that go, at most `spare`; and when the next
+/// one will.
+fn rested<'a, Id: Clone>(
+    observed: &'a Observed<Id>,
+    spare: u32,
+    load: impl Fn(&Phase) -> Option<(u32, Duration)>,
+) -> (Vec<Action<Id>>, Option<Duration>) {
+    let idle = |instance: &'a Instance<Id>| match load(&instance.phase) {
+        Some((0, idle_for)) => Some((idle_for, instance)),
+        _ => None,
+    };
+    let mut resting: Vec<_> = observed.instances.iter().filter_map(idle).collect();
     resting.sort_by_key(|(idle_for, _)| std::cmp::Reverse(*idle_for));
-    let ready = count(observed, |phase| matches!(phase, Phase::Ready { .. }));
-    let spare = usize::try_from(ready.saturating_sub(bounds.min)).unwrap_or(usize::MAX);
-    resting.truncate(spare);
+    resting.truncate(usize::try_from(spare).unwrap_or(usize::MAX));
     let due = resting.iter().take_while(|(idle_for, _)| *idle_for >= observed.idle).count();
     let next = resting.get(due).map(|(idle_for, _)| observed.idle.saturating_sub(*idle_for));
     (resting[..due].iter().map(|(_, instance)| retire(instance, RetireReason::Idle)).collect(), next)
@@ -284,195 +312,4 @@ impl fmt::Display for RetireReason {
 }
 
 #[cfg(test)]
-mod tests {
-    use expect_test::{Expect, expect};
-
-    use super::*;
-
-    /// A world in a line: `min=1 max=5 concurrency=2 waiting=3 check held=4s`, and instances as
-    /// `starting`, `draining`, `busy:2` (requests) and `idle:30` (seconds).
-    fn check(world: &str, expected: Expect) {
-        let mut bounds = Bounds { concurrency: 1, min: 0, max: 5, check: Check::Done };
-        let mut observed = Observed {
-            bounds: None,
-            check: CheckState::Open,
-            waiting: 0,
-            instances: Vec::new(),
-            idle: Duration::from_secs(900),
-            held_back: Duration::ZERO,
-        };
-        let mut removed = false;
-        for word in world.split_whitespace() {
-            let (key, value) = word.split_once(['=', ':']).unwrap_or((word, "0"));
-            let number: u32 = value.parse().expect("a number");
-            let seconds = Duration::from_secs(number.into());
-            let phase = match key {
-                "starting" => Some(Phase::Starting),
-                "draining" => Some(Phase::Draining),
-                "busy" => Some(Phase::Ready { in_flight: number, idle_for: Duration::ZERO }),
-                "idle" => Some(Phase::Ready { in_flight: 0, idle_for: seconds }),
-                _ => None,
-            };
-            match key {
-                "min" => bounds.min = number,
-                "max" => bounds.max = number,
-                "concurrency" => bounds.concurrency = number,
-                "waiting" => observed.waiting = number,
-                "held" => observed.held_back = seconds,
-                "check" => bounds.check = Check::Wanted,
-                "passed" => observed.check = CheckState::Passed,
-                "failed" => observed.check = CheckState::Failed,
-                "removed" => removed = true,
-                _ => assert!(phase.is_some(), "unknown word {word}"),
-            }
-            let id = format!("#{}", observed.instances.len());
-            observed.instances.extend(phase.map(|phase| Instance { id, phase }));
-        }
-        observed.bounds = (!removed).then_some(bounds);
-        expected.assert_eq(&plan(&observed).to_string());
-    }
-
-    #[test]
-    fn nothing_wanted_nothing_done() {
-        check("", expect![[""]]);
-        check("busy:1", expect![[""]]);
-    }
-
-    #[test]
-    fn a_waiting_request_starts_an_instance() {
-        check(
-            "waiting=1",
-            expect![[r#"
-                start 1: 1 request has no place
-            "#]],
-        );
-    }
-
-    #[test]
-    fn instances_on_their_way_are_counted_with_all_their_places() {
-        check("waiting=2 concurrency=2 starting", expect![[""]]);
-        check(
-            "waiting=5 concurrency=2 starting",
-            expect![[r#"
-                start 2: 3 requests have no place
-            "#]],
-        );
-        check("waiting=1 concurrency=2 busy:1", expect![[""]]);
-    }
-
-    #[test]
-    fn never_more_than_the_maximum_the_drained_counted_in() {
-        check(
-            "waiting=100",
-            expect![[r#"
-                start 5: 100 requests have no place
-            "#]],
-        );
-        check(
-            "waiting=100 busy:1 starting draining",
-            expect![[r#"
-                start 2: 99 requests have no place
-            "#]],
-        );
-        check("waiting=9 max=1 draining", expect![[""]]);
-    }
-
-    #[test]
-    fn idle_instances_go_when_their_time_is_over_the_oldest_first() {
-        check(
-            "idle:899",
-            expect![[r#"
-                look again in 1s
-            "#]],
-        );
-        check(
-            "idle:900 idle:1000 busy:1 idle:10",
-            expect![[r#"
-                retire #1: idle
-                retire #0: idle
-                look again in 890s
-            "#]],
-        );
-    }
-
-    #[test]
-    fn the_minimum_is_started_and_kept() {
-        check(
-            "min=2",
-            expect![[r#"
-                start 2: below the minimum
-            "#]],
-        );
-        check("min=2 starting idle:1000", expect![[""]]);
-        check(
-            "min=1 idle:1000 idle:2000",
-            expect![[r#"
-                retire #1: idle
-            "#]],
-        );
-        check("min=1 idle:5000", expect![[""]]);
-    }
-
-    #[test]
-    fn a_lowered_maximum_takes_the_least_useful_first() {
-        check(
-            "max=1 busy:3 busy:1 starting idle:5 concurrency=3",
-            expect![[r#"
-                retire #3: above the maximum
-                retire #2: above the maximum
-                retire #1: above the maximum
-                look again in 895s
-            "#]],
-        );
-    }
-
-    #[test]
-    fn a_check_starts_one_and_no_more_until_it_is_decided() {
-        check(
-            "check min=3",
-            expect![[r#"
-                start 1: check before ready
-            "#]],
-        );
-        check("check min=3 starting", expect![[""]]);
-        check("check min=3 failed", expect![[""]]);
-        check(
-            "check min=3 passed idle:0",
-            expect![[r#"
-                start 2: below the minimum
-            "#]],
-        );
-    }
-
-    #[test]
-    fn failed_starts_hold_the_next_one_back() {
-        check(
-            "waiting=1 held=4",
-            expect![[r#"
-                look again in 4s
-            "#]],
-        );
-        check("held=4", expect![[""]]);
-    }
-
-    #[test]
-    fn a_revision_that_is_gone_keeps_nothing() {
-        check(
-            "removed waiting=3 busy:1 starting draining idle:1",
-            expect![[r#"
-                retire #0: its revision is gone
-                retire #1: its revision is gone
-                retire #3: its revision is gone
-            "#]],
-        );
-    }
-
-    #[test]
-    fn the_busiest_with_a_free_place_is_picked() {
-        assert_eq!(pick([0, 2, 1], 3), Some(1));
-        assert_eq!(pick([0, 3, 1], 3), Some(2));
-        assert_eq!(pick([0, 0], 1), Some(0));
-        assert_eq!(pick([1, 1], 1), None);
-        assert_eq!(pick([], 1), None);
-    }
-}
+mod tests;

@@ -259,6 +259,7 @@ impl App {
             max: self.max,
             startup_probe: Probe { initial_delay: 0, timeout: 240, period: 240, failure_threshold: 1, kind },
             sidecar_probes: BTreeMap::new(),
+            health_probes: BTreeMap::new(),
             cpu: CpuTerms::default(),
             check: Check::Done,
         }

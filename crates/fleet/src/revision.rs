@@ -3,6 +3,7 @@
 //! Everything is under one short lock that is never held across an await or a call to somebody
 //! else; what follows from a change is collected in [`Effects`] and done after the lock is free.
 
+mod health;
 mod state;
 
 use std::{
@@ -71,6 +72,8 @@ struct Place {
     about: About,
     in_flight: u32,
     idle_since: Instant,
+    /// How many of its readiness probes have failed; it gets requests while none has.
+    unready: u32,
     /// Was it decided to freeze it since its last request? Whether it is frozen only its frost knows.
     frozen: bool,
 }
@@ -87,6 +90,8 @@ struct Counts {
     starting: u32,
     ready: u32,
     draining: u32,
+    /// Of those that are ready, the ones whose readiness probe has failed.
+    unready: u32,
 }
 
 /// Why an instance has ended.
@@ -96,6 +101,8 @@ pub(crate) enum End {
     Wanted,
     /// By itself.
     Crash,
+    /// Its liveness probe failed; what there was to learn from that has been learned.
+    Ill,
 }
 
 /// What a request gets.
@@ -232,7 +239,7 @@ impl Revision {
         let is_wanted = entry.as_ref().is_some_and(|entry| entry.check == Check::Wanted);
         let mut effects = Effects::default();
         let is_other = match (&state.entry, &entry) {
-            (Some(old), Some(new)) => old.spec != new.spec,
+            (Some(old), Some(new)) => old.spec != new.spec || old.health_probes != new.health_probes,
             _ => false,
         };
         if is_other {
@@ -428,6 +435,7 @@ impl Revision {
             (&metrics.starting, before.starting, now.starting),
             (&metrics.ready, before.ready, now.ready),
             (&metrics.draining, before.draining, now.draining),
+            (&metrics.unready, before.unready, now.unready),
         ] {
             gauge.inc_by(i64::from(now) - i64::from(before));
         }

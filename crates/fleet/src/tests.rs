@@ -4,6 +4,7 @@ mod admission;
 mod adoption;
 mod containers;
 mod cpu;
+mod health;
 mod lifecycle;
 mod starts;
 
@@ -40,6 +41,7 @@ struct World {
     logs: mpsc::Receiver<LogLine>,
     fleet: Fleet,
     tasks: Tasks,
+    registry: Registry,
 }
 
 impl World {
@@ -84,8 +86,9 @@ impl World {
             logs: log,
             adopted,
         };
-        let fleet = Fleet::start(deps, &mut Registry::default());
-        Self { clock, hand, engine, book, health, logs, fleet, tasks }
+        let mut registry = Registry::default();
+        let fleet = Fleet::start(deps, &mut registry);
+        Self { clock, hand, engine, book, health, logs, fleet, tasks, registry }
     }
 
     /// Puts a revision into the book, or changes it there.
@@ -140,6 +143,14 @@ impl World {
             text.push_str(&format!("{source}: {}\n", line.text));
         }
         text
+    }
+
+    /// The value of the metric lines that begin with `prefix`, summed.
+    fn metric(&self, prefix: &str) -> u64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("it is text");
+        let lines = text.lines().filter(|line| line.starts_with(prefix));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     }
 
     /// The server ends; nothing is left.

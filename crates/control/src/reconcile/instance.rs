@@ -192,7 +192,7 @@ mod tests {
         template.annotations.insert(EGRESS.to_owned(), "private".to_owned());
         let private = super::spec(&name, &template, &record).expect("defaults make it whole");
         assert_eq!(private.egress, Egress::Private);
-        let entry = entry(spec, &template, Check::Wanted).expect("defaults make it whole");
+        let entry = entry(spec, (&template, &Rest::default()), Check::Wanted).expect("defaults make it whole");
         assert_eq!((entry.concurrency, entry.min, entry.max), (80, 0, 100));
     }
     fn env(container: &ContainerSpec) -> Vec<String> {

@@ -18,6 +18,8 @@
 //! | `/trailers-only` | gRPC's answer without a body: the status is in the head |
 //! | `/grpc.health.v1.Health/Check` | `SERVING` |
 //! | else | 200 and the container's `ANSWER` |
+//!
+//! What [`crate::Record::answer`] says of a path goes first.
 
 use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
@@ -96,6 +98,9 @@ impl App {
 
     async fn answer(self: &Arc<Self>, request: Request<Incoming>, spawner: &Spawner) -> Response<Body> {
         let path = request.uri().path().to_owned();
+        if let Some(status) = self.record.answer_to(&path) {
+            return instead(&path, status);
+        }
         match path.split('/').skip(1).collect::<Vec<_>>()[..] {
             ["echo"] => echo(request),
             ["count"] => match request.into_body().collect().await {
@@ -198,6 +203,15 @@ fn text(status: StatusCode, text: String) -> Response<Body> {
     let mut response = Response::new(whole(text.into()));
     *response.status_mut() = status;
     response
+}
+
+/// Another answer than that of the path.
+fn instead(path: &str, status: u16) -> Response<Body> {
+    const NOT_SERVING: &[u8] = &[0, 0, 0, 0, 2, 8, 2];
+    if path == "/grpc.health.v1.Health/Check" {
+        return grpc(Bytes::from_static(NOT_SERVING));
+    }
+    text(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), String::new())
 }
 
 fn whole(bytes: Bytes) -> Body {

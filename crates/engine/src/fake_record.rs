@@ -33,6 +33,8 @@ pub struct Record {
     caught: AtomicU64,
     /// CPU time it has used, in microseconds.
     used: AtomicU64,
+    /// What is answered instead, by path.
+    answers: Mutex<BTreeMap<String, u16>>,
     /// Of the container that takes the traffic, which has no name here, and of each sidecar.
     cpu_millis: Mutex<BTreeMap<Option<String>, Vec<u32>>>,
 }
@@ -66,6 +68,7 @@ impl Record {
             freezes: AtomicU64::new(0),
             caught: AtomicU64::new(0),
             used: AtomicU64::new(0),
+            answers: Mutex::default(),
             cpu_millis: Mutex::new(spec.containers().map(|container| limits_of(spec, container)).collect()),
         }
     }
@@ -124,6 +127,20 @@ impl Record {
     pub fn cpu_millis(&self, sidecar: Option<&str>) -> Vec<u32> {
         let all = self.cpu_millis.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(&sidecar.map(str::to_owned)).cloned().unwrap_or_default()
+    }
+
+    /// From now on every container of it answers requests for `path` with this status and nothing else, and its health
+    /// service of gRPC, by that path, `NOT_SERVING`; `None` repairs it.
+    pub fn answer(&self, path: &str, status: Option<u16>) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        match status {
+            Some(status) => answers.insert(path.to_owned(), status),
+            None => answers.remove(path),
+        };
+    }
+
+    pub(crate) fn answer_to(&self, path: &str) -> Option<u16> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).get(path).copied()
     }
 
     pub(crate) fn enter(self: &Arc<Self>) -> InFlight {

@@ -16,6 +16,7 @@ use updraft_plan::startup::Startup;
 use crate::{
     context::Context,
     instance::Instance,
+    metrics::{ProbeKind, ProbeResult},
     probe::{Failed, Target, Verdict},
 };
 
@@ -128,6 +129,8 @@ fn judge<'a>(
     (spec, container): (&InstanceSpec, &'a ContainerSpec),
     verdict: Verdict,
 ) -> Result<(), Stuck<'a>> {
+    let result = if verdict.is_ok() { ProbeResult::Success } else { ProbeResult::Failure };
+    context.metrics.probe_completed(ProbeKind::Startup, result);
     let passed = verdict.map_err(|failed| Stuck::NotReady(container, failed))?;
     context.say(instance, passed.log);
     if spec.sidecar_name(container).is_none() {

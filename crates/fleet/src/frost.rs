@@ -4,6 +4,9 @@
 //! So every request that has a place is counted here, too, and the instance is frozen and thawed under the lock that
 //! the count has: what is frozen has no request and what has one is not frozen, whatever was decided before. The lock
 //! is held for as long as the kernel takes one word, which is what the request would have to wait for anyway.
+//!
+//! Who asks an instance something without a request ([`crate::health`]) watches its frost, so as not to wait for an
+//! answer of what cannot run.
 
 use std::{
     io,
@@ -11,13 +14,18 @@ use std::{
     time::Instant,
 };
 
+use tokio::sync::watch;
 use updraft_model::instance::InstanceId;
 
 use crate::context::Context;
 
 /// What may keep an instance from being frozen, and whether it is.
 #[derive(Debug, Default)]
-pub(crate) struct Frost(Mutex<State>);
+pub(crate) struct Frost {
+    state: Mutex<State>,
+    /// Is it frozen? Changed under the lock, for who waits for that.
+    told: watch::Sender<bool>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -48,6 +56,7 @@ impl Frost {
         let now = context.clock.instant();
         state.is_frozen = false;
         state.thawed = Some(now);
+        self.told.send_replace(false);
         drop(state);
         context.metrics.frozen.dec();
         context.metrics.thaw_seconds.observe(now.saturating_duration_since(begun).as_secs_f64());
@@ -69,6 +78,7 @@ impl Frost {
         match context.engine.freeze(id) {
             Ok(()) => {
                 state.is_frozen = true;
+                self.told.send_replace(true);
                 drop(state);
                 context.metrics.frozen.inc();
                 context.metrics.freezes.inc();
@@ -90,10 +100,16 @@ impl Frost {
         let mut state = self.lock();
         state.is_over = true;
         if std::mem::take(&mut state.is_frozen) {
+            self.told.send_replace(false);
             // What cannot be thawed is gone.
             let _ = context.engine.thaw(id);
             context.metrics.frozen.dec();
         }
+    }
+
+    /// Whether it is frozen, now and later.
+    pub(crate) fn watch(&self) -> watch::Receiver<bool> {
+        self.told.subscribe()
     }
 
     /// When it was thawed last.
@@ -102,6 +118,6 @@ impl Frost {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -29,6 +29,7 @@ use crate::{
     evidence,
     failure::Cause,
     frost::Frost,
+    health,
     probe::Target,
     revision::{End, Revision},
 };
@@ -377,7 +378,7 @@ async fn rise(
     })
 }
 
-/// Waits until the instance ends by itself or is to end.
+/// Waits until the instance ends by itself, is to end, or is not well any more.
 async fn serve(context: &Context, revision: &Arc<Revision>, (instance, entry): (&Arc<Instance>, &BookEntry)) {
     let limited = async {
         let port = instance.until_alone().await;
@@ -398,6 +399,12 @@ async fn serve(context: &Context, revision: &Arc<Revision>, (instance, entry): (
         () = instance.until_ordered() => {
             end(context, instance, context.config.stop_grace).await;
             revision.gone(instance, End::Wanted);
+        }
+        () = health::until_ill(context, revision, (instance, entry)) => {
+            // At once: who does not live does not end well when it is asked to.
+            revision.became_ill(instance);
+            end(context, instance, Duration::ZERO).await;
+            revision.gone(instance, End::Ill);
         }
     }
 }

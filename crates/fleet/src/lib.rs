@@ -3,7 +3,7 @@
 //! A request comes through [`Fleet::admit`] and gets a [`Slot`], a place in an instance that is its
 //! own until the slot is dropped. How many instances there are is decided by
 //! `updraft_plan::scaling`, asked anew whenever something happened ([`revision`]); what a start is
-//! made of is in [`instance`], what ends it in [`probe`].
+//! made of is in [`instance`], what ends it in [`probe`], and what is asked of it afterwards in [`health`].
 //!
 //! Instances that a server before this one had started, and that the engine took over, join their revision after one
 //! probe ([`adoption`]).
@@ -25,6 +25,7 @@ mod evidence;
 mod failure;
 mod frost;
 mod handle;
+mod health;
 mod instance;
 mod meter;
 mod metrics;

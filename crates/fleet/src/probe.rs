@@ -5,6 +5,9 @@
 //! for the next tick to see that the port is open: it looks again after 0.1 ms, and after
 //! an eighth of the time so far, so that a fast application is known to be up within a fraction of its own start. To
 //! look is to connect, or, where the engine can tell without, to ask whether that would do.
+//!
+//! The single attempts of the other probes are made here too ([`Target::ask`]); when, and what they mean, is
+//! [`crate::health`]'s.
 
 use std::{
     collections::VecDeque,
@@ -81,11 +84,11 @@ pub(crate) struct Failed {
 }
 
 /// The numbers of a probe, with their defaults.
-struct Pace {
-    delay: Duration,
+pub(crate) struct Pace {
+    pub(crate) delay: Duration,
     timeout: Duration,
-    period: Duration,
-    threshold: u32,
+    pub(crate) period: Duration,
+    pub(crate) threshold: u32,
 }
 
 // === impl Whose ===
@@ -214,17 +217,26 @@ impl<'a> Target<'a> {
         let left = end.saturating_duration_since(self.clock.instant());
         let stream = self.clock.timeout(left, self.connect(port, pace.timeout)).await;
         let stream = stream.map_err(|_| Answer::NotConnected)?;
-        let asked = async {
-            match kind {
-                ProbeKind::Tcp { .. } | ProbeKind::Unset => Ok(Some(stream)),
-                ProbeKind::Http { path, headers, .. } => ask::http(stream, path, headers).await.map(|()| None),
-                ProbeKind::Grpc { service, .. } => ask::grpc(stream, service).await.map(|()| None),
-            }
-        };
-        match self.clock.timeout(pace.timeout, asked).await {
+        match self.clock.timeout(pace.timeout, exchange(kind, stream)).await {
             Ok(answer) => answer,
             Err(_) => Err(Answer::Late),
         }
+    }
+
+    /// One attempt on a container that has been up: a new connection, the question and the answer, all within the
+    /// probe's timeout. Nobody is waited for who does not listen.
+    pub(crate) async fn ask(&self, probe: &Probe) -> Result<(), Answer> {
+        let port = self.port_of(probe);
+        let asked = async {
+            let stream = self.engine.connect(self.id, port).await.map_err(|_| Answer::NotConnected)?;
+            exchange(&probe.kind, stream).await.map(drop)
+        };
+        self.clock.timeout(Pace::of(probe).timeout, asked).await.unwrap_or(Err(Answer::Late))
+    }
+
+    /// The container's name.
+    pub(crate) fn container(&self) -> &str {
+        self.container
     }
 
     /// Connects as soon as somebody listens. The pause grows with the time that went by before the attempt.
@@ -247,7 +259,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    fn port_of(&self, probe: &Probe) -> u16 {
+    pub(crate) fn port_of(&self, probe: &Probe) -> u16 {
         let (ProbeKind::Http { port, .. } | ProbeKind::Tcp { port } | ProbeKind::Grpc { port, .. }) = probe.kind else {
             return self.port;
         };
@@ -289,7 +301,7 @@ impl<'a> Target<'a> {
 // === impl Pace ===
 
 impl Pace {
-    fn of(probe: &Probe) -> Self {
+    pub(crate) fn of(probe: &Probe) -> Self {
         if probe.kind == ProbeKind::Unset {
             let whole = Duration::from_secs(240);
             return Self { delay: Duration::ZERO, timeout: whole, period: whole, threshold: 1 };
@@ -307,6 +319,15 @@ impl Pace {
     }
 }
 
+/// Asks over a new connection. Returns it if nothing was sent.
+async fn exchange(kind: &ProbeKind, stream: TcpStream) -> Result<Option<TcpStream>, Answer> {
+    match kind {
+        ProbeKind::Tcp { .. } | ProbeKind::Unset => Ok(Some(stream)),
+        ProbeKind::Http { path, headers, .. } => ask::http(stream, path, headers).await.map(|()| None),
+        ProbeKind::Grpc { service, .. } => ask::grpc(stream, service).await.map(|()| None),
+    }
+}
+
 fn question(kind: &ProbeKind) -> Question {
     match kind {
         ProbeKind::Tcp { .. } | ProbeKind::Unset => Question::Tcp,
@@ -317,7 +338,7 @@ fn question(kind: &ProbeKind) -> Question {
 }
 
 /// What the log says of an attempt that failed.
-fn words(kind: &ProbeKind, answer: &Answer) -> String {
+pub(crate) fn words(kind: &ProbeKind, answer: &Answer) -> String {
     let name = if matches!(kind, ProbeKind::Grpc { .. }) { "gRPC" } else { "HTTP" };
     match answer {
         Answer::NotConnected => "Connection failed with status DEADLINE_EXCEEDED.".to_owned(),

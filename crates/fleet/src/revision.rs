@@ -5,6 +5,7 @@
 
 mod decide;
 mod demand;
+mod health;
 mod state;
 
 use std::{
@@ -87,6 +88,8 @@ struct Place {
     idle_since: Instant,
     /// The CPU time it had used when that was read last; before that its start is at work.
     cpu: Option<Duration>,
+    /// How many of its readiness probes have failed; it gets requests while none has.
+    unready: u32,
     /// Was it decided to freeze it since its last request? Whether it is frozen only its frost knows.
     frozen: bool,
 }
@@ -103,6 +106,8 @@ struct Counts {
     starting: u32,
     ready: u32,
     draining: u32,
+    /// Of those that are ready, the ones whose readiness probe has failed.
+    unready: u32,
 }
 
 /// Why an instance has ended.
@@ -112,6 +117,8 @@ pub(crate) enum End {
     Wanted,
     /// By itself.
     Crash,
+    /// Its liveness probe failed; what there was to learn from that has been learned.
+    Ill,
 }
 
 /// What a request gets.
@@ -224,7 +231,8 @@ impl Revision {
     pub(crate) fn cause(&self) -> Cause {
         let state = self.lock();
         let max = state.bounds().map_or(0, |bounds| bounds.max);
-        if state.count().ready >= max { Cause::Maximum } else { Cause::Start }
+        let counts = state.count();
+        if counts.ready - counts.unready >= max { Cause::Maximum } else { Cause::Start }
     }
 
     /// A request has ended: its place goes to the one that waits longest.
@@ -270,7 +278,7 @@ impl Revision {
         let is_wanted = entry.as_ref().is_some_and(|entry| entry.check == Check::Wanted);
         let mut effects = Effects::default();
         let is_other = match (&state.entry, &entry) {
-            (Some(old), Some(new)) => old.spec != new.spec,
+            (Some(old), Some(new)) => old.spec != new.spec || old.health_probes != new.health_probes,
             _ => false,
         };
         if is_other {
@@ -429,6 +437,7 @@ impl Revision {
             (&metrics.starting, before.starting, now.starting),
             (&metrics.ready, before.ready, now.ready),
             (&metrics.draining, before.draining, now.draining),
+            (&metrics.unready, before.unready, now.unready),
         ] {
             gauge.inc_by(i64::from(now) - i64::from(before));
         }

@@ -4,6 +4,7 @@ mod admission;
 mod adoption;
 mod containers;
 mod cpu;
+mod health;
 mod lifecycle;
 mod scaling;
 mod simulation;
@@ -42,6 +43,7 @@ struct World {
     logs: mpsc::Receiver<LogLine>,
     fleet: Fleet,
     tasks: Tasks,
+    registry: Registry,
 }
 
 impl World {
@@ -86,8 +88,9 @@ impl World {
             logs: log,
             adopted,
         };
-        let fleet = Fleet::start(deps, &mut Registry::default());
-        Self { clock, hand, engine, book, health, logs, fleet, tasks }
+        let mut registry = Registry::default();
+        let fleet = Fleet::start(deps, &mut registry);
+        Self { clock, hand, engine, book, health, logs, fleet, tasks, registry }
     }
 
     /// Puts a revision into the book, or changes it there.
@@ -154,6 +157,14 @@ impl World {
         std::iter::from_fn(|| self.logs.try_recv().ok()).collect()
     }
 
+    /// The value of the metric lines that begin with `prefix`, summed.
+    fn metric(&self, prefix: &str) -> u64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("it is text");
+        let lines = text.lines().filter(|line| line.starts_with(prefix));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    }
+
     /// The server ends; nothing is left.
     async fn end(self) {
         self.fleet.drain().await;
@@ -181,7 +192,8 @@ fn name(id: &str) -> RevisionName {
     Parent::new("demo-project", "us-central1").service("app").revision(id)
 }
 
-/// A revision with concurrency 1 and at most 5 instances, checked before.
+/// A revision with concurrency 1 and at most 5 instances, checked before. One request, all the time, is no reason for a
+/// second instance here.
 fn entry(revision: &RevisionName) -> BookEntry {
     BookEntry {
         spec: Arc::new(InstanceSpec {
@@ -200,9 +212,10 @@ fn entry(revision: &RevisionName) -> BookEntry {
         concurrency: 1,
         min: 0,
         max: 5,
-        targets: ScalingTargets::default(),
+        targets: ScalingTargets { concurrency: 0, ..ScalingTargets::default() },
         startup_probe: probe(ProbeKind::Tcp { port: 8080 }, 240, 1),
         sidecar_probes: BTreeMap::new(),
+        health_probes: BTreeMap::new(),
         cpu: CpuTerms::default(),
         check: Check::Done,
     }

@@ -46,8 +46,22 @@ pub struct BookEntry {
     pub startup_probe: Probe,
     /// The same for the sidecars that have one, by their names.
     pub sidecar_probes: BTreeMap<String, Probe>,
+    /// What its containers are asked once they are up, by their names; that of the container that takes the traffic is
+    /// among them. Only those that have such a probe.
+    pub health_probes: BTreeMap<String, HealthProbes>,
     /// Is an instance to be started and probed now, to learn whether the revision works?
     pub check: Check,
+}
+
+/// What one container is asked once it is up. Defaults are filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HealthProbes {
+    /// Its failure ends the instance.
+    pub liveness: Option<Probe>,
+    /// Its failure keeps new requests away until it succeeds again.
+    pub readiness: Option<Probe>,
+    /// Successes in a row of `readiness`, after it has failed, that let requests in again; at least 1.
+    pub readiness_successes: u32,
 }
 
 /// Is a revision to be checked before it is called ready?

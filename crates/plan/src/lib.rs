@@ -10,10 +10,12 @@
 //! * [`rate`]: how many calls a caller may make.
 //! * [`cpu`]: when an instance has its CPU, and how much.
 //! * [`scaling`]: how many instances a revision needs.
+//! * [`health`]: what the probes of a running instance mean.
 //! * [`startup`]: in which order the containers of an instance start.
 
 pub mod cpu;
 pub mod diagnosis;
+pub mod health;
 pub mod hosts;
 pub mod iam;
 pub mod patience;

@@ -84,6 +84,14 @@ pub enum Phase {
         /// How long it has had none; zero while it has one.
         idle_for: Duration,
     },
+    /// It is up, and its readiness probe has failed: it takes no new requests until that succeeds again. It counts like
+    /// any other, but has no free place.
+    Unready {
+        /// Requests it has still.
+        in_flight: u32,
+        /// How long it has had none; zero while it has one.
+        idle_for: Duration,
+    },
     /// Takes no more; ends when it has none.
     Draining,
 }
@@ -262,7 +270,9 @@ fn starts<Id>(
     // While it is open whether the revision works at all, one instance is enough to find out.
     let is_unsure = checking || observed.check == CheckState::Failed;
     let kept = if is_unsure { 0 } else { bounds.min.saturating_sub(alive) };
-    let driven = recommended.filter(|_| !is_unsure).map(|found| (found.instances.saturating_sub(alive), found.driver));
+    // Those that are not ready do none of the work.
+    let able = count(observed, |phase| matches!(phase, Phase::Starting | Phase::Ready { .. }));
+    let driven = recommended.filter(|_| !is_unsure).map(|found| (found.instances.saturating_sub(able), found.driver));
     let wishes = [
         Some((demanded, StartReason::Demand { unplaced })),
         driven.map(|(count, driver)| (count, StartReason::Load(driver))),
@@ -282,42 +292,62 @@ fn demand<Id>(observed: &Observed<Id>, bounds: Bounds) -> (u32, u32) {
         .map(|instance| match instance.phase {
             Phase::Starting => concurrency,
             Phase::Ready { in_flight, .. } => concurrency.saturating_sub(in_flight),
-            Phase::Draining => 0,
+            Phase::Unready { .. } | Phase::Draining => 0,
         })
         .fold(0, u32::saturating_add);
     let unplaced = observed.waiting.saturating_sub(coming);
     (unplaced.div_ceil(concurrency), unplaced)
 }
 
-/// What is beyond the maximum goes: idle ones first, then those that do not serve yet, then those
-/// with the fewest requests.
+/// What is beyond the maximum goes: idle ones first, of these the ones that are not ready, then those that do not serve
+/// yet, then those with the fewest requests.
 fn surplus<Id: Clone>(observed: &Observed<Id>, bounds: Bounds) -> Vec<Action<Id>> {
     let mut alive: Vec<_> = observed.instances.iter().filter(|instance| instance.phase != Phase::Draining).collect();
     let beyond = alive.len().saturating_sub(usize::try_from(bounds.max).unwrap_or(usize::MAX));
     alive.sort_by_key(|instance| match instance.phase {
-        Phase::Ready { in_flight: 0, .. } => (0, 0),
-        Phase::Starting => (1, 0),
-        Phase::Ready { in_flight, .. } => (2, in_flight),
-        Phase::Draining => (3, 0),
+        Phase::Unready { in_flight: 0, .. } => (0, 0),
+        Phase::Ready { in_flight: 0, .. } => (1, 0),
+        Phase::Starting => (2, 0),
+        Phase::Ready { in_flight, .. } | Phase::Unready { in_flight, .. } => (3, in_flight),
+        Phase::Draining => (4, 0),
     });
     alive.into_iter().take(beyond).map(|instance| retire(instance, RetireReason::AboveMaximum)).collect()
 }
 
-/// Who has been idle long enough goes, the longest first, down to those that are kept; and when the next
-/// one will have been.
+/// Who has been idle long enough goes, down to those that are kept: the longest first, and those that are not ready
+/// before the others. One that is ready goes only if as many are there without it and without those that are not. And
+/// when the next one will have been.
 fn idle<Id: Clone>(observed: &Observed<Id>, kept: u32) -> (Vec<Action<Id>>, Option<Duration>) {
-    let mut resting: Vec<_> = observed
-        .instances
-        .iter()
-        .filter_map(|instance| match instance.phase {
-            Phase::Ready { in_flight: 0, idle_for } => Some((idle_for, instance)),
-            _ => None,
-        })
-        .collect();
+    let unready = |phase: &Phase| match *phase {
+        Phase::Unready { in_flight, idle_for } => Some((in_flight, idle_for)),
+        _ => None,
+    };
+    let ready = |phase: &Phase| match *phase {
+        Phase::Ready { in_flight, idle_for } => Some((in_flight, idle_for)),
+        _ => None,
+    };
+    let serving = count(observed, |phase| ready(phase).is_some());
+    let up = serving + count(observed, |phase| unready(phase).is_some());
+    let (mut actions, next_unready) = rested(observed, up.saturating_sub(kept), unready);
+    let (retired, next_ready) = rested(observed, serving.saturating_sub(kept), ready);
+    actions.extend(retired);
+    (actions, next_unready.into_iter().chain(next_ready).min())
+}
+
+/// Of those that `load` has an answer for, requests and idle time, the ones that go, at most `spare`; and when the next
+/// one will.
+fn rested<'a, Id: Clone>(
+    observed: &'a Observed<Id>,
+    spare: u32,
+    load: impl Fn(&Phase) -> Option<(u32, Duration)>,
+) -> (Vec<Action<Id>>, Option<Duration>) {
+    let idle = |instance: &'a Instance<Id>| match load(&instance.phase) {
+        Some((0, idle_for)) => Some((idle_for, instance)),
+        _ => None,
+    };
+    let mut resting: Vec<_> = observed.instances.iter().filter_map(idle).collect();
     resting.sort_by_key(|(idle_for, _)| std::cmp::Reverse(*idle_for));
-    let ready = count(observed, |phase| matches!(phase, Phase::Ready { .. }));
-    let spare = usize::try_from(ready.saturating_sub(kept)).unwrap_or(usize::MAX);
-    resting.truncate(spare);
+    resting.truncate(usize::try_from(spare).unwrap_or(usize::MAX));
     let due = resting.iter().take_while(|(idle_for, _)| *idle_for >= observed.idle).count();
     let next = resting.get(due).map(|(idle_for, _)| observed.idle.saturating_sub(*idle_for));
     (resting[..due].iter().map(|(_, instance)| retire(instance, RetireReason::Idle)).collect(), next)

@@ -273,6 +273,7 @@ impl App {
             targets: ScalingTargets::default(),
             startup_probe: Probe { initial_delay: 0, timeout: 240, period: 240, failure_threshold: 1, kind },
             sidecar_probes: BTreeMap::new(),
+            health_probes: BTreeMap::new(),
             cpu: CpuTerms::default(),
             check: Check::Done,
         }

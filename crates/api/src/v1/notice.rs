@@ -7,7 +7,7 @@
 
 use serde_json::Value;
 
-use super::{Rest, keys};
+use super::{Rest, keys, rest};
 use crate::run;
 
 /// The condition that names them, of severity `Warning`.
@@ -105,6 +105,9 @@ fn matters(path: &str, value: &Value) -> bool {
         let default = key == keys::CPU_THROTTLING || key == keys::SECRETS || plain;
         return !default && !keys::is_inert(key) && !keys::is_output(key);
     }
+    if rest::is_readiness_successes(path) {
+        return false;
+    }
     let field = path.rsplit('.').next().unwrap_or(path);
     let text = value.as_str().unwrap_or_default();
     match field {
@@ -130,13 +133,14 @@ mod tests {
                 "run.googleapis.com/cpu-throttling": "true", "run.googleapis.com/sessionAffinity": "false",
             }},
             "spec": {"terminationGracePeriodSeconds": 30, "containers": [{"name": "a", "imagePullPolicy": "Always",
-                     "startupProbe": {"successThreshold": 1}, "sandboxLauncher": true}],
+                     "startupProbe": {"successThreshold": 1}, "livenessProbe": {"successThreshold": 2},
+                     "readinessProbe": {"successThreshold": 2}, "sandboxLauncher": true}],
                      "volumes": [{"name": "v", "emptyDir": {"medium": "Disk"}}]},
         });
-        let view = json!({"metadata": {"annotations": {}}, "spec": {"containers": [{"name": "a", "startupProbe": {}}], "volumes": [{"name": "v", "emptyDir": {}}]}});
+        let view = json!({"metadata": {"annotations": {}}, "spec": {"containers": [{"name": "a", "startupProbe": {}, "livenessProbe": {}, "readinessProbe": {}}], "volumes": [{"name": "v", "emptyDir": {}}]}});
         let said = notice(None, &run::RevisionTemplate::default(), (&Rest::between(&sent, &view), Words::V1));
         let expected = "Stored, but not acted on by this version: metadata.annotations[run.googleapis.com/scaling-cpu-target], \
-             spec.terminationGracePeriodSeconds, spec.containers[a].sandboxLauncher, spec.volumes[v].emptyDir.medium.";
+             spec.terminationGracePeriodSeconds, spec.containers[a].sandboxLauncher, spec.containers[a].livenessProbe.successThreshold, spec.volumes[v].emptyDir.medium.";
         assert_eq!(said.as_deref(), Some(expected));
         assert_eq!(notice(None, &run::RevisionTemplate::default(), (&Rest::default(), Words::V1)), None);
     }

@@ -21,6 +21,9 @@ pub struct Rest {
     inner: BTreeMap<String, Rest>,
 }
 
+/// The field of a probe that its message has no place for.
+const SUCCESSES: &str = "successThreshold";
+
 /// How a node is written: the two parts under one-letter keys.
 const WHOLE: &str = "w";
 const INNER: &str = "i";
@@ -124,6 +127,13 @@ impl Rest {
         path.iter().try_fold(self, |node, field| node.inner.get(*field))?.whole.get(field)
     }
 
+    /// How often in a row the readiness probe of this container has to succeed before it gets requests again, if that
+    /// was said; of the rest of a template. At least 1. The message of a probe has no field for it.
+    pub fn readiness_successes(&self, container: &str) -> Option<u32> {
+        let said = self.value(&["spec", "containers", container, "readinessProbe"], SUCCESSES)?;
+        said.as_i64().and_then(|times| u32::try_from(times).ok()).filter(|&times| times > 0)
+    }
+
     /// Every value with its path below `at`: `spec.template.spec.containers[web].imagePullPolicy`, and
     /// `…annotations[run.googleapis.com/sources]` for entries of maps.
     pub(super) fn leaves(&self, at: &str) -> Vec<(String, &Value)> {
@@ -153,11 +163,19 @@ impl Rest {
         if self.is_empty() { Vec::new() } else { self.to_value().to_string().into_bytes() }
     }
 
-    /// Is it small enough to be stored? Most of it are annotations, so it may have as many bytes as these.
+    /// Is it small enough to be stored, and in its ranges what is acted on? Most of it are annotations, so it may have
+    /// as many bytes as these.
     ///
     /// # Errors
     /// `InvalidArgument` when it is not.
     pub fn check(&self) -> Result<(), Error> {
+        let thresholds = self.leaves("").into_iter().filter(|(path, _)| is_readiness_successes(path));
+        for (path, value) in thresholds {
+            let times = value.as_i64().unwrap_or_default();
+            if u32::try_from(times).is_err() || times < 1 {
+                return Err(Error::invalid_field(path, format!("must be at least 1, got {value}")));
+            }
+        }
         let bytes = self.to_bytes().len();
         if bytes <= ANNOTATIONS_BYTES_MAX {
             return Ok(());
@@ -199,6 +217,11 @@ impl Rest {
 fn name_of(item: &Value, index: usize) -> String {
     let named = NAMES.iter().find_map(|name| item[*name].as_str()).filter(|name| !name.is_empty());
     named.map_or_else(|| index.to_string(), str::to_owned)
+}
+
+/// Is it how often a readiness probe has to succeed, which is acted on?
+pub(super) fn is_readiness_successes(path: &str) -> bool {
+    path.strip_suffix(SUCCESSES).is_some_and(|probe| probe.ends_with("readinessProbe."))
 }
 
 /// Do the elements of this field have names?
@@ -243,6 +266,19 @@ mod tests {
         assert!(rest(ANNOTATIONS_BYTES_MAX / 2).check().is_ok());
         let refused = rest(ANNOTATIONS_BYTES_MAX).check().expect_err("there is a name beside it");
         assert!(refused.violations()[0].rule.contains("262144 bytes"), "{refused:?}");
+    }
+
+    #[test]
+    fn how_often_a_readiness_probe_has_to_succeed_is_kept_for_its_container_and_is_at_least_once() {
+        let rest = |times: i64| {
+            let of = |probe| json!({"spec": {"containers": [{"name": "a", "readinessProbe": probe}, {"name": "b"}]}});
+            Rest::between(&of(json!({"successThreshold": times})), &of(json!({})))
+        };
+        assert_eq!(rest(3).readiness_successes("a"), Some(3));
+        assert_eq!(rest(3).readiness_successes("b"), None);
+        assert!(rest(1).check().is_ok());
+        let refused = rest(-1).check().expect_err("no probe succeeds less than once");
+        assert_eq!(refused.violations()[0].field, "spec.containers[a].readinessProbe.successThreshold");
     }
 
     #[test]

@@ -226,7 +226,7 @@ fn probe(at: &str, tcp: bool) -> Vec<Row> {
         http(refused(&field("timeout_seconds"), "1 to period_seconds", json!(-1))),
         http(refused(
             &field("period_seconds"),
-            "1 to 240 (startup) or 3600; startup: times failure_threshold at most 240",
+            "1 to 240 (startup), 3600 (liveness), 300 (readiness); startup: times failure_threshold at most 240",
             json!(-1),
         )),
         http(refused(&field("failure_threshold"), "at least 1", json!(-1))),

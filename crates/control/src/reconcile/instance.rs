@@ -2,13 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use updraft_api::v1::Rest;
 use updraft_model::{
     Error, RevisionName,
-    channel::{BookEntry, Check},
+    channel::{BookEntry, Check, HealthProbes},
     cpu::{Billing, CpuTerms, StartupBoost},
     instance::{ContainerSpec, InstanceSpec, Limits, Mount, VolumeSpec},
     quantity,
-    revision::{Container, EnvValue, RevisionTemplate, Volume, VolumeKind},
+    revision::{Container, EnvValue, RevisionTemplate, Volume, VolumeKind, defaults},
 };
 
 use crate::record::RevisionRecord;
@@ -73,7 +74,13 @@ fn in_memory(volume: &Volume, memory: u64) -> Option<VolumeSpec> {
 
 /// What the fleet is told of a revision. The bounds are for a revision without traffic: the rollout sets
 /// others.
-pub(super) fn entry(spec: InstanceSpec, template: &RevisionTemplate, check: Check) -> Result<BookEntry, Error> {
+///
+/// `rest` is what the revision has been told in words that only API v1 knows.
+pub(super) fn entry(
+    spec: InstanceSpec,
+    (template, rest): (&RevisionTemplate, &Rest),
+    check: Check,
+) -> Result<BookEntry, Error> {
     let probe = ingress(&spec.revision, template)?.startup_probe.clone();
     let sidecars = template.containers.iter().filter(|container| container.name != spec.ingress.name);
     let probes = sidecars.filter_map(|sidecar| Some((sidecar.name.clone(), sidecar.startup_probe.clone()?)));
@@ -85,9 +92,20 @@ pub(super) fn entry(spec: InstanceSpec, template: &RevisionTemplate, check: Chec
         cpu: cpu(template),
         startup_probe: probe.ok_or_else(|| Error::internal(format!("{} has no startup probe", spec.revision)))?,
         sidecar_probes: probes.collect(),
+        health_probes: template.containers.iter().filter_map(|one| health_probes(one, rest)).collect(),
         check,
         spec: Arc::new(spec),
     })
+}
+
+/// The name of a container, and what it is asked once it is up; `None` if that is nothing.
+fn health_probes(container: &Container, rest: &Rest) -> Option<(String, HealthProbes)> {
+    let probes = HealthProbes {
+        liveness: container.liveness_probe.clone(),
+        readiness: container.readiness_probe.clone(),
+        readiness_successes: rest.readiness_successes(&container.name).unwrap_or(defaults::READINESS_SUCCESSES),
+    };
+    (probes.liveness.is_some() || probes.readiness.is_some()).then(|| (container.name.clone(), probes))
 }
 
 /// An instance is frozen as a whole, and boosted as a whole: any container that is to have CPU all the time keeps all
@@ -175,7 +193,7 @@ mod tests {
         template.annotations.insert(EGRESS.to_owned(), "private".to_owned());
         let private = super::spec(&name, &template, &record).expect("defaults make it whole");
         assert_eq!(private.egress, Egress::Private);
-        let entry = entry(spec, &template, Check::Wanted).expect("defaults make it whole");
+        let entry = entry(spec, (&template, &Rest::default()), Check::Wanted).expect("defaults make it whole");
         assert_eq!((entry.concurrency, entry.min, entry.max), (80, 0, 100));
     }
     fn env(container: &ContainerSpec) -> Vec<String> {
@@ -218,7 +236,7 @@ mod tests {
             ..RevisionRecord::default()
         };
         let spec = spec(&name, &template, &record).expect("defaults make it whole");
-        let entry = entry(spec.clone(), &template, Check::Wanted).expect("defaults make it whole");
+        let entry = entry(spec.clone(), (&template, &Rest::default()), Check::Wanted).expect("defaults make it whole");
         (spec, entry)
     }
 

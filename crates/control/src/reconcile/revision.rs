@@ -256,7 +256,7 @@ impl Observed {
     }
 
     fn entry(&self, check: Check) -> Result<BookEntry, Error> {
-        instance::entry(self.spec()?, &self.template, check)
+        instance::entry(self.spec()?, (&self.template, &view::rest(&self.envelope)?), check)
     }
 
     fn wake_service(&self, inner: &Inner) {

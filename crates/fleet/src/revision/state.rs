@@ -22,7 +22,12 @@ const CRASH_WINDOW: Duration = Duration::from_secs(10);
 
 impl Place {
     pub(super) fn starting(instance: Arc<Instance>, now: Instant) -> Self {
-        Self { instance, about: About::Starting, in_flight: 0, idle_since: now, cpu: None, frozen: false }
+        Self { instance, about: About::Starting, in_flight: 0, idle_since: now, cpu: None, unready: 0, frozen: false }
+    }
+
+    /// Does it take requests, as long as it has room?
+    pub(super) fn is_open(&self) -> bool {
+        self.about == About::Ready && self.unready == 0
     }
 
     /// Counts one more request. The instance is for a [`crate::Slot`], made after the lock is free.
@@ -38,15 +43,16 @@ impl Place {
 impl State {
     pub(super) fn free_place(&mut self) -> Option<&mut Place> {
         let spread = self.bounds()?.spread(self.kept);
-        let ready = self.places.iter().enumerate().filter(|(_, place)| place.about == About::Ready);
-        let candidates = ready.map(|(index, place)| (index, Candidate { load: place.in_flight, frozen: place.frozen }));
+        let open = self.places.iter().enumerate().filter(|(_, place)| place.is_open());
+        let candidates = open.map(|(index, place)| (index, Candidate { load: place.in_flight, frozen: place.frozen }));
         let index = scaling::pick(candidates, spread)?;
         self.places.get_mut(index)
     }
 
     /// Which instances are to be frozen now, and when to look again. They count as frozen from here on.
     pub(super) fn freeze_idle(&mut self, now: Instant, grace: Option<Duration>) -> Freezing<Arc<Instance>> {
-        let awake = |place: &&mut Place| place.about == About::Ready && place.in_flight == 0 && !place.frozen;
+        // One that gets no requests would never be thawed.
+        let awake = |place: &&mut Place| place.is_open() && place.in_flight == 0 && !place.frozen;
         let idle = self.places.iter_mut().filter(awake);
         let idle = idle.map(|place| {
             let idle_for = now.saturating_duration_since(place.idle_since);
@@ -129,6 +135,7 @@ impl State {
     pub(super) fn learn_from_end(&mut self, instance: &Instance, end: End, now: Instant) {
         let Some(timing) = instance.timing() else { return };
         match end {
+            End::Ill => {}
             _ if now.saturating_duration_since(timing.ready) >= CRASH_WINDOW => self.hold_back.reset(),
             End::Crash => self.hold_back(now),
             End::Wanted => {}
@@ -140,7 +147,10 @@ impl State {
         for place in &self.places {
             match place.about {
                 About::Starting => counts.starting += 1,
-                About::Ready => counts.ready += 1,
+                About::Ready => {
+                    counts.ready += 1;
+                    counts.unready += u32::from(!place.is_open());
+                }
                 About::Draining => counts.draining += 1,
             }
         }
@@ -165,10 +175,16 @@ impl State {
         let phase = |place: &Place| match place.about {
             About::Starting => Phase::Starting,
             About::Draining => Phase::Draining,
-            About::Ready if place.in_flight > 0 => {
-                Phase::Ready { in_flight: place.in_flight, idle_for: Duration::ZERO }
+            About::Ready => {
+                let in_flight = place.in_flight;
+                let idle = in_flight == 0;
+                let idle_for = if idle { now.saturating_duration_since(place.idle_since) } else { Duration::ZERO };
+                if place.is_open() {
+                    Phase::Ready { in_flight, idle_for }
+                } else {
+                    Phase::Unready { in_flight, idle_for }
+                }
             }
-            About::Ready => Phase::Ready { in_flight: 0, idle_for: now.saturating_duration_since(place.idle_since) },
         };
         let instances = self.places.iter().enumerate();
         Observed {

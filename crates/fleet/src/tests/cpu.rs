@@ -8,9 +8,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// A world whose only instance, of `app`, is idle; and its record.
 async fn resting(world: &World, app: &RevisionName) -> Arc<updraft_engine::Record> {
-    // One request, all the time, is no reason for a second instance here.
-    let targets = ScalingTargets { concurrency: 0, ..ScalingTargets::default() };
-    world.put(app, BookEntry { targets, ..entry(app) });
+    world.put(app, entry(app));
     drop(world.fleet.admit(app).await.expect("an instance comes up"));
     world.engine.records()[0].clone()
 }

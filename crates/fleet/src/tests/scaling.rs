@@ -38,7 +38,7 @@ async fn passes_before(
 async fn when_requests_take_most_places_of_an_instance_for_a_minute_there_is_another() {
     let mut world = World::new();
     let app = name("app-1");
-    world.put(&app, BookEntry { concurrency: 10, ..entry(&app) });
+    world.put(&app, BookEntry { concurrency: 10, targets: ScalingTargets::default(), ..entry(&app) });
     let slots = take(&world, &app, 8).await;
     assert_eq!(world.engine.live(), 1);
     world.pass(Duration::from_secs(40), TICK).await;
@@ -60,7 +60,7 @@ async fn when_requests_take_most_places_of_an_instance_for_a_minute_there_is_ano
 async fn when_an_instance_uses_most_of_its_cpu_for_a_minute_there_is_another_and_its_start_does_not_count() {
     let mut world = World::new();
     let app = name("app-1");
-    world.put(&app, BookEntry { concurrency: 10, ..entry(&app) });
+    world.put(&app, BookEntry { concurrency: 10, targets: ScalingTargets::default(), ..entry(&app) });
     let slots = take(&world, &app, 1).await;
     let record = world.engine.records()[0].clone();
     record.use_cpu(Duration::from_secs(600));
@@ -97,7 +97,7 @@ async fn without_targets_only_requests_without_a_place_start_instances() {
 async fn what_the_load_asked_for_goes_when_it_has_been_idle_long_enough() {
     let mut world = World::new();
     let app = name("app-1");
-    world.put(&app, BookEntry { concurrency: 10, ..entry(&app) });
+    world.put(&app, BookEntry { concurrency: 10, targets: ScalingTargets::default(), ..entry(&app) });
     let mut slots = take(&world, &app, 8).await;
     world.pass(Duration::from_secs(60), TICK).await;
     until("the second is up", || world.engine.live() == 2).await;

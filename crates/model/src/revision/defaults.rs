@@ -22,6 +22,9 @@ pub const PORT: u16 = 8080;
 pub const CPU: &str = "1000m";
 /// The limit of memory.
 pub const MEMORY: &str = "512Mi";
+/// Successes in a row after which an instance whose readiness probe failed gets requests again. Source: Cloud Run's
+/// "Container health checks"; Kubernetes has 1.
+pub const READINESS_SUCCESSES: u32 = 2;
 /// How long a container may take until it listens, in seconds.
 pub const STARTUP_SECONDS: i32 = 240;
 

@@ -78,12 +78,6 @@ pub fn unsupported(template: &RevisionTemplate) -> Vec<String> {
         if container.resources.limits.contains_key("nvidia.com/gpu") {
             fields.push(format!("{at}.resources.limits[nvidia.com/gpu]"));
         }
-        if container.liveness_probe.is_some() {
-            fields.push(format!("{at}.liveness_probe"));
-        }
-        if container.readiness_probe.is_some() {
-            fields.push(format!("{at}.readiness_probe"));
-        }
     }
     fields
 }

@@ -23,7 +23,7 @@ struct Rules {
 
 const STARTUP: Rules = Rules { field: "startup_probe", delay_max: 240, period_max: 240, tcp: true };
 const LIVENESS: Rules = Rules { field: "liveness_probe", delay_max: 3600, period_max: 3600, tcp: false };
-const READINESS: Rules = Rules { field: "readiness_probe", delay_max: 0, period_max: 3600, tcp: false };
+const READINESS: Rules = Rules { field: "readiness_probe", delay_max: 0, period_max: 300, tcp: false };
 
 /// Checks the probes of one container at `path`.
 pub(super) fn check(path: &str, container: &Container, found: &mut Vec<Violation>) {
@@ -142,7 +142,7 @@ mod tests {
                     headers: vec![("a b".to_owned(), String::new())],
                     port: 70_000,
                 },
-                [0, 1, 10, 3],
+                [1, 1, 301, 3],
             ),
             ..Container::default()
         };
@@ -156,6 +156,8 @@ mod tests {
             c.liveness_probe.period_seconds: must be between 1 and 3600, got 3601
             c.liveness_probe.failure_threshold: must be at least 1, got 0
             c.liveness_probe.tcp_socket: a liveness probe can be http_get or grpc, got tcp_socket
+            c.readiness_probe.initial_delay_seconds: must be between 0 and 0, got 1
+            c.readiness_probe.period_seconds: must be between 1 and 300, got 301
             c.readiness_probe.http_get.path: must be an absolute path, got 'x'
             c.readiness_probe.http_get.http_headers[0]: must be a name and a value that HTTP allows
             c.readiness_probe.http_get.port: must be between 1 and 65535, got 70000

@@ -6,7 +6,7 @@ use super::*;
 
 /// A world in a line: `min=1 max=5 concurrency=2 waiting=3 check held=4s requests=9 cpu=700` (the last minute: requests at a
 /// time, thousandths of a CPU), and instances as
-/// `starting`, `draining`, `busy:2` (requests) and `idle:30` (seconds).
+/// `starting`, `draining`, `busy:2` (requests) and `idle:30` (seconds); `ill:2` and `ill-idle:30` are not ready.
 fn check(world: &str, expected: Expect) {
     let mut bounds =
         Bounds { concurrency: 1, min: 0, max: 5, cpu_milli: 1000, targets: Targets::default(), check: Check::Done };
@@ -29,6 +29,8 @@ fn check(world: &str, expected: Expect) {
             "draining" => Some(Phase::Draining),
             "busy" => Some(Phase::Ready { in_flight: number, idle_for: Duration::ZERO }),
             "idle" => Some(Phase::Ready { in_flight: 0, idle_for: seconds }),
+            "ill" => Some(Phase::Unready { in_flight: number, idle_for: Duration::ZERO }),
+            "ill-idle" => Some(Phase::Unready { in_flight: 0, idle_for: seconds }),
             _ => None,
         };
         match key {
@@ -234,6 +236,64 @@ fn what_the_load_needs_is_not_retired_for_being_idle() {
 #[test]
 fn load_does_not_help_a_revision_whose_check_is_open() {
     check("check requests=90 concurrency=1 starting", expect![[""]]);
+}
+
+#[test]
+fn what_is_not_ready_has_no_free_place_and_counts_towards_minimum_and_maximum() {
+    check(
+        "waiting=1 concurrency=9 ill:1",
+        expect![[r#"
+            start 1: 1 request has no place
+        "#]],
+    );
+    check(
+        "waiting=1 max=2 ill:1 ill-idle:5",
+        expect![[r#"
+        look again in 895s
+    "#]],
+    );
+    check("min=1 ill-idle:5", expect![[""]]);
+}
+
+#[test]
+fn what_is_not_ready_goes_when_it_is_idle_and_before_what_is() {
+    check(
+        "ill-idle:900 ill:1 idle:10",
+        expect![[r#"
+            retire #0: idle
+            look again in 890s
+        "#]],
+    );
+    // The minimum is kept of those that serve, whoever has been idle for longer.
+    check(
+        "min=1 idle:5000 ill-idle:10",
+        expect![[r#"
+            look again in 890s
+        "#]],
+    );
+    check(
+        "min=1 idle:900 ill-idle:2000",
+        expect![[r#"
+            retire #1: idle
+        "#]],
+    );
+    check(
+        "max=1 idle:50 ill-idle:10",
+        expect![[r#"
+            retire #1: above the maximum
+            look again in 850s
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_not_ready_does_none_of_the_work_that_the_load_asks_for() {
+    check(
+        "requests=90 concurrency=80 busy:45 ill:45",
+        expect![[r#"
+            start 1: 90 requests at a time over a minute, target 48 = 80 × 60 %
+        "#]],
+    );
 }
 
 /// Picks among instances like `3` (requests) and `0*` (frozen), each of which is to have `target` of its 8 places

@@ -18,6 +18,8 @@
 //! | `/exit/CODE` | ends the process |
 //! | `/later/MS/CODE` | ends the process with this code after so many milliseconds, and answers before |
 //! | `/eat/MIB` | takes memory |
+//! | `/health/NAME` | `well`, or 500 while it is broken |
+//! | `/break/NAME` | breaks that for ever, `/break/NAME/MS` for so many milliseconds; a name that no other process has |
 //!
 //! `note PATH TEXT PORT` writes a file first and serves on another port. `proxy ADDRESS` needs somebody at the address,
 //! and asks there for every path but those below `/own`, which it answers itself.
@@ -33,7 +35,7 @@ use std::{
     net::{TcpListener, TcpStream},
     process::exit,
     sync::{
-        OnceLock,
+        Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     thread,
@@ -42,6 +44,8 @@ use std::{
 
 static IN_FLIGHT: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
+/// What `/health` is not well of.
+static BROKEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
 /// Whom a proxy asks.
 static BEHIND: OnceLock<String> = OnceLock::new();
 
@@ -341,6 +345,22 @@ fn answer(path: &str) -> (&'static str, String) {
                 thread::sleep(Duration::from_millis(pause));
                 exit(code)
             });
+            (OK, instance().to_owned())
+        }
+        "health" if BROKEN.lock().unwrap().iter().any(|broken| broken == value) => {
+            ("500 Internal Server Error", String::new())
+        }
+        "health" => (OK, "well".to_owned()),
+        "break" => {
+            let (broken, pause) = value.split_once('/').unwrap_or((value, ""));
+            BROKEN.lock().unwrap().push(broken.to_owned());
+            if let Ok(pause) = pause.parse() {
+                let broken = broken.to_owned();
+                thread::spawn(move || {
+                    thread::sleep(Duration::from_millis(pause));
+                    BROKEN.lock().unwrap().retain(|other| *other != broken);
+                });
+            }
             (OK, instance().to_owned())
         }
         "exit" => exit(value.parse().unwrap_or(0)),

@@ -273,9 +273,11 @@ impl Page {
             });
             self.columns(indent + 2, &variables.collect::<Vec<_>>());
         }
-        for (title, found) in
-            [("Startup Probe", &container.startup_probe), ("Liveness Probe", &container.liveness_probe)]
-        {
+        for (title, found) in [
+            ("Startup Probe", &container.startup_probe),
+            ("Liveness Probe", &container.liveness_probe),
+            ("Readiness Probe", &container.readiness_probe),
+        ] {
             if let Some(found) = found {
                 let (what, fields) = probe(found);
                 self.line(indent, &format!("{title}:"));

@@ -162,6 +162,8 @@ fn limits(name: &RevisionName, container: &Container) -> Result<Limits, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use updraft_model::{
         Parent,
         instance::Egress,
@@ -252,6 +254,23 @@ mod tests {
         assert_eq!(side.mounts, [Mount { volume: "v".to_owned(), path: "/data".to_owned() }]);
         let probed: Vec<_> = entry.sidecar_probes.iter().map(|(name, probe)| (name.as_str(), &probe.kind)).collect();
         assert_eq!(probed, [("side", &ProbeKind::Tcp { port: 9000 })]);
+    }
+
+    #[test]
+    fn what_a_container_is_asked_once_it_is_up_has_its_defaults_and_what_api_v1_alone_can_say() {
+        let probe = |port| {
+            let kind = ProbeKind::Grpc { port, service: String::new() };
+            Some(Probe { initial_delay: 0, timeout: 0, period: 0, failure_threshold: 0, kind })
+        };
+        let mut template = several();
+        template.containers[0].liveness_probe = probe(9000);
+        template.containers[1].readiness_probe = probe(0);
+        let (_, entry) = spec_of(template);
+        let filled = |port| probe(port).map(|probe| Probe { timeout: 1, period: 10, failure_threshold: 3, ..probe });
+        let side = HealthProbes { liveness: filled(9000), readiness: None, readiness_successes: 2 };
+        let web = HealthProbes { liveness: None, readiness: filled(8080), readiness_successes: 2 };
+        assert_eq!(entry.health_probes, [("side".to_owned(), side), ("web".to_owned(), web)].into());
+        assert_eq!(spec_of(several()).1.health_probes, BTreeMap::new());
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod doctor;
 mod failures;
 mod frozen;
 mod full;
+mod health;
 mod killed;
 mod lan;
 mod leaks;

@@ -43,7 +43,7 @@ spec:
     )
 }
 
-fn replace(host: &Host, manifest: &str) -> Said {
+pub(super) fn replace(host: &Host, manifest: &str) -> Said {
     let dir = TempDir::new().expect("a temporary directory");
     let file = dir.path().join("service.yaml");
     fs::write(&file, manifest).expect("writable");

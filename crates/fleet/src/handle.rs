@@ -16,6 +16,7 @@ use updraft_model::{
 
 use crate::{
     adoption,
+    affinity::Affinity,
     config::FleetConfig,
     context::{Context, Outside, Revisions},
     events,
@@ -92,12 +93,20 @@ impl Fleet {
     /// # Errors
     /// See [`Refusal`].
     pub async fn admit(&self, revision: &RevisionName) -> Result<Slot, Refusal> {
+        self.admit_to(revision, None).await
+    }
+
+    /// The same, in the instance that is `wanted` if that has room.
+    ///
+    /// # Errors
+    /// See [`Refusal`].
+    pub async fn admit_to(&self, revision: &RevisionName, wanted: Option<Affinity>) -> Result<Slot, Refusal> {
         if self.context.is_closing() {
             return Err(Refusal::ShuttingDown);
         }
-        let admission = match self.revisions.known(revision).map(|known| known.admit()) {
+        let admission = match self.revisions.known(revision).map(|known| known.admit(wanted)) {
             None | Some(Err(Refusal::Unavailable)) => {
-                self.revisions.newest(revision).ok_or(Refusal::Unavailable)?.admit()
+                self.revisions.newest(revision).ok_or(Refusal::Unavailable)?.admit(wanted)
             }
             Some(admission) => admission,
         };
@@ -105,6 +114,11 @@ impl Fleet {
             Admission::Now(slot) => Ok(slot),
             Admission::Queued(ticket) => ticket.wait().await,
         }
+    }
+
+    /// Has the revision such an instance, that takes requests?
+    pub fn has(&self, revision: &RevisionName, wanted: Affinity) -> bool {
+        self.revisions.known(revision).is_some_and(|known| known.has(wanted))
     }
 
     /// How many instances there are, those that start and drain included.

@@ -23,6 +23,7 @@ use updraft_model::{
 use updraft_plan::scaling::StartReason;
 
 use crate::{
+    affinity::Affinity,
     boost,
     containers::{self, Stuck},
     context::Context,
@@ -48,6 +49,8 @@ pub(crate) struct Instance {
     pub(crate) id: InstanceId,
     pub(crate) revision: RevisionName,
     pub(crate) port: u16,
+    /// What names it to its clients.
+    pub(crate) affinity: Affinity,
     /// The name of the container that takes the traffic, if there are others.
     ingress: Option<String>,
     asked: Instant,
@@ -115,6 +118,7 @@ impl Instance {
             id,
             revision,
             port,
+            affinity: Affinity::random(),
             ingress: None,
             asked,
             timing: OnceLock::new(),

@@ -15,6 +15,7 @@
 //! Channels: `book` in, `health` and `logs` out. Nothing here is stored.
 
 mod adoption;
+mod affinity;
 mod board;
 mod boost;
 mod config;
@@ -34,6 +35,7 @@ mod revision;
 mod slot;
 mod timer;
 
+pub use affinity::{Affinity, NoAffinity};
 pub use config::FleetConfig;
 pub use handle::{Fleet, FleetDeps};
 pub use instance::Timing;

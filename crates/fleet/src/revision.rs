@@ -28,6 +28,7 @@ use updraft_plan::{
 
 use crate::{
     adoption::Candidate,
+    affinity::Affinity,
     context::Context,
     failure::Retry,
     instance::{Instance, Order, Timing},
@@ -189,15 +190,20 @@ impl Revision {
         state.places.is_empty() && state.queue.is_empty()
     }
 
-    /// A place, or a place in the queue.
-    pub(crate) fn admit(self: &Arc<Self>) -> Result<Admission, Refusal> {
+    /// Has it such an instance, that takes requests?
+    pub(crate) fn has(&self, wanted: Affinity) -> bool {
+        self.lock().places.iter().any(|place| place.is_open() && place.instance.affinity == wanted)
+    }
+
+    /// A place, in the instance that is wanted if that has room; or a place in the queue.
+    pub(crate) fn admit(self: &Arc<Self>, wanted: Option<Affinity>) -> Result<Admission, Refusal> {
         let now = self.context.clock.instant();
         let mut state = self.lock();
         if state.entry.is_none() {
             return Err(Refusal::Unavailable);
         }
         if state.queue.is_empty()
-            && let Some(place) = state.free_place()
+            && let Some(place) = state.free_place(wanted)
         {
             let instance = place.occupy();
             state.demand.more(now);

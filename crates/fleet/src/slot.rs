@@ -14,6 +14,7 @@ use updraft_model::{
 };
 
 use crate::{
+    affinity::Affinity,
     instance::{Instance, Timing},
     revision::Revision,
 };
@@ -90,6 +91,11 @@ impl Slot {
     /// Was there no place at once?
     pub fn has_waited(&self) -> bool {
         self.has_waited
+    }
+
+    /// What names the instance to a client that wants to stay with it.
+    pub fn affinity(&self) -> Affinity {
+        self.instance.affinity
     }
 
     /// Where the time of the instance's start went.

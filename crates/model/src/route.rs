@@ -43,4 +43,16 @@ pub struct RouteTarget {
     pub timeout: Duration,
     /// What the container speaks.
     pub protocol: Protocol,
+    /// Are requests of one client to go to one instance?
+    pub affinity: SessionAffinity,
+}
+
+/// Are requests of one client to go to one instance?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum SessionAffinity {
+    /// Any instance will do.
+    #[default]
+    None,
+    /// To the one that its first request went to, as long as that has room.
+    Client,
 }

@@ -17,7 +17,10 @@ use updraft_model::{
     route::{Route, RouteTarget},
 };
 
-use crate::{client::Client, trace};
+use crate::{
+    client::{Client, Scheme},
+    trace,
+};
 
 /// Cloud Run's code for a client that went away.
 const CLIENT_LEFT: u16 = 499;
@@ -105,6 +108,11 @@ impl Access {
             response_bytes: 0,
             note: None,
         }
+    }
+
+    /// How the client speaks to us.
+    pub(crate) fn scheme(&self) -> Scheme {
+        self.client.scheme
     }
 
     /// It is for this service.

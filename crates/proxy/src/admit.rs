@@ -1,6 +1,6 @@
 //! A place in an instance, now or as soon as there is one.
 
-use updraft_fleet::{Cause, Fleet, Refusal, Slot, Timing};
+use updraft_fleet::{Affinity, Cause, Fleet, Refusal, Slot, Timing};
 use updraft_model::instance::InstanceId;
 
 use crate::{respond::Rejection, split::Chosen};
@@ -16,6 +16,11 @@ pub(crate) struct Admitted {
 impl Admitted {
     pub(crate) fn instance(&self) -> &InstanceId {
         self.slot.instance()
+    }
+
+    /// What names the instance to a client that wants to stay with it.
+    pub(crate) fn affinity(&self) -> Affinity {
+        self.slot.affinity()
     }
 
     /// Of the start of its instance, if this server started it.
@@ -35,7 +40,7 @@ impl Admitted {
 
 /// Waits for a place. The caller's time limit includes the wait.
 pub(crate) async fn admit(fleet: &Fleet, chosen: &Chosen) -> Result<Admitted, Rejection> {
-    match fleet.admit(chosen.revision()).await {
+    match fleet.admit_to(chosen.revision(), chosen.wanted()).await {
         Ok(slot) => Ok(Admitted { slot }),
         Err(refusal) => Err(rejection(&refusal)),
     }

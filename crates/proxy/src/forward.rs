@@ -13,7 +13,7 @@ use http::{Request, Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use updraft_base::Sleep;
-use updraft_fleet::Slot;
+use updraft_fleet::{Affinity, Slot};
 use updraft_model::{instance::Exit, revision::Protocol};
 
 use crate::{
@@ -40,6 +40,8 @@ pub(crate) struct Answered {
     pub(crate) response: Response<Incoming>,
     pub(crate) client: Option<OnUpgrade>,
     pub(crate) held: Held,
+    /// The instance that the client is to stay with from now on, if it is to be told of one.
+    pub(crate) affinity: Option<Affinity>,
 }
 
 /// What an answer holds until its end. The fields are dropped in this order: the connection is free
@@ -105,7 +107,7 @@ async fn http1(slot: Slot, pool: &Arc<Pool>, mut outgoing: Outgoing) -> Result<A
             }
             Ok(response) => {
                 let held = Held { lease: Some(lease), _slot: slot };
-                return Ok(Answered { response, client: outgoing.client, held });
+                return Ok(Answered { response, client: outgoing.client, held, affinity: None });
             }
             Err(mut error) => match error.take_message() {
                 // The instance closed a connection that rested; nothing of the request was sent.
@@ -125,7 +127,7 @@ async fn http2(slot: Slot, pool: &Arc<Pool>, mut outgoing: Outgoing) -> Result<A
         match sender.try_send_request(outgoing.request).await {
             Ok(response) => {
                 let held = Held { lease: None, _slot: slot };
-                return Ok(Answered { response, client: outgoing.client, held });
+                return Ok(Answered { response, client: outgoing.client, held, affinity: None });
             }
             Err(mut error) => match error.take_message() {
                 Some(request) if sender.is_closed() => outgoing.request = request,

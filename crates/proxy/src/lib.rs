@@ -13,6 +13,7 @@
 
 mod access;
 mod admit;
+mod affinity;
 mod authorise;
 mod body;
 mod client;

@@ -10,11 +10,15 @@ use tokio::sync::{mpsc, watch};
 use updraft_base::{Clock, Shutdown, Sleep, Tasks};
 use updraft_fleet::Fleet;
 use updraft_identity::Authenticator;
-use updraft_model::{channel::RequestRecord, route::RouteTable};
+use updraft_model::{
+    channel::RequestRecord,
+    route::{RouteTable, SessionAffinity},
+};
 
 use crate::{
     access::Access,
     admit::admit,
+    affinity,
     authorise::{Caller, authorise},
     body::Body,
     client::Client,
@@ -158,7 +162,10 @@ impl Proxy {
         let screened = screen(routed, request, self.0.deps.config.reserved_paths)?;
         let permitted = authorise(screened, caller)?;
         trip.pass(Stop::Authorise);
-        let chosen = split(permitted, rand::random())?;
+        let keeps = permitted.routed().route().targets.iter().any(|target| target.affinity == SessionAffinity::Client);
+        let wanted = if keeps { affinity::wanted(request.headers()) } else { None };
+        let fleet = &self.0.deps.fleet;
+        let chosen = split(permitted, wanted, |revision, wanted| fleet.has(revision, wanted), rand::random())?;
         trip.pass(Stop::Split);
         trip.access().chosen(chosen.place());
         Ok(chosen)
@@ -210,10 +217,11 @@ impl Proxy {
             trip.placed(&admitted);
             let (cut, bytes) = (self.0.lines.cut.clone(), deps.config.header_bytes);
             let pool = || Pool::new(deps.tasks.clone(), cut, deps.clock.clone(), bytes);
+            let news = chosen.news(admitted.affinity());
             let answered = forward(admitted, outgoing, pool).await;
             trip.pass(Stop::Forward);
             match answered {
-                Ok(answered) => return Ok(answered),
+                Ok(answered) => return Ok(Answered { affinity: news, ..answered }),
                 Err(Failure::Unreachable(back)) => outgoing = *back,
                 Err(Failure::Final(rejection)) => return Err(rejection),
             }
@@ -224,7 +232,10 @@ impl Proxy {
     /// The head of the answer is here; its body follows as it comes.
     fn pass_on(&self, answered: Answered, timer: Sleep, mut trip: Trip) -> Result<Response<Body>, (Rejection, Trip)> {
         let is_upgrade = answered.is_upgrade();
-        let Answered { mut response, client, held } = answered;
+        let Answered { mut response, client, held, affinity } = answered;
+        if let Some(affinity) = affinity {
+            affinity::tell(response.headers_mut(), affinity, trip.access().scheme());
+        }
         if !is_upgrade {
             trip.answered(response.status());
             headers::clean(response.headers_mut(), Upgrade::No);

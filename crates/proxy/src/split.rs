@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use updraft_fleet::Affinity;
 use updraft_model::{
     name::RevisionName,
     revision::Protocol,
-    route::{Route, RouteTarget},
+    route::{Route, RouteTarget, SessionAffinity},
 };
 
 use crate::{authorise::Permitted, respond::Rejection};
@@ -15,6 +16,8 @@ use crate::{authorise::Permitted, respond::Rejection};
 pub(crate) struct Chosen {
     permitted: Permitted,
     index: usize,
+    /// The instance that the client wants to stay with.
+    wanted: Option<Affinity>,
 }
 
 // === impl Chosen ===
@@ -33,6 +36,16 @@ impl Chosen {
         &self.target().revision
     }
 
+    /// The instance that the client wants to stay with, if that is to be heeded.
+    pub(crate) fn wanted(&self) -> Option<Affinity> {
+        self.wanted.filter(|_| self.target().affinity == SessionAffinity::Client)
+    }
+
+    /// What the client is to be told after it got a place in this instance: nothing if it knows, or need not.
+    pub(crate) fn news(&self, got: Affinity) -> Option<Affinity> {
+        (self.target().affinity == SessionAffinity::Client && self.wanted != Some(got)).then_some(got)
+    }
+
     pub(crate) fn timeout(&self) -> Duration {
         self.target().timeout
     }
@@ -42,12 +55,23 @@ impl Chosen {
     }
 }
 
-/// Chooses by share. `dice` is a number that any `u32` is as likely as any other.
-pub(crate) fn split(permitted: Permitted, dice: u32) -> Result<Chosen, Rejection> {
-    let shares = permitted.routed().route().targets.iter().map(|target| target.percent);
+/// Chooses by share, or the revision that has the instance which is `wanted`, if it has a share. `dice` is a number that
+/// any `u32` is as likely as any other.
+pub(crate) fn split(
+    permitted: Permitted,
+    wanted: Option<Affinity>,
+    has: impl Fn(&RevisionName, Affinity) -> bool,
+    dice: u32,
+) -> Result<Chosen, Rejection> {
+    let targets = &permitted.routed().route().targets;
+    let keeps =
+        |target: &RouteTarget| target.affinity == SessionAffinity::Client && (target.percent > 0 || targets.len() == 1);
+    let known =
+        wanted.and_then(|wanted| targets.iter().position(|target| keeps(target) && has(&target.revision, wanted)));
     // A service without a ready revision has a host and no target.
-    let index = choose(shares, dice).ok_or(Rejection::NoRevision)?;
-    Ok(Chosen { permitted, index })
+    let by_share = || choose(targets.iter().map(|target| target.percent), dice);
+    let index = known.or_else(by_share).ok_or(Rejection::NoRevision)?;
+    Ok(Chosen { permitted, index, wanted })
 }
 
 /// The share that `dice` falls into. A single share of zero, as a tag has, is all there is and

@@ -1,6 +1,7 @@
 //! Worlds: the front door over a real fleet and the fake engine, asked by real clients.
 
 mod access;
+mod affinity;
 mod connections;
 mod contract;
 mod exchange;
@@ -46,7 +47,7 @@ use updraft_model::{
     instance::{ContainerSpec, Egress, InstanceSpec, Limits},
     name::{Parent, RevisionName},
     revision::{Probe, ProbeKind, Protocol, ScalingTargets},
-    route::{Route, RouteTable, RouteTarget},
+    route::{Route, RouteTable, RouteTarget, SessionAffinity},
     service::Ingress,
 };
 
@@ -168,6 +169,7 @@ impl World {
             percent: *percent,
             timeout: app.timeout,
             protocol: app.protocol,
+            affinity: app.affinity,
         };
         let route = Route {
             service: app.revision(1).service,
@@ -225,6 +227,7 @@ struct App {
     concurrency: u32,
     max: u32,
     timeout: Duration,
+    affinity: SessionAffinity,
     ingress: Ingress,
     invoker: InvokerAccess,
 }
@@ -237,6 +240,7 @@ impl Default for App {
             concurrency: 80,
             max: 5,
             timeout: Duration::from_secs(300),
+            affinity: SessionAffinity::None,
             ingress: Ingress::All,
             invoker: InvokerAccess::Open,
         }

@@ -173,7 +173,7 @@ fn template() -> Vec<Row> {
         not_ready(&at("service_mesh"), "service_mesh", json!({"mesh": "m"})),
         not_ready(&at("encryption_key_revocation_action"), "encryption_key_revocation_action", json!("PREVENT_NEW")),
         not_ready(&at("encryption_key_shutdown_duration"), "encryption_key_shutdown_duration", json!("3600s")),
-        free(&at("session_affinity"), "a switch, without effect", json!(true)),
+        free(&at("session_affinity"), "a switch", json!(true)),
         free(&at("health_check_disabled"), "a switch", json!(true)),
         not_ready(&at("node_selector"), "node_selector", json!({"accelerator": "nvidia-l4"})),
         free(&at("gpu_zonal_redundancy_disabled"), "a switch, without effect", json!(true)),

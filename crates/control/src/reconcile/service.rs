@@ -14,7 +14,7 @@ use updraft_model::{
         RevisionTemplate,
         lifecycle::{Phase, not_ready},
     },
-    route::{Route, RouteTarget},
+    route::{Route, RouteTarget, SessionAffinity},
     service::{Ingress, Service, TrafficTarget},
 };
 use updraft_plan::{
@@ -198,6 +198,7 @@ fn routes(inner: &Inner, observed: &Observed, plan: &Rollout) -> Result<Hosts, E
                 percent: *percent,
                 timeout: template.timeout?,
                 protocol: template.ingress_container()?.port?.0,
+                affinity: if template.session_affinity { SessionAffinity::Client } else { SessionAffinity::None },
             })
         };
         Arc::new(Route {

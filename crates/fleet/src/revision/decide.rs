@@ -43,7 +43,7 @@ impl Revision {
 
     fn place_waiting(self: &Arc<Self>, state: &mut State, effects: &mut Effects) {
         while !state.queue.is_empty() {
-            let Some(place) = state.free_place() else { return };
+            let Some(place) = state.free_place(None) else { return };
             let instance = place.occupy();
             if let Some((_, waiting)) = state.queue.pop_first() {
                 effects.answers.push((waiting, Ok(instance)));

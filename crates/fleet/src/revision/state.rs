@@ -12,7 +12,7 @@ use updraft_plan::{
 };
 
 use super::{About, Counts, Effects, End, Place, State};
-use crate::{instance::Instance, slot::Refusal};
+use crate::{affinity::Affinity, instance::Instance, slot::Refusal};
 
 /// An instance that ends by itself sooner than this after it was ready counts as a failed start:
 /// otherwise one that crashes at once would be started in a tight loop.
@@ -41,8 +41,15 @@ impl Place {
 // === impl State ===
 
 impl State {
-    pub(super) fn free_place(&mut self) -> Option<&mut Place> {
+    pub(super) fn free_place(&mut self, wanted: Option<Affinity>) -> Option<&mut Place> {
         let spread = self.bounds()?.spread(self.kept);
+        if let Some(wanted) = wanted {
+            let is_wanted = |place: &Place| place.instance.affinity == wanted;
+            let has_room = |place: &Place| place.is_open() && place.in_flight < spread.concurrency;
+            if let Some(index) = self.places.iter().position(|place| is_wanted(place) && has_room(place)) {
+                return self.places.get_mut(index);
+            }
+        }
         let open = self.places.iter().enumerate().filter(|(_, place)| place.is_open());
         let candidates = open.map(|(index, place)| (index, Candidate { load: place.in_flight, frozen: place.frozen }));
         let index = scaling::pick(candidates, spread)?;

@@ -180,7 +180,7 @@ pub struct RequestRecord {
     /// From the head of the request to the end of the answer.
     pub latency: Duration,
     /// Where the time until the first byte of the answer went, if the request had to wait for a place.
-    pub waits: Option<Waits>,
+    pub waits: Option<Box<Waits>>,
     /// The trace it belongs to.
     pub trace: Option<TraceContext>,
     /// Why there was no answer of the container's own.

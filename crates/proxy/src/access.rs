@@ -3,7 +3,10 @@
 //! On the way a request only keeps what it has at hand, by counting references. The entry is put together at its end,
 //! and only if there is room for it: a log that cannot keep up costs requests nothing, and what it misses is counted.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 use http_body::Body as _;
@@ -11,6 +14,7 @@ use hyper::body::Incoming;
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use tokio::sync::mpsc;
 use updraft_base::Clock;
+use updraft_fleet::Timing;
 use updraft_model::{
     channel::{RequestRecord, Waits},
     instance::InstanceId,
@@ -18,6 +22,7 @@ use updraft_model::{
 };
 
 use crate::{
+    admit::Admitted,
     client::{Client, Scheme},
     trace,
 };
@@ -53,9 +58,20 @@ pub(crate) struct Access {
     /// The same in Cloud Run's form, which the client is told.
     pub(crate) cloud_trace: Option<HeaderValue>,
     /// Where its time went, if it had to wait for a place.
-    pub(crate) waits: Option<Waits>,
+    pub(crate) waits: Option<Box<Waits>>,
+    pub(crate) place: Option<Place>,
     pub(crate) response_bytes: u64,
     pub(crate) note: Option<&'static str>,
+}
+
+/// The place that a request got.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) admitted: Instant,
+    /// Of the start of its instance, if this server started it.
+    pub(crate) timing: Option<Timing>,
+    /// Was there none at once?
+    pub(crate) has_waited: bool,
 }
 
 /// The end of a request.
@@ -105,6 +121,7 @@ impl Access {
             trace: trace::header(request.headers()).cloned(),
             cloud_trace: None,
             waits: None,
+            place: None,
             response_bytes: 0,
             note: None,
         }
@@ -125,9 +142,10 @@ impl Access {
         (self.route, self.target) = (Some(route), Some(target));
     }
 
-    /// This instance takes it.
-    pub(crate) fn admitted(&mut self, instance: &InstanceId) {
-        self.instance = Some(instance.clone());
+    /// An instance takes it, from this moment on.
+    pub(crate) fn admitted(&mut self, admitted: &Admitted, at: Instant) {
+        self.instance = Some(admitted.instance().clone());
+        self.place = Some(Place { admitted: at, timing: admitted.timing(), has_waited: admitted.has_waited() });
     }
 
     /// It is passed on as this.
@@ -153,7 +171,7 @@ impl Access {
             referer: text(self.referer.as_ref()),
             remote: self.client.address.ip().to_canonical(),
             latency: outcome.latency,
-            waits: self.waits,
+            waits: self.waits.clone(),
             trace: self.trace.as_ref().and_then(trace::context),
             note: self.note,
         }

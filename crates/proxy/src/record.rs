@@ -16,11 +16,10 @@ use prometheus_client::{
 };
 use tokio::sync::mpsc;
 use updraft_base::Clock;
-use updraft_fleet::Timing;
 use updraft_model::channel::{RequestRecord, Waits};
 
 use crate::{
-    access::{Access, AccessLog, Outcome},
+    access::{Access, AccessLog, Outcome, Place},
     admit::Admitted,
     waits::{self, Milestones},
 };
@@ -53,16 +52,7 @@ pub(crate) struct Trip {
     begun: Instant,
     last: Instant,
     status: Option<StatusCode>,
-    place: Option<Place>,
     access: Box<Access>,
-}
-
-/// The place that a request got.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    admitted: Instant,
-    /// Of the start of its instance.
-    timing: Option<Timing>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -111,15 +101,7 @@ fn histogram() -> Histogram {
 impl Trip {
     pub(crate) fn begin(metrics: Arc<Metrics>, clock: &Clock, access: Access) -> Self {
         let now = clock.instant();
-        Self {
-            metrics,
-            clock: clock.clone(),
-            begun: now,
-            last: now,
-            status: None,
-            place: None,
-            access: Box::new(access),
-        }
+        Self { metrics, clock: clock.clone(), begun: now, last: now, status: None, access: Box::new(access) }
     }
 
     /// What the log is to say.
@@ -136,17 +118,15 @@ impl Trip {
 
     /// It has a place, as of the stop before.
     pub(crate) fn placed(&mut self, admitted: &Admitted) {
-        self.place = Some(Place { admitted: self.last, timing: admitted.timing() });
-        self.access.admitted(admitted.instance());
-        self.access.waits = admitted.has_waited().then(Waits::default);
+        self.access.admitted(admitted, self.last);
     }
 
     /// The head of the answer is here, as of the stop before. Returns where the time went.
     pub(crate) fn headed(&mut self) -> Option<Waits> {
-        let Place { admitted, timing } = self.place?;
+        let Place { admitted, timing, has_waited } = self.access.place?;
         let waits = waits::split(Milestones { begun: self.begun, admitted, answered: self.last }, timing);
         // What did not have to wait has nothing to tell but its latency.
-        self.access.waits = self.access.waits.map(|_| waits);
+        self.access.waits = has_waited.then(|| Box::new(waits));
         Some(waits)
     }
 

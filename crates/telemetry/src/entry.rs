@@ -102,10 +102,10 @@ pub enum Severity {
 const TIME_TRUST: Duration = Duration::from_secs(60);
 
 /// Which instance took a request; and where its time went, in seconds, if it had to wait.
-fn request_labels(instance: Option<InstanceId>, waits: Option<Waits>) -> BTreeMap<String, String> {
+fn request_labels(instance: Option<InstanceId>, waits: Option<&Waits>) -> BTreeMap<String, String> {
     let mut labels: BTreeMap<String, String> =
         instance.map(|instance| ("instanceId".to_owned(), instance.0)).into_iter().collect();
-    if let Some(Waits { queued, sandbox, app, first_byte }) = waits {
+    if let Some(&Waits { queued, sandbox, app, first_byte }) = waits {
         for (name, time) in [("queued", queued), ("sandbox", sandbox), ("app", app), ("first-byte", first_byte)] {
             labels.insert(format!("updraft.dev/{name}"), format!("{:.6}s", time.as_secs_f64()));
         }
@@ -165,7 +165,7 @@ impl LogEntry {
         let revision = request.revision.unwrap_or_default();
         Self {
             severity,
-            labels: request_labels(request.instance, request.waits),
+            labels: request_labels(request.instance, request.waits.as_deref()),
             http_request: Some(http),
             trace: request.trace.map(|trace| format!("projects/{project}/traces/{:032x}", trace.trace)),
             span_id: request.trace.map(|trace| format!("{:016x}", trace.span)),

@@ -25,9 +25,9 @@ const PLAIN: [(&str, &str); 5] = [
 /// In whose words fields are named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Words {
-    /// `metadata.annotations[run.googleapis.com/sessionAffinity]`.
+    /// `metadata.annotations[run.googleapis.com/custom-audiences]`.
     V1,
-    /// `session_affinity`. What only v1 can say is named as v1 does.
+    /// `custom_audiences`. What only v1 can say is named as v1 does.
     V2,
 }
 
@@ -54,7 +54,6 @@ pub fn notice(
     }
     let based = template.containers.iter().any(|container| !container.base_image_uri.is_empty());
     for (is_set, field, key) in [
-        (template.session_affinity, "session_affinity", keys::SESSION_AFFINITY),
         (
             template.gpu_zonal_redundancy_disabled.is_some(),
             "gpu_zonal_redundancy_disabled",

@@ -127,7 +127,7 @@ async fn what_is_not_built_yet_is_stored_exported_and_named() {
     let conditions = service["status"]["conditions"].as_array().expect("conditions");
     let notice = conditions.iter().find(|one| one["type"] == "SettingsApplied").expect("a notice");
     assert_eq!(notice["severity"], "Warning");
-    for field in ["scaling-cpu-target", "terminationGracePeriodSeconds", "gpu-zonal-redundancy-disabled"] {
+    for field in ["terminationGracePeriodSeconds", "gpu-zonal-redundancy-disabled"] {
         assert!(notice["message"].as_str().is_some_and(|text| text.contains(field)), "{field}: {notice:#}");
     }
 

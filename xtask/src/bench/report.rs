@@ -86,18 +86,18 @@ impl Report {
         let _ = writeln!(out, "{cpus} × {cpu}, Linux {kernel}, load {load}");
         let head = ["n", "min ms", "p50 ms", "p90 ms", "p99 ms", "max ms", "CPU ms", "per s"];
         let head: String = head.map(|column| format!("{column:>10}")).concat();
-        let _ = writeln!(out, "{:<44}{}", "", head.trim_end());
+        let _ = writeln!(out, "{:<48}{}", "", head.trim_end());
         for row in &self.rows {
             let Row { name, n, min_ms, p50_ms, p90_ms, p99_ms, max_ms, cpu_ms, per_s } = row;
             let times = [Some(*min_ms), Some(*p50_ms), Some(*p90_ms), Some(*p99_ms), Some(*max_ms), *cpu_ms, *per_s];
             let times = times.map(|time| format!("{:>10}", time.map(figure).unwrap_or_default())).concat();
-            let _ = writeln!(out, "{name:<44}{n:>10}{}", times.trim_end());
+            let _ = writeln!(out, "{name:<48}{n:>10}{}", times.trim_end());
         }
         for (name, ratio) in &self.ratios {
-            let _ = writeln!(out, "{name:<44}{:>10}×", figure(*ratio));
+            let _ = writeln!(out, "{name:<48}{:>10}×", figure(*ratio));
         }
         for (name, value) in &self.figures {
-            let _ = writeln!(out, "{name:<44}{:>10}", figure(*value));
+            let _ = writeln!(out, "{name:<48}{:>10}", figure(*value));
         }
         out
     }

@@ -152,8 +152,8 @@ impl What {
         match self {
             Self::Get => "GET of a service",
             Self::Lookup => "route found, refused",
-            Self::Start => "start, until it tells its address",
-            Self::Routes => "start, until routes lead",
+            Self::Start => "start until it has an address",
+            Self::Routes => "start until routes lead",
         }
     }
 }

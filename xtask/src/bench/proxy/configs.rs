@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 /// Connections to the backend that are kept: no fewer than clients there are.
 const KEPT: usize = 1024;
-/// Connections of clients that there may be.
-const CONNECTIONS: usize = 20_000;
+/// Connections of clients that there may be: twice as many files, and some machines allow no more than 20,000.
+const CONNECTIONS: usize = 8_000;
 /// No connection is closed for having had many requests.
 const REQUESTS: u64 = 1_000_000_000;
 
@@ -33,7 +33,7 @@ pub(super) fn nginx(setting: Setting<'_>) -> String {
     let Setting { listen, backend, hosts, dir } = setting;
     let dir = dir.display();
     let mut out = format!(
-        "daemon off;\nuser root;\nworker_processes 1;\nworker_rlimit_nofile 65536;\n\
+        "daemon off;\nuser root;\nworker_processes 1;\n\
          pid {dir}/pid;\nerror_log {dir}/error.log;\nevents {{ worker_connections {CONNECTIONS}; }}\nhttp {{\n\
          access_log {dir}/access.log combined buffer=64k flush=1s;\n\
          keepalive_requests {REQUESTS};\nkeepalive_timeout 1h;\n\

@@ -43,7 +43,7 @@ use crate::Error;
 /// Connections with a request under way.
 const CONCURRENCY: [usize; 3] = [1, 64, 512];
 /// Before the time that counts: connections to the backend are made.
-const WARM_UP: Duration = Duration::from_millis(100);
+const WARM_UP: Duration = Duration::from_millis(50);
 /// What was opened has come to rest after that.
 const REST: Duration = Duration::from_millis(500);
 
@@ -98,7 +98,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Report, Error> {
 impl Scale {
     fn of(options: &Options) -> Self {
         let (rounds, turn, idle) = match options.quick {
-            true => (3, Duration::from_millis(250), 500),
+            true => (3, Duration::from_millis(200), 500),
             false => (5, Duration::from_secs(1), 2000),
         };
         let most = options.count.unwrap_or(if options.quick { 1000 } else { 10_000 });

@@ -11,11 +11,7 @@
 mod holdings;
 mod load;
 
-use std::{
-    fs,
-    path::Path,
-    time::Duration,
-};
+use std::{fs, path::Path, time::Duration};
 
 use self::{holdings::Holdings, load::Turn};
 use super::{

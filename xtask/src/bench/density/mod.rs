@@ -62,41 +62,49 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Report, Error> {
         Some(program) => program.clone(),
         None => Server::build(root)?,
     };
-    let mut figures = BTreeMap::new();
-    let mut sites = [FEW, scale.many].map(|count| Site::make(&program, &archive, (count, scale.patience)));
-    let [few, many] = &mut sites;
-    let (few, many) =
-        (few.as_mut().map_err(|error| error.to_string())?, many.as_mut().map_err(|error| error.to_string())?);
-    figures.extend(many.made_figures(scale.many));
-
+    let make = |count| Site::make(&program, &archive, (count, scale.patience));
+    let mut sites = [make(FEW)?, make(scale.many)?];
+    let mut figures = BTreeMap::from_iter(sites[1].made_figures(scale.many));
     let mut series = Series::new();
+    ask(&sites, &scale, &mut series)?;
+    figures.extend(memory(&sites, "")?);
+    restart(&mut sites, scale.starts, &mut series)?;
+    figures.extend(memory(&sites, "_after_start")?);
+    report(machine, (series, sites.map(|site| site.count())), figures)
+}
+
+/// API and front door, in turn.
+fn ask(sites: &[Site; 2], scale: &Scale, series: &mut Series) -> Result<(), Error> {
     for _ in 0..scale.rounds {
-        for (which, site) in [&mut *few, &mut *many].into_iter().enumerate() {
+        for (which, site) in sites.iter().enumerate() {
             interrupt::check()?;
             series.entry((What::Get, which)).or_default().extend(site.gets(scale.requests)?);
             series.entry((What::Lookup, which)).or_default().extend(site.lookups(scale.requests)?);
         }
     }
-    for (name, site) in [("few", &*few), ("many", &*many)] {
-        figures.insert(format!("pss_mib_{name}"), site.pss_mib()?);
-    }
-    for _ in 0..scale.starts {
-        for (which, site) in [&mut *few, &mut *many].into_iter().enumerate() {
+    Ok(())
+}
+
+/// Starts with the data that is there, in turn.
+fn restart(sites: &mut [Site; 2], starts: usize, series: &mut Series) -> Result<(), Error> {
+    for _ in 0..starts {
+        for (which, site) in sites.iter_mut().enumerate() {
             interrupt::check()?;
             let (started, routed) = site.restart()?;
             series.entry((What::Start, which)).or_default().push(started);
             series.entry((What::Routes, which)).or_default().push(routed);
         }
     }
-    for (name, site) in [("few", &*few), ("many", &*many)] {
-        figures.insert(format!("pss_mib_{name}_after_start"), site.pss_mib()?);
-    }
-    let more = (many.count() - few.count()).max(1) as f64;
-    let grown =
-        |suffix: &str| (figures[&format!("pss_mib_many{suffix}")] - figures[&format!("pss_mib_few{suffix}")]) * 1024.0;
-    let each = [("kib_each_service", grown("") / more), ("kib_each_service_after_start", grown("_after_start") / more)];
-    figures.extend(each.map(|(name, kib)| (name.to_owned(), kib)));
-    report(machine, (series, [few.count(), many.count()]), figures)
+    Ok(())
+}
+
+/// What both servers take now, and what each of the services that only one of them has adds.
+fn memory(sites: &[Site; 2], when: &str) -> Result<Vec<(String, f64)>, Error> {
+    let [few, many] = sites;
+    let (few_mib, many_mib) = (few.pss_mib()?, many.pss_mib()?);
+    let each = (many_mib - few_mib) * 1024.0 / (many.count() - few.count()).max(1) as f64;
+    let figures = [("pss_mib_few", few_mib), ("pss_mib_many", many_mib), ("kib_each_service", each)];
+    Ok(figures.map(|(name, figure)| (format!("{name}{when}"), figure)).into())
 }
 
 fn report(

@@ -52,6 +52,7 @@ struct Turn {
 pub(super) struct Turns(BTreeMap<Key, Vec<Turn>>);
 
 type Figures = BTreeMap<String, f64>;
+type Figure = fn(&Turn) -> f64;
 
 // === impl Who ===
 
@@ -99,7 +100,7 @@ impl Turns {
         Ok((rows, self.ratios(), busy.collect()))
     }
 
-    fn middle(&self, key: Key, figure: fn(&Turn) -> f64) -> Option<f64> {
+    fn middle(&self, key: Key, figure: Figure) -> Option<f64> {
         median(self.0.get(&key)?.iter().map(figure))
     }
 
@@ -108,8 +109,8 @@ impl Turns {
     fn ratios(&self) -> Figures {
         let Some(most) = self.0.keys().map(|key| key.routes).max() else { return Figures::new() };
         let key = |concurrency, who| Key { routes: most, concurrency, who };
-        let cpu = |turn: &Turn| turn.cpu_ms;
-        let (p50, p99): (fn(&Turn) -> f64, fn(&Turn) -> f64) = (|turn| turn.times[1], |turn| turn.times[3]);
+        let (cpu, p50, p99): (Figure, Figure, Figure) =
+            (|turn| turn.cpu_ms, |turn| turn.times[1], |turn| turn.times[3]);
         let over = |concurrency, who, figure| {
             Some(self.middle(key(concurrency, Who::Updraft), figure)? / self.middle(key(concurrency, who), figure)?)
         };
@@ -139,7 +140,7 @@ impl Turns {
 
 fn row(key: &Key, turns: &[Turn]) -> Result<Row, Error> {
     let name = format!("{} routes, {} at a time: {}", key.routes, key.concurrency, key.who.name());
-    let middle = |figure: fn(&Turn) -> f64| median(turns.iter().map(figure)).ok_or("no turn");
+    let middle = |figure: Figure| median(turns.iter().map(figure)).ok_or("no turn");
     let cpu_ms = middle(|turn| turn.cpu_ms)?;
     Ok(Row {
         name,

@@ -80,9 +80,12 @@ enum Task {
         /// One JSON object on one line of stdout, after the table on stderr.
         #[arg(long)]
         json: bool,
-        /// A server's program that is built already (cold-storm).
+        /// A server's program that is built already (not cold-start, which needs another besides).
         #[arg(long, value_name = "PATH")]
         updraft: Option<PathBuf>,
+        /// The most routes (proxy), or the services (density), instead of the bench's own number.
+        #[arg(long)]
+        count: Option<usize>,
     },
 }
 
@@ -93,8 +96,8 @@ fn main() -> ExitCode {
         Task::Test { only, list } => test::run(&root(), &test::Choice { only, list }),
         Task::Gcloud { gcloud, only, updraft } => gcloud::run(&root(), &gcloud::Choice { gcloud, only, updraft }),
         Task::Soak { starts, seed } => soak::run(&root(), &soak::Choice { starts, seed }),
-        Task::Bench { name, quick, json, updraft } => {
-            bench::run(&root(), name.as_deref(), &bench::Options { quick, json, updraft })
+        Task::Bench { name, quick, json, updraft, count } => {
+            bench::run(&root(), name.as_deref(), &bench::Options { quick, json, updraft, count })
         }
     };
     match result {

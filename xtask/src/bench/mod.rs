@@ -5,15 +5,25 @@
 
 mod cold_start;
 mod cold_storm;
+mod density;
+mod files;
+mod http;
 #[path = "../../../crates/updraft/src/image.rs"]
 #[expect(
     unreachable_pub,
     reason = "public where it lives; borrowed here so that the bench links nothing of the product"
 )]
 pub(crate) mod image;
+mod interrupt;
+mod load;
 mod machine;
+mod memory;
+mod process;
+mod proxy;
 mod report;
 pub(crate) mod server;
+mod services;
+mod stats;
 
 use std::path::{Path, PathBuf};
 
@@ -28,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) json: bool,
     /// A server's program that is built already, where the bench can use one.
     pub(crate) updraft: Option<PathBuf>,
+    /// Another number of routes or services than the bench's own, where the bench has one.
+    pub(crate) count: Option<usize>,
 }
 
 struct Bench {
@@ -47,6 +59,16 @@ const BENCHES: &[Bench] = &[
         what: "starts from zero per second on many services, beside two loops of runc; and what they leave",
         run: cold_storm::run,
     },
+    Bench {
+        name: "density",
+        what: "many services at zero beside ten: memory, the API, routes, the server's start",
+        run: density::run,
+    },
+    Bench {
+        name: "proxy",
+        what: "the front door beside nginx, HAProxy and Caddy on one backend, with 1, 100 and 10,000 routes",
+        run: proxy::run,
+    },
 ];
 
 /// Runs the bench `name`, or lists what there is.
@@ -61,6 +83,7 @@ pub(crate) fn run(root: &Path, name: Option<&str>, options: &Options) -> Result<
         .iter()
         .find(|bench| bench.name == name)
         .ok_or_else(|| format!("there is no bench '{name}'; `cargo xtask bench` lists them"))?;
+    interrupt::watch()?;
     let report = (bench.run)(root, options)?;
     if options.json {
         eprint!("{}", report.table());

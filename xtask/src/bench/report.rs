@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use serde::Serialize;
 
-use super::machine::Machine;
+use super::{
+    machine::Machine,
+    stats::{ms, percentile},
+};
 use crate::Error;
 
 /// The outcome of a bench.
@@ -41,6 +44,9 @@ pub(crate) struct Row {
     /// CPU time of each, in milliseconds, where that was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cpu_ms: Option<f64>,
+    /// How many there were in a second, where that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) per_s: Option<f64>,
 }
 
 // === impl Row ===
@@ -53,9 +59,8 @@ impl Row {
     pub(crate) fn of(name: &str, mut series: Vec<Duration>) -> Result<Self, Error> {
         series.sort();
         let at = |share: usize| -> Result<f64, Error> {
-            let index = (series.len().saturating_sub(1)) * share / 100;
-            let value = series.get(index).ok_or_else(|| format!("{name}: no figure was taken"))?;
-            Ok(value.as_secs_f64() * 1e3)
+            let value = percentile(&series, share).ok_or_else(|| format!("{name}: no figure was taken"))?;
+            Ok(ms(value))
         };
         Ok(Self {
             name: name.to_owned(),
@@ -66,6 +71,7 @@ impl Row {
             p99_ms: at(99)?,
             max_ms: at(100)?,
             cpu_ms: None,
+            per_s: None,
         })
     }
 }
@@ -78,21 +84,20 @@ impl Report {
         let mut out = String::new();
         let Machine { cpus, cpu, kernel, load } = &self.machine;
         let _ = writeln!(out, "{cpus} × {cpu}, Linux {kernel}, load {load}");
-        let _ = writeln!(
-            out,
-            "{:<44}{:>6}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}",
-            "", "n", "min ms", "p50 ms", "p90 ms", "p99 ms", "max ms", "CPU ms"
-        );
-        for Row { name, n, min_ms, p50_ms, p90_ms, p99_ms, max_ms, cpu_ms } in &self.rows {
-            let cpu = cpu_ms.map(|cpu| format!("{cpu:.2}")).unwrap_or_default();
-            let middle = format!("{p50_ms:>10.2}{p90_ms:>10.2}{p99_ms:>10.2}");
-            let _ = writeln!(out, "{name:<44}{n:>6}{min_ms:>10.2}{middle}{max_ms:>10.2}{cpu:>10}");
+        let head = ["n", "min ms", "p50 ms", "p90 ms", "p99 ms", "max ms", "CPU ms", "per s"];
+        let head: String = head.map(|column| format!("{column:>10}")).concat();
+        let _ = writeln!(out, "{:<48}{}", "", head.trim_end());
+        for row in &self.rows {
+            let Row { name, n, min_ms, p50_ms, p90_ms, p99_ms, max_ms, cpu_ms, per_s } = row;
+            let times = [Some(*min_ms), Some(*p50_ms), Some(*p90_ms), Some(*p99_ms), Some(*max_ms), *cpu_ms, *per_s];
+            let times = times.map(|time| format!("{:>10}", time.map(figure).unwrap_or_default())).concat();
+            let _ = writeln!(out, "{name:<48}{n:>10}{}", times.trim_end());
         }
         for (name, ratio) in &self.ratios {
-            let _ = writeln!(out, "{name:<44}{ratio:>8.2}×");
+            let _ = writeln!(out, "{name:<48}{:>10}×", figure(*ratio));
         }
-        for (name, figure) in &self.figures {
-            let _ = writeln!(out, "{name:<44}{figure:>8.2}");
+        for (name, value) in &self.figures {
+            let _ = writeln!(out, "{name:<48}{:>10}", figure(*value));
         }
         out
     }
@@ -104,6 +109,15 @@ impl Report {
             object.insert("bench".to_owned(), bench.into());
         }
         Ok(serde_json::to_string(&object)?)
+    }
+}
+
+/// Hundredths; of what is small as many places as tell something, of what is large none.
+fn figure(value: f64) -> String {
+    match value.abs() {
+        small if small > 0.0 && small < 0.1 => format!("{value:.4}"),
+        large if large >= 10_000.0 => format!("{value:.0}"),
+        _ => format!("{value:.2}"),
     }
 }
 

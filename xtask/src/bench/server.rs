@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use super::cold_start::clock::now;
 use crate::{Error, test};
 
 /// How long anything here may take before the bench gives up.
@@ -19,6 +20,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Server {
     program: PathBuf,
     data_dir: PathBuf,
+    /// How it was started.
+    serve: Command,
     child: Child,
     /// Where API and services are.
     pub(crate) address: SocketAddr,
@@ -36,10 +39,16 @@ impl Server {
 
     /// Starts a program that is there, with these further arguments.
     pub(crate) fn spawn(program: PathBuf, arguments: &[&str]) -> Result<Self, Error> {
+        Self::spawn_with(program, arguments, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub(crate) fn spawn_with(program: PathBuf, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Self, Error> {
         let data_dir = data_dir();
         let mut serve = Command::new(&program);
         serve.args(["serve", "--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0", "--log", "warn"]);
         serve.args(["--tls-listen", "off"]).args(arguments).arg("--data-dir").arg(&data_dir);
+        serve.envs(variables.iter().copied());
         Self::listen(serve, program, data_dir)
     }
 
@@ -55,17 +64,27 @@ impl Server {
     }
 
     fn listen(mut serve: Command, program: PathBuf, data_dir: PathBuf) -> Result<Self, Error> {
-        let mut child = serve.stdout(Stdio::piped()).spawn()?;
-        let stdout = child.stdout.take().ok_or("no stdout")?;
-        let mut address = None;
-        for line in BufReader::new(stdout).lines() {
-            if let Some(url) = line?.strip_prefix("API ") {
-                address = url.trim().strip_prefix("http://").and_then(|rest| rest.parse().ok());
-                break;
-            }
+        let (child, address) = start(&mut serve)?;
+        Ok(Self { program, data_dir, serve, child, address })
+    }
+
+    /// Ends it, and starts it again with the data that it has; says how long it took until it told its address.
+    pub(crate) fn restart(&mut self) -> Result<Duration, Error> {
+        self.end();
+        let begun = now();
+        (self.child, self.address) = start(&mut self.serve)?;
+        Ok(begun.elapsed())
+    }
+
+    fn end(&mut self) {
+        // One of them ends when this closes.
+        drop(self.child.stdin.take());
+        // SIGTERM, so that it removes its containers; it is our own child, so the id cannot be another's.
+        if let Ok(None) = self.child.try_wait() {
+            let id = self.child.id().to_string();
+            let _ = Command::new("kill").args(["-TERM", &id]).status();
+            let _ = self.child.wait();
         }
-        let address = address.ok_or("the server ended before it told its address")?;
-        Ok(Self { program, data_dir, child, address })
     }
 
     /// The server's process.
@@ -118,13 +137,24 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // One of them ends when this closes.
-        drop(self.child.stdin.take());
-        // SIGTERM, so that it removes its containers; it is our own child, so the id cannot be another's.
-        let id = self.child.id().to_string();
-        let _ = Command::new("kill").args(["-TERM", &id]).status();
-        let _ = self.child.wait();
+        self.end();
         let _ = std::fs::remove_dir_all(&self.data_dir);
+    }
+}
+
+/// Starts a server, and reads its address from what it says. One that does not tell it is ended.
+fn start(serve: &mut Command) -> Result<(Child, SocketAddr), Error> {
+    let mut child = serve.stdout(Stdio::piped()).spawn()?;
+    let stdout = child.stdout.take().ok_or("no stdout")?;
+    let lines = BufReader::new(stdout).lines().map_while(Result::ok);
+    let told = lines.filter_map(|line| line.strip_prefix("API ").map(str::to_owned)).next();
+    match told.and_then(|url| url.trim().strip_prefix("http://")?.parse().ok()) {
+        Some(address) => Ok((child, address)),
+        None => {
+            let _ = child.kill();
+            let _ = child.wait();
+            Err("the server ended before it told its address".into())
+        }
     }
 }
 

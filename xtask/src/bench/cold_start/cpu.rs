@@ -25,6 +25,12 @@ pub(crate) fn of_tree(root: u32) -> Duration {
     TICK * u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
+/// What the process `pid` has used until now with the children that it has waited for; not what those use that live.
+pub(crate) fn of_one(pid: u32) -> Duration {
+    let ticks = fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(|stat| Some(account(&stat)?.ticks));
+    TICK * u32::try_from(ticks.unwrap_or(0)).unwrap_or(u32::MAX)
+}
+
 fn descends(all: &HashMap<u32, Account>, pid: u32, root: u32) -> bool {
     let mut at = pid;
     // The table was not read at one moment: a cycle cannot be, but a number may have been given twice.

@@ -25,7 +25,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -37,6 +37,8 @@ use self::{
 };
 use super::{
     Options,
+    files::Files,
+    interrupt,
     machine::Machine,
     report::Report,
     server::{PATIENCE, Server},
@@ -86,9 +88,6 @@ struct Site {
     next: usize,
 }
 
-/// A directory that goes with the bench.
-struct Files(PathBuf);
-
 /// Runs the bench.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<Report, Error> {
     let machine = Machine::here();
@@ -123,24 +122,23 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Report, Error> {
 
 impl Rig {
     fn set_up(root: &Path) -> Result<Self, Error> {
-        let files = Files(std::env::temp_dir().join(format!("updraft-bench-cold-{}", std::process::id())));
-        fs::create_dir_all(&files.0)?;
-        let mut apps = vec![App::hello(root, &files.0)?, App::python(&files.0)?];
-        match App::node(&files.0)? {
+        let files = Files::make("cold")?;
+        let mut apps = vec![App::hello(root, files.path())?, App::python(files.path())?];
+        match App::node(files.path())? {
             Some(node) => apps.push(node),
             None => eprintln!("there is no node on this machine: its rows are left out"),
         }
         let program = Server::build(root)?;
-        let bare = Site::set_up(Server::bare(root, &program, IDLE)?, &apps, (&files.0, true))?;
+        let bare = Site::set_up(Server::bare(root, &program, IDLE)?, &apps, (files.path(), true))?;
         let site = |apps: &[App], settings: &[&str]| {
-            Site::set_up(Server::spawn(program.clone(), settings)?, apps, (&files.0, false))
+            Site::set_up(Server::spawn(program.clone(), settings)?, apps, (files.path(), false))
         };
         let hit = site(&apps, &["--idle-timeout", IDLE])?;
         let miss = site(&apps, &["--idle-timeout", IDLE, "--sandboxes", "0"])?;
         let frozen = site(&apps[..1], &["--freeze-after", "0"])?;
         let warm = site(&apps[..1], &["--freeze-after", "never"])?;
-        let runc = Runc::install(&files.0, &apps)?;
-        let tool = Tool::find(&files.0, &apps);
+        let runc = Runc::install(files.path(), &apps)?;
+        let tool = Tool::find(files.path(), &apps);
         std::thread::sleep(SETTLED);
         Ok(Self { apps, bare, hit, miss, frozen, warm, runc, tool, rounds: 0, _files: files })
     }
@@ -169,6 +167,7 @@ impl Rig {
     }
 
     fn round(&mut self, app: usize, spacing: Spacing, series: &mut Series) -> Result<(), Error> {
+        interrupt::check()?;
         for way in self.ways(app) {
             if spacing == Spacing::Spaced {
                 std::thread::sleep(QUIET);
@@ -259,14 +258,6 @@ impl Site {
         let host = &self.hosts[app][self.next % COPIES];
         self.next += 1;
         first_byte(|| request(TcpStream::connect(self.server.address)?, host))
-    }
-}
-
-// === impl Files ===
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

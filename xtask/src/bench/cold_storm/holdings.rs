@@ -2,13 +2,19 @@
 //! as many before as after.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use crate::{Error, bench::server::Server};
+use crate::{
+    Error,
+    bench::{
+        process::{entries, family},
+        server::Server,
+    },
+};
 
 /// How many there are of each kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,23 +61,6 @@ impl Holdings {
     }
 }
 
-/// A process and all that descend from it.
-fn family(root: u32) -> Vec<u32> {
-    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
-    for pid in entries("/proc").iter().filter_map(|path| path.file_name()?.to_str()?.parse::<u32>().ok()) {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The name in parentheses may hold anything.
-        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
-        children.entry(parent.unwrap_or(0)).or_default().push(pid);
-    }
-    let (mut found, mut at) = (vec![root], 0);
-    while let Some(pid) = found.get(at) {
-        found.extend(children.remove(pid).unwrap_or_default());
-        at += 1;
-    }
-    found
-}
-
 /// The tag of the engine whose launcher this process is: its name tells.
 fn tag(pid: u32) -> Option<String> {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
@@ -86,10 +75,6 @@ fn descriptors(pid: u32) -> Vec<PathBuf> {
 fn is_namespace(target: &Path) -> bool {
     target.to_str().is_some_and(|target| target.contains(":["))
         && !["socket:", "pipe:", "anon_inode:"].iter().any(|kind| target.to_string_lossy().starts_with(kind))
-}
-
-fn entries(dir: &str) -> Vec<PathBuf> {
-    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 fn named(path: &Path, prefix: &str) -> bool {

@@ -11,16 +11,14 @@
 mod holdings;
 mod load;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::Path, time::Duration};
 
 use self::{holdings::Holdings, load::Turn};
 use super::{
     Options,
     cold_start::{apps::App, clock::now, cpu, peers::Runc},
+    files::Files,
+    interrupt,
     machine::Machine,
     report::{Report, Row},
     server::{PATIENCE, Server},
@@ -40,9 +38,6 @@ const LOOK: Duration = Duration::from_millis(20);
 /// All is quiet when nothing has changed for so many looks.
 const QUIET_LOOKS: usize = 25;
 
-/// A directory that goes with the bench.
-struct Files(PathBuf);
-
 /// One side's turns.
 #[derive(Debug, Default)]
 struct Sum {
@@ -55,17 +50,16 @@ struct Sum {
 /// Runs the bench.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<Report, Error> {
     let machine = Machine::here();
-    let files = Files(std::env::temp_dir().join(format!("updraft-bench-storm-{}", std::process::id())));
-    fs::create_dir_all(&files.0)?;
-    let app = App::hello(root, &files.0)?;
+    let files = Files::make("storm")?;
+    let app = App::hello(root, files.path())?;
     let program = match &options.updraft {
         Some(program) => program.clone(),
         None => Server::build(root)?,
     };
     let server = Server::spawn(program, &["--idle-timeout", "0ms"])?;
-    let hosts = deploy(&server, &app, &files.0)?;
+    let hosts = deploy(&server, &app, files.path())?;
     let peers: Vec<Runc> = (0..WORKERS)
-        .map(|worker| Runc::install(&files.0.join(format!("worker{worker}")), std::slice::from_ref(&app)))
+        .map(|worker| Runc::install(&files.path().join(format!("worker{worker}")), std::slice::from_ref(&app)))
         .collect::<Result<_, _>>()?;
     // Once around, so that what a server opens for each service is open.
     load::warm(&server, &hosts)?;
@@ -76,6 +70,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Report, Error> {
     let starts = server.metric(STARTS)?;
     let turns = if options.quick { 2 } else { 12 };
     for turn in 0..turns {
+        interrupt::check()?;
         let before = cpu::of_tree(server.pid());
         ours.add(load::storm(&server, &hosts, TURN)?);
         ours.cpu += cpu::of_tree(server.pid()).saturating_sub(before);
@@ -164,13 +159,5 @@ impl Sum {
     /// Starts per second.
     fn rate(&self) -> f64 {
         self.taken.len() as f64 / self.time.as_secs_f64()
-    }
-}
-
-// === impl Files ===
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }

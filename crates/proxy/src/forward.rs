@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use updraft_base::Sleep;
@@ -24,6 +24,7 @@ use crate::{
     pool::{Lease, Pool},
     record::Trip,
     respond::Rejection,
+    websocket::Tunnel,
 };
 
 /// A request as the container will get it.
@@ -32,12 +33,15 @@ pub(crate) struct Outgoing {
     pub(crate) protocol: Protocol,
     /// The client's side of an upgrade, if it wants one.
     pub(crate) client: Option<OnUpgrade>,
+    /// The upgrade is a stream of HTTP/2 for the client.
+    tunnel: Option<Tunnel>,
 }
 
 /// An answer of an instance, with the place it is answered from.
 pub(crate) struct Answered {
     pub(crate) response: Response<Incoming>,
     pub(crate) client: Option<OnUpgrade>,
+    pub(crate) tunnel: Option<Tunnel>,
     pub(crate) held: Held,
 }
 
@@ -102,7 +106,7 @@ async fn http1(slot: Slot, pool: &Arc<Pool>, mut outgoing: Outgoing) -> Result<A
         match lease.sender().try_send_request(outgoing.request).await {
             Ok(response) => {
                 let held = Held { lease: Some(lease), _slot: slot };
-                return Ok(Answered { response, client: outgoing.client, held });
+                return Ok(Answered { response, client: outgoing.client, tunnel: outgoing.tunnel, held });
             }
             Err(mut error) => match error.take_message() {
                 // The instance closed a connection that rested; nothing of the request was sent.
@@ -122,7 +126,7 @@ async fn http2(slot: Slot, pool: &Arc<Pool>, mut outgoing: Outgoing) -> Result<A
         match sender.try_send_request(outgoing.request).await {
             Ok(response) => {
                 let held = Held { lease: None, _slot: slot };
-                return Ok(Answered { response, client: outgoing.client, held });
+                return Ok(Answered { response, client: outgoing.client, tunnel: None, held });
             }
             Err(mut error) => match error.take_message() {
                 Some(request) if sender.is_closed() => outgoing.request = request,
@@ -152,11 +156,22 @@ impl Outgoing {
     /// Makes the request of a client into one for a container.
     pub(crate) fn new(request: Request<Incoming>, client: Client, protocol: Protocol) -> Self {
         let (mut parts, body) = request.into_parts();
+        let tunnel = parts.extensions.remove::<Tunnel>();
+        if tunnel.is_some() {
+            // From here on it is an upgrade, which only this version has.
+            parts.version = Version::HTTP_11;
+        }
         let upgrade = headers::prepare(&mut parts, client, protocol);
         let mut request = Request::from_parts(parts, body);
         // Taken out in any case: the instance's connection must not see the client's.
         let client = Some(hyper::upgrade::on(&mut request)).filter(|_| upgrade == Upgrade::Wanted);
-        Self { request, protocol, client }
+        Self { request, protocol, client, tunnel }
+    }
+
+    /// Is it a tunnel towards a container that gives none? Served without one, a client of HTTP/2 would take the page
+    /// that it gets for a WebSocket.
+    pub(crate) fn leads_nowhere(&self) -> bool {
+        self.tunnel.is_some() && self.client.is_none()
     }
 
     /// Another revision is to get it, which may speak another protocol.
@@ -166,7 +181,7 @@ impl Outgoing {
         }
         let (mut parts, body) = self.request.into_parts();
         headers::retarget(&mut parts, protocol);
-        Self { request: Request::from_parts(parts, body), protocol, client: None }
+        Self { request: Request::from_parts(parts, body), protocol, client: None, tunnel: self.tunnel }
     }
 }
 

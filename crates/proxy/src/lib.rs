@@ -28,6 +28,7 @@ mod serve;
 mod split;
 mod trace;
 mod upgrade;
+mod websocket;
 
 pub use body::{Body, BoxError};
 pub use config::ProxyConfig;

@@ -27,6 +27,7 @@ use crate::{
     route::route,
     split::{Chosen, split},
     upgrade::{self, Bond},
+    websocket,
 };
 
 /// How often a request is offered to an instance; more than once only if nothing of it was sent.
@@ -97,7 +98,8 @@ impl Proxy {
     }
 
     /// Answers one request of `client`.
-    pub(crate) async fn serve(&self, request: Request<Incoming>, client: Client) -> Response<Body> {
+    pub(crate) async fn serve(&self, mut request: Request<Incoming>, client: Client) -> Response<Body> {
+        websocket::translate(&mut request);
         let access = Access::new(&request, client);
         let mut trip = Trip::begin(self.0.metrics.clone(), &self.0.deps.clock, access);
         let path = request.uri().path_and_query().cloned();
@@ -203,6 +205,9 @@ impl Proxy {
         let deps = &self.0.deps;
         let mut refused = Rejection::Broken;
         for _ in 0..OFFERS {
+            if outgoing.leads_nowhere() {
+                return Err(Rejection::Method);
+            }
             let admitted = match admit(&deps.fleet, &chosen).await {
                 Ok(admitted) => admitted,
                 Err(Rejection::NoRevision) => {
@@ -232,15 +237,20 @@ impl Proxy {
     /// The head of the answer is here; its body follows as it comes.
     fn pass_on(&self, answered: Answered, timer: Sleep, mut trip: Trip) -> Result<Response<Body>, (Rejection, Trip)> {
         let is_upgrade = answered.is_upgrade();
-        let Answered { mut response, client, held } = answered;
+        let Answered { mut response, client, tunnel, held } = answered;
+        // As the container says it: the log tells of a WebSocket in one way, however it came.
+        let status = response.status();
+        if let Some(Err(rejection)) = tunnel.map(|tunnel| tunnel.answer(&mut response)) {
+            return Err((rejection, trip));
+        }
         if !is_upgrade {
-            trip.answered(response.status());
+            trip.answered(status);
             headers::clean(response.headers_mut(), Upgrade::No);
             return Ok(response.map(|body| Body::upstream(Upstream::new(body, timer, held, trip))));
         }
         // Without a client that asked, nobody could read what comes.
         let Some(client) = client else { return Err((Rejection::Broken, trip)) };
-        trip.answered(response.status());
+        trip.answered(status);
         headers::clean(response.headers_mut(), Upgrade::Wanted);
         let bond = Bond { client, held, trip, timer };
         upgrade::join(&mut response, bond, &self.0.lines, &self.0.deps.clock);

@@ -79,7 +79,7 @@ fn is_upgrade(headers: &HeaderMap) -> bool {
     headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()))
 }
 
-fn accept(key: &[u8]) -> String {
+pub(crate) fn accept(key: &[u8]) -> String {
     // Neither secret nor signature: RFC 6455 asks for just this.
     BASE64.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat()))
 }

@@ -16,6 +16,7 @@
 //! | `exit=CODE` | the process ends with this code |
 //! | `tick=MS` | a line on standard output, `tick 1`, `tick 2`, …, every so many milliseconds, until SIGTERM, then exit code 0 |
 //! | `sleep` | nothing until SIGTERM, then exit code 0 |
+//! | `behind=IP:PORT` | only in the fake: who connects to `$PORT` reaches this server of the test, until SIGTERM |
 //! | `serve` | HTTP/1.1 on `0.0.0.0:$PORT` until SIGTERM, then exit code 0; `serve=PORT` on another port |
 //!
 //! After the last step the process ends with code 0. SIGTERM during `wait` ends it with code 0 too.
@@ -57,6 +58,8 @@ pub enum Step {
     Sleep,
     /// Answers HTTP until SIGTERM, on this port or on that in `PORT`.
     Serve(Option<u16>),
+    /// A server of the test answers in its place.
+    Behind(SocketAddr),
     /// Nothing that is known.
     Unknown(String),
 }
@@ -80,6 +83,7 @@ impl Step {
             "exit" => value.parse().ok().map(Self::Exit),
             "tick" => value.parse().ok().map(|ms| Self::Tick(Duration::from_millis(ms))),
             "sleep" => Some(Self::Sleep),
+            "behind" => value.parse().ok().map(Self::Behind),
             "serve" => Some(Self::Serve(value.parse().ok())),
             _ => None,
         };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use updraft_base::Sleep;
@@ -25,6 +25,7 @@ use crate::{
     pool::{Lease, Pool},
     record::Trip,
     respond::Rejection,
+    websocket::Tunnel,
 };
 
 /// A request as the container will get it.
@@ -33,12 +34,15 @@ pub(crate) struct Outgoing {
     pub(crate) protocol: Protocol,
     /// The client's side of an upgrade, if it wants one.
     pub(crate) client: Option<OnUpgrade>,
+    /// The upgrade is a stream of HTTP/2 for the client.
+    tunnel: Option<Tunnel>,
 }
 
 /// An answer of an instance, with the place it is answered from.
 pub(crate) struct Answered {
     pub(crate) response: Response<Incoming>,
     pub(crate) client: Option<OnUpgrade>,
+    pub(crate) tunnel: Option<Tunnel>,
     pub(crate) held: Held,
     /// The instance that the client is to stay with from now on, if it is to be told of one.
     pub(crate) affinity: Option<Affinity>,
@@ -107,7 +111,13 @@ async fn http1(slot: Slot, pool: &Arc<Pool>, mut outgoing: Outgoing) -> Result<A
             }
             Ok(response) => {
                 let held = Held { lease: Some(lease), _slot: slot };
-                return Ok(Answered { response, client: outgoing.client, held, affinity: None });
+                return Ok(Answered {
+                    response,
+                    client: outgoing.client,
+                    tunnel: outgoing.tunnel,
+                    held,
+                    affinity: None,
+                });
             }
             Err(mut error) => match error.take_message() {
                 // The instance closed a connection that rested; nothing of the request was sent.
@@ -127,7 +137,7 @@ async fn http2(slot: Slot, pool: &Arc<Pool>, mut outgoing: Outgoing) -> Result<A
         match sender.try_send_request(outgoing.request).await {
             Ok(response) => {
                 let held = Held { lease: None, _slot: slot };
-                return Ok(Answered { response, client: outgoing.client, held, affinity: None });
+                return Ok(Answered { response, client: outgoing.client, tunnel: None, held, affinity: None });
             }
             Err(mut error) => match error.take_message() {
                 Some(request) if sender.is_closed() => outgoing.request = request,
@@ -161,11 +171,22 @@ impl Outgoing {
     pub(crate) fn new(request: Request<Incoming>, client: Client, protocol: Protocol) -> Result<Self, Rejection> {
         let (mut parts, body) = request.into_parts();
         let body = Inbound::new(body, protocol)?;
+        let tunnel = parts.extensions.remove::<Tunnel>();
+        if tunnel.is_some() {
+            // From here on it is an upgrade, which only this version has.
+            parts.version = Version::HTTP_11;
+        }
         let upgrade = headers::prepare(&mut parts, client, protocol);
         let mut request = Request::from_parts(parts, body);
         // Taken out in any case: the instance's connection must not see the client's.
         let client = Some(hyper::upgrade::on(&mut request)).filter(|_| upgrade == Upgrade::Wanted);
-        Ok(Self { request, protocol, client })
+        Ok(Self { request, protocol, client, tunnel })
+    }
+
+    /// Is it a tunnel towards a container that gives none? Served without one, a client of HTTP/2 would take the page
+    /// that it gets for a WebSocket.
+    pub(crate) fn leads_nowhere(&self) -> bool {
+        self.tunnel.is_some() && self.client.is_none()
     }
 
     /// Another revision is to get it, which may speak another protocol.
@@ -176,7 +197,8 @@ impl Outgoing {
         let (mut parts, body) = self.request.into_parts();
         let body = body.retarget(protocol)?;
         headers::retarget(&mut parts, protocol);
-        Ok(Self { request: Request::from_parts(parts, body), protocol, client: None })
+        let request = Request::from_parts(parts, body);
+        Ok(Self { request, protocol, client: None, tunnel: self.tunnel })
     }
 }
 

@@ -32,6 +32,7 @@ mod split;
 mod trace;
 mod upgrade;
 mod waits;
+mod websocket;
 
 pub use body::{Body, BoxError};
 pub use config::{ProxyConfig, ReservedPaths, ServerTiming};

@@ -4,7 +4,7 @@
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};
 
 use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -222,6 +222,8 @@ impl Door {
         let is_service = host(&request).is_some_and(|host| is_under(&host, &self.domain));
         match is_service {
             true => self.proxy.serve(request, client).await,
+            // Any answer with success would open a tunnel that ends here.
+            false if request.method() == Method::CONNECT => Rejection::Method.respond(&Asked::of(&request)),
             false => self.fallback.call(request).await,
         }
     }
@@ -246,6 +248,8 @@ fn builder(config: &ProxyConfig) -> Builder<TokioExecutor> {
         // Finds the clients that are gone without a word.
         .keep_alive_interval(config.header_timeout)
         .max_concurrent_streams(STREAMS)
+        // For WebSockets (RFC 8441); what else it could be used for is refused.
+        .enable_connect_protocol()
         // The default of the library is 16 KiB, less than the metadata that gRPC allows itself.
         .max_header_list_size(u32::try_from(config.header_bytes).unwrap_or(u32::MAX).max(64 << 10));
     builder

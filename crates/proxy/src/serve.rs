@@ -32,6 +32,7 @@ use crate::{
     screen::screen,
     split::{Chosen, split},
     upgrade::{self, Bond},
+    websocket,
 };
 
 /// How often a request is offered to an instance; more than once only if nothing of it was sent.
@@ -102,8 +103,9 @@ impl Proxy {
     }
 
     /// Answers one request of `client`.
-    pub(crate) async fn serve(&self, request: Request<Incoming>, client: Client) -> Response<Body> {
+    pub(crate) async fn serve(&self, mut request: Request<Incoming>, client: Client) -> Response<Body> {
         let asked = Asked::of(&request);
+        websocket::translate(&mut request);
         let access = Access::new(&request, client);
         let mut trip = Trip::begin(self.0.metrics.clone(), &self.0.deps.clock, access);
         match self.line(request, client, &mut trip).await {
@@ -203,6 +205,9 @@ impl Proxy {
         let deps = &self.0.deps;
         let mut refused = Rejection::Broken;
         for _ in 0..OFFERS {
+            if outgoing.leads_nowhere() {
+                return Err(Rejection::Method);
+            }
             let admitted = match admit(&deps.fleet, &chosen).await {
                 Ok(admitted) => admitted,
                 Err(Rejection::NoRevision) => {
@@ -232,12 +237,17 @@ impl Proxy {
     /// The head of the answer is here; its body follows as it comes.
     fn pass_on(&self, answered: Answered, timer: Sleep, mut trip: Trip) -> Result<Response<Body>, (Rejection, Trip)> {
         let is_upgrade = answered.is_upgrade();
-        let Answered { mut response, client, held, affinity } = answered;
+        let Answered { mut response, client, tunnel, held, affinity } = answered;
         if let Some(affinity) = affinity {
             affinity::tell(response.headers_mut(), affinity, trip.access().scheme());
         }
+        // As the container says it: the log tells of a WebSocket in one way, however it came.
+        let status = response.status();
+        if let Some(Err(rejection)) = tunnel.map(|tunnel| tunnel.answer(&mut response)) {
+            return Err((rejection, trip));
+        }
         if !is_upgrade {
-            trip.answered(response.status());
+            trip.answered(status);
             headers::clean(response.headers_mut(), Upgrade::No);
             if let (Some(waits), ServerTiming::Shown) = (trip.headed(), self.0.deps.config.server_timing) {
                 headers::time(response.headers_mut(), waits);
@@ -247,7 +257,7 @@ impl Proxy {
         }
         // Without a client that asked, nobody could read what comes.
         let Some(client) = client else { return Err((Rejection::Broken, trip)) };
-        trip.answered(response.status());
+        trip.answered(status);
         headers::clean(response.headers_mut(), Upgrade::Wanted);
         headers::sign(response.headers_mut(), trip.access().cloud_trace.take());
         let bond = Bond { client, held, trip, timer };

@@ -14,6 +14,7 @@ mod refusals;
 mod scale;
 mod smuggling;
 mod tls;
+mod websocket;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -223,6 +224,8 @@ impl World {
 #[derive(Clone, Copy)]
 struct App {
     script: &'static [&'static str],
+    /// A server of the test that answers in the container's place.
+    behind: Option<SocketAddr>,
     protocol: Protocol,
     concurrency: u32,
     max: u32,
@@ -236,6 +239,7 @@ impl Default for App {
     fn default() -> Self {
         Self {
             script: &["serve"],
+            behind: None,
             protocol: Protocol::Http1,
             concurrency: 80,
             max: 5,
@@ -252,13 +256,20 @@ impl App {
         Parent::new("demo-project", "us-central1").service("app").revision(format!("app-{number}"))
     }
 
+    fn steps(&self) -> Vec<String> {
+        match self.behind {
+            Some(address) => vec![format!("behind={address}")],
+            None => self.script.iter().map(|&step| step.to_owned()).collect(),
+        }
+    }
+
     fn entry(&self, revision: &RevisionName) -> BookEntry {
         let spec = InstanceSpec {
             revision: revision.clone(),
             ingress: ContainerSpec {
                 name: "app-1".to_owned(),
                 image: "registry.test/app@sha256:00".to_owned(),
-                args: self.script.iter().map(|&step| step.to_owned()).collect(),
+                args: self.steps(),
                 env: vec![("ANSWER".to_owned(), revision.revision.clone())],
                 limits: Limits { cpu_millis: 1000, memory_bytes: 512 << 20, pids: 100 },
                 ..ContainerSpec::default()

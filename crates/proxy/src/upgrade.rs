@@ -5,10 +5,13 @@ use std::{pin::pin, time::Duration};
 use http::Response;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy, split};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy, split},
+    sync::Notify,
+};
 use updraft_base::{Clock, OnFailure, Sleep};
 
-use crate::{forward::Held, record::Trip, serve::Lines};
+use crate::{forward::Held, record::Trip, respond::Rejection, serve::Lines};
 
 /// Once the instance has ended its side, or a connection broke, what is on the way in the other
 /// direction has this long: a client that stays silent would keep its place for hours otherwise.
@@ -29,14 +32,14 @@ pub(crate) fn join(response: &mut Response<Incoming>, bond: Bond, lines: &Lines,
     let instance = hyper::upgrade::on(response);
     let (cut, clock) = (lines.cut.clone(), clock.clone());
     lines.upgraded.spawn("upgraded connection", OnFailure::Log, async move {
-        let Bond { client, held, trip, timer } = bond;
+        let Bond { client, held, mut trip, timer } = bond;
         let ends = async {
             let Ok((client, instance)) = futures::future::try_join(client, instance).await else { return };
             pass(TokioIo::new(client), TokioIo::new(instance), &clock).await;
         };
         tokio::select! {
             () = ends => {}
-            () = timer => {}
+            () = timer => trip.access().note = Rejection::Timeout.note(),
             () = cut.asked() => {}
         }
         drop((held, trip));
@@ -48,19 +51,17 @@ where
     C: AsyncRead + AsyncWrite,
     I: AsyncRead + AsyncWrite,
 {
-    let (mut from_client, mut to_client) = split(client);
-    let (mut from_instance, mut to_instance) = split(instance);
+    let (mut from_client, to_client) = split(client);
+    let (from_instance, mut to_instance) = split(instance);
+    let said_all = Notify::new();
     let there = async {
         let copied = copy(&mut from_client, &mut to_instance).await;
         // Whoever breaks it off knows; so below.
         let _ = to_instance.shutdown().await;
+        said_all.notify_one();
         copied
     };
-    let back = async {
-        let _ = copy(&mut from_instance, &mut to_client).await;
-        let _ = to_client.shutdown().await;
-    };
-    let (mut there, mut back) = (pin!(there), pin!(back));
+    let (mut there, mut back) = (pin!(there), pin!(give_back(from_instance, to_client, &said_all, clock)));
     tokio::select! {
         copied = there.as_mut() => match copied {
             // A client that has said all it had to say still listens.
@@ -69,4 +70,34 @@ where
         },
         () = back.as_mut() => drop(clock.timeout(LINGER, there).await),
     }
+}
+
+/// Copies from the instance to the client. Once the client has said all, its connection is looked at from time to time:
+/// over HTTP/2 a stream that was reset looks like one that ended, and an instance that stays silent would keep the place
+/// of a client that is gone.
+async fn give_back<I, C>(mut from_instance: I, mut to_client: C, said_all: &Notify, clock: &Clock)
+where
+    I: AsyncRead + Unpin,
+    C: AsyncWrite + Unpin,
+{
+    let mut buffer = vec![0; 16 << 10];
+    let mut is_silent = false;
+    loop {
+        let look = async { if is_silent { clock.sleep(LINGER).await } else { said_all.notified().await } };
+        let read = tokio::select! {
+            read = from_instance.read(&mut buffer) => read,
+            () = look => match to_client.flush().await {
+                Ok(()) => {
+                    is_silent = true;
+                    continue;
+                }
+                Err(_) => return,
+            },
+        };
+        let Ok(count @ 1..) = read else { break };
+        if to_client.write_all(&buffer[..count]).await.is_err() || to_client.flush().await.is_err() {
+            return;
+        }
+    }
+    let _ = to_client.shutdown().await;
 }

@@ -76,6 +76,14 @@ impl Shared {
                     term.cancelled().await;
                     return Exit::Code(0);
                 }
+                Step::Behind(server) => {
+                    launch.instance.listen(launch.port, Some(server));
+                    let here = (Ipv4Addr::UNSPECIFIED, launch.port).into();
+                    launch.instance.show(launch.sidecar.as_deref(), Listener::Tcp(here));
+                    running.take();
+                    term.cancelled().await;
+                    return Exit::Code(0);
+                }
                 Step::Serve(port) => return self.serve(launch, port.unwrap_or(launch.port), (running, term)).await,
                 Step::Unknown(step) => {
                     self.say(launch, Stream::Stderr, format!("unknown step '{step}'")).await;

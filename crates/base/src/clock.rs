@@ -141,8 +141,8 @@ impl Clock {
 
 impl PreciseSleeper<'_> {
     /// Ends after `duration`. May be given up, and begun anew.
-    pub async fn sleep(&self, duration: Duration) {
-        if let Some(timer) = &self.timer
+    pub async fn sleep(&mut self, duration: Duration) {
+        if let Some(timer) = &mut self.timer
             && timer.wait(duration).await.is_ok()
         {
             return;

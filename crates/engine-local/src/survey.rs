@@ -218,7 +218,7 @@ fn landlock() -> Finding {
 
 fn control_groups() -> Vec<Finding> {
     const NAME: &str = "control groups";
-    const HINT: &str = "mount the controllers cpu, cpuacct, memory, pids and devices (version 1), or the unified hierarchy with cpu, memory and pids (version 2)";
+    const HINT: &str = "mount the controllers cpu, memory, pids, devices and cpuacct or the unified hierarchy (version 1), or the unified hierarchy with cpu, memory and pids (version 2)";
     let layout = match sys::cgroups::layout() {
         Ok(layout) => layout,
         Err(error) => return vec![Finding::bad(NAME, Verdict::Fail, error.to_string(), HINT)],
@@ -232,7 +232,7 @@ fn control_groups() -> Vec<Finding> {
         return vec![Finding::bad(NAME, Verdict::Fail, detail, HINT)];
     }
     let mut findings = vec![if layout.version() == 1 {
-        Finding::ok(NAME, "version 1 with cpu, cpuacct, memory, pids and devices")
+        Finding::ok(NAME, "version 1 with cpu, memory, pids and devices")
     } else {
         Finding::bad(
             NAME,

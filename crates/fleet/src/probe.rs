@@ -242,7 +242,7 @@ impl<'a> Target<'a> {
     /// Connects as soon as somebody listens. The pause grows with the time that went by before the attempt.
     async fn connect(&self, port: u16, timeout: Duration) -> TcpStream {
         let begun = self.clock.instant();
-        let sleeper = self.clock.precise_sleeper();
+        let mut sleeper = self.clock.precise_sleeper();
         loop {
             let so_far = self.clock.instant().saturating_duration_since(begun);
             let pause = (so_far / POLL_SHARE).clamp(POLL_FIRST, POLL_CAP);

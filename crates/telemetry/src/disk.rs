@@ -143,11 +143,14 @@ impl Disk {
         for dir in service_dirs(&self.dir)? {
             let segments = segments(&dir)?;
             let expired: Vec<&Segment> = segments.iter().filter(|s| s.start < limit && s.end() < limit).collect();
+            if !expired.is_empty() {
+                // Before they are removed, also if one cannot be: their space is to be free.
+                self.opened.clear();
+            }
             for segment in &expired {
                 remove_file(&segment.path)?;
             }
             if !expired.is_empty() {
-                self.opened.clear();
                 self.shelves.retain(|service, _| service_dir(&self.dir, service) != dir);
             }
             if expired.len() == segments.len() {
@@ -177,8 +180,10 @@ impl Shelf {
             let start = self.segments.last().map_or(time, |last| time.max(last.start + 1));
             let path = dir.join(format!("{start:020}.{EXTENSION}"));
             self.segments.push(Segment { start, path, size: 0 });
+            if self.segments.len() > 1 {
+                opened.clear();
+            }
             self.trim(config)?;
-            opened.clear();
         }
         let Some(segment) = self.segments.last_mut() else { return Ok(()) };
         segment.size += opened.append(&segment.path, lines).map_err(failed("write", &segment.path))?;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    fs::{File, OpenOptions},
+    fs::{File, Metadata, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -14,19 +14,26 @@ const LIMIT: usize = 64;
 
 /// The files that were appended to last, the latest at the end.
 #[derive(Debug, Default)]
-pub(crate) struct Opened(VecDeque<(PathBuf, File)>);
+pub(crate) struct Opened(VecDeque<(PathBuf, File, Identity)>);
+
+/// Which file it is, whatever it is called: file system and number.
+type Identity = (u64, u64);
 
 // === impl Opened ===
 
 impl Opened {
     /// Appends whole lines to a file, which is made if it is not there. Returns how many bytes it grew by.
     pub(crate) fn append(&mut self, path: &Path, lines: &[u8]) -> io::Result<u64> {
-        let kept = self.0.iter().position(|(known, _)| known == path).and_then(|at| self.0.remove(at));
-        // Somebody who cleans up may have removed it; what is written to it then is nowhere.
-        let kept = kept.filter(|(_, file)| file.metadata().is_ok_and(|now| now.nlink() > 0));
-        let (path, mut file, mut grown) = match kept {
-            Some((path, file)) => (path, file, 0),
-            None => open(path).map(|(file, grown)| (path.to_owned(), file, grown))?,
+        let kept = self.0.iter().position(|(known, ..)| known == path).and_then(|at| self.0.remove(at));
+        // Somebody who cleans up may have moved or removed it; what is written to it then is nowhere.
+        let kept = kept.filter(|(path, _, known)| std::fs::metadata(path).is_ok_and(|now| identity(&now) == *known));
+        let ((path, mut file, known), mut grown) = match kept {
+            Some(kept) => (kept, 0),
+            None => {
+                let (file, grown) = open(path)?;
+                let known = identity(&file.metadata()?);
+                ((path.to_owned(), file, known), grown)
+            }
         };
         // After a failure it is not kept: nobody knows how much of the line is there.
         file.write_all(lines)?;
@@ -34,7 +41,7 @@ impl Opened {
         if self.0.len() == LIMIT {
             self.0.pop_front();
         }
-        self.0.push_back((path, file));
+        self.0.push_back((path, file, known));
         Ok(grown)
     }
 
@@ -42,6 +49,10 @@ impl Opened {
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
+}
+
+fn identity(file: &Metadata) -> Identity {
+    (file.dev(), file.ino())
 }
 
 /// Opens a file to append whole lines to, and says how many bytes that took: a line that was torn is ended.
@@ -91,6 +102,22 @@ mod tests {
         fs::remove_file(&path).expect("removed");
         opened.append(&path, b"2\n").expect("appended");
         assert_eq!(fs::read_to_string(&path).expect("read"), "2\n");
+    }
+
+    #[test]
+    fn a_file_that_has_another_name_now_is_not_written_to_any_more() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (path, other) = (dir.path().join("a.jsonl"), dir.path().join("b.jsonl"));
+        let mut opened = Opened::default();
+        opened.append(&path, b"1\n").expect("appended");
+        fs::rename(&path, &other).expect("renamed");
+        opened.append(&path, b"2\n").expect("appended");
+        // A backup has given it a second name.
+        fs::hard_link(&path, dir.path().join("c.jsonl")).expect("linked");
+        fs::remove_file(&path).expect("removed");
+        opened.append(&path, b"3\n").expect("appended");
+        assert_eq!(fs::read_to_string(&path).expect("read"), "3\n");
+        assert_eq!(fs::read_to_string(&other).expect("read"), "1\n");
     }
 
     #[test]

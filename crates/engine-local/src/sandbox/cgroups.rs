@@ -36,6 +36,8 @@ pub(crate) struct Layout {
     pub(crate) hierarchies: Vec<Hierarchy>,
     /// Those whose controllers limit all instances alike, which share a group there: that of devices, on version 1.
     pub(crate) common: Vec<Hierarchy>,
+    /// The one that counts CPU time, where version 2 does so too: of use only if that cannot be used.
+    pub(crate) accounting: Option<Hierarchy>,
     /// The controllers that are nowhere.
     pub(crate) missing: Vec<&'static str>,
     /// Where instances can be frozen, the better way first: the unified hierarchy, also where version 1 limits the rest
@@ -139,6 +141,9 @@ impl Layout {
             let is_counted = mounts.iter().any(|one| one.unified);
             for name in V1 {
                 if name == ACCOUNTING && is_counted {
+                    let apart =
+                        |one: &&Hierarchy| has(one, name) && layout.hierarchies.iter().all(|it| it.mount != one.mount);
+                    layout.accounting = mounts.iter().find(apart).cloned();
                     continue;
                 }
                 match mounts.iter().find(|one| has(one, name)) {
@@ -159,6 +164,19 @@ impl Layout {
         layout
     }
 
+    /// With a controller that counts CPU time, if version 2 cannot be used after all.
+    pub(crate) fn counted(mut self) -> Self {
+        let is_unified = self.freezer().is_some_and(|one| one.unified);
+        if !is_unified && let Some(accounting) = self.accounting.take() {
+            self.hierarchies.push(accounting);
+        }
+        let counts = |one: &Hierarchy| one.unified || one.controllers.iter().any(|name| name == ACCOUNTING);
+        if !is_unified && !self.hierarchies.is_empty() && !self.hierarchies.iter().any(counts) {
+            self.missing.push(ACCOUNTING);
+        }
+        self
+    }
+
     /// This one and every other hierarchy of `mountinfo`: an OCI runtime makes groups in all of them, for each instance.
     pub(crate) fn with_all_of(mut self, mountinfo: &str) -> Self {
         self.hierarchies.append(&mut self.common);
@@ -168,7 +186,9 @@ impl Layout {
                 continue;
             }
             // A runtime need not put its processes into version 2, where their CPU time is counted otherwise.
-            let accounting = hierarchy(line).filter(|one| one.controllers == [ACCOUNTING]);
+            let counts = |one: &Hierarchy| one.controllers.iter().any(|name| name == ACCOUNTING);
+            let accounting = hierarchy(line).filter(counts);
+            let accounting = accounting.map(|one| Hierarchy { controllers: vec![ACCOUNTING.to_owned()], ..one });
             let bare = Hierarchy { mount, name, controllers: Vec::new(), unified: false };
             self.hierarchies.push(accounting.unwrap_or(bare));
         }

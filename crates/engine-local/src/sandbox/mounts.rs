@@ -43,7 +43,8 @@ pub(crate) const MASKED: [&str; 13] = [
 ];
 
 /// What the kernel lets only the host's root read: its log, and what tells neighbours' work (pages and the kernel's
-/// allocators of the whole machine). Where the container's root is not the host's, no mount is needed to keep it out.
+/// allocators of the whole machine). Where the container's root is not the host's, no mount is needed to keep it out,
+/// unless somebody has opened it to all on this host (`chmod` on a file of `/proc` holds everywhere).
 pub(crate) const ROOTS: [&str; 7] = [
     "/proc/kmsg",
     "/proc/kpagecgroup",
@@ -114,8 +115,9 @@ pub(crate) fn staging(stage: &str, hierarchies: &[Hierarchy], users: Users) -> V
     steps.push(pseudo("sysfs", "/sys", READABLE));
     steps.extend(control_groups(hierarchies));
     steps.push(Step::Directory(BLANK.directory.to_owned(), 0o555));
-    let roots = ROOTS.into_iter().filter(|_| users == Users::Hosts);
-    steps.extend(MASKED.into_iter().chain(roots).map(|path| Step::Mask(made(path), BLANK)));
+    steps.extend(MASKED.map(|path| Step::Mask(made(path), BLANK)));
+    let hide = if users == Users::Hosts { Step::Mask } else { Step::Conceal };
+    steps.extend(ROOTS.map(|path| hide(made(path), BLANK)));
     steps.extend(READ_ONLY.map(|path| Step::ReadOnly(made(path))));
     steps
 }
@@ -405,6 +407,16 @@ mod tests {
         assert!(steps.contains(&"mask made/sys/firmware".to_owned()));
         for name in ["bus", "fs", "irq", "sys", "sysrq-trigger"] {
             assert!(steps.contains(&format!("read-only made/proc/{name}")), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_only_root_may_read_is_hidden_from_the_hosts_root_and_from_others_if_it_is_open() {
+        for path in ROOTS {
+            for (users, how) in [(Users::Hosts, "mask"), (Users::Mapped(1000), "conceal")] {
+                let steps = text(&staging("/s", &[], users));
+                assert!(steps.contains(&format!("{how} made{path}")), "{how} {path}");
+            }
         }
     }
 

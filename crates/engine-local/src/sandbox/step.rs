@@ -40,6 +40,8 @@ pub(crate) enum Step {
     Move(String, String),
     /// Hide a path, if it is there: a file becomes the null device, a directory an empty one.
     Mask(String, Blank),
+    /// The same, if others than its owner may read it.
+    Conceal(String, Blank),
     /// Make a path read-only, if it is there.
     ReadOnly(String),
     /// Give a path to this user and group of the host.
@@ -78,6 +80,7 @@ impl fmt::Display for Step {
             Self::Resize(path, _, size) => write!(f, "resize {path} {size}"),
             Self::Move(from, to) => write!(f, "move {from} {to}"),
             Self::Mask(path, _) => write!(f, "mask {path}"),
+            Self::Conceal(path, _) => write!(f, "conceal {path}"),
             Self::ReadOnly(path) => write!(f, "read-only {path}"),
             Self::Give(path, user) => write!(f, "give {path} {user}"),
             Self::Author(user) => write!(f, "author {user}"),

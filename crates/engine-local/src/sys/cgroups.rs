@@ -24,7 +24,7 @@ pub(crate) fn layout() -> io::Result<Layout> {
     }
     // Nobody relies on these: one that cannot be used must not be in the way of a start.
     layout.freezers.retain(|one| rustix::fs::access(&one.mount, rustix::fs::Access::WRITE_OK).is_ok());
-    Ok(layout)
+    Ok(layout.counted())
 }
 
 /// The layout of this host with every hierarchy that there is, also those that we have no use for.
@@ -48,6 +48,9 @@ pub(crate) fn usable(tag: &str) -> io::Result<Layout> {
     all.hierarchies.retain(|one| !one.controllers.iter().any(|name| name == "devices"));
     all.hierarchies.retain(|one| try_out(&Layout { hierarchies: vec![one.clone()], ..Layout::default() }, tag).is_ok());
     all.freezers.retain(|one| try_out(&Layout { freezers: vec![one.clone()], ..Layout::default() }, tag).is_ok());
+    let mut all = all.counted();
+    // Where nothing is limited for want of rights, that is no news.
+    all.missing.clear();
     Ok(all)
 }
 

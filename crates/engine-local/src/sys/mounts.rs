@@ -46,6 +46,11 @@ pub(crate) fn apply(step: &Step, users: Option<BorrowedFd<'_>>) -> io::Result<()
         }
         Step::Move(from, to) => mount_move(from.as_str(), to.as_str()).map_err(Into::into),
         Step::Mask(path, blank) => mask(path, *blank),
+        Step::Conceal(path, blank) => match fs::symlink_metadata(path) {
+            Ok(found) if found.permissions().mode() & 0o077 == 0 => Ok(()),
+            // It may only be there for others; what is not there is no error.
+            _ => mask(path, *blank),
+        },
         Step::ReadOnly(path) => read_only(path),
         Step::Give(path, user) => std::os::unix::fs::lchown(path, Some(*user), Some(*user)),
         Step::Author(user) => super::users::author(*user),

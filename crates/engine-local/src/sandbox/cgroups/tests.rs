@@ -68,6 +68,17 @@ fn cpu_time_is_counted_by_version_2_where_there_is_one_and_by_an_oci_runtimes_ow
     let own = |mount: &str| Some((format!("/sys/fs/cgroup/{mount}/updraft-t/i/cpuacct.usage"), CpuUnit::Nanoseconds));
     assert_eq!(cpu(&hybrid.with_all_of(V1_HOST)), own("cpuacct"));
     assert_eq!(cpu(&Layout::parse(SYSTEMD_V1_HOST, "")), own("cpu,cpuacct"));
+    let mut unusable = Layout::parse(V1_HOST, "");
+    unusable.freezers.clear();
+    assert_eq!(cpu(&unusable.counted()), own("cpuacct"), "version 2 is mounted and cannot be used");
+    let shared = V1_HOST.replace("rw,cpuacct", "rw,cpuacct,cpuset");
+    assert_eq!(cpu(&Layout::parse(&shared, "").with_all_of(&shared)), own("cpuacct"));
+    let without: String =
+        V1_HOST.lines().filter(|line| !line.contains("cpuacct")).map(|line| format!("{line}\n")).collect();
+    let mut without = Layout::parse(&without, "");
+    assert!(without.clone().counted().missing.is_empty());
+    without.freezers.clear();
+    assert_eq!(without.counted().missing, [ACCOUNTING]);
     let alone = V1_HOST.lines().filter(|line| !line.contains("cgroup2")).collect::<Vec<_>>().join("\n");
     assert_eq!(cpu(&Layout::parse(&alone, "")), own("cpuacct"));
 }

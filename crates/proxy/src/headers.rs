@@ -7,7 +7,7 @@ use http::{
 };
 use updraft_model::revision::Protocol;
 
-use crate::{client::Client, trace};
+use crate::{client::Client, cookies, trace};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -135,6 +135,7 @@ fn address(parts: &mut Parts, protocol: Protocol) {
     match protocol {
         Protocol::Http1 => {
             parts.version = Version::HTTP_11;
+            cookies::join(&mut parts.headers);
             if let Some(host) = host {
                 parts.headers.insert(header::HOST, host);
             }

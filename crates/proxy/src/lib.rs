@@ -17,6 +17,7 @@ mod authorise;
 mod body;
 mod client;
 mod config;
+mod cookies;
 mod forward;
 mod headers;
 mod listener;

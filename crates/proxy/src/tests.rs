@@ -7,6 +7,7 @@ mod refusals;
 mod scale;
 mod tls;
 mod websocket;
+mod wire;
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -147,6 +147,7 @@ async fn tunnelling(world: &World) -> http2::SendRequest<Empty<Bytes>> {
 }
 
 fn named(headers: HashMap<String, String>) -> HeaderMap {
-    let named = headers.into_iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")));
+    let named =
+        headers.into_iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")));
     named.collect()
 }

@@ -10,7 +10,7 @@ use http::{
 };
 use updraft_model::{channel::Waits, revision::Protocol};
 
-use crate::{client::Client, trace, waits};
+use crate::{client::Client, cookies, trace, waits};
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -201,6 +201,7 @@ fn address(parts: &mut Parts, protocol: Protocol) {
     match protocol {
         Protocol::Http1 => {
             parts.version = Version::HTTP_11;
+            cookies::join(&mut parts.headers);
             if let Some(host) = host {
                 parts.headers.insert(header::HOST, host);
             }

@@ -18,6 +18,7 @@ mod authorise;
 mod body;
 mod client;
 mod config;
+mod cookies;
 mod forward;
 mod headers;
 mod inbound;

@@ -68,6 +68,10 @@ pub(crate) fn is_addressed_once<B>(request: &Request<B>) -> bool {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (first, second) = (hosts.next(), hosts.next());
     let authority = request.uri().authority();
+    // A name before the host is for other schemes (RFC 9113, 8.3.1): one reader may take it for the host.
+    if authority.is_some_and(|authority| authority.as_str().contains('@')) {
+        return false;
+    }
     let Some(first) = first else {
         return authority.is_some() || request.version() < Version::HTTP_11;
     };
@@ -127,6 +131,8 @@ mod tests {
             (V::HTTP_2, "http://a/", &[], true),
             (V::HTTP_2, "http://a/", &["A"], true),
             (V::HTTP_2, "http://a/", &["b"], false),
+            (V::HTTP_2, "http://me@a/", &[], false),
+            (V::HTTP_11, "http://me@a/", &["a"], false),
         ] {
             let mut request = Request::get(uri).version(version);
             for host in hosts {

@@ -15,6 +15,7 @@ mod scale;
 mod smuggling;
 mod tls;
 mod websocket;
+mod wire;
 
 use std::{
     collections::{BTreeMap, HashMap},

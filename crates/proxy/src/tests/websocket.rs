@@ -6,6 +6,7 @@ mod server;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
 use tokio::io::AsyncWriteExt as _;
 use updraft_base::Clock;
@@ -17,6 +18,7 @@ use frames::{BINARY, CONTINUATION, Frame, PING, PONG, TEXT};
 use server::{SUBPROTOCOL, Server};
 
 const MIB: usize = 1 << 20;
+const SECOND: Duration = Duration::from_secs(1);
 const WAITING: &str = "updraft_pending_requests";
 
 impl Open {
@@ -200,35 +202,48 @@ async fn a_tunnel_keeps_the_place_until_it_ends_and_is_logged_as_an_upgrade() {
 
 #[tokio::test]
 async fn a_tunnel_that_its_client_resets_frees_the_place_even_of_a_container_that_does_not_care() {
-    /// Far less than the time limit, which would free it as well.
-    const LOOKS: u32 = 60;
     let server = Server::start().await;
     let world = narrow(&server).await;
     let client = Client::new(&world, Over::Http2).await;
     for reason in [h2::Reason::CANCEL, h2::Reason::NO_ERROR, h2::Reason::INTERNAL_ERROR] {
-        let ended = server.ended();
-        reset_tunnel(&world, reason, &server).await;
-        until("the container sees the end", || server.ended() > ended).await;
-        let mut next = Box::pin(client.open("/echo"));
-        let looks = async {
-            for _ in 0..LOOKS {
-                Clock::system().sleep(Duration::from_millis(5)).await;
-                world.hand.advance(Duration::from_secs(1));
+        for first in [None, Some("the end of what it says")] {
+            let ended = server.ended();
+            let mut stream = silent_tunnel(&world, &server).await;
+            if first.is_some() {
+                stream.send_data(Bytes::new(), true).expect("it is open");
+                until("the container sees it", || server.ended() > ended).await;
+                // The server looks, and the client is still there.
+                until("it is looked at", || world.hand.next_timer().is_some_and(|left| left <= SECOND)).await;
+                world.hand.advance(SECOND);
             }
-        };
-        tokio::select! {
-            next = &mut next => drop(next),
-            () = looks => panic!("{reason:?}: the place is not free"),
+            stream.send_reset(reason);
+            until("the container sees the end", || server.ended() > ended).await;
+            until_free(&world, &client).await;
         }
     }
     drop(client);
     world.end().await;
 }
 
-/// Opens a tunnel to a container that says nothing, and resets its stream while the connection stays.
-async fn reset_tunnel(world: &World, reason: h2::Reason, server: &Server) {
+/// Far less than the time limit passes, which would free the place as well.
+async fn until_free(world: &World, client: &Client<'_>) {
+    const LOOKS: u32 = 60;
+    let looks = async {
+        for _ in 0..LOOKS {
+            Clock::system().sleep(Duration::from_millis(5)).await;
+            world.hand.advance(SECOND);
+        }
+    };
+    tokio::select! {
+        next = client.open("/echo") => drop(next),
+        () = looks => panic!("the place is not free"),
+    }
+}
+
+/// A tunnel to a container that says nothing, as a bare stream. Its connection lives as long.
+async fn silent_tunnel(world: &World, server: &Server) -> h2::SendStream<Bytes> {
     let stream = tokio::net::TcpStream::connect(world.address).await.expect("it listens");
-    let (sender, mut connection) = h2::client::handshake(stream).await.expect("it speaks h2c");
+    let (sender, mut connection) = h2::client::Builder::new().handshake(stream).await.expect("it speaks h2c");
     std::future::poll_fn(|cx| {
         assert!(std::pin::Pin::new(&mut connection).poll(cx).is_pending(), "the connection ends");
         match sender.is_extended_connect_protocol_enabled() {
@@ -241,12 +256,10 @@ async fn reset_tunnel(world: &World, reason: h2::Reason, server: &Server) {
     let mut sender = sender.ready().await.expect("it is open");
     let request = http::Request::connect(format!("http://{APP}/silent"));
     let request = request.extension(h2::ext::Protocol::from_static("websocket")).body(()).expect("well formed");
-    let (answer, mut stream) = sender.send_request(request, false).expect("it is sent");
+    let (answer, stream) = sender.send_request(request, false).expect("it is sent");
     assert_eq!(answer.await.expect("it is answered").status(), StatusCode::OK);
     until("the tunnel is open", || server.open() >= 1).await;
-    stream.send_reset(reason);
-    // Kept by the task until the world ends: the connection is not what is lost.
-    drop(sender);
+    stream
 }
 
 #[tokio::test]

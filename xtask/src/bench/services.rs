@@ -1,8 +1,9 @@
 //! Many services, made through the API.
 //!
 //! Nothing is started for any of them: they have no instances, and say that they are not to be checked before they are
-//! ready, as the API lets them. A project has room for a thousand, and counts what it has at each creation: so
-//! there are many projects, with few services in each. A project exists as soon as somebody names it.
+//! ready, as the API lets them. A project has room for a thousand, counts what it has at each creation,
+//! and takes so many writes in a minute: so there are many projects, with few services in each. A project exists as soon
+//! as somebody names it.
 
 use std::{
     net::SocketAddr,

@@ -4,6 +4,7 @@ mod access;
 mod connections;
 mod frozen;
 mod refusals;
+mod rpc;
 mod scale;
 mod tls;
 mod websocket;

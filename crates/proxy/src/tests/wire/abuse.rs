@@ -3,22 +3,11 @@
 use super::*;
 use Outcome::{Answer, GoAway};
 
-/// Sends `bytes` again and again until the server has had enough; with what it says then.
-async fn until_enough(world: &World, begin: Vec<u8>, mut next: impl FnMut(u32) -> Vec<u8>) -> Outcome {
-    const ROUNDS: u32 = 200;
+/// Sends more and more until the server has had enough; with what it says then.
+async fn until_enough(world: &World, begin: Vec<u8>, next: impl FnMut(u32) -> Vec<u8>) -> Outcome {
     let mut peer = Peer::greeted(world).await;
     peer.write(&begin).await;
-    for round in 0..ROUNDS {
-        // A hundred at a time, so that the server sees several at once.
-        let bytes: Vec<u8> = (0..100).flat_map(|number| next(round * 100 + number)).collect();
-        peer.write(&bytes).await;
-    }
-    loop {
-        let Some(frame) = peer.next().await else { return Outcome::Closed };
-        if frame.kind == GOAWAY {
-            return GoAway(frame.number(4));
-        }
-    }
+    peer.flood(next).await
 }
 
 async fn still_answers(world: &World) {

@@ -1,6 +1,7 @@
 //! gRPC of every kind through the door, to a server of h2c.
 
 mod calls;
+mod grpcio;
 mod server;
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};

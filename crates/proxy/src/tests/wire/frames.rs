@@ -183,6 +183,35 @@ impl Peer {
         self.verdict().await
     }
 
+    /// Sends what `next` makes, a hundred at a time, until the server ends the connection, and reads beside: what is
+    /// not read by the time it closes is lost.
+    pub(super) async fn flood(&mut self, mut next_bytes: impl FnMut(u32) -> Vec<u8>) -> Outcome {
+        const ROUNDS: u32 = 200;
+        let (mut from, mut to) = self.stream.split();
+        let sent = async {
+            for round in 0..ROUNDS {
+                let bytes: Vec<u8> = (0..100).flat_map(|number| next_bytes(round * 100 + number)).collect();
+                if to.write_all(&bytes).await.is_err() {
+                    break;
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        let end = async {
+            loop {
+                match next(&mut from).await {
+                    None => return Outcome::Closed,
+                    Some(frame) if frame.kind == GOAWAY => return Outcome::GoAway(frame.number(4)),
+                    Some(_) => {}
+                }
+            }
+        };
+        tokio::select! {
+            end = end => end,
+            () = sent => Outcome::Closed,
+        }
+    }
+
     async fn verdict(&mut self) -> Outcome {
         loop {
             let Some(frame) = self.next().await else { return Outcome::Closed };

@@ -88,15 +88,22 @@ fn never_more_than_the_maximum_the_drained_counted_in() {
         "waiting=100",
         expect![[r#"
             start 5: 100 requests have no place
+            no more than the maximum of 5: 100 requests have no place
         "#]],
     );
     check(
         "waiting=100 busy:1 starting draining",
         expect![[r#"
             start 2: 99 requests have no place
+            no more than the maximum of 5: 99 requests have no place
         "#]],
     );
-    check("waiting=9 max=1 draining", expect![[""]]);
+    check(
+        "waiting=9 max=1 draining",
+        expect![[r#"
+        no more than the maximum of 1: 9 requests have no place
+    "#]],
+    );
 }
 
 #[test]
@@ -171,6 +178,7 @@ fn failed_starts_hold_the_next_one_back() {
     check(
         "waiting=1 held=4",
         expect![[r#"
+            held back after starts that failed: 1 request has no place
             look again in 4s
         "#]],
     );
@@ -204,7 +212,12 @@ fn those_there_are_get_help_when_they_have_more_to_do_than_they_are_to_have() {
             start 1: CPU 1.5 over a minute, target 0.6 = 1 × 60 %
         "#]],
     );
-    check("requests=500 concurrency=80 max=2 busy:80 busy:80", expect![[""]]);
+    check(
+        "requests=500 concurrency=80 max=2 busy:80 busy:80",
+        expect![[r#"
+        no more than the maximum of 2: 500 requests at a time over a minute, target 48 = 80 × 60 %
+    "#]],
+    );
 }
 
 #[test]
@@ -249,8 +262,9 @@ fn what_is_not_ready_has_no_free_place_and_counts_towards_minimum_and_maximum() 
     check(
         "waiting=1 max=2 ill:1 ill-idle:5",
         expect![[r#"
-        look again in 895s
-    "#]],
+            no more than the maximum of 2: 1 request has no place
+            look again in 895s
+        "#]],
     );
     check("min=1 ill-idle:5", expect![[""]]);
 }

@@ -23,7 +23,7 @@ use updraft_model::{
 };
 use updraft_plan::{
     patience::Starts,
-    scaling::{CheckState, RetireReason, StartReason, Withheld},
+    scaling::{CheckState, Limit, RetireReason, StartReason},
 };
 
 use crate::{
@@ -72,8 +72,8 @@ struct State {
     demand: Demand,
     /// So many instances, the oldest, are to have the requests.
     kept: u32,
-    /// What was wanted and could not be, as it was said last.
-    withheld: Option<Withheld>,
+    /// What was in the way of a start, and when it was last.
+    withheld: Option<(Limit, Instant)>,
     /// Why the latest start failed, if none has succeeded since.
     trouble: Option<Arc<StartFailure>>,
     counted: Counts,
@@ -210,11 +210,14 @@ impl Revision {
             drop(state);
             return Ok(Admission::Now(Slot::new(self.clone(), instance)));
         }
+        if state.is_off() {
+            return Err(Refusal::Overdue(Cause::Off));
+        }
         if state.queue.len() >= self.context.config.queue {
             return Err(Refusal::QueueFull);
         }
         state.demand.more(now);
-        let patience = state.starts.patience();
+        let patience = state.starts.patience(state.wait(self.context.config.stop_grace));
         let (sender, answer) = oneshot::channel();
         let number = state.next_ticket;
         state.next_ticket += 1;
@@ -236,9 +239,7 @@ impl Revision {
     /// Why there was no place for a request that waited as long as it may.
     pub(crate) fn cause(&self) -> Cause {
         let state = self.lock();
-        let max = state.bounds().map_or(0, |bounds| bounds.max);
-        let counts = state.count();
-        if counts.ready - counts.unready >= max { Cause::Maximum } else { Cause::Start }
+        if state.is_full() { Cause::Maximum } else { Cause::Start }
     }
 
     /// A request has ended: its place goes to the one that waits longest.
@@ -302,6 +303,9 @@ impl Revision {
         match state.entry.clone() {
             Some(entry) => self.adopt(&mut state, &mut effects, &entry),
             None => state.refuse_all(&Refusal::Unavailable, &mut effects),
+        }
+        if state.is_off() {
+            state.refuse_all(&Refusal::Overdue(Cause::Off), &mut effects);
         }
         self.settle(state, effects);
     }

@@ -35,7 +35,7 @@ pub enum Refusal {
     /// The queue is full: every instance that is allowed is busy.
     #[error("the request was aborted because there was no available instance")]
     QueueFull,
-    /// It waited as long as a request may, and no place became free.
+    /// There is no place, and none became free as long as a request may wait.
     #[error("the request was aborted because there was no available instance")]
     Overdue(Cause),
     /// No instance came up, in several attempts.
@@ -53,6 +53,8 @@ pub enum Cause {
     Maximum,
     /// No instance came up in time.
     Start,
+    /// There may be none: the service is switched off.
+    Off,
 }
 
 /// What a queued request is told in the end.

@@ -224,16 +224,21 @@ pub struct Spread {
     pub kept: u32,
 }
 
-/// Picks an instance for one more request, of `candidates` with their index. The oldest that are kept come first, so
-/// that the others run dry and can go (Cloud Run prefers those that its autoscaler recommends to keep); among them those
-/// that are awake and have room, and of these the one with the fewest requests, so that all have the same room for what
-/// comes next.
+/// Picks an instance for one more request, of `candidates` with their index: of the first kind in which there is one,
+/// the one with the fewest requests, so that all have the same room for what comes next. The oldest that are kept come
+/// first, up to their target, so that the others run dry and can go (Cloud Run prefers those that its autoscaler
+/// recommends to keep). How many are kept follows the average of a minute: until it has, those that are awake anyway
+/// take what is above the target.
 pub fn pick(candidates: impl IntoIterator<Item = (usize, Candidate)>, spread: Spread) -> Option<usize> {
     let ranked = (0u32..).zip(candidates).filter(|(_, (_, one))| one.load < spread.concurrency);
-    let best = ranked.min_by_key(|(age, (_, one))| {
-        let is_surplus = *age >= spread.kept;
-        (is_surplus, one.load >= spread.target, one.frozen, one.load)
-    });
+    let kind = |age: u32, one: Candidate| match (age < spread.kept, one.load < spread.target, one.frozen) {
+        (true, true, false) => 0,
+        (true, true, true) => 1,
+        (false, true, false) => 2,
+        (true, false, _) => 3,
+        (false, _, _) => 4,
+    };
+    let best = ranked.min_by_key(|(age, (_, one))| (kind(*age, *one), one.load));
     best.map(|(_, (index, _))| index)
 }
 

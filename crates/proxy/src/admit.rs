@@ -49,7 +49,7 @@ pub(crate) async fn admit(fleet: &Fleet, chosen: &Chosen) -> Result<Admitted, Re
 fn rejection(refusal: &Refusal) -> Rejection {
     match refusal {
         Refusal::QueueFull | Refusal::Overdue(Cause::Maximum) => Rejection::NoInstance,
-        Refusal::Overdue(Cause::Start) => Rejection::NotInTime,
+        Refusal::Overdue(Cause::Start | Cause::Off) => Rejection::NotInTime,
         Refusal::StartFailed(_) => Rejection::StartFailed,
         Refusal::Unavailable => Rejection::NoRevision,
         Refusal::ShuttingDown => Rejection::ShuttingDown,

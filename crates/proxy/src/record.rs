@@ -21,6 +21,7 @@ use updraft_model::channel::{RequestRecord, Waits};
 use crate::{
     access::{Access, AccessLog, Outcome, Place},
     admit::Admitted,
+    respond::Rejection,
     waits::{self, Milestones},
 };
 
@@ -128,6 +129,15 @@ impl Trip {
         // What did not have to wait has nothing to tell but its latency.
         self.access.waits = has_waited.then(|| Box::new(waits));
         Some(waits)
+    }
+
+    /// There is no answer of an instance. If that is because there was no place, all of its time was the wait for one.
+    pub(crate) fn gave_up(&mut self, why: Rejection) {
+        use Rejection as R;
+        if self.access.place.is_none() && matches!(why, R::NoInstance | R::NotInTime | R::StartFailed | R::Timeout) {
+            let queued = self.clock.instant().saturating_duration_since(self.begun);
+            self.access.waits = Some(Box::new(Waits { queued, ..Waits::default() }));
+        }
     }
 
     /// The answer has this status.

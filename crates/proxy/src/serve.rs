@@ -243,15 +243,15 @@ impl Proxy {
         }
         // As the container says it: the log tells of a WebSocket in one way, however it came.
         let status = response.status();
+        if let (Some(waits), ServerTiming::Shown) = (trip.headed(), self.0.deps.config.server_timing) {
+            headers::time(response.headers_mut(), waits);
+        }
         if let Some(Err(rejection)) = tunnel.map(|tunnel| tunnel.answer(&mut response)) {
             return Err((rejection, trip));
         }
         if !is_upgrade {
             trip.answered(status);
             headers::clean(response.headers_mut(), Upgrade::No);
-            if let (Some(waits), ServerTiming::Shown) = (trip.headed(), self.0.deps.config.server_timing) {
-                headers::time(response.headers_mut(), waits);
-            }
             headers::sign(response.headers_mut(), trip.access().cloud_trace.take());
             return Ok(response.map(|body| Body::upstream(Upstream::new(body, timer, held, trip))));
         }
@@ -270,6 +270,7 @@ impl Proxy {
 fn refuse(rejection: Rejection, asked: &Asked, mut trip: Trip) -> Response<Body> {
     let mut response = rejection.respond(asked);
     trip.answered(rejection.status());
+    trip.gave_up(rejection);
     trip.access().note = rejection.note();
     trip.access().response_bytes = response.body().size_hint().exact().unwrap_or_default();
     headers::sign(response.headers_mut(), trip.access().cloud_trace.take());

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, MutexGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use updraft_base::OnFailure;
@@ -14,6 +14,9 @@ use crate::{
     slot::Slot,
 };
 
+/// After so long without it, what is in the way of a start is news again.
+const QUIET: Duration = Duration::from_secs(60);
+
 // === impl Revision ===
 
 impl Revision {
@@ -23,7 +26,7 @@ impl Revision {
         self.place_waiting(&mut state, &mut effects);
         let plan = scaling::plan(&state.observe(now, self.context.config.idle));
         state.kept = plan.kept;
-        effects.decisions = state.decisions(&plan);
+        effects.decisions = state.decisions(&plan, now);
         for action in plan.actions {
             match action {
                 Action::Start { count, why } => self.begin(&mut state, &mut effects, count, why),
@@ -124,9 +127,9 @@ impl Revision {
 // === impl State ===
 
 impl State {
-    /// The decisions of a plan for the log: `+2 (1 → 3): …`. What could not be done is said once, not at every request
-    /// that comes meanwhile.
-    fn decisions(&mut self, plan: &Plan<usize>) -> Vec<String> {
+    /// The decisions of a plan for the log: `+2 (1 → 3): …`. What could not be done is said when that begins, not at
+    /// every request that comes meanwhile, nor each time that the queue was empty for a moment ([`QUIET`]).
+    fn decisions(&mut self, plan: &Plan<usize>, now: Instant) -> Vec<String> {
         let mut count = self.places.iter().filter(|place| place.about != About::Draining).count();
         let mut decisions = Vec::new();
         for action in &plan.actions {
@@ -143,13 +146,13 @@ impl State {
             };
             decisions.push(text);
         }
-        let limit = |limit: Limit, why: StartReason| (limit, std::mem::discriminant(&why));
-        let (was, is) = (self.withheld.map(|it| limit(it.by, it.why)), plan.withheld.map(|it| limit(it.by, it.why)));
-        self.withheld = plan.withheld;
-        if let Some(withheld) = plan.withheld
-            && was != is
-        {
-            decisions.push(format!("+0 ({count}): {withheld}"));
+        if let Some(withheld) = plan.withheld {
+            let goes_on =
+                |(by, last): (Limit, Instant)| by == withheld.by && now.saturating_duration_since(last) < QUIET;
+            if !self.withheld.is_some_and(goes_on) {
+                decisions.push(format!("+0 ({count}): {withheld}"));
+            }
+            self.withheld = Some((withheld.by, now));
         }
         decisions
     }

@@ -52,9 +52,29 @@ impl Demand {
     }
 
     fn accrue(&mut self, at: Instant) {
-        let span = at.saturating_duration_since(std::mem::replace(&mut self.since, at));
+        // Readings are made before the lock is had, so one may be older than the last: no time is counted twice.
+        let until = self.since.max(at);
+        let span = until.saturating_duration_since(std::mem::replace(&mut self.since, until));
         if self.now > 0 {
             self.taken += span * self.now;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "an arbitrary origin for readings that only differences are made of")]
+    fn readings_that_are_out_of_order_count_no_time_twice() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let mut demand = Demand::new(begun);
+        demand.more(at(0));
+        demand.more(at(30));
+        demand.fewer(1, at(10));
+        demand.note(at(60), Duration::ZERO);
+        assert_eq!(demand.load(at(60)).requests_milli, 1000, "thirty seconds of one, and thirty of one");
     }
 }

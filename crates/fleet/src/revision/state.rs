@@ -8,6 +8,7 @@ use std::{
 use updraft_model::channel::{Check, CheckOutcome};
 use updraft_plan::{
     cpu::{self, Freezing},
+    patience::Wait,
     scaling::{self, Bounds, Candidate, CheckState, Observed, Phase, RetireReason},
 };
 
@@ -175,6 +176,27 @@ impl State {
             targets: entry.targets,
             check: entry.check,
         })
+    }
+
+    /// Is it switched off? Then nothing is started for who waits.
+    pub(super) fn is_off(&self) -> bool {
+        self.bounds().is_some_and(|bounds| bounds.max == 0)
+    }
+
+    /// Are there as many instances as may be, and none of them on its way up?
+    pub(super) fn is_full(&self) -> bool {
+        let max = self.bounds().map_or(0, |bounds| bounds.max);
+        self.places.len() >= usize::try_from(max).unwrap_or(usize::MAX) && self.count().starting == 0
+    }
+
+    /// What a request waits for that finds no place; an instance that ends has so much time for it.
+    pub(super) fn wait(&self, stop_grace: Duration) -> Wait {
+        let counts = self.count();
+        match (self.is_full(), counts.draining > 0) {
+            (true, true) => Wait::ForEnd(stop_grace),
+            (true, false) => Wait::ForPlace,
+            (false, _) => Wait::ForStart,
+        }
     }
 
     pub(super) fn observe(&mut self, now: Instant, idle: Duration) -> Observed<usize> {

@@ -151,3 +151,81 @@ async fn where_starts_are_slow_a_request_waits_longer() {
     drop((slot, second.expect("it is told").expect("70 s are enough")));
     world.end().await;
 }
+
+#[tokio::test]
+async fn that_the_maximum_is_in_the_way_is_not_said_anew_each_time_the_queue_was_empty_for_a_moment() {
+    let mut world = World::new();
+    let app = name("app-1");
+    world.put(&app, BookEntry { max: 1, ..entry(&app) });
+    let mut slot = world.fleet.admit(&app).await.expect("an instance comes up");
+    for _ in 0..5 {
+        let fleet = world.fleet.clone();
+        let mut next = std::pin::pin!(fleet.admit(&app));
+        assert!(passes_before(&world, Duration::from_secs(1), next.as_mut()).await.is_none());
+        drop(slot);
+        slot = next.await.expect("it has the place that became free");
+    }
+    let hits = |said: Vec<String>| said.iter().filter(|line| line.starts_with("+0 (1): ")).count();
+    assert_eq!(hits(world.decisions()), 1);
+    // After a quiet minute it is news.
+    world.pass(Duration::from_secs(61), Duration::from_secs(1)).await;
+    assert!(passes_before(&world, Duration::from_secs(1), world.fleet.admit(&app)).await.is_none());
+    assert_eq!(hits(world.decisions()), 1);
+    drop(slot);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn who_asks_for_a_service_that_is_switched_off_is_told_at_once_and_who_waits_when_it_is_too() {
+    let world = World::new();
+    let app = name("app-1");
+    world.put(&app, BookEntry { max: 1, ..entry(&app) });
+    let slot = world.fleet.admit(&app).await.expect("an instance comes up");
+    {
+        let mut waits = std::pin::pin!(world.fleet.admit(&app));
+        assert!(passes_before(&world, Duration::from_secs(1), waits.as_mut()).await.is_none());
+        world.put(&app, BookEntry { max: 0, ..entry(&app) });
+        assert_eq!(waits.await.expect_err("there will be none"), Refusal::Overdue(Cause::Off));
+    }
+    drop(slot);
+    until("the last one is gone", || world.engine.live() == 0).await;
+    assert_eq!(world.fleet.admit(&app).await.expect_err("there may be none"), Refusal::Overdue(Cause::Off));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn who_finds_instances_of_an_earlier_server_busy_waits_ten_seconds_though_no_start_was_seen() {
+    let world = World::new();
+    let app = name("app-1");
+    world.put(&app, BookEntry { max: 1, ..entry(&app) });
+    drop(world.fleet.admit(&app).await.expect("an instance comes up"));
+    let world = world.succeed(FleetConfig::default()).await;
+    world.put(&app, BookEntry { max: 1, ..entry(&app) });
+    let slot = world.fleet.admit(&app).await.expect("it is taken over");
+    let refused = passes_before(&world, Duration::from_secs(10), world.fleet.admit(&app)).await;
+    assert_eq!(refused.expect("it is told").expect_err("nobody left"), Refusal::Overdue(Cause::Maximum));
+    drop(slot);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn while_the_only_instance_that_may_be_ends_a_request_waits_for_that_too() {
+    let grace = Duration::from_secs(10);
+    let world = World::with(FleetConfig { stop_grace: grace, ..FleetConfig::default() });
+    let app = name("app-1");
+    world.engine.script(IMAGE, &["ignore-term", "serve"]);
+    world.put(&app, BookEntry { max: 1, ..entry(&app) });
+    drop(world.fleet.admit(&app).await.expect("an instance comes up"));
+    until("it is told to be up", || world.health(&app).is_some_and(|health| health.ready == 1)).await;
+    world.pass(FleetConfig::default().idle, Duration::from_secs(60)).await;
+    until("it is being ended", || {
+        world.hand.advance(Duration::from_millis(100));
+        world.health(&app).is_none_or(|health| health.ready == 0)
+    })
+    .await;
+    assert_eq!(world.engine.live(), 1, "it does not go by itself");
+    world.engine.script(IMAGE, &["serve"]);
+    let told = passes_before(&world, grace + Duration::from_secs(5), world.fleet.admit(&app)).await;
+    drop(told.expect("it is told").expect("the next one comes up when the last is gone"));
+    world.end().await;
+}

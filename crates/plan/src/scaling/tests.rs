@@ -333,6 +333,9 @@ fn what_is_frozen_is_thawed_when_those_awake_have_what_they_are_to_have() {
     assert_eq!(picked("0* 3", 4, 2), Some(1));
     assert_eq!(picked("0* 4", 4, 2), Some(0));
     assert_eq!(picked("4 0*", 4, 1), Some(0), "the other one is to run dry");
+    assert_eq!(picked("4 0", 4, 1), Some(1), "it is awake, and the first has what it is to have");
+    assert_eq!(picked("4 4", 4, 1), Some(0));
+    assert_eq!(picked("8 0*", 4, 1), Some(1), "there is no other place");
     assert_eq!(picked("0* 3", 4, 1), Some(0), "the other one is to run dry");
 }
 

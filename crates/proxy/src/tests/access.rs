@@ -1,6 +1,6 @@
 //! What the log of the requests gets.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use http::Request;
 use updraft_model::iam::InvokerAccess;
@@ -112,5 +112,32 @@ async fn clients_are_told_where_their_time_went_if_that_is_set() {
     let told = headers["server-timing"].to_str().expect("ASCII");
     let app: f64 = told.split("app;dur=").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok()).expect(told);
     assert!(app >= 2000.0 && told.starts_with("queued;dur=") && told.contains("first_byte;dur="), "{told}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_entry_of_a_request_that_got_no_place_says_that_all_of_it_was_the_wait_for_one() {
+    let mut world = World::with(App { concurrency: 1, max: 1, ..App::default() }).await;
+    let (first, second) = (world.client(), world.client());
+    let told = Cell::new(false);
+    let refused = async {
+        until("the place is taken", || world.engine.records().iter().any(|record| record.in_flight() == 1)).await;
+        let (status, _) = second.get("/").await;
+        told.set(true);
+        status
+    };
+    let time = until("it is told", || {
+        world.hand.advance(Duration::from_millis(100));
+        told.get()
+    });
+    let status = tokio::select! {
+        _ = first.get("/hold") => panic!("that is never answered"),
+        (status, ()) = async { futures::join!(refused, time) } => status,
+    };
+    assert_eq!(status, 429);
+    let record = world.requests.recv().await.expect("an entry");
+    let waits = record.waits.as_deref().expect("it waited");
+    assert_eq!((record.status, waits.queued), (429, record.latency));
+    assert_eq!((waits.sandbox, waits.app, waits.first_byte), Default::default());
     world.end().await;
 }

@@ -1,5 +1,7 @@
 //! Clients that stay with an instance.
 
+use updraft_model::instance::{Exit, InstanceId};
+
 use super::*;
 
 impl World {
@@ -26,16 +28,21 @@ impl World {
         (served.1.id.to_string(), told)
     }
 
-    /// Two instances that take requests, and nobody is at either.
-    async fn pair(&self) {
-        let holds = [self.client(), self.client()].map(|client| async move { client.get("/wait/50").await });
-        let over = until("both are done", || {
-            self.hand.advance(Duration::from_millis(10));
-            self.engine.records().iter().map(|record| record.served()).sum::<u64>() >= 2
-                && self.engine.records().iter().all(|record| record.in_flight() == 0)
-        });
-        futures::join!(futures::future::join_all(holds), over);
-        assert_eq!(self.engine.live(), 2);
+    /// Somebody else has a request with this cookie, somewhere, while `meanwhile` is done.
+    async fn while_busy<T>(&self, cookie: &str, meanwhile: impl Future<Output = T>) -> T {
+        let (client, address) = (self.client(), self.address);
+        let request = Request::get(format!("http://{address}/wait/50")).header("host", APP).header("cookie", cookie);
+        let is_busy = || self.engine.records().iter().any(|record| record.in_flight() == 1);
+        let done = async {
+            until("it is under way", is_busy).await;
+            let done = meanwhile.await;
+            self.hand.advance(Duration::from_millis(50));
+            done
+        };
+        let ((status, _), done) = futures::join!(client.send(request), done);
+        assert_eq!(status, StatusCode::OK);
+        self.until_idle().await;
+        done
     }
 }
 
@@ -43,18 +50,25 @@ impl World {
 async fn a_client_stays_with_its_instance_and_is_told_once() {
     let app = App { concurrency: 1, max: 2, affinity: SessionAffinity::Client, ..App::default() };
     let world = World::with(app).await;
-    world.pair().await;
-    let (home, told) = world.visit(None).await;
+    let (first, _) = world.visit(None).await;
+    let (home, told) = world.while_busy("", world.visit(None)).await;
+    assert_ne!(home, first);
     let cookie = told.expect("it is told where it is at home");
+    // Others go to the one that has been there longer.
+    assert_eq!(world.visit(None).await.0, first);
     for _ in 0..5 {
         assert_eq!(world.visit(Some(&cookie)).await, (home.clone(), None));
     }
-    // While somebody else is there, the other one does, and its home is there from then on.
-    let id = updraft_model::instance::InstanceId(home.clone());
-    assert!(world.engine.kill(&id, updraft_model::instance::Exit::Code(0)));
+    // While there is no room, the other one does, and its home is there from then on.
+    let (other, told) = world.while_busy(&cookie, world.visit(Some(&cookie))).await;
+    assert_eq!(other, first);
+    let cookie = told.expect("it is told its new home");
+    assert_eq!(world.visit(Some(&cookie)).await, (first.clone(), None));
+    // When its home is gone it is told anew, too.
+    assert!(world.engine.kill(&InstanceId(first.clone()), Exit::Code(0)));
     until("it is gone", || world.engine.live() == 1).await;
     let (other, told) = world.visit(Some(&cookie)).await;
-    assert_ne!(other, home);
+    assert_eq!(other, home);
     assert!(told.is_some_and(|told| told != cookie));
     world.end().await;
 }

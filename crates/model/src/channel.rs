@@ -4,6 +4,7 @@
 //! snapshot is the whole truth. [`LogLine`]s and [`RequestRecord`]s are streams: counted, never silently lost.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     net::IpAddr,
     sync::Arc,
@@ -18,6 +19,7 @@ use crate::{
     name::{RevisionName, ServiceName},
     receipt::Receipt,
     revision::{Probe, ScalingTargets},
+    route::Route,
 };
 
 /// What must be startable. control → fleet.
@@ -153,14 +155,14 @@ pub enum LogSource {
 pub struct RequestRecord {
     /// When its head was here.
     pub time: SystemTime,
-    /// Whose it is.
-    pub service: ServiceName,
-    /// The id of the revision that was chosen, if it came that far.
-    pub revision: Option<String>,
+    /// Where its host led: counted, not copied, as one request is like the next.
+    pub route: Arc<Route>,
+    /// Which target of the route was chosen, if it came that far.
+    pub target: Option<usize>,
     /// The instance that took it, if one did.
     pub instance: Option<InstanceId>,
     /// `GET` and its like.
-    pub method: String,
+    pub method: Cow<'static, str>,
     /// Whole, with scheme and host.
     pub url: String,
     /// `HTTP/1.1` or `HTTP/2`.
@@ -185,6 +187,20 @@ pub struct RequestRecord {
     pub trace: Option<TraceContext>,
     /// Why there was no answer of the container's own.
     pub note: Option<&'static str>,
+}
+
+// === impl RequestRecord ===
+
+impl RequestRecord {
+    /// Whose it is.
+    pub fn service(&self) -> &ServiceName {
+        &self.route.service
+    }
+
+    /// The id of the revision that was chosen, if it came that far.
+    pub fn revision(&self) -> Option<&str> {
+        Some(&self.route.targets.get(self.target?)?.revision.revision)
+    }
 }
 
 /// Where the time of a request went until the first byte of its answer; the parts are the whole.

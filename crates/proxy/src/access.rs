@@ -4,6 +4,7 @@
 //! and only if there is room for it: a log that cannot keep up costs requests nothing, and what it misses is counted.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,7 +19,7 @@ use updraft_fleet::Timing;
 use updraft_model::{
     channel::{RequestRecord, Waits},
     instance::InstanceId,
-    route::{Route, RouteTarget},
+    route::Route,
 };
 
 use crate::{
@@ -154,14 +155,13 @@ impl Access {
         self.cloud_trace = trace::cloud_header(request.headers()).cloned();
     }
 
-    fn record(&self, route: &Route, outcome: Outcome, clock: &Clock) -> RequestRecord {
-        let target: Option<&RouteTarget> = self.target.and_then(|index| route.targets.get(index));
+    fn record(&self, route: &Arc<Route>, outcome: Outcome, clock: &Clock) -> RequestRecord {
         RequestRecord {
             time: clock.now().checked_sub(outcome.latency).unwrap_or(std::time::SystemTime::UNIX_EPOCH),
-            service: route.service.clone(),
-            revision: target.map(|target| target.revision.revision.clone()),
+            route: route.clone(),
+            target: self.target,
             instance: self.instance.clone(),
-            method: clipped(self.method.as_str()),
+            method: method(&self.method),
             url: self.url(),
             protocol: protocol(self.version),
             request_bytes: self.request_bytes,
@@ -183,7 +183,23 @@ impl Access {
             None => self.host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default(),
         };
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
-        clipped(&format!("{}://{host}{path}", self.client.scheme.as_str()))
+        let mut url = format!("{}://{host}{path}", self.client.scheme.as_str());
+        url.truncate(url.floor_char_boundary(TEXT_MAX));
+        url
+    }
+}
+
+/// Without a copy where there is no need for one.
+fn method(method: &Method) -> Cow<'static, str> {
+    match method {
+        &Method::GET => Cow::Borrowed("GET"),
+        &Method::HEAD => Cow::Borrowed("HEAD"),
+        &Method::POST => Cow::Borrowed("POST"),
+        &Method::PUT => Cow::Borrowed("PUT"),
+        &Method::DELETE => Cow::Borrowed("DELETE"),
+        &Method::PATCH => Cow::Borrowed("PATCH"),
+        &Method::OPTIONS => Cow::Borrowed("OPTIONS"),
+        other => Cow::Owned(clipped(other.as_str())),
     }
 }
 

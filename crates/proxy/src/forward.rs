@@ -72,6 +72,8 @@ pub(crate) struct Upstream {
     timer: Sleep,
     /// Until the end of the body, however it ends.
     held: Option<(Held, Trip)>,
+    /// How it broke off. Told a moment later: the library throws away what it has not written when it is told.
+    broken: Option<hyper::Error>,
 }
 
 /// The body was cut because the request took longer than it may.
@@ -104,12 +106,18 @@ async fn http1(slot: Slot, pool: &Arc<Pool>, mut outgoing: Outgoing) -> Result<A
                 Err(error) => return Err(unreachable(slot, outgoing, &error)),
             },
         };
-        match lease.sender().try_send_request(outgoing.request).await {
+        let is_sent = outgoing.request.body().watch();
+        match lease.wire().send(outgoing.request).await {
             // Not that to HEAD, which has no body whatever it says. The rest of it is not read: the connection is closed.
             Ok(response) if response.body().size_hint().exact().is_some_and(|said| said > HTTP1_MAX) => {
                 return Err(Failure::Final(Rejection::ResponseTooLarge));
             }
             Ok(response) => {
+                // From here on only who reads the answer drives the connection. A client that reads nothing before it
+                // has sent everything would wait for itself; bytes that are not HTTP are nobody's answer.
+                if !is_sent() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    lease.set_going();
+                }
                 let held = Held { lease: Some(lease), _slot: slot };
                 return Ok(Answered {
                     response,
@@ -214,6 +222,13 @@ impl Answered {
 // === impl Held ===
 
 impl Held {
+    /// Reads what has come of the answer.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(lease) = &mut self.lease {
+            lease.wire().drive(cx);
+        }
+    }
+
     /// After the end of the answer: the connection goes back.
     fn finish(mut self) {
         if let Some(lease) = self.lease.take() {
@@ -226,7 +241,7 @@ impl Held {
 
 impl Upstream {
     pub(crate) fn new(incoming: Incoming, timer: Sleep, held: Held, trip: Trip) -> Self {
-        let mut stream = Self { incoming, timer, held: Some((held, trip)) };
+        let mut stream = Self { incoming, timer, held: Some((held, trip)), broken: None };
         stream.look_for_end();
         stream
     }
@@ -254,6 +269,12 @@ impl Upstream {
             }
             return Poll::Ready(Some(Err(Cut.into())));
         }
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error.into())));
+        }
+        if let Some((held, _)) = &mut self.held {
+            held.drive(cx);
+        }
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => self.finish(),
@@ -267,11 +288,16 @@ impl Upstream {
             Poll::Ready(None) => self.finish(),
             Poll::Pending => {}
         }
+        if let Poll::Ready(Some(Err(error))) = polled {
+            self.broken = Some(error);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         polled.map_err(Into::into)
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.broken.is_none() && self.incoming.is_end_stream()
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {

@@ -3,6 +3,7 @@
 use std::{
     error::Error as _,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -23,6 +24,8 @@ pub(crate) struct Inbound {
     incoming: Incoming,
     /// So many bytes may follow in a body that does not say how long it is.
     left: Option<u64>,
+    /// Let go of when nothing of the body is left to send.
+    unsent: Option<Arc<()>>,
 }
 
 /// Ends the request to the container.
@@ -45,7 +48,14 @@ impl Inbound {
             // Both parsers see to it that no more comes than was said.
             (Protocol::Http1, Some(_)) | (Protocol::H2c, _) => None,
         };
-        Ok(Self { incoming, left })
+        let unsent = (!incoming.is_end_stream()).then(Arc::default);
+        Ok(Self { incoming, left, unsent })
+    }
+
+    /// Tells later whether the library has let go of the body, as it does when it has sent it.
+    pub(crate) fn watch(&self) -> impl Fn() -> bool + use<> {
+        let unsent = self.unsent.as_ref().map(Arc::downgrade);
+        move || unsent.as_ref().is_none_or(|unsent| unsent.strong_count() == 0)
     }
 
     /// The same for a container that speaks another protocol. Nothing of it was read yet.

@@ -34,6 +34,7 @@ mod trace;
 mod upgrade;
 mod waits;
 mod websocket;
+mod wire;
 
 pub use body::{Body, BoxError};
 pub use config::{ProxyConfig, ReservedPaths, ServerTiming};

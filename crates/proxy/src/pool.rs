@@ -2,33 +2,49 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::sync::{Notify, oneshot};
 use updraft_base::{Clock, OnFailure, Shutdown, Tasks};
 use updraft_fleet::Slot;
 
-use crate::inbound::Inbound;
+use crate::{inbound::Inbound, wire::Wire};
 
 /// Lives with the instance: see [`Slot::attached`]. HTTP/1.1 connections are used one request at a
 /// time, the last one first; of HTTP/2 there is one for all.
 pub(crate) struct Pool {
-    tasks: Tasks,
-    cut: Shutdown,
-    clock: Clock,
     header_bytes: usize,
-    idle: Mutex<Vec<Resting<http1::SendRequest<Inbound>>>>,
+    shelf: Arc<Shelf>,
+    /// A connection has come to rest.
+    rested: Arc<Notify>,
     shared: Mutex<Option<Resting<http2::SendRequest<Inbound>>>>,
     /// Held while the shared connection is made, so that a burst makes one.
     connecting: tokio::sync::Mutex<()>,
+    /// Dropped with the pool, which ends [`look_after`].
+    _alive: oneshot::Sender<()>,
+}
+
+/// The connections of HTTP/1.1 that rest.
+struct Shelf {
+    runner: Runner,
+    clock: Clock,
+    wires: Mutex<Vec<Resting<Wire>>>,
+}
+
+/// Gives connections tasks of their own.
+#[derive(Clone)]
+struct Runner {
+    tasks: Tasks,
+    cut: Shutdown,
 }
 
 /// A connection that was used before.
-struct Resting<Sender> {
-    sender: Sender,
+struct Resting<C> {
+    connection: C,
     /// When it was used last.
     since: Instant,
 }
@@ -39,10 +55,14 @@ struct Resting<Sender> {
 /// second.
 const RESTED: Duration = Duration::from_secs(1);
 
+/// What rests for so long gets a task of its own, which sees when the instance closes the connection. Before that nobody
+/// looks, and between two requests nobody has to be woken.
+const SETTLED: Duration = Duration::from_secs(1);
+
 /// A connection of HTTP/1.1 that a request has for itself. Dropped before the end of the answer,
 /// it is closed.
 pub(crate) struct Lease {
-    sender: http1::SendRequest<Inbound>,
+    wire: Wire,
     pool: Arc<Pool>,
 }
 
@@ -50,32 +70,37 @@ pub(crate) struct Lease {
 
 impl Pool {
     pub(crate) fn new(tasks: Tasks, cut: Shutdown, clock: Clock, header_bytes: usize) -> Self {
-        Self {
-            tasks,
-            cut,
-            clock,
-            header_bytes,
-            idle: Mutex::default(),
-            shared: Mutex::default(),
-            connecting: tokio::sync::Mutex::default(),
-        }
+        let (alive, gone) = oneshot::channel();
+        let rested = Arc::new(Notify::new());
+        let runner = Runner { tasks: tasks.clone(), cut };
+        let shelf = Arc::new(Shelf { runner, clock, wires: Mutex::default() });
+        let looks_after = look_after(Arc::downgrade(&shelf), rested.clone());
+        tasks.spawn("resting connections", OnFailure::Log, async move {
+            tokio::select! {
+                () = looks_after => {}
+                _ = gone => {}
+            }
+        });
+        let (shared, connecting) = Default::default();
+        Self { header_bytes, shelf, rested, shared, connecting, _alive: alive }
     }
 
     /// A connection that was used before and seems to be open still.
     pub(crate) fn take(self: &Arc<Self>, slot: &Slot) -> Option<Lease> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(resting) = idle.pop() {
-            if resting.sender.is_ready() && !self.may_be_closing(&resting, slot) {
-                return Some(Lease { sender: resting.sender, pool: self.clone() });
+        loop {
+            let resting = self.shelf.wires().pop()?;
+            let since = resting.since;
+            let mut wire = resting.connection;
+            if wire.is_free() && !self.may_be_closing(since, slot) {
+                return Some(Lease { wire, pool: self.clone() });
             }
         }
-        None
     }
 
     /// May the instance be about to close it, because it could not while it was frozen? See [`RESTED`].
-    fn may_be_closing<S>(&self, resting: &Resting<S>, slot: &Slot) -> bool {
-        slot.thawed().is_some_and(|thawed| thawed > resting.since)
-            && self.clock.instant().saturating_duration_since(resting.since) >= RESTED
+    fn may_be_closing(&self, since: Instant, slot: &Slot) -> bool {
+        slot.thawed().is_some_and(|thawed| thawed > since)
+            && self.shelf.clock.instant().saturating_duration_since(since) >= RESTED
     }
 
     /// A new connection.
@@ -86,8 +111,7 @@ impl Pool {
         let mut builder = http1::Builder::new();
         let handshake = builder.max_buf_size(self.header_bytes.max(64 << 10)).handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
-        self.run(connection.with_upgrades());
-        Ok(Lease { sender, pool: self.clone() })
+        Ok(Lease { wire: Wire::new(sender, connection.with_upgrades()), pool: self.clone() })
     }
 
     /// The shared connection of HTTP/2, new if there is none or it is closed.
@@ -106,12 +130,70 @@ impl Pool {
         let limit = u32::try_from(self.header_bytes).unwrap_or(u32::MAX).max(64 << 10);
         let handshake = builder.max_header_list_size(limit).handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
-        self.run(connection);
-        let made = Resting { sender: sender.clone(), since: self.clock.instant() };
+        self.shelf.runner.run(connection);
+        let made = Resting { connection: sender.clone(), since: self.shelf.clock.instant() };
         *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
         Ok(sender)
     }
 
+    fn open(&self, slot: &Slot) -> Option<http2::SendRequest<Inbound>> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = shared
+            .as_mut()
+            .filter(|shared| !shared.connection.is_closed() && !self.may_be_closing(shared.since, slot))?;
+        known.since = self.shelf.clock.instant();
+        Some(known.connection.clone())
+    }
+
+    fn put(&self, wire: Wire) {
+        let has_task = wire.has_task();
+        self.shelf.wires().push(Resting { connection: wire, since: self.shelf.clock.instant() });
+        if !has_task {
+            self.rested.notify_one();
+        }
+    }
+}
+
+// === impl Shelf ===
+
+impl Shelf {
+    /// Gives tasks to what has rested long enough. Is there more that will have?
+    fn settle(&self) -> bool {
+        let now = self.clock.instant();
+        let mut wires = self.wires();
+        let mut is_more = false;
+        for resting in wires.iter_mut().filter(|resting| !resting.connection.has_task()) {
+            if now.saturating_duration_since(resting.since) < SETTLED {
+                is_more = true;
+            } else if let Some(driver) = resting.connection.hand_over() {
+                self.runner.run(driver);
+            }
+        }
+        is_more
+    }
+
+    fn wires(&self) -> MutexGuard<'_, Vec<Resting<Wire>>> {
+        self.wires.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives tasks to connections that rest. The shelf is not kept by this: with the pool the connections end.
+async fn look_after(shelf: Weak<Shelf>, rested: Arc<Notify>) {
+    loop {
+        rested.notified().await;
+        loop {
+            let Some(clock) = shelf.upgrade().map(|shelf| shelf.clock.clone()) else { return };
+            clock.sleep(SETTLED).await;
+            if !shelf.upgrade().is_some_and(|shelf| shelf.settle()) {
+                break;
+            }
+        }
+    }
+}
+
+// === impl Runner ===
+
+impl Runner {
     /// Serves a connection until it ends or is cut.
     fn run<F>(&self, connection: F)
     where
@@ -126,43 +208,38 @@ impl Pool {
             }
         });
     }
-
-    fn open(&self, slot: &Slot) -> Option<http2::SendRequest<Inbound>> {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let known =
-            shared.as_mut().filter(|shared| !shared.sender.is_closed() && !self.may_be_closing(shared, slot))?;
-        known.since = self.clock.instant();
-        Some(known.sender.clone())
-    }
-
-    fn put(&self, sender: http1::SendRequest<Inbound>) {
-        let resting = Resting { sender, since: self.clock.instant() };
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(resting);
-    }
 }
 
 // === impl Lease ===
 
 impl Lease {
-    pub(crate) fn sender(&mut self) -> &mut http1::SendRequest<Inbound> {
-        &mut self.sender
+    pub(crate) fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+
+    /// From now on the connection does its work whether or not anybody waits for it.
+    pub(crate) fn set_going(&mut self) {
+        if let Some(driver) = self.wire.hand_over() {
+            self.pool.shelf.runner.run(driver);
+        }
     }
 
     /// The answer is read to its end: the connection is free for the next request, as soon as the
     /// rest of this one is sent.
-    pub(crate) fn give_back(self) {
-        let Self { mut sender, pool } = self;
-        if sender.is_ready() {
-            pool.put(sender);
-        } else if !sender.is_closed() {
-            let tasks = pool.tasks.clone();
+    pub(crate) fn give_back(mut self) {
+        if self.wire.is_free() {
+            self.pool.put(self.wire);
+        } else if !self.wire.is_closed() {
+            self.set_going();
+            let Self { mut wire, pool } = self;
+            let tasks = pool.shelf.runner.tasks.clone();
             // Held weakly: the connections of an instance that ends must not be kept by this wait.
             let pool = Arc::downgrade(&pool);
             tasks.spawn("upstream connection", OnFailure::Log, async move {
-                if sender.ready().await.is_ok()
+                if wire.freed().await
                     && let Some(pool) = pool.upgrade()
                 {
-                    pool.put(sender);
+                    pool.put(wire);
                 }
             });
         }

@@ -8,8 +8,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use updraft_model::{
-    channel::{LogLine, LogSource, RequestRecord, Waits},
-    instance::{InstanceId, Stream},
+    channel::{LogLine, LogSource},
+    instance::Stream,
     name::ServiceName,
 };
 
@@ -101,18 +101,6 @@ pub enum Severity {
 /// time, and nothing may be hidden in another year.
 const TIME_TRUST: Duration = Duration::from_secs(60);
 
-/// Which instance took a request; and where its time went, in seconds, if it had to wait.
-fn request_labels(instance: Option<InstanceId>, waits: Option<&Waits>) -> BTreeMap<String, String> {
-    let mut labels: BTreeMap<String, String> =
-        instance.map(|instance| ("instanceId".to_owned(), instance.0)).into_iter().collect();
-    if let Some(&Waits { queued, sandbox, app, first_byte }) = waits {
-        for (name, time) in [("queued", queued), ("sandbox", sandbox), ("app", app), ("first-byte", first_byte)] {
-            labels.insert(format!("updraft.dev/{name}"), format!("{:.6}s", time.as_secs_f64()));
-        }
-    }
-    labels
-}
-
 // === impl LogEntry ===
 
 impl LogEntry {
@@ -138,41 +126,6 @@ impl LogEntry {
             _ => entry.text_payload = Some(line.text),
         }
         entry
-    }
-
-    /// The entry of a request, written at `now`.
-    pub(crate) fn of_request(request: RequestRecord, sequence: u64, now: SystemTime) -> Self {
-        let project = request.service.parent.project.clone();
-        let severity = match request.status {
-            500.. => Severity::Error,
-            400.. => Severity::Warning,
-            _ => Severity::Info,
-        };
-        // 64 bit integers are texts in JSON.
-        let http = [
-            ("requestMethod", Some(Value::from(request.method))),
-            ("requestUrl", Some(Value::from(request.url))),
-            ("requestSize", request.request_bytes.map(|bytes| Value::from(bytes.to_string()))),
-            ("status", Some(Value::from(request.status))),
-            ("responseSize", Some(Value::from(request.response_bytes.to_string()))),
-            ("userAgent", request.user_agent.map(Value::from)),
-            ("remoteIp", Some(Value::from(request.remote.to_string()))),
-            ("referer", request.referer.map(Value::from)),
-            ("latency", Some(Value::from(format!("{:.6}s", request.latency.as_secs_f64())))),
-            ("protocol", Some(Value::from(request.protocol))),
-        ];
-        let http = http.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
-        let revision = request.revision.unwrap_or_default();
-        Self {
-            severity,
-            labels: request_labels(request.instance, request.waits.as_deref()),
-            http_request: Some(http),
-            trace: request.trace.map(|trace| format!("projects/{project}/traces/{:032x}", trace.trace)),
-            span_id: request.trace.map(|trace| format!("{:016x}", trace.span)),
-            trace_sampled: request.trace.is_some_and(|trace| trace.sampled),
-            text_payload: request.note.map(str::to_owned),
-            ..Self::bare("requests", (request.service, revision), request.time, (sequence, now))
-        }
     }
 
     fn bare(
@@ -306,13 +259,13 @@ impl Severity {
 }
 
 /// Times as text.
-mod rfc3339 {
+pub(crate) mod rfc3339 {
     use std::time::SystemTime;
 
     use jiff::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
-    pub(super) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
         // Out of range only beyond the year 9999.
         let timestamp = Timestamp::try_from(*time).unwrap_or(Timestamp::MAX);
         serializer.collect_str(&timestamp)
@@ -347,5 +300,6 @@ mod rfc3339 {
     }
 }
 
+pub(crate) mod request;
 #[cfg(test)]
 mod tests;

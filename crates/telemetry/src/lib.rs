@@ -13,6 +13,7 @@
 mod disk;
 mod entry;
 pub mod filter;
+mod follow;
 mod logs;
 mod metrics;
 mod opened;
@@ -22,7 +23,8 @@ mod which;
 
 pub use disk::{FrozenLog, LogError, strays};
 pub use entry::{LogEntry, Resource, Severity};
-pub use logs::{Followed, Follower, LogConfig, LogQuery, LogStore, Order};
+pub use follow::{Followed, Follower};
+pub use logs::{LogConfig, LogQuery, LogStore, Order};
 pub use metrics::{CONTENT_TYPE, Metrics};
 pub use search::{Found, Position, Search};
 pub use which::Which;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use prometheus_client::metrics::{counter::Counter, family::Family};
-use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use updraft_base::Clock;
 use updraft_model::{
     channel::{LogLine, LogSource, RequestRecord},
@@ -19,7 +19,8 @@ use updraft_model::{
 
 use crate::{
     disk::{self, Disk, FrozenLog, LogError},
-    entry::LogEntry,
+    entry::{LogEntry, request::RequestLine},
+    follow::Follower,
     metrics::Metrics,
     recent::Recent,
     search::{self, Bounds, Found, Search},
@@ -76,11 +77,12 @@ enum Incoming {
 }
 
 /// What a batch has for one service.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Share {
-    bytes: Vec<u8>,
-    /// With their lengths in `bytes`.
-    entries: Vec<(LogEntry, usize)>,
+    lines: Vec<u8>,
+    count: u64,
+    /// Of the first of them.
+    time: SystemTime,
 }
 
 /// Did the last write succeed? One warning per failure, not one per line.
@@ -117,33 +119,16 @@ pub enum Order {
     OldestFirst,
 }
 
-/// Listens to the log of a service.
-#[derive(Debug)]
-pub struct Follower {
-    receiver: broadcast::Receiver<Arc<LogEntry>>,
-    revision: Option<String>,
-    which: Which,
-    /// Entries that a query has returned already.
-    known: HashSet<String>,
-}
-
-/// What a [`Follower`] hears.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Followed {
-    /// An entry.
-    Entry(Arc<LogEntry>),
-    /// The follower was too slow: so many entries of the service are lost to it. They are in the
-    /// store.
-    Lost(u64),
-}
-
 /// How many searches go on at once; others wait. Each takes a processor and some memory.
 const SEARCHES: usize = 4;
 /// What one page of a search may cost.
 const BOUNDS: Bounds = Bounds { scan: 256 << 20, page: 8 << 20 };
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How many lines are written in one go.
-const BATCH: usize = 128;
+const BATCH: usize = 1024;
+/// What comes so soon after the last write is written in one go. A write for each request would cost more than the
+/// request; nobody who reads a log sees the difference.
+const PACE: Duration = Duration::from_millis(10);
 /// How often entries that are too old are looked for.
 const EXPIRY: Duration = Duration::from_secs(3600);
 /// Entries do not come in order of time: instances are read side by side, and a request is entered when it is over,
@@ -227,10 +212,16 @@ impl LogStore {
     }
 
     async fn take<T>(&self, mut channel: mpsc::Receiver<T>, incoming: fn(T) -> Incoming) {
+        // This is about the work of the machine, however time goes in the world that is logged.
+        let clock = Clock::system();
         let mut batch = Vec::new();
         while channel.recv_many(&mut batch, BATCH).await > 0 {
+            let has_more = batch.len() == BATCH;
             let (store, batch) = (self.clone(), batch.drain(..).map(incoming).collect());
             blocking(move || store.write(batch)).await;
+            if !has_more && !channel.is_closed() {
+                clock.sleep(PACE).await;
+            }
         }
     }
 
@@ -313,31 +304,30 @@ impl LogStore {
         }
         let now = self.inner.clock.now();
         let mut services: HashMap<ServiceName, Share> = HashMap::new();
+        let mut sources: HashMap<&'static str, u64> = HashMap::new();
         for incoming in batch {
-            self.inner.lines.get_or_create(&[("source", incoming.source())]).inc();
+            *sources.entry(incoming.source()).or_default() += 1;
             writing.sequence += 1;
-            let service = incoming.service().clone();
-            let entry = incoming.entry(writing.sequence, now);
-            let share = services.entry(service).or_default();
-            let before = share.bytes.len();
-            // Into memory, and nothing in an entry is without a form in JSON.
-            let _ = serde_json::to_writer(&mut share.bytes, &entry);
-            share.bytes.push(b'\n');
-            share.entries.push((entry, share.bytes.len() - before));
-        }
-        for (service, Share { bytes, entries }) in services {
-            let time = entries.first().map_or(SystemTime::UNIX_EPOCH, |(entry, _)| entry.timestamp);
-            let result = writing.disk.append(&service, time, &bytes);
-            self.note(&mut writing.health, result, entries.len());
-            let mut recent = self.recent();
-            for (entry, bytes) in entries {
-                recent.push(&service, entry, bytes);
+            if !services.contains_key(incoming.service()) {
+                services
+                    .insert(incoming.service().clone(), Share { lines: Vec::new(), count: 0, time: incoming.time() });
             }
+            let Some(share) = services.get_mut(incoming.service()) else { continue };
+            incoming.write(&mut share.lines, writing.sequence, now);
+            share.count += 1;
+        }
+        for (source, count) in sources {
+            self.inner.lines.get_or_create(&[("source", source)]).inc_by(count);
+        }
+        for (service, Share { lines, count, time }) in services {
+            let result = writing.disk.append(&service, time, &lines);
+            self.note(&mut writing.health, result, count);
+            self.recent().push(service, lines);
         }
     }
 
     /// Counts what a failed write dropped, and says so once.
-    fn note(&self, health: &mut Health, result: Result<(), LogError>, lines: usize) {
+    fn note(&self, health: &mut Health, result: Result<(), LogError>, lines: u64) {
         match (result, *health) {
             (Ok(()), Health::Well) => {}
             (Ok(()), Health::Failing) => {
@@ -345,7 +335,7 @@ impl LogStore {
                 *health = Health::Well;
             }
             (Err(error), before) => {
-                self.inner.dropped.inc_by(lines as u64);
+                self.inner.dropped.inc_by(lines);
                 if before == Health::Well {
                     let cause = &error.source;
                     tracing::warn!(%error, %cause, "logs cannot be written to disk: lines are dropped and counted");
@@ -439,7 +429,7 @@ impl Incoming {
     fn service(&self) -> &ServiceName {
         match self {
             Self::Line(line) => &line.revision.service,
-            Self::Request(request) => &request.service,
+            Self::Request(request) => request.service(),
         }
     }
 
@@ -455,34 +445,23 @@ impl Incoming {
         }
     }
 
-    fn entry(self, sequence: u64, now: SystemTime) -> LogEntry {
+    fn time(&self) -> SystemTime {
         match self {
-            Self::Line(line) => LogEntry::new(line, sequence, now),
-            Self::Request(request) => LogEntry::of_request(request, sequence, now),
+            Self::Line(line) => line.time,
+            Self::Request(request) => request.time,
         }
     }
-}
 
-// === impl Follower ===
-
-impl Follower {
-    /// What comes next; `None` when the store is gone. May be dropped and called again.
-    pub async fn next(&mut self) -> Option<Followed> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(entry) if self.wants(&entry) => return Some(Followed::Entry(entry)),
-                Ok(_) => {}
-                Err(broadcast::error::RecvError::Lagged(lost)) => return Some(Followed::Lost(lost)),
-                Err(broadcast::error::RecvError::Closed) => return None,
+    /// Appends the line of its entry.
+    fn write(self, lines: &mut Vec<u8>, sequence: u64, now: SystemTime) {
+        // Into memory, and nothing in an entry is without a form in JSON.
+        let _ = match self {
+            Self::Line(line) => serde_json::to_writer(&mut *lines, &LogEntry::new(line, sequence, now)),
+            Self::Request(request) => {
+                serde_json::to_writer(&mut *lines, &RequestLine { request: &request, sequence, now })
             }
-        }
-    }
-
-    fn wants(&mut self, entry: &LogEntry) -> bool {
-        let known = !self.known.is_empty() && self.known.remove(&entry.insert_id);
-        !known
-            && self.which.holds(entry)
-            && self.revision.as_deref().is_none_or(|revision| entry.revision() == Some(revision))
+        };
+        lines.push(b'\n');
     }
 }
 

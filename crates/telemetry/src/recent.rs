@@ -8,22 +8,23 @@ use std::{
 use tokio::sync::broadcast;
 use updraft_model::name::ServiceName;
 
-use crate::entry::LogEntry;
+use crate::{disk, entry::LogEntry};
 
-/// The end of all logs: every entry since some moment is here.
+/// The end of all logs: every entry since some moment is here, as it is on disk. Most are never read again, so they are
+/// not taken apart before somebody asks.
 #[derive(Debug)]
 pub(crate) struct Recent {
-    entries: VecDeque<Kept>,
+    batches: VecDeque<Batch>,
     bytes: usize,
     bytes_max: usize,
     followers: HashMap<ServiceName, broadcast::Sender<Arc<LogEntry>>>,
 }
 
+/// What was written for one service in one go.
 #[derive(Debug)]
-struct Kept {
+struct Batch {
     service: ServiceName,
-    entry: Arc<LogEntry>,
-    bytes: usize,
+    lines: Box<[u8]>,
 }
 
 /// How many entries a follower may be behind before it loses some.
@@ -33,22 +34,22 @@ const FOLLOWER_BUFFER: usize = 1024;
 
 impl Recent {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { entries: VecDeque::new(), bytes: 0, bytes_max, followers: HashMap::new() }
+        Self { batches: VecDeque::new(), bytes: 0, bytes_max, followers: HashMap::new() }
     }
 
-    /// Adds an entry that takes about `bytes`, and tells the followers.
-    pub(crate) fn push(&mut self, service: &ServiceName, entry: LogEntry, bytes: usize) {
-        let entry = Arc::new(entry);
-        if let Some(followers) = self.followers.get(service)
-            && followers.send(entry.clone()).is_err()
-        {
-            self.followers.remove(service);
+    /// Adds the lines of entries, and tells the followers.
+    pub(crate) fn push(&mut self, service: ServiceName, lines: Vec<u8>) {
+        if let Some(followers) = self.followers.get(&service) {
+            let is_followed = disk::entries(&lines).all(|entry| followers.send(Arc::new(entry)).is_ok());
+            if !is_followed {
+                self.followers.remove(&service);
+            }
         }
-        self.bytes += bytes;
-        self.entries.push_back(Kept { service: service.clone(), entry, bytes });
+        self.bytes += lines.len();
+        self.batches.push_back(Batch { service, lines: lines.into_boxed_slice() });
         while self.bytes > self.bytes_max {
-            let Some(oldest) = self.entries.pop_front() else { break };
-            self.bytes -= oldest.bytes;
+            let Some(oldest) = self.batches.pop_front() else { break };
+            self.bytes -= oldest.lines.len();
         }
     }
 
@@ -60,8 +61,9 @@ impl Recent {
         limit: usize,
         matches: impl Fn(&LogEntry) -> bool,
     ) -> Option<Vec<LogEntry>> {
-        let own = self.entries.iter().rev().filter(|kept| kept.service == *service && matches(&kept.entry));
-        let found: Vec<LogEntry> = own.take(limit).map(|kept| LogEntry::clone(&kept.entry)).collect();
+        let own = self.batches.iter().rev().filter(|batch| batch.service == *service);
+        let entries = own.flat_map(|batch| disk::entries(&batch.lines).rev()).filter(matches);
+        let found: Vec<LogEntry> = entries.take(limit).collect();
         (found.len() == limit).then_some(found)
     }
 
@@ -72,7 +74,7 @@ impl Recent {
     }
 
     pub(crate) fn remove(&mut self, service: &ServiceName) {
-        self.entries.retain(|kept| kept.service != *service);
-        self.bytes = self.entries.iter().map(|kept| kept.bytes).sum();
+        self.batches.retain(|batch| batch.service != *service);
+        self.bytes = self.batches.iter().map(|batch| batch.lines.len()).sum();
     }
 }

@@ -1,9 +1,19 @@
 //! Entries as they are kept and shown.
 
-use serde_json::json;
-use updraft_model::{channel::TraceContext, instance::InstanceId, name::Parent};
+use std::sync::Arc;
 
-use super::*;
+use serde_json::json;
+use updraft_model::{
+    channel::{RequestRecord, TraceContext, Waits},
+    iam::InvokerAccess,
+    instance::InstanceId,
+    name::Parent,
+    revision::Protocol,
+    route::{Route, RouteTarget, SessionAffinity},
+    service::Ingress,
+};
+
+use super::{request::RequestLine, *};
 
 fn entry(source: LogSource, text: &str) -> LogEntry {
     let line = LogLine {
@@ -104,12 +114,22 @@ fn a_time_from_another_day_and_what_has_another_form_stay_in_the_payload() {
 
 #[test]
 fn a_request_has_the_form_of_cloud_runs_request_log() {
+    let service = Parent::new("demo-project", "us-central1").service("hello");
+    let target = RouteTarget {
+        revision: service.revision("hello-00001-abc"),
+        percent: 100,
+        timeout: Duration::from_secs(300),
+        protocol: Protocol::Http1,
+        affinity: SessionAffinity::None,
+    };
+    let (ingress, invoker) = (Ingress::All, InvokerAccess::Open);
+    let route = Route { service, ingress, invoker, targets: vec![target] };
     let request = RequestRecord {
         time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
-        service: Parent::new("demo-project", "us-central1").service("hello"),
-        revision: Some("hello-00001-abc".to_owned()),
+        route: Arc::new(route),
+        target: Some(0),
         instance: Some(InstanceId("00c0ffee".to_owned())),
-        method: "GET".to_owned(),
+        method: "GET".into(),
         url: "http://hello.run.localhost/x?y".to_owned(),
         protocol: "HTTP/1.1",
         request_bytes: Some(0),
@@ -120,12 +140,16 @@ fn a_request_has_the_form_of_cloud_runs_request_log() {
         remote: std::net::Ipv4Addr::LOCALHOST.into(),
         latency: Duration::from_micros(5_100_250),
         trace: Some(TraceContext { trace: 0xaf, span: 10, sampled: true }),
-        waits: None,
+        waits: Some(Box::new(Waits { app: Duration::from_millis(1500), ..Waits::default() })),
         note: Some("too long"),
     };
     let of = |status| {
         let request = RequestRecord { status, ..request.clone() };
-        serde_json::to_value(LogEntry::of_request(request, 1, SystemTime::UNIX_EPOCH)).expect("serialises")
+        let line = RequestLine { request: &request, sequence: 1, now: SystemTime::UNIX_EPOCH };
+        let line = serde_json::to_string(&line).expect("serialises");
+        let entry: LogEntry = serde_json::from_str(&line).expect("it is an entry");
+        assert_eq!(serde_json::to_string(&entry).expect("serialises"), line, "in the same form as all others");
+        serde_json::to_value(entry).expect("serialises")
     };
     let value = of(504);
     assert_eq!(value["logName"], "projects/demo-project/logs/run.googleapis.com%2Frequests");
@@ -138,6 +162,11 @@ fn a_request_has_the_form_of_cloud_runs_request_log() {
     assert_eq!(value["trace"], "projects/demo-project/traces/000000000000000000000000000000af");
     assert_eq!((&value["spanId"], &value["traceSampled"]), (&json!("000000000000000a"), &json!(true)));
     assert_eq!((&value["textPayload"], &value["labels"]["instanceId"]), (&json!("too long"), &json!("00c0ffee")));
+    assert_eq!(
+        value["labels"],
+        json!({"instanceId": "00c0ffee", "updraft.dev/app": "1.500000s", "updraft.dev/first-byte": "0.000000s",
+            "updraft.dev/queued": "0.000000s", "updraft.dev/sandbox": "0.000000s"})
+    );
     for (status, severity) in [(200, "INFO"), (302, "INFO"), (404, "WARNING"), (499, "WARNING"), (500, "ERROR")] {
         assert_eq!(of(status)["severity"], severity, "{status}");
     }

@@ -1,0 +1,100 @@
+//! One connection of HTTP/1.1 to an instance.
+//!
+//! The library wants somebody to drive a connection: to write what is to be sent and to read what comes. That is the
+//! request that has it, in its own task: a task for each connection would have to be woken for every request and would
+//! have to wake it in turn, across processors at worst. A task is given to a connection that has work to do for which
+//! nobody waits ([`Wire::hand_over`]), and keeps it then.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
+};
+
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    client::conn::{TrySendError, http1},
+};
+
+use crate::inbound::Inbound;
+
+/// What does the work of a connection.
+pub(crate) type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
+
+/// A connection, one request at a time.
+pub(crate) struct Wire {
+    sender: http1::SendRequest<Inbound>,
+    /// `None` once a task has it, or it has ended.
+    driver: Option<Driver>,
+}
+
+// === impl Wire ===
+
+impl Wire {
+    pub(crate) fn new(
+        sender: http1::SendRequest<Inbound>,
+        driver: impl Future<Output = hyper::Result<()>> + Send + 'static,
+    ) -> Self {
+        Self { sender, driver: Some(Box::pin(driver)) }
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Inbound>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Inbound>>> {
+        let Self { sender, driver } = self;
+        let mut answer = pin!(sender.try_send_request(request));
+        poll_fn(|cx| {
+            drive(driver, cx);
+            answer.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Does what there is to do now; `cx` is woken when there is more.
+    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
+        drive(&mut self.driver, cx);
+    }
+
+    /// The work that is to be done from now on, unless a task has it already.
+    pub(crate) fn hand_over(&mut self) -> Option<Driver> {
+        self.driver.take()
+    }
+
+    /// Has it a task, or has it ended?
+    pub(crate) fn has_task(&self) -> bool {
+        self.driver.is_none()
+    }
+
+    /// May the next request be sent?
+    pub(crate) fn is_free(&mut self) -> bool {
+        // Between two requests nobody has looked whether it was closed.
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.sender.is_ready()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Waits until the next request may be sent, or says that none may ever be.
+    pub(crate) async fn freed(&mut self) -> bool {
+        self.sender.ready().await.is_ok()
+    }
+}
+
+fn drive(driver: &mut Option<Driver>, cx: &mut Context<'_>) {
+    // How it ended is told to its request, if it has one.
+    if let Some(Poll::Ready(_)) = driver.as_mut().map(|driver| driver.as_mut().poll(cx)) {
+        *driver = None;
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire").field("has_task", &self.has_task()).finish_non_exhaustive()
+    }
+}

@@ -4,6 +4,7 @@ use tempfile::TempDir;
 use updraft_model::{instance::InstanceId, name::Parent};
 
 use super::*;
+use crate::follow::Followed;
 
 struct Bench {
     dir: TempDir,

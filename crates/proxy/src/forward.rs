@@ -222,13 +222,6 @@ impl Answered {
 // === impl Held ===
 
 impl Held {
-    /// Reads what has come of the answer.
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(lease) = &mut self.lease {
-            lease.wire().drive(cx);
-        }
-    }
-
     /// After the end of the answer: the connection goes back.
     fn finish(mut self) {
         if let Some(lease) = self.lease.take() {
@@ -272,10 +265,12 @@ impl Upstream {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Some(Err(error.into())));
         }
-        if let Some((held, _)) = &mut self.held {
-            held.drive(cx);
-        }
-        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        let Self { incoming, held, .. } = &mut *self;
+        let incoming = Pin::new(incoming);
+        let polled = match held.as_mut().and_then(|(held, _)| held.lease.as_mut()) {
+            Some(lease) => lease.wire().feed(cx, |cx| incoming.poll_frame(cx)),
+            None => incoming.poll_frame(cx),
+        };
         match &polled {
             Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => self.finish(),
             Poll::Ready(Some(Ok(frame))) => {

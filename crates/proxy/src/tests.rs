@@ -11,6 +11,7 @@ mod heads;
 mod http2;
 mod limits;
 mod refusals;
+mod resting;
 mod rpc;
 mod scale;
 mod smuggling;

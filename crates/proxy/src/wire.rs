@@ -47,16 +47,12 @@ impl Wire {
     ) -> Result<Response<Incoming>, TrySendError<Request<Inbound>>> {
         let Self { sender, driver } = self;
         let mut answer = pin!(sender.try_send_request(request));
-        poll_fn(|cx| {
-            drive(driver, cx);
-            answer.as_mut().poll(cx)
-        })
-        .await
+        poll_fn(|cx| fed(driver, cx, |cx| answer.as_mut().poll(cx))).await
     }
 
-    /// Does what there is to do now; `cx` is woken when there is more.
-    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.driver, cx);
+    /// Does what there is to do now, and then asks for what comes of it.
+    pub(crate) fn feed<T>(&mut self, cx: &mut Context<'_>, ask: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        fed(&mut self.driver, cx, ask)
     }
 
     /// The work that is to be done from now on, unless a task has it already.
@@ -72,7 +68,7 @@ impl Wire {
     /// May the next request be sent?
     pub(crate) fn is_free(&mut self) -> bool {
         // Between two requests nobody has looked whether it was closed.
-        self.drive(&mut Context::from_waker(Waker::noop()));
+        drive(&mut self.driver, &mut Context::from_waker(Waker::noop()));
         self.sender.is_ready()
     }
 
@@ -83,6 +79,21 @@ impl Wire {
     /// Waits until the next request may be sent, or says that none may ever be.
     pub(crate) async fn freed(&mut self) -> bool {
         self.sender.ready().await.is_ok()
+    }
+}
+
+/// Asks for what only the driver can bring, after driving it. If there is nothing yet, the driver will wake this task: to
+/// be woken by what it brings as well would be once too often for every request.
+fn fed<T>(
+    driver: &mut Option<Driver>,
+    cx: &mut Context<'_>,
+    ask: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+) -> Poll<T> {
+    drive(driver, cx);
+    match driver {
+        Some(_) => ask(&mut Context::from_waker(Waker::noop())),
+        // A task has it, or this is the end of it.
+        None => ask(cx),
     }
 }
 

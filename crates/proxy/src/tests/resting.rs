@@ -1,0 +1,128 @@
+//! Connections to an instance between and beside its requests: who drives them, and when they end.
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::*;
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+/// More than all buffers on a way hold.
+const MUCH: usize = 16 << 20;
+
+/// A server in the container's place, and a world before it.
+async fn before() -> (TcpListener, World) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let world = World::with(App { behind: Some(address), ..App::default() }).await;
+    (listener, world)
+}
+
+/// The next connection, and the head of its first request.
+async fn accepted(listener: &TcpListener) -> TcpStream {
+    // The startup probe connects as well, and what it leaves unused is closed.
+    loop {
+        let (mut stream, _) = listener.accept().await.expect("it listens");
+        if head(&mut stream).await {
+            return stream;
+        }
+    }
+}
+
+/// Reads the head of a request; `false` at the end of the connection.
+async fn head(stream: &mut TcpStream) -> bool {
+    let mut read = Vec::new();
+    while !read.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = stream.read_u8().await else { return false };
+        read.push(byte);
+    }
+    true
+}
+
+async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
+    Clock::system().timeout(DEADLINE, work).await.unwrap_or_else(|_| panic!("never happened: {what}"))
+}
+
+#[tokio::test]
+async fn a_connection_that_the_instance_closes_while_it_rests_is_closed_here_too() {
+    let (listener, world) = before().await;
+    let serve = async {
+        let mut stream = accepted(&listener).await;
+        stream.write_all(ANSWER).await.expect("it is read");
+        stream
+    };
+    let ((status, _), mut stream) = futures::join!(world.get("/"), serve);
+    assert_eq!(status, 200);
+    until("nobody has it", || world.engine.records().iter().all(|record| record.in_flight() == 0)).await;
+    stream.shutdown().await.expect("it is open");
+    let closed = async { stream.read(&mut [0]).await };
+    let time = async {
+        loop {
+            world.hand.advance(Duration::from_millis(100));
+            Clock::system().sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let closed = in_time("it is closed here", async {
+        tokio::select! {
+            closed = closed => closed,
+            () = time => unreachable!("time goes on"),
+        }
+    });
+    assert_eq!(closed.await.expect("in order"), 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_next_request_is_not_sent_over_a_connection_that_was_closed_meanwhile() {
+    let (listener, world) = before().await;
+    let client = world.client();
+    let serve = async {
+        let mut stream = accepted(&listener).await;
+        stream.write_all(ANSWER).await.expect("it is read");
+        drop(stream);
+        let mut stream = accepted(&listener).await;
+        stream.write_all(ANSWER).await.expect("it is read");
+        // The third comes over the same one.
+        assert!(head(&mut stream).await);
+        stream.write_all(ANSWER).await.expect("it is read");
+        stream
+    };
+    let ask = async {
+        for _ in 0..3 {
+            assert_eq!(client.get("/").await, (StatusCode::OK, "ok".to_owned()));
+        }
+    };
+    in_time("all are answered", async { futures::join!(ask, serve) }).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn who_sends_everything_before_reading_anything_is_served_by_who_does_both_at_once() {
+    let (listener, world) = before().await;
+    let serve = async {
+        let stream = accepted(&listener).await;
+        let (mut read, mut write) = stream.into_split();
+        let answer = async {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {MUCH}\r\n\r\n");
+            write.write_all(head.as_bytes()).await.expect("it is read");
+            write.write_all(&vec![b'a'; MUCH]).await.expect("it is read");
+        };
+        let body = async {
+            let mut body = vec![0; MUCH];
+            read.read_exact(&mut body).await.expect("all of it comes");
+        };
+        futures::join!(answer, body);
+    };
+    let ask = async {
+        let mut stream = TcpStream::connect(world.address).await.expect("it listens");
+        let head = format!("POST / HTTP/1.1\r\nhost: {APP}\r\ncontent-length: {MUCH}\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.expect("it reads");
+        stream.write_all(&vec![b'b'; MUCH]).await.expect("it reads");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.expect("in order");
+        assert!(answer.len() > MUCH && answer.starts_with(b"HTTP/1.1 200"), "{}", answer.len());
+    };
+    in_time("both are done", async { futures::join!(ask, serve) }).await;
+    world.end().await;
+}

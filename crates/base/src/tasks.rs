@@ -1,7 +1,8 @@
 //! Where tasks are born, and how they end.
 
-use std::future::Future;
+use std::{future::Future, panic::AssertUnwindSafe};
 
+use futures::FutureExt as _;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
@@ -74,12 +75,15 @@ impl Tasks {
     {
         let shutdown = self.shutdown.clone();
         let span = tracing::debug_span!("task", name);
-        let handle = tokio::spawn(work.instrument(span));
+        // What it leaves behind after a panic is dropped, and nobody sees it.
+        let work = AssertUnwindSafe(work.instrument(span)).catch_unwind();
         self.tracker.spawn(async move {
-            match handle.await {
+            match work.await {
                 Ok(()) => {}
-                Err(error) if error.is_cancelled() => {}
-                Err(error) => {
+                Err(panic) => {
+                    let said = panic.downcast_ref::<&str>().copied();
+                    let said = said.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+                    let error = said.unwrap_or("it panicked");
                     tracing::error!(task = name, %error, "task failed");
                     if on_failure == OnFailure::Stop {
                         shutdown.failed.cancel();

@@ -43,6 +43,13 @@ pub enum ReservedPaths {
     PassedOn,
 }
 
+/// The limit of HTTP/2's lists of headers for heads of so many bytes: each header counts 32 bytes more than it has (RFC
+/// 9113, 6.5.2), trailers are such a list as well, and the library loses without a word what is above the limit in those.
+/// Its default is 16 KiB, less than the metadata that gRPC allows itself.
+pub(crate) fn list_bytes(header_bytes: usize) -> u32 {
+    u32::try_from(header_bytes).unwrap_or(u32::MAX).max(64 << 10).saturating_add(16 << 10)
+}
+
 impl Default for ProxyConfig {
     fn default() -> Self {
         Self {

@@ -21,7 +21,7 @@ use updraft_base::{OnFailure, Shutdown, Tasks};
 use crate::{
     body::Body,
     client::{Client, Scheme, begin},
-    config::ProxyConfig,
+    config::{ProxyConfig, list_bytes},
     respond::{Asked, Rejection},
     route::{host, is_addressed_once, is_under},
     serve::Proxy,
@@ -250,7 +250,6 @@ fn builder(config: &ProxyConfig) -> Builder<TokioExecutor> {
         .max_concurrent_streams(STREAMS)
         // For WebSockets (RFC 8441); what else it could be used for is refused.
         .enable_connect_protocol()
-        // The default of the library is 16 KiB, less than the metadata that gRPC allows itself.
-        .max_header_list_size(u32::try_from(config.header_bytes).unwrap_or(u32::MAX).max(64 << 10));
+        .max_header_list_size(list_bytes(config.header_bytes));
     builder
 }

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use updraft_base::{Clock, OnFailure, Shutdown, Tasks};
 use updraft_fleet::Slot;
 
-use crate::{inbound::Inbound, wire::Wire};
+use crate::{config::list_bytes, inbound::Inbound, wire::Wire};
 
 /// Lives with the instance: see [`Slot::attached`]. HTTP/1.1 connections are used one request at a
 /// time, the last one first; of HTTP/2 there is one for all.
@@ -126,9 +126,7 @@ impl Pool {
         let stream = slot.connect().await?;
         stream.set_nodelay(true)?;
         let mut builder = http2::Builder::new(TokioExecutor::new());
-        // The default of the library is 16 KiB, less than the metadata that gRPC allows itself.
-        let limit = u32::try_from(self.header_bytes).unwrap_or(u32::MAX).max(64 << 10);
-        let handshake = builder.max_header_list_size(limit).handshake(TokioIo::new(stream));
+        let handshake = builder.max_header_list_size(list_bytes(self.header_bytes)).handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
         self.shelf.runner.run(connection);
         let made = Resting { connection: sender.clone(), since: self.shelf.clock.instant() };

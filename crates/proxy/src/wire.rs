@@ -84,11 +84,7 @@ impl Wire {
 
 /// Asks for what only the driver can bring, after driving it. If there is nothing yet, the driver will wake this task: to
 /// be woken by what it brings as well would be once too often for every request.
-fn fed<T>(
-    driver: &mut Option<Driver>,
-    cx: &mut Context<'_>,
-    ask: impl FnOnce(&mut Context<'_>) -> Poll<T>,
-) -> Poll<T> {
+fn fed<T>(driver: &mut Option<Driver>, cx: &mut Context<'_>, ask: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
     drive(driver, cx);
     match driver {
         Some(_) => ask(&mut Context::from_waker(Waker::noop())),

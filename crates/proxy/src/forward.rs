@@ -72,8 +72,9 @@ pub(crate) struct Upstream {
     timer: Sleep,
     /// Until the end of the body, however it ends.
     held: Option<(Held, Trip)>,
-    /// How it broke off. Told a moment later: the library throws away what it has not written when it is told.
-    broken: Option<hyper::Error>,
+    /// How it broke off. Told a moment later: the library throws away what it has not written when it is told, the head
+    /// of the answer for one.
+    broken: Option<BoxError>,
 }
 
 /// The body was cut because the request took longer than it may.
@@ -256,18 +257,27 @@ impl Upstream {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let polled = self.poll_next(cx);
+        if let Poll::Ready(Some(Err(error))) = polled {
+            self.broken = Some(error);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        polled
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if self.held.is_some() && Pin::new(&mut self.timer).poll(cx).is_ready() {
             if let Some((_, mut trip)) = self.held.take() {
                 trip.access().note = Rejection::Timeout.note();
             }
             return Poll::Ready(Some(Err(Cut.into())));
         }
-        if let Some(error) = self.broken.take() {
-            return Poll::Ready(Some(Err(error.into())));
-        }
-        let Self { incoming, held, .. } = &mut *self;
-        let incoming = Pin::new(incoming);
-        let polled = match held.as_mut().and_then(|(held, _)| held.lease.as_mut()) {
+        let incoming = Pin::new(&mut self.incoming);
+        let polled = match self.held.as_mut().and_then(|(held, _)| held.lease.as_mut()) {
             Some(lease) => lease.wire().feed(cx, |cx| incoming.poll_frame(cx)),
             None => incoming.poll_frame(cx),
         };
@@ -282,11 +292,6 @@ impl Upstream {
             Poll::Ready(Some(Err(_))) => self.held = None,
             Poll::Ready(None) => self.finish(),
             Poll::Pending => {}
-        }
-        if let Poll::Ready(Some(Err(error))) = polled {
-            self.broken = Some(error);
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
         }
         polled.map_err(Into::into)
     }

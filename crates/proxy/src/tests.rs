@@ -14,6 +14,7 @@ mod refusals;
 mod resting;
 mod rpc;
 mod scale;
+mod simulation;
 mod smuggling;
 mod tls;
 mod websocket;

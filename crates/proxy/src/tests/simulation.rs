@@ -1,0 +1,309 @@
+//! Worlds that chance makes, seen by clients: they ask over both protocols, read, and go away, while instances crash,
+//! start slowly, fail to start and get lost, answers break off, traffic moves, bounds change and the clock jumps.
+//!
+//! The fleet has a simulation of its own, with more of this. Here every request goes through the whole front door, over
+//! real connections on both sides, so what happens first is not the seed's to say. A seed that fails is told;
+//! `SIMULATION_SEED=N` runs it alone.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU64, Ordering::SeqCst},
+};
+
+use hyper::client::conn::http2;
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use updraft_base::Shutdown;
+use updraft_engine::EngineError;
+use updraft_model::instance::Exit;
+
+use super::*;
+
+const SEEDS: u64 = 400;
+/// Worlds at a time; mostly they wait for their sockets.
+const THREADS: u64 = 8;
+/// Things that happen in one world.
+const EVENTS: u32 = 12;
+const IMAGE: &str = "registry.test/app@sha256:00";
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// What a client asks for.
+const PATHS: [&str; 6] = ["/", "/", "/wait/700", "/bytes/200000", "/cut", "/exit/3"];
+
+/// How a request ended for its client.
+#[derive(Debug)]
+enum Told {
+    Answer(StatusCode, String),
+    /// There was a head, and the body broke off.
+    Broken,
+    /// The client went away.
+    Left,
+    /// Not even a head came.
+    Nothing(String),
+}
+
+struct Simulation {
+    world: World,
+    app: App,
+    /// The greatest maximum that a revision ever has.
+    ceiling: u32,
+    chance: StdRng,
+    first: TestClient,
+    second: http2::SendRequest<Empty<Bytes>>,
+    leaving: Vec<Shutdown>,
+    sent: u64,
+    /// What each was told that asked for this, and how old its request was by then.
+    told: Arc<Mutex<Vec<(&'static str, Duration, Told)>>>,
+    /// How much time has passed, in milliseconds.
+    passed: Arc<AtomicU64>,
+    /// Has an instance ended under its requests?
+    has_crashed: bool,
+}
+
+impl Simulation {
+    async fn new(seed: u64) -> Self {
+        let mut chance = StdRng::seed_from_u64(seed);
+        let fleet = FleetConfig { idle: Duration::from_secs(60), queue: 8, ..FleetConfig::default() };
+        let front = Front::bind("127.0.0.1:0").await.expect("loopback has a free port");
+        let world = World::behind(front, (ProxyConfig::default(), fleet), None).await;
+        let ceiling = chance.random_range(1..=3);
+        let app = App {
+            protocol: if chance.random_bool(0.3) { Protocol::H2c } else { Protocol::Http1 },
+            concurrency: chance.random_range(1..=3),
+            max: ceiling,
+            timeout: TIMEOUT,
+            ..App::default()
+        };
+        let (first, second) = (world.client(), world.h2c().await);
+        let (leaving, told, passed) = (Vec::new(), Arc::default(), Arc::default());
+        let (sent, has_crashed) = (0, false);
+        let simulation = Self { world, app, ceiling, chance, first, second, leaving, sent, told, passed, has_crashed };
+        simulation.route(50);
+        simulation
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        self.chance.random_range(0..end)
+    }
+
+    fn route(&self, share: u32) {
+        self.world.serve(&self.app, &[(self.app.revision(1), 100 - share), (self.app.revision(2), share)]);
+    }
+
+    fn ask(&mut self) {
+        let path = PATHS[self.below(PATHS.len())];
+        self.has_crashed |= ["/cut", "/exit/3"].contains(&path);
+        let (told, leave) = (self.told.clone(), Shutdown::default());
+        let (first, second, which) = (self.first.clone(), self.second.clone(), self.below(2));
+        self.leaving.push(leave.clone());
+        let passed = self.passed.clone();
+        let since = passed.load(SeqCst);
+        self.sent += 1;
+        self.world.server.spawn("client", OnFailure::Log, async move {
+            let end = tokio::select! {
+                end = async { if which == 0 { ask(first, path).await } else { ask_second(second, path).await } } => end,
+                () = leave.asked() => Told::Left,
+            };
+            told.lock().expect("no panic").push((path, Duration::from_millis(passed.load(SeqCst) - since), end));
+        });
+    }
+
+    /// Something happens.
+    fn happen(&mut self) {
+        match self.below(100) {
+            0..45 => (0..=self.below(5)).for_each(|_| self.ask()),
+            45..52 if !self.leaving.is_empty() => {
+                let one = self.below(self.leaving.len());
+                self.leaving.swap_remove(one).ask();
+            }
+            52..62 => self.crash(),
+            62..68 => {
+                let scripts: [&[&str]; 4] = [&["serve"], &["wait=3000", "serve"], &["wait=500", "exit=1"], &["sleep"]];
+                let script = scripts[self.below(scripts.len())];
+                self.world.engine.script(IMAGE, script);
+            }
+            68..72 => {
+                let fault = EngineError::Host { operation: "start".to_owned(), cause: "no memory".to_owned() };
+                let fault = (self.below(2) == 0).then_some(fault);
+                self.world.engine.fail_start(IMAGE, fault);
+            }
+            72..80 => {
+                let share = [0, 10, 50, 100][self.below(4)];
+                self.route(share);
+            }
+            80..84 => {
+                self.app.max = self.chance.random_range(1..=self.ceiling);
+                self.route(50);
+            }
+            84..87 => self.advance(60_000, 20_000_000),
+            _ => self.advance(0, 5000),
+        }
+    }
+
+    fn crash(&mut self) {
+        let records = self.world.engine.records();
+        if let Some(recent) = records.len().checked_sub(1) {
+            let record = &records[recent - self.below(records.len().min(4))];
+            let exits = [Exit::Code(1), Exit::Signal(9), Exit::Lost];
+            let exit = exits[self.below(exits.len())].clone();
+            self.has_crashed |= self.world.engine.kill(&record.id, exit);
+        }
+    }
+
+    fn advance(&mut self, from: usize, to: usize) {
+        let time = from + self.below(to - from);
+        self.pass(time as u64);
+    }
+
+    fn pass(&self, millis: u64) {
+        self.passed.fetch_add(millis, SeqCst);
+        self.world.hand.advance(Duration::from_millis(millis));
+    }
+
+    /// Lets everybody do something, and looks at what is promised at any moment.
+    async fn settle(&self) {
+        Clock::system().sleep(Duration::from_millis(1)).await;
+        for record in self.world.engine.records() {
+            // The application counts a request out a moment after the front door has its answer.
+            let most = self.app.concurrency * 2;
+            assert!(record.in_flight() <= most, "an instance has {} requests", record.in_flight());
+        }
+        let live = self.world.engine.peak_live();
+        assert!(live <= 2 * self.ceiling as usize, "there were {live} instances");
+    }
+
+    /// No more faults. Everybody is told something, it serves again, and in the end nothing is left.
+    async fn recover(mut self) {
+        self.world.engine.script(IMAGE, &["serve"]);
+        self.world.engine.fail_start(IMAGE, None);
+        self.app.max = self.ceiling;
+        self.route(50);
+        let count = |this: &Self| this.told.lock().expect("no panic").len() as u64;
+        self.wait_for("every request has an end", |this| count(this) == this.sent).await;
+        let counted = self.world.counted();
+        let left = self.look();
+        // Who goes away at once may not have been heard.
+        assert!((self.sent - left..=self.sent).contains(&counted), "{counted} of {} requests were counted", self.sent);
+        self.world.until_idle().await;
+        let client = self.world.client();
+        let again = async {
+            // Starts that failed before may hold the next one back, and speak for the requests that wait meanwhile.
+            while client.get("/").await.0 != StatusCode::OK {}
+        };
+        tokio::select! {
+            () = again => {}
+            () = self.wait_for("it serves again", |_| false) => unreachable!("it panics"),
+        }
+        self.wait_for("nothing is left", |this| this.world.engine.live() == 0).await;
+        drop((self.first, self.second));
+        self.world.end().await;
+    }
+
+    /// Is what every client was told one of the things that may happen to it? Says how many left.
+    fn look(&self) -> u64 {
+        let mut left = 0;
+        for (path, age, told) in self.told.lock().expect("no panic").iter() {
+            match told {
+                Told::Left => left += 1,
+                Told::Answer(StatusCode::OK, body) => match *path {
+                    "/bytes/200000" => assert_eq!(body.len(), 200_000),
+                    "/" | "/wait/700" => assert!(["app-1", "app-2"].contains(&body.as_str()), "{body}"),
+                    other => panic!("{other} was answered whole"),
+                },
+                // Busy, not started, gone, too long.
+                Told::Answer(status, _) => assert!([429, 500, 503, 504].contains(&status.as_u16()), "{path}: {status}"),
+                Told::Broken => assert!(self.has_crashed || *age >= TIMEOUT, "{path} broke off"),
+                Told::Nothing(why) => panic!("{path} had no answer at all: {why}"),
+            }
+        }
+        left
+    }
+
+    /// Lets time go on until `done`, for at most an hour.
+    async fn wait_for(&self, what: &str, mut done: impl FnMut(&Self) -> bool) {
+        for _ in 0..2000 {
+            self.settle().await;
+            if done(self) {
+                return;
+            }
+            self.pass(1800);
+        }
+        panic!("never happened: {what}");
+    }
+}
+
+impl World {
+    /// Requests that had an end.
+    fn counted(&self) -> u64 {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("a String takes everything");
+        let lines = text.lines().filter(|line| line.starts_with("updraft_requests_total{"));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    }
+}
+
+async fn ask(client: TestClient, path: &str) -> Told {
+    let request = Request::get(format!("http://{}{path}", client.address)).header("host", APP);
+    let request = request.body(Empty::new()).expect("well formed");
+    told(client.client.request(request).await).await
+}
+
+async fn ask_second(mut client: http2::SendRequest<Empty<Bytes>>, path: &str) -> Told {
+    let request = Request::get(format!("http://{APP}{path}")).body(Empty::new()).expect("well formed");
+    told(client.send_request(request).await).await
+}
+
+async fn told<E: std::fmt::Debug>(answer: Result<Response<Incoming>, E>) -> Told {
+    match answer {
+        Ok(answer) => {
+            let status = answer.status();
+            match answer.into_body().collect().await {
+                Ok(body) => Told::Answer(status, String::from_utf8_lossy(&body.to_bytes()).into_owned()),
+                Err(_) => Told::Broken,
+            }
+        }
+        Err(error) => Told::Nothing(format!("{error:?}")),
+    }
+}
+
+async fn simulate(seed: u64) {
+    let mut simulation = Simulation::new(seed).await;
+    for _ in 0..EVENTS {
+        simulation.happen();
+        simulation.settle().await;
+    }
+    simulation.recover().await;
+}
+
+/// Whether a world ends well; what it says if not.
+fn ends_well(seed: u64) -> Result<(), String> {
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(simulate(seed));
+    };
+    std::panic::catch_unwind(run).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()
+    })
+}
+
+#[test]
+fn whatever_happens_every_request_has_one_end_that_may_be_and_nothing_is_left() {
+    if let Ok(seed) = std::env::var("SIMULATION_SEED") {
+        return ends_well(seed.parse().expect("a number")).expect("it ends well");
+    }
+    let failed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let failed = &failed;
+            scope.spawn(move || {
+                for seed in (thread..SEEDS).step_by(THREADS as usize) {
+                    if let Err(why) = ends_well(seed) {
+                        failed.lock().expect("no panic").push(format!("seed {seed}: {why}"));
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().expect("no panic");
+    assert!(failed.is_empty(), "{failed:#?}");
+}

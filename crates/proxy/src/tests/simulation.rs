@@ -18,15 +18,15 @@ use updraft_model::instance::Exit;
 
 use super::*;
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 10_000;
 /// Worlds at a time; mostly they wait for their sockets.
 const THREADS: u64 = 8;
 /// Things that happen in one world.
-const EVENTS: u32 = 12;
+const EVENTS: u32 = 8;
 const IMAGE: &str = "registry.test/app@sha256:00";
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// What a client asks for.
-const PATHS: [&str; 6] = ["/", "/", "/wait/700", "/bytes/200000", "/cut", "/exit/3"];
+const PATHS: [&str; 6] = ["/", "/", "/wait/700", "/bytes/100000", "/cut", "/exit/3"];
 
 /// How a request ended for its client.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Simulation {
     /// Something happens.
     fn happen(&mut self) {
         match self.below(100) {
-            0..45 => (0..=self.below(5)).for_each(|_| self.ask()),
+            0..45 => (0..=self.below(3)).for_each(|_| self.ask()),
             45..52 if !self.leaving.is_empty() => {
                 let one = self.below(self.leaving.len());
                 self.leaving.swap_remove(one).ask();
@@ -192,6 +192,7 @@ impl Simulation {
             () = again => {}
             () = self.wait_for("it serves again", |_| false) => unreachable!("it panics"),
         }
+        self.pass(60_000);
         self.wait_for("nothing is left", |this| this.world.engine.live() == 0).await;
         drop((self.first, self.second));
         self.world.end().await;
@@ -204,7 +205,7 @@ impl Simulation {
             match told {
                 Told::Left => left += 1,
                 Told::Answer(StatusCode::OK, body) => match *path {
-                    "/bytes/200000" => assert_eq!(body.len(), 200_000),
+                    "/bytes/100000" => assert_eq!(body.len(), 100_000),
                     "/" | "/wait/700" => assert!(["app-1", "app-2"].contains(&body.as_str()), "{body}"),
                     other => panic!("{other} was answered whole"),
                 },

@@ -1,13 +1,11 @@
 //! What is published about the revisions.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, watch};
 use updraft_model::{
     channel::{Health, RevisionHealth},
+    level::Level,
     name::RevisionName,
 };
 
@@ -15,7 +13,7 @@ use updraft_model::{
 /// sent together, so a burst of starts costs one snapshot and not one each.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
-    entries: Mutex<HashMap<RevisionName, Health>>,
+    entries: Mutex<Level<Arc<RevisionName>, Health>>,
     changed: Notify,
 }
 
@@ -25,15 +23,15 @@ impl Board {
     /// What one revision has to say from now on.
     pub(crate) fn set(&self, name: &RevisionName, health: Option<Health>) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = match &health {
-            Some(health) if entries.get(name) == Some(health) => return,
-            Some(health) => entries.insert(name.clone(), health.clone()),
+        if entries.get(name) == health.as_ref() {
+            return;
+        }
+        match health {
+            Some(health) => entries.insert(Arc::new(name.clone()), health),
             None => entries.remove(name),
         };
         drop(entries);
-        if health.is_some() || before.is_some() {
-            self.changed.notify_one();
-        }
+        self.changed.notify_one();
     }
 
     /// Publishes every change until dropped.

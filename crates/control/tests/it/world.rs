@@ -220,7 +220,8 @@ impl World {
     pub(crate) fn tell_each(&self, outcome: impl Fn(&BookEntry) -> CheckOutcome) {
         let (health, book) = (self.health.borrow().clone(), self.book.borrow().clone());
         let booked = health.entries.iter().filter(|(name, _)| book.entries.contains_key(*name));
-        let mut entries: Level<Arc<RevisionName>, Health> = booked.map(|(name, it)| (name.clone(), it.clone())).collect();
+        let mut entries: Level<Arc<RevisionName>, Health> =
+            booked.map(|(name, it)| (name.clone(), it.clone())).collect();
         for (name, entry) in book.entries.iter().filter(|(_, entry)| entry.check == Check::Wanted) {
             entries.insert(name.clone(), Health { check: outcome(entry), ready: 1, starting: 0, trouble: None });
         }

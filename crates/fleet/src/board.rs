@@ -43,3 +43,42 @@ impl Board {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use updraft_model::{Parent, channel::CheckOutcome};
+
+    use super::*;
+
+    const MANY: usize = 10_000;
+
+    fn name(number: usize) -> RevisionName {
+        Parent::new("demo-project", "here").service("hello").revision(format!("hello-{number:05}"))
+    }
+
+    fn up(ready: u32) -> Option<Health> {
+        Some(Health { check: CheckOutcome::Passed, ready, starting: 0, trouble: None })
+    }
+
+    #[test]
+    fn what_one_revision_says_leaves_what_the_others_said_where_it_is() {
+        let board = Board::default();
+        let said = || board.entries.lock().unwrap().clone();
+        (0..MANY).for_each(|number| board.set(&name(number), up(1)));
+        let before = said();
+        board.set(&name(7), up(2));
+        board.set(&name(8), None);
+        board.set(&name(9), up(1));
+        let (now, looked_at) = (said(), Cell::new(0));
+        let changes = now.changes(&before, |now, before| {
+            looked_at.set(looked_at.get() + 1);
+            now == before
+        });
+        let mut changed: Vec<_> = changes.map(|(name, health)| (&*name.revision, health.map(|it| it.ready))).collect();
+        changed.sort_unstable();
+        assert_eq!(changed, [("hello-00007", Some(2)), ("hello-00008", None)]);
+        assert!(looked_at.get() < MANY / 100, "{} of {MANY} were copied", looked_at.get());
+    }
+}

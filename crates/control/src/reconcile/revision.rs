@@ -89,19 +89,24 @@ pub(super) async fn pass(inner: &Arc<Inner>, name: &RevisionName) -> Result<Pass
 
 async fn observe(inner: &Inner, name: &RevisionName) -> Result<Option<Observed>, Error> {
     let Some(envelope) = inner.get_revision(name).await? else { return Ok(None) };
-    let key = Key::new(Kind::Service, name.service.parent.clone(), &name.service.service);
-    let Some(service) = inner.get(&key).await? else { return Ok(None) };
-    let intent: run::Service = record::message(&service, &service.spec)?;
-    let scaling = service_view::to_model(&name.service, &intent)?.scaling;
     let message: run::Revision = record::message(&envelope, &envelope.spec)?;
     let record: RevisionRecord = record::read(&envelope)?;
+    // Asked only as long as it is of account: a start looks at every revision, and most are ready. A service and its
+    // revisions end in one commit.
+    let is_switched_off = match record.phase() {
+        Phase::Resolving | Phase::Checking if !record.health_check_disabled => match inner.scaling(name).await? {
+            Some(scaling) => is_switched_off(&scaling),
+            None => return Ok(None),
+        },
+        _ => false,
+    };
     let template = revision_view::to_model(&message)?;
     let facts = readiness::Observed {
         phase: record.phase(),
         unsupported: lifecycle::unsupported(&template),
         prepared: false,
         offered: None,
-        check_skipped: record.health_check_disabled || is_switched_off(&scaling),
+        check_skipped: record.health_check_disabled || is_switched_off,
         health: CheckOutcome::Pending,
         activity: Activity::default(),
     };
@@ -246,6 +251,14 @@ fn is_switched_off(scaling: &Scaling) -> bool {
 // === impl Inner ===
 
 impl Inner {
+    /// What the service of a revision says of its bounds; `None` when there is none.
+    async fn scaling(&self, name: &RevisionName) -> Result<Option<Scaling>, Error> {
+        let key = Key::new(Kind::Service, name.service.parent.clone(), &name.service.service);
+        let Some(service) = self.get(&key).await? else { return Ok(None) };
+        let intent: run::Service = record::message(&service, &service.spec)?;
+        Ok(Some(service_view::to_model(&name.service, &intent)?.scaling))
+    }
+
     /// The same with what is not stored, as it is now.
     fn with_news(&self, mut observed: Observed) -> Observed {
         let (name, board) = (&observed.name, &self.board);

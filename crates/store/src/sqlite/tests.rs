@@ -5,6 +5,7 @@ use std::{
 };
 
 use proptest::prelude::*;
+use sqlx::SqliteConnection;
 use tempfile::TempDir;
 
 use super::*;

@@ -1,7 +1,9 @@
 //! What a backup needs of the control plane.
 
+use std::collections::BTreeSet;
+
 use updraft_model::{Error, iam::Principal};
-use updraft_store::{Kind, Page, Selection, Store};
+use updraft_store::{Kind, Store};
 
 use crate::{
     Control,
@@ -12,6 +14,9 @@ use crate::{
 
 /// No predefined role has it: a backup holds every secret of every project.
 const PERMISSION: &str = "updraft.backups.create";
+
+/// How many revisions are in memory at a time.
+const PAGE: usize = 500;
 
 // === impl Control ===
 
@@ -30,14 +35,18 @@ impl Control {
 /// # Errors
 /// `Internal` when the store cannot be read.
 pub async fn images_of(store: &dyn Store) -> Result<Vec<String>, Error> {
-    let revisions = store.list(&Selection::of(Kind::Revision), &Page::default()).await.map_err(of_store)?;
-    let mut images = Vec::new();
-    for envelope in &revisions {
-        let record = record::read::<RevisionRecord>(envelope)?;
-        images.push(record.image);
-        images.extend(record.sidecar_images.into_values());
+    let (mut images, mut last) = (BTreeSet::new(), None);
+    loop {
+        let page = store.scan(Kind::Revision, last.as_ref(), PAGE).await.map_err(of_store)?;
+        for envelope in &page {
+            let record = record::read::<RevisionRecord>(envelope)?;
+            images.insert(record.image);
+            images.extend(record.sidecar_images.into_values());
+        }
+        let Some(envelope) = page.into_iter().next_back() else { break };
+        last = Some(envelope.key);
     }
     // One that is still a tag leads to nothing yet.
-    images.retain(|image| !image.is_empty());
-    Ok(images)
+    images.remove("");
+    Ok(images.into_iter().collect())
 }

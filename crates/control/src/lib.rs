@@ -46,7 +46,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use updraft_base::{Clock, Tasks};
 use updraft_engine::Engine;
 use updraft_model::{
@@ -117,6 +117,8 @@ struct Inner {
     board: Board,
     queue: Queue,
     pulls: Pulls,
+    /// Told that everything is to be looked at.
+    resync: Notify,
     deleted: mpsc::Sender<ServiceName>,
 }
 
@@ -137,8 +139,8 @@ impl Default for ControlConfig {
 // === impl Control ===
 
 impl Control {
-    /// Starts the reconcilers on everything that is stored. Routes are published once every service was
-    /// looked at; [`Control::settled`] waits for that.
+    /// Starts the reconcilers on everything that is stored. What is published says when every service was looked at;
+    /// [`Control::settled`] waits for that.
     ///
     /// # Errors
     /// `Internal` when the store cannot be read.
@@ -159,14 +161,15 @@ impl Control {
             board: Board::new(deps.book, deps.routes),
             queue: Queue::new(),
             pulls: Pulls::new(),
+            resync: Notify::new(),
             deleted: deps.deleted,
         });
-        reconcile::start(&inner).await?;
+        reconcile::start(&inner);
         Ok(Self { inner })
     }
 
-    /// Ends when no reconcile work is queued or under way, the latest health was taken in and the first
-    /// table is published. Work that waits for the fleet or for a retry counts as settled.
+    /// Ends when no reconcile work is queued or under way, the latest health was taken in and what
+    /// is published is whole. Work that waits for the fleet or for a retry counts as settled.
     pub async fn settled(&self) {
         loop {
             self.inner.idle().await;

@@ -49,6 +49,8 @@ pub(crate) struct Pulls {
 #[derive(Debug, Default)]
 struct State {
     jobs: HashMap<RevisionName, Job>,
+    /// How many of them are running.
+    running: usize,
     registries: HashMap<String, Arc<Semaphore>>,
 }
 
@@ -88,9 +90,15 @@ impl Pulls {
     /// Ends the pull for a revision, if there is one, and forgets how long it has taken.
     pub(crate) fn forget(&self, revision: &RevisionName) {
         let mut state = self.lock();
-        if state.jobs.remove(revision).is_some() {
-            self.tell(&mut state);
+        if let Some(Job { stage: Stage::Running { .. }, .. }) = state.jobs.remove(revision) {
+            state.running -= 1;
+            self.tell(&state);
         }
+    }
+
+    /// Ends when fewer than `most` pulls are under way.
+    pub(crate) async fn has_room(&self, most: usize) {
+        let _ = self.busy.subscribe().wait_for(|busy| *busy < most).await;
     }
 
     /// Ends when no pull is under way.
@@ -109,10 +117,16 @@ impl Pulls {
         self.gate.clone().try_write_owned().ok()
     }
 
-    fn tell(&self, state: &mut State) {
-        state.registries.retain(|_, permits| Arc::strong_count(permits) > 1);
-        let busy = state.jobs.values().filter(|job| matches!(job.stage, Stage::Running { .. })).count();
-        self.busy.send_replace(busy);
+    fn tell(&self, state: &State) {
+        self.busy.send_replace(state.running);
+    }
+
+    /// Forgets a registry of which nobody wants anything.
+    fn leave(&self, registry: &str) {
+        let mut state = self.lock();
+        if state.registries.get(registry).is_some_and(|permits| Arc::strong_count(permits) == 1) {
+            state.registries.remove(registry);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -143,9 +157,10 @@ impl Inner {
         job.stage = Stage::Running { _life: life };
         let left = (job.began + PULL_MAX).saturating_duration_since(now);
         let registry = image.split('/').next().unwrap_or_default().to_owned();
-        let permits = state.registries.entry(registry).or_insert_with(|| Arc::new(Semaphore::new(PER_REGISTRY)));
-        let permits = permits.clone();
-        self.pulls.tell(&mut state);
+        let make = || Arc::new(Semaphore::new(PER_REGISTRY));
+        let permits = state.registries.entry(registry.clone()).or_insert_with(make).clone();
+        state.running += 1;
+        self.pulls.tell(&state);
         drop(state);
         let (inner, revision, gate) = (self.clone(), revision.clone(), self.pulls.gate.clone());
         let pull = async move {
@@ -154,7 +169,10 @@ impl Inner {
             work.await
         };
         let wait = Wait { image: image.to_owned(), left, ended };
-        self.tasks.spawn("pull", OnFailure::Log, inner.run_pull(revision, wait, pull));
+        self.tasks.spawn("pull", OnFailure::Log, async move {
+            inner.clone().run_pull(revision, wait, pull).await;
+            inner.pulls.leave(&registry);
+        });
         None
     }
 
@@ -185,7 +203,8 @@ impl Inner {
         if let (true, Some(job)) = (is_wanted, state.jobs.get_mut(&revision)) {
             job.stage = Stage::Done(outcome);
             self.queue.wake(Work::Revision(revision));
-            self.pulls.tell(&mut state);
+            state.running -= 1;
+            self.pulls.tell(&state);
         }
     }
 }

@@ -124,6 +124,11 @@ impl Queue {
         let _ = self.busy.subscribe().wait_for(|busy| *busy == 0).await;
     }
 
+    /// Ends when fewer than `most` keys wait or are worked on.
+    pub(crate) async fn has_room(&self, most: usize) {
+        let _ = self.busy.subscribe().wait_for(|busy| *busy < most).await;
+    }
+
     /// Ends when this key neither waits nor is worked on.
     pub(crate) async fn quiet(&self, work: &Work) {
         let mut busy = self.busy.subscribe();

@@ -1,7 +1,7 @@
 //! What every part of the fleet works with.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, Ordering},
@@ -63,7 +63,17 @@ pub(crate) struct Instances {
 pub(crate) struct Revisions {
     context: Arc<Context>,
     book: watch::Receiver<Arc<RevisionBook>>,
-    by_name: RwLock<HashMap<RevisionName, Arc<Revision>>>,
+    known: RwLock<Known>,
+}
+
+/// The revisions, and the book by which they are.
+#[derive(Default)]
+struct Known {
+    by_name: HashMap<RevisionName, Arc<Revision>>,
+    /// As it was followed last: of the next one only what is new in it is looked at.
+    followed: Arc<RevisionBook>,
+    /// Those that are out of the book, and go when they are empty.
+    leaving: HashSet<RevisionName>,
 }
 
 /// The parts of a [`Context`] that come from outside.
@@ -205,50 +215,72 @@ impl Instances {
 
 impl Revisions {
     pub(crate) fn new(context: Arc<Context>, book: watch::Receiver<Arc<RevisionBook>>) -> Self {
-        Self { context, book, by_name: RwLock::default() }
+        Self { context, book, known: RwLock::default() }
     }
 
     /// The revision as the newest book has it, even if that has not been followed yet, so that no
     /// request is lost between a new route and a new book.
     pub(crate) fn newest(&self, name: &RevisionName) -> Option<Arc<Revision>> {
-        let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
-        // Borrowed under the lock: whoever changes entries holds it and so sees this book or a newer one.
-        let entry = self.book.borrow().entries.get(name).cloned()?;
-        let revision = by_name
-            .entry(name.clone())
-            .or_insert_with(|| Arc::new(Revision::new(self.context.clone(), name.clone())))
-            .clone();
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        self.follow(&mut known);
+        let entry = known.followed.entries.get(name)?.clone();
+        let revision = known.revision(name, &self.context);
         revision.set_entry(Some(entry));
-        drop(by_name);
         Some(revision)
     }
 
     pub(crate) fn known(&self, name: &RevisionName) -> Option<Arc<Revision>> {
-        self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.known.read().unwrap_or_else(PoisonError::into_inner).by_name.get(name).cloned()
     }
 
     /// Makes the revisions what the newest book says.
     pub(crate) fn follow_book(&self) {
-        let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        self.follow(&mut self.known.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn follow(&self, known: &mut Known) {
+        // Borrowed under the lock: whoever changes entries holds it and so sees this book or a newer one.
         let book = self.book.borrow().clone();
-        for (name, entry) in &book.entries {
-            let is_awaited = wants_instances(entry) || self.context.adoption.has(name);
-            if is_awaited && !by_name.contains_key(name) {
-                by_name.insert(name.clone(), Arc::new(Revision::new(self.context.clone(), name.clone())));
+        let before = std::mem::replace(&mut known.followed, book.clone());
+        for (name, entry) in book.entries.changes(&before.entries, Arc::ptr_eq) {
+            let is_awaited = entry.is_some_and(|it| wants_instances(it) || self.context.adoption.has(name));
+            let revision = match is_awaited {
+                true => Some(known.revision(name, &self.context)),
+                false => known.by_name.get(&**name).cloned(),
+            };
+            let Some(revision) = revision else { continue };
+            revision.set_entry(entry.cloned());
+            match entry {
+                Some(_) => known.leaving.remove(&**name),
+                None => known.leaving.insert(RevisionName::clone(name)),
+            };
+        }
+        let Known { by_name, leaving, .. } = known;
+        leaving.retain(|name| {
+            let is_left = by_name.get(name).is_some_and(|revision| !revision.is_empty());
+            if !is_left {
+                by_name.remove(name);
             }
-        }
-        for (name, revision) in by_name.iter() {
-            revision.set_entry(book.entries.get(name).cloned());
-        }
-        by_name.retain(|name, revision| book.entries.contains_key(name) || !revision.is_empty());
+            is_left
+        });
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Revision>> {
-        self.by_name.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.known.read().unwrap_or_else(PoisonError::into_inner).by_name.values().cloned().collect()
     }
 
     pub(crate) fn book(&self) -> watch::Receiver<Arc<RevisionBook>> {
         self.book.clone()
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    /// The revision, made if there is none.
+    fn revision(&mut self, name: &RevisionName, context: &Arc<Context>) -> Arc<Revision> {
+        let make = || Arc::new(Revision::new(context.clone(), name.clone()));
+        self.by_name.entry(name.clone()).or_insert_with(make).clone()
     }
 }
 

@@ -173,7 +173,9 @@ async fn follow_book(context: Arc<Context>, revisions: Arc<Revisions>) {
         tokio::select! {
             () = context.done.asked() => return,
             changed = book.changed() => match changed {
-                Ok(()) => context.adoption.book_came(),
+                // Before everything was looked at, one that is missing may come yet.
+                Ok(()) if book.borrow().is_whole => context.adoption.book_came(),
+                Ok(()) => {}
                 Err(_) => return,
             },
         }

@@ -97,8 +97,8 @@ impl World {
     fn put(&self, name: &RevisionName, entry: BookEntry) {
         self.book.send_modify(|book| {
             let mut entries = book.entries.clone();
-            entries.insert(name.clone(), Arc::new(entry));
-            *book = Arc::new(RevisionBook { entries });
+            entries.insert(Arc::new(name.clone()), Arc::new(entry));
+            *book = Arc::new(RevisionBook { entries, is_whole: true });
         });
     }
 
@@ -106,7 +106,7 @@ impl World {
         self.book.send_modify(|book| {
             let mut entries = book.entries.clone();
             entries.remove(name);
-            *book = Arc::new(RevisionBook { entries });
+            *book = Arc::new(RevisionBook { entries, is_whole: true });
         });
     }
 

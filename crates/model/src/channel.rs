@@ -1,11 +1,12 @@
 //! What domains tell each other, as types. The binary joins the ends.
 //!
 //! [`RevisionBook`], [`RevisionHealth`] and [`crate::route::RouteTable`] are levels: the latest
-//! snapshot is the whole truth. [`LogLine`]s and [`RequestRecord`]s are streams: counted, never silently lost.
+//! snapshot is the whole truth; what is new in it a reader learns from [`Level::changes`]. [`LogLine`]s and
+//! [`RequestRecord`]s are streams: counted, never silently lost.
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -16,6 +17,7 @@ use crate::{
     cpu::CpuTerms,
     diagnosis::Diagnosis,
     instance::{InstanceId, InstanceSpec, Stream},
+    level::Level,
     name::{RevisionName, ServiceName},
     receipt::Receipt,
     revision::{Probe, ScalingTargets},
@@ -26,7 +28,9 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct RevisionBook {
     /// Every revision that may be asked for; what is not here has no instances.
-    pub entries: HashMap<RevisionName, Arc<BookEntry>>,
+    pub entries: Level<Arc<RevisionName>, Arc<BookEntry>>,
+    /// Has everything been looked at that could be in it? As in [`crate::route::RouteTable`].
+    pub is_whole: bool,
 }
 
 /// How one revision runs. Immutable as the revision itself, but for `min`, `max` and `check`.
@@ -79,7 +83,7 @@ pub enum Check {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RevisionHealth {
     /// One entry per revision of the book that has something to say.
-    pub entries: HashMap<RevisionName, Health>,
+    pub entries: Level<Arc<RevisionName>, Health>,
 }
 
 /// How one revision fares.

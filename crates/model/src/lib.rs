@@ -15,6 +15,7 @@ pub mod fault;
 pub mod iam;
 pub mod instance;
 pub mod label;
+pub mod level;
 pub mod name;
 pub mod quantity;
 pub mod receipt;

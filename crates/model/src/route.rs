@@ -1,9 +1,10 @@
 //! The route table: what the proxy knows, and all it knows.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     iam::InvokerAccess,
+    level::Level,
     name::{RevisionName, ServiceName},
     revision::Protocol,
     service::Ingress,
@@ -13,9 +14,9 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct RouteTable {
     /// Host, lower case, without port → where it leads.
-    pub hosts: HashMap<Box<str>, Arc<Route>>,
-    /// Has everything been looked at that could have a host? Not so between the start of a server and its first
-    /// table: then a host that is missing may only not be known yet.
+    pub hosts: Level<Arc<str>, Arc<Route>>,
+    /// Has everything been looked at that could have a host? Not so in the first tables after the start of a server: then
+    /// a host that is missing may only not be known yet.
     pub is_whole: bool,
 }
 

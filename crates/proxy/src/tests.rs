@@ -21,7 +21,7 @@ mod websocket;
 mod wire;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -166,9 +166,9 @@ impl World {
 
     /// Makes these revisions of `app` startable and gives them their shares.
     fn serve(&self, app: &App, shares: &[(RevisionName, u32)]) {
-        let entries = shares.iter().map(|(name, _)| (name.clone(), Arc::new(app.entry(name)))).collect();
+        let entries = shares.iter().map(|(name, _)| (Arc::new(name.clone()), Arc::new(app.entry(name)))).collect();
         // The book first, as control does it.
-        self.book.send_replace(Arc::new(RevisionBook { entries }));
+        self.book.send_replace(Arc::new(RevisionBook { entries, is_whole: true }));
         let target = |(revision, percent): &(RevisionName, u32)| RouteTarget {
             revision: revision.clone(),
             percent: *percent,
@@ -182,7 +182,7 @@ impl World {
             invoker: app.invoker,
             targets: shares.iter().map(target).collect(),
         };
-        let hosts = HashMap::from([(APP.into(), Arc::new(route))]);
+        let hosts = [(APP.into(), Arc::new(route))].into_iter().collect();
         self.routes.send_replace(Arc::new(RouteTable { hosts, is_whole: true }));
     }
 

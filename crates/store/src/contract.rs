@@ -24,6 +24,8 @@ macro_rules! store_contract {
             lists_are_newest_first_then_by_name,
             a_selection_takes_only_what_it_names,
             pages_join_to_the_whole_list,
+            a_scan_goes_through_a_kind_in_the_order_of_its_keys,
+            a_count_is_the_length_of_the_list,
             times_keep_their_nanoseconds,
             watchers_hear_what_changed_after_it_is_readable,
             watchers_hear_nothing_of_a_refused_commit,
@@ -190,6 +192,43 @@ pub async fn pages_join_to_the_whole_list(store: &dyn Store) {
     }
 }
 
+/// Whatever the size of the page, and where several have one name and one moment.
+pub async fn a_scan_goes_through_a_kind_in_the_order_of_its_keys(store: &dyn Store) {
+    let place = |number: usize| Parent::new(["b-project", "a-project"][number % 2], ["x", "y"][number / 2 % 2]);
+    let new = (0..8).map(|number| Envelope {
+        key: Key::new(Kind::Service, place(number), ["hello", "ahoy"][number / 4]),
+        ..sample("", 1)
+    });
+    let other = Envelope { key: Key::new(Kind::Revision, place(0), "hello"), ..sample("", 1) };
+    commit(store, new.chain([other]).map(put_change).collect()).await;
+    let mut whole: Vec<Key> = keys(&list(store, &Selection::of(Kind::Service), &Page::default()).await);
+    whole.sort();
+    for limit in 1..=9 {
+        let mut joined: Vec<Key> = Vec::new();
+        loop {
+            let page = store.scan(Kind::Service, joined.last(), limit).await.expect("the store can be read");
+            assert!(page.len() <= limit);
+            if page.is_empty() {
+                break;
+            }
+            joined.extend(keys(&page));
+        }
+        assert_eq!(joined, whole, "in pages of {limit}");
+    }
+}
+
+/// Also when there is nothing.
+pub async fn a_count_is_the_length_of_the_list(store: &dyn Store) {
+    let mine = Selection::of(Kind::Service).owned_by("me");
+    let of_me = |name: &str| Envelope { owner: "me".to_owned(), ..sample(name, 1) };
+    for (new, expected) in [(sample("a", 1), 0), (of_me("b"), 1), (of_me("c"), 2)] {
+        put(store, new).await;
+        assert_eq!(count(store, &mine).await, expected);
+    }
+    assert_eq!(count(store, &Selection::of(Kind::Service)).await, 3);
+    assert_eq!(count(store, &Selection::of(Kind::Operation)).await, 0);
+}
+
 /// Also before 1970.
 pub async fn times_keep_their_nanoseconds(store: &dyn Store) {
     let odd = Duration::new(1_700_000_000, 123_456_789);
@@ -265,6 +304,10 @@ fn delete(key: &Key, resource_version: i64) -> Change {
     Change::Delete { key: key.clone(), resource_version }
 }
 
+fn keys(envelopes: &[Envelope]) -> Vec<Key> {
+    envelopes.iter().map(|envelope| envelope.key.clone()).collect()
+}
+
 fn names(envelopes: &[Envelope]) -> Vec<String> {
     envelopes.iter().map(|envelope| envelope.key.name.clone()).collect()
 }
@@ -283,6 +326,10 @@ async fn get(store: &dyn Store, key: &Key) -> Option<Envelope> {
 
 async fn list(store: &dyn Store, selection: &Selection, page: &Page) -> Vec<Envelope> {
     store.list(selection, page).await.expect("the store can be read")
+}
+
+async fn count(store: &dyn Store, selection: &Selection) -> usize {
+    store.count(selection).await.expect("the store can be read")
 }
 
 #[track_caller]

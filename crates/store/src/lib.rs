@@ -30,6 +30,13 @@ pub trait Store: Send + Sync + 'static {
     /// The envelopes of a selection, newest first (by creation, then name), page by page.
     async fn list(&self, selection: &Selection, page: &Page) -> Result<Vec<Envelope>, StoreError>;
 
+    /// The next envelopes of a kind in the order of their keys, at most `limit`: those after the key that was the last of
+    /// the page before. For whoever goes through everything; what changes meanwhile may or may not be seen.
+    async fn scan(&self, kind: Kind, after: Option<&Key>, limit: usize) -> Result<Vec<Envelope>, StoreError>;
+
+    /// How many envelopes there are of a selection.
+    async fn count(&self, selection: &Selection) -> Result<usize, StoreError>;
+
     /// Carries out all of `changes` or none, durably: once this returns, kill -9 loses nothing.
     /// Returns the envelopes as stored (with their new `resource_version`), one per
     /// [`Change::Put`], in order.

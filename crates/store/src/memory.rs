@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
-use crate::{Change, Envelope, Key, Page, Selection, Store, StoreError};
+use crate::{Change, Envelope, Key, Kind, Page, Selection, Store, StoreError};
 
 /// How many changed keys a slow watcher may fall behind before it has to list again.
 pub(crate) const WATCH_BACKLOG: usize = 4096;
@@ -66,6 +66,15 @@ impl Store for MemoryStore {
         found.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.key.name.cmp(&b.key.name)));
         let limit = if page.limit == 0 { usize::MAX } else { page.limit };
         Ok(found.into_iter().take(limit).cloned().collect())
+    }
+
+    async fn scan(&self, kind: Kind, after: Option<&Key>, limit: usize) -> Result<Vec<Envelope>, StoreError> {
+        let is_next = |envelope: &&Envelope| envelope.key.kind == kind && after.is_none_or(|key| envelope.key > *key);
+        Ok(self.lock().envelopes.values().filter(is_next).take(limit).cloned().collect())
+    }
+
+    async fn count(&self, selection: &Selection) -> Result<usize, StoreError> {
+        Ok(self.lock().envelopes.values().filter(|envelope| selection.takes(envelope)).count())
     }
 
     async fn commit(&self, changes: Vec<Change>) -> Result<Vec<Envelope>, StoreError> {

@@ -3,6 +3,8 @@
 //! One connection writes, a few read. Every commit goes through one task (`store writer`), so a
 //! caller that gives up waiting can never leave half a commit, nor one that watchers did not hear of.
 
+mod writer;
+
 use std::{
     fs::OpenOptions,
     os::unix::fs::OpenOptionsExt,
@@ -13,13 +15,14 @@ use std::{
 
 use async_trait::async_trait;
 use sqlx::{
-    ConnectOptions, Connection, QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool,
+    ConnectOptions, Connection, QueryBuilder, Row, Sqlite, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 use updraft_base::{OnFailure, Tasks};
 use updraft_model::Parent;
 
+use self::writer::{Job, Writer};
 use crate::{
     Change, Envelope, Key, Kind, Page, Selection, Store, StoreError, error::host, lock::DirLock, memory::WATCH_BACKLOG,
     migration, snapshot::Snapshots,
@@ -45,24 +48,6 @@ pub struct SqliteStore {
     commits: mpsc::Sender<Job>,
     changed: broadcast::Sender<Key>,
     tasks: Tasks,
-    _lock: Arc<DirLock>,
-}
-
-#[derive(Debug)]
-struct Job {
-    changes: Vec<Change>,
-    answer: oneshot::Sender<Result<Vec<Envelope>, StoreError>>,
-}
-
-struct Writer {
-    database: SqliteConnection,
-    options: SqliteConnectOptions,
-    /// After a failure of the medium nobody knows how far the connection got: SQLite ends the transaction itself when
-    /// the disk is full, and the next one could not begin.
-    doubtful: bool,
-    jobs: mpsc::Receiver<Job>,
-    changed: broadcast::Sender<Key>,
-    // Freed after the last write, not when the last handle is dropped.
     _lock: Arc<DirLock>,
 }
 
@@ -97,6 +82,8 @@ impl SqliteStore {
         migration::run(&mut database, dir, steps).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
+            // A file needs no greeting before each question: that would be two ways to SQLite's thread instead of one.
+            .test_before_acquire(false)
             .connect_with(options.clone().read_only(true))
             .await
             .map_err(medium("open the database for reading"))?;
@@ -104,7 +91,7 @@ impl SqliteStore {
         let changed = broadcast::Sender::new(WATCH_BACKLOG);
         let tasks = Tasks::new();
         let _lock = Arc::clone(&lock);
-        let writer = Writer { database, options, doubtful: false, jobs, changed: changed.clone(), _lock };
+        let writer = Writer::new((database, options), jobs, changed.clone(), _lock);
         tasks.spawn("store writer", OnFailure::Stop, writer.run());
         Ok(Self { readers, commits, changed, tasks, _lock: lock })
     }
@@ -170,14 +157,8 @@ impl Store for SqliteStore {
 
     async fn list(&self, selection: &Selection, page: &Page) -> Result<Vec<Envelope>, StoreError> {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
-        query.push(COLUMNS).push(" FROM envelopes WHERE kind = ").push_bind(selection.kind.as_str());
-        if let Some(parent) = &selection.parent {
-            query.push(" AND project = ").push_bind(&parent.project);
-            query.push(" AND location = ").push_bind(&parent.location);
-        }
-        if let Some(owner) = &selection.owner {
-            query.push(" AND owner = ").push_bind(owner);
-        }
+        query.push(COLUMNS).push(" FROM envelopes WHERE ");
+        push_selection(&mut query, selection);
         if let Some((created, name)) = &page.after {
             let created = nanos(*created)?;
             query.push(" AND (created < ").push_bind(created);
@@ -188,6 +169,25 @@ impl Store for SqliteStore {
         query.push_bind(if page.limit == 0 { -1 } else { i64::try_from(page.limit).unwrap_or(-1) });
         let rows = query.build().fetch_all(&self.readers).await.map_err(medium("list"))?;
         rows.iter().map(envelope).collect::<sqlx::Result<_>>().map_err(medium("list"))
+    }
+
+    async fn scan(&self, kind: Kind, after: Option<&Key>, limit: usize) -> Result<Vec<Envelope>, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
+        query.push(COLUMNS).push(" FROM envelopes WHERE kind = ").push_bind(kind.as_str());
+        if let Some(after) = after {
+            query.push(" AND (project, location, name) > (").push_bind(&after.parent.project);
+            query.push(", ").push_bind(&after.parent.location).push(", ").push_bind(&after.name).push(")");
+        }
+        query.push(" ORDER BY project, location, name LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = query.build().fetch_all(&self.readers).await.map_err(medium("scan"))?;
+        rows.iter().map(envelope).collect::<sqlx::Result<_>>().map_err(medium("scan"))
+    }
+
+    async fn count(&self, selection: &Selection) -> Result<usize, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM envelopes WHERE ");
+        push_selection(&mut query, selection);
+        let count: i64 = query.build_query_scalar().fetch_one(&self.readers).await.map_err(medium("count"))?;
+        Ok(usize::try_from(count).unwrap_or_default())
     }
 
     async fn commit(&self, changes: Vec<Change>) -> Result<Vec<Envelope>, StoreError> {
@@ -202,118 +202,17 @@ impl Store for SqliteStore {
     }
 }
 
-// === impl Writer ===
-
-impl Writer {
-    async fn run(mut self) {
-        while let Some(Job { changes, answer }) = self.jobs.recv().await {
-            let outcome = self.commit(changes).await.map(|(stored, keys)| {
-                for key in keys {
-                    // Nobody may be watching.
-                    let _ = self.changed.send(key);
-                }
-                stored
-            });
-            // Whoever asked may have stopped waiting; it is written all the same.
-            let _ = answer.send(outcome);
-        }
-        if let Err(error) = self.database.close().await {
-            tracing::warn!(%error, "the database did not close cleanly; its log will be replayed");
-        }
-    }
-
-    /// Writes all of `changes` or none; returns what was put, and every key that changed. A failure of one commit is
-    /// not one of the next: there may be space again.
-    async fn commit(&mut self, changes: Vec<Change>) -> Result<(Vec<Envelope>, Vec<Key>), StoreError> {
-        if self.doubtful {
-            let fresh = self.options.connect().await.map_err(medium("open the database again"))?;
-            // Whatever it still held it lets go of; how well it closes tells nothing.
-            let _ = std::mem::replace(&mut self.database, fresh).close_hard().await;
-            self.doubtful = false;
-        }
-        let outcome = self.try_commit(changes).await;
-        self.doubtful = !matches!(outcome, Ok(_) | Err(StoreError::Conflict { .. }));
-        outcome
-    }
-
-    async fn try_commit(&mut self, changes: Vec<Change>) -> Result<(Vec<Envelope>, Vec<Key>), StoreError> {
-        let failed = medium("commit");
-        let mut transaction = self.database.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-        let mut writes: i64 =
-            sqlx::query_scalar("SELECT count FROM writes").fetch_one(&mut *transaction).await.map_err(failed)?;
-        let (mut stored, mut keys) = (Vec::new(), Vec::new());
-        // An early return drops the transaction, which rolls it back.
-        for change in changes {
-            match change {
-                Change::Put(mut envelope) => {
-                    let found = version(&mut transaction, &envelope.key).await.map_err(failed)?;
-                    if found != envelope.resource_version {
-                        return Err(StoreError::Conflict { expected: envelope.resource_version, key: envelope.key });
-                    }
-                    writes += 1;
-                    envelope.resource_version = writes;
-                    put(&mut transaction, &envelope).await?;
-                    keys.push(envelope.key.clone());
-                    stored.push(*envelope);
-                }
-                Change::Delete { key, resource_version: expected } => {
-                    let found = version(&mut transaction, &key).await.map_err(failed)?;
-                    if expected != 0 && found != expected {
-                        return Err(StoreError::Conflict { key, expected });
-                    }
-                    if found != 0 {
-                        writes += 1;
-                        delete(&mut transaction, &key).await.map_err(failed)?;
-                        keys.push(key);
-                    }
-                }
-            }
-        }
-        sqlx::query("UPDATE writes SET count = ?").bind(writes).execute(&mut *transaction).await.map_err(failed)?;
-        transaction.commit().await.map_err(failed)?;
-        Ok((stored, keys))
-    }
-}
-
 // === statements ===
 
-/// The version at `key`, 0 when there is nothing.
-async fn version(database: &mut SqliteConnection, key: &Key) -> sqlx::Result<i64> {
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT resource_version FROM envelopes WHERE ");
-    push_key(&mut query, key);
-    Ok(query.build_query_scalar().fetch_optional(database).await?.unwrap_or(0))
-}
-
-async fn delete(database: &mut SqliteConnection, key: &Key) -> sqlx::Result<()> {
-    let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM envelopes WHERE ");
-    push_key(&mut query, key);
-    query.build().execute(database).await.map(drop)
-}
-
-async fn put(database: &mut SqliteConnection, envelope: &Envelope) -> Result<(), StoreError> {
-    let Envelope { key, .. } = envelope;
-    let mut query = QueryBuilder::<Sqlite>::new("INSERT OR REPLACE INTO envelopes (");
-    query.push(COLUMNS).push(") VALUES (");
-    query
-        .separated(", ")
-        .push_bind(key.kind.as_str())
-        .push_bind(&key.parent.project)
-        .push_bind(&key.parent.location)
-        .push_bind(&key.name)
-        .push_bind(&envelope.owner)
-        .push_bind(envelope.format)
-        .push_bind(&envelope.uid)
-        .push_bind(envelope.generation)
-        .push_bind(envelope.resource_version)
-        .push_bind(envelope.owner_epoch)
-        .push_bind(nanos(envelope.created)?)
-        .push_bind(nanos(envelope.updated)?)
-        .push_bind(&envelope.spec)
-        .push_bind(&envelope.v1_only)
-        .push_bind(&envelope.status)
-        .push_bind(&envelope.internal);
-    query.push(")");
-    query.build().execute(database).await.map(drop).map_err(medium("commit"))
+fn push_selection(query: &mut QueryBuilder<Sqlite>, selection: &Selection) {
+    query.push("kind = ").push_bind(selection.kind.as_str());
+    if let Some(parent) = &selection.parent {
+        query.push(" AND project = ").push_bind(&parent.project);
+        query.push(" AND location = ").push_bind(&parent.location);
+    }
+    if let Some(owner) = &selection.owner {
+        query.push(" AND owner = ").push_bind(owner);
+    }
 }
 
 fn push_key(query: &mut QueryBuilder<Sqlite>, key: &Key) {

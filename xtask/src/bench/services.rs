@@ -7,6 +7,7 @@
 
 use std::{
     net::SocketAddr,
+    ops::Range,
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
@@ -20,10 +21,10 @@ use crate::Error;
 const PER_PROJECT: usize = 100;
 /// Creations under way at a time: as many as the server's reconcilers, more do not make it faster.
 const CLIENTS: usize = 8;
-/// How many are looked at to say that all are ready.
-const LOOKED_AT: usize = 64;
-/// How often.
+/// How often one that is not ready is looked at.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long after the deadline for making them they may take until they are ready.
+const GRACE: Duration = Duration::from_secs(60);
 
 /// What is to be made.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +33,7 @@ pub(super) struct Wanted<'a> {
     pub(super) api: SocketAddr,
     /// Of which image.
     pub(super) image: &'a str,
-    /// When to give up.
+    /// When to make no more.
     pub(super) deadline: Instant,
 }
 
@@ -43,7 +44,7 @@ pub(super) struct Made {
     pub(super) count: usize,
     /// Until the last one was accepted.
     pub(super) accepted: Duration,
-    /// Until those that were looked at were ready; `None` if that took too long.
+    /// Until all of them were ready; `None` if that took too long.
     pub(super) ready: Option<Duration>,
 }
 
@@ -103,21 +104,21 @@ pub(super) fn make(wanted: Wanted<'_>, from: usize, to: usize) -> Result<Made, E
     // Whoever took a number has made that service.
     let count = next.into_inner().min(to);
     let accepted = begun.elapsed();
-    let ready = until_ready(wanted, count)?.then(|| begun.elapsed());
+    let ready = until_ready(wanted, from..count)?.then(|| begun.elapsed());
     Ok(Made { count, accepted, ready })
 }
 
-/// Waits until those that are looked at are ready; says whether they were in time.
-fn until_ready(wanted: Wanted<'_>, count: usize) -> Result<bool, Error> {
+/// Waits until all of them are ready; says whether they were in time.
+fn until_ready(wanted: Wanted<'_>, numbers: Range<usize>) -> Result<bool, Error> {
     let mut api = Connection::open(wanted.api)?;
-    for number in spread(count, LOOKED_AT) {
+    for number in numbers {
         loop {
             let shown = shown(&mut api, number)?;
             if shown["terminalCondition"]["state"] == "CONDITION_SUCCEEDED" {
                 break;
             }
             interrupt::check()?;
-            if now() >= wanted.deadline {
+            if now() >= wanted.deadline + GRACE {
                 return Ok(false);
             }
             std::thread::sleep(LOOK);

@@ -15,10 +15,10 @@ use std::{sync::Arc, sync::PoisonError, time::Duration};
 use tokio::sync::broadcast::error::RecvError;
 use updraft_base::OnFailure;
 use updraft_model::{
-    Error, ErrorKind,
+    Error, ErrorKind, RevisionName,
     channel::{CheckOutcome, RevisionHealth},
 };
-use updraft_store::{Key, Kind, Page, Selection};
+use updraft_store::{Key, Kind};
 
 use crate::{Inner, failure::of_store, guard, queue::Work, view};
 
@@ -26,8 +26,15 @@ use crate::{Inner, failure::of_store, guard, queue::Work, view};
 const WORKERS: usize = 8;
 /// How often everything is looked at without a cause.
 const RESYNC: Duration = Duration::from_secs(600);
-/// How long the first table may wait for revisions that take long to prepare.
+/// How long nothing may have been published before what is missing is not waited for any more: revisions that take long
+/// to prepare.
 const OPENING_MAX: Duration = Duration::from_secs(5);
+/// How long that may go on, once every service was looked at.
+const OPENING_CAP: Duration = Duration::from_secs(60);
+/// How many services are looked at together when all are: so many keys wait then, and so many revisions to be prepared.
+const PAGE: usize = 500;
+/// How long the next services wait for revisions of those before, which may take long.
+const PAGE_WAIT: Duration = Duration::from_secs(1);
 
 /// How a pass ended that went well.
 enum Passed {
@@ -39,10 +46,9 @@ enum Passed {
     Pulling,
 }
 
-/// Starts the tasks and wakes everything that is stored.
-pub(crate) async fn start(inner: &Arc<Inner>) -> Result<(), Error> {
+/// Starts the tasks, which look at everything that is stored first.
+pub(crate) fn start(inner: &Arc<Inner>) {
     let mut changes = inner.store.watch();
-    inner.wake_all().await?;
     for _ in 0..WORKERS {
         inner.spawn("reconcile", |inner| async move {
             loop {
@@ -55,7 +61,7 @@ pub(crate) async fn start(inner: &Arc<Inner>) -> Result<(), Error> {
         loop {
             match changes.recv().await {
                 Ok(key) => inner.wake_key(&key).await,
-                Err(RecvError::Lagged(_)) => inner.wake_all_or_log().await,
+                Err(RecvError::Lagged(_)) => inner.resync.notify_one(),
                 Err(RecvError::Closed) => return,
             }
         }
@@ -69,17 +75,16 @@ pub(crate) async fn start(inner: &Arc<Inner>) -> Result<(), Error> {
         }
     });
     inner.spawn("resync", |inner| async move {
-        // Only an opening that takes too long is not waited for; routes then come one by one.
-        let _ = inner.clock.timeout(OPENING_MAX, inner.idle()).await;
+        inner.wake_all_or_log().await;
+        let _ = inner.clock.timeout(OPENING_CAP, inner.looked_at_all()).await;
         inner.board.open();
         loop {
             inner.collect_operations_or_log().await;
-            inner.clock.sleep(RESYNC).await;
+            let _ = inner.clock.timeout(RESYNC, inner.resync.notified()).await;
             inner.wake_all_or_log().await;
         }
     });
     inner.spawn("images", |inner| async move { inner.collect_images().await });
-    Ok(())
 }
 
 // === impl Inner ===
@@ -142,12 +147,31 @@ impl Inner {
         });
     }
 
+    /// Wakes every service, but not all at the same time: they would all be in memory.
     async fn wake_all(&self) -> Result<(), Error> {
-        let services = self.store.list(&Selection::of(Kind::Service), &Page::default()).await.map_err(of_store)?;
-        for service in services {
-            self.queue.wake(Work::Service(view::service_name(&service)));
+        let mut last = None;
+        loop {
+            let page = self.store.scan(Kind::Service, last.as_ref(), PAGE).await.map_err(of_store)?;
+            for service in &page {
+                self.queue.wake(Work::Service(view::service_name(service)));
+            }
+            let Some(service) = page.into_iter().next_back() else { return Ok(()) };
+            last = Some(service.key);
+            self.queue.has_room(PAGE).await;
+            let _ = self.clock.timeout(PAGE_WAIT, self.pulls.has_room(PAGE)).await;
         }
-        Ok(())
+    }
+
+    /// Ends when nothing is left to be looked at, or when nothing has come of it for a while: the routes that are missing
+    /// then come one by one.
+    async fn looked_at_all(&self) {
+        loop {
+            let before = self.board.version();
+            let is_idle = self.clock.timeout(OPENING_MAX, self.idle()).await.is_ok();
+            if is_idle || self.board.version() == before {
+                return;
+            }
+        }
     }
 
     async fn wake_all_or_log(&self) {
@@ -173,10 +197,9 @@ impl Inner {
     /// Wakes the revisions whose check has news.
     fn take_in(&self, latest: Arc<RevisionHealth>) {
         let mut seen = self.health_seen.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, health) in &latest.entries {
-            let known = seen.entries.get(name).map_or(&CheckOutcome::Pending, |old| &old.check);
-            if health.check != CheckOutcome::Pending && health.check != *known {
-                self.queue.wake(Work::Revision(name.clone()));
+        for (name, health) in latest.entries.changes(&seen.entries, |now, before| now.check == before.check) {
+            if health.is_some_and(|health| health.check != CheckOutcome::Pending) {
+                self.queue.wake(Work::Revision(RevisionName::clone(name)));
             }
         }
         *seen = latest;

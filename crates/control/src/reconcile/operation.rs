@@ -8,6 +8,9 @@ use updraft_store::{Change, Envelope, Key, Kind, Page, Selection};
 
 use crate::{Inner, failure::of_store, record, record::OperationRecord, view};
 
+/// How many old operations are read, and removed in one commit.
+const PAGE: usize = 500;
+
 /// What becomes of an operation.
 pub(super) enum End {
     /// It did what it should: the resource.
@@ -45,13 +48,21 @@ impl Inner {
 
     async fn collect_operations(&self) -> Result<(), Error> {
         let Some(limit) = self.clock.now().checked_sub(self.config.operations_kept) else { return Ok(()) };
-        let all = self.store.list(&Selection::of(Kind::Operation), &Page::default()).await.map_err(of_store)?;
-        let old = all.into_iter().filter(|envelope| envelope.created < limit && !envelope.status.is_empty());
-        let deletes: Vec<Change> =
-            old.map(|envelope| Change::Delete { key: envelope.key, resource_version: 0 }).collect();
-        if !deletes.is_empty() {
-            tracing::debug!(count = deletes.len(), "old operations removed");
-            self.store.commit(deletes).await.map_err(of_store)?;
+        // The list is newest first: what comes after that moment is older.
+        let mut after = Some((limit, String::new()));
+        while let Some(last) = after.take() {
+            let page = Page { limit: PAGE, after: Some(last) };
+            let old = self.store.list(&Selection::of(Kind::Operation), &page).await.map_err(of_store)?;
+            if old.len() == PAGE {
+                after = old.last().map(|envelope| (envelope.created, envelope.key.name.clone()));
+            }
+            let done = old.into_iter().filter(|envelope| envelope.created < limit && !envelope.status.is_empty());
+            let deletes: Vec<Change> =
+                done.map(|envelope| Change::Delete { key: envelope.key, resource_version: 0 }).collect();
+            if !deletes.is_empty() {
+                tracing::debug!(count = deletes.len(), "old operations removed");
+                self.store.commit(deletes).await.map_err(of_store)?;
+            }
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use updraft_model::{
     instance::InstanceSpec,
     revision::{
         RevisionTemplate,
-        lifecycle::{self, Failure, Phase},
+        lifecycle::{self, Activity, Failure, Phase},
     },
     service::{Scaling, ScalingMode},
 };
@@ -49,14 +49,21 @@ struct Observed {
 enum Went {
     /// It is done: look anew.
     On,
+    /// It is done, and nothing of it is stored: what was read of the store is as good as new.
+    Published(Box<Observed>),
     /// A pull is under way, whose end wakes the revision.
     Pulling,
 }
 
 /// One pass over a revision: step by step, looking anew after each.
 pub(super) async fn pass(inner: &Arc<Inner>, name: &RevisionName) -> Result<Passed, Error> {
+    let mut known = None;
     loop {
-        let Some(observed) = observe(inner, name).await? else {
+        let observed = match known.take() {
+            Some(observed) => Some(observed),
+            None => observe(inner, name).await?,
+        };
+        let Some(observed) = observed else {
             inner.forget(name);
             inner.board.publish();
             return Ok(Passed::Done);
@@ -71,35 +78,39 @@ pub(super) async fn pass(inner: &Arc<Inner>, name: &RevisionName) -> Result<Pass
                 report(inner, observed).await?;
                 return Ok(Passed::Done);
             }
-            step => {
-                if let Went::Pulling = apply(inner, observed, step).await? {
-                    return Ok(Passed::Pulling);
-                }
-            }
+            step => match apply(inner, observed, step).await? {
+                Went::Pulling => return Ok(Passed::Pulling),
+                Went::Published(observed) => known = Some(inner.with_news(*observed)),
+                Went::On => {}
+            },
         }
     }
 }
 
 async fn observe(inner: &Inner, name: &RevisionName) -> Result<Option<Observed>, Error> {
     let Some(envelope) = inner.get_revision(name).await? else { return Ok(None) };
-    let key = Key::new(Kind::Service, name.service.parent.clone(), &name.service.service);
-    let Some(service) = inner.get(&key).await? else { return Ok(None) };
-    let intent: run::Service = record::message(&service, &service.spec)?;
-    let scaling = service_view::to_model(&name.service, &intent)?.scaling;
     let message: run::Revision = record::message(&envelope, &envelope.spec)?;
     let record: RevisionRecord = record::read(&envelope)?;
+    // Asked only as long as it is of account: a start looks at every revision, and most are ready. A service and its
+    // revisions end in one commit.
+    let is_switched_off = match record.phase() {
+        Phase::Resolving | Phase::Checking if !record.health_check_disabled => match inner.scaling(name).await? {
+            Some(scaling) => is_switched_off(&scaling),
+            None => return Ok(None),
+        },
+        _ => false,
+    };
     let template = revision_view::to_model(&message)?;
-    let seen = inner.health_seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let facts = readiness::Observed {
         phase: record.phase(),
         unsupported: lifecycle::unsupported(&template),
-        prepared: inner.board.is_prepared(name),
-        offered: inner.board.offered(name),
-        check_skipped: record.health_check_disabled || is_switched_off(&scaling),
-        health: seen.entries.get(name).map_or(CheckOutcome::Pending, |health| health.check.clone()),
-        activity: inner.board.activity(name).unwrap_or_default(),
+        prepared: false,
+        offered: None,
+        check_skipped: record.health_check_disabled || is_switched_off,
+        health: CheckOutcome::Pending,
+        activity: Activity::default(),
     };
-    Ok(Some(Observed { name: name.clone(), envelope, record, template, facts }))
+    Ok(Some(inner.with_news(Observed { name: name.clone(), envelope, record, template, facts })))
 }
 
 fn plan(observed: &Observed) -> Step {
@@ -115,6 +126,7 @@ async fn apply(inner: &Arc<Inner>, observed: Observed, step: Step) -> Result<Wen
             inner.board.offer(&observed.name, observed.entry(check)?);
             inner.board.publish();
             observed.wake_service(inner);
+            return Ok(Went::Published(Box::new(observed)));
         }
         Step::Pass => {
             let entry = observed.entry(Check::Done)?;
@@ -175,7 +187,7 @@ async fn prepare(inner: &Arc<Inner>, observed: Observed) -> Result<Went, Error> 
         Some(Ok(_)) => {
             inner.board.prepared(&observed.name);
             inner.pulls.forget(&observed.name);
-            return Ok(Went::On);
+            return Ok(Went::Published(Box::new(observed)));
         }
         Some(Err(fault)) => fault,
     };
@@ -234,6 +246,32 @@ async fn delete(inner: &Inner, observed: &Observed, operation: &str) -> Result<(
 /// A service with a manual count of 0 starts nothing, not even for a check.
 fn is_switched_off(scaling: &Scaling) -> bool {
     scaling.mode == ScalingMode::Manual && scaling.manual_count == Some(0)
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// What the service of a revision says of its bounds; `None` when there is none.
+    async fn scaling(&self, name: &RevisionName) -> Result<Option<Scaling>, Error> {
+        let key = Key::new(Kind::Service, name.service.parent.clone(), &name.service.service);
+        let Some(service) = self.get(&key).await? else { return Ok(None) };
+        let intent: run::Service = record::message(&service, &service.spec)?;
+        Ok(Some(service_view::to_model(&name.service, &intent)?.scaling))
+    }
+
+    /// The same with what is not stored, as it is now.
+    fn with_news(&self, mut observed: Observed) -> Observed {
+        let (name, board) = (&observed.name, &self.board);
+        let seen = self.health_seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        observed.facts = readiness::Observed {
+            prepared: board.is_prepared(name),
+            offered: board.offered(name),
+            health: seen.entries.get(name).map_or(CheckOutcome::Pending, |health| health.check.clone()),
+            activity: board.activity(name).unwrap_or_default(),
+            ..observed.facts
+        };
+        observed
+    }
 }
 
 // === impl Observed ===

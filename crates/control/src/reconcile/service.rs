@@ -213,12 +213,12 @@ fn routes(inner: &Inner, observed: &Observed, plan: &Rollout) -> Result<Hosts, E
     if !shares.is_empty() {
         let all = route(&shares);
         let own = hosts::service_hosts(&observed.name, domain);
-        routes.extend(own.into_iter().map(|host| (host.into_boxed_str(), all.clone())));
+        routes.extend(own.into_iter().map(|host| (host.into(), all.clone())));
     }
     for (tag, id) in plan.tags() {
         let one = route(&[(id, 100)]);
         let own = hosts::tag_hosts(&observed.name, tag, domain);
-        routes.extend(own.into_iter().map(|host| (host.into_boxed_str(), one.clone())));
+        routes.extend(own.into_iter().map(|host| (host.into(), one.clone())));
     }
     Ok(routes)
 }

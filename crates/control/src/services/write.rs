@@ -8,7 +8,7 @@ use updraft_api::{
     v1::{self, Stored},
 };
 use updraft_model::{Error, ErrorKind, Parent, RevisionName, ServiceName, iam::Principal, name::check_service_id};
-use updraft_store::{Change, Envelope, Key, Kind, Page, Selection, StoreError};
+use updraft_store::{Change, Envelope, Key, Kind, Selection, StoreError};
 
 use super::draft::{self, Intent, Revised};
 use crate::{
@@ -179,9 +179,7 @@ impl Inner {
     pub(crate) async fn check_room(&self, parent: &Parent, kind: Kind) -> Result<(), Error> {
         let what = if kind == Kind::DomainMapping { "domain mappings" } else { "services" };
         let selection = Selection::of(kind).under(parent.clone());
-        let page = Page { limit: SERVICES_MAX, after: None };
-        let there = self.store.list(&selection, &page).await.map_err(of_store)?;
-        if there.len() < SERVICES_MAX {
+        if self.store.count(&selection).await.map_err(of_store)? < SERVICES_MAX {
             return Ok(());
         }
         let message = format!("Quota exceeded: {parent} has {SERVICES_MAX} {what}, the most it may have.");

@@ -104,6 +104,16 @@ impl Store for Mortal {
         self.inner.list(selection, page).await
     }
 
+    async fn scan(&self, kind: Kind, after: Option<&Key>, limit: usize) -> Result<Vec<Envelope>, StoreError> {
+        self.live()?;
+        self.inner.scan(kind, after, limit).await
+    }
+
+    async fn count(&self, selection: &Selection) -> Result<usize, StoreError> {
+        self.live()?;
+        self.inner.count(selection).await
+    }
+
     async fn commit(&self, changes: Vec<Change>) -> Result<Vec<Envelope>, StoreError> {
         let was_dead = self.is_dead();
         let lives = self.live();

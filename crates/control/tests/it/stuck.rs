@@ -199,6 +199,14 @@ impl Store for Trap {
         self.store.list(selection, page).await
     }
 
+    async fn scan(&self, kind: Kind, after: Option<&Key>, limit: usize) -> Result<Vec<Envelope>, StoreError> {
+        self.store.scan(kind, after, limit).await
+    }
+
+    async fn count(&self, selection: &Selection) -> Result<usize, StoreError> {
+        self.store.count(selection).await
+    }
+
     async fn commit(&self, changes: Vec<Change>) -> Result<Vec<Envelope>, StoreError> {
         self.store.commit(changes).await
     }

@@ -1,7 +1,6 @@
 //! What the tests share.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -20,6 +19,7 @@ use updraft_model::{
     channel::{BookEntry, Check, CheckOutcome, Health, RevisionBook, RevisionHealth, StartFailure},
     diagnosis::{Code, Diagnosis},
     iam::Principal,
+    level::Level,
     route::{Route, RouteTable},
 };
 use updraft_oci::{ImageStore, ImageStoreConfig};
@@ -164,7 +164,7 @@ impl World {
         let (book, routes) = (self.book.clone(), self.routes.clone());
         move || {
             let (routes, book) = (routes.borrow().clone(), book.borrow().clone());
-            for (host, route) in &routes.hosts {
+            for (host, route) in routes.hosts.iter() {
                 for target in &route.targets {
                     let entry = book.entries.get(&target.revision);
                     let check = entry.map(|entry| entry.check);
@@ -218,9 +218,10 @@ impl World {
 
     /// The same, by what is to be run.
     pub(crate) fn tell_each(&self, outcome: impl Fn(&BookEntry) -> CheckOutcome) {
-        let mut entries: HashMap<RevisionName, Health> = self.health.borrow().entries.clone();
-        let book = self.book.borrow().clone();
-        entries.retain(|name, _| book.entries.contains_key(name));
+        let (health, book) = (self.health.borrow().clone(), self.book.borrow().clone());
+        let booked = health.entries.iter().filter(|(name, _)| book.entries.contains_key(*name));
+        let mut entries: Level<Arc<RevisionName>, Health> =
+            booked.map(|(name, it)| (name.clone(), it.clone())).collect();
         for (name, entry) in book.entries.iter().filter(|(_, entry)| entry.check == Check::Wanted) {
             entries.insert(name.clone(), Health { check: outcome(entry), ready: 1, starting: 0, trouble: None });
         }

@@ -130,3 +130,20 @@ async fn the_end_waits_for_requests_but_not_for_ever() {
     drop(slot);
     world.tasks.drain().await;
 }
+
+#[tokio::test]
+async fn a_revision_out_of_the_book_is_known_as_long_as_it_has_a_request_and_forgotten_then() {
+    let world = World::new();
+    let (app, other) = (name("app-1"), name("app-2"));
+    world.put(&app, entry(&app));
+    let slot = world.fleet.admit(&app).await.expect("an instance comes up");
+    world.remove(&app);
+    until("it is out of the book", || !world.fleet.has(&app, slot.affinity())).await;
+    assert!(world.fleet.timing(&app).is_some() && world.engine.live() == 1);
+    drop(slot);
+    until("it is empty", || world.engine.live() == 0 && world.fleet.live_instances() == 0).await;
+    // Whatever is new in the book: who is left over is looked at then.
+    world.put(&other, entry(&other));
+    until("it is forgotten", || world.fleet.timing(&app).is_none()).await;
+    world.end().await;
+}

@@ -5,6 +5,7 @@ use std::{
 };
 
 use proptest::prelude::*;
+use sqlx::SqliteConnection;
 use tempfile::TempDir;
 
 use super::*;
@@ -94,6 +95,55 @@ async fn a_writer_that_fails_is_told_and_no_commit_hangs() {
         assert_eq!(error.to_string(), "commit: the task that writes has failed");
     }
     store.failed().await;
+}
+
+#[tokio::test]
+async fn commits_that_are_written_together_are_refused_alone_and_use_up_no_number_then() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).await;
+    // On one thread all of them are handed over before the writer comes to the first.
+    let (a, refused, b) = tokio::join!(
+        store.commit(change("a")),
+        store.commit([change("never"), change("a")].concat()),
+        store.commit(change("b")),
+    );
+    assert_eq!((a.unwrap()[0].resource_version, b.unwrap()[0].resource_version), (1, 2));
+    assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");
+    store.close().await;
+    let store = open(&dir).await;
+    assert_eq!(everything(&store).await.iter().map(|one| &*one.key.name).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(store.commit(change("c")).await.unwrap()[0].resource_version, 3);
+}
+
+#[tokio::test]
+async fn one_commit_that_cannot_be_written_is_not_the_failure_of_those_beside_it() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).await;
+    let unwritable = Envelope { created: SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40), ..sample("never", 1) };
+    let (a, failed, b) = tokio::join!(
+        store.commit(change("a")),
+        store.commit(vec![Change::Put(Box::new(unwritable))]),
+        store.commit(change("b")),
+    );
+    assert_eq!((a.unwrap()[0].resource_version, b.unwrap()[0].resource_version), (1, 2));
+    assert!(matches!(failed, Err(StoreError::Medium { .. })), "{failed:?}");
+}
+
+#[tokio::test]
+async fn commits_that_wait_together_cost_one_sync() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).await;
+    // What each transaction does once more, whatever is in it: the counter's page goes into the log.
+    let log = || std::fs::metadata(dir.path().join(format!("{FILE}-wal"))).unwrap().len();
+    let before = log();
+    store.commit(change("alone")).await.unwrap();
+    let alone = log() - before;
+    let before = log();
+    let commit = |name: &str| store.commit(change(name));
+    let written = tokio::join!(commit("a"), commit("b"), commit("c"), commit("d"), commit("e"), commit("f"));
+    assert!(written.0.is_ok() && written.5.is_ok(), "{written:?}");
+    let together = log() - before;
+    assert!(together < 2 * alone, "{together} bytes for six commits, {alone} for one");
 }
 
 #[tokio::test]

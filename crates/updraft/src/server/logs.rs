@@ -13,7 +13,7 @@ use updraft_model::{
     ServiceName,
     channel::{LogLine, RequestRecord},
 };
-use updraft_store::{Key, Kind, Page, Selection, Store};
+use updraft_store::{Key, Kind, Store};
 use updraft_telemetry::{LogConfig, LogStore, Metrics};
 
 use super::StartError;
@@ -28,6 +28,9 @@ pub(super) struct Inbox {
 
 /// How long after the deletion of a service its instances may still write.
 const LAST_WORDS: Duration = Duration::from_secs(15);
+
+/// How many services are in memory at a time when all are looked at.
+const PAGE: usize = 500;
 
 /// Writes down what comes in, until nobody is left who could send anything.
 pub(super) fn keep(logs: &LogStore, inbox: Inbox, store: &Arc<dyn Store>, (tasks, clock): (&Tasks, &Clock)) {
@@ -76,8 +79,13 @@ pub(super) async fn open(
     clock: &Clock,
 ) -> Result<LogStore, StartError> {
     let logs = LogStore::open(&config.data_dir.join("logs"), settings(config), metrics, clock.clone())?;
-    let services = store.list(&Selection::of(Kind::Service), &Page::default()).await?;
-    let names: HashSet<_> = services.into_iter().map(|service| service.key.parent.service(service.key.name)).collect();
+    let (mut names, mut last) = (HashSet::new(), None);
+    loop {
+        let page = store.scan(Kind::Service, last.as_ref(), PAGE).await?;
+        names.extend(page.iter().map(|service| service.key.parent.service(&service.key.name)));
+        let Some(service) = page.into_iter().next_back() else { break };
+        last = Some(service.key);
+    }
     // What they write on until they are ended would be a log of nothing.
     let orphans =
         adopted.iter().map(|instance| &instance.revision).filter(|revision| !names.contains(&revision.service));

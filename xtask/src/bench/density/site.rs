@@ -17,27 +17,43 @@ use crate::{
 pub(super) const IMAGE: &str = "localhost/static:latest";
 /// Services that are asked, spread over all.
 const ASKED: usize = 200;
+/// Services that are made before they are waited for.
+const BATCH: usize = 1_000;
+/// After how many it is told how far it is.
+const TOLD: usize = 10_000;
 /// How often a server that starts is looked at.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// It.
 pub(super) struct Site {
     server: Server,
-    made: Made,
+    made: Making,
     /// Their numbers and hosts.
     asked: Vec<(usize, String)>,
+}
+
+/// How the making went.
+#[derive(Debug, Clone, Copy, Default)]
+struct Making {
+    /// So many services were made, and all of them are ready.
+    count: usize,
+    /// How long it took until they were accepted, without the waits in between.
+    accepted: Duration,
+    /// And until they were ready.
+    ready: Duration,
 }
 
 // === impl Site ===
 
 impl Site {
-    /// Starts a server and makes so many services, or as many as there is time for.
+    /// Starts a server and makes so many services, or as many as there is time for: batch by batch, so that none is made
+    /// that is not ready in the end.
     pub(super) fn make(program: &Path, archive: &Path, (count, patience): (usize, Duration)) -> Result<Self, Error> {
         let server = Server::spawn(program.to_owned(), &[])?;
         server.updraft(&["images", "load", &archive.display().to_string()])?;
         let wanted = Wanted { api: server.address, image: IMAGE, deadline: now() + patience };
-        let made = services::make(wanted, 0, count)?;
-        eprintln!("{} services: accepted after {:.1?}, ready after {:.1?}", made.count, made.accepted, made.ready);
+        let made = Making::of(wanted, count)?;
+        eprintln!("{} services, ready after {:.1?}", made.count, made.ready);
         let mut api = Connection::open(server.address)?;
         let numbers = services::spread(made.count, ASKED).into_iter();
         let mut asked = Vec::new();
@@ -54,16 +70,15 @@ impl Site {
 
     /// How the making went, of which so many were wanted.
     pub(super) fn made_figures(&self, wanted: usize) -> Vec<(String, f64)> {
-        let Made { count, accepted, ready } = self.made;
-        let is_whole = count == wanted && ready.is_some();
-        let mut figures = vec![
-            ("services".to_owned(), count as f64),
-            ("services_wanted".to_owned(), wanted as f64),
-            ("all_made_and_ready".to_owned(), if is_whole { 1.0 } else { 0.0 }),
-            ("accepted_per_s".to_owned(), count as f64 / accepted.as_secs_f64()),
+        let Making { count, accepted, ready } = self.made;
+        let figures = [
+            ("services", count as f64),
+            ("services_wanted", wanted as f64),
+            ("all_made_and_ready", if count == wanted { 1.0 } else { 0.0 }),
+            ("accepted_per_s", count as f64 / accepted.as_secs_f64()),
+            ("ready_per_s", count as f64 / ready.as_secs_f64()),
         ];
-        figures.extend(ready.map(|ready| ("ready_per_s".to_owned(), count as f64 / ready.as_secs_f64())));
-        figures
+        figures.map(|(name, figure)| (name.to_owned(), figure)).into()
     }
 
     /// The server's memory, without that of its launcher.
@@ -101,6 +116,27 @@ impl Site {
             }
         }
         Ok((started, started + begun.elapsed()))
+    }
+}
+
+// === impl Making ===
+
+impl Making {
+    fn of(wanted: Wanted<'_>, count: usize) -> Result<Self, Error> {
+        let begun = now();
+        let mut all = Self::default();
+        while all.count < count && (all.count == 0 || now() < wanted.deadline) {
+            let before = all.count;
+            let Made { count: made, accepted, ready } = services::make(wanted, before, count.min(before + BATCH))?;
+            if ready.is_none() || made == 0 {
+                return Err(format!("of {made} services those from {before} on did not become ready in time").into());
+            }
+            all = Self { count: made, accepted: all.accepted + accepted, ready: begun.elapsed() };
+            if made % TOLD < BATCH {
+                eprintln!("{made} services so far, ready after {:.0?}", all.ready);
+            }
+        }
+        Ok(all)
     }
 }
 

@@ -6,7 +6,8 @@
 //!
 //! The services are made through the API, in batches of which each is ready before the next is begun, and the time for
 //! that is bounded: a quarter of an hour, or 45 seconds with `--quick`. What was reached is told, and all figures are for
-//! that many. The whole bench takes at most ten minutes more, two with `--quick`.
+//! that many. What comes after takes about a minute, and three starts of each server, two with `--quick`, each of which is
+//! given up after five minutes.
 
 mod site;
 

@@ -107,7 +107,13 @@ impl Site {
         let begun = now();
         let mut door = Connection::open(self.server.address)?;
         for (_, host) in &self.asked {
-            while door.get(host, "/")?.status != 403 {
+            loop {
+                match door.get(host, "/") {
+                    Ok(answer) if answer.status == 403 => break,
+                    Ok(_) => {}
+                    // The server lets whom it does not know yet wait, longer than a connection here does.
+                    Err(_) => door = Connection::open(self.server.address)?,
+                }
                 interrupt::check()?;
                 if begun.elapsed() > PATIENCE * 10 {
                     return Err(format!("{host} does not lead anywhere after a start").into());

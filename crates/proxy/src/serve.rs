@@ -38,7 +38,7 @@ use crate::{
 /// How often a request is offered to an instance; more than once only if nothing of it was sent.
 const OFFERS: u32 = 3;
 
-/// How long a request waits for the first table. Control publishes it earlier, whole or not.
+/// How long a request waits for its host after a start.
 const OPENING_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long the table may lag behind the book.
@@ -127,7 +127,7 @@ impl Proxy {
         let caller = Caller::recognise(request.headers_mut(), &self.0.deps.auth);
         let chosen = match self.choose(&request, caller, trip) {
             Err(Rejection::NotFound) if !self.0.deps.routes.borrow().is_whole => {
-                self.opening().await?;
+                self.opening(&request).await?;
                 self.choose(&request, caller, trip)?
             }
             chosen => chosen?,
@@ -143,12 +143,12 @@ impl Proxy {
         }
     }
 
-    /// Waits for the first table: before it, a host that is missing may be a service that was there before the server
-    /// was started anew, and "not found" would tell its clients that it is gone.
-    async fn opening(&self) -> Result<(), Rejection> {
+    /// Waits for the host, or for a table that is whole: before it, a host that is missing may be a service that was there
+    /// before the server was started anew, and "not found" would tell its clients that it is gone.
+    async fn opening<B>(&self, request: &Request<B>) -> Result<(), Rejection> {
         let deps = &self.0.deps;
         let mut routes = deps.routes.clone();
-        let opened = async { routes.wait_for(|table| table.is_whole).await.map(drop) };
+        let opened = async { routes.wait_for(|table| table.is_whole || route(table, request).is_ok()).await.map(drop) };
         match deps.clock.timeout(OPENING_PATIENCE, opened).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Rejection::NoRevision),

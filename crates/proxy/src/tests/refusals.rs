@@ -24,20 +24,24 @@ async fn hosts_tell_services_and_the_api_apart() {
 }
 
 #[tokio::test]
-async fn a_host_that_may_not_be_known_yet_is_waited_for() {
-    let world = World::new().await;
-    let early = world.get("/");
-    let table = async {
-        // Until the request has come to wait.
-        while world.routes.receiver_count() < 2 {
-            tokio::task::yield_now().await;
-        }
-        let app = App::default();
-        world.serve(&app, &[(app.revision(1), 100)]);
-    };
-    let (answer, ()) = tokio::join!(early, table);
-    assert_eq!(answer, (StatusCode::OK, "app-1".to_owned()));
-    world.end().await;
+async fn a_host_that_may_not_be_known_yet_is_waited_for_and_no_longer_than_until_it_is() {
+    for is_whole in [true, false] {
+        let world = World::new().await;
+        let early = world.get("/");
+        let table = async {
+            // Until the request has come to wait.
+            while world.routes.receiver_count() < 2 {
+                tokio::task::yield_now().await;
+            }
+            let app = App::default();
+            world.serve(&app, &[(app.revision(1), 100)]);
+            // Others may be missing still.
+            world.routes.send_modify(|table| *table = Arc::new(RouteTable { hosts: table.hosts.clone(), is_whole }));
+        };
+        let (answer, ()) = tokio::join!(early, table);
+        assert_eq!(answer, (StatusCode::OK, "app-1".to_owned()));
+        world.end().await;
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,6 @@ mod exchange;
 mod frozen;
 mod grpc;
 mod heads;
-mod http2;
 mod limits;
 mod refusals;
 mod resting;

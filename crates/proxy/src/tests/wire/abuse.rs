@@ -67,8 +67,8 @@ async fn a_head_larger_than_the_limit_is_refused_and_its_small_neighbour_is_not(
         frames.extend(frame(CONTINUATION, if pieces.peek().is_none() { END_HEADERS } else { 0 }, 1, piece));
     }
     let mut peer = Peer::greeted(&world).await;
-    // 10.5.1: 431, which HPACK's table does not have.
-    assert_eq!(peer.outcome(&frames).await, Answer(1, 0));
+    assert_eq!(peer.outcome(&frames).await, Answer(1, 431), "10.5.1");
+    assert!(world.engine.records().is_empty(), "nobody was started for it");
     peer.write(&get(3, "/")).await;
     loop {
         let frame = peer.expect(HEADERS).await;

@@ -50,7 +50,7 @@ pub(super) struct Frame {
 /// What the server makes of what it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// A head on this stream; the status if it is one of HPACK's table, else 0.
+    /// A head on this stream; the status if it is one that [`status`] knows, else 0.
     Answer(u32, u16),
     /// The stream is reset with this error.
     Reset(u32, u32),
@@ -238,11 +238,18 @@ async fn next(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<Frame>
     Clock::system().timeout(DEADLINE, read).await.expect("the server answers or closes")
 }
 
-/// The status in a block that begins with it, if the table of HPACK has it.
+/// The status in a block that begins with it, if the table of HPACK has it, or it is one of two more.
 fn status(block: &[u8]) -> u16 {
     const STATUSES: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
     // A change of the table's size may come first (RFC 7541, 6.3).
-    let first = block.iter().find(|byte| **byte & 0xe0 != 0x20).copied().unwrap_or_default();
+    let start = block.iter().position(|byte| byte & 0xe0 != 0x20).unwrap_or_default();
+    // A literal of three digits in Huffman's code, as the server's library writes it.
+    match block[start..] {
+        [0x48 | 0x08, 0x83, 0x68, 0x0d, 0xff, ..] => return 405,
+        [0x48 | 0x08, 0x83, 0x69, 0x90, 0xff, ..] => return 431,
+        _ => {}
+    }
+    let first = block.get(start).copied().unwrap_or_default();
     let index = (first & 0x80 != 0).then(|| usize::from(first & 0x7f)).and_then(|index| index.checked_sub(8));
     index.and_then(|index| STATUSES.get(index)).copied().unwrap_or_default()
 }

@@ -143,6 +143,44 @@ async fn a_malformed_head_is_an_error_of_its_stream() {
 }
 
 #[tokio::test]
+async fn a_value_that_would_be_a_second_line_in_http1_reaches_nobody() {
+    let world = World::with(App::default()).await;
+    let (method, scheme, authority, path) =
+        ((":method", "GET"), (":scheme", "http"), (":authority", APP), (":path", "/"));
+    for bad in [("x-a", "1\r\nx-b: 2"), ("x-a", "1\nx-b: 2"), ("x-a", "\0"), ("x-a: 1\r\nx-b", "2"), ("x a", "1")] {
+        let got = Peer::greeted(&world).await.outcome(&with(&[bad])).await;
+        assert!(matches!(got, Reset(1, _) | GoAway(_)), "{bad:?}: {got:?}");
+    }
+    for bad in [
+        [method, scheme, authority, (":path", "/ HTTP/1.1\r\nx: y")],
+        [method, scheme, authority, (":path", "/a b")],
+        [method, scheme, (":authority", "a b"), path],
+        [(":method", "GET /x"), scheme, authority, path],
+    ] {
+        let got = Peer::greeted(&world).await.outcome(&of(&bad)).await;
+        assert!(matches!(got, Reset(1, _) | GoAway(_) | Answer(1, 400)), "{bad:?}: {got:?}");
+    }
+    assert!(world.engine.records().is_empty(), "nobody was started for it");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn trace_and_connect_are_refused_over_both_protocols() {
+    let world = World::with(App::default()).await;
+    let trace = frame(HEADERS, END_HEADERS | END_STREAM, 1, &head("TRACE", "/"));
+    let connect = of(&[(":method", "CONNECT"), (":authority", APP)]);
+    check(&world, vec![("TRACE", trace, Answer(1, 405)), ("CONNECT", connect, Answer(1, 405))]).await;
+    for head in
+        [format!("TRACE / HTTP/1.1\r\nhost: {APP}\r\n"), format!("CONNECT {APP}:80 HTTP/1.1\r\nhost: {APP}:80\r\n")]
+    {
+        let answer = world.raw(&format!("{head}connection: close\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 405"), "{head}: {answer}");
+    }
+    assert!(world.engine.records().is_empty(), "nobody was started for it");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_body_and_what_follows_it_have_to_fit_the_head() {
     const BAD: Outcome = Reset(1, PROTOCOL_ERROR);
     let world = World::with(App::default()).await;

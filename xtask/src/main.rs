@@ -1,4 +1,4 @@
-//! Automation of the workspace: `cargo xtask <tidy|api|test|bench|soak|gcloud>`.
+//! Automation of the workspace: `cargo xtask <tidy|api|test|bench|soak|streams|gcloud>`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 
@@ -6,6 +6,7 @@ mod api;
 mod bench;
 mod gcloud;
 mod soak;
+mod streams;
 mod test;
 mod tidy;
 
@@ -70,6 +71,15 @@ enum Task {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Keep streams open over rollouts: WebSockets, and as many calls of gRPC. As root; 4 GiB for 10,000 of each.
+    Streams {
+        /// How many of each kind.
+        #[arg(long, default_value_t = 10_000)]
+        streams: u32,
+        /// How many rollouts.
+        #[arg(long, default_value_t = 20)]
+        rollouts: u32,
+    },
     /// Measure a promise of SPEC.md beside its peer.
     Bench {
         /// Which; without one, the names are listed.
@@ -96,6 +106,7 @@ fn main() -> ExitCode {
         Task::Test { only, list } => test::run(&root(), &test::Choice { only, list }),
         Task::Gcloud { gcloud, only, updraft } => gcloud::run(&root(), &gcloud::Choice { gcloud, only, updraft }),
         Task::Soak { starts, seed } => soak::run(&root(), &soak::Choice { starts, seed }),
+        Task::Streams { streams, rollouts } => streams::run(&root(), &streams::Choice { streams, rollouts }),
         Task::Bench { name, quick, json, updraft, count } => {
             bench::run(&root(), name.as_deref(), &bench::Options { quick, json, updraft, count })
         }

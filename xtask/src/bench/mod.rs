@@ -24,6 +24,7 @@ mod report;
 pub(crate) mod server;
 mod services;
 mod stats;
+mod step;
 
 use std::path::{Path, PathBuf};
 
@@ -68,6 +69,11 @@ const BENCHES: &[Bench] = &[
         name: "proxy",
         what: "the front door beside nginx, HAProxy and Caddy on one backend, with 1, 100 and 10,000 routes",
         run: proxy::run,
+    },
+    Bench {
+        name: "step",
+        what: "from one request to a hundred at once on a service that sleeps, beside the app's own start",
+        run: step::run,
     },
 ];
 

@@ -107,6 +107,22 @@ impl Server {
         value.ok_or_else(|| format!("there is no metric '{name}'").into())
     }
 
+    /// Waits until no instance is counted.
+    pub(crate) fn until_zero(&self) -> Result<(), Error> {
+        let deadline = now() + PATIENCE;
+        loop {
+            let metrics = self.get("localhost", "/metrics")?;
+            let mut counts = metrics.lines().filter(|line| line.starts_with("updraft_instances{"));
+            if counts.all(|line| line.ends_with(" 0")) {
+                return Ok(());
+            }
+            if now() > deadline {
+                return Err("the instances did not go to zero".into());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Runs a verb of the command line against it and returns its data.
     pub(crate) fn updraft(&self, arguments: &[&str]) -> Result<String, Error> {
         let mut client = Command::new(&self.program);

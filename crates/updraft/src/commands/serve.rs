@@ -2,6 +2,7 @@
 
 use std::{io::IsTerminal as _, process::ExitCode};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 use updraft_base::{Clock, Shutdown};
 use updraft_cli::Exit;
@@ -25,6 +26,7 @@ pub(super) async fn run(config: Config) -> ExitCode {
     if let Err(error) = log_to_stderr(&config.log, config.log_format) {
         return fail(error.as_ref(), None);
     }
+    raise_open_files();
     let hangup = if std::io::stdin().is_terminal() { Hangup::Ends } else { Hangup::Reloads };
     let mut signals = match Signals::catch(hangup) {
         Ok(signals) => signals,
@@ -35,6 +37,15 @@ pub(super) async fn run(config: Config) -> ExitCode {
     tokio::select! {
         code = serve(config, &mut signals, &notifier) => code,
         () = notifier.keep_alive(&clock) => ExitCode::FAILURE,
+    }
+}
+
+/// As many open files as the server may have: a shell gives 1024, and an open stream takes two. Nothing here passes a
+/// descriptor to `select`, which is what that small number is for; instances have a limit of their own.
+fn raise_open_files() {
+    let most = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
+        tracing::warn!(%error, "the limit of open files stays as it was");
     }
 }
 

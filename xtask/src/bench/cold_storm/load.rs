@@ -1,11 +1,8 @@
 //! The loops that make the load. Each ends by its time, and has one thing under way at most.
 
-use std::{
-    net::TcpStream,
-    time::{Duration, Instant},
-};
+use std::{net::TcpStream, time::Duration};
 
-use super::{Error, PATIENCE};
+use super::Error;
 use crate::bench::{
     cold_start::{apps::App, clock::now, first_byte, peers::Runc, request},
     server::Server,
@@ -32,7 +29,7 @@ pub(super) fn storm(server: &Server, hosts: &[Vec<String>], time: Duration) -> R
         let asked = hosts.iter().cycle().take_while(|_| begun.elapsed() < time);
         asked.map(|host| ask(server, host)).collect()
     })?;
-    until_zero(server)?;
+    server.until_zero()?;
     Ok(Turn { taken, time: begun.elapsed() })
 }
 
@@ -63,20 +60,4 @@ fn all<T: Sync>(them: &[T], work: impl Fn(&T) -> Result<Vec<Duration>, Error> + 
 
 fn ask(server: &Server, host: &str) -> Result<Duration, Error> {
     first_byte(|| request(TcpStream::connect(server.address)?, host))
-}
-
-/// Waits until no instance is counted.
-pub(super) fn until_zero(server: &Server) -> Result<(), Error> {
-    let deadline: Instant = now() + PATIENCE;
-    loop {
-        let metrics = server.get("localhost", "/metrics")?;
-        let mut counts = metrics.lines().filter(|line| line.starts_with("updraft_instances{"));
-        if counts.all(|line| line.ends_with(" 0")) {
-            return Ok(());
-        }
-        if now() > deadline {
-            return Err("the instances did not go to zero".into());
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }

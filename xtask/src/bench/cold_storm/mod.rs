@@ -110,7 +110,7 @@ fn settle(server: &Server, wanted: Option<&Holdings>) -> Result<Holdings, Error>
     let deadline = now() + PATIENCE;
     let (mut last, mut same) = (Holdings::of(server)?, 0);
     loop {
-        load::until_zero(server)?;
+        server.until_zero()?;
         std::thread::sleep(LOOK);
         let seen = Holdings::of(server)?;
         same = if seen == last { same + 1 } else { 0 };

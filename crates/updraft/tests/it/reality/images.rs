@@ -16,22 +16,27 @@ use super::host::{Host, here, run, skip};
 /// The witness, compiled once for all tests.
 pub(super) fn witness_program() -> &'static [u8] {
     static PROGRAM: OnceLock<Vec<u8>> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let folder = TempDir::new().expect("a temporary directory");
-        let program = folder.path().join("witness");
-        let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-        rustc.args([
-            "--edition",
-            "2024",
-            "-C",
-            "target-feature=+crt-static",
-            "--target",
-            "x86_64-unknown-linux-gnu",
-            "-o",
-        ]);
-        run(rustc.arg(&program).arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/witness.rs")));
-        fs::read(program).expect("compiled")
-    })
+    PROGRAM.get_or_init(|| compiled("witness.rs", &[]))
+}
+
+/// A static program of the file of this name in `examples`.
+fn compiled(source: &str, flags: &[&str]) -> Vec<u8> {
+    let folder = TempDir::new().expect("a temporary directory");
+    let program = folder.path().join("program");
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.args(["--edition", "2024", "-C", "target-feature=+crt-static", "--target", "x86_64-unknown-linux-gnu"]);
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    run(rustc.args(flags).arg("-o").arg(&program).arg(examples.join(source)));
+    fs::read(program).expect("compiled")
+}
+
+/// A docker-archive of what echoes streams, named `localhost/{name}:latest`.
+pub(super) fn streams(name: &str) -> Vec<u8> {
+    // Thousands of streams, and the machine is to be the server's.
+    let program = compiled("streams.rs", &["-O"]);
+    let files = [File { path: "streams", contents: &program, mode: 0o755 }];
+    let process = Process { entrypoint: &["/streams"], ..Process::default() };
+    archive(&format!("localhost/{name}:latest"), &files, &process).expect("in memory")
 }
 
 /// A docker-archive of the witness, named `localhost/{name}:latest`.

@@ -25,5 +25,6 @@ mod scaling;
 mod sidecars;
 mod soak;
 mod stopping;
+mod streams;
 mod tls;
 mod traffic;

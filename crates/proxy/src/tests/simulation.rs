@@ -40,6 +40,13 @@ enum Told {
     Nothing(String),
 }
 
+/// What a client was told that asked for `path`, when its request was so old.
+struct End {
+    path: &'static str,
+    age: Duration,
+    told: Told,
+}
+
 struct Simulation {
     world: World,
     app: App,
@@ -50,8 +57,7 @@ struct Simulation {
     second: http2::SendRequest<Empty<Bytes>>,
     leaving: Vec<Shutdown>,
     sent: u64,
-    /// What each was told that asked for this, and how old its request was by then.
-    told: Arc<Mutex<Vec<(&'static str, Duration, Told)>>>,
+    ends: Arc<Mutex<Vec<End>>>,
     /// How much time has passed, in milliseconds.
     passed: Arc<AtomicU64>,
     /// Has an instance ended under its requests?
@@ -73,9 +79,9 @@ impl Simulation {
             ..App::default()
         };
         let (first, second) = (world.client(), world.h2c().await);
-        let (leaving, told, passed) = (Vec::new(), Arc::default(), Arc::default());
+        let (leaving, ends, passed) = (Vec::new(), Arc::default(), Arc::default());
         let (sent, has_crashed) = (0, false);
-        let simulation = Self { world, app, ceiling, chance, first, second, leaving, sent, told, passed, has_crashed };
+        let simulation = Self { world, app, ceiling, chance, first, second, leaving, sent, ends, passed, has_crashed };
         simulation.route(50);
         simulation
     }
@@ -91,18 +97,19 @@ impl Simulation {
     fn ask(&mut self) {
         let path = PATHS[self.below(PATHS.len())];
         self.has_crashed |= ["/cut", "/exit/3"].contains(&path);
-        let (told, leave) = (self.told.clone(), Shutdown::default());
+        let (ends, leave) = (self.ends.clone(), Shutdown::default());
         let (first, second, which) = (self.first.clone(), self.second.clone(), self.below(2));
         self.leaving.push(leave.clone());
         let passed = self.passed.clone();
         let since = passed.load(SeqCst);
         self.sent += 1;
         self.world.server.spawn("client", OnFailure::Log, async move {
-            let end = tokio::select! {
-                end = async { if which == 0 { ask(first, path).await } else { ask_second(second, path).await } } => end,
+            let told = tokio::select! {
+                told = async { if which == 0 { ask(first, path).await } else { ask_second(second, path).await } } => told,
                 () = leave.asked() => Told::Left,
             };
-            told.lock().expect("no panic").push((path, Duration::from_millis(passed.load(SeqCst) - since), end));
+            let age = Duration::from_millis(passed.load(SeqCst) - since);
+            ends.lock().expect("no panic").push(End { path, age, told });
         });
     }
 
@@ -176,7 +183,7 @@ impl Simulation {
         self.world.engine.fail_start(IMAGE, None);
         self.app.max = self.ceiling;
         self.route(50);
-        let count = |this: &Self| this.told.lock().expect("no panic").len() as u64;
+        let count = |this: &Self| this.ends.lock().expect("no panic").len() as u64;
         self.wait_for("every request has an end", |this| count(this) == this.sent).await;
         let counted = self.world.counted();
         let left = self.look();
@@ -201,7 +208,7 @@ impl Simulation {
     /// Is what every client was told one of the things that may happen to it? Says how many left.
     fn look(&self) -> u64 {
         let mut left = 0;
-        for (path, age, told) in self.told.lock().expect("no panic").iter() {
+        for End { path, age, told } in self.ends.lock().expect("no panic").iter() {
             match told {
                 Told::Left => left += 1,
                 Told::Answer(StatusCode::OK, body) => match *path {

@@ -3,7 +3,7 @@
 //! It takes no part of the front door's code and none of its library, and forgives nothing.
 
 /// How far a request has come.
-pub enum Read {
+pub(crate) enum Read {
     /// Its head is not whole.
     Nothing,
     /// Its body is not.
@@ -12,7 +12,7 @@ pub enum Read {
     Whole(Request, usize),
 }
 
-pub struct Request {
+pub(crate) struct Request {
     pub head: String,
     fields: Vec<(String, String)>,
 }
@@ -28,7 +28,7 @@ const OURS: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "forwarded"];
 ///
 /// # Panics
 /// When it is not one that a container may be sent.
-pub fn request(bytes: &[u8]) -> Read {
+pub(crate) fn request(bytes: &[u8]) -> Read {
     let Some(end) = find(bytes, b"\r\n\r\n") else {
         for line in bytes.split(|&byte| byte == b'\n') {
             assert!(!line.contains(&0), "a NUL: {}", bytes.escape_ascii());
@@ -84,7 +84,7 @@ fn first_line(line: &str, shown: &str) {
     assert!(!target.contains(['\t', '#']), "the target: {shown}");
 }
 
-fn field(line: &str, shown: &str) -> (String, String) {
+pub(crate) fn field(line: &str, shown: &str) -> (String, String) {
     let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("a line without a name: {shown}"));
     assert!(is_token(name), "a name: {shown}");
     (name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned())
@@ -128,7 +128,7 @@ impl Request {
 }
 
 /// The length of a body in chunks, once it is whole.
-fn chunks(body: &[u8]) -> Option<usize> {
+pub(crate) fn chunks(body: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         let line = find(&body[at..], b"\r\n")?;
@@ -163,6 +163,6 @@ fn trailers(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+pub(crate) fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }

@@ -19,7 +19,7 @@ use crate::{
 
 /// What the container is told, and what it tells.
 #[derive(Default)]
-pub struct Stage {
+pub(crate) struct Stage {
     pub answers: RefCell<Vec<Vec<u8>>>,
     pub is_eager: Cell<bool>,
     pub closes: Cell<bool>,
@@ -34,14 +34,14 @@ pub struct Stage {
 
 /// What came on one connection.
 #[derive(Default, Clone)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub bytes: Vec<u8>,
     /// From this byte on it is not HTTP: the container agreed to an upgrade.
     pub upgraded_at: Option<usize>,
 }
 
 impl Stage {
-    pub fn set(&self, input: &Input) {
+    pub(crate) fn set(&self, input: &Input) {
         self.answers.replace(input.answers.clone());
         self.is_eager.set(input.is_eager);
         self.closes.set(input.closes);
@@ -49,7 +49,7 @@ impl Stage {
         self.seen.borrow_mut().clear();
     }
 
-    pub fn moved(&self) {
+    pub(crate) fn moved(&self) {
         self.progress.set(self.progress.get() + 1);
     }
 
@@ -61,7 +61,7 @@ impl Stage {
 }
 
 /// Listens, and serves connections until `end` changes, which ends all that are open.
-pub async fn start(stage: Rc<Stage>, end: watch::Receiver<u64>) -> SocketAddr {
+pub(crate) async fn start(stage: Rc<Stage>, end: watch::Receiver<u64>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
     let address = listener.local_addr().expect("it is bound");
     tokio::task::spawn_local(async move {

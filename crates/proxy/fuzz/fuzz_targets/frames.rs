@@ -1,6 +1,6 @@
 //! Frames of HTTP/2 made of a few bytes each, so that the fuzzer need not find lengths and HPACK by itself.
 
-pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Names that a block of fields is made of; the longer half of what matters on the way.
 const NAMES: [&str; 32] = [
@@ -39,7 +39,7 @@ const NAMES: [&str; 32] = [
 ];
 
 /// Reads the list of frames. Each begins with a byte whose low half is what it is and whose high half is where.
-pub fn assemble(script: &[u8]) -> Vec<u8> {
+pub(crate) fn assemble(script: &[u8]) -> Vec<u8> {
     let mut script = Script(script);
     let mut bytes = [PREFACE, &frame(4, 0, 0, &[])].concat();
     let mut newest = 0_u32;

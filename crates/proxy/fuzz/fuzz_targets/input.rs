@@ -7,27 +7,27 @@
 use crate::frames;
 
 /// Between the client's part and an answer, and between answers.
-pub const SEPARATOR: &[u8] = b"\xff|\xff";
+pub(crate) const SEPARATOR: &[u8] = b"\xff|\xff";
 
 const PLAIN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// Bits of the first byte.
 mod bit {
     /// The client's part is a list of frames ([`crate::frames`]), else bytes as they are.
-    pub const FRAMES: u8 = 1;
+    pub(super) const FRAMES: u8 = 1;
     /// The container answers as soon as it has seen a head, else after the whole request.
-    pub const EAGER: u8 = 2;
+    pub(super) const EAGER: u8 = 2;
     /// The container closes its connection after each answer.
-    pub const CLOSES: u8 = 4;
+    pub(super) const CLOSES: u8 = 4;
     /// The client writes its part in two pieces, with a pause between them.
-    pub const PAUSES: u8 = 8;
+    pub(super) const PAUSES: u8 = 8;
     /// The client is gone for good at its end, else it closes only its side.
-    pub const LEAVES: u8 = 16;
+    pub(super) const LEAVES: u8 = 16;
     /// The container ends first.
-    pub const ABANDONS: u8 = 32;
+    pub(super) const ABANDONS: u8 = 32;
 }
 
-pub struct Input {
+pub(crate) struct Input {
     pub client: Vec<u8>,
     pub answers: Vec<Vec<u8>>,
     pub is_eager: bool,
@@ -38,7 +38,7 @@ pub struct Input {
 }
 
 impl Input {
-    pub fn read(data: &[u8]) -> Option<Self> {
+    pub(crate) fn read(data: &[u8]) -> Option<Self> {
         let (&select, rest) = data.split_first()?;
         let mut parts = split(rest).into_iter();
         let client = parts.next().unwrap_or_default();

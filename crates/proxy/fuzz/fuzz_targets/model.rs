@@ -3,7 +3,7 @@
 use crate::frames::PREFACE;
 
 /// No reader finds more requests than this in `bytes`: more at the container are smuggled ones.
-pub fn most_requests(bytes: &[u8]) -> usize {
+pub(crate) fn most_requests(bytes: &[u8]) -> usize {
     match bytes.strip_prefix(PREFACE) {
         Some(frames) => heads(frames),
         None => blank_lines(bytes),

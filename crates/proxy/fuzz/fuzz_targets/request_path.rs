@@ -5,6 +5,7 @@
 
 #![no_main]
 
+mod answers;
 mod check;
 mod container;
 mod frames;
@@ -23,8 +24,9 @@ use tokio::{
 use crate::{input::Input, world::World};
 
 thread_local! {
-    // One world for all inputs: to start an instance takes longer than to ask it. The runtime of the world goes with it.
-    static WORLD: RefCell<Option<(Runtime, LocalSet, World)>> = const { RefCell::new(None) };
+    // One world for all inputs: to start an instance takes longer than to ask it. It is never dropped:
+    // at the end of the process the runtime could not be any more.
+    static WORLD: RefCell<Option<&'static mut (Runtime, LocalSet, World)>> = const { RefCell::new(None) };
 }
 
 fuzz_target!(|data: &[u8]| {
@@ -34,7 +36,7 @@ fuzz_target!(|data: &[u8]| {
             let (runtime, local) =
                 (Builder::new_current_thread().enable_all().build().expect("a runtime"), LocalSet::new());
             let world = local.block_on(&runtime, World::new());
-            (runtime, local, world)
+            Box::leak(Box::new((runtime, local, world)))
         });
         local.block_on(runtime, world.run(&input));
     });

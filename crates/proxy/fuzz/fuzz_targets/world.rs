@@ -41,6 +41,7 @@ use updraft_model::{
 use updraft_proxy::{Body, Fallback, Front, Proxy, ProxyConfig, ProxyDeps};
 
 use crate::{
+    answers,
     check::{self, Read},
     container::{self, Stage},
     input::Input,
@@ -58,7 +59,7 @@ const STILL: u32 = 20;
 /// Longer than the door waits for the news that an instance ended.
 const PATIENCE: Duration = Duration::from_millis(600);
 
-pub struct World {
+pub(crate) struct World {
     hand: Arc<VirtualClock>,
     fleet: Fleet,
     revision: RevisionName,
@@ -78,7 +79,7 @@ impl Fallback for Api {
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (stage, (end, ends)) = (Rc::<Stage>::default(), watch::channel(0));
         let behind = container::start(stage.clone(), ends).await;
         let (clock, hand) = Clock::stopped_at(SystemTime::UNIX_EPOCH);
@@ -121,7 +122,7 @@ impl World {
     }
 
     /// One input: a connection from its begin to its end, and the judgement.
-    pub async fn run(&mut self, input: &Input) {
+    pub(crate) async fn run(&mut self, input: &Input) {
         self.stage.set(input);
         let mut client = Client::connect(self.address, &self.stage).await;
         let pause = if input.pauses { input.client.len() / 2 } else { 0 };
@@ -196,6 +197,7 @@ impl World {
         let speaks = |start: &[u8]| output.starts_with(&start[..start.len().min(output.len())]);
         // An answer of HTTP/1, or the length of SETTINGS.
         assert!(speaks(b"HTTP/1.") || speaks(&[0, 0]), "not HTTP: {}", output.escape_ascii());
+        answers::judge(&output, &input.client, most);
     }
 
     /// Nothing holds a place of the instance any more: all of them can be had at once.

@@ -7,9 +7,9 @@ pub(crate) enum Read {
     /// Its head is not whole.
     Nothing,
     /// Its body is not.
-    Head(Request),
+    Head,
     /// All of it, in so many bytes.
-    Whole(Request, usize),
+    Whole(usize),
 }
 
 pub(crate) struct Request {
@@ -20,7 +20,7 @@ pub(crate) struct Request {
 /// The hosts that lead to the container.
 const HOSTS: [&str; 3] = ["a.t", "b.t", "d.t"];
 /// What is of one connection, and must not come over from another.
-const HOP_BY_HOP: [&str; 5] = ["keep-alive", "proxy-connection", "proxy-authenticate", "expect", "http2-settings"];
+const HOP_BY_HOP: [&str; 4] = ["keep-alive", "proxy-connection", "proxy-authenticate", "expect"];
 /// What the front door says itself, once.
 const OURS: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "forwarded"];
 
@@ -51,8 +51,8 @@ pub(crate) fn request(bytes: &[u8]) -> Read {
         (None, None) => Some(0),
     };
     match length {
-        Some(length) => Read::Whole(request, end + 4 + length),
-        None => Read::Head(request),
+        Some(length) => Read::Whole(end + 4 + length),
+        None => Read::Head,
     }
 }
 

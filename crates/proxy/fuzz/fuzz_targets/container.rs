@@ -107,8 +107,8 @@ async fn serve(mut stream: TcpStream, stage: &Stage, number: usize) {
             let rest = &bytes[begin..];
             let (is_due, is_whole) = match check::request(rest) {
                 Read::Nothing => break,
-                Read::Head(_) => (stage.is_eager.get(), false),
-                Read::Whole(_, length) => {
+                Read::Head => (stage.is_eager.get(), false),
+                Read::Whole(length) => {
                     begin += length;
                     (true, true)
                 }

@@ -5,6 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
+    pin::pin,
     rc::Rc,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -58,6 +59,8 @@ const PLACES: u32 = 4;
 const STILL: u32 = 20;
 /// Longer than the door waits for the news that an instance ended.
 const PATIENCE: Duration = Duration::from_millis(600);
+/// So often that much time passes before something must have happened; in all less than a request may take.
+const STEPS: u32 = 10;
 
 pub(crate) struct World {
     hand: Arc<VirtualClock>,
@@ -164,7 +167,7 @@ impl World {
     /// After the end of the client and then of the container no connection is left.
     async fn settle(&self, client: &Ended) {
         let begun = Instant::now();
-        let mut virtual_left = 10;
+        let mut steps = STEPS;
         loop {
             self.quiet().await;
             self.end_connections();
@@ -173,8 +176,8 @@ impl World {
                 return;
             }
             assert!(begun.elapsed() < DEADLINE, "a connection does not end");
-            if virtual_left > 0 {
-                virtual_left -= 1;
+            if steps > 0 {
+                steps -= 1;
                 self.hand.advance(PATIENCE);
             } else {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -186,7 +189,7 @@ impl World {
         let mut requests = 0;
         for seen in &*self.stage.seen.borrow() {
             let mut rest = &seen.bytes[..seen.upgraded_at.unwrap_or(seen.bytes.len())];
-            while let Read::Whole(_, length) = check::request(rest) {
+            while let Read::Whole(length) = check::request(rest) {
                 requests += 1;
                 rest = &rest[length..];
             }
@@ -203,7 +206,15 @@ impl World {
     /// Nothing holds a place of the instance any more: all of them can be had at once.
     async fn all_places_are_free(&self) {
         let places = (0..PLACES).map(|_| self.fleet.admit(&self.revision));
-        let slots = timeout(DEADLINE, futures::future::try_join_all(places)).await;
+        let mut places = pin!(futures::future::try_join_all(places));
+        for _ in 0..STEPS {
+            tokio::select! {
+                biased;
+                slots = &mut places => return drop(slots.expect("places are given")),
+                () = self.quiet() => self.hand.advance(PATIENCE),
+            }
+        }
+        let slots = timeout(DEADLINE, places).await;
         slots.expect("a place is taken still").expect("places are given");
     }
 }

@@ -192,6 +192,21 @@ async fn a_body_that_is_not_as_long_as_it_says_is_reset() {
 }
 
 #[tokio::test]
+async fn a_length_that_is_no_number_or_said_twice_reaches_nobody() {
+    let world = World::with(App::default()).await;
+    for lengths in [&[""][..], &["0", "0"], &["", "0"], &["0", "00"]] {
+        let mut raw = Raw::new(&world).await;
+        let lengths = lengths.iter().map(|&length| ("content-length", length));
+        let fate = raw.ask(1, &GET.into_iter().chain(lengths.clone()).collect::<Vec<_>>()).await;
+        assert_eq!(fate, Fate::Status(400), "{:?}", lengths.collect::<Vec<_>>());
+    }
+    assert!(world.engine.records().is_empty());
+    let fields: Vec<_> = GET.into_iter().chain([("content-length", "0")]).collect();
+    assert_eq!(Raw::new(&world).await.ask(1, &fields).await, Fate::Status(200));
+    world.end().await;
+}
+
+#[tokio::test]
 async fn trace_and_connect_are_refused_over_both_protocols() {
     let world = World::with(App::default()).await;
     let mut raw = Raw::new(&world).await;

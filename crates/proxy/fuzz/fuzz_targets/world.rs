@@ -21,6 +21,7 @@ use tokio::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
+    signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
     task::{JoinHandle, yield_now},
     time::{Instant, timeout},
@@ -83,6 +84,9 @@ impl Fallback for Api {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        // A socket whose other end is gone would end the process, as Rust's own `main` sees to that it does not. Once
+        // it is listened to, the signal does nothing for good.
+        drop(signal(SignalKind::pipe()).expect("a handler"));
         let (stage, (end, ends)) = (Rc::<Stage>::default(), watch::channel(0));
         let behind = container::start(stage.clone(), ends).await;
         let (clock, hand) = Clock::stopped_at(SystemTime::UNIX_EPOCH);

@@ -1,6 +1,6 @@
 //! Is the request one that a container may get at all?
 
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, header};
 
 use crate::{config::ReservedPaths, respond::Rejection, route::Routed};
 
@@ -32,7 +32,7 @@ pub(crate) fn screen<B>(routed: Routed, request: &Request<B>, paths: ReservedPat
     if paths == ReservedPaths::Refused && is_reserved(request.uri().path()) {
         return Err(Rejection::ReservedPath);
     }
-    if !are_legal(request.headers()) {
+    if !are_legal(request.headers()) || !has_one_length(request.headers()) {
         return Err(Rejection::Header);
     }
     Ok(Screened { routed })
@@ -46,6 +46,15 @@ fn is_reserved(path: &str) -> bool {
 /// those mean is for everybody to guess. Names are seen to by the parsers: a token, or there is no request.
 fn are_legal(headers: &HeaderMap) -> bool {
     headers.values().all(|value| value.as_bytes().iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~')))
+}
+
+/// Is a length, if one is said, said once and as a number? What two readers could read in two ways is passed on to none
+/// (RFC 9110, 8.6). The parser of HTTP/1.1 sees to it; that of HTTP/2 takes an empty value for 0, and the same number
+/// twice, and in a container's HTTP/1.1 either could hide a request.
+fn has_one_length(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter().map(|length| length.as_bytes());
+    let is_number = |length: &[u8]| !length.is_empty() && length.iter().all(u8::is_ascii_digit);
+    lengths.next().is_none_or(is_number) && lengths.next().is_none()
 }
 
 #[cfg(test)]

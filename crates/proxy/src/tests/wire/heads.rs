@@ -165,6 +165,18 @@ async fn a_value_that_would_be_a_second_line_in_http1_reaches_nobody() {
 }
 
 #[tokio::test]
+async fn a_length_that_is_no_number_or_said_twice_reaches_nobody() {
+    let world = World::with(App::default()).await;
+    for lengths in [&[""][..], &["0", "0"], &["", "0"], &["0", "00"]] {
+        let lengths: Vec<_> = lengths.iter().map(|&length| ("content-length", length)).collect();
+        assert_eq!(Peer::greeted(&world).await.outcome(&with(&lengths)).await, Answer(1, 400), "{lengths:?}");
+    }
+    assert!(world.engine.records().is_empty(), "nobody was started for it");
+    assert_eq!(Peer::greeted(&world).await.outcome(&with(&[("content-length", "0")])).await, Answer(1, 200));
+    world.end().await;
+}
+
+#[tokio::test]
 async fn trace_and_connect_are_refused_over_both_protocols() {
     let world = World::with(App::default()).await;
     let trace = frame(HEADERS, END_HEADERS | END_STREAM, 1, &head("TRACE", "/"));

@@ -36,9 +36,14 @@ impl Usage {
     }
 }
 
-/// Lets this process, and what it starts, have so many files open: all that it may have, or as root more.
+/// Lets this process, and the server that it starts, have so many files open. Only root with `CAP_SYS_RESOURCE` may have
+/// more than the hard limit.
 pub(super) fn raise_open_files(wanted: u64) {
     let most = getrlimit(Resource::Nofile).maximum;
     let limit = most.map(|most| most.max(wanted));
-    setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit }).expect("root may");
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit });
+    assert!(
+        raised.is_ok(),
+        "{wanted} files have to be open, and {most:?} may: raise the hard limit, or take fewer streams"
+    );
 }

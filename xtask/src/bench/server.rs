@@ -104,7 +104,8 @@ impl Server {
     pub(crate) fn metric(&self, name: &str) -> Result<f64, Error> {
         let metrics = self.get("localhost", "/metrics")?;
         let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-        value.ok_or_else(|| format!("there is no metric '{name}'").into())
+        let head = metrics.lines().next().unwrap_or_default();
+        value.ok_or_else(|| format!("there is no metric '{name}' in an answer that begins with '{head}'").into())
     }
 
     /// Waits until no instance is counted.

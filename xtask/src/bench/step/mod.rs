@@ -37,9 +37,9 @@ const REQUESTS: usize = 100;
 /// How many an instance may have at a time.
 const CONCURRENCIES: [u32; 2] = [80, 10];
 /// An instance is kept for so long after its request: longer than it takes to ask one that is frozen.
-const IDLE: &str = "500ms";
+const IDLE: &str = "2s";
 /// How often it is looked whether what is awaited has come.
-const LOOK: Duration = Duration::from_millis(1);
+const LOOK: Duration = Duration::from_millis(20);
 /// How often somebody knocks who waits for a program to listen.
 const KNOCK: Duration = Duration::from_micros(100);
 /// What sandboxes that are made ahead take until there are some again, and some quiet.
@@ -78,7 +78,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Report, Error> {
     let server = Server::spawn(program, &["--idle-timeout", IDLE, "--freeze-after", "0"])?;
     let mut cases = deploy(&server, &app, files.path())?;
     let mut own = Vec::new();
-    for _ in 0..if options.quick { 5 } else { 30 } {
+    for _ in 0..if options.quick { 2 } else { 20 } {
         own.push(own_start(&app)?);
         for case in &mut cases {
             interrupt::check()?;
@@ -182,6 +182,7 @@ impl Case {
         if self.from == Asleep::Frozen {
             answer(&mut server.send(&self.host, "/")?)?;
             until("the instance is frozen", || Ok(server.metric(FROZEN)? == 1.0))?;
+            std::thread::sleep(LOOK);
         }
         let starts = server.metric(STARTS)?;
         let mut streams = Vec::new();

@@ -10,7 +10,8 @@
 //! | `from zero` | no instance |
 //! | `from frozen` | one instance, which is frozen |
 //!
-//! The latter two with 80 requests at a time for each instance, the default, and with 10.
+//! The latter two with 80 requests at a time for each instance, the default, and with 10. Each step has a service of its
+//! own: what the scaler remembers of the last one would start more instances for the next.
 
 use std::{
     fmt, fs,
@@ -32,6 +33,7 @@ use super::{
 };
 use crate::Error;
 
+const IMAGE: &str = "localhost/step:latest";
 /// Requests at once, behind the first.
 const REQUESTS: usize = 100;
 /// How many an instance may have at a time.
@@ -44,6 +46,9 @@ const LOOK: Duration = Duration::from_millis(20);
 const KNOCK: Duration = Duration::from_micros(100);
 /// What sandboxes that are made ahead take until there are some again, and some quiet.
 const SETTLED: Duration = Duration::from_millis(300);
+/// How often an instance is had that is to be frozen, and how soon it is.
+const ATTEMPTS: u32 = 10;
+const SEEN: Duration = Duration::from_millis(500);
 /// Counts of the server.
 const STARTS: &str = "updraft_instance_starts_total";
 const FROZEN: &str = "updraft_frozen_instances";
@@ -60,7 +65,6 @@ enum Asleep {
 struct Case {
     from: Asleep,
     concurrency: u32,
-    host: String,
     taken: Vec<Duration>,
     /// Instances that were started in all of them.
     starts: f64,
@@ -76,33 +80,27 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Report, Error> {
         None => Server::build(root)?,
     };
     let server = Server::spawn(program, &["--idle-timeout", IDLE, "--freeze-after", "0"])?;
-    let mut cases = deploy(&server, &app, files.path())?;
+    load(&server, &app, files.path())?;
+    let case = |(from, concurrency)| Case { from, concurrency, taken: Vec::new(), starts: 0.0 };
+    let kinds = CONCURRENCIES
+        .into_iter()
+        .flat_map(|concurrency| [Asleep::Zero, Asleep::Frozen].map(|from| (from, concurrency)));
+    let mut cases: Vec<Case> = kinds.map(case).collect();
     let mut own = Vec::new();
-    for _ in 0..if options.quick { 2 } else { 20 } {
+    for round in 0..if options.quick { 2 } else { 20 } {
         own.push(own_start(&app)?);
         for case in &mut cases {
             interrupt::check()?;
-            case.step(&server)?;
+            case.step(&server, round)?;
         }
     }
     report(machine, own, cases)
 }
 
-fn deploy(server: &Server, app: &App, dir: &Path) -> Result<Vec<Case>, Error> {
-    const IMAGE: &str = "localhost/step:latest";
+fn load(server: &Server, app: &App, dir: &Path) -> Result<(), Error> {
     let archive = dir.join("image.tar");
     fs::write(&archive, app.archive(IMAGE)?)?;
-    server.updraft(&["images", "load", &archive.display().to_string()])?;
-    let mut cases = Vec::new();
-    for concurrency in CONCURRENCIES {
-        let (name, most) = (format!("step-{concurrency}"), concurrency.to_string());
-        let deploy = ["deploy", &name, "--image", IMAGE, "--concurrency", &most, "--allow-unauthenticated", "--quiet"];
-        server.updraft(&deploy)?;
-        let host = server.host_of(&name)?;
-        let case = |from| Case { from, concurrency, host: host.clone(), taken: Vec::new(), starts: 0.0 };
-        cases.extend([case(Asleep::Zero), case(Asleep::Frozen)]);
-    }
-    Ok(cases)
+    server.updraft(&["images", "load", &archive.display().to_string()]).map(drop)
 }
 
 /// From before the program is run by hand until it has answered.
@@ -132,6 +130,22 @@ fn first_answer(address: SocketAddr, child: &mut Child) -> Result<(), Error> {
     answer(&mut request(stream, "own")?)
 }
 
+/// Has one instance, frozen. On a busy machine it may be gone before that was seen: then once more.
+fn freeze(server: &Server, host: &str) -> Result<(), Error> {
+    for _ in 0..ATTEMPTS {
+        answer(&mut server.send(host, "/")?)?;
+        let deadline = now() + SEEN;
+        while now() < deadline {
+            if server.metric(FROZEN)? == 1.0 {
+                return Ok(());
+            }
+            std::thread::sleep(LOOK);
+        }
+        server.until_zero()?;
+    }
+    Err("no instance stayed until it was frozen".into())
+}
+
 /// Reads an answer to its end, and looks that it is one.
 fn answer(stream: &mut TcpStream) -> Result<(), Error> {
     let mut answer = String::new();
@@ -140,17 +154,6 @@ fn answer(stream: &mut TcpStream) -> Result<(), Error> {
         true => Ok(()),
         false => Err(format!("the answer is {answer:?}").into()),
     }
-}
-
-fn until(what: &str, mut condition: impl FnMut() -> Result<bool, Error>) -> Result<(), Error> {
-    let deadline = now() + PATIENCE;
-    while !condition()? {
-        if now() > deadline {
-            return Err(format!("it took too long until {what}").into());
-        }
-        std::thread::sleep(LOOK);
-    }
-    Ok(())
 }
 
 fn report(machine: Machine, own: Vec<Duration>, cases: Vec<Case>) -> Result<Report, Error> {
@@ -175,15 +178,23 @@ fn report(machine: Machine, own: Vec<Duration>, cases: Vec<Case>) -> Result<Repo
 // === impl Case ===
 
 impl Case {
-    /// Brings the service to where the step begins, and makes it.
-    fn step(&mut self, server: &Server) -> Result<(), Error> {
+    /// Makes a service and brings it to where the step begins; its host.
+    fn deploy(&self, server: &Server, round: usize) -> Result<String, Error> {
+        let (name, most) = (format!("step-{}-{}-{round}", self.from, self.concurrency), self.concurrency.to_string());
+        let deploy = ["deploy", &name, "--image", IMAGE, "--concurrency", &most, "--allow-unauthenticated", "--quiet"];
+        server.updraft(&deploy)?;
+        let host = server.host_of(&name)?;
         server.until_zero()?;
         std::thread::sleep(SETTLED);
         if self.from == Asleep::Frozen {
-            answer(&mut server.send(&self.host, "/")?)?;
-            until("the instance is frozen", || Ok(server.metric(FROZEN)? == 1.0))?;
-            std::thread::sleep(LOOK);
+            freeze(server, &host)?;
         }
+        Ok(host)
+    }
+
+    /// One step.
+    fn step(&mut self, server: &Server, round: usize) -> Result<(), Error> {
+        let host = self.deploy(server, round)?;
         let starts = server.metric(STARTS)?;
         let mut streams = Vec::new();
         for _ in 0..=REQUESTS {
@@ -195,7 +206,7 @@ impl Case {
         if self.from == Asleep::Frozen && server.metric(FROZEN)? != 1.0 {
             return Err("the instance did not stay frozen until the step".into());
         }
-        let asked = format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.host);
+        let asked = format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", host);
         let begun = now();
         streams.iter_mut().try_for_each(|stream| stream.write_all(asked.as_bytes()))?;
         streams.iter_mut().try_for_each(answer)?;

@@ -18,7 +18,8 @@ use updraft_model::instance::Exit;
 
 use super::*;
 
-const SEEDS: u64 = 10_000;
+/// `SIMULATION_SEEDS=N` runs another number of them.
+const SEEDS: u64 = 2000;
 /// Worlds at a time; mostly they wait for their sockets.
 const THREADS: u64 = 8;
 /// Things that happen in one world.
@@ -298,12 +299,13 @@ fn whatever_happens_every_request_has_one_end_that_may_be_and_nothing_is_left() 
     if let Ok(seed) = std::env::var("SIMULATION_SEED") {
         return ends_well(seed.parse().expect("a number")).expect("it ends well");
     }
+    let seeds = std::env::var("SIMULATION_SEEDS").map_or(SEEDS, |seeds| seeds.parse().expect("a number"));
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             let failed = &failed;
             scope.spawn(move || {
-                for seed in (thread..SEEDS).step_by(THREADS as usize) {
+                for seed in (thread..seeds).step_by(THREADS as usize) {
                     if let Err(why) = ends_well(seed) {
                         failed.lock().expect("no panic").push(format!("seed {seed}: {why}"));
                         return;

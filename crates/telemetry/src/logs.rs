@@ -201,17 +201,17 @@ impl LogStore {
             }
         };
         tokio::select! {
-            () = self.take(lines, Incoming::Line) => {}
+            () = self.take(lines, Incoming::Line, Duration::ZERO) => {}
             () = expiry => {}
         }
     }
 
     /// Takes requests until the channel closes and everything in it is written.
     pub async fn run_requests(self, requests: mpsc::Receiver<RequestRecord>) {
-        self.take(requests, Incoming::Request).await;
+        self.take(requests, Incoming::Request, PACE).await;
     }
 
-    async fn take<T>(&self, mut channel: mpsc::Receiver<T>, incoming: fn(T) -> Incoming) {
+    async fn take<T>(&self, mut channel: mpsc::Receiver<T>, incoming: fn(T) -> Incoming, pace: Duration) {
         // This is about the work of the machine, however time goes in the world that is logged.
         let clock = Clock::system();
         let mut batch = Vec::new();
@@ -219,8 +219,8 @@ impl LogStore {
             let has_more = batch.len() == BATCH;
             let (store, batch) = (self.clone(), batch.drain(..).map(incoming).collect());
             blocking(move || store.write(batch)).await;
-            if !has_more && !channel.is_closed() {
-                clock.sleep(PACE).await;
+            if !has_more && !pace.is_zero() && !channel.is_closed() {
+                clock.sleep(pace).await;
             }
         }
     }

@@ -39,7 +39,7 @@ async fn store(dir: &TempDir, lines: &[(&str, u64)]) -> LogStore {
         };
         sender.send(line).await.expect("room");
         drop(sender);
-        store.clone().take(receiver, Incoming::Line).await;
+        store.clone().take(receiver, Incoming::Line, Duration::ZERO).await;
     }
     store
 }

@@ -2,10 +2,12 @@
 
 use std::{
     collections::{HashSet, VecDeque},
+    convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use futures::FutureExt as _;
 use tokio::sync::mpsc;
 use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_engine::Adopted;
@@ -34,38 +36,69 @@ const PAGE: usize = 500;
 
 /// Writes down what comes in, until nobody is left who could send anything.
 pub(super) fn keep(logs: &LogStore, inbox: Inbox, store: &Arc<dyn Store>, (tasks, clock): (&Tasks, &Clock)) {
-    tasks.spawn("log writer", OnFailure::Stop, logs.clone().run(inbox.lines));
-    tasks.spawn("request log writer", OnFailure::Stop, logs.clone().run_requests(inbox.requests));
-    let remover = remove(logs.clone(), store.clone(), clock.clone(), inbox.deleted);
-    tasks.spawn("log remover", OnFailure::Log, remover);
+    let (writes, mut written) = mpsc::channel::<Infallible>(1);
+    for (name, writer) in [
+        ("log writer", logs.clone().run(inbox.lines).boxed()),
+        ("request log writer", logs.clone().run_requests(inbox.requests).boxed()),
+    ] {
+        let writes = writes.clone();
+        tasks.spawn(name, OnFailure::Stop, async move {
+            writer.await;
+            drop(writes);
+        });
+    }
+    let remover = Remover { logs: logs.clone(), store: store.clone(), clock: clock.clone() };
+    tasks.spawn("log remover", OnFailure::Log, async move {
+        let again = remover.run(inbox.deleted).await;
+        // Instances write while the server ends, too: once all of that is on disk.
+        let _ = written.recv().await;
+        for (_, service) in again {
+            remover.remove_again(&service).await;
+        }
+    });
 }
 
-/// What a service wrote goes with it: at once, and once more when its instances, which may write to their last moment,
-/// are gone. Ends with the control plane, which has the other end of the channel.
-async fn remove(logs: LogStore, store: Arc<dyn Store>, clock: Clock, mut deleted: mpsc::Receiver<ServiceName>) {
-    let mut again: VecDeque<(Instant, ServiceName)> = VecDeque::new();
-    loop {
-        let due = again.front().map(|(due, _)| due.saturating_duration_since(clock.instant()));
-        let service = tokio::select! {
-            service = deleted.recv() => match service {
-                Some(service) => {
-                    again.push_back((clock.instant() + LAST_WORDS, service.clone()));
-                    service
+/// Removes the logs of services that are deleted.
+struct Remover {
+    logs: LogStore,
+    store: Arc<dyn Store>,
+    clock: Clock,
+}
+
+// === impl Remover ===
+
+impl Remover {
+    /// What a service wrote goes with it: at once, and once more when its instances, which may write to their last moment,
+    /// are gone. Ends with the control plane, which has the other end of the channel; returns what is to be removed again.
+    async fn run(&self, mut deleted: mpsc::Receiver<ServiceName>) -> VecDeque<(Instant, ServiceName)> {
+        let mut again: VecDeque<(Instant, ServiceName)> = VecDeque::new();
+        loop {
+            let due = again.front().map(|(due, _)| due.saturating_duration_since(self.clock.instant()));
+            tokio::select! {
+                service = deleted.recv() => {
+                    let Some(service) = service else { return again };
+                    self.remove(&service).await;
+                    again.push_back((self.clock.instant() + LAST_WORDS, service));
                 }
-                // What is left to be done the next start does.
-                None => return,
-            },
-            () = clock.sleep(due.unwrap_or_default()), if due.is_some() => {
-                let Some((_, service)) = again.pop_front() else { continue };
-                let key = Key::new(Kind::Service, service.parent.clone(), &service.service);
-                // One of the same name may have been made since; its log is its own.
-                match store.get(&key).await {
-                    Ok(None) => service,
-                    _ => continue,
+                () = self.clock.sleep(due.unwrap_or_default()), if due.is_some() => {
+                    if let Some((_, service)) = again.pop_front() {
+                        self.remove_again(&service).await;
+                    }
                 }
             }
-        };
-        if let Err(error) = logs.remove(&service).await {
+        }
+    }
+
+    /// One of the same name may have been made since; its log is its own.
+    async fn remove_again(&self, service: &ServiceName) {
+        let key = Key::new(Kind::Service, service.parent.clone(), &service.service);
+        if let Ok(None) = self.store.get(&key).await {
+            self.remove(service).await;
+        }
+    }
+
+    async fn remove(&self, service: &ServiceName) {
+        if let Err(error) = self.logs.remove(service).await {
             tracing::warn!(%service, %error, "the logs of a deleted service stay on disk");
         }
     }
@@ -102,4 +135,48 @@ fn settings(config: &Config) -> LogConfig {
     let default = LogConfig::default();
     let segment_bytes = default.segment_bytes.min(config.log_max_size / 4);
     LogConfig { segment_bytes, service_bytes: config.log_max_size, retention: config.log_retention, ..default }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use updraft_model::{Parent, channel::LogSource, receipt::Receipt};
+    use updraft_store::MemoryStore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_deleted_service_writes_to_the_end_of_the_server_goes_with_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (clock, _hand) = Clock::stopped_at(SystemTime::UNIX_EPOCH);
+        let mut metrics = Metrics::new(&clock);
+        let logs = LogStore::open(dir.path(), LogConfig::default(), &mut metrics, clock.clone()).expect("opened");
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let (tasks, service) = (Tasks::new(), Parent::new("demo-project", "here").service("gone"));
+        let (line, lines) = mpsc::channel(1);
+        let (request, requests) = mpsc::channel(1);
+        let (delete, deleted) = mpsc::channel(1);
+        keep(&logs, Inbox { lines, requests, deleted }, &store, (&tasks, &clock));
+        delete.send(service.clone()).await.expect("somebody listens");
+        drop(delete);
+        let last = LogLine {
+            time: SystemTime::UNIX_EPOCH,
+            revision: service.revision("gone-1"),
+            instance: None,
+            container: None,
+            source: LogSource::System,
+            text: "the last words".to_owned(),
+            receipt: Receipt::default(),
+        };
+        let mut follower = logs.follow(&service, None, updraft_telemetry::Which::default());
+        line.send(last).await.expect("somebody listens");
+        assert!(follower.next().await.is_some(), "it is written");
+        drop((line, request));
+        tasks.drain().await;
+        assert_eq!(
+            updraft_telemetry::strays(dir.path(), &HashSet::new()).expect("listed"),
+            [] as [std::path::PathBuf; 0]
+        );
+    }
 }

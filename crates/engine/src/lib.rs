@@ -15,6 +15,7 @@ mod fake_desk;
 mod fake_instance;
 mod fake_record;
 pub mod script;
+pub mod seeds;
 
 pub use digest::SpecDigest;
 pub use error::EngineError;

@@ -3,7 +3,7 @@
 //!
 //! A seed that fails is told; `SIMULATION_SEED=N` runs it alone.
 
-use std::{collections::HashMap, pin::Pin, sync::Mutex};
+use std::{collections::HashMap, pin::Pin};
 
 use futures::FutureExt as _;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
@@ -14,7 +14,6 @@ use super::*;
 use crate::{Refusal, Slot};
 
 const SEEDS: u64 = 10_000;
-const THREADS: u64 = 4;
 /// Things that happen in one world.
 const EVENTS: u32 = 30;
 /// How often other tasks are let run after each of them: a start takes about ten of their steps.
@@ -215,37 +214,7 @@ async fn simulate(seed: u64) {
     simulation.recover().await;
 }
 
-/// Whether a world ends well; what it says if not.
-fn ends_well(seed: u64) -> Result<(), String> {
-    let run = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(simulate(seed));
-    };
-    std::panic::catch_unwind(run).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()
-    })
-}
-
 #[test]
 fn whatever_happens_bounds_hold_every_request_is_told_and_nothing_is_left() {
-    if let Ok(seed) = std::env::var("SIMULATION_SEED") {
-        return ends_well(seed.parse().expect("a number")).expect("it ends well");
-    }
-    let failed = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for thread in 0..THREADS {
-            let failed = &failed;
-            scope.spawn(move || {
-                for seed in (thread..SEEDS).step_by(THREADS as usize) {
-                    if let Err(why) = ends_well(seed) {
-                        failed.lock().expect("no panic").push(format!("seed {seed}: {why}"));
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    let failed = failed.into_inner().expect("no panic");
-    assert!(failed.is_empty(), "{failed:#?}");
+    updraft_engine::seeds::all_end_well(SEEDS, simulate);
 }

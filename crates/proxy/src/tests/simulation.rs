@@ -18,10 +18,7 @@ use updraft_model::instance::Exit;
 
 use super::*;
 
-/// `SIMULATION_SEEDS=N` runs another number of them.
 const SEEDS: u64 = 2000;
-/// Worlds at a time; mostly they wait for their sockets.
-const THREADS: u64 = 8;
 /// Things that happen in one world.
 const EVENTS: u32 = 8;
 const IMAGE: &str = "registry.test/app@sha256:00";
@@ -282,38 +279,7 @@ async fn simulate(seed: u64) {
     simulation.recover().await;
 }
 
-/// Whether a world ends well; what it says if not.
-fn ends_well(seed: u64) -> Result<(), String> {
-    let run = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(simulate(seed));
-    };
-    std::panic::catch_unwind(run).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()
-    })
-}
-
 #[test]
 fn whatever_happens_every_request_has_one_end_that_may_be_and_nothing_is_left() {
-    if let Ok(seed) = std::env::var("SIMULATION_SEED") {
-        return ends_well(seed.parse().expect("a number")).expect("it ends well");
-    }
-    let seeds = std::env::var("SIMULATION_SEEDS").map_or(SEEDS, |seeds| seeds.parse().expect("a number"));
-    let failed = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for thread in 0..THREADS {
-            let failed = &failed;
-            scope.spawn(move || {
-                for seed in (thread..seeds).step_by(THREADS as usize) {
-                    if let Err(why) = ends_well(seed) {
-                        failed.lock().expect("no panic").push(format!("seed {seed}: {why}"));
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    let failed = failed.into_inner().expect("no panic");
-    assert!(failed.is_empty(), "{failed:#?}");
+    updraft_engine::seeds::all_end_well(SEEDS, simulate);
 }

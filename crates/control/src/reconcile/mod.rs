@@ -13,7 +13,7 @@ mod service;
 use std::{sync::Arc, sync::PoisonError, time::Duration};
 
 use tokio::sync::broadcast::error::RecvError;
-use updraft_base::OnFailure;
+use updraft_base::{Backoff, OnFailure};
 use updraft_model::{
     Error, ErrorKind, RevisionName,
     channel::{CheckOutcome, RevisionHealth},
@@ -35,6 +35,9 @@ const OPENING_CAP: Duration = Duration::from_secs(60);
 const PAGE: usize = 500;
 /// How long the next services wait for revisions of those before, which may take long.
 const PAGE_WAIT: Duration = Duration::from_secs(1);
+/// How long it takes until the services are listed again that could not be at the start.
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LAST_RETRY: Duration = Duration::from_secs(10);
 
 /// How a pass ended that went well.
 enum Passed {
@@ -75,13 +78,18 @@ pub(crate) fn start(inner: &Arc<Inner>) {
         }
     });
     inner.spawn("resync", |inner| async move {
-        inner.wake_all_or_log().await;
+        // Until they could be listed nothing is known of any: to open then would tell their clients that they are gone.
+        let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
+        while inner.wake_all_or_log().await.is_err() {
+            inner.clock.sleep(backoff.next_delay()).await;
+        }
         let _ = inner.clock.timeout(OPENING_CAP, inner.looked_at_all()).await;
         inner.board.open();
         loop {
             inner.collect_operations_or_log().await;
             let _ = inner.clock.timeout(RESYNC, inner.resync.notified()).await;
-            inner.wake_all_or_log().await;
+            // If not, then the next time: what changes meanwhile is looked at all the same.
+            let _ = inner.wake_all_or_log().await;
         }
     });
     inner.spawn("images", |inner| async move { inner.collect_images().await });
@@ -174,10 +182,12 @@ impl Inner {
         }
     }
 
-    async fn wake_all_or_log(&self) {
-        if let Err(error) = self.wake_all().await {
+    async fn wake_all_or_log(&self) -> Result<(), Error> {
+        let woken = self.wake_all().await;
+        if let Err(error) = &woken {
             tracing::error!(%error, cause = error.cause(), "services could not be listed");
         }
+        woken
     }
 
     async fn wake_key(&self, key: &Key) {

@@ -43,7 +43,11 @@ const SERVICE: &str = "hello";
 
 /// Starts a control plane; `None` when its store died before it had begun.
 async fn start(store: &Arc<Mortal>, bed: &Bed) -> Option<World> {
-    let world = World::try_over(store.clone(), bed.clone()).await.ok()?;
+    let world = tokio::select! {
+        biased;
+        world = World::try_over(store.clone(), bed.clone()) => world.ok()?,
+        () = store.death() => return None,
+    };
     store.inspect_with(world.inspector());
     Some(world)
 }

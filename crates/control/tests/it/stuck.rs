@@ -181,10 +181,12 @@ async fn a_panic_while_an_image_is_prepared_fails_its_revision_and_nothing_else(
     assert!(message.contains("Internal error while the image was fetched"), "{message}");
 }
 
-/// A store that makes the next list of revisions panic once it is armed.
+/// A store that makes the next list of revisions panic once it is armed, and shows nobody all services while it is shut.
+#[derive(Default)]
 struct Trap {
     store: MemoryStore,
     is_armed: AtomicBool,
+    is_shut: AtomicBool,
 }
 
 #[async_trait]
@@ -200,6 +202,9 @@ impl Store for Trap {
     }
 
     async fn scan(&self, kind: Kind, after: Option<&Key>, limit: usize) -> Result<Vec<Envelope>, StoreError> {
+        if self.is_shut.load(Ordering::SeqCst) {
+            return Err(StoreError::Medium { operation: "scan", cause: "expected by the test".to_owned() });
+        }
         self.store.scan(kind, after, limit).await
     }
 
@@ -218,7 +223,7 @@ impl Store for Trap {
 
 #[tokio::test]
 async fn a_panic_in_a_pass_is_repeated_later_and_stops_nothing() {
-    let trap = Arc::new(Trap { store: MemoryStore::new(), is_armed: AtomicBool::new(false) });
+    let trap = Arc::new(Trap::default());
     let world = World::over(trap.clone()).await;
     trap.is_armed.store(true, Ordering::SeqCst);
     world.create("hello", service("app")).await;
@@ -227,4 +232,33 @@ async fn a_panic_in_a_pass_is_repeated_later_and_stops_nothing() {
     world.advance(Duration::from_secs(1)).await;
     world.pass().await;
     assert!(!world.get("hello").await.reconciling);
+}
+
+#[tokio::test]
+async fn services_that_cannot_be_listed_at_a_start_are_not_told_to_be_gone() {
+    let trap = Arc::new(Trap::default());
+    let world = World::over(trap.clone()).await;
+    world.deploy("hello").await;
+    let address = host(&world.get("hello").await.uri);
+    world.end().await;
+    trap.is_shut.store(true, Ordering::SeqCst);
+    let bed = Bed::new();
+    let (hand, start) = (bed.hand.clone(), World::try_over(trap.clone(), bed));
+    let time = async {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        trap.is_shut.store(false, Ordering::SeqCst);
+        loop {
+            hand.advance(Duration::from_millis(100));
+            tokio::task::yield_now().await;
+        }
+    };
+    let world = tokio::select! {
+        biased;
+        world = start => world.expect("starts"),
+        () = time => unreachable!("time goes on"),
+    };
+    assert!(!world.targets(&address).is_empty(), "the first whole table has it");
+    world.end().await;
 }

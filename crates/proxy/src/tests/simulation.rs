@@ -18,7 +18,7 @@ use updraft_model::instance::Exit;
 
 use super::*;
 
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 10_000;
 /// Things that happen in one world.
 const EVENTS: u32 = 8;
 const IMAGE: &str = "registry.test/app@sha256:00";

@@ -74,8 +74,20 @@ impl Switch {
     /// As of [`Switch::freeze`]. It is still frozen then, if it was, but for the containers that could be thawed.
     pub(super) fn thaw(&self) -> io::Result<()> {
         self.check()?;
+        self.thaw_in(&mut self.lock())
+    }
+
+    /// Thaws it, for ever: it is to end.
+    pub(super) fn close(&self) {
+        // Under one lock: a freeze between the two would be the last word.
         let mut state = self.lock();
-        match std::mem::replace(&mut *state, State::Awake(Vec::new())) {
+        // What it cannot be thawed for is that it is gone; and the launcher thaws what it ends once more.
+        let _ = self.thaw_in(&mut state);
+        *state = State::Closed;
+    }
+
+    fn thaw_in(&self, state: &mut State) -> io::Result<()> {
+        match std::mem::replace(state, State::Awake(Vec::new())) {
             State::Frozen(files) => {
                 let each = files.iter().zip(&self.freezers).map(|(file, freezer)| say(file, freezer.thaw));
                 // Also when one of them fails.
@@ -92,13 +104,6 @@ impl Switch {
                 Ok(())
             }
         }
-    }
-
-    /// Thaws it, for ever: it is to end.
-    pub(super) fn close(&self) {
-        // What it cannot be thawed for is that it is gone; and the launcher thaws what it ends once more.
-        let _ = self.thaw();
-        *self.lock() = State::Closed;
     }
 
     fn check(&self) -> io::Result<()> {

@@ -254,10 +254,15 @@ pub(crate) fn run(command: &mut Command) -> String {
 
 /// Asks until `condition` holds, for at most [`PATIENCE`].
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    eventually_shown(what, async || if condition().await { Ok(()) } else { Err(String::new()) }).await;
+}
+
+/// As [`eventually`], for a condition that says what it saw instead.
+pub(crate) async fn eventually_shown(what: &str, mut condition: impl AsyncFnMut() -> Result<(), String>) {
     let clock = updraft_base::Clock::system();
     let deadline = clock.instant() + PATIENCE;
-    while !condition().await {
-        assert!(clock.instant() < deadline, "{what}: not within {PATIENCE:?}");
+    while let Err(seen) = condition().await {
+        assert!(clock.instant() < deadline, "{what}: not within {PATIENCE:?}. {seen}");
         clock.sleep(Duration::from_millis(50)).await;
     }
 }

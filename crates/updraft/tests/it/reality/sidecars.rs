@@ -5,7 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::{
-    host::{Host, Said, containers_run_here, eventually},
+    host::{Host, Said, containers_run_here, eventually, eventually_shown},
     images,
 };
 
@@ -74,10 +74,11 @@ async fn a_proxy_serves_what_the_application_beside_it_says_and_they_live_and_di
     // The end of the application is the end of the proxy, too.
     assert_ne!(get("/exit/3").await.0, 200);
     eventually("another instance serves", || async { of_app().await.is_some_and(|name| name != first) }).await;
-    eventually("both are in the log, each by its name", || async {
+    eventually_shown("both are in the log, each by its name", async || {
         let log = host.ok(&["services", "logs", "read", "pair", "--limit", "200", "--format", "json"]);
-        let has = |parts: &[&str]| parts.iter().all(|part| log.contains(part));
-        has(&["\"container_name\": \"app\"", "\"container_name\": \"proxy\"", "ended, and with it the instance"])
+        let parts =
+            ["\"container_name\": \"app\"", "\"container_name\": \"proxy\"", "ended, and with it the instance"];
+        if parts.iter().all(|part| log.contains(part)) { Ok(()) } else { Err(log) }
     })
     .await;
     let described = host.ok(&["services", "describe", "pair"]);

@@ -76,8 +76,7 @@ async fn a_proxy_serves_what_the_application_beside_it_says_and_they_live_and_di
     eventually("another instance serves", || async { of_app().await.is_some_and(|name| name != first) }).await;
     eventually_shown("both are in the log, each by its name", async || {
         let log = host.ok(&["services", "logs", "read", "pair", "--limit", "200", "--format", "json"]);
-        let parts =
-            ["\"container_name\": \"app\"", "\"container_name\": \"proxy\"", "ended, and with it the instance"];
+        let parts = ["\"container_name\": \"app\"", "\"container_name\": \"proxy\"", "ended, and with it the instance"];
         if parts.iter().all(|part| log.contains(part)) { Ok(()) } else { Err(log) }
     })
     .await;

@@ -265,6 +265,11 @@ impl Revisions {
         });
     }
 
+    /// Those that have instances, whatever becomes of them.
+    pub(crate) fn with_instances<C: FromIterator<RevisionName>>(&self) -> C {
+        self.context.instances.all().iter().map(|instance| instance.revision.clone()).collect()
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Revision>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).by_name.values().cloned().collect()
     }

@@ -24,6 +24,7 @@ use crate::{
     meter,
     metrics::Metrics,
     revision::Admission,
+    series::Series,
     slot::{Refusal, Slot},
     timer,
 };
@@ -66,6 +67,7 @@ impl Fleet {
         let outside = Outside { engine, clock, tasks, config, metrics: Metrics::new(registry), logs };
         let context = Arc::new(Context::new(outside, timer));
         let revisions = Arc::new(Revisions::new(context.clone(), book));
+        registry.register_collector(Box::new(Series::new(&revisions)));
         adoption::enrol(&context, adopted);
         let tasks = &context.tasks;
         match events {

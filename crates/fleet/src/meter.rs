@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use updraft_model::name::RevisionName;
 use updraft_plan::scaling::law::TICK;
 
 use crate::context::{Context, Revisions};
@@ -17,7 +18,7 @@ pub(crate) async fn run(context: Arc<Context>, revisions: Arc<Revisions>) {
             () = context.done.asked() => return,
             () = due => {}
         }
-        let live: HashSet<_> = context.instances.all().iter().map(|instance| instance.revision.clone()).collect();
+        let live: HashSet<RevisionName> = revisions.with_instances();
         for revision in live.iter().filter_map(|name| revisions.known(name)) {
             revision.measure().await;
         }

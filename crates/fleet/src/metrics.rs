@@ -1,7 +1,7 @@
 //! What is counted.
 //!
-//! Names begin with `updraft_`; times are in seconds. Nothing is labelled with a revision: a
-//! hundred thousand of them must not make a hundred thousand series.
+//! Names begin with `updraft_`; times are in seconds. Nothing here is labelled with a revision: a hundred thousand of them
+//! must not make a hundred thousand series. What those that run are doing is in [`crate::series`].
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -82,10 +82,10 @@ impl Metrics {
             probe_attempts: Family::default(),
         };
         let scope = registry.sub_registry_with_prefix("updraft");
-        scope.register("instances", "Live instances (container/instance_count)", instances);
+        scope.register("instances", "Live instances, of all revisions together", instances);
         scope.register(
             "pending_requests",
-            "Requests that wait for an instance (pending_queue/pending_requests)",
+            "Requests that wait for an instance, to all revisions together",
             metrics.pending_requests.clone(),
         );
         scope.register("instance_starts", "Instances that were started", metrics.starts.clone());

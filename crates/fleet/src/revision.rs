@@ -32,6 +32,7 @@ use crate::{
     context::Context,
     failure::Retry,
     instance::{Instance, Order, Timing},
+    series::{Reading, Used},
     slot::{Answer, Cause, Refusal, Slot, Ticket},
 };
 
@@ -70,6 +71,7 @@ struct State {
     /// How long starts take.
     starts: Starts,
     demand: Demand,
+    used: Used,
     /// So many instances, the oldest, are to have the requests.
     kept: u32,
     /// What was in the way of a start, and when it was last.
@@ -89,6 +91,10 @@ struct Place {
     idle_since: Instant,
     /// The CPU time it had used when that was read last; before that its start is at work.
     cpu: Option<Duration>,
+    /// The memory it used then, in bytes; one that is frozen keeps what it has.
+    memory: u64,
+    /// The most requests it had at a time since then.
+    peak: u32,
     /// How many of its readiness probes have failed; it gets requests while none has.
     unready: u32,
     /// Was it decided to freeze it since its last request? Whether it is frozen only its frost knows.
@@ -166,6 +172,7 @@ impl Revision {
             timing: None,
             starts: Starts::default(),
             demand: Demand::new(context.clock.instant()),
+            used: Used::default(),
             kept: 1,
             withheld: None,
             trouble: None,
@@ -182,6 +189,20 @@ impl Revision {
     /// Where the time went in the newest start that succeeded.
     pub(crate) fn timing(&self) -> Option<Timing> {
         self.lock().timing
+    }
+
+    /// What is to be told of it.
+    pub(crate) fn reading(&self) -> Reading {
+        let state = self.lock();
+        let is_active = |place: &&Place| place.about == About::Starting || place.in_flight > 0;
+        let active = state.places.iter().filter(is_active).count();
+        Reading {
+            active: u32::try_from(active).unwrap_or(u32::MAX),
+            idle: u32::try_from(state.places.len() - active).unwrap_or(u32::MAX),
+            pending: u32::try_from(state.queue.len()).unwrap_or(u32::MAX),
+            concurrency: state.places.iter().map(|place| place.peak).max().unwrap_or_default(),
+            used: state.used,
+        }
     }
 
     /// Is there neither an instance nor a request?

@@ -152,6 +152,10 @@ pub enum LogSource {
     Scaling,
 }
 
+/// The stops of a request in the front door, in their order: its time is the sum of them. At `admit` it waits for a place
+/// in an instance, at `forward` for the head of the answer, at `respond` for the end of it.
+pub const STOPS: [&str; 6] = ["route", "authorise", "split", "admit", "forward", "respond"];
+
 /// One request to a service, as its log has it. proxy → telemetry.
 ///
 /// Source: the request log of Cloud Run (`google.logging.type.HttpRequest`).
@@ -187,6 +191,8 @@ pub struct RequestRecord {
     pub latency: Duration,
     /// Where the time until the first byte of the answer went, if the request had to wait for a place.
     pub waits: Option<Box<Waits>>,
+    /// How long each of the [`STOPS`] took, if it was come to.
+    pub stops: [Option<Duration>; STOPS.len()],
     /// The trace it belongs to.
     pub trace: Option<TraceContext>,
     /// Why there was no answer of the container's own.
@@ -218,6 +224,20 @@ pub struct Waits {
     pub app: Duration,
     /// It had a place, and waited for the head of the answer.
     pub first_byte: Duration,
+}
+
+// === impl Waits ===
+
+impl Waits {
+    /// How long it waited for a place.
+    pub fn pending(&self) -> Duration {
+        self.queued + self.starting()
+    }
+
+    /// How much of that was the start of an instance.
+    pub fn starting(&self) -> Duration {
+        self.sandbox + self.app
+    }
 }
 
 /// A trace, and the span of the caller.

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use updraft_base::Clock;
 use updraft_fleet::Timing;
 use updraft_model::{
-    channel::{RequestRecord, Waits},
+    channel::{RequestRecord, STOPS, Waits},
     instance::InstanceId,
     route::Route,
 };
@@ -61,6 +61,8 @@ pub(crate) struct Access {
     /// Where its time went, if it had to wait for a place.
     pub(crate) waits: Option<Box<Waits>>,
     pub(crate) place: Option<Place>,
+    /// What each stop took, as in [`RequestRecord::stops`].
+    pub(crate) stops: [Option<Duration>; STOPS.len()],
     pub(crate) response_bytes: u64,
     pub(crate) note: Option<&'static str>,
 }
@@ -123,6 +125,7 @@ impl Access {
             cloud_trace: None,
             waits: None,
             place: None,
+            stops: [None; STOPS.len()],
             response_bytes: 0,
             note: None,
         }
@@ -172,6 +175,7 @@ impl Access {
             remote: self.client.address.ip().to_canonical(),
             latency: outcome.latency,
             waits: self.waits.clone(),
+            stops: self.stops,
             trace: self.trace.as_ref().and_then(trace::context),
             note: self.note,
         }

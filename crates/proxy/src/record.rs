@@ -1,17 +1,14 @@
 //! What is kept of a request: times and counts, and its entry in the log of the service.
 //!
-//! Names begin with `updraft_`; times are in seconds. Cloud Run's name of each is in its help text.
+//! On its way a request only counts; what it took is told with its entry, and becomes histograms where entries are written.
+//! Names begin with `updraft_`. Cloud Run's name of each is in its help text.
 
 use std::{fmt, sync::Arc, time::Instant};
 
 use http::StatusCode;
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{
-        counter::Counter,
-        family::Family,
-        histogram::{Histogram, exponential_buckets},
-    },
+    metrics::{counter::Counter, family::Family},
     registry::Registry,
 };
 use tokio::sync::mpsc;
@@ -25,7 +22,7 @@ use crate::{
     waits::{self, Milestones},
 };
 
-/// A stop of the line, named as its file.
+/// A stop of the line, named as its file; as [`updraft_model::channel::STOPS`] has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
     Route,
@@ -41,8 +38,6 @@ pub(crate) enum Stop {
 pub(crate) struct Metrics {
     /// By the first digit of the status; 0 is for requests whose client went away before an answer.
     classes: [Counter; 6],
-    seconds: Histogram,
-    stops: [Histogram; 6],
     log: AccessLog,
 }
 
@@ -61,40 +56,20 @@ struct Class {
     response_code_class: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Name {
-    stop: &'static str,
-}
-
 // === impl Metrics ===
 
 impl Metrics {
     pub(crate) fn new(log: mpsc::Sender<RequestRecord>, registry: &mut Registry) -> Self {
         let requests = Family::<Class, Counter>::default();
-        let stops = Family::<Name, Histogram>::new_with_constructor(histogram);
         let class = |response_code_class| requests.get_or_create(&Class { response_code_class }).clone();
-        let stop = |stop| stops.get_or_create(&Name { stop }).clone();
         let metrics = Self {
             classes: ["cancelled", "1xx", "2xx", "3xx", "4xx", "5xx"].map(class),
-            seconds: histogram(),
-            stops: ["route", "authorise", "split", "admit", "forward", "respond"].map(stop),
             log: AccessLog::new(log, registry),
         };
         let scope = registry.sub_registry_with_prefix("updraft");
         scope.register("requests", "Requests to services (request_count)", requests);
-        scope.register(
-            "request_seconds",
-            "From the head of a request to the end of its answer (request_latencies)",
-            metrics.seconds.clone(),
-        );
-        scope.register("request_stop_seconds", "Where that time went; admit is the wait for an instance", stops);
         metrics
     }
-}
-
-/// 10 µs to 5 minutes.
-fn histogram() -> Histogram {
-    Histogram::new(exponential_buckets(0.000_01, 3.0, 17))
 }
 
 // === impl Trip ===
@@ -114,7 +89,7 @@ impl Trip {
     pub(crate) fn pass(&mut self, stop: Stop) {
         let now = self.clock.instant();
         let spent = now.saturating_duration_since(std::mem::replace(&mut self.last, now));
-        self.metrics.stops[stop as usize].observe(spent.as_secs_f64());
+        *self.access.stops[stop as usize].get_or_insert_default() += spent;
     }
 
     /// It has a place, as of the stop before.
@@ -154,7 +129,6 @@ impl Drop for Trip {
             counter.inc();
         }
         let latency = self.last.saturating_duration_since(self.begun);
-        self.metrics.seconds.observe(latency.as_secs_f64());
         self.metrics.log.write(&self.access, Outcome { status: self.status, latency }, &self.clock);
     }
 }

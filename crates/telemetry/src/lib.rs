@@ -18,6 +18,7 @@ mod logs;
 mod metrics;
 mod opened;
 mod recent;
+mod requests;
 mod search;
 mod which;
 

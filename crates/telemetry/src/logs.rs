@@ -23,6 +23,7 @@ use crate::{
     follow::Follower,
     metrics::Metrics,
     recent::Recent,
+    requests::RequestMetrics,
     search::{self, Bounds, Found, Search},
     which::Which,
 };
@@ -58,6 +59,7 @@ struct Inner {
     searches: Arc<Semaphore>,
     lines: Family<[(&'static str, &'static str); 1], Counter>,
     dropped: Counter,
+    requests: RequestMetrics,
 }
 
 #[derive(Debug)]
@@ -187,7 +189,8 @@ impl LogStore {
         let disk = Writing { disk: Disk::open(dir, config)?, sequence: 0, health: Health::Well, gone: HashSet::new() };
         let recent = Mutex::new(Recent::new(config.recent_bytes));
         let (disk, searches) = (Mutex::new(disk), Arc::new(Semaphore::new(SEARCHES)));
-        let inner = Inner { dir: dir.to_owned(), config, clock, disk, recent, searches, lines, dropped };
+        let requests = RequestMetrics::new(registry, clock.instant());
+        let inner = Inner { dir: dir.to_owned(), config, clock, disk, recent, searches, lines, dropped, requests };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -302,10 +305,13 @@ impl LogStore {
         if !writing.gone.is_empty() {
             batch.retain(|incoming| !matches!(incoming, Incoming::Line(line) if writing.gone.contains(&line.revision)));
         }
-        let now = self.inner.clock.now();
+        let (now, instant) = (self.inner.clock.now(), self.inner.clock.instant());
         let mut services: HashMap<ServiceName, Share> = HashMap::new();
         let mut sources: HashMap<&'static str, u64> = HashMap::new();
         for incoming in batch {
+            if let Incoming::Request(request) = &incoming {
+                self.inner.requests.count(request, instant);
+            }
             *sources.entry(incoming.source()).or_default() += 1;
             writing.sequence += 1;
             if !services.contains_key(incoming.service()) {

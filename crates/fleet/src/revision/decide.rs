@@ -6,7 +6,8 @@ use std::{
 };
 
 use updraft_base::OnFailure;
-use updraft_plan::scaling::{self, Action, Limit, Plan, StartReason};
+use updraft_model::instance::Usage;
+use updraft_plan::scaling::{self, Action, Limit, Plan, StartReason, law::TICK};
 
 use super::{About, Effects, End, Place, Revision, State};
 use crate::{
@@ -109,17 +110,12 @@ impl Revision {
         let mut readings = Vec::with_capacity(awake.len());
         for instance in awake {
             let usage = self.context.engine.usage(&instance.id).await;
-            readings.extend(usage.map(|usage| (instance, usage.cpu)));
+            readings.extend(usage.map(|usage| (instance, usage)));
         }
+        let now = self.context.clock.instant();
         let mut state = self.lock();
-        let mut used = Duration::ZERO;
-        for (instance, cpu) in readings {
-            if let Some(place) = state.place(&instance) {
-                // What it used before it was ready was its start.
-                used += place.cpu.replace(cpu).map_or(Duration::ZERO, |before| cpu.saturating_sub(before));
-            }
-        }
-        state.demand.note(self.context.clock.instant(), used);
+        let used = state.take_readings(&readings);
+        state.demand.note(now, used);
         self.settle(state, Effects::default());
     }
 }
@@ -127,6 +123,30 @@ impl Revision {
 // === impl State ===
 
 impl State {
+    /// Returns the CPU time that was used since the last readings; what an instance used before it was ready was its
+    /// start.
+    fn take_readings(&mut self, readings: &[(Arc<Instance>, Usage)]) -> Duration {
+        let (mut used, mut all) = (Duration::ZERO, Duration::ZERO);
+        for (instance, usage) in readings {
+            let Some(place) = self.place(instance) else { continue };
+            let before = place.cpu.replace(usage.cpu);
+            place.memory = usage.memory_bytes;
+            used += before.map_or(Duration::ZERO, |before| usage.cpu.saturating_sub(before));
+            all += usage.cpu.saturating_sub(before.unwrap_or_default());
+        }
+        self.places.iter_mut().for_each(|place| place.peak = place.in_flight);
+        let (millis, bytes) = self.entry.as_ref().map_or((0, 0), |entry| {
+            let limits = || entry.spec.containers().map(|container| &container.limits);
+            (limits().map(|limits| limits.cpu_millis).sum(), limits().map(|limits| limits.memory_bytes).sum::<u64>())
+        });
+        let awake = u32::try_from(readings.len()).unwrap_or(u32::MAX);
+        self.used.cpu += all;
+        self.used.cpu_allocated += TICK * awake * millis / 1000;
+        self.used.memory = self.places.iter().map(|place| place.memory).sum();
+        self.used.memory_allocated = bytes * self.places.len() as u64;
+        used
+    }
+
     /// The decisions of a plan for the log: `+2 (1 → 3): …`. What could not be done is said when that begins, not at
     /// every request that comes meanwhile, nor each time that the queue was empty for a moment ([`QUIET`]).
     fn decisions(&mut self, plan: &Plan<usize>, now: Instant) -> Vec<String> {

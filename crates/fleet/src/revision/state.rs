@@ -23,7 +23,8 @@ const CRASH_WINDOW: Duration = Duration::from_secs(10);
 
 impl Place {
     pub(super) fn starting(instance: Arc<Instance>, now: Instant) -> Self {
-        Self { instance, about: About::Starting, in_flight: 0, idle_since: now, cpu: None, unready: 0, frozen: false }
+        let (about, frozen) = (About::Starting, false);
+        Self { instance, about, in_flight: 0, idle_since: now, cpu: None, memory: 0, peak: 0, unready: 0, frozen }
     }
 
     /// Does it take requests, as long as it has room?
@@ -34,6 +35,7 @@ impl Place {
     /// Counts one more request. The instance is for a [`crate::Slot`], made after the lock is free.
     pub(super) fn occupy(&mut self) -> Arc<Instance> {
         self.in_flight += 1;
+        self.peak = self.peak.max(self.in_flight);
         self.frozen = false;
         self.instance.clone()
     }

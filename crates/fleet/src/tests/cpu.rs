@@ -221,3 +221,28 @@ async fn every_container_of_a_boosted_start_has_more_by_what_it_is_given_and_the
     until("each has what it was given", || had() == given).await;
     world.end().await;
 }
+
+#[tokio::test]
+async fn of_revisions_with_instances_is_told_what_they_do_and_of_others_nothing() {
+    let world = World::new();
+    let (app, other) = (name("app-1"), name("app-2"));
+    world.put(&other, entry(&other));
+    world.put(&app, BookEntry { concurrency: 10, ..entry(&app) });
+    let series = |name: &str| world.metric(&format!("updraft_{name}{{project_id=\"demo-project\","));
+    assert_eq!(series("container_instance_count"), 0);
+    let slots = [world.fleet.admit(&app).await, world.fleet.admit(&app).await];
+    assert!(slots.iter().all(Result::is_ok));
+    until("it is ready", || world.health(&app).is_some_and(|health| health.ready == 1)).await;
+    assert_eq!((series("container_instance_count"), series("container_max_request_concurrencies")), (1, 2));
+    world.engine.records()[0].use_cpu(Duration::from_secs(3));
+    world.pass(Duration::from_secs(5), Duration::from_secs(1)).await;
+    until("it was measured", || series("container_cpu_usage_seconds_total") == 3).await;
+    assert_eq!(series("container_cpu_allocation_time_seconds_total"), 5);
+    assert!(series("container_memory_allocation_bytes") > 0);
+    drop(slots);
+    let idle = "updraft_container_instance_count{project_id=\"demo-project\",location=\"us-central1\",\
+                service_name=\"app\",revision_name=\"app-1\",state=\"idle\"}";
+    assert_eq!(world.metric(idle), 1);
+    assert_eq!(world.metric("updraft_container_instance_count{"), 1, "and none of the other revision");
+    world.end().await;
+}

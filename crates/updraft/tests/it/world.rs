@@ -124,9 +124,28 @@ async fn a_deleted_service_is_gone_from_the_api_and_from_the_front_door() {
 }
 
 #[tokio::test]
-async fn every_metric_is_told_once() {
+async fn every_metric_is_told_once_and_documented() {
+    const DOCUMENTED: &str = include_str!("../../../../docs/metrics.md");
     let world = World::start().await;
-    let text = world.call("GET", "/metrics", Value::Null).await.body;
+    let image = world.image("hello").await;
+    let service = world.deploy("hello", template(&image, &["serve"])).await;
+    assert_eq!(world.get(&uri(&service), "/").await.status, 200);
+    let clock = updraft_base::Clock::system();
+    let deadline = clock.instant() + Duration::from_secs(60);
+    // Requests are counted a moment after they were answered.
+    let text = loop {
+        let text = world.call("GET", "/metrics", Value::Null).await.body;
+        if text.contains("updraft_request_count_total{") {
+            break text;
+        }
+        assert!(clock.instant() < deadline, "{text}");
+        clock.sleep(Duration::from_millis(10)).await;
+    };
+    for metric in text.lines().filter_map(|line| line.strip_prefix("# TYPE updraft_")) {
+        let (name, kind) = metric.split_once(' ').expect("a name and a kind");
+        let total = if kind == "counter" { "_total" } else { "" };
+        assert!(DOCUMENTED.contains(&format!("`updraft_{name}{total}`")), "updraft_{name}{total} is not documented");
+    }
     let mut seen = std::collections::BTreeSet::new();
     for line in text.lines().filter(|line| line.starts_with("# TYPE ") || !line.starts_with('#')) {
         let series = line.rsplit_once(' ').map_or(line, |(series, _)| series);

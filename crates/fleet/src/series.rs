@@ -87,12 +87,12 @@ impl Collector for Series {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let read = self.read();
         let states = read.iter().flat_map(|(whose, reading)| {
-            let state = |state, count| (State { whose: whose.clone(), state }, f64::from(count));
+            let state = |state, count| (State { whose: whose.clone(), state }, i64::from(count));
             [state("active", reading.active), state("idle", reading.idle)]
         });
         let counted = ("updraft_container_instance_count", "Instances, by revision (container/instance_count)");
         gauges(&mut encoder, counted, states)?;
-        let each = |value: fn(&Reading) -> f64| read.iter().map(move |(whose, reading)| (whose.clone(), value(reading)));
+        let each = |value: fn(&Reading) -> i64| read.iter().map(move |(whose, reading)| (whose.clone(), value(reading)));
         let name = "updraft_pending_queue_pending_requests";
         let help = "Requests that wait for an instance, by revision (pending_queue/pending_requests)";
         gauges(&mut encoder, (name, help), each(|reading| reading.pending.into()))?;
@@ -101,10 +101,11 @@ impl Collector for Series {
         gauges(&mut encoder, (name, help), each(|reading| reading.concurrency.into()))?;
         let name = "updraft_container_memory_usage_bytes";
         let help = "Memory that the instances use (container/memory/usage)";
-        gauges(&mut encoder, (name, help), each(|reading| reading.used.memory as f64))?;
+        gauges(&mut encoder, (name, help), each(|reading| bytes(reading.used.memory)))?;
         let name = "updraft_container_memory_allocation_bytes";
         let help = "Memory that the instances may use; usage by this is container/memory/utilizations";
-        gauges(&mut encoder, (name, help), each(|reading| reading.used.memory_allocated as f64))?;
+        gauges(&mut encoder, (name, help), each(|reading| bytes(reading.used.memory_allocated)))?;
+        let each = |value: fn(&Reading) -> f64| read.iter().map(move |(whose, reading)| (whose.clone(), value(reading)));
         let name = "updraft_container_cpu_usage_seconds";
         let help = "CPU time that the instances used (container/cpu/usage)";
         counters(&mut encoder, (name, help), each(|reading| reading.used.cpu.as_secs_f64()))?;
@@ -115,12 +116,16 @@ impl Collector for Series {
     }
 }
 
+fn bytes(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 fn gauges<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
     (name, help): Named,
-    values: impl Iterator<Item = (L, f64)>,
+    values: impl Iterator<Item = (L, i64)>,
 ) -> Result<(), fmt::Error> {
-    let kind = ConstGauge::new(0.0).metric_type();
+    let kind = ConstGauge::new(0i64).metric_type();
     let mut family = encoder.encode_descriptor(name, help, None, kind)?;
     for (labels, value) in values {
         ConstGauge::new(value).encode(family.encode_family(&labels)?)?;

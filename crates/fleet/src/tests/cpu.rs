@@ -236,8 +236,13 @@ async fn of_revisions_with_instances_is_told_what_they_do_and_of_others_nothing(
     assert_eq!((series("container_instance_count"), series("container_max_request_concurrencies")), (1, 2));
     world.engine.records()[0].use_cpu(Duration::from_secs(3));
     world.pass(Duration::from_secs(5), Duration::from_secs(1)).await;
-    until("it was measured", || series("container_cpu_usage_seconds_total") == 3).await;
-    assert_eq!(series("container_cpu_allocation_time_seconds_total"), 5);
+    let seconds = |name: &str, value: &str| {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &world.registry).expect("it is text");
+        text.lines().any(|line| line.contains(&format!("_{name}_seconds_total{{")) && line.ends_with(value))
+    };
+    until("it was measured", || seconds("cpu_usage", "} 3.0")).await;
+    assert!(seconds("cpu_allocation_time", "} 5.0"), "one CPU for five seconds");
     assert!(series("container_memory_allocation_bytes") > 0);
     drop(slots);
     let idle = "updraft_container_instance_count{project_id=\"demo-project\",location=\"us-central1\",\

@@ -92,12 +92,14 @@ impl Collector for Series {
         });
         let counted = ("updraft_container_instance_count", "Instances, by revision (container/instance_count)");
         gauges(&mut encoder, counted, states)?;
-        let each = |value: fn(&Reading) -> i64| read.iter().map(move |(whose, reading)| (whose.clone(), value(reading)));
+        let each =
+            |value: fn(&Reading) -> i64| read.iter().map(move |(whose, reading)| (whose.clone(), value(reading)));
         let name = "updraft_pending_queue_pending_requests";
         let help = "Requests that wait for an instance, by revision (pending_queue/pending_requests)";
         gauges(&mut encoder, (name, help), each(|reading| reading.pending.into()))?;
         let name = "updraft_container_max_request_concurrencies";
-        let help = "The most requests one instance had at a time in the last seconds (container/max_request_concurrencies)";
+        let help =
+            "The most requests one instance had at a time in the last seconds (container/max_request_concurrencies)";
         gauges(&mut encoder, (name, help), each(|reading| reading.concurrency.into()))?;
         let name = "updraft_container_memory_usage_bytes";
         let help = "Memory that the instances use (container/memory/usage)";
@@ -105,7 +107,8 @@ impl Collector for Series {
         let name = "updraft_container_memory_allocation_bytes";
         let help = "Memory that the instances may use; usage by this is container/memory/utilizations";
         gauges(&mut encoder, (name, help), each(|reading| bytes(reading.used.memory_allocated)))?;
-        let each = |value: fn(&Reading) -> f64| read.iter().map(move |(whose, reading)| (whose.clone(), value(reading)));
+        let each =
+            |value: fn(&Reading) -> f64| read.iter().map(move |(whose, reading)| (whose.clone(), value(reading)));
         let name = "updraft_container_cpu_usage_seconds";
         let help = "CPU time that the instances used (container/cpu/usage)";
         counters(&mut encoder, (name, help), each(|reading| reading.used.cpu.as_secs_f64()))?;

@@ -174,7 +174,8 @@ impl RequestMetrics {
 
     fn prune(&self, known: &mut Known, now: Instant) {
         known.pruned = now;
-        let mut seen: Vec<Instant> = known.series.values().flat_map(HashMap::values).map(|series| series.seen).collect();
+        let mut seen: Vec<Instant> =
+            known.series.values().flat_map(HashMap::values).map(|series| series.seen).collect();
         seen.sort_unstable();
         // The last of those that are too many.
         let overflow = seen.len().checked_sub(REVISIONS + 1).map(|index| seen[index]);

@@ -43,9 +43,12 @@ fn is_reserved(path: &str) -> bool {
 }
 
 /// Values are visible ASCII, space and tab (Cloud Run's contract). HTTP allows any byte above 127 as well, and what
-/// those mean is for everybody to guess. Names are seen to by the parsers: a token, or there is no request.
+/// those mean is for everybody to guess. Names are seen to by the parsers, a token or there is no request, but for one
+/// thing: both take a quotation mark in a name, which RFC 9110 (5.6.2) does not.
 fn are_legal(headers: &HeaderMap) -> bool {
-    headers.values().all(|value| value.as_bytes().iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~')))
+    headers.iter().all(|(name, value)| {
+        value.as_bytes().iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) && !name.as_str().contains('"')
+    })
 }
 
 /// Is a length, if one is said, said once and as a number? What two readers could read in two ways is passed on to none
@@ -60,6 +63,15 @@ fn has_one_length(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_with_a_quotation_mark_is_none() {
+        let headers = |name: &'static str| -> HeaderMap {
+            [(http::HeaderName::from_static(name), http::HeaderValue::from_static("x"))].into_iter().collect()
+        };
+        assert!(are_legal(&headers("x-a!#$%&'*+-.^_`|~0")));
+        assert!(!are_legal(&headers("%\"%")), "the library takes it");
+    }
 
     #[test]
     fn the_reserved_paths_are_these_and_no_others() {

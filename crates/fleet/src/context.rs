@@ -1,7 +1,7 @@
 //! What every part of the fleet works with.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, Ordering},
@@ -266,7 +266,7 @@ impl Revisions {
     }
 
     /// Those that have instances, whatever becomes of them.
-    pub(crate) fn with_instances<C: FromIterator<RevisionName>>(&self) -> C {
+    pub(crate) fn with_instances(&self) -> BTreeSet<RevisionName> {
         self.context.instances.all().iter().map(|instance| instance.revision.clone()).collect()
     }
 

@@ -1,8 +1,7 @@
 //! Measures what the revisions have to do, and lets each think its number of instances over.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
-use updraft_model::name::RevisionName;
 use updraft_plan::scaling::law::TICK;
 
 use crate::context::{Context, Revisions};
@@ -18,8 +17,7 @@ pub(crate) async fn run(context: Arc<Context>, revisions: Arc<Revisions>) {
             () = context.done.asked() => return,
             () = due => {}
         }
-        let live: HashSet<RevisionName> = revisions.with_instances();
-        for revision in live.iter().filter_map(|name| revisions.known(name)) {
+        for revision in revisions.with_instances().iter().filter_map(|name| revisions.known(name)) {
             revision.measure().await;
         }
     }

@@ -4,7 +4,6 @@
 //! names are those of Cloud Run's metrics under `updraft_`, the labels those of its monitored resource.
 
 use std::{
-    collections::BTreeSet,
     fmt,
     sync::{Arc, Weak},
     time::Duration,
@@ -77,9 +76,8 @@ impl Series {
 
     fn read(&self) -> Vec<(Whose, Reading)> {
         let Some(revisions) = self.0.upgrade() else { return Vec::new() };
-        let names: BTreeSet<RevisionName> = revisions.with_instances();
         let read = |name: &RevisionName| Some((Whose::of(name), revisions.known(name)?.reading()));
-        names.iter().filter_map(read).collect()
+        revisions.with_instances().iter().filter_map(read).collect()
     }
 }
 

@@ -30,8 +30,6 @@ const FORGOTTEN: Duration = Duration::from_secs(3600);
 const PRUNE: Duration = Duration::from_secs(60);
 /// So many revisions have series, those asked last; checked when it is pruned.
 const REVISIONS: usize = 5_000;
-/// Where [`STOPS`] has the wait for a place.
-const ADMIT: usize = 3;
 /// By the first digit of a status; 499 is the client's doing, as in the log.
 const CLASSES: [&str; 6] = ["0xx", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -225,11 +223,9 @@ impl Series {
                 self.counts.push((code, counter));
             }
         }
-        let starting = request.waits.as_ref().map_or(Duration::ZERO, |waits| waits.starting());
-        let pending = match &request.waits {
-            Some(waits) => waits.pending(),
-            None => request.stops[ADMIT].unwrap_or_default(),
-        };
+        // Without them it did not wait for a place.
+        let waits = request.waits.as_deref().copied().unwrap_or_default();
+        let (starting, pending) = (waits.starting(), waits.pending());
         let latency = request.latency;
         let served = latency.saturating_sub(starting).as_secs_f64();
         match &self.latencies[class_index(code)] {

@@ -6,11 +6,13 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, header};
 use updraft_model::{Error, ErrorKind, iam::Principal};
 
-use crate::{IdentityError, origin, token::Token};
+use crate::{IdentityError, Tokens, Verified, origin, token::Token};
 
 /// Google's sentences for callers without, and with wrong, credentials.
 const MISSING: &str = "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.";
 const WRONG: &str = "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.";
+/// Its sentence for a token that was made for something else.
+const NARROW: &str = "Request had insufficient authentication scopes.";
 
 /// How callers prove who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,7 +20,7 @@ pub enum AuthMode {
     /// Not at all: whoever reaches the server is its operator. Only on loopback, see
     /// [`check_bind`](crate::check_bind).
     None,
-    /// By the token in the data directory.
+    /// By the token in the data directory, or by an access token of this installation.
     Token,
 }
 
@@ -29,7 +31,10 @@ pub struct UnknownAuthMode(pub String);
 
 /// Tells who calls. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Authenticator(Arc<Means>);
+pub struct Authenticator {
+    means: Arc<Means>,
+    tokens: Option<Tokens>,
+}
 
 #[derive(Debug)]
 enum Means {
@@ -74,12 +79,19 @@ impl Authenticator {
             AuthMode::None => Means::None,
             AuthMode::Token => Means::Token(Token::open(data_dir)?),
         };
-        Ok(Self(Arc::new(means)))
+        Ok(Self { means: Arc::new(means), tokens: None })
+    }
+
+    /// The same, which takes access tokens of this installation, too. Without a token to ask for, nobody is asked for
+    /// those either.
+    #[must_use]
+    pub fn with_tokens(self, tokens: Tokens) -> Self {
+        Self { tokens: Some(tokens), ..self }
     }
 
     /// The mode it was opened with.
     pub fn mode(&self) -> AuthMode {
-        match *self.0 {
+        match *self.means {
             Means::None => AuthMode::None,
             Means::Token(_) => AuthMode::Token,
         }
@@ -87,7 +99,7 @@ impl Authenticator {
 
     /// Does this value of `Authorization` hold the token? Never, when there is none.
     pub fn is_token(&self, shown: &HeaderValue) -> bool {
-        match &*self.0 {
+        match &*self.means {
             Means::None => false,
             Means::Token(token) => credential(shown.as_bytes()).is_some_and(|credential| token.is(&credential)),
         }
@@ -100,7 +112,7 @@ impl Authenticator {
     /// when no token is asked for; `Unauthenticated`
     /// when a token is asked for and none, or a wrong one, was shown.
     pub fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Error> {
-        match &*self.0 {
+        match &*self.means {
             Means::None if origin::is_foreign(headers) => Err(Error::new(
                 ErrorKind::PermissionDenied,
                 "requests from web pages of other origins are refused while the server asks for no token",
@@ -117,12 +129,38 @@ impl Authenticator {
                 };
                 // Of two, a part of the system before this one may have checked the other.
                 match credential(shown.as_bytes()) {
-                    Some(credential) if all.next().is_none() && token.is(&credential) => Ok(Principal::AdminToken),
-                    _ => Err(Error::new(ErrorKind::Unauthenticated, WRONG)),
+                    Some(_) if all.next().is_some() => Err(wrong()),
+                    Some(credential) if token.is(&credential) => Ok(Principal::AdminToken),
+                    Some(credential) => self.by_access_token(&credential),
+                    None => Err(wrong()),
                 }
             }
         }
     }
+
+    fn by_access_token(&self, shown: &[u8]) -> Result<Principal, Error> {
+        // What does not look like one of ours gets Google's sentence alone.
+        let looks_like_one = |text: &&str| text.bytes().filter(|&byte| byte == b'.').count() == 2;
+        let shown = std::str::from_utf8(shown).ok().filter(looks_like_one);
+        let (Some(tokens), Some(shown)) = (&self.tokens, shown) else { return Err(wrong()) };
+        let verified = tokens
+            .verify_access(shown)
+            .map_err(|cause| Error::new(ErrorKind::Unauthenticated, format!("{WRONG} ({cause}.)")))?;
+        if !verified.is_for_the_platform() {
+            return Err(Error::new(ErrorKind::PermissionDenied, NARROW));
+        }
+        Ok(principal(&verified))
+    }
+}
+
+/// THE place where who a token is about becomes who calls. Policies do not know service accounts and users yet: until
+/// they do, whoever proves to be one may do what everybody may, and no more.
+fn principal(_verified: &Verified) -> Principal {
+    Principal::Anonymous
+}
+
+fn wrong() -> Error {
+    Error::new(ErrorKind::Unauthenticated, WRONG)
 }
 
 /// The secret of `Bearer SECRET` or of `Basic base64(anybody:SECRET)`, which is what registry

@@ -6,6 +6,7 @@
 //! The types here are *interpretations* of the stored v2 messages, made by `updraft-api`; what a
 //! client sent is kept in the message itself, so nothing is lost that these types do not name.
 
+pub mod account;
 pub mod channel;
 pub mod condition;
 pub mod cpu;

@@ -1,9 +1,8 @@
 //! Our own authority: a key and a certificate in `DATA/tls`, and what they sign.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -18,6 +17,7 @@ use sha2::{Digest, Sha256};
 use x509_parser::parse_x509_certificate;
 
 use super::TlsError;
+use crate::durable;
 
 /// The file of the certificate; public.
 pub(super) const CERTIFICATE: &str = "ca.pem";
@@ -61,10 +61,7 @@ impl Authority {
     /// # Errors
     /// When a file cannot be read, made or used, or others can read the key.
     pub(super) fn open(dir: &Path, now: SystemTime) -> Result<Self, TlsError> {
-        let built = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        built
-            .and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o700)))
-            .map_err(failed("make", dir))?;
+        durable::private_dir(dir).map_err(failed("make", dir))?;
         let key = open_key(&dir.join(KEY))?;
         let path = dir.join(CERTIFICATE);
         let stored = match fs::read_to_string(&path) {
@@ -173,24 +170,8 @@ fn later(now: SystemTime, by: Duration) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(since.as_secs())
 }
 
-/// Writes a file beside its place and moves it there: a crash leaves the old one or the new one.
 fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), TlsError> {
-    let draft = path.with_extension("new");
-    let written = || -> io::Result<()> {
-        match fs::remove_file(&draft) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&draft, path)?;
-        match path.parent() {
-            Some(dir) => File::open(dir)?.sync_all(),
-            None => Ok(()),
-        }
-    };
-    written().map_err(failed("write", path))
+    durable::write(path, content, mode).map_err(failed("write", path))
 }
 
 pub(super) fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TlsError {

@@ -1,0 +1,121 @@
+//! Keys that somebody holds for a service account: made here and given away at once, or brought along as a certificate.
+//!
+//! What stays is the public half, in a certificate, as Google keeps it. A key file is the one that Google's libraries
+//! and tools read; its `token_uri` leads here.
+
+use std::{
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rand::{TryRngCore, rngs::OsRng};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    PKCS_RSA_SHA256, SerialNumber, date_time_ymd,
+};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject};
+use serde_json::json;
+use x509_parser::parse_x509_certificate;
+
+use crate::{
+    Account, Tokens,
+    jwt::seconds,
+    key::{KeyError, PrivateKey, PublicKey, pem},
+};
+
+/// A key that was just made. Never printed: its `Debug` hides it.
+pub struct MadeKey {
+    /// What is kept of it.
+    pub kept: KeptKey,
+    /// The key file, in JSON; kept nowhere.
+    pub file: String,
+}
+
+/// What is kept of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptKey {
+    /// Its id, which follows from the key.
+    pub id: String,
+    /// The certificate that holds it, in PEM.
+    pub certificate: String,
+    /// From when on it may be used.
+    pub valid_after: SystemTime,
+    /// Until when; `None`: always.
+    pub valid_before: Option<SystemTime>,
+}
+
+/// Makes a key for `account`. Takes tens of milliseconds of CPU: for a thread that may block.
+///
+/// # Errors
+/// When the library cannot make one.
+pub fn make(account: &Account, tokens: &Tokens, now: SystemTime) -> Result<MadeKey, KeyError> {
+    let key = PrivateKey::generate()?;
+    let id = key.public().id();
+    let certificate = certificate(&key, &account.unique_id, now)?;
+    let issuer = tokens.issuer();
+    let mut file = json!({
+        "type": "service_account",
+        "project_id": account.project,
+        "private_key_id": id,
+        "private_key": key.to_pem()?,
+        "client_email": account.email,
+        "client_id": account.unique_id,
+        // Some libraries want these three to be there; none asks them for anything.
+        "auth_uri": format!("{issuer}/o/oauth2/auth"),
+        "token_uri": tokens.token_uri(),
+        "auth_provider_x509_cert_url": format!("{issuer}/oauth2/v3/certs"),
+        "client_x509_cert_url": format!("{issuer}/service_accounts/v1/jwk/{}", account.email),
+        // What clients compare with their own, and Google's is their default.
+        "universe_domain": "googleapis.com",
+    });
+    file.sort_all_objects();
+    let whole_second = UNIX_EPOCH + Duration::from_secs(seconds(now));
+    let kept = KeptKey { id, certificate, valid_after: whole_second, valid_before: None };
+    Ok(MadeKey { kept, file: format!("{file:#}\n") })
+}
+
+/// The public half of a key that somebody else made, out of an X.509 certificate in PEM.
+///
+/// # Errors
+/// When it is no certificate of an RSA key of at least 2048 bits.
+pub fn read(certificate: &str) -> Result<KeptKey, KeyError> {
+    let public = PublicKey::from_certificate(certificate)?;
+    let unfit = KeyError::Unfit("an X.509 certificate in PEM");
+    let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(|_| unfit.clone())?;
+    let (_, parsed) = parse_x509_certificate(&der).map_err(|_| unfit)?;
+    let time = |stamp: i64| UNIX_EPOCH + Duration::from_secs(u64::try_from(stamp).unwrap_or_default());
+    let validity = parsed.validity();
+    Ok(KeptKey {
+        id: public.id(),
+        // Written anew: what else was in the file is not kept.
+        certificate: pem("CERTIFICATE", &der),
+        valid_after: time(validity.not_before.timestamp()),
+        valid_before: Some(time(validity.not_after.timestamp())),
+    })
+}
+
+/// A certificate that the key signed itself, for its account's unique id, without an end.
+fn certificate(key: &PrivateKey, unique_id: &str, now: SystemTime) -> Result<String, KeyError> {
+    let failed = |_| KeyError::Failed("sign the certificate");
+    let der = PrivatePkcs8KeyDer::from(key.to_pkcs8()?);
+    let pair = KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_RSA_SHA256).map_err(failed)?;
+    let mut serial = [0; 8];
+    OsRng.try_fill_bytes(&mut serial).map_err(|_| KeyError::Failed("make a serial number"))?;
+    serial[0] = serial[0] & 0x7f | 0x40;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, unique_id);
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.not_before = (UNIX_EPOCH + Duration::from_secs(seconds(now))).into();
+    params.not_after = date_time_ymd(9999, 12, 31);
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    Ok(params.self_signed(&pair).map_err(failed)?.pem())
+}
+
+impl fmt::Debug for MadeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MadeKey").field("id", &self.kept.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,406 @@
+//! The installation's own tokens: access tokens and ID tokens of service accounts, what they sign themselves, and the
+//! keys that others verify all that with.
+//!
+//! Both kinds of token are JWTs signed with RS256 by a key of the installation, told apart by their type (RFC 9068 for
+//! access tokens), so that neither passes for the other. An access token says who, not what they may; whether its
+//! account is still there and may be used is looked up in the [`AccountBook`] at each use, in memory.
+//!
+//! What an account signs by `signJwt` and `signBlob` is signed with a key of that account: its payload is the caller's,
+//! and under a key of the installation it could be any token.
+//!
+//! Whatever signs or lists keys may make one, which blocks for a moment ([`Tokens`] says which).
+
+mod assertion;
+mod keyring;
+mod plan;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rand::{TryRngCore, rngs::OsRng};
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+use updraft_base::Clock;
+use updraft_model::account::{AccountBook, Standing};
+
+use crate::{
+    IdentityError, durable,
+    jwt::{self, Rules, TokenError, Unverified, seconds},
+    key::PublicKey,
+};
+
+pub use assertion::{Asserter, Assertion, AssertionKey, GOOGLE_AUDIENCES};
+use keyring::Keyring;
+
+/// How long a token is valid unless another time is asked for.
+pub const LIFETIME: Duration = Duration::from_secs(3600);
+/// The longest that any token of ours can be valid: Google's bound where an organisation allows it.
+pub const LIFETIME_MAX: Duration = Duration::from_secs(12 * 3600);
+/// How long others may keep a list of keys; less than a new key is published ahead.
+pub const KEYS_MAX_AGE: Duration = Duration::from_secs(3600);
+
+/// The scope that stands for all of the API.
+pub const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
+/// The type of an access token (RFC 9068, section 2.1).
+const ACCESS: &str = "at+jwt";
+/// The type of all others.
+const JWT: &str = "JWT";
+/// Bytes of a token's own id.
+const ID_BYTES: usize = 16;
+
+/// Mints and verifies. Clones are the same one.
+///
+/// `access_token`, `id_token`, `sign_*` and `keys*` may make a key and write a file: they are for threads that may block.
+/// `verify_*` are not: they compute for some tens of microseconds.
+#[derive(Clone)]
+pub struct Tokens(Arc<Inner>);
+
+struct Inner {
+    issuer: String,
+    dir: PathBuf,
+    ring: Keyring,
+    /// The keys of accounts, opened when they were first asked for, by unique id.
+    robots: Mutex<HashMap<String, Arc<Keyring>>>,
+    accounts: watch::Receiver<Arc<AccountBook>>,
+    clock: Clock,
+}
+
+/// Whom a token is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its address.
+    pub email: String,
+    /// Never given twice.
+    pub unique_id: String,
+    /// The id of its project.
+    pub project: String,
+}
+
+/// Is the account's address told in an ID token? Its unique id always is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmailClaim {
+    /// It is.
+    Told,
+    /// It is not.
+    Hidden,
+}
+
+/// A token that was just made. Never printed: its `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Minted {
+    /// The token.
+    pub token: String,
+    /// When it expires, in whole seconds.
+    pub expires: SystemTime,
+}
+
+/// Something that an account signed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Signed<T> {
+    /// The key it was signed with, one of those that are published of the account.
+    pub key_id: String,
+    /// The token, or the signature.
+    pub signed: T,
+}
+
+/// Who a verified token is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// What they are.
+    pub kind: SubjectKind,
+    /// Their address.
+    pub email: String,
+    /// Their id at the issuer: of a service account its unique id.
+    pub subject: String,
+    /// Of a service account, the id of its project.
+    pub project: Option<String>,
+    /// The groups that the issuer says they are in.
+    pub groups: Vec<String>,
+    /// The domain that the issuer says their account is of.
+    pub hosted_domain: Option<String>,
+    /// Whom the token was meant for.
+    pub audience: String,
+    /// What the token may be used for; empty for ID tokens.
+    pub scopes: Vec<String>,
+    /// When the token expires.
+    pub expires: SystemTime,
+}
+
+/// What a verified token is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubjectKind {
+    /// A service account of this installation.
+    ServiceAccount,
+    /// A person, known to an issuer elsewhere.
+    User,
+}
+
+// === impl Tokens ===
+
+impl Tokens {
+    /// The tokens of `issuer`, a URL without a slash at its end under which clients reach this server. Keys are in
+    /// `data_dir`/identity, made when they are first needed.
+    ///
+    /// # Errors
+    /// When keys that are there cannot be read, or others can read them.
+    pub fn open(
+        data_dir: &std::path::Path,
+        issuer: impl Into<String>,
+        accounts: watch::Receiver<Arc<AccountBook>>,
+        clock: Clock,
+    ) -> Result<Self, IdentityError> {
+        let dir = data_dir.join("identity");
+        let ring = Keyring::open(dir.join("keys.json"))?;
+        let issuer = issuer.into().trim_end_matches('/').to_owned();
+        Ok(Self(Arc::new(Inner { issuer, dir, ring, robots: Mutex::default(), accounts, clock })))
+    }
+
+    /// Who makes these tokens.
+    pub fn issuer(&self) -> &str {
+        &self.0.issuer
+    }
+
+    /// Where keys of service accounts are exchanged for tokens.
+    pub fn token_uri(&self) -> String {
+        format!("{}/token", self.0.issuer)
+    }
+
+    /// An access token for `account`, with these scopes separated by spaces, valid for `lifetime`, at most
+    /// [`LIFETIME_MAX`].
+    ///
+    /// # Errors
+    /// When a key has to be made and cannot.
+    pub fn access_token(&self, account: &Account, scope: &str, lifetime: Duration) -> Result<Minted, IdentityError> {
+        let mut claims = self.claims(account, &self.0.issuer, lifetime)?;
+        claims.insert("client_id".to_owned(), account.unique_id.clone().into());
+        claims.insert("email".to_owned(), account.email.clone().into());
+        claims.insert("project".to_owned(), account.project.clone().into());
+        claims.insert("scope".to_owned(), scope.into());
+        claims.insert("jti".to_owned(), random_id()?.into());
+        self.minted(ACCESS, &claims)
+    }
+
+    /// An ID token for `account`, meant for `audience`, valid for [`LIFETIME`] (OpenID Connect Core, section 2).
+    ///
+    /// # Errors
+    /// When a key has to be made and cannot.
+    pub fn id_token(&self, account: &Account, audience: &str, email: EmailClaim) -> Result<Minted, IdentityError> {
+        let mut claims = self.claims(account, audience, LIFETIME)?;
+        claims.insert("azp".to_owned(), account.unique_id.clone().into());
+        if email == EmailClaim::Told {
+            claims.insert("email".to_owned(), account.email.clone().into());
+            claims.insert("email_verified".to_owned(), true.into());
+        }
+        self.minted(JWT, &claims)
+    }
+
+    fn claims(
+        &self,
+        account: &Account,
+        audience: &str,
+        lifetime: Duration,
+    ) -> Result<Map<String, Value>, IdentityError> {
+        let now = seconds(self.0.clock.now());
+        let claims = json!({
+            "iss": self.0.issuer,
+            "aud": audience,
+            "sub": account.unique_id,
+            "iat": now,
+            "exp": now + lifetime.min(LIFETIME_MAX).as_secs(),
+        });
+        match claims {
+            Value::Object(claims) => Ok(claims),
+            _ => Err(IdentityError::NoSigner),
+        }
+    }
+
+    fn minted(&self, kind: &'static str, claims: &Map<String, Value>) -> Result<Minted, IdentityError> {
+        let signer = self.0.ring.signer(self.0.clock.now())?;
+        let token = jwt::sign((&signer.kid, &signer.key), kind, claims)?;
+        let expires = claims.get("exp").and_then(Value::as_u64).unwrap_or_default();
+        Ok(Minted { token, expires: UNIX_EPOCH + Duration::from_secs(expires) })
+    }
+
+    /// Whose access token this is.
+    ///
+    /// # Errors
+    /// [`TokenError`] says which rule it breaks; a token whose account is disabled or gone breaks one.
+    pub fn verify_access(&self, token: &str) -> Result<Verified, TokenError> {
+        let token = Unverified::parse(token)?;
+        token.is_kind(ACCESS)?;
+        let claims = self.proved(&token, &[&self.0.issuer])?;
+        let scopes = claims.text("scope")?.split(' ').map(str::to_owned).collect();
+        let (email, project) = (claims.text("email")?, claims.text("project")?);
+        let subject = claims.text("sub")?;
+        self.check_standing(subject, email, project)?;
+        Ok(Verified {
+            kind: SubjectKind::ServiceAccount,
+            email: email.to_owned(),
+            subject: subject.to_owned(),
+            project: Some(project.to_owned()),
+            groups: Vec::new(),
+            hosted_domain: None,
+            audience: self.0.issuer.clone(),
+            scopes,
+            expires: UNIX_EPOCH + Duration::from_secs(claims.seconds("exp")?),
+        })
+    }
+
+    /// Whose ID token this is, if it is one of ours and meant for one of `audiences`. The address is empty where the
+    /// token does not tell it and the account is not in the book.
+    ///
+    /// # Errors
+    /// As [`Tokens::verify_access`].
+    pub fn verify_id(&self, token: &str, audiences: &[&str]) -> Result<Verified, TokenError> {
+        let token = Unverified::parse(token)?;
+        token.is_kind("jwt")?;
+        let claims = self.proved(&token, audiences)?;
+        let subject = claims.text("sub")?;
+        let book = self.0.accounts.borrow().clone();
+        let entry = book.entries.get(subject);
+        let email = claims.text("email").ok().or(entry.map(|entry| entry.email.as_str())).unwrap_or_default();
+        match entry {
+            Some(entry) => self.check_standing(subject, &entry.email, &entry.project)?,
+            // Only the default account of a project is not in the book, and its id says nothing of the project.
+            None if email.ends_with("-compute@developer.gserviceaccount.com")
+                && updraft_model::account::default_unique_id(email) == subject => {}
+            None => return Err(TokenError::AccountGone(jwt::shown(subject))),
+        }
+        Ok(Verified {
+            kind: SubjectKind::ServiceAccount,
+            email: email.to_owned(),
+            subject: subject.to_owned(),
+            project: entry.map(|entry| entry.project.clone()),
+            groups: Vec::new(),
+            hosted_domain: None,
+            audience: claims.text("aud")?.to_owned(),
+            scopes: Vec::new(),
+            expires: UNIX_EPOCH + Duration::from_secs(claims.seconds("exp")?),
+        })
+    }
+
+    fn proved(&self, token: &Unverified<'_>, audiences: &[&str]) -> Result<jwt::Claims, TokenError> {
+        let claims = token
+            .verify(|kid| self.0.ring.find(kid).map(|key| key.key.public().clone()).ok_or_else(|| unknown(kid)))?;
+        claims.check(Rules { issuer: &self.0.issuer, audiences, now: self.0.clock.now() })?;
+        Ok(claims)
+    }
+
+    fn check_standing(&self, unique_id: &str, email: &str, project: &str) -> Result<(), TokenError> {
+        match self.0.accounts.borrow().standing(unique_id, project) {
+            Standing::Active => Ok(()),
+            Standing::Disabled => Err(TokenError::AccountDisabled(email.to_owned())),
+            Standing::Gone => Err(TokenError::AccountGone(email.to_owned())),
+        }
+    }
+
+    /// Signs claims, a JSON object, with a key of `account`.
+    ///
+    /// # Errors
+    /// When a key has to be made and cannot.
+    pub fn sign_jwt(&self, account: &Account, claims: &Map<String, Value>) -> Result<Signed<String>, IdentityError> {
+        let signer = self.robot(&account.unique_id)?.signer(self.0.clock.now())?;
+        let signed = jwt::sign((&signer.kid, &signer.key), JWT, claims)?;
+        Ok(Signed { key_id: signer.kid.clone(), signed })
+    }
+
+    /// Signs bytes with a key of `account`: RSASSA-PKCS1-v1_5 with SHA-256.
+    ///
+    /// # Errors
+    /// As [`Tokens::sign_jwt`].
+    pub fn sign_blob(&self, account: &Account, blob: &[u8]) -> Result<Signed<Vec<u8>>, IdentityError> {
+        let signer = self.robot(&account.unique_id)?.signer(self.0.clock.now())?;
+        Ok(Signed { key_id: signer.kid.clone(), signed: signer.key.sign(blob)? })
+    }
+
+    /// The keys of the installation, as a JWK Set (RFC 7517, section 5).
+    ///
+    /// # Errors
+    /// As [`Tokens::access_token`].
+    pub fn keys(&self) -> Result<Value, IdentityError> {
+        let keys = self.0.ring.published(self.0.clock.now())?;
+        Ok(json!({"keys": keys.iter().map(|key| key.key.public().to_jwk(&key.kid)).collect::<Vec<_>>()}))
+    }
+
+    /// The keys that sign for an account and are kept here, by their ids; none, if it never signed anything.
+    ///
+    /// # Errors
+    /// When they are there and cannot be read.
+    pub fn keys_of(&self, account: &Account) -> Result<Vec<(String, PublicKey)>, IdentityError> {
+        let robot = self.robot(&account.unique_id)?;
+        Ok(robot.known().iter().map(|key| (key.kid.clone(), key.key.public().clone())).collect())
+    }
+
+    /// Forgets the keys of an account that is deleted.
+    ///
+    /// # Errors
+    /// When their file cannot be removed.
+    pub fn forget(&self, unique_id: &str) -> Result<(), IdentityError> {
+        let path = self.robot_path(unique_id);
+        self.0.robots.lock().unwrap_or_else(PoisonError::into_inner).remove(unique_id);
+        let failed = |source| IdentityError::KeyFile { operation: "remove", path: path.clone(), source };
+        if path.exists() { durable::remove(&path).map_err(failed) } else { Ok(()) }
+    }
+
+    fn robot(&self, unique_id: &str) -> Result<Arc<Keyring>, IdentityError> {
+        let mut robots = self.0.robots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = robots.get(unique_id) {
+            return Ok(found.clone());
+        }
+        let opened = Arc::new(Keyring::open(self.robot_path(unique_id))?);
+        robots.insert(unique_id.to_owned(), opened.clone());
+        Ok(opened)
+    }
+
+    /// Unique ids are digits.
+    fn robot_path(&self, unique_id: &str) -> PathBuf {
+        self.0.dir.join("accounts").join(format!("{unique_id}.json"))
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").field("issuer", &self.0.issuer).finish_non_exhaustive()
+    }
+}
+
+// === impl Minted ===
+
+impl fmt::Debug for Minted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Minted").field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Signed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signed").field("key_id", &self.key_id).finish_non_exhaustive()
+    }
+}
+
+// === impl Verified ===
+
+impl Verified {
+    /// May the token be used for all of the API?
+    pub fn is_for_the_platform(&self) -> bool {
+        self.scopes.iter().any(|scope| scope == CLOUD_PLATFORM)
+    }
+}
+
+fn unknown(kid: &str) -> TokenError {
+    TokenError::UnknownKey(jwt::shown(kid))
+}
+
+fn random_id() -> Result<String, IdentityError> {
+    let mut random = [0; ID_BYTES];
+    OsRng.try_fill_bytes(&mut random).map_err(|_| IdentityError::NoSigner)?;
+    Ok(hex::encode(random))
+}
+
+#[cfg(test)]
+mod tests;

@@ -51,13 +51,14 @@ use updraft_base::{Clock, Tasks};
 use updraft_engine::Engine;
 use updraft_model::{
     Error, RevisionName, ServiceName,
+    account::AccountBook,
     channel::{RevisionBook, RevisionHealth},
     route::RouteTable,
 };
 use updraft_oci::ImageStore;
 use updraft_store::{Envelope, Key, Kind, Store};
 
-use crate::{board::Board, failure::of_store, place::Places, pull::Pulls, queue::Queue};
+use crate::{around::AccountsBook, board::Board, failure::of_store, place::Places, pull::Pulls, queue::Queue};
 
 /// What the control plane works with.
 pub struct ControlDeps {
@@ -79,6 +80,8 @@ pub struct ControlDeps {
     pub health: watch::Receiver<Arc<RevisionHealth>>,
     /// To the proxy: where hosts lead.
     pub routes: watch::Sender<Arc<RouteTable>>,
+    /// To whoever checks tokens: which service accounts may be used.
+    pub accounts: watch::Sender<Arc<AccountBook>>,
     /// To whoever keeps something of services elsewhere: this one is deleted. What finds no room is lost.
     pub deleted: mpsc::Sender<ServiceName>,
 }
@@ -114,6 +117,7 @@ struct Inner {
     health: watch::Receiver<Arc<RevisionHealth>>,
     health_seen: Mutex<Arc<RevisionHealth>>,
     places: Places,
+    accounts: AccountsBook,
     board: Board,
     queue: Queue,
     pulls: Pulls,
@@ -147,6 +151,7 @@ impl Control {
     pub async fn start(deps: ControlDeps) -> Result<Self, Error> {
         let config = deps.config;
         let places = Places::load(&*deps.store, config.locations.clone(), &config.default_project).await?;
+        let accounts = AccountsBook::load(&*deps.store, deps.accounts).await?;
         let seen = deps.health.borrow().clone();
         let inner = Arc::new(Inner {
             store: deps.store,
@@ -158,6 +163,7 @@ impl Control {
             health: deps.health,
             health_seen: Mutex::new(seen),
             places,
+            accounts,
             board: Board::new(deps.book, deps.routes),
             queue: Queue::new(),
             pulls: Pulls::new(),

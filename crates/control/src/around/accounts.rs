@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use updraft_api::view::policy;
 use updraft_model::{
     Error, ErrorKind, Parent, Violation,
+    account::{default_email, default_unique_id},
     iam::Principal,
-    name::{fnv1a, project_number},
+    name::fnv1a,
 };
 use updraft_store::{Change, Envelope, Key, Kind, Page, Selection};
 
-use super::{ATTEMPTS, GLOBAL, busy, project_policy};
+use super::{ATTEMPTS, GLOBAL, busy, keys::KeyRecord, project_policy};
 use crate::{
     Control, Inner,
     access::authorise,
@@ -94,17 +95,19 @@ pub struct AccountChange {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct AccountRecord {
-    unique_id: String,
+    pub(super) unique_id: String,
     display_name: String,
     description: String,
-    disabled: bool,
+    pub(super) disabled: bool,
     /// Its policy: who may use it.
     pub(crate) policy: PolicyRecord,
+    /// The keys that others hold of it.
+    pub(super) keys: Vec<KeyRecord>,
 }
 
 /// An account that is there.
 pub(super) struct Found {
-    project: String,
+    pub(super) project: String,
     pub(super) email: String,
     /// The default account has none before it is changed.
     envelope: Option<Envelope>,
@@ -129,7 +132,7 @@ impl Control {
         let (project, _) = inner.permitted(caller, "iam.serviceAccounts.create", ("name", project)).await?;
         check_new(&account)?;
         let email = format!("{}@{}", account.id, domain(&project));
-        if inner.accounts(&project).await?.len() > ACCOUNTS_MAX {
+        if inner.accounts_of(&project).await?.len() > ACCOUNTS_MAX {
             let message = format!("Maximum number of service accounts on project {project} reached.");
             return Err(Error::new(ErrorKind::ResourceExhausted, message));
         }
@@ -148,6 +151,7 @@ impl Control {
             changes.extend(rest);
             if inner.committed(changes).await?.is_some() {
                 inner.places.created(&project);
+                inner.accounts.publish(&*inner.store, &key(&project, &email)).await?;
                 return Ok(Found { project, email, envelope: Some(envelope), record }.shown());
             }
             // Somebody made the account, or the project.
@@ -183,8 +187,14 @@ impl Control {
         let after =
             after.ok_or_else(|| Error::invalid_field("pageToken", "must be a token that this list gave out"))?;
         let size = if size == 0 { PAGE_MAX } else { size.min(PAGE_MAX) };
-        let mut accounts: Vec<ServiceAccount> =
-            self.inner.accounts(&project).await?.iter().map(Found::shown).filter(|found| found.email > after).collect();
+        let mut accounts: Vec<ServiceAccount> = self
+            .inner
+            .accounts_of(&project)
+            .await?
+            .iter()
+            .map(Found::shown)
+            .filter(|found| found.email > after)
+            .collect();
         let more = accounts.len() > size;
         accounts.truncate(size);
         let last = accounts.last().filter(|_| more).map(|last| STANDARD.encode(&last.email));
@@ -224,19 +234,21 @@ impl Control {
         Err(busy(name))
     }
 
-    /// Deletes a service account.
+    /// Deletes a service account; gives its unique id back, by which others may keep something of it.
     ///
     /// # Errors
     /// `NotFound`, `PermissionDenied`, `FailedPrecondition` for the default one.
-    pub async fn accounts_delete(&self, caller: &Principal, name: &str) -> Result<(), Error> {
+    pub async fn accounts_delete(&self, caller: &Principal, name: &str) -> Result<String, Error> {
         let found = self.inner.account(caller, "iam.serviceAccounts.delete", name).await?;
         if found.email == default_email(&found.project) {
             let message = format!("{} is what services run as when they name no account; it stays.", found.email);
             return Err(Error::new(ErrorKind::FailedPrecondition, message));
         }
-        let change = Change::Delete { key: key(&found.project, &found.email), resource_version: 0 };
+        let key = key(&found.project, &found.email);
+        let change = Change::Delete { key: key.clone(), resource_version: 0 };
         self.inner.store.commit(vec![change]).await.map_err(of_store)?;
-        Ok(())
+        self.inner.accounts.publish(&*self.inner.store, &key).await?;
+        Ok(found.record.unique_id)
     }
 }
 
@@ -266,6 +278,10 @@ impl Inner {
         let form = "projects/{project}/serviceAccounts/{account}";
         match name.split('/').collect::<Vec<_>>()[..] {
             ["projects", "-", "serviceAccounts", account] => {
+                // A unique id says nothing of the project; the book does.
+                if let Some(entry) = self.accounts.find(account) {
+                    return Ok((entry.project.clone(), account.to_owned()));
+                }
                 // The address says which project it is of.
                 let domain = account.split_once('@').map_or("", |(_, domain)| domain);
                 let project = match domain.strip_suffix(".iam.gserviceaccount.com") {
@@ -287,7 +303,7 @@ impl Inner {
     pub(super) async fn find_account(&self, project: &str, account: &str) -> Result<Option<Found>, Error> {
         let is_unique_id = account.bytes().all(|byte| byte.is_ascii_digit());
         if is_unique_id || account == default_email(project) {
-            let all = self.accounts(project).await?;
+            let all = self.accounts_of(project).await?;
             return Ok(all.into_iter().find(|found| found.email == account || found.record.unique_id == account));
         }
         let Some(envelope) = self.get(&key(project, account)).await? else { return Ok(None) };
@@ -295,7 +311,7 @@ impl Inner {
     }
 
     /// All accounts of a project, by address.
-    async fn accounts(&self, project: &str) -> Result<Vec<Found>, Error> {
+    async fn accounts_of(&self, project: &str) -> Result<Vec<Found>, Error> {
         let selection = Selection::of(Kind::ServiceAccount).under(Parent::new(project, GLOBAL));
         let stored = self.store.list(&selection, &Page::default()).await.map_err(of_store)?;
         let mut found = Vec::with_capacity(stored.len() + 1);
@@ -305,7 +321,7 @@ impl Inner {
         let email = default_email(project);
         if found.iter().all(|found| found.email != email) {
             let record = AccountRecord {
-                unique_id: format!("1{:020}", fnv1a(email.as_bytes())),
+                unique_id: default_unique_id(&email),
                 display_name: "Default compute service account".to_owned(),
                 ..AccountRecord::default()
             };
@@ -319,10 +335,14 @@ impl Inner {
     pub(super) async fn write_account(&self, found: Found, record: &AccountRecord) -> Result<Option<()>, Error> {
         let now = self.clock.now();
         let key = key(&found.project, &found.email);
-        let mut envelope = found.envelope.unwrap_or_else(|| record::envelope(key, "", now));
+        let mut envelope = found.envelope.unwrap_or_else(|| record::envelope(key.clone(), "", now));
         envelope.internal = record::write(record);
         envelope.updated = now;
-        self.committed(vec![Change::Put(Box::new(envelope))]).await
+        let written = self.committed(vec![Change::Put(Box::new(envelope))]).await?;
+        if written.is_some() {
+            self.accounts.publish(&*self.store, &key).await?;
+        }
+        Ok(written)
     }
 }
 
@@ -365,11 +385,6 @@ fn key(project: &str, email: &str) -> Key {
 
 fn domain(project: &str) -> String {
     format!("{project}.iam.gserviceaccount.com")
-}
-
-/// What services run as when they name no account.
-fn default_email(project: &str) -> String {
-    format!("{}-compute@developer.gserviceaccount.com", project_number(project))
 }
 
 fn check_new(account: &NewAccount) -> Result<(), Error> {

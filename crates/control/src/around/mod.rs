@@ -2,6 +2,8 @@
 //! logs. What they store hangs on the project, which exists on first use.
 
 mod accounts;
+mod book;
+mod keys;
 mod policies;
 mod projects;
 mod usage;
@@ -24,6 +26,8 @@ use crate::{
 };
 
 pub use accounts::{AccountChange, Accounts, NewAccount, ServiceAccount};
+pub(crate) use book::Accounts as AccountsBook;
+pub use keys::{AccountIdentity, AccountKey, KEYS_MAX, KeyOrigin, NewKey};
 pub use projects::{Project, Projects};
 pub use usage::{Usage, UsageOperation, Usages};
 

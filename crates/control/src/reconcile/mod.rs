@@ -64,7 +64,12 @@ pub(crate) fn start(inner: &Arc<Inner>) {
         loop {
             match changes.recv().await {
                 Ok(key) => inner.wake_key(&key).await,
-                Err(RecvError::Lagged(_)) => inner.resync.notify_one(),
+                Err(RecvError::Lagged(_)) => {
+                    inner.resync.notify_one();
+                    if let Err(error) = inner.accounts.reload(&*inner.store).await {
+                        tracing::error!(%error, cause = error.cause(), "service accounts could not be read");
+                    }
+                }
                 Err(RecvError::Closed) => return,
             }
         }
@@ -200,7 +205,13 @@ impl Inner {
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, cause = error.cause(), %key, "revision could not be read"),
             },
-            Kind::Operation | Kind::Project | Kind::DomainMapping | Kind::ServiceAccount => {}
+            // The call that changed it does the same before it answers, unless its client left.
+            Kind::ServiceAccount => {
+                if let Err(error) = self.accounts.publish(&*self.store, key).await {
+                    tracing::error!(%error, cause = error.cause(), %key, "service account could not be read");
+                }
+            }
+            Kind::Operation | Kind::Project | Kind::DomainMapping => {}
         }
     }
 

@@ -145,6 +145,7 @@ impl World {
             book: book_sender,
             health: health_receiver,
             routes: routes_sender,
+            accounts: watch::channel(Arc::default()).0,
             deleted: deleted_sender,
         })
         .await?;

@@ -2,7 +2,8 @@
 //!
 //! One row per method, like [`crate::method`]'s table; requests and answers are JSON. An API has a path prefix, named
 //! as in gcloud's endpoint overrides; without one its paths are found too, since none of them is a path of Cloud Run.
-//! Sources: Service Usage v1, Cloud Resource Manager v1 and v3, IAM v1, Cloud Logging v2.
+//! Sources: Service Usage v1, Cloud Resource Manager v1 and v3, IAM v1, IAM Service Account
+//! Credentials v1, Cloud Logging v2.
 
 use std::sync::LazyLock;
 
@@ -17,8 +18,10 @@ pub enum Api {
     ServiceUsage,
     /// Projects and their policies.
     ResourceManager,
-    /// Service accounts.
+    /// Service accounts and their keys.
     Iam,
+    /// Short-lived credentials of service accounts.
+    IamCredentials,
     /// Log entries.
     Logging,
 }
@@ -75,10 +78,10 @@ pub const PREFIXES: [&str; 15] = [
     "cloudtasks",
 ];
 
-const APIS: [Api; 4] = [Api::ServiceUsage, Api::ResourceManager, Api::Iam, Api::Logging];
+const APIS: [Api; 5] = [Api::ServiceUsage, Api::ResourceManager, Api::Iam, Api::IamCredentials, Api::Logging];
 
 use Access::{Free, Permission as Needs};
-use Api::{Iam, Logging, ResourceManager, ServiceUsage};
+use Api::{Iam, IamCredentials, Logging, ResourceManager, ServiceUsage};
 
 const fn call(api: Api, name: &'static str, access: Access, rest: (Verb, &'static [&'static str])) -> Call {
     Call { api, name, access, rest }
@@ -98,8 +101,18 @@ macro_rules! account {
     };
 }
 
+/// The verb of one key.
+macro_rules! key {
+    ($verb:ident) => {
+        (Verb::$verb, &["/v1/{name=projects/*/serviceAccounts/*/keys/*}"])
+    };
+    ($verb:literal) => {
+        (Verb::POST, &[concat!("/v1/{name=projects/*/serviceAccounts/*/keys/*}:", $verb)])
+    };
+}
+
 /// Every method that is served.
-pub static CALLS: [Call; 26] = [
+pub static CALLS: [Call; 37] = [
     call(
         ServiceUsage,
         "ServiceUsage/GetService",
@@ -215,6 +228,48 @@ pub static CALLS: [Call; 26] = [
     call(Iam, "IAM/SetIamPolicy", Needs("iam.serviceAccounts.setIamPolicy"), account!("resource", "setIamPolicy")),
     call(Iam, "IAM/TestIamPermissions", Free, account!("resource", "testIamPermissions")),
     call(
+        Iam,
+        "IAM/CreateServiceAccountKey",
+        Needs("iam.serviceAccountKeys.create"),
+        (Verb::POST, &["/v1/{name=projects/*/serviceAccounts/*}/keys"]),
+    ),
+    call(
+        Iam,
+        "IAM/UploadServiceAccountKey",
+        // As documented: there is no permission of its own.
+        Needs("iam.serviceAccountKeys.create"),
+        (Verb::POST, &["/v1/{name=projects/*/serviceAccounts/*}/keys:upload"]),
+    ),
+    call(
+        Iam,
+        "IAM/ListServiceAccountKeys",
+        Needs("iam.serviceAccountKeys.list"),
+        (Verb::GET, &["/v1/{name=projects/*/serviceAccounts/*}/keys"]),
+    ),
+    call(Iam, "IAM/GetServiceAccountKey", Needs("iam.serviceAccountKeys.get"), key!(GET)),
+    call(Iam, "IAM/DeleteServiceAccountKey", Needs("iam.serviceAccountKeys.delete"), key!(DELETE)),
+    call(Iam, "IAM/EnableServiceAccountKey", Needs("iam.serviceAccountKeys.enable"), key!("enable")),
+    call(Iam, "IAM/DisableServiceAccountKey", Needs("iam.serviceAccountKeys.disable"), key!("disable")),
+    call(
+        IamCredentials,
+        "IAMCredentials/GenerateAccessToken",
+        Needs("iam.serviceAccounts.getAccessToken"),
+        account!("name", "generateAccessToken"),
+    ),
+    call(
+        IamCredentials,
+        "IAMCredentials/GenerateIdToken",
+        Needs("iam.serviceAccounts.getOpenIdToken"),
+        account!("name", "generateIdToken"),
+    ),
+    call(IamCredentials, "IAMCredentials/SignJwt", Needs("iam.serviceAccounts.signJwt"), account!("name", "signJwt")),
+    call(
+        IamCredentials,
+        "IAMCredentials/SignBlob",
+        Needs("iam.serviceAccounts.signBlob"),
+        account!("name", "signBlob"),
+    ),
+    call(
         Logging,
         "LoggingServiceV2/ListLogEntries",
         Needs("logging.logEntries.list"),
@@ -269,6 +324,7 @@ impl Api {
             Self::ServiceUsage => "serviceusage",
             Self::ResourceManager => "cloudresourcemanager",
             Self::Iam => "iam",
+            Self::IamCredentials => "iamcredentials",
             Self::Logging => "logging",
         }
     }
@@ -279,6 +335,7 @@ impl Api {
             Self::ServiceUsage => "serviceusage.googleapis.com",
             Self::ResourceManager => "cloudresourcemanager.googleapis.com",
             Self::Iam => "iam.googleapis.com",
+            Self::IamCredentials => "iamcredentials.googleapis.com",
             Self::Logging => "logging.googleapis.com",
         }
     }

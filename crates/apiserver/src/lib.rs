@@ -13,6 +13,7 @@ mod grpc;
 mod images;
 mod logs;
 mod methods;
+mod oauth;
 mod own;
 mod rates;
 mod respond;
@@ -28,7 +29,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use updraft_base::{Clock, Shutdown};
 use updraft_control::Control;
-use updraft_identity::Authenticator;
+use updraft_identity::{Authenticator, Tokens};
 use updraft_oci::ImageStore;
 use updraft_telemetry::{LogStore, Metrics};
 
@@ -49,6 +50,8 @@ pub struct ApiDeps {
     pub control: Control,
     /// Who calls.
     pub auth: Authenticator,
+    /// Makes tokens.
+    pub tokens: Tokens,
     /// What containers and the platform wrote.
     pub logs: LogStore,
     /// The embedded store of images.
@@ -142,6 +145,10 @@ impl Api {
         if let Some(answer) = own::probe(self, &request).await {
             return answer;
         }
+        let request = match oauth::serve(self, request).await {
+            Ok(answer) => return answer,
+            Err(request) => request,
+        };
         let caller = match self.inner.deps.auth.authenticate(request.headers()) {
             Ok(caller) => caller,
             Err(error) => return rest::Format::default().error(&error),

@@ -60,6 +60,11 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
     }
     let path = parts.uri.path();
     let deps = api.deps();
+    // No policy says who may do these: who runs the server may, and what it says of itself is for everybody it knows.
+    if caller == Principal::Anonymous && path.strip_prefix(PREFIX) != Some("info") {
+        let message = format!("{path} is for the operator of the server.");
+        return format.error(&Error::new(ErrorKind::PermissionDenied, message));
+    }
     match (&parts.method, path.strip_prefix(PREFIX).unwrap_or(path)) {
         (&Verb::GET, METRICS) => text(StatusCode::OK, HeaderValue::from_static(CONTENT_TYPE), deps.metrics.encode()),
         (&Verb::GET, "info") => format.body(StatusCode::OK, &json!(deps.info)),

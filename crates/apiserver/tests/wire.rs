@@ -2,6 +2,8 @@
 
 #[path = "wire/around.rs"]
 mod around;
+#[path = "wire/tokens.rs"]
+mod tokens;
 
 use std::sync::Arc;
 
@@ -20,7 +22,7 @@ use updraft_apiserver::{Api, ApiDeps, CallRates, ServerInfo};
 use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_control::{Control, ControlConfig, ControlDeps};
 use updraft_engine::FakeEngine;
-use updraft_identity::{AuthMode, Authenticator};
+use updraft_identity::{AuthMode, Authenticator, Tokens};
 use updraft_model::{
     Parent,
     channel::{LogLine, LogSource},
@@ -53,6 +55,7 @@ impl Server {
         let images = ImageStore::open(ImageStoreConfig::new(dir.path().join("images")), clock.clone()).expect("opens");
         let (book, health, routes) =
             (watch::channel(Arc::default()), watch::channel(Arc::default()), watch::channel(Arc::default()));
+        let accounts = watch::channel(Arc::default());
         let control = Control::start(ControlDeps {
             store: Arc::new(MemoryStore::new()),
             images: images.clone(),
@@ -63,6 +66,7 @@ impl Server {
             book: book.0,
             health: health.1,
             routes: routes.0,
+            accounts: accounts.0,
             deleted: tokio::sync::mpsc::channel(16).0,
         })
         .await
@@ -71,9 +75,11 @@ impl Server {
         let logs =
             LogStore::open(&dir.path().join("logs"), LogConfig::default(), &mut metrics, clock.clone()).expect("opens");
         let rates = CallRates { writes: Rate::per_minute(60), ..CallRates::default() };
+        let tokens = Tokens::open(dir.path(), "http://127.0.0.1:8080", accounts.1, clock.clone()).expect("opens");
         let deps = ApiDeps {
             control,
-            auth: Authenticator::open(mode, dir.path()).expect("opens"),
+            auth: Authenticator::open(mode, dir.path()).expect("opens").with_tokens(tokens.clone()),
+            tokens,
             logs: logs.clone(),
             images,
             info: ServerInfo {

@@ -25,5 +25,5 @@ pub use tls::{Certificate, Tls, TlsError, names as certificate_names};
 pub use token::{read_token, token_path};
 pub use tokens::{
     Account, Asserter, Assertion, AssertionKey, CLOUD_PLATFORM, EmailClaim, GOOGLE_AUDIENCES, KEYS_MAX_AGE, LIFETIME,
-    LIFETIME_MAX, Minted, Signed, SubjectKind, Tokens, Verified,
+    LIFETIME_MAX, Minted, Signed, SubjectKind, SystemKey, Tokens, Verified,
 };

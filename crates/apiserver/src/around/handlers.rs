@@ -11,8 +11,8 @@ use updraft_control::{
 };
 use updraft_model::{Error, ErrorKind, iam::Principal};
 
-use super::{Asked, Nothing, json as message_json, logging};
-use crate::ApiDeps;
+use super::{Asked, Nothing, credentials, json as message_json, keys, logging};
+use crate::{ApiDeps, oauth::blocking};
 
 macro_rules! handlers {
     ($($name:literal => $handler:path,)*) => {
@@ -60,6 +60,17 @@ handlers! {
     "IAM/GetIamPolicy" => accounts_get_policy,
     "IAM/SetIamPolicy" => accounts_set_policy,
     "IAM/TestIamPermissions" => accounts_test,
+    "IAM/CreateServiceAccountKey" => keys::create,
+    "IAM/UploadServiceAccountKey" => keys::upload,
+    "IAM/ListServiceAccountKeys" => keys::list,
+    "IAM/GetServiceAccountKey" => keys::get,
+    "IAM/DeleteServiceAccountKey" => keys::delete,
+    "IAM/EnableServiceAccountKey" => keys::enable,
+    "IAM/DisableServiceAccountKey" => keys::disable,
+    "IAMCredentials/GenerateAccessToken" => credentials::generate_access_token,
+    "IAMCredentials/GenerateIdToken" => credentials::generate_id_token,
+    "IAMCredentials/SignJwt" => credentials::sign_jwt,
+    "IAMCredentials/SignBlob" => credentials::sign_blob,
     "LoggingServiceV2/ListLogEntries" => logging::list_entries,
     "LoggingServiceV2/ListLogs" => logging::list_logs,
 }
@@ -323,7 +334,12 @@ async fn accounts_update(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> R
 }
 
 async fn accounts_delete(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
-    deps.control.accounts_delete(caller, asked.field("name")).await?;
+    let unique_id = deps.control.accounts_delete(caller, asked.field("name")).await?;
+    let tokens = deps.tokens.clone();
+    // Nobody accepts what they sign any more; that they could not be removed is the operator's matter.
+    if let Err(error) = blocking(move || tokens.forget(&unique_id)).await {
+        tracing::warn!(cause = error.cause(), "the keys of a deleted service account are left");
+    }
     Ok(json!({}))
 }
 

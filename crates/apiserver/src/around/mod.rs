@@ -1,6 +1,8 @@
 //! The calls around a deploy: JSON in, JSON out, one handler per row of their table.
 
+mod credentials;
 mod handlers;
+mod keys;
 mod logging;
 
 use bytes::Bytes;

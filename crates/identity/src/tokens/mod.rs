@@ -108,6 +108,19 @@ pub struct Signed<T> {
     pub signed: T,
 }
 
+/// A key that signs for an account and is kept here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemKey {
+    /// Its id.
+    pub id: String,
+    /// Its public half.
+    pub public: PublicKey,
+    /// From when on it signs.
+    pub valid_after: SystemTime,
+    /// Until when it is published, if the next one is made in time.
+    pub valid_before: SystemTime,
+}
+
 /// Who a verified token is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
@@ -331,9 +344,16 @@ impl Tokens {
     ///
     /// # Errors
     /// When they are there and cannot be read.
-    pub fn keys_of(&self, account: &Account) -> Result<Vec<(String, PublicKey)>, IdentityError> {
+    pub fn keys_of(&self, account: &Account) -> Result<Vec<SystemKey>, IdentityError> {
         let robot = self.robot(&account.unique_id)?;
-        Ok(robot.known().iter().map(|key| (key.kid.clone(), key.key.public().clone())).collect())
+        let time = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds);
+        let shown = |key: &Arc<keyring::RingKey>| SystemKey {
+            id: key.kid.clone(),
+            public: key.key.public().clone(),
+            valid_after: time(key.from),
+            valid_before: time(key.from + plan::TERM + plan::TRAIL),
+        };
+        Ok(robot.known().iter().map(shown).collect())
     }
 
     /// Forgets the keys of an account that is deleted.

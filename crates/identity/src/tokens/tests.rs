@@ -357,8 +357,8 @@ fn what_an_account_signs_is_no_token_of_the_installation_but_is_an_assertion() {
     assert_eq!(world.tokens.verify_assertion(&signed.signed, &who).unwrap().scope, "s");
     let blob = world.tokens.sign_blob(&account(), b"bytes").unwrap();
     let keys = world.tokens.keys_of(&account()).unwrap();
-    assert_eq!((keys.len(), &keys[0].0), (1, &blob.key_id));
-    assert!(keys[0].1.verifies(b"bytes", &blob.signed));
+    assert_eq!((keys.len(), &keys[0].id), (1, &blob.key_id));
+    assert!(keys[0].public.verifies(b"bytes", &blob.signed));
     world.tokens.forget(&account().unique_id).unwrap();
     world.tokens.forget(&account().unique_id).unwrap();
     assert!(world.tokens.keys_of(&account()).unwrap().is_empty());

@@ -102,6 +102,11 @@ impl Client {
         (base, url.scheme() == "https")
     }
 
+    /// The endpoint, in the one form by which it is told from others.
+    pub(crate) fn name(&self) -> String {
+        self.endpoint.to_string()
+    }
+
     /// The token that is shown to the server, and the file it came from.
     pub(crate) fn secret(&self) -> Option<(&str, Option<&Path>)> {
         self.token.as_deref().map(|token| (token, self.token_file.as_deref()))
@@ -135,6 +140,18 @@ impl Client {
     /// A request with a body that is streamed.
     pub(crate) async fn upload(&self, path: &[&str], query: &[(&str, &str)], body: Body) -> Result<Value, CliError> {
         let request = self.request(Method::POST, path, query)?.header("content-type", "application/x-tar").body(body);
+        let text = self.send(request).await?.text().await.map_err(|error| self.unreachable(&error))?;
+        serde_json::from_str(&text).map_err(CliError::unexpected)
+    }
+
+    /// Sends a form to an endpoint of OAuth and reads its answer as JSON.
+    pub(crate) async fn form(&self, path: &[&str], fields: &[(&str, &str)]) -> Result<Value, CliError> {
+        let mut body = Url::parse("form:").map_err(CliError::unexpected)?;
+        body.query_pairs_mut().extend_pairs(fields);
+        let request = self.request(Method::POST, path, &[])?;
+        let request = request
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body.query().unwrap_or_default().to_owned());
         let text = self.send(request).await?.text().await.map_err(|error| self.unreachable(&error))?;
         serde_json::from_str(&text).map_err(CliError::unexpected)
     }
@@ -258,6 +275,11 @@ fn refusal(code: reqwest::StatusCode, text: &str) -> CliError {
     };
     let body: Value = serde_json::from_str(text).unwrap_or_default();
     let error = &body["error"];
+    // The form of OAuth (RFC 6749, section 5.2).
+    if let (Some(word), Some(description)) = (error.as_str(), body["error_description"].as_str()) {
+        let exit = if word.starts_with("invalid_request") { Exit::Failed } else { Exit::Denied };
+        return CliError::new(exit, format!("{word}: {description}"));
+    }
     let Some(message) = error["message"].as_str() else {
         return CliError::new(Exit::Failed, format!("the server answered {code}, and not as the API does"))
             .with_hint("is the endpoint an Updraft server?");
@@ -275,7 +297,9 @@ fn refusal(code: reqwest::StatusCode, text: &str) -> CliError {
         .with_notes(notes.collect())
         .with_status(error["status"].as_str().unwrap_or_default());
     match code.as_u16() {
-        401 => refused.with_hint("pass the server's token with UPDRAFT_TOKEN or --token-file"),
+        401 => {
+            refused.with_hint("pass the server's token with UPDRAFT_TOKEN or --token-file, or run 'updraft auth login'")
+        }
         // The place itself, not something in it.
         404 if message.rsplit_once("/locations/").is_some_and(|(_, rest)| !rest.contains('/')) => {
             refused.with_hint("--region must be one that the server serves: see 'serve --region'")

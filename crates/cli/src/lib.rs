@@ -6,6 +6,7 @@
 //! `settings` (flags → service) and `traffic` (shares and tags).
 
 mod args;
+mod auth;
 mod backup;
 mod client;
 mod completion;
@@ -33,10 +34,11 @@ mod update_traffic;
 mod values;
 
 pub use args::{
-    BackupArgs, Command, DeployArgs, Egress, EnvArgs, ExportShell, ExportsArgs, Format, GcloudCommand, Globals,
-    ImagesCommand, Ingress, LabelArgs, LoadArgs, LogsArgs, ReplaceArgs, RevisionsCommand, ScalingArgs, ServicesCommand,
-    SettingsArgs, SetupArgs, SwitchArgs, TrafficArgs, UpdateArgs,
+    AuthCommand, BackupArgs, Command, DeployArgs, Egress, EnvArgs, ExportShell, ExportsArgs, Format, GcloudCommand,
+    Globals, IdentityTokenArgs, ImagesCommand, Ingress, LabelArgs, LoadArgs, LoginArgs, LogsArgs, ReplaceArgs,
+    RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs, SetupArgs, SwitchArgs, TrafficArgs, UpdateArgs,
 };
+pub use auth::{auth, print_kept_token};
 pub use completion::{Shell, completion};
 pub use console::{Console, Terminal};
 pub use error::{EXIT_CODES, Exit};

@@ -4,7 +4,7 @@ use updraft_base::Clock;
 
 use crate::{
     args::{Command, Format, Globals, ImagesCommand, RevisionsCommand, ServicesCommand},
-    backup,
+    auth, backup,
     client::Client,
     console::{Answer, Console},
     deploy, doctor,
@@ -23,7 +23,8 @@ pub(crate) struct Session<'a> {
 
 /// Carries out `command`: data goes to the console's `out`, talk and errors to its `err`.
 pub async fn run(command: Command, globals: Globals, mut console: Console<'_>, clock: Clock) -> Exit {
-    let client = match Client::new(&globals, clock) {
+    let made = auth::authenticated(globals.clone(), &clock).await;
+    let client = match made.and_then(|globals| Client::new(&globals, clock)) {
         Ok(client) => client,
         Err(error) => return report(&mut console, &error),
     };

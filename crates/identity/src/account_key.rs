@@ -14,12 +14,12 @@ use rcgen::{
     PKCS_RSA_SHA256, SerialNumber, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject};
-use serde_json::json;
+use serde_json::{Value, json};
 use x509_parser::parse_x509_certificate;
 
 use crate::{
     Account, Tokens,
-    jwt::seconds,
+    jwt::{self, seconds},
     key::{KeyError, PrivateKey, PublicKey, pem},
 };
 
@@ -42,6 +42,41 @@ pub struct KeptKey {
     pub valid_after: SystemTime,
     /// Until when; `None`: always.
     pub valid_before: Option<SystemTime>,
+}
+
+/// A key file, as its holder reads it. Never printed: its `Debug` hides the key.
+pub struct KeyFile {
+    email: String,
+    id: String,
+    token_uri: String,
+    key: PrivateKey,
+}
+
+/// What a key is to get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want<'a> {
+    /// An access token with these scopes, separated by spaces.
+    Scope(&'a str),
+    /// An ID token for this audience.
+    Audience(&'a str),
+}
+
+/// What is wrong with a key file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyFileError {
+    /// It is not JSON.
+    #[error("it is not JSON")]
+    NotJson,
+    /// It is another kind of credentials.
+    #[error("its type is '{0}', expected 'service_account'")]
+    Type(String),
+    /// A field that it must have is not there.
+    #[error("it has no {0}")]
+    Field(&'static str),
+    /// Its key is none.
+    #[error("its private_key is unfit: {0}")]
+    Key(#[from] KeyError),
 }
 
 /// Makes a key for `account`. Takes tens of milliseconds of CPU: for a thread that may block.
@@ -112,6 +147,62 @@ fn certificate(key: &PrivateKey, unique_id: &str, now: SystemTime) -> Result<Str
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     Ok(params.self_signed(&pair).map_err(failed)?.pem())
+}
+
+// === impl KeyFile ===
+
+impl KeyFile {
+    /// Reads a key file.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] names the field, and never what is in it.
+    pub fn parse(text: &str) -> Result<Self, KeyFileError> {
+        let file: Value = serde_json::from_str(text).map_err(|_| KeyFileError::NotJson)?;
+        let field = |name: &'static str| {
+            let text = file[name].as_str().filter(|text| !text.is_empty());
+            text.ok_or(KeyFileError::Field(name))
+        };
+        let kind = field("type")?;
+        if kind != "service_account" {
+            return Err(KeyFileError::Type(kind.chars().take(40).collect()));
+        }
+        Ok(Self {
+            email: field("client_email")?.to_owned(),
+            id: field("private_key_id")?.to_owned(),
+            token_uri: field("token_uri")?.to_owned(),
+            key: PrivateKey::from_pem(field("private_key")?)?,
+        })
+    }
+
+    /// Whose key it is.
+    pub fn email(&self) -> &str {
+        &self.email
+    }
+
+    /// What is shown to a token endpoint: valid for an hour from `now` (RFC 7523, section 3).
+    ///
+    /// # Errors
+    /// When the library cannot sign.
+    pub fn assertion(&self, want: Want<'_>, now: SystemTime) -> Result<String, KeyError> {
+        let now = seconds(now);
+        let (name, value) = match want {
+            Want::Scope(scope) => ("scope", scope),
+            Want::Audience(audience) => ("target_audience", audience),
+        };
+        let mut claims = serde_json::Map::new();
+        claims.insert("iss".to_owned(), self.email.clone().into());
+        claims.insert("aud".to_owned(), self.token_uri.clone().into());
+        claims.insert("iat".to_owned(), now.into());
+        claims.insert("exp".to_owned(), (now + 3600).into());
+        claims.insert(name.to_owned(), value.into());
+        jwt::sign((&self.id, &self.key), "JWT", &claims)
+    }
+}
+
+impl fmt::Debug for KeyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyFile").field("email", &self.email).field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for MadeKey {

@@ -4,7 +4,7 @@
 //!            Front (one door) ── host below the domain ──▶ Proxy ──▶ Fleet ──▶ Engine
 //!                 └───────────── everything else ────────▶ Api ────▶ Control ─▶ Store
 //!   Control ── RouteTable ──▶ Proxy        Control ── RevisionBook ──▶ Fleet ── RevisionHealth ──▶ Control
-//!   Proxy ── RequestRecord ──▶ LogStore
+//!   Proxy ── RequestRecord ──▶ LogStore    Control ── AccountBook ──▶ Tokens ◀── Authenticator, Api
 //!   Fleet ── LogLine ──▶ LogStore          Registry ──▶ ImageStore ◀── Control, Engine
 //! ```
 
@@ -15,7 +15,12 @@ mod logs;
 pub use error::StartError;
 pub(crate) use error::check_config;
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -27,9 +32,10 @@ use updraft_control::{Control, ControlConfig, ControlDeps, UrlConfig};
 use updraft_engine::Engine;
 use updraft_engine_local::{Isolation, LocalConfig, LocalEngine, Runtime};
 use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
-use updraft_identity::Authenticator;
+use updraft_identity::{Authenticator, Tokens};
 use updraft_model::{
     Parent, ServiceName,
+    account::AccountBook,
     channel::{LogLine, RequestRecord, RevisionBook, RevisionHealth},
     route::RouteTable,
 };
@@ -102,6 +108,7 @@ struct Channels {
     book: (watch::Sender<Arc<RevisionBook>>, watch::Receiver<Arc<RevisionBook>>),
     health: (watch::Sender<Arc<RevisionHealth>>, watch::Receiver<Arc<RevisionHealth>>),
     routes: (watch::Sender<Arc<RouteTable>>, watch::Receiver<Arc<RouteTable>>),
+    accounts: (watch::Sender<Arc<AccountBook>>, watch::Receiver<Arc<AccountBook>>),
     logs: (mpsc::Sender<LogLine>, mpsc::Receiver<LogLine>),
     requests: (mpsc::Sender<RequestRecord>, mpsc::Receiver<RequestRecord>),
     deleted: (mpsc::Sender<ServiceName>, mpsc::Receiver<ServiceName>),
@@ -119,15 +126,17 @@ impl Server {
         let (edges, core) = (Tasks::new(), Tasks::new());
         check(&config, &engine)?;
         let (store, snapshots) = open_store(&config, &core).await?;
+        let channels = Channels::new();
         let auth = Authenticator::open(config.auth, &config.data_dir)?;
         let listeners = Listeners::bind(&config, &clock).await?;
+        let tokens = Tokens::open(&config.data_dir, issuer(&config, &listeners), channels.accounts.1, clock.clone())?;
+        let auth = auth.with_tokens(tokens.clone());
         let images = open_images(&config, &listeners, &clock)?;
         let engine: Arc<dyn Engine> = match engine {
             EngineChoice::Local(local) => start_engine(local, &images, &core, &clock).await?,
             EngineChoice::Given(engine) => engine,
         };
         let mut metrics = Metrics::new(&clock);
-        let channels = Channels::new();
         let adopted = engine.adopted().await;
         let logs = logs::open(&config, (&*store, &adopted), &mut metrics, &clock).await?;
         let inbox = Inbox { lines: channels.logs.1, requests: channels.requests.1, deleted: channels.deleted.1 };
@@ -156,6 +165,7 @@ impl Server {
             book: channels.book.0,
             health: channels.health.1,
             routes: channels.routes.0,
+            accounts: channels.accounts.0,
             deleted: channels.deleted.0,
         })
         .await?;
@@ -176,6 +186,7 @@ impl Server {
         let api = Api::new(ApiDeps {
             control: control.clone(),
             auth,
+            tokens,
             logs,
             images,
             info: server_info(&config, &listeners),
@@ -257,6 +268,7 @@ impl Channels {
             book: watch::channel(Arc::default()),
             health: watch::channel(Arc::default()),
             routes: watch::channel(Arc::default()),
+            accounts: watch::channel(Arc::default()),
             logs: mpsc::channel(LOG_QUEUE),
             requests: mpsc::channel(REQUEST_QUEUE),
             deleted: mpsc::channel(DELETED_QUEUE),
@@ -377,11 +389,25 @@ fn proxy_config(config: &Config) -> ProxyConfig {
     ProxyConfig { server_timing: config.server_timing, reserved_paths: config.reserved_paths, ..ProxyConfig::default() }
 }
 
-fn control_config(config: &Config, listeners: &Listeners) -> ControlConfig {
-    let (scheme, address) = match (config.url_scheme, listeners.tls_address) {
+/// By which scheme and at which port clients are sent to this server.
+fn front(config: &Config, listeners: &Listeners) -> (&'static str, SocketAddr) {
+    match (config.url_scheme, listeners.tls_address) {
         (UrlScheme::Https, Some(address)) => ("https", address),
         _ => ("http", listeners.address),
-    };
+    }
+}
+
+/// The URL in every token. What listens on all addresses has no address to tell; on this machine it is loopback.
+fn issuer(config: &Config, listeners: &Listeners) -> String {
+    let (scheme, mut address) = front(config, listeners);
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    config.issuer.clone().unwrap_or_else(|| format!("{scheme}://{address}"))
+}
+
+fn control_config(config: &Config, listeners: &Listeners) -> ControlConfig {
+    let (scheme, address) = front(config, listeners);
     ControlConfig {
         default_project: config.project.clone(),
         locations: vec![config.region.clone()],

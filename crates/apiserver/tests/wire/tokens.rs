@@ -18,7 +18,7 @@ use updraft_identity::{
 use super::Server;
 
 const ACCOUNTS: &str = "/v1/projects/demo-project/serviceAccounts";
-const EMAIL: &str = "robot@demo-project.iam.gserviceaccount.com";
+const EMAIL: &str = "deployer@demo-project.iam.gserviceaccount.com";
 const PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
 const GOOGLE: &str = "https://oauth2.googleapis.com/token";
 const SERVICES: &str = "/v2/projects/demo-project/locations/us-central1/services";
@@ -36,12 +36,12 @@ struct KeyFile {
 }
 
 impl Place {
-    /// With the account `robot`.
+    /// With the account `deployer`.
     async fn new() -> Self {
         let server = Server::start(AuthMode::Token).await;
         let token = std::fs::read_to_string(token_path(server.dir.path())).expect("a token");
         let place = Self { server, admin: token.trim().to_owned() };
-        place.ok(Method::POST, ACCOUNTS, json!({"accountId": "robot"})).await;
+        place.ok(Method::POST, ACCOUNTS, json!({"accountId": "deployer"})).await;
         place
     }
 
@@ -184,7 +184,7 @@ async fn gcloud_activates_a_service_account_and_its_token_is_taken_until_the_acc
     assert_eq!(place.ask_as(&token, Method::GET, "/updraft/v1/info", Value::Null).await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(place.no_exchange(&key, json!({"scope": PLATFORM})).await, no_account);
     // Another account under the old address is another one.
-    place.ok(Method::POST, ACCOUNTS, json!({"accountId": "robot"})).await;
+    place.ok(Method::POST, ACCOUNTS, json!({"accountId": "deployer"})).await;
     assert_eq!(place.ask_as(&token, Method::GET, "/updraft/v1/info", Value::Null).await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(place.no_exchange(&key, json!({"scope": PLATFORM})).await.0, "invalid_grant");
 }

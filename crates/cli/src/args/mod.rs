@@ -1,9 +1,11 @@
 //! What can be typed. Names and meanings of flags are gcloud's.
 
+mod auth;
 mod gcloud;
 mod settings;
 mod traffic;
 
+pub use auth::{AuthCommand, IdentityTokenArgs, LoginArgs};
 pub use gcloud::{ExportShell, ExportsArgs, GcloudCommand, SetupArgs};
 pub use settings::{Egress, EnvArgs, Ingress, LabelArgs, ScalingArgs, SettingsArgs, SwitchArgs};
 pub use traffic::TrafficArgs;

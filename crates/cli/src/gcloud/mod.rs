@@ -167,8 +167,8 @@ fn keep(path: &Path, content: &[u8], mode: u32) -> Result<String, CliError> {
     Ok(path.display().to_string())
 }
 
-/// Writes a file beside its place and moves it there: gcloud never reads half of one.
-fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), CliError> {
+/// Writes a file beside its place and moves it there: nobody reads half of one.
+pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), CliError> {
     let written = || -> io::Result<()> {
         if let Some(dir) = path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;

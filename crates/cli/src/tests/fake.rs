@@ -12,21 +12,21 @@ use serde_json::Value;
 /// One answer: for which request (`GET /v2/…`, without the part that all paths share), with which
 /// status and body.
 #[derive(Debug, Clone)]
-pub(super) struct Answer(pub(super) &'static str, pub(super) u16, pub(super) String);
+pub(crate) struct Answer(pub(crate) &'static str, pub(crate) u16, pub(crate) String);
 
 /// The server.
 #[derive(Debug)]
-pub(super) struct Fake {
-    pub(super) endpoint: String,
+pub(crate) struct Fake {
+    pub(crate) endpoint: String,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 /// A request it got.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
-    pub(super) line: String,
-    pub(super) head: String,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Seen {
+    pub(crate) line: String,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 /// What all paths of the API share.
@@ -36,7 +36,7 @@ const PARENT: &str = "/v2/projects/demo-project/locations/us-central1";
 
 impl Fake {
     /// Answers requests in the order of `answers`; one that does not fit gets a 500 that says so.
-    pub(super) fn new(answers: Vec<Answer>) -> Self {
+    pub(crate) fn new(answers: Vec<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -53,7 +53,7 @@ impl Fake {
         Self { endpoint, seen }
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -61,7 +61,7 @@ impl Fake {
 // === impl Seen ===
 
 impl Seen {
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }

@@ -3,7 +3,7 @@
 mod backup;
 mod deploy;
 mod doctor;
-mod fake;
+pub(crate) mod fake;
 mod gcloud;
 mod images;
 mod show;

@@ -441,7 +441,7 @@ async fn the_token_is_sent_and_a_wrong_one_has_its_own_exit() {
         exit: Denied
         err:
         error: Request had invalid authentication credentials.
-        hint: pass the server's token with UPDRAFT_TOKEN or --token-file
+        hint: pass the server's token with UPDRAFT_TOKEN or --token-file, or run 'updraft auth login'
     "#]])
         .await;
     assert!(fake.seen()[0].head.to_lowercase().contains("authorization: bearer secret-1\r\n"));

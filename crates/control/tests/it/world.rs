@@ -16,6 +16,7 @@ use updraft_control::{Control, ControlConfig, ControlDeps};
 use updraft_engine::FakeEngine;
 use updraft_model::{
     Parent, Reason, RevisionName, ServiceName,
+    account::AccountBook,
     channel::{BookEntry, Check, CheckOutcome, Health, RevisionBook, RevisionHealth, StartFailure},
     diagnosis::{Code, Diagnosis},
     iam::Principal,
@@ -53,6 +54,7 @@ pub(crate) struct World {
     tasks: Tasks,
     book: watch::Receiver<Arc<RevisionBook>>,
     routes: watch::Receiver<Arc<RouteTable>>,
+    pub(crate) accounts: watch::Receiver<Arc<AccountBook>>,
     health: watch::Sender<Arc<RevisionHealth>>,
     pub(crate) deleted: mpsc::Receiver<ServiceName>,
 }
@@ -134,6 +136,7 @@ impl World {
         let (deleted_sender, deleted) = mpsc::channel(16);
         let (book_sender, book) = watch::channel(Arc::default());
         let (routes_sender, routes) = watch::channel(Arc::default());
+        let (accounts_sender, accounts) = watch::channel(Arc::default());
         let (health, health_receiver) = watch::channel(Arc::default());
         let control = Control::start(ControlDeps {
             store: store.clone(),
@@ -145,11 +148,12 @@ impl World {
             book: book_sender,
             health: health_receiver,
             routes: routes_sender,
-            accounts: watch::channel(Arc::default()).0,
+            accounts: accounts_sender,
             deleted: deleted_sender,
         })
         .await?;
-        let world = Self { control, hand, engine, store, clock, tasks, book, routes, health, deleted, stuck, dir };
+        let world =
+            Self { control, hand, engine, store, clock, tasks, book, routes, accounts, health, deleted, stuck, dir };
         world.control.settled().await;
         Ok(world)
     }

@@ -11,8 +11,8 @@ pub const FORMAT: u32 = 1;
 /// The largest list, in bytes; each file takes about 200 of them.
 pub(super) const MANIFEST_MAX: u64 = 256 << 20;
 /// Where files of a backup may go: these files, and whatever is below these folders.
-const FILES: [&str; 4] = ["state.db", "token", "tls/ca.key", "tls/ca.pem"];
-const FOLDERS: [&str; 4] = ["images/repositories", "images/pulled", "images/blobs", "logs"];
+const FILES: [&str; 5] = ["state.db", "token", "tls/ca.key", "tls/ca.pem", "identity/keys.json"];
+const FOLDERS: [&str; 5] = ["images/repositories", "images/pulled", "images/blobs", "logs", "identity/accounts"];
 
 /// What a backup holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,9 @@ mod tests {
             ("token", true),
             ("tls/ca.key", true),
             ("tls/other", false),
+            ("identity/keys.json", true),
+            ("identity/accounts/1.json", true),
+            ("identity/keys.new", false),
             ("images/blobs/sha256/ab/abcd", true),
             ("images/repositories/a/b/_tags/v1", true),
             ("logs/p/l/s/1.jsonl", true),

@@ -8,6 +8,7 @@
 //! state.db              a snapshot of the database
 //! token                 the admin token, if there is one
 //! tls/                  the key and the certificate of the server's own authority, if there is one
+//! identity/             the keys that sign tokens, if there are any
 //! images/…              names of the registry, then the blobs that they and the snapshot's revisions need
 //! logs/…                what containers wrote, if that was asked for
 //! ```

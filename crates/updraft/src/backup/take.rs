@@ -159,10 +159,11 @@ impl BackupDeps {
         let listed = tokio::task::spawn_blocking(move || {
             let mut list = List::default();
             list.whole_file("state.db", at.join("state.db"))?;
-            // Who trusts this server's authority goes on trusting it after a restore.
-            for secret in ["token", "tls/ca.key", "tls/ca.pem"] {
+            // Who trusts this server's authority and its tokens goes on trusting them after a restore.
+            for secret in ["token", "tls/ca.key", "tls/ca.pem", "identity/keys.json"] {
                 list.secret(secret, &data_dir)?;
             }
+            list.secrets("identity/accounts", &data_dir)?;
             for name in inventory.names {
                 list.memory(format!("images/{}", name.path), name.bytes);
             }
@@ -231,6 +232,22 @@ impl List {
     fn whole_file(&mut self, path: &str, file: PathBuf) -> io::Result<()> {
         let size = fs::metadata(&file)?.len();
         self.file(path.to_owned(), file, size)
+    }
+
+    /// The small files of a folder, if it is there; drafts of files are not among them.
+    fn secrets(&mut self, folder: &str, data_dir: &Path) -> io::Result<()> {
+        let entries = match fs::read_dir(data_dir.join(folder)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        let mut names = names.collect::<io::Result<Vec<_>>>()?;
+        names.sort();
+        for name in names.iter().filter(|name| name.ends_with(".json")) {
+            self.secret(&format!("{folder}/{name}"), data_dir)?;
+        }
+        Ok(())
     }
 
     /// A small file, if it is there.

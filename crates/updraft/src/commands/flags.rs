@@ -17,7 +17,7 @@ const UNUSED: [(&str, &[&str]); 8] = [
     ("install", &["endpoint", "token", "token_file", "ca_file", "format", "project", "region"]),
     ("uninstall", &["endpoint", "token", "token_file", "ca_file", "format", "project", "region"]),
     ("restore", &["endpoint", "token", "token_file", "ca_file", "format"]),
-    ("auth", &["endpoint", "token", "token_file", "ca_file", "format"]),
+    ("auth", &["format"]),
     ("config", &["endpoint", "token", "token_file", "ca_file"]),
 ];
 

@@ -59,7 +59,7 @@ enum Verb {
     Uninstall(install::UninstallArgs),
     /// Fill an empty data directory from a file that `updraft backup` wrote.
     Restore(restore::RestoreArgs),
-    /// The token of a server on this machine.
+    /// Credentials: keep them for a server, and print tokens.
     #[command(subcommand)]
     Auth(AuthCommand),
     /// The configuration of `serve`.
@@ -76,8 +76,11 @@ enum Verb {
 
 #[derive(Debug, Subcommand)]
 enum AuthCommand {
-    /// Print the token in the data directory, for `--token`, `docker login --password-stdin` and the like.
+    /// Print a token for `--token`, `docker login --password-stdin` and the like: of the credentials that are kept for the
+    /// endpoint, or else the one in the data directory of a server on this machine.
     PrintAccessToken(ServeArgs),
+    #[command(flatten)]
+    Client(updraft_cli::AuthCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -119,6 +122,9 @@ struct ServeArgs {
     /// Who may use the API: 'none' (anybody on this machine; loopback only) or 'token' [default: none].
     #[arg(long, value_name = "MODE")]
     auth: Option<String>,
+    /// Under which URL others reach the API, for tokens and key files [default: that of --listen].
+    #[arg(long, value_name = "URL")]
+    issuer: Option<String>,
     /// Services get hosts below this domain [default: run.localhost].
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<String>,
@@ -195,8 +201,17 @@ pub fn main() -> ExitCode {
             with_config(&settings, &matches, |config| restore::run(&file, &config.data_dir))
         }
         Verb::Auth(AuthCommand::PrintAccessToken(flags)) => {
-            with_config(&flags, &matches, |config| auth::print_token(&config))
+            // Who names a data directory means the one in it.
+            let is_named = flags.config.is_some() || flags.data_dir.is_some();
+            let kept = match is_named {
+                true => None,
+                false => block_on_some(updraft_cli::print_kept_token(&arguments.globals)),
+            };
+            kept.unwrap_or_else(|| with_config(&flags, &matches, |config| auth::print_token(&config)))
         }
+        Verb::Auth(AuthCommand::Client(command)) => block_on(async move {
+            updraft_cli::auth(command, arguments.globals, Console::stdio(), Clock::system()).await.into()
+        }),
         Verb::Config(ConfigCommand::Show(flags)) => show(&flags, &matches, arguments.globals.format),
         Verb::Completion { shell } => {
             let mut script = Vec::new();
@@ -272,6 +287,7 @@ impl ServeArgs {
             ("tls-key", self.tls_key.clone()),
             ("url-scheme", self.url_scheme.clone()),
             ("auth", self.auth.clone()),
+            ("issuer", self.issuer.clone()),
             ("domain", self.domain.clone()),
             ("idle-timeout", self.idle_timeout.clone()),
             ("freeze-after", self.freeze_after.clone()),
@@ -334,6 +350,17 @@ fn fail(error: &dyn std::error::Error, hint: Option<&str>) -> ExitCode {
         eprintln!("hint: {hint}");
     }
     ExitCode::FAILURE
+}
+
+/// The same, for work that may find that it is not its own.
+fn block_on_some(work: impl Future<Output = Option<Exit>>) -> Option<ExitCode> {
+    let mut is_done = false;
+    let code = block_on(async {
+        let exit = work.await;
+        is_done = exit.is_some();
+        exit.map_or(ExitCode::SUCCESS, ExitCode::from)
+    });
+    is_done.then_some(code)
 }
 
 fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {

@@ -84,6 +84,12 @@ pub const SETTINGS: &[Setting] = &[
         help: "Who may use the API: 'none' (anybody on this machine; loopback only) or 'token' (DATA/token)",
     },
     Setting {
+        key: "issuer",
+        variable: "UPDRAFT_ISSUER",
+        default: "",
+        help: "Under which URL others reach the API: it stands in every token and key file [default: that of 'listen', or of 'tls-listen' with 'url-scheme = https']",
+    },
+    Setting {
         key: "domain",
         variable: "UPDRAFT_DOMAIN",
         default: "run.localhost",
@@ -211,6 +217,8 @@ pub struct Config {
     pub url_scheme: UrlScheme,
     /// Who may use the API.
     pub auth: AuthMode,
+    /// Under which URL others reach the API, without a slash at its end; `None`: that of the address.
+    pub issuer: Option<String>,
     /// The domain of services' hosts.
     pub domain: String,
     /// The default project.
@@ -340,6 +348,7 @@ impl Config {
             tls: values.tls()?,
             url_scheme: values.url_scheme()?,
             auth: values.auth()?,
+            issuer: values.issuer()?,
             domain: values.domain()?,
             project: values.project()?,
             region: values.region()?,

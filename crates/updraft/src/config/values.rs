@@ -110,6 +110,27 @@ impl<'a> Values<'a> {
         }
     }
 
+    /// A URL that paths can be put behind: it is compared character by character, so it has one form only.
+    pub(super) fn issuer(&self) -> Result<Option<String>, ConfigError> {
+        const KEY: &str = "issuer";
+        let text = self.text(KEY).trim_end_matches('/');
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let uri: Option<http::Uri> = text.parse().ok();
+        let fits = uri.is_some_and(|uri| {
+            let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && !authority.is_empty()
+                && !authority.contains('@')
+                && uri.query().is_none()
+        });
+        if fits && !text.contains('#') {
+            return Ok(Some(text.to_owned()));
+        }
+        Err(self.refuse(KEY, "must be a URL such as https://run.example.com, without user, query and fragment"))
+    }
+
     pub(super) fn isolation(&self) -> Result<Isolation, ConfigError> {
         let unknown = |error: UnknownIsolation| self.refuse("isolation", &error.to_string());
         self.text("isolation").parse().map_err(unknown)

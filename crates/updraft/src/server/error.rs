@@ -90,7 +90,11 @@ impl StartError {
         match self {
             Self::DataDir { .. } | Self::Bind(_) | Self::Isolation { .. } | Self::Runtime(_) => true,
             Self::Identity(error) => {
-                matches!(error, IdentityError::TokenExposed { .. } | IdentityError::TokenUnfit { .. })
+                use IdentityError as E;
+                matches!(
+                    error,
+                    E::TokenExposed { .. } | E::TokenUnfit { .. } | E::KeyFileExposed { .. } | E::KeyFileUnfit { .. }
+                )
             }
             Self::Tls(error) => matches!(error, TlsError::Exposed { .. } | TlsError::Unfit { .. }),
             Self::Store(error) => matches!(error, StoreError::TooNew { .. }),

@@ -44,27 +44,22 @@ pub async fn auth(command: AuthCommand, globals: Globals, mut console: Console<'
     }
 }
 
-/// Prints an access token of the credentials that were given or are kept for the endpoint; `None` when there are none.
+/// Prints an access token of the credentials that are kept for the endpoint; `None` when there are none.
 pub async fn print_kept_token(globals: &Globals) -> Option<Exit> {
+    // Where there is no home there are no credentials either.
+    let kept = Kept::open().ok()?;
     let mut console = Console::stdio();
-    let found = match Kept::open() {
-        Ok(kept) => with_token(globals.clone(), &kept, &Clock::system()).await.and_then(|globals| {
-            match Client::new(&globals, Clock::system())?.secret() {
-                Some((token, _)) => console.print(&format!("{token}\n")).map(|()| true),
-                None => Ok(false),
-            }
-        }),
-        // Where there is no home there are no credentials either.
-        Err(_) => Ok(false),
+    let printed = match kept_token(globals, &kept, &Clock::system()).await {
+        Ok(token) => console.print(&format!("{}\n", token?)),
+        Err(error) => Err(error),
     };
-    match found {
-        Ok(true) => Some(Exit::Done),
-        Ok(false) => None,
+    Some(match printed {
+        Ok(()) => Exit::Done,
         Err(error) => {
             console.whisper(&error);
-            Some(error.exit())
+            error.exit()
         }
-    }
+    })
 }
 
 /// The same flags, with the token of the credentials that are kept for their endpoint where they give none.
@@ -136,16 +131,22 @@ async fn with_token(globals: Globals, kept: &Kept, clock: &Clock) -> Result<Glob
     if globals.token.is_some() || globals.token_file.is_some() {
         return Ok(globals);
     }
-    let client = Client::new(&globals, clock.clone())?;
-    let token = match kept.find(&client.name())? {
-        None => return Ok(globals),
-        Some(Credential::Token(token)) => token,
+    let token = kept_token(&globals, kept, clock).await?;
+    Ok(Globals { token, ..globals })
+}
+
+/// An access token of the credentials that are kept for the endpoint.
+async fn kept_token(globals: &Globals, kept: &Kept, clock: &Clock) -> Result<Option<String>, CliError> {
+    let without = Globals { token: None, token_file: None, ..globals.clone() };
+    let client = Client::new(&without, clock.clone())?;
+    match kept.find(&client.name())? {
+        None => Ok(None),
+        Some(Credential::Token(token)) => Ok(Some(token)),
         Some(Credential::KeyFile(text)) => {
             let answer = exchange(&client, &parsed(&text)?, Want::Scope(SCOPE), clock).await?;
-            field(&answer, "access_token")?
+            field(&answer, "access_token").map(Some)
         }
-    };
-    Ok(Globals { token: Some(token), ..globals })
+    }
 }
 
 async fn identity_token(

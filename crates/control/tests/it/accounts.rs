@@ -20,7 +20,7 @@ fn key(id: &str) -> NewKey {
 }
 
 async fn with_robot() -> (World, String) {
-    let world = World::start().await;
+    let world = World::new().await;
     let new = NewAccount { id: "deployer".to_owned(), ..NewAccount::default() };
     let made = world.control.accounts_create(&ME, "demo-project", new).await.expect("made");
     (world, made.unique_id)

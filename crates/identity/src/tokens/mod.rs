@@ -43,6 +43,7 @@ pub const LIFETIME: Duration = Duration::from_secs(3600);
 pub const LIFETIME_MAX: Duration = Duration::from_secs(12 * 3600);
 /// How long others may keep a list of keys; less than a new key is published ahead.
 pub const KEYS_MAX_AGE: Duration = Duration::from_secs(3600);
+const _: () = assert!(KEYS_MAX_AGE.as_secs() < plan::AHEAD, "whoever keeps a list must know a key before it signs");
 
 /// The scope that stands for all of the API.
 pub const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
@@ -189,7 +190,7 @@ impl Tokens {
     /// # Errors
     /// When a key has to be made and cannot.
     pub fn access_token(&self, account: &Account, scope: &str, lifetime: Duration) -> Result<Minted, IdentityError> {
-        let mut claims = self.claims(account, &self.0.issuer, lifetime)?;
+        let mut claims = self.claims(account, &self.0.issuer, lifetime);
         claims.insert("client_id".to_owned(), account.unique_id.clone().into());
         claims.insert("email".to_owned(), account.email.clone().into());
         claims.insert("project".to_owned(), account.project.clone().into());
@@ -203,7 +204,7 @@ impl Tokens {
     /// # Errors
     /// When a key has to be made and cannot.
     pub fn id_token(&self, account: &Account, audience: &str, email: EmailClaim) -> Result<Minted, IdentityError> {
-        let mut claims = self.claims(account, audience, LIFETIME)?;
+        let mut claims = self.claims(account, audience, LIFETIME);
         claims.insert("azp".to_owned(), account.unique_id.clone().into());
         if email == EmailClaim::Told {
             claims.insert("email".to_owned(), account.email.clone().into());
@@ -212,24 +213,17 @@ impl Tokens {
         self.minted(JWT, &claims)
     }
 
-    fn claims(
-        &self,
-        account: &Account,
-        audience: &str,
-        lifetime: Duration,
-    ) -> Result<Map<String, Value>, IdentityError> {
+    /// What both kinds of token say.
+    fn claims(&self, account: &Account, audience: &str, lifetime: Duration) -> Map<String, Value> {
         let now = seconds(self.0.clock.now());
-        let claims = json!({
-            "iss": self.0.issuer,
-            "aud": audience,
-            "sub": account.unique_id,
-            "iat": now,
-            "exp": now + lifetime.min(LIFETIME_MAX).as_secs(),
-        });
-        match claims {
-            Value::Object(claims) => Ok(claims),
-            _ => Err(IdentityError::NoSigner),
-        }
+        let claims: [(&str, Value); 5] = [
+            ("iss", self.issuer().into()),
+            ("aud", audience.into()),
+            ("sub", account.unique_id.clone().into()),
+            ("iat", now.into()),
+            ("exp", (now + lifetime.min(LIFETIME_MAX).as_secs()).into()),
+        ];
+        claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     fn minted(&self, kind: &'static str, claims: &Map<String, Value>) -> Result<Minted, IdentityError> {

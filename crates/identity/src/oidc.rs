@@ -25,8 +25,21 @@ pub struct OidcSettings {
     pub audiences: Vec<String>,
     /// The claims that say what we want to know.
     pub claims: ClaimMapping,
-    /// Only users whose account is of one of these domains; empty: all.
+    /// Whose word an address is.
+    pub trust: EmailTrust,
+    /// Only users whose account is of one of these domains, by the claim for it; empty: all. The address does not count:
+    /// an issuer may have accounts of anybody under addresses of any domain.
     pub domains: Vec<String>,
+}
+
+/// When an address is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EmailTrust {
+    /// When the issuer says that it verified it (`email_verified`).
+    #[default]
+    Verified,
+    /// Also when the issuer says nothing about that: for issuers that write only addresses of their own into tokens.
+    AsTold,
 }
 
 /// Which claim says what.
@@ -36,7 +49,7 @@ pub struct ClaimMapping {
     pub email: String,
     /// Their groups, a list or a single one: `groups`.
     pub groups: String,
-    /// The domain that their account is of: `hd`. Where it is missing, that of the address counts.
+    /// The domain that their account is of: `hd`.
     pub hosted_domain: String,
 }
 
@@ -119,11 +132,10 @@ impl ExternalIssuer {
         check_party(&claims, &audiences)?;
         let subject = claims.text("sub")?.to_owned();
         let email = text(&claims, &settings.claims.email).ok_or(TokenError::Claim("email"))?;
-        if is_unverified(&claims) {
+        if !is_believed(&claims, settings.trust) {
             return Err(TokenError::EmailUnverified(jwt::shown(&email)));
         }
-        let hosted_domain = text(&claims, &settings.claims.hosted_domain)
-            .or_else(|| email.rsplit_once('@').map(|(_, domain)| domain.to_ascii_lowercase()));
+        let hosted_domain = text(&claims, &settings.claims.hosted_domain);
         self.check_domain(hosted_domain.as_deref().unwrap_or_default())?;
         let audience = audiences.iter().find(|audience| claims.check_audience(&[audience]).is_ok());
         Ok(Verified {
@@ -160,12 +172,12 @@ fn check_party(claims: &Claims, audiences: &[&str]) -> Result<(), TokenError> {
     }
 }
 
-/// Does the issuer say that it did not verify the address? Who says nothing is believed. Some write it as a text.
-fn is_unverified(claims: &Claims) -> bool {
+/// Some issuers write whether they verified an address as a text.
+fn is_believed(claims: &Claims, trust: EmailTrust) -> bool {
     match claims.0.get("email_verified") {
-        None | Some(Value::Bool(true)) => false,
-        Some(Value::String(text)) => text != "true",
-        Some(_) => true,
+        None => trust == EmailTrust::AsTold,
+        Some(Value::Bool(verified)) => *verified,
+        Some(value) => value == "true",
     }
 }
 
@@ -199,6 +211,7 @@ mod tests {
             issuer: "https://login.example.com/".to_owned(),
             audiences: vec!["updraft".to_owned()],
             claims: ClaimMapping::default(),
+            trust: EmailTrust::Verified,
             domains: Vec::new(),
         }
     }
@@ -232,13 +245,13 @@ mod tests {
             (found.kind, found.email.as_str(), found.subject.as_str()),
             (SubjectKind::User, "ann@example.com", "u-1")
         );
-        assert_eq!(
-            (found.groups, found.hosted_domain.as_deref()),
-            (vec!["dev".to_owned(), "ops".to_owned()], Some("example.com"))
-        );
+        assert_eq!((found.groups, found.hosted_domain.as_deref()), (vec!["dev".to_owned(), "ops".to_owned()], None));
         assert_eq!((found.audience.as_str(), found.expires), ("updraft", at(NOW + 600)));
         assert!(verify(json!({"aud": ["x", "updraft"], "azp": "updraft", "email_verified": "true"})).is_ok());
-        assert!(verify(json!({"email_verified": null, "groups": "dev", "hd": "example.org"})).is_ok());
+        assert_eq!(
+            verify(json!({"groups": "dev", "hd": "example.org"})).unwrap().hosted_domain.unwrap(),
+            "example.org"
+        );
         for (changes, cause) in [
             (json!({"iss": "https://login.example.com"}), "issuer is 'https://login.example.com'"),
             (json!({"aud": "other"}), "audience is 'other', expected 'updraft'"),
@@ -246,6 +259,7 @@ mod tests {
             (json!({"sub": null}), "'sub'"),
             (json!({"email": null}), "'email'"),
             (json!({"exp": null}), "'exp'"),
+            (json!({"email_verified": null}), "'ann@example.com' is not verified"),
             (json!({"email_verified": false}), "'ann@example.com' is not verified"),
             (json!({"exp": NOW - 100}), "expired"),
             (json!({"nbf": NOW + 100}), "valid only in"),
@@ -261,14 +275,21 @@ mod tests {
         let jwks = json!({"keys": [key.public().to_jwk("k")]}).to_string();
         let mapping =
             ClaimMapping { email: "upn".to_owned(), groups: "roles".to_owned(), hosted_domain: "tenant".to_owned() };
-        let settings = OidcSettings { claims: mapping, domains: vec!["example.org".to_owned()], ..settings() };
+        let settings = OidcSettings {
+            claims: mapping,
+            trust: EmailTrust::AsTold,
+            domains: vec!["example.org".to_owned()],
+            ..settings()
+        };
         let issuer = ExternalIssuer::new(settings, &jwks).unwrap();
         let verify =
             |changes: Value| issuer.verify(&jwt::sign(("k", &key), "JWT", &claims(changes)).unwrap(), at(NOW + 1));
-        let found = verify(json!({"upn": "ann@x.example", "roles": ["a"], "tenant": "example.org"})).unwrap();
+        let found =
+            verify(json!({"upn": "ann@x.example", "roles": ["a"], "tenant": "example.org", "email_verified": null}))
+                .unwrap();
         assert_eq!((found.email.as_str(), found.groups), ("ann@x.example", vec!["a".to_owned()]));
-        let error = verify(json!({"upn": "ann@x.example"})).unwrap_err();
-        assert_eq!(error.to_string(), "the token's domain 'x.example' is not among those allowed: example.org");
+        let error = verify(json!({"upn": "ann@example.org"})).unwrap_err();
+        assert_eq!(error.to_string(), "the token's domain '' is not among those allowed: example.org");
     }
 
     #[test]

@@ -45,7 +45,14 @@ impl Accounts {
         ids.clear();
         let mut book = AccountBook::default();
         for envelope in stored {
-            let (id, entry) = entry(&envelope)?;
+            // One that cannot be read is gone, as far as tokens are concerned, and no reason not to start.
+            let (id, entry) = match entry(&envelope) {
+                Ok(read) => read,
+                Err(error) => {
+                    tracing::error!(%error, cause = error.cause(), key = %envelope.key, "service account could not be read");
+                    continue;
+                }
+            };
             book.entries.insert(id.clone(), Arc::new(entry));
             ids.insert(envelope.key, id);
         }

@@ -59,6 +59,11 @@ impl Keyring {
     /// # Errors
     /// When the file cannot be read, others can read it, or it holds no keys of ours.
     pub(super) fn open(path: PathBuf) -> Result<Self, IdentityError> {
+        durable::remove(&durable::draft(&path)).map_err(|source| IdentityError::KeyFile {
+            operation: "remove",
+            path: durable::draft(&path),
+            source,
+        })?;
         let keys = read(&path)?;
         Ok(Self { path, keys: RwLock::new(Arc::new(keys)), tending: Mutex::default() })
     }
@@ -210,7 +215,9 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left");
-        let again = Keyring::open(path).unwrap();
+        fs::write(durable::draft(&path), "half").unwrap();
+        let again = Keyring::open(path.clone()).unwrap();
+        assert!(!durable::draft(&path).exists(), "what a crash left is removed");
         assert_eq!(again.signer(at(1)).unwrap().kid, signer.kid);
         assert_eq!(again.find(&signer.kid).unwrap().key.public(), signer.key.public());
         assert!(again.find("other").is_none());

@@ -358,7 +358,7 @@ impl Tokens {
         let path = self.robot_path(unique_id);
         self.0.robots.lock().unwrap_or_else(PoisonError::into_inner).remove(unique_id);
         let failed = |source| IdentityError::KeyFile { operation: "remove", path: path.clone(), source };
-        if path.exists() { durable::remove(&path).map_err(failed) } else { Ok(()) }
+        durable::remove(&path).map_err(failed)
     }
 
     fn robot(&self, unique_id: &str) -> Result<Arc<Keyring>, IdentityError> {

@@ -51,6 +51,7 @@ async fn a_key_file_leads_to_this_server_and_its_tokens_are_proved_by_the_keys_t
         issuer: issuer.clone(),
         audiences: vec![audience.to_owned(), account["uniqueId"].as_str().expect("an id").to_owned()],
         claims: updraft_identity::oidc::ClaimMapping::default(),
+        trust: updraft_identity::oidc::EmailTrust::Verified,
         domains: Vec::new(),
     };
     let others = updraft_identity::oidc::ExternalIssuer::new(settings, &keys.to_string()).expect("keys");

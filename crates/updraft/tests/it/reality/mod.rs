@@ -27,4 +27,5 @@ mod soak;
 mod stopping;
 mod streams;
 mod tls;
+mod tokens;
 mod traffic;

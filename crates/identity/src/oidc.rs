@@ -153,7 +153,9 @@ impl ExternalIssuer {
 
     fn check_domain(&self, domain: &str) -> Result<(), TokenError> {
         let allowed = &self.settings.domains;
-        if allowed.is_empty() || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(domain)) {
+        if allowed.is_empty()
+            || allowed.iter().any(|allowed| !allowed.is_empty() && allowed.eq_ignore_ascii_case(domain))
+        {
             return Ok(());
         }
         Err(TokenError::Domain { found: jwt::shown(domain), allowed: allowed.join(", ") })

@@ -144,7 +144,7 @@ impl Authenticator {
         let shown = std::str::from_utf8(shown).ok().filter(looks_like_one);
         let (Some(tokens), Some(shown)) = (&self.tokens, shown) else { return Err(wrong()) };
         let verified = tokens
-            .verify_access(shown)
+            .verify_bearer(shown)
             .map_err(|cause| Error::new(ErrorKind::Unauthenticated, format!("{WRONG} ({cause}.)")))?;
         if !verified.is_for_the_platform() {
             return Err(Error::new(ErrorKind::PermissionDenied, NARROW));

@@ -3,7 +3,7 @@
 //! What an account is kept with is the control plane's; whoever checks a token needs only whether the account is still
 //! there and may be used, at once and without a store.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use crate::{
     level::Level,
@@ -15,6 +15,8 @@ use crate::{
 pub struct AccountBook {
     /// By unique id, which is never given twice: an account that is made again under its old address is another one.
     pub entries: Level<Arc<str>, Arc<AccountEntry>>,
+    /// The unique ids, by address.
+    pub ids: Level<Arc<str>, Arc<str>>,
 }
 
 /// What the book says of an account.
@@ -26,6 +28,23 @@ pub struct AccountEntry {
     pub project: String,
     /// May it be used?
     pub standing: Standing,
+    /// The keys that others hold of it.
+    pub keys: Vec<HeldKey>,
+}
+
+/// The public half of a key that others hold of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldKey {
+    /// Its id.
+    pub id: String,
+    /// The certificate that holds it, in PEM.
+    pub certificate: String,
+    /// From when on it may be used.
+    pub valid_after: SystemTime,
+    /// Until when; `None`: always.
+    pub valid_before: Option<SystemTime>,
+    /// May it be used?
+    pub is_enabled: bool,
 }
 
 /// Whether an account may be used.
@@ -42,6 +61,28 @@ pub enum Standing {
 // === impl AccountBook ===
 
 impl AccountBook {
+    /// Puts an account in, in the place of the one with that unique id.
+    pub fn insert(&mut self, unique_id: Arc<str>, entry: AccountEntry) {
+        self.remove(&unique_id);
+        self.ids.insert(entry.email.as_str().into(), unique_id.clone());
+        self.entries.insert(unique_id, Arc::new(entry));
+    }
+
+    /// Takes an account out.
+    pub fn remove(&mut self, unique_id: &str) {
+        let Some(entry) = self.entries.remove(unique_id) else { return };
+        // Another account may have the address by now.
+        if self.ids.get(entry.email.as_str()).is_some_and(|id| &**id == unique_id) {
+            self.ids.remove(entry.email.as_str());
+        }
+    }
+
+    /// The account that is meant by an address or a unique id, and its unique id.
+    pub fn find(&self, name: &str) -> Option<(&str, &AccountEntry)> {
+        let id = self.ids.get(name).map_or(name, |id| id);
+        self.entries.get(id).map(|entry| (id, &**entry))
+    }
+
     /// How the account with this unique id stands. The default account of a project is there before anything is
     /// written down of it, and cannot be deleted.
     pub fn standing(&self, unique_id: &str, project: &str) -> Standing {
@@ -69,17 +110,16 @@ mod tests {
 
     #[test]
     fn an_account_stands_as_the_book_says_and_a_default_one_without_it() {
-        let entry = |standing| {
-            Arc::new(AccountEntry {
-                email: "a@p.iam.gserviceaccount.com".to_owned(),
-                project: "p".to_owned(),
-                standing,
-            })
+        let entry = |name: &str, standing| AccountEntry {
+            email: format!("{name}@p.iam.gserviceaccount.com"),
+            project: "p".to_owned(),
+            standing,
+            keys: Vec::new(),
         };
         let default = default_unique_id(&default_email("p"));
         let mut book = AccountBook::default();
-        book.entries.insert("1".into(), entry(Standing::Active));
-        book.entries.insert("2".into(), entry(Standing::Disabled));
+        book.insert("1".into(), entry("a", Standing::Active));
+        book.insert("2".into(), entry("b", Standing::Disabled));
         for (id, standing) in [
             ("1", Standing::Active),
             ("2", Standing::Disabled),
@@ -90,7 +130,22 @@ mod tests {
             assert_eq!(book.standing(id, "p"), standing, "{id}");
         }
         assert_eq!(book.standing(&default, "q"), Standing::Gone, "it is another project's");
-        book.entries.insert(default.as_str().into(), entry(Standing::Disabled));
+        book.insert(default.as_str().into(), entry("c", Standing::Disabled));
         assert_eq!(book.standing(&default, "p"), Standing::Disabled);
+    }
+
+    #[test]
+    fn an_account_is_found_by_its_address_until_another_has_it() {
+        let entry =
+            |standing| AccountEntry { email: "a@p".to_owned(), project: "p".to_owned(), standing, keys: Vec::new() };
+        let mut book = AccountBook::default();
+        book.insert("1".into(), entry(Standing::Active));
+        assert_eq!(book.find("a@p").map(|(id, _)| id), Some("1"));
+        assert_eq!(book.find("1").map(|(id, _)| id), Some("1"));
+        book.insert("2".into(), entry(Standing::Disabled));
+        book.remove("1");
+        assert_eq!(book.find("a@p").map(|(id, entry)| (id, entry.standing)), Some(("2", Standing::Disabled)));
+        book.remove("2");
+        assert!(book.find("a@p").is_none() && book.find("2").is_none() && book.ids.is_empty());
     }
 }

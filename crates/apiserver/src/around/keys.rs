@@ -95,9 +95,9 @@ pub(super) async fn get(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Re
     let key = deps.control.keys_get(caller, asked.field("name")).await?;
     let mut shown = shown(&key);
     let public = match kind {
-        "TYPE_X509_PEM_FILE" => Some(key.certificate),
+        "TYPE_X509_PEM_FILE" => Some(key.held.certificate),
         "TYPE_RAW_PUBLIC_KEY" => {
-            let raw = PublicKey::from_certificate(&key.certificate).and_then(|public| public.to_pem());
+            let raw = PublicKey::from_certificate(&key.held.certificate).and_then(|public| public.to_pem());
             Some(raw.map_err(Error::internal)?)
         }
         _ => None,
@@ -153,13 +153,13 @@ fn shown(key: &AccountKey) -> Value {
     };
     let mut shown = json!({
         "name": key.name,
-        "validAfterTime": rfc3339(key.valid_after),
-        "validBeforeTime": key.valid_before.map_or_else(|| NEVER.to_owned(), rfc3339),
-        "keyAlgorithm": algorithm(PublicKey::from_certificate(&key.certificate).ok().as_ref()),
+        "validAfterTime": rfc3339(key.held.valid_after),
+        "validBeforeTime": key.held.valid_before.map_or_else(|| NEVER.to_owned(), rfc3339),
+        "keyAlgorithm": algorithm(PublicKey::from_certificate(&key.held.certificate).ok().as_ref()),
         "keyOrigin": origin,
         "keyType": "USER_MANAGED",
     });
-    if !key.is_enabled {
+    if !key.held.is_enabled {
         shown["disabled"] = true.into();
         shown["disableReason"] = "SERVICE_ACCOUNT_KEY_DISABLE_REASON_USER_INITIATED".into();
     }

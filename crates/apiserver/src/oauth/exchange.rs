@@ -9,8 +9,7 @@ use std::time::UNIX_EPOCH;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use updraft_api::{method::Access, path::query_pairs, status};
-use updraft_control::around::AccountKey;
-use updraft_identity::{Asserter, Assertion, AssertionKey, EmailClaim, LIFETIME, Minted};
+use updraft_identity::{Asserter, Assertion, EmailClaim, LIFETIME, Minted};
 use updraft_model::iam::Principal;
 
 use super::{
@@ -61,7 +60,7 @@ async fn exchange(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Value, 
         return Err(Refusal::no_account());
     };
     let is_enabled = identity.is_enabled;
-    let who = Asserter { account: as_account(identity), keys: keys.into_iter().map(held).collect() };
+    let who = Asserter { account: as_account(identity), keys: keys.into_iter().map(|key| key.held).collect() };
     let tokens = deps.tokens.clone();
     // Behind a thread of its own: keys that are kept for the account may have to be read.
     let (who, wanted) = blocking(move || {
@@ -126,16 +125,6 @@ async fn given(api: &Api, who: Asserter, wanted: Assertion) -> Result<Value, Ref
     let whole = |time: std::time::SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let seconds = whole(expires).saturating_sub(whole(now));
     Ok(json!({"access_token": token, "expires_in": seconds, "token_type": "Bearer"}))
-}
-
-fn held(key: AccountKey) -> AssertionKey {
-    AssertionKey {
-        id: key.id,
-        certificate: key.certificate,
-        valid_after: key.valid_after,
-        valid_before: key.valid_before,
-        is_enabled: key.is_enabled,
-    }
 }
 
 fn refused(refusal: &Refusal) -> Response<BoxBody> {

@@ -73,7 +73,7 @@ async fn account_keys(deps: &ApiDeps, account: &str) -> Result<Value, Error> {
     let Some((identity, held)) = deps.control.account_keys(account).await? else {
         return Err(Error::not_found(format!("serviceAccounts/{account}")));
     };
-    let usable = held.iter().filter(|key| key.is_enabled);
+    let usable = held.iter().map(|key| &key.held).filter(|key| key.is_enabled);
     let mut keys: Vec<Value> =
         usable.filter_map(|key| Some(PublicKey::from_certificate(&key.certificate).ok()?.to_jwk(&key.id))).collect();
     let tokens = deps.tokens.clone();

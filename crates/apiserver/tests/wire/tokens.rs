@@ -171,6 +171,13 @@ async fn gcloud_activates_a_service_account_and_its_token_is_taken_until_the_acc
     let (status, answer) = place.ask_as(&narrow, Method::GET, SERVICES, Value::Null).await;
     assert_eq!(answer["error"]["message"], "Request had insufficient authentication scopes.", "{status}");
 
+    // What Google's libraries send in its place, to save the exchange.
+    let own = key.assertion(json!({"aud": "https://run.googleapis.com/", "sub": EMAIL}));
+    assert_eq!(place.ask_as(&own, Method::GET, "/updraft/v1/info", Value::Null).await.0, StatusCode::OK);
+    let assertion = key.assertion(json!({"scope": PLATFORM, "sub": EMAIL}));
+    let (status, answer) = place.ask_as(&assertion, Method::GET, "/updraft/v1/info", Value::Null).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "what is meant for the token endpoint is no token: {answer:#}");
+
     place.ok(Method::POST, &format!("{ACCOUNTS}/{EMAIL}:disable"), json!({})).await;
     let (status, answer) = place.ask_as(&token, Method::GET, "/updraft/v1/info", Value::Null).await;
     let message = answer["error"]["message"].as_str().expect("a message");

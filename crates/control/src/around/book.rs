@@ -12,7 +12,7 @@ use updraft_model::{
 };
 use updraft_store::{Envelope, Key, Kind, Page, Selection, Store};
 
-use super::accounts::AccountRecord;
+use super::{accounts::AccountRecord, keys::KeyRecord};
 use crate::{failure::of_store, record};
 
 /// The book's one writer.
@@ -53,7 +53,7 @@ impl Accounts {
                     continue;
                 }
             };
-            book.entries.insert(id.clone(), Arc::new(entry));
+            book.insert(id.clone(), entry);
             ids.insert(envelope.key, id);
         }
         self.published.send_replace(Arc::new(book));
@@ -73,11 +73,11 @@ impl Accounts {
         match &read {
             Ok(now) => {
                 if let Some(before) = before {
-                    book.entries.remove(&before);
+                    book.remove(&before);
                     ids.remove(key);
                 }
                 if let Some((id, entry)) = now {
-                    book.entries.insert(id.clone(), Arc::new(entry.clone()));
+                    book.insert(id.clone(), entry.clone());
                     ids.insert(key.clone(), id.clone());
                 }
             }
@@ -86,7 +86,7 @@ impl Accounts {
                     && let Some(entry) = book.entries.get(&before)
                 {
                     let entry = AccountEntry { standing: Standing::Disabled, ..AccountEntry::clone(entry) };
-                    book.entries.insert(before, Arc::new(entry));
+                    book.insert(before, entry);
                 }
             }
         }
@@ -104,5 +104,6 @@ fn entry(envelope: &Envelope) -> Result<(Arc<str>, AccountEntry), Error> {
     let record: AccountRecord = record::read(envelope)?;
     let standing = if record.disabled { Standing::Disabled } else { Standing::Active };
     let (email, project) = (envelope.key.name.clone(), envelope.key.parent.project.clone());
-    Ok((record.unique_id.into(), AccountEntry { email, project, standing }))
+    let keys = record.keys.iter().map(KeyRecord::held).collect();
+    Ok((record.unique_id.into(), AccountEntry { email, project, standing, keys }))
 }

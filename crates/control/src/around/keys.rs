@@ -7,7 +7,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use updraft_model::{Error, ErrorKind, iam::Principal};
+use updraft_model::{Error, ErrorKind, account::HeldKey, iam::Principal};
 
 use super::{ATTEMPTS, accounts::Found, busy};
 use crate::Control;
@@ -35,18 +35,10 @@ pub struct AccountIdentity {
 pub struct AccountKey {
     /// `projects/{project}/serviceAccounts/{email}/keys/{id}`.
     pub name: String,
-    /// The last part of it.
-    pub id: String,
-    /// The certificate with its public half, in PEM.
-    pub certificate: String,
     /// Who made it.
     pub origin: KeyOrigin,
-    /// From when on it may be used.
-    pub valid_after: SystemTime,
-    /// Until when; `None`: always.
-    pub valid_before: Option<SystemTime>,
-    /// May it be used?
-    pub is_enabled: bool,
+    /// Its public half.
+    pub held: HeldKey,
 }
 
 /// A key to be written down.
@@ -161,7 +153,7 @@ impl Control {
     pub async fn keys_get(&self, caller: &Principal, name: &str) -> Result<AccountKey, Error> {
         let (account, id) = parts(name)?;
         let found = self.inner.account(caller, "iam.serviceAccountKeys.get", account).await?;
-        found.keys().into_iter().find(|key| key.id == id).ok_or_else(|| missing(name))
+        found.keys().into_iter().find(|key| key.held.id == id).ok_or_else(|| missing(name))
     }
 
     /// Deletes a key. Tokens that it got before go on until they expire, as at Google.
@@ -244,17 +236,21 @@ impl KeyRecord {
         }
     }
 
-    fn shown(&self, account: &Found) -> AccountKey {
+    /// As those see it who check what it signed.
+    pub(super) fn held(&self) -> HeldKey {
         let time = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds);
-        AccountKey {
-            name: format!("projects/{}/serviceAccounts/{}/keys/{}", account.project, account.email, self.id),
+        HeldKey {
             id: self.id.clone(),
             certificate: self.certificate.clone(),
-            origin: self.origin,
             valid_after: time(self.valid_after),
             valid_before: self.valid_before.map(time),
             is_enabled: !self.disabled,
         }
+    }
+
+    fn shown(&self, account: &Found) -> AccountKey {
+        let name = format!("projects/{}/serviceAccounts/{}/keys/{}", account.project, account.email, self.id);
+        AccountKey { name, origin: self.origin, held: self.held() }
     }
 }
 

@@ -83,12 +83,14 @@ async fn keys_are_kept_with_their_account_over_a_restart_and_go_with_it() {
     assert_eq!(twice.kind(), ErrorKind::AlreadyExists);
     let one = format!("{ROBOT}/keys/k1");
     world.control.keys_disable(&ME, &one).await.expect("disabled");
+    let published = world.accounts.borrow().find(&id).map(|(_, entry)| entry.keys.clone()).expect("in the book");
+    assert_eq!(published.iter().map(|key| (key.id.as_str(), key.is_enabled)).collect::<Vec<_>>(), [("k1", false)]);
     switch(&world, true).await;
     let store = Arc::clone(&world.store);
     world.end().await;
     let world = World::over(store).await;
     let kept = world.control.keys_get(&ME, &one).await.expect("kept");
-    assert_eq!((kept.certificate.as_str(), kept.is_enabled), ("certificate k1", false));
+    assert_eq!((kept.held.certificate.as_str(), kept.held.is_enabled), ("certificate k1", false));
     world.control.keys_enable(&ME, &one).await.expect("enabled");
     let email = "deployer@demo-project.iam.gserviceaccount.com";
     for named in [email, &id] {

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Account, Tokens, unknown};
+use serde_json::Value;
+use updraft_model::account::HeldKey;
+
+use super::{Account, CLOUD_PLATFORM, SubjectKind, Tokens, Verified, unknown};
 use crate::{
-    jwt::{self, CLOCK_SKEW, TokenError, Unverified},
+    jwt::{self, CLOCK_SKEW, Claims, TokenError, Unverified},
     key::PublicKey,
 };
 
@@ -25,22 +28,7 @@ pub struct Asserter {
     /// The account.
     pub account: Account,
     /// The keys that others hold.
-    pub keys: Vec<AssertionKey>,
-}
-
-/// A key that somebody holds for an account.
-#[derive(Debug, Clone)]
-pub struct AssertionKey {
-    /// Its id.
-    pub id: String,
-    /// The certificate that holds it, in PEM.
-    pub certificate: String,
-    /// From when on it may be used.
-    pub valid_after: SystemTime,
-    /// Until when; `None`: always.
-    pub valid_before: Option<SystemTime>,
-    /// May it be used?
-    pub is_enabled: bool,
+    pub keys: Vec<HeldKey>,
 }
 
 /// What an assertion asks for.
@@ -92,32 +80,92 @@ impl Tokens {
         let mut audiences = vec![token_uri.as_str(), issuer];
         audiences.extend(GOOGLE_AUDIENCES);
         claims.check_audience(&audiences)?;
-        claims.check_times(now)?;
-        let lifetime = claims.seconds("exp")?.saturating_sub(claims.seconds("iat")?);
-        let max = ASSERTION_MAX.as_secs();
-        if lifetime > max + CLOCK_SKEW.as_secs() {
-            return Err(TokenError::LongLived { found: lifetime, max });
-        }
+        check_short(&claims, now)?;
         let text = |name| claims.text(name).map(str::to_owned).unwrap_or_default();
         Ok(Assertion { scope: text("scope"), target_audience: text("target_audience") })
     }
 
+    /// Whose token this is, if a service account signed it with a key that somebody holds of it: what Google's libraries
+    /// send to an API in the place of an access token, to save the exchange. It names the API as its audience, or the
+    /// scopes it is for (AIP-4111).
+    ///
+    /// # Errors
+    /// [`TokenError`] says which rule it breaks.
+    pub fn verify_self_signed(&self, token: &str) -> Result<Verified, TokenError> {
+        let now = self.0.clock.now();
+        let token = Unverified::parse(token)?;
+        token.is_kind("jwt")?;
+        let issuer = token.unproved()?.text("iss")?.to_owned();
+        let book = self.0.accounts.borrow().clone();
+        let Some((unique_id, entry)) = book.find(&issuer) else {
+            return Err(TokenError::AccountGone(jwt::shown(&issuer)));
+        };
+        let claims = token.verify(|kid| held(&entry.keys, kid, now).unwrap_or_else(|| Err(unknown(kid))))?;
+        let subject = claims.text("sub")?;
+        if subject != issuer {
+            return Err(TokenError::Subject { found: jwt::shown(subject), expected: issuer });
+        }
+        check_short(&claims, now)?;
+        let scopes = match claims.0.get("aud") {
+            // Scopes say what it is for, where no audience does.
+            None => claims.text("scope")?.split(' ').map(str::to_owned).collect(),
+            Some(Value::String(audience)) if self.is_of_ours(audience) => vec![CLOUD_PLATFORM.to_owned()],
+            Some(_) => {
+                return Err(claims
+                    .check_audience(&[&format!("{}/", self.issuer())])
+                    .err()
+                    .unwrap_or(TokenError::Claim("aud")));
+            }
+        };
+        self.check_standing(unique_id, &entry.email, &entry.project)?;
+        Ok(Verified {
+            kind: SubjectKind::ServiceAccount,
+            email: entry.email.clone(),
+            subject: unique_id.to_owned(),
+            project: Some(entry.project.clone()),
+            groups: Vec::new(),
+            hosted_domain: None,
+            audience: claims.text("aud").unwrap_or_default().to_owned(),
+            scopes,
+            expires: UNIX_EPOCH + Duration::from_secs(claims.seconds("exp")?),
+        })
+    }
+
+    /// Is it an API of this server, under our name or Google's? Not the token endpoint: an assertion is no token.
+    fn is_of_ours(&self, audience: &str) -> bool {
+        let Some(host) = audience.strip_suffix('/') else { return false };
+        let google = host.strip_prefix("https://").and_then(|host| host.strip_suffix(".googleapis.com"));
+        host == self.issuer() || google.is_some_and(|api| api != "oauth2" && updraft_model::name::is_label(api))
+    }
+
     /// The key of this id, among those that others hold of the account and those that sign for it here.
     fn key_of(&self, who: &Asserter, kid: &str, now: SystemTime) -> Result<PublicKey, TokenError> {
-        let Some(found) = who.keys.iter().find(|key| key.id == kid) else {
+        held(&who.keys, kid, now).unwrap_or_else(|| {
             let robot = self.robot(&who.account.unique_id).ok();
-            return robot
-                .and_then(|robot| robot.find(kid))
-                .map(|key| key.key.public().clone())
-                .ok_or_else(|| unknown(kid));
-        };
-        if !found.is_enabled {
-            return Err(TokenError::KeyDisabled(jwt::shown(kid)));
-        }
-        let from = found.valid_after.checked_sub(CLOCK_SKEW).unwrap_or(UNIX_EPOCH);
-        if now < from || found.valid_before.is_some_and(|end| now > end) {
-            return Err(TokenError::KeyOutOfTime(jwt::shown(kid)));
-        }
-        PublicKey::from_certificate(&found.certificate).map_err(|_| unknown(kid))
+            robot.and_then(|robot| robot.find(kid)).map(|key| key.key.public().clone()).ok_or_else(|| unknown(kid))
+        })
     }
+}
+
+/// The key of this id among `keys`, or why it may not be used; `None` when it is not among them.
+fn held(keys: &[HeldKey], kid: &str, now: SystemTime) -> Option<Result<PublicKey, TokenError>> {
+    let found = keys.iter().find(|key| key.id == kid)?;
+    let from = found.valid_after.checked_sub(CLOCK_SKEW).unwrap_or(UNIX_EPOCH);
+    let is_over = found.valid_before.is_some_and(|end| now > end);
+    Some(match found.is_enabled {
+        false => Err(TokenError::KeyDisabled(jwt::shown(kid))),
+        true if now < from || is_over => Err(TokenError::KeyOutOfTime(jwt::shown(kid))),
+        true => PublicKey::from_certificate(&found.certificate).map_err(|_| unknown(kid)),
+    })
+}
+
+/// What an account signs itself is valid for an hour at most.
+fn check_short(claims: &Claims, now: SystemTime) -> Result<(), TokenError> {
+    claims.check_times(now)?;
+    let lifetime = claims.seconds("exp")?.saturating_sub(claims.seconds("iat")?);
+    let max = ASSERTION_MAX.as_secs();
+    if lifetime > max + CLOCK_SKEW.as_secs() {
+        return Err(TokenError::LongLived { found: lifetime, max });
+    }
+    Ok(())
 }

@@ -233,6 +233,17 @@ impl Tokens {
         Ok(Minted { token, expires: UNIX_EPOCH + Duration::from_secs(expires) })
     }
 
+    /// Whose token this is: an access token of ours, or one that an account signed itself.
+    ///
+    /// # Errors
+    /// [`TokenError`] says which rule it breaks.
+    pub fn verify_bearer(&self, token: &str) -> Result<Verified, TokenError> {
+        match Unverified::parse(token)?.kind().as_str() {
+            ACCESS => self.verify_access(token),
+            _ => self.verify_self_signed(token),
+        }
+    }
+
     /// Whose access token this is.
     ///
     /// # Errors

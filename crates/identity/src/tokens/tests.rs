@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tempfile::TempDir;
 use updraft_base::VirtualClock;
-use updraft_model::account::{AccountEntry, default_email, default_unique_id};
+use updraft_model::account::{AccountEntry, HeldKey, default_email, default_unique_id};
 
 use super::*;
 use crate::{TOKEN_MAX, account_key, key::PrivateKey};
@@ -38,8 +38,8 @@ impl World {
         let account = account();
         let mut book = AccountBook::default();
         if let Some(standing) = standing {
-            let entry = AccountEntry { email: account.email, project: account.project, standing };
-            book.entries.insert(account.unique_id.as_str().into(), Arc::new(entry));
+            let entry = AccountEntry { email: account.email, project: account.project, standing, keys: Vec::new() };
+            book.insert(account.unique_id.as_str().into(), entry);
         }
         self.book.send_replace(Arc::new(book));
     }
@@ -272,7 +272,7 @@ fn asserter(world: &World) -> (PrivateKey, Asserter, String) {
     let kept = made.kept;
     assert_eq!(account_key::read(&kept.certificate).unwrap().id, kept.id);
     let id = kept.id.clone();
-    let held = AssertionKey {
+    let held = HeldKey {
         id: kept.id,
         certificate: kept.certificate,
         valid_after: kept.valid_after,
@@ -326,7 +326,7 @@ fn an_assertion_is_of_an_account_and_its_key_and_each_fault_is_told() {
         let error = verify(&who, changes.clone()).unwrap_err().to_string();
         assert!(error.contains(cause), "{changes}: {error}");
     }
-    let with_key = |change: fn(&mut AssertionKey)| {
+    let with_key = |change: fn(&mut HeldKey)| {
         let mut who = who.clone();
         change(&mut who.keys[0]);
         verify(&who, json!({})).unwrap_err()
@@ -363,4 +363,63 @@ fn what_an_account_signs_is_no_token_of_the_installation_but_is_an_assertion() {
     world.tokens.forget(&account().unique_id).unwrap();
     assert!(world.tokens.keys_of(&account()).unwrap().is_empty());
     assert!(world.tokens.verify_assertion(&signed.signed, &who).is_err());
+}
+
+#[test]
+fn a_token_that_an_account_signed_itself_is_taken_for_an_api_and_nothing_else() {
+    let world = World::new();
+    let (key, who, kid) = asserter(&world);
+    let publish = |standing, is_enabled| {
+        let keys = vec![HeldKey { is_enabled, ..who.keys[0].clone() }];
+        let entry = AccountEntry { email: account().email, project: account().project, standing, keys };
+        let mut book = AccountBook::default();
+        book.insert(account().unique_id.as_str().into(), entry);
+        world.book.send_replace(Arc::new(book));
+    };
+    publish(Standing::Active, true);
+    let verify = |changes: Value| {
+        let email = account().email;
+        let mut claims = json!({"iss": email, "sub": email, "iat": START, "exp": START + 3600});
+        for (name, value) in changes.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        world.tokens.verify_bearer(&jwt::sign((&kid, &key), "JWT", claims.as_object().unwrap()).unwrap())
+    };
+    for changes in [
+        json!({"aud": "https://run.googleapis.com/"}),
+        json!({"aud": format!("{ISSUER}/")}),
+        json!({"scope": format!("openid {CLOUD_PLATFORM}")}),
+    ] {
+        let verified = verify(changes.clone()).unwrap();
+        assert_eq!((verified.email, verified.subject), (account().email, account().unique_id), "{changes}");
+        assert!(verified.scopes.iter().any(|scope| scope == CLOUD_PLATFORM), "{changes}");
+    }
+    for (changes, cause) in [
+        (json!({}), "claim 'scope'"),
+        (
+            json!({"aud": GOOGLE_AUDIENCES[0]}),
+            "audience is 'https://oauth2.googleapis.com/token', expected 'http://127.0.0.1:8080/'",
+        ),
+        (json!({"aud": GOOGLE_AUDIENCES[3]}), "audience is 'https://oauth2.googleapis.com/'"),
+        (json!({"aud": ISSUER}), "audience is"),
+        (json!({"aud": "https://a.b.googleapis.com/"}), "audience is"),
+        (json!({"aud": ["https://run.googleapis.com/"]}), "audience is"),
+        (json!({"aud": "https://run.googleapis.com/", "sub": "ann@example.com"}), "subject is 'ann@example.com'"),
+        (json!({"aud": "https://run.googleapis.com/", "sub": null}), "claim 'sub'"),
+        (json!({"aud": "https://run.googleapis.com/", "iss": "b@p"}), "account b@p does not exist"),
+        (json!({"aud": "https://run.googleapis.com/", "exp": START + 3661}), "valid for 3661 seconds"),
+        (json!({"aud": "https://run.googleapis.com/", "exp": START - 60, "iat": START - 61}), "expired"),
+    ] {
+        let error = verify(changes.clone()).unwrap_err().to_string();
+        assert!(error.contains(cause), "{changes}: {error}");
+    }
+    let fine = json!({"aud": "https://run.googleapis.com/"});
+    publish(Standing::Active, false);
+    assert_eq!(verify(fine.clone()).unwrap_err(), TokenError::KeyDisabled(kid.clone()));
+    publish(Standing::Disabled, true);
+    assert_eq!(verify(fine.clone()).unwrap_err(), TokenError::AccountDisabled(account().email));
+    world.stands(Some(Standing::Active));
+    assert_eq!(verify(fine).unwrap_err(), TokenError::UnknownKey(kid.clone()), "a key that is deleted");
+    // What the server signs for an account is no key that somebody holds, and an ID token is none of either.
+    assert!(world.tokens.verify_bearer(&world.id()).is_err());
 }

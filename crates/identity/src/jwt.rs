@@ -161,8 +161,8 @@ impl<'a> Unverified<'a> {
             return Err(TokenError::TooLarge(token.len()));
         }
         let malformed = TokenError::Malformed;
-        let (signed, signature) = token.rsplit_once('.').ok_or(malformed("it has no dots"))?;
-        let (header, payload) = signed.split_once('.').ok_or(malformed("it has one dot, not two"))?;
+        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed("it has no dots"))?;
+        let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed("it has one dot, not two"))?;
         let decode = |text: &str, fault| URL_SAFE_NO_PAD.decode(text).map_err(|_| malformed(fault));
         let header = decode(header, "its header is not base64url")?;
         // A payload with a dot is the five parts of an encrypted one.

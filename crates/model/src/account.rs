@@ -78,9 +78,9 @@ impl AccountBook {
     }
 
     /// The account that is meant by an address or a unique id, and its unique id.
-    pub fn find(&self, name: &str) -> Option<(&str, &AccountEntry)> {
-        let id = self.ids.get(name).map_or(name, |id| id);
-        self.entries.get(id).map(|entry| (id, &**entry))
+    pub fn find(&self, name: &str) -> Option<(Arc<str>, &AccountEntry)> {
+        let id = self.ids.get(name).cloned().unwrap_or_else(|| name.into());
+        self.entries.get(&id).map(|entry| (id.clone(), &**entry))
     }
 
     /// How the account with this unique id stands. The default account of a project is there before anything is
@@ -140,11 +140,11 @@ mod tests {
             |standing| AccountEntry { email: "a@p".to_owned(), project: "p".to_owned(), standing, keys: Vec::new() };
         let mut book = AccountBook::default();
         book.insert("1".into(), entry(Standing::Active));
-        assert_eq!(book.find("a@p").map(|(id, _)| id), Some("1"));
-        assert_eq!(book.find("1").map(|(id, _)| id), Some("1"));
+        assert_eq!(book.find("a@p").map(|(id, _)| id), Some("1".into()));
+        assert_eq!(book.find("1").map(|(id, _)| id), Some("1".into()));
         book.insert("2".into(), entry(Standing::Disabled));
         book.remove("1");
-        assert_eq!(book.find("a@p").map(|(id, entry)| (id, entry.standing)), Some(("2", Standing::Disabled)));
+        assert_eq!(book.find("a@p").map(|(id, entry)| (id, entry.standing)), Some(("2".into(), Standing::Disabled)));
         book.remove("2");
         assert!(book.find("a@p").is_none() && book.find("2").is_none() && book.ids.is_empty());
     }

@@ -117,11 +117,11 @@ impl Tokens {
                     .unwrap_or(TokenError::Claim("aud")));
             }
         };
-        self.check_standing(unique_id, &entry.email, &entry.project)?;
+        self.check_standing(&unique_id, &entry.email, &entry.project)?;
         Ok(Verified {
             kind: SubjectKind::ServiceAccount,
             email: entry.email.clone(),
-            subject: unique_id.to_owned(),
+            subject: unique_id.to_string(),
             project: Some(entry.project.clone()),
             groups: Vec::new(),
             hosted_domain: None,

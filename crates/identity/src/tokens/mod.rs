@@ -34,7 +34,7 @@ use crate::{
     key::PublicKey,
 };
 
-pub use assertion::{Asserter, Assertion, AssertionKey, GOOGLE_AUDIENCES};
+pub use assertion::{Asserter, Assertion, GOOGLE_AUDIENCES};
 use keyring::Keyring;
 
 /// How long a token is valid unless another time is asked for.
@@ -281,7 +281,7 @@ impl Tokens {
         let subject = claims.text("sub")?;
         let book = self.0.accounts.borrow().clone();
         let entry = book.entries.get(subject);
-        let email = claims.text("email").ok().or(entry.map(|entry| entry.email.as_str())).unwrap_or_default();
+        let email = claims.text("email").ok().or_else(|| entry.map(|entry| entry.email.as_str())).unwrap_or_default();
         match entry {
             Some(entry) => self.check_standing(subject, &entry.email, &entry.project)?,
             // Only the default account of a project is not in the book, and its id says nothing of the project.

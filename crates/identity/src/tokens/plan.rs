@@ -45,7 +45,8 @@ pub(super) fn plan<'a>(keys: &[Dated<'a>], now: u64) -> Plan<'a> {
     let mut plan = Plan { drop: astray.iter().map(|key| key.kid).collect(), ..Plan::default() };
     usable.sort_by_key(|key| key.from);
     // Where the clock went back behind all of them, the oldest signs.
-    let Some(current) = usable.iter().rposition(|key| key.from <= now).or((!usable.is_empty()).then_some(0)) else {
+    let Some(current) = usable.iter().rposition(|key| key.from <= now).or_else(|| (!usable.is_empty()).then_some(0))
+    else {
         plan.make = Some(now);
         return plan;
     };

@@ -5,26 +5,30 @@
 //! real connections on both sides, so what happens first is not the seed's to say. A seed that fails is told;
 //! `SIMULATION_SEED=N` runs it alone.
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicU64, Ordering::SeqCst},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
 };
 
 use hyper::client::conn::http2;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use updraft_base::Shutdown;
 use updraft_engine::EngineError;
-use updraft_model::instance::Exit;
+use updraft_model::instance::{Exit, InstanceId};
 
 use super::*;
+use crate::respond::Rejection;
 
 const SEEDS: u64 = 10_000;
 /// Things that happen in one world.
 const EVENTS: u32 = 8;
 const IMAGE: &str = "registry.test/app@sha256:00";
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// What a client asks for.
-const PATHS: [&str; 6] = ["/", "/", "/wait/700", "/bytes/100000", "/cut", "/exit/3"];
+/// What a client asks for; the last is answered only by the time limit.
+const PATHS: [&str; 7] = ["/", "/", "/wait/700", "/bytes/100000", "/cut", "/exit/3", "/hold"];
 
 /// How a request ended for its client.
 #[derive(Debug)]
@@ -60,6 +64,10 @@ struct Simulation {
     passed: Arc<AtomicU64>,
     /// Has an instance ended under its requests?
     has_crashed: bool,
+    /// The instances that did.
+    crashed: BTreeSet<InstanceId>,
+    /// What the log was told.
+    log: Arc<Mutex<Vec<RequestRecord>>>,
 }
 
 impl Simulation {
@@ -67,7 +75,15 @@ impl Simulation {
         let mut chance = StdRng::seed_from_u64(seed);
         let fleet = FleetConfig { idle: Duration::from_secs(60), queue: 8, ..FleetConfig::default() };
         let front = Front::bind("127.0.0.1:0").await.expect("loopback has a free port");
-        let world = World::behind(front, (ProxyConfig::default(), fleet), None).await;
+        let mut world = World::behind(front, (ProxyConfig::default(), fleet), None).await;
+        let log = Arc::default();
+        let mut entries = std::mem::replace(&mut world.requests, mpsc::channel(1).1);
+        let taken: Arc<Mutex<Vec<RequestRecord>>> = Arc::clone(&log);
+        world.tasks.spawn("log", OnFailure::Log, async move {
+            while let Some(entry) = entries.recv().await {
+                taken.lock().expect("no panic").push(entry);
+            }
+        });
         let ceiling = chance.random_range(1..=3);
         let app = App {
             protocol: if chance.random_bool(0.3) { Protocol::H2c } else { Protocol::Http1 },
@@ -78,8 +94,22 @@ impl Simulation {
         };
         let (first, second) = (world.client(), world.h2c().await);
         let (leaving, ends, passed) = (Vec::new(), Arc::default(), Arc::default());
-        let (sent, has_crashed) = (0, false);
-        let simulation = Self { world, app, ceiling, chance, first, second, leaving, sent, ends, passed, has_crashed };
+        let (sent, has_crashed, crashed) = (0, false, BTreeSet::new());
+        let simulation = Self {
+            world,
+            app,
+            ceiling,
+            chance,
+            first,
+            second,
+            leaving,
+            sent,
+            ends,
+            passed,
+            has_crashed,
+            crashed,
+            log,
+        };
         simulation.route(50);
         simulation
     }
@@ -149,7 +179,10 @@ impl Simulation {
             let record = &records[recent - self.below(records.len().min(4))];
             let exits = [Exit::Code(1), Exit::Signal(9), Exit::Lost];
             let exit = exits[self.below(exits.len())].clone();
-            self.has_crashed |= self.world.engine.kill(&record.id, exit);
+            if self.world.engine.kill(&record.id, exit) {
+                self.has_crashed = true;
+                self.crashed.insert(record.id.clone());
+            }
         }
     }
 
@@ -199,6 +232,7 @@ impl Simulation {
         }
         self.pass(60_000);
         self.wait_for("nothing is left", |this| this.world.engine.live() == 0).await;
+        self.look_at_log();
         drop((self.first, self.second));
         self.world.end().await;
     }
@@ -221,6 +255,20 @@ impl Simulation {
             }
         }
         left
+    }
+
+    /// A request that came to nothing at an instance that was well until then had been sent where nobody listened, yet or
+    /// any more.
+    fn look_at_log(&self) {
+        let log = self.log.lock().expect("no panic");
+        let breaks = |entry: &&RequestRecord| entry.url.ends_with("/cut") || entry.url.ends_with("/exit/3");
+        let broken = |entry: &&RequestRecord| entry.note == Rejection::Broken.note();
+        let mut excused: BTreeSet<&InstanceId> = log.iter().filter(breaks).filter_map(|it| it.instance.as_ref()).collect();
+        excused.extend(&self.crashed);
+        for entry in log.iter().filter(broken) {
+            let instance = entry.instance.as_ref();
+            assert!(instance.is_some_and(|instance| excused.contains(instance)), "nothing was wrong: {entry:?}");
+        }
     }
 
     /// Lets time go on until `done`, for at most an hour.

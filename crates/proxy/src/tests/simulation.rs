@@ -95,21 +95,8 @@ impl Simulation {
         let (first, second) = (world.client(), world.h2c().await);
         let (leaving, ends, passed) = (Vec::new(), Arc::default(), Arc::default());
         let (sent, has_crashed, crashed) = (0, false, BTreeSet::new());
-        let simulation = Self {
-            world,
-            app,
-            ceiling,
-            chance,
-            first,
-            second,
-            leaving,
-            sent,
-            ends,
-            passed,
-            has_crashed,
-            crashed,
-            log,
-        };
+        let simulation =
+            Self { world, app, ceiling, chance, first, second, leaving, sent, ends, passed, has_crashed, crashed, log };
         simulation.route(50);
         simulation
     }
@@ -263,7 +250,8 @@ impl Simulation {
         let log = self.log.lock().expect("no panic");
         let breaks = |entry: &&RequestRecord| entry.url.ends_with("/cut") || entry.url.ends_with("/exit/3");
         let broken = |entry: &&RequestRecord| entry.note == Rejection::Broken.note();
-        let mut excused: BTreeSet<&InstanceId> = log.iter().filter(breaks).filter_map(|it| it.instance.as_ref()).collect();
+        let mut excused: BTreeSet<&InstanceId> =
+            log.iter().filter(breaks).filter_map(|it| it.instance.as_ref()).collect();
         excused.extend(&self.crashed);
         for entry in log.iter().filter(broken) {
             let instance = entry.instance.as_ref();

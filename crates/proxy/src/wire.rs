@@ -79,7 +79,7 @@ impl Wire {
     pub(crate) fn is_free(&mut self) -> bool {
         // Nobody else does its work: whether it stays open after an answer shows only then.
         drive(&mut self.driver, &mut Context::from_waker(Waker::noop()));
-        self.sender.is_ready()
+        self.seems_free()
     }
 
     pub(crate) fn is_closed(&self) -> bool {

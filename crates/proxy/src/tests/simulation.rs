@@ -29,6 +29,8 @@ const IMAGE: &str = "registry.test/app@sha256:00";
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// What a client asks for; the last is answered only by the time limit.
 const PATHS: [&str; 7] = ["/", "/", "/wait/700", "/bytes/100000", "/cut", "/exit/3", "/hold"];
+/// Those that break off, and others at the same instance with them.
+const BREAKS: [&str; 2] = ["/cut", "/exit/3"];
 
 /// How a request ended for its client.
 #[derive(Debug)]
@@ -62,9 +64,9 @@ struct Simulation {
     ends: Arc<Mutex<Vec<End>>>,
     /// How much time has passed, in milliseconds.
     passed: Arc<AtomicU64>,
-    /// Has an instance ended under its requests?
-    has_crashed: bool,
-    /// The instances that did.
+    /// Was one of [`BREAKS`] asked for?
+    is_cut: bool,
+    /// The instances that ended under their requests.
     crashed: BTreeSet<InstanceId>,
     /// What the log was told.
     log: Arc<Mutex<Vec<RequestRecord>>>,
@@ -94,9 +96,9 @@ impl Simulation {
         };
         let (first, second) = (world.client(), world.h2c().await);
         let (leaving, ends, passed) = (Vec::new(), Arc::default(), Arc::default());
-        let (sent, has_crashed, crashed) = (0, false, BTreeSet::new());
+        let (sent, is_cut, crashed) = (0, false, BTreeSet::new());
         let simulation =
-            Self { world, app, ceiling, chance, first, second, leaving, sent, ends, passed, has_crashed, crashed, log };
+            Self { world, app, ceiling, chance, first, second, leaving, sent, ends, passed, is_cut, crashed, log };
         simulation.route(50);
         simulation
     }
@@ -111,7 +113,7 @@ impl Simulation {
 
     fn ask(&mut self) {
         let path = PATHS[self.below(PATHS.len())];
-        self.has_crashed |= ["/cut", "/exit/3"].contains(&path);
+        self.is_cut |= BREAKS.contains(&path);
         let (ends, leave) = (self.ends.clone(), Shutdown::default());
         let (first, second, which) = (self.first.clone(), self.second.clone(), self.below(2));
         self.leaving.push(leave.clone());
@@ -167,7 +169,6 @@ impl Simulation {
             let exits = [Exit::Code(1), Exit::Signal(9), Exit::Lost];
             let exit = exits[self.below(exits.len())].clone();
             if self.world.engine.kill(&record.id, exit) {
-                self.has_crashed = true;
                 self.crashed.insert(record.id.clone());
             }
         }
@@ -237,7 +238,7 @@ impl Simulation {
                 },
                 // Busy, not started, gone, too long.
                 Told::Answer(status, _) => assert!([429, 500, 503, 504].contains(&status.as_u16()), "{path}: {status}"),
-                Told::Broken => assert!(self.has_crashed || *age >= TIMEOUT, "{path} broke off"),
+                Told::Broken => assert!(self.is_cut || !self.crashed.is_empty() || *age >= TIMEOUT, "{path} broke off"),
                 Told::Nothing(why) => panic!("{path} had no answer at all: {why}"),
             }
         }
@@ -248,7 +249,7 @@ impl Simulation {
     /// any more.
     fn look_at_log(&self) {
         let log = self.log.lock().expect("no panic");
-        let breaks = |entry: &&RequestRecord| entry.url.ends_with("/cut") || entry.url.ends_with("/exit/3");
+        let breaks = |entry: &&RequestRecord| BREAKS.iter().any(|path| entry.url.ends_with(path));
         let broken = |entry: &&RequestRecord| entry.note == Rejection::Broken.note();
         let mut excused: BTreeSet<&InstanceId> =
             log.iter().filter(breaks).filter_map(|it| it.instance.as_ref()).collect();

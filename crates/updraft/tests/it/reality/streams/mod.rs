@@ -2,8 +2,9 @@
 //! after another takes the traffic.
 //!
 //! The suite has a thousand WebSockets, half of them over HTTP/2, and a thousand calls of gRPC; `cargo xtask streams`
-//! runs this very test with more of them and more rollouts (`UPDRAFT_STREAMS`, `UPDRAFT_STREAMS_ROLLOUTS`). Each stream says a number now and
-//! then, and one more after each rollout; what comes back names the instance and has to have that number.
+//! runs this very test with more of them and more rollouts (`UPDRAFT_STREAMS`, `UPDRAFT_STREAMS_ROLLOUTS`). Each stream
+//! says a number now and then, and one more after each rollout; what comes back names the instance and has to have that
+//! number.
 
 mod line;
 mod usage;
@@ -79,8 +80,8 @@ async fn thousands_of_streams_outlive_rollouts_on_the_instances_on_which_they_be
     }
     let [streams, rollouts] = [("UPDRAFT_STREAMS", STREAMS), ("UPDRAFT_STREAMS_ROLLOUTS", ROLLOUTS)]
         .map(|(name, usual)| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual));
-    // The server has two for each WebSocket that has a connection of its own: the client's and the instance's.
-    raise_open_files(2 * streams as u64 * 3 / 4 + 500);
+    // The server has the instance's side of each WebSocket, and the client's of those that have a connection of their own.
+    raise_open_files((streams + streams.div_ceil(2)) as u64 + 500);
     let host = Host::start(&["--idle-timeout", "1s"]);
     let traces = Traces::of(&host);
     host.load(&images::streams("streams"));

@@ -2,6 +2,7 @@
 
 mod handlers;
 mod logging;
+mod roles;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};

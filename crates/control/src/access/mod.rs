@@ -93,7 +93,7 @@ impl Inner {
         permission: Permission,
         resource: &Resource,
     ) -> Result<Permitted, Error> {
-        let standing = self.standing(resource).await?;
+        let standing = self.standing(caller, resource).await?;
         self.let_in((caller, permission), resource, standing, &[])
     }
 
@@ -108,7 +108,7 @@ impl Inner {
         resource: &Resource,
         request: &iam::SetIamPolicyRequest,
     ) -> Result<Permitted, Error> {
-        let standing = self.standing(resource).await?;
+        let standing = self.standing(caller, resource).await?;
         let modified = match standing.layers.first() {
             Some((_, own)) => modified_roles(own, &policies::meant(own, request)),
             None => Vec::new(),
@@ -126,7 +126,7 @@ impl Inner {
         mut permissions: Vec<String>,
         resource: &Resource,
     ) -> Result<Vec<String>, Error> {
-        let standing = self.standing(resource).await?;
+        let standing = self.standing(caller, resource).await?;
         permissions.retain(|asked| self.decided((caller, asked), &standing, &[]).is_allowed());
         Ok(permissions)
     }

@@ -85,7 +85,7 @@ fn what_cannot_be_evaluated_says_why_and_holds_for_nobody() {
     let shown: String = wrong.iter().map(|expression| format!("{expression} → {}\n", asked(expression))).collect();
     expect![[r#"
          → error: must be set, got nothing
-        resource.name == → error: ERROR: <input>:1:17: Syntax error: mismatched input '<EOF>' expecting expression
+        resource.name == → error: 1:17: Syntax error: mismatched input '<EOF>' expecting expression
         resource.name → error: must be true or false, is of type string
         resource.owner == 'me' → error: undeclared reference to 'resource.owner'
         resource == resource → error: 'resource' alone has no value; its fields have

@@ -8,6 +8,7 @@
 mod functions;
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, LazyLock},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -85,11 +86,15 @@ static LANGUAGE: LazyLock<Arc<Env>> =
 /// Why it cannot be said, in one line: it does not parse, names what is not there, compares what cannot be compared, or
 /// is neither true nor false.
 pub fn holds(expression: &str, question: &Question<'_>) -> Result<bool, String> {
-    let parsed = parse(expression)?;
-    match value(&parsed, question)? {
-        Value::Bool(outcome) => Ok(outcome),
-        other => Err(not_bool(&other)),
-    }
+    // What the library panics at is as little of an answer as what it refuses.
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let parsed = parse(expression)?;
+        match value(&parsed, question)? {
+            Value::Bool(outcome) => Ok(outcome),
+            other => Err(format!("must be true or false, is of type {}", other.type_of())),
+        }
+    }));
+    outcome.unwrap_or_else(|_| Err("it cannot be evaluated".to_owned()))
 }
 
 /// Checks an expression before it is stored.
@@ -97,7 +102,6 @@ pub fn holds(expression: &str, question: &Question<'_>) -> Result<bool, String> 
 /// # Errors
 /// What is wrong with it, in one line.
 pub fn check(expression: &str) -> Result<(), String> {
-    let parsed = parse(expression)?;
     // Types show only when it is evaluated: once, on something that it could be asked about.
     let target = Target {
         name: "projects/demo-project/locations/us-central1/services/hello".to_owned(),
@@ -111,14 +115,7 @@ pub fn check(expression: &str) -> Result<(), String> {
         now: UNIX_EPOCH,
         modified_roles: &[],
     };
-    match value(&parsed, &question)? {
-        Value::Bool(_) => Ok(()),
-        other => Err(not_bool(&other)),
-    }
-}
-
-fn not_bool(value: &Value) -> String {
-    format!("must be true or false, is of type {}", value.type_of())
+    holds(expression, &question).map(drop)
 }
 
 /// Parses an expression and checks that it says only what it may.

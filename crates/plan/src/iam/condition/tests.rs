@@ -169,6 +169,55 @@ fn parts_of_names_are_extracted_as_documented() {
     }
 }
 
+#[test]
+fn extremes_are_answered() {
+    for expression in [
+        "-(-9223372036854775808) == 0",
+        "-9223372036854775808 % -1 == 0",
+        "9223372036854775807 + 1 == 0",
+        "-9223372036854775808 - 1 == 0",
+        "1 % 0 == 0",
+        "1u - 2u == 0u",
+        "int('9223372036854775808') == 0",
+        "int(1e300) == 0",
+        "int(9223372036854775808.0) == 0",
+        "request.time + duration('9223372036s') > request.time",
+        "request.time + duration('315576000000s') > request.time",
+        "request.time - duration('315576000000s') > request.time",
+        "duration('315576000000s') + duration('315576000000s') == duration('1s')",
+        "-duration('-315576000000s') == duration('1s')",
+        "duration('9999999999999999999h') == duration('1s')",
+        "duration('-9223372036854775808ns') == duration('1s')",
+        "timestamp('9999-12-31T23:59:59Z') + duration('1s') > request.time",
+        "timestamp('0001-01-01T00:00:00Z') - duration('1s') > request.time",
+        "timestamp('0001-01-01T00:00:00Z').getHours('America/New_York') > 1",
+        "timestamp('9999-12-31T23:59:59Z').getHours('+14:00') > 1",
+        "request.time.getHours('') == 0",
+        "request.time.getHours('+99:99') == 0",
+        "request.time.getHours('Mars/Olympus') == 0",
+        "[1, 2][9223372036854775807] == 1",
+        "[1, 2][-1] == 1",
+        "[1, 2][1.5] == 1",
+        "'é'.extract('{x}') == 'é'",
+        "'aé'.extract('a{x}') == 'é'",
+        "resource.name.extract('{}') == resource.name",
+        "'\\ud800' == ''",
+        "'\\U00110000' == ''",
+        "b'\\xff' == b''",
+        "string(b'\\xff') == ''",
+        "size('é') == 1",
+        "[[[[1]]]].hasOnly([1])",
+        "'a'.hasOnly(['a'])",
+        "api.getAttribute('x')",
+        "api.getAttribute(1, 2) == 2",
+        "\u{0}",
+        "'\u{0}' == ''",
+    ] {
+        let _ = asked(expression);
+        let _ = check(expression);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 200 } else { 2000 }))]
 

@@ -11,10 +11,15 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
+
+use updraft_base::Clock;
 
 /// Worlds at a time. Those with sockets wait most of their time.
 const THREADS: usize = 8;
+/// How long a world may take, in real time; most are over in a twentieth of a second.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs a world for each of the first `count` seeds, each in a runtime of its own thread. A thread that has seen one fail
 /// goes on with no other.
@@ -52,7 +57,9 @@ pub fn all_end_well<W: Future<Output = ()>>(count: u64, world: impl Fn(u64) -> W
 
 fn run(world: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(world);
+    // One that waits for what never happens would wait for ever, as its own time stands still.
+    let ended = runtime.block_on(Clock::system().timeout(DEADLINE, world));
+    ended.expect("it ends in time");
 }
 
 #[cfg(test)]

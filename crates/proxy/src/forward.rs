@@ -85,7 +85,7 @@ struct Cut;
 /// Sends the request and waits for the head of the answer.
 pub(crate) async fn forward(
     admitted: Admitted,
-    outgoing: Outgoing,
+    outgoing: Box<Outgoing>,
     make_pool: impl FnOnce() -> Pool,
 ) -> Result<Answered, Failure> {
     let slot = admitted.into_slot();
@@ -96,7 +96,7 @@ pub(crate) async fn forward(
     }
 }
 
-async fn http1(slot: Slot, pool: &Arc<Pool>, mut outgoing: Outgoing) -> Result<Answered, Failure> {
+async fn http1(slot: Slot, pool: &Arc<Pool>, mut outgoing: Box<Outgoing>) -> Result<Answered, Failure> {
     loop {
         let pooled = pool.take(&slot);
         let reused = pooled.is_some();
@@ -137,7 +137,7 @@ async fn http1(slot: Slot, pool: &Arc<Pool>, mut outgoing: Outgoing) -> Result<A
     }
 }
 
-async fn http2(slot: Slot, pool: &Arc<Pool>, mut outgoing: Outgoing) -> Result<Answered, Failure> {
+async fn http2(slot: Slot, pool: &Arc<Pool>, mut outgoing: Box<Outgoing>) -> Result<Answered, Failure> {
     loop {
         let mut sender = match pool.shared(&slot).await {
             Ok(sender) => sender,
@@ -156,10 +156,10 @@ async fn http2(slot: Slot, pool: &Arc<Pool>, mut outgoing: Outgoing) -> Result<A
     }
 }
 
-fn unreachable(slot: Slot, outgoing: Outgoing, error: &std::io::Error) -> Failure {
+fn unreachable(slot: Slot, outgoing: Box<Outgoing>, error: &std::io::Error) -> Failure {
     tracing::debug!(instance = %slot.instance(), %error, "an instance could not be connected to");
     slot.give_up();
-    Failure::Unreachable(Box::new(outgoing))
+    Failure::Unreachable(outgoing)
 }
 
 async fn broken(slot: &Slot, error: &hyper::Error) -> Failure {

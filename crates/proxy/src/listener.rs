@@ -172,9 +172,13 @@ impl Door {
         let Some(acceptor) = acceptor else {
             return self.speak(stream, Client { address, scheme: Scheme::Http }).await;
         };
-        if let Some(stream) = self.in_time(acceptor.accept(stream)).await {
-            self.speak(stream, Client { address, scheme: Scheme::Https }).await;
-        }
+        // Apart: a connection in the clear has no room for one over TLS, which is larger.
+        let secure = async {
+            if let Some(stream) = self.in_time(acceptor.accept(stream)).await {
+                self.speak(Box::new(stream), Client { address, scheme: Scheme::Https }).await;
+            }
+        };
+        Box::pin(secure).await;
     }
 
     /// What a client has to do at first, unless it takes too long, it fails or the door closes: nobody waits for
@@ -201,6 +205,8 @@ impl Door {
         let builder = builder(&self.proxy.config());
         let service = service_fn(|request| {
             let door = self.clone();
+            // From here on it is passed from stop to stop, each of which would hold a copy of all of it.
+            let request = Box::new(request);
             async move { Ok::<_, Infallible>(door.answer(request, client).await) }
         });
         let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
@@ -215,7 +221,7 @@ impl Door {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, client: Client) -> Response<Body> {
+    async fn answer(&self, request: Box<Request<Incoming>>, client: Client) -> Response<Body> {
         if !is_addressed_once(&request) {
             return Rejection::Host.respond(&Asked::of(&request));
         }
@@ -224,7 +230,7 @@ impl Door {
             true => self.proxy.serve(request, client).await,
             // Any answer with success would open a tunnel that ends here.
             false if request.method() == Method::CONNECT => Rejection::Method.respond(&Asked::of(&request)),
-            false => self.fallback.call(request).await,
+            false => self.fallback.call(*request).await,
         }
     }
 }

@@ -90,8 +90,8 @@ impl Pool {
         loop {
             let resting = self.shelf.wires().pop()?;
             let since = resting.since;
-            let mut wire = resting.connection;
-            if wire.is_free() && !self.may_be_closing(since, slot) {
+            let wire = resting.connection;
+            if wire.seems_free() && !self.may_be_closing(since, slot) {
                 return Some(Lease { wire, pool: self.clone() });
             }
         }

@@ -103,7 +103,7 @@ impl Proxy {
     }
 
     /// Answers one request of `client`.
-    pub(crate) async fn serve(&self, mut request: Request<Incoming>, client: Client) -> Response<Body> {
+    pub(crate) async fn serve(&self, mut request: Box<Request<Incoming>>, client: Client) -> Response<Body> {
         let asked = Asked::of(&request);
         websocket::translate(&mut request);
         let access = Access::new(&request, client);
@@ -120,7 +120,7 @@ impl Proxy {
     /// The line: every stop takes what the stop before gave.
     async fn line(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Box<Request<Incoming>>,
         client: Client,
         trip: &mut Trip,
     ) -> Result<(Answered, Sleep), Rejection> {
@@ -134,7 +134,7 @@ impl Proxy {
         };
         // The time limit is of the whole request: the wait for an instance and its start included.
         let mut timer = self.0.deps.clock.sleep(chosen.timeout());
-        let outgoing = Outgoing::new(request, client, chosen.protocol())?;
+        let outgoing = Box::new(Outgoing::new(*request, client, chosen.protocol())?);
         trip.access().prepared(&outgoing.request);
         tokio::select! {
             biased;
@@ -199,7 +199,7 @@ impl Proxy {
     async fn exchange(
         &self,
         mut chosen: Chosen,
-        mut outgoing: Outgoing,
+        mut outgoing: Box<Outgoing>,
         (caller, trip): (Caller, &mut Trip),
     ) -> Result<Answered, Rejection> {
         let deps = &self.0.deps;
@@ -213,7 +213,7 @@ impl Proxy {
                 Err(Rejection::NoRevision) => {
                     refused = Rejection::NoRevision;
                     chosen = self.choose_anew(&chosen, &outgoing.request, caller, trip).await?;
-                    outgoing = outgoing.retarget(chosen.protocol())?;
+                    *outgoing = outgoing.retarget(chosen.protocol())?;
                     continue;
                 }
                 Err(rejection) => return Err(rejection),
@@ -227,7 +227,7 @@ impl Proxy {
             trip.pass(Stop::Forward);
             match answered {
                 Ok(answered) => return Ok(Answered { affinity: news, ..answered }),
-                Err(Failure::Unreachable(back)) => outgoing = *back,
+                Err(Failure::Unreachable(back)) => outgoing = back,
                 Err(Failure::Final(rejection)) => return Err(rejection),
             }
         }

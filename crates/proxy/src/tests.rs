@@ -61,6 +61,8 @@ use crate::{Body, Fallback, Front, Proxy, ProxyConfig, ProxyDeps};
 const TOKEN: &str = "0123456789-token-of-the-tests";
 /// How long a test waits, in real time, for what must happen.
 const DEADLINE: Duration = Duration::from_secs(20);
+/// So many entries of the log find room while nobody takes them.
+const LOG_ROOM: usize = 64;
 const DOMAIN: &str = "run.localhost";
 /// The host of the service `app`.
 const APP: &str = "app-1.us-central1.run.localhost";
@@ -137,7 +139,7 @@ impl World {
             adopted: Vec::new(),
         };
         let fleet = Fleet::start(deps, &mut registry);
-        let (log, requests) = mpsc::channel(3);
+        let (log, requests) = mpsc::channel(LOG_ROOM);
         let secrets = tempfile::TempDir::new().expect("a directory");
         std::fs::write(updraft_identity::token_path(secrets.path()), TOKEN).expect("writable");
         std::fs::set_permissions(

@@ -41,13 +41,17 @@ impl Wire {
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(crate) async fn send(
+    pub(crate) fn send(
         &mut self,
         request: Request<Inbound>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Inbound>>> {
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Inbound>>>> {
         let Self { sender, driver } = self;
-        let mut answer = pin!(sender.try_send_request(request));
-        poll_fn(|cx| fed(driver, cx, |cx| answer.as_mut().poll(cx))).await
+        // Here, and not in the future: that would have room for the request besides.
+        let sent = sender.try_send_request(request);
+        async move {
+            let mut answer = pin!(sent);
+            poll_fn(|cx| fed(driver, cx, |cx| answer.as_mut().poll(cx))).await
+        }
     }
 
     /// Does what there is to do now, and then asks for what comes of it.
@@ -65,11 +69,17 @@ impl Wire {
         self.driver.is_none()
     }
 
+    /// Is it free, as far as is known? That the instance has closed it since shows when the next request is sent: nothing
+    /// of it goes out then, and it comes back.
+    pub(crate) fn seems_free(&self) -> bool {
+        self.sender.is_ready()
+    }
+
     /// May the next request be sent?
     pub(crate) fn is_free(&mut self) -> bool {
-        // Between two requests nobody has looked whether it was closed.
+        // Nobody else does its work: whether it stays open after an answer shows only then.
         drive(&mut self.driver, &mut Context::from_waker(Waker::noop()));
-        self.sender.is_ready()
+        self.seems_free()
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -5,7 +5,7 @@ use std::{cell::Cell, time::Duration};
 use http::Request;
 use updraft_model::iam::InvokerAccess;
 
-use super::{APP, App, World, until};
+use super::{APP, App, LOG_ROOM, World, until};
 use crate::{ProxyConfig, ServerTiming};
 
 #[tokio::test]
@@ -66,12 +66,11 @@ async fn a_request_that_takes_too_long_is_logged_as_504_with_its_time() {
 #[tokio::test]
 async fn a_log_that_cannot_keep_up_is_told_and_costs_no_request() {
     let mut world = World::with(App::default()).await;
-    // There is room for three.
-    for _ in 0..5 {
+    for _ in 0..LOG_ROOM + 2 {
         assert_eq!(world.get("/").await.0, 200);
     }
     until("two are lost", || world.metric("updraft_request_log_lost_total") == 2).await;
-    for _ in 0..3 {
+    for _ in 0..LOG_ROOM {
         world.requests.recv().await.expect("an entry");
     }
     world.end().await;

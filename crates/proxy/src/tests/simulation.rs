@@ -5,26 +5,32 @@
 //! real connections on both sides, so what happens first is not the seed's to say. A seed that fails is told;
 //! `SIMULATION_SEED=N` runs it alone.
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicU64, Ordering::SeqCst},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
 };
 
 use hyper::client::conn::http2;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use updraft_base::Shutdown;
 use updraft_engine::EngineError;
-use updraft_model::instance::Exit;
+use updraft_model::instance::{Exit, InstanceId};
 
 use super::*;
+use crate::respond::Rejection;
 
 const SEEDS: u64 = 10_000;
 /// Things that happen in one world.
 const EVENTS: u32 = 8;
 const IMAGE: &str = "registry.test/app@sha256:00";
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// What a client asks for.
-const PATHS: [&str; 6] = ["/", "/", "/wait/700", "/bytes/100000", "/cut", "/exit/3"];
+/// What a client asks for; the last is answered only by the time limit.
+const PATHS: [&str; 7] = ["/", "/", "/wait/700", "/bytes/100000", "/cut", "/exit/3", "/hold"];
+/// Those that break off, and others at the same instance with them.
+const BREAKS: [&str; 2] = ["/cut", "/exit/3"];
 
 /// How a request ended for its client.
 #[derive(Debug)]
@@ -58,8 +64,12 @@ struct Simulation {
     ends: Arc<Mutex<Vec<End>>>,
     /// How much time has passed, in milliseconds.
     passed: Arc<AtomicU64>,
-    /// Has an instance ended under its requests?
-    has_crashed: bool,
+    /// Was one of [`BREAKS`] asked for?
+    is_cut: bool,
+    /// The instances that ended under their requests.
+    crashed: BTreeSet<InstanceId>,
+    /// What the log was told.
+    log: Arc<Mutex<Vec<RequestRecord>>>,
 }
 
 impl Simulation {
@@ -67,7 +77,15 @@ impl Simulation {
         let mut chance = StdRng::seed_from_u64(seed);
         let fleet = FleetConfig { idle: Duration::from_secs(60), queue: 8, ..FleetConfig::default() };
         let front = Front::bind("127.0.0.1:0").await.expect("loopback has a free port");
-        let world = World::behind(front, (ProxyConfig::default(), fleet), None).await;
+        let mut world = World::behind(front, (ProxyConfig::default(), fleet), None).await;
+        let log = Arc::default();
+        let mut entries = std::mem::replace(&mut world.requests, mpsc::channel(1).1);
+        let taken: Arc<Mutex<Vec<RequestRecord>>> = Arc::clone(&log);
+        world.tasks.spawn("log", OnFailure::Log, async move {
+            while let Some(entry) = entries.recv().await {
+                taken.lock().expect("no panic").push(entry);
+            }
+        });
         let ceiling = chance.random_range(1..=3);
         let app = App {
             protocol: if chance.random_bool(0.3) { Protocol::H2c } else { Protocol::Http1 },
@@ -78,8 +96,9 @@ impl Simulation {
         };
         let (first, second) = (world.client(), world.h2c().await);
         let (leaving, ends, passed) = (Vec::new(), Arc::default(), Arc::default());
-        let (sent, has_crashed) = (0, false);
-        let simulation = Self { world, app, ceiling, chance, first, second, leaving, sent, ends, passed, has_crashed };
+        let (sent, is_cut, crashed) = (0, false, BTreeSet::new());
+        let simulation =
+            Self { world, app, ceiling, chance, first, second, leaving, sent, ends, passed, is_cut, crashed, log };
         simulation.route(50);
         simulation
     }
@@ -94,7 +113,7 @@ impl Simulation {
 
     fn ask(&mut self) {
         let path = PATHS[self.below(PATHS.len())];
-        self.has_crashed |= ["/cut", "/exit/3"].contains(&path);
+        self.is_cut |= BREAKS.contains(&path);
         let (ends, leave) = (self.ends.clone(), Shutdown::default());
         let (first, second, which) = (self.first.clone(), self.second.clone(), self.below(2));
         self.leaving.push(leave.clone());
@@ -149,7 +168,9 @@ impl Simulation {
             let record = &records[recent - self.below(records.len().min(4))];
             let exits = [Exit::Code(1), Exit::Signal(9), Exit::Lost];
             let exit = exits[self.below(exits.len())].clone();
-            self.has_crashed |= self.world.engine.kill(&record.id, exit);
+            if self.world.engine.kill(&record.id, exit) {
+                self.crashed.insert(record.id.clone());
+            }
         }
     }
 
@@ -199,6 +220,7 @@ impl Simulation {
         }
         self.pass(60_000);
         self.wait_for("nothing is left", |this| this.world.engine.live() == 0).await;
+        self.look_at_log();
         drop((self.first, self.second));
         self.world.end().await;
     }
@@ -216,11 +238,26 @@ impl Simulation {
                 },
                 // Busy, not started, gone, too long.
                 Told::Answer(status, _) => assert!([429, 500, 503, 504].contains(&status.as_u16()), "{path}: {status}"),
-                Told::Broken => assert!(self.has_crashed || *age >= TIMEOUT, "{path} broke off"),
+                Told::Broken => assert!(self.is_cut || !self.crashed.is_empty() || *age >= TIMEOUT, "{path} broke off"),
                 Told::Nothing(why) => panic!("{path} had no answer at all: {why}"),
             }
         }
         left
+    }
+
+    /// A request that came to nothing at an instance that was well until then had been sent where nobody listened, yet or
+    /// any more.
+    fn look_at_log(&self) {
+        let log = self.log.lock().expect("no panic");
+        let breaks = |entry: &&RequestRecord| BREAKS.iter().any(|path| entry.url.ends_with(path));
+        let broken = |entry: &&RequestRecord| entry.note == Rejection::Broken.note();
+        let mut excused: BTreeSet<&InstanceId> =
+            log.iter().filter(breaks).filter_map(|it| it.instance.as_ref()).collect();
+        excused.extend(&self.crashed);
+        for entry in log.iter().filter(broken) {
+            let instance = entry.instance.as_ref();
+            assert!(instance.is_some_and(|instance| excused.contains(instance)), "nothing was wrong: {entry:?}");
+        }
     }
 
     /// Lets time go on until `done`, for at most an hour.

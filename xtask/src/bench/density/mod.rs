@@ -5,7 +5,7 @@
 //! door finds its route, sees that the caller may not, and refuses; no instance is started for that.
 //!
 //! The services are made through the API, in batches of which each is ready before the next is begun, and the time for
-//! that is bounded: a quarter of an hour, or 45 seconds with `--quick`. What was reached is told, and all figures are for
+//! that is bounded: 40 minutes, or 45 seconds with `--quick`. What was reached is told, and all figures are for
 //! that many. What comes after takes about a minute, and three starts of each server, two with `--quick`, each of which is
 //! given up after five minutes.
 
@@ -149,7 +149,7 @@ impl Scale {
                 Self { many: many(1_000), patience, rounds: 3, requests: 500, starts: 2 }
             }
             false => {
-                let patience = Duration::from_secs(900);
+                let patience = Duration::from_secs(2400);
                 Self { many: many(100_000), patience, rounds: 5, requests: 1_000, starts: 3 }
             }
         }

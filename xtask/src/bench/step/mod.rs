@@ -179,11 +179,11 @@ fn report(machine: Machine, own: Vec<Duration>, cases: Vec<Case>) -> Result<Repo
 
 impl Case {
     /// Makes a service and brings it to where the step begins; its host.
-    fn deploy(&self, server: &Server, round: usize) -> Result<String, Error> {
-        let (name, most) = (format!("step-{}-{}-{round}", self.from, self.concurrency), self.concurrency.to_string());
-        let deploy = ["deploy", &name, "--image", IMAGE, "--concurrency", &most, "--allow-unauthenticated", "--quiet"];
+    fn deploy(&self, server: &Server, name: &str) -> Result<String, Error> {
+        let most = self.concurrency.to_string();
+        let deploy = ["deploy", name, "--image", IMAGE, "--concurrency", &most, "--allow-unauthenticated", "--quiet"];
         server.updraft(&deploy)?;
-        let host = server.host_of(&name)?;
+        let host = server.host_of(name)?;
         server.until_zero()?;
         std::thread::sleep(SETTLED);
         if self.from == Asleep::Frozen {
@@ -194,7 +194,8 @@ impl Case {
 
     /// One step.
     fn step(&mut self, server: &Server, round: usize) -> Result<(), Error> {
-        let host = self.deploy(server, round)?;
+        let name = format!("step-{}-{}-{round}", self.from, self.concurrency);
+        let host = self.deploy(server, &name)?;
         let starts = server.metric(STARTS)?;
         let mut streams = Vec::new();
         for _ in 0..=REQUESTS {
@@ -212,7 +213,8 @@ impl Case {
         streams.iter_mut().try_for_each(answer)?;
         self.taken.push(begun.elapsed());
         self.starts += server.metric(STARTS)? - starts;
-        Ok(())
+        // The load of the last minute would keep an instance of it.
+        server.updraft(&["services", "delete", &name, "--quiet"]).map(drop)
     }
 }
 

@@ -1,9 +1,10 @@
-//! One stream as its client has it: a WebSocket on a connection of its own, or a call of gRPC.
+//! One stream as its client has it: a WebSocket on a connection of its own, one that shares a connection of HTTP/2 with
+//! others, or a call of gRPC.
 
-use std::io;
+use std::{future::poll_fn, io, pin::Pin, task::Poll};
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use h2::{RecvStream, SendStream, client::SendRequest};
+use h2::{RecvStream, SendStream, client::SendRequest, ext::Protocol};
 use http::Request;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -11,7 +12,7 @@ use tokio::{
 };
 use updraft_base::{OnFailure, Tasks};
 
-/// How many calls a connection may have.
+/// How many calls, or WebSockets, a connection of HTTP/2 may have.
 pub(super) const CALLS: usize = 100;
 
 /// Frames of WebSockets: the last part of a message, and its kind.
@@ -24,7 +25,17 @@ const MASK: [u8; 4] = [0x5a, 1, 0xc3, 0x77];
 #[derive(Debug)]
 pub(super) enum Line {
     WebSocket(TcpStream),
-    Call { sink: SendStream<Bytes>, body: RecvStream, buffer: BytesMut },
+    Tunnel(Both),
+    Call(Both),
+}
+
+/// A stream of HTTP/2.
+#[derive(Debug)]
+pub(super) struct Both {
+    sink: SendStream<Bytes>,
+    body: RecvStream,
+    /// What came and is not read yet.
+    buffer: BytesMut,
 }
 
 // === impl Line ===
@@ -51,20 +62,20 @@ impl Line {
         Err(io::Error::other(head))
     }
 
+    /// A WebSocket to `host` on a connection that is there (RFC 8441).
+    pub(super) async fn tunnel(sender: SendRequest<Bytes>, host: &str) -> io::Result<Self> {
+        let request = Request::connect(format!("http://{host}/"))
+            .extension(Protocol::from_static("websocket"))
+            .header("sec-websocket-version", "13");
+        Both::open(sender, request).await.map(Self::Tunnel)
+    }
+
     /// A call to `host` on a connection that is there.
     pub(super) async fn call(sender: SendRequest<Bytes>, host: &str) -> io::Result<Self> {
         let request = Request::post(format!("http://{host}/streams.Echo/Chat"))
             .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())
-            .map_err(io::Error::other)?;
-        let mut sender = sender.ready().await.map_err(io::Error::other)?;
-        let (answer, sink) = sender.send_request(request, false).map_err(io::Error::other)?;
-        let answer = answer.await.map_err(io::Error::other)?;
-        if answer.status() == 200 && !answer.headers().contains_key("grpc-status") {
-            return Ok(Self::Call { sink, body: answer.into_body(), buffer: BytesMut::new() });
-        }
-        Err(io::Error::other(format!("{answer:?}")))
+            .header("te", "trailers");
+        Both::open(sender, request).await.map(Self::Call)
     }
 
     /// Sends a message and returns what comes back.
@@ -72,20 +83,19 @@ impl Line {
         let answer = match self {
             Self::WebSocket(stream) => {
                 stream.write_all(&masked(TEXT, message.as_bytes())).await?;
-                let (kind, answer) = frame(stream).await?;
-                if kind != TEXT {
-                    return Err(io::Error::other(format!("a frame {kind:#x} {answer:?}")));
-                }
-                answer
+                text(frame(stream).await?)?
             }
-            Self::Call { sink, body, buffer } => {
+            Self::Tunnel(both) => {
+                both.send(masked(TEXT, message.as_bytes()).into())?;
+                text(both.next(framed).await?.ok_or(io::ErrorKind::UnexpectedEof)?)?
+            }
+            Self::Call(both) => {
                 let mut framed = BytesMut::new();
                 framed.put_u8(0);
                 framed.put_u32(u32::try_from(message.len()).map_err(io::Error::other)?);
                 framed.put_slice(message.as_bytes());
-                // Small, and the answer is awaited: what is on its way never fills a window.
-                sink.send_data(framed.freeze(), false).map_err(io::Error::other)?;
-                message_of(body, buffer).await?.ok_or(io::ErrorKind::UnexpectedEof)?
+                both.send(framed.freeze())?;
+                both.next(called).await?.ok_or(io::ErrorKind::UnexpectedEof)?
             }
         };
         String::from_utf8(answer).map_err(io::Error::other)
@@ -93,21 +103,29 @@ impl Line {
 
     /// Ends it as it should be, and looks that the other side does, too.
     pub(super) async fn close(self) -> io::Result<()> {
+        let going = 1001u16.to_be_bytes();
+        let end = (CLOSE, going.to_vec());
         match self {
             Self::WebSocket(mut stream) => {
-                let going = 1001u16.to_be_bytes();
                 stream.write_all(&masked(CLOSE, &going)).await?;
                 let answer = frame(&mut stream).await?;
-                let rest = stream.read(&mut [0]).await?;
-                if answer == (CLOSE, going.to_vec()) && rest == 0 {
-                    return Ok(());
+                match stream.read(&mut [0]).await? {
+                    0 if answer == end => Ok(()),
+                    rest => Err(io::Error::other(format!("closed by {answer:?}, and then {rest} bytes"))),
                 }
-                Err(io::Error::other(format!("closed by {answer:?}, and then {rest} bytes")))
             }
-            Self::Call { mut sink, mut body, mut buffer } => {
-                sink.send_data(Bytes::new(), true).map_err(io::Error::other)?;
-                let more = message_of(&mut body, &mut buffer).await?;
-                let trailers = body.trailers().await.map_err(io::Error::other)?.unwrap_or_default();
+            Self::Tunnel(mut both) => {
+                both.send(masked(CLOSE, &going).into())?;
+                let answer = both.next(framed).await?;
+                match both.next(framed).await? {
+                    None if answer == Some(end) => Ok(()),
+                    more => Err(io::Error::other(format!("closed by {answer:?}, and then {more:?}"))),
+                }
+            }
+            Self::Call(mut both) => {
+                both.sink.send_data(Bytes::new(), true).map_err(io::Error::other)?;
+                let more = both.next(called).await?;
+                let trailers = both.body.trailers().await.map_err(io::Error::other)?.unwrap_or_default();
                 if more.is_none() && trailers.get("grpc-status").is_some_and(|status| status == "0") {
                     return Ok(());
                 }
@@ -117,11 +135,51 @@ impl Line {
     }
 }
 
-/// A connection for [`CALLS`] calls.
+// === impl Both ===
+
+impl Both {
+    async fn open(sender: SendRequest<Bytes>, request: http::request::Builder) -> io::Result<Self> {
+        let request = request.body(()).map_err(io::Error::other)?;
+        let mut sender = sender.ready().await.map_err(io::Error::other)?;
+        let (answer, sink) = sender.send_request(request, false).map_err(io::Error::other)?;
+        let answer = answer.await.map_err(io::Error::other)?;
+        if answer.status() == 200 && !answer.headers().contains_key("grpc-status") {
+            return Ok(Self { sink, body: answer.into_body(), buffer: BytesMut::new() });
+        }
+        Err(io::Error::other(format!("{answer:?}")))
+    }
+
+    /// Sends what is small: the answer to it is awaited, so that what is on its way never fills a window.
+    fn send(&mut self, bytes: Bytes) -> io::Result<()> {
+        self.sink.send_data(bytes, false).map_err(io::Error::other)
+    }
+
+    /// The next piece that `take` finds at the beginning of what came; nothing at the end.
+    async fn next<T>(&mut self, take: fn(&mut BytesMut) -> io::Result<Option<T>>) -> io::Result<Option<T>> {
+        loop {
+            if let Some(piece) = take(&mut self.buffer)? {
+                return Ok(Some(piece));
+            }
+            let Some(data) = self.body.data().await else { return Ok(None) };
+            let data = data.map_err(io::Error::other)?;
+            self.body.flow_control().release_capacity(data.len()).map_err(io::Error::other)?;
+            self.buffer.extend_from_slice(&data);
+        }
+    }
+}
+
+/// A connection of HTTP/2 for [`CALLS`] calls or WebSockets.
 pub(super) async fn connection(address: &str, tasks: &Tasks) -> io::Result<SendRequest<Bytes>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let (sender, connection) = h2::client::handshake(stream).await.map_err(io::Error::other)?;
+    let (sender, mut connection) = h2::client::handshake(stream).await.map_err(io::Error::other)?;
+    // A client may not ask for a WebSocket before the server has said that it may.
+    poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(Err(io::Error::other(format!("it ended: {ended:?}")))),
+        Poll::Pending if sender.is_extended_connect_protocol_enabled() => Poll::Ready(Ok(())),
+        Poll::Pending => Poll::Pending,
+    })
+    .await?;
     // Its calls tell how it ends.
     tasks.spawn("connection", OnFailure::Log, async move { drop(connection.await) });
     Ok(sender)
@@ -135,31 +193,48 @@ fn masked(kind: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// What a message says.
+fn text((kind, payload): (u8, Vec<u8>)) -> io::Result<Vec<u8>> {
+    match kind {
+        TEXT => Ok(payload),
+        kind => Err(io::Error::other(format!("a frame {kind:#x} {payload:?}"))),
+    }
+}
+
 /// A small frame of a server.
 async fn frame(stream: &mut TcpStream) -> io::Result<(u8, Vec<u8>)> {
     let mut head = [0; 2];
     stream.read_exact(&mut head).await?;
-    if head[1] >= 126 {
-        return Err(io::Error::other("a frame that is masked or too long"));
-    }
-    let mut payload = vec![0; usize::from(head[1])];
+    let mut payload = vec![0; length(head[1])?];
     stream.read_exact(&mut payload).await?;
     Ok((head[0], payload))
 }
 
-/// The next message; nothing at the end.
-async fn message_of(body: &mut RecvStream, buffer: &mut BytesMut) -> io::Result<Option<Vec<u8>>> {
-    loop {
-        if let Some(head) = buffer.get(..5) {
-            let length = (&head[1..]).get_u32() as usize;
-            if buffer.len() >= 5 + length {
-                buffer.advance(5);
-                return Ok(Some(buffer.split_to(length).to_vec()));
-            }
-        }
-        let Some(data) = body.data().await else { return Ok(None) };
-        let data = data.map_err(io::Error::other)?;
-        body.flow_control().release_capacity(data.len()).map_err(io::Error::other)?;
-        buffer.extend_from_slice(&data);
+/// The same from what came, if it is whole.
+fn framed(buffer: &mut BytesMut) -> io::Result<Option<(u8, Vec<u8>)>> {
+    let &[kind, said, ..] = &buffer[..] else { return Ok(None) };
+    let length = length(said)?;
+    if buffer.len() < 2 + length {
+        return Ok(None);
     }
+    buffer.advance(2);
+    Ok(Some((kind, buffer.split_to(length).to_vec())))
+}
+
+fn length(said: u8) -> io::Result<usize> {
+    match said {
+        0..126 => Ok(usize::from(said)),
+        _ => Err(io::Error::other("a frame that is masked or too long")),
+    }
+}
+
+/// A message of gRPC from what came, if it is whole.
+fn called(buffer: &mut BytesMut) -> io::Result<Option<Vec<u8>>> {
+    let Some(head) = buffer.get(..5) else { return Ok(None) };
+    let length = (&head[1..]).get_u32() as usize;
+    if buffer.len() < 5 + length {
+        return Ok(None);
+    }
+    buffer.advance(5);
+    Ok(Some(buffer.split_to(length).to_vec()))
 }

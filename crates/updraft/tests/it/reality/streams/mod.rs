@@ -1,9 +1,10 @@
 //! Streams outlive rollouts: each stays on the instance on which it began, and gets all its messages, while one revision
 //! after another takes the traffic.
 //!
-//! The suite has a thousand WebSockets and a thousand calls of gRPC; `cargo xtask streams` runs this very test with
-//! more of them and more rollouts (`UPDRAFT_STREAMS`, `UPDRAFT_STREAMS_ROLLOUTS`). Each stream says a number now and
-//! then, and one more after each rollout; what comes back names the instance and has to have that number.
+//! The suite has a thousand WebSockets, half of them over HTTP/2, and a thousand calls of gRPC; `cargo xtask streams`
+//! runs this very test with more of them and more rollouts (`UPDRAFT_STREAMS`, `UPDRAFT_STREAMS_ROLLOUTS`). Each stream
+//! says a number now and then, and one more after each rollout; what comes back names the instance and has to have that
+//! number.
 
 mod line;
 mod usage;
@@ -79,8 +80,8 @@ async fn thousands_of_streams_outlive_rollouts_on_the_instances_on_which_they_be
     }
     let [streams, rollouts] = [("UPDRAFT_STREAMS", STREAMS), ("UPDRAFT_STREAMS_ROLLOUTS", ROLLOUTS)]
         .map(|(name, usual)| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual));
-    // The server has two for each WebSocket: the client's and the instance's.
-    raise_open_files(2 * streams as u64 + 500);
+    // The server has the instance's side of each WebSocket, and the client's of those that have a connection of their own.
+    raise_open_files((streams + streams.div_ceil(2)) as u64 + 500);
     let host = Host::start(&["--idle-timeout", "1s"]);
     let traces = Traces::of(&host);
     host.load(&images::streams("streams"));
@@ -208,11 +209,17 @@ impl Site {
             // As many at a time as a connection has calls.
             let some = left.min(CALLS);
             left -= some;
-            let sender = connection(&self.address, &self.tasks).await.expect("the server listens");
-            let sockets =
-                join_all((0..some).map(async |_| first(Line::websocket(&self.address, &self.hosts[0]).await).await));
-            let calls =
-                join_all((0..some).map(async |_| first(Line::call(sender.clone(), &self.hosts[1]).await).await));
+            let shared = async || connection(&self.address, &self.tasks).await.expect("the server listens");
+            let (for_sockets, for_calls) = (shared().await, shared().await);
+            let [sockets, calls] = &self.hosts;
+            let sockets = join_all((0..some).map(async |number| {
+                first(match number % 2 {
+                    0 => Line::websocket(&self.address, sockets).await,
+                    _ => Line::tunnel(for_sockets.clone(), sockets).await,
+                })
+                .await
+            }));
+            let calls = join_all((0..some).map(async |_| first(Line::call(for_calls.clone(), calls).await).await));
             let opened = self.clock.timeout(PATIENCE, async { tokio::join!(sockets, calls) }).await;
             let (sockets, calls) = opened.expect("streams are opened in time");
             for (line, home) in sockets.into_iter().chain(calls) {

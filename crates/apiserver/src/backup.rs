@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use updraft_model::{Error, ErrorKind, iam::Principal};
 
 use crate::{
-    ApiDeps,
+    Served,
     own::{Parameters, uncached},
     respond::{BoxBody, BoxError, boxed, text},
 };
@@ -45,7 +45,7 @@ pub trait Backups: Send + Sync + 'static {
 /// # Errors
 /// Those of [`Backups::begin`]; `Unimplemented` where the state is not kept in files.
 pub(crate) async fn take(
-    deps: &ApiDeps,
+    deps: &Served,
     caller: Principal,
     parameters: &Parameters,
 ) -> Result<Response<BoxBody>, Error> {

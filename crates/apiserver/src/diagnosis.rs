@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use updraft_control::{Report, Standing};
 use updraft_model::{Error, diagnosis::Diagnosis, iam::Principal};
 
-use crate::{ApiDeps, logs, own::Parameters};
+use crate::{Served, logs, own::Parameters};
 
 /// `GET /updraft/v1/diagnosis?service=&revision=&project=&location=`: how a revision stands, and what was
 /// found out if it did not come up; without `revision` the latest one. `state` is `READY`, `FAILED` or
@@ -12,7 +12,7 @@ use crate::{ApiDeps, logs, own::Parameters};
 ///
 /// # Errors
 /// `InvalidArgument` for a parameter that is missing or wrong, `NotFound`, `PermissionDenied`.
-pub(crate) async fn read(deps: &ApiDeps, caller: &Principal, parameters: &Parameters) -> Result<Value, Error> {
+pub(crate) async fn read(deps: &Served, caller: &Principal, parameters: &Parameters) -> Result<Value, Error> {
     let service = logs::service(deps, parameters)?;
     Ok(told(&deps.control.diagnosis(caller, &service, parameters.get("revision")).await?))
 }

@@ -15,7 +15,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_prost::ProstCodec;
 use tower_service::Service;
 use updraft_api::{Named, method, status};
-use updraft_model::{Error, ErrorKind};
+use updraft_model::{Error, ErrorKind, iam::Principal};
 
 use crate::{
     Api,
@@ -64,7 +64,7 @@ impl Mixins {
         Ok(Self(routes.add_service(health).prepare()))
     }
 
-    async fn serve<B: AnyBody>(&self, request: Request<B>) -> Response<BoxBody> {
+    pub(crate) async fn serve<B: AnyBody>(&self, request: Request<B>) -> Response<BoxBody> {
         match self.0.clone().call(request).await {
             Ok(answer) => answer.map(boxed),
             Err(never) => match never {},
@@ -79,16 +79,14 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     kind.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
+/// Does it ask for the health of the server?
+pub(crate) fn is_health<B>(request: &Request<B>) -> bool {
+    request.uri().path().starts_with(HEALTH)
+}
+
 /// Answers a call by gRPC.
-pub(crate) async fn serve<B: AnyBody>(api: &Api, request: Request<B>) -> Response<BoxBody> {
+pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Request<B>) -> Response<BoxBody> {
     let path = request.uri().path();
-    if path.starts_with(HEALTH) {
-        return api.mixins.serve(request).await;
-    }
-    let caller = match api.deps().auth.authenticate(request.headers()) {
-        Ok(caller) => caller,
-        Err(error) => return refuse(&error),
-    };
     match method::find(path.trim_start_matches('/')) {
         Some(method) => {
             let gate = Gate { api: api.clone(), caller: caller.clone(), method };

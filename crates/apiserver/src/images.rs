@@ -5,11 +5,12 @@ use std::{io, path::Path, time::Duration};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
+use updraft_control::Permitted;
 use updraft_model::{Error, ErrorKind};
 use updraft_oci::{ImageError, check_space, is_full};
 
 use crate::{
-    Api, ApiDeps,
+    Api, Served,
     body::{Allowance, Bounded},
     call::AnyBody,
     own::Parameters,
@@ -45,7 +46,12 @@ pub(crate) fn sweep(scratch: &Path) {
 /// # Errors
 /// `InvalidArgument` for no archive of images or one that is too large, `DeadlineExceeded` for a client that falls
 /// silent, `ResourceExhausted` for too many at a time and on a full disk.
-pub(crate) async fn load<B: AnyBody>(api: &Api, parameters: &Parameters, body: B) -> Result<Value, Error> {
+pub(crate) async fn load<B: AnyBody>(
+    api: &Api,
+    permit: &Permitted,
+    parameters: &Parameters,
+    body: B,
+) -> Result<Value, Error> {
     let deps = api.deps();
     let busy = |_| {
         let message = format!("{LOADS_MAX} archives are being loaded already; try again later.");
@@ -53,7 +59,7 @@ pub(crate) async fn load<B: AnyBody>(api: &Api, parameters: &Parameters, body: B
     };
     let _turn = api.loads().try_acquire().map_err(busy)?;
     let archive = receive(deps, api.bound(body, Allowance::upload(ARCHIVE_MAX))).await?;
-    let loaded = deps.images.load(archive.path(), parameters.get("name")).await;
+    let loaded = deps.images.open(permit).load(archive.path(), parameters.get("name")).await;
     let loaded = loaded.map_err(|error| {
         // The caller knows nothing of the file that the upload went to.
         let error = of_images(&error);
@@ -68,8 +74,8 @@ pub(crate) async fn load<B: AnyBody>(api: &Api, parameters: &Parameters, body: B
 ///
 /// # Errors
 /// `Internal` when the store cannot be read.
-pub(crate) async fn list(deps: &ApiDeps) -> Result<Value, Error> {
-    let images = deps.images.list().await.map_err(|error| of_images(&error))?;
+pub(crate) async fn list(deps: &Served, permit: &Permitted) -> Result<Value, Error> {
+    let images = deps.images.open(permit).list().await.map_err(|error| of_images(&error))?;
     let image = |image: updraft_oci::ListedImage| {
         json!({
             "reference": image.reference,
@@ -85,13 +91,13 @@ pub(crate) async fn list(deps: &ApiDeps) -> Result<Value, Error> {
 ///
 /// # Errors
 /// `NotFound`.
-pub(crate) async fn delete(deps: &ApiDeps, parameters: &Parameters) -> Result<Value, Error> {
-    deps.images.delete(parameters.need("name")?).await.map_err(|error| of_images(&error))?;
+pub(crate) async fn delete(deps: &Served, permit: &Permitted, parameters: &Parameters) -> Result<Value, Error> {
+    deps.images.open(permit).delete(parameters.need("name")?).await.map_err(|error| of_images(&error))?;
     Ok(json!({}))
 }
 
 /// Writes a body to a file that goes when it is dropped: with the call, or with the client.
-async fn receive<B: AnyBody>(deps: &ApiDeps, mut body: Bounded<B>) -> Result<tempfile::NamedTempFile, Error> {
+async fn receive<B: AnyBody>(deps: &Served, mut body: Bounded<B>) -> Result<tempfile::NamedTempFile, Error> {
     let host = |error: io::Error| of_host(&format!("upload to {}", deps.scratch.display()), &error);
     let named = tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(&deps.scratch).map_err(host)?;
     let mut file = tokio::fs::File::from_std(named.reopen().map_err(host)?);

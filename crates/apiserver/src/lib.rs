@@ -10,6 +10,7 @@ mod body;
 mod call;
 mod diagnosis;
 mod grpc;
+mod guarded;
 mod images;
 mod logs;
 mod methods;
@@ -30,16 +31,19 @@ use tokio::sync::Semaphore;
 use updraft_base::{Clock, Shutdown};
 use updraft_control::Control;
 use updraft_identity::{Authenticator, Tokens};
+use updraft_model::iam::Principal;
 use updraft_oci::ImageStore;
 use updraft_telemetry::{LogStore, Metrics};
 
 use crate::{
     body::{Allowance, Bounded, IN_FLIGHT_MAX, Memory},
     call::AnyBody,
+    guarded::Guarded,
     rates::Buckets,
 };
 
 pub use backup::{Backups, Logs, Pieces};
+pub use own::{OWN_CALLS, On, OwnCall};
 pub use rates::CallRates;
 pub use respond::{BoxBody, BoxError};
 
@@ -101,8 +105,24 @@ pub struct Api {
     mixins: grpc::Mixins,
 }
 
+/// The same as handlers have it: what belongs to somebody opens only for who was permitted.
+struct Served {
+    control: Control,
+    auth: Authenticator,
+    tokens: Tokens,
+    logs: Guarded<LogStore>,
+    images: Guarded<ImageStore>,
+    info: ServerInfo,
+    metrics: Guarded<Arc<Metrics>>,
+    authority: Option<Arc<str>>,
+    backups: Option<Arc<dyn Backups>>,
+    clock: Clock,
+    shutdown: Shutdown,
+    scratch: PathBuf,
+}
+
 struct Inner {
-    deps: ApiDeps,
+    deps: Served,
     memory: Memory,
     buckets: Buckets,
     /// Turns of archives that come in.
@@ -128,6 +148,7 @@ impl Api {
         images::sweep(&deps.scratch);
         let buckets = Buckets::new(rates, deps.clock.clone());
         let loads = Semaphore::new(images::LOADS_MAX);
+        let deps = Served::of(deps);
         let inner = Inner { deps, memory: Memory::new(IN_FLIGHT_MAX), buckets, loads };
         Ok(Self { inner: Arc::new(inner), mixins: grpc::Mixins::new()? })
     }
@@ -139,20 +160,34 @@ impl Api {
         B::Error: Into<BoxError> + Send,
     {
         name_the_host(&mut request);
-        if grpc::is_grpc(request.headers()) {
-            return grpc::serve(self, request).await;
+        let is_grpc = grpc::is_grpc(request.headers());
+        if is_grpc && grpc::is_health(&request) {
+            return self.mixins.serve(request).await;
         }
-        if let Some(answer) = own::probe(self, &request).await {
+        if !is_grpc && let Some(answer) = own::probe(self, &request).await {
             return answer;
         }
         let request = match oauth::serve(self, request).await {
             Ok(answer) => return answer,
             Err(request) => request,
         };
-        let caller = match self.inner.deps.auth.authenticate(request.headers()) {
-            Ok(caller) => caller,
-            Err(error) => return rest::Format::default().error(&error),
-        };
+        match self.deps().auth.authenticate(request.headers()) {
+            Ok(caller) => self.call_as(caller, request).await,
+            Err(error) if is_grpc => grpc::refuse(&error),
+            Err(error) => rest::Format::default().error(&error),
+        }
+    }
+
+    /// Answers a call of `caller`, for whoever found out before who calls.
+    pub async fn call_as<B>(&self, caller: Principal, mut request: Request<B>) -> Response<BoxBody>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError> + Send,
+    {
+        name_the_host(&mut request);
+        if grpc::is_grpc(request.headers()) {
+            return grpc::serve(self, caller, request).await;
+        }
         if own::is_own(request.uri().path()) {
             return own::serve(self, caller, request).await;
         }
@@ -162,7 +197,7 @@ impl Api {
         }
     }
 
-    fn deps(&self) -> &ApiDeps {
+    fn deps(&self) -> &Served {
         &self.inner.deps
     }
 
@@ -177,6 +212,29 @@ impl Api {
 
     fn loads(&self) -> &Semaphore {
         &self.inner.loads
+    }
+}
+
+// === impl Served ===
+
+impl Served {
+    fn of(deps: ApiDeps) -> Self {
+        let ApiDeps {
+            control,
+            auth,
+            tokens,
+            logs,
+            images,
+            info,
+            metrics,
+            authority,
+            backups,
+            clock,
+            shutdown,
+            scratch,
+        } = deps;
+        let (logs, images, metrics) = (Guarded::new(logs), Guarded::new(images), Guarded::new(metrics));
+        Self { control, auth, tokens, logs, images, info, metrics, authority, backups, clock, shutdown, scratch }
     }
 }
 

@@ -7,6 +7,7 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use serde::Serialize;
 use serde_json::json;
+use updraft_control::Permitted;
 use updraft_model::{
     Error, Parent, ServiceName,
     name::{check_location_id, check_project_id, check_service_id},
@@ -14,7 +15,7 @@ use updraft_model::{
 use updraft_telemetry::{Followed, Follower, LogQuery, Which};
 
 use crate::{
-    ApiDeps,
+    Served,
     own::{Parameters, uncached},
     respond::{BoxBody, BoxError, boxed, text},
 };
@@ -32,7 +33,11 @@ const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 ///
 /// # Errors
 /// `InvalidArgument` for a parameter that is missing or wrong.
-pub(crate) async fn read(deps: &ApiDeps, parameters: &Parameters) -> Result<Response<BoxBody>, Error> {
+pub(crate) async fn read(
+    deps: &Served,
+    permit: &Permitted,
+    parameters: &Parameters,
+) -> Result<Response<BoxBody>, Error> {
     let limit = parameters.parse::<usize>("limit")?.unwrap_or(LIMIT);
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Error::invalid_field("limit", format!("must be 1 to {LIMIT_MAX}, got {limit}")));
@@ -47,11 +52,11 @@ pub(crate) async fn read(deps: &ApiDeps, parameters: &Parameters) -> Result<Resp
     };
     let query = LogQuery { revision, which, limit, ..LogQuery::of(service(deps, parameters)?) };
     if !parameters.parse::<bool>("follow")?.unwrap_or_default() {
-        let entries = deps.logs.query(query).await;
+        let entries = deps.logs.open(permit).query(query).await;
         let lines: Vec<u8> = entries.iter().rev().flat_map(line).collect();
         return Ok(uncached(text(StatusCode::OK, NDJSON, lines)));
     }
-    let (entries, follower) = deps.logs.tail(query).await;
+    let (entries, follower) = deps.logs.open(permit).tail(query).await;
     let before: Vec<Bytes> = entries.iter().rev().map(line).collect();
     // Without an end of its own it would hold up the end of the server.
     let shutdown = deps.shutdown.clone();
@@ -63,7 +68,7 @@ pub(crate) async fn read(deps: &ApiDeps, parameters: &Parameters) -> Result<Resp
 }
 
 /// The service that a query names.
-pub(crate) fn service(deps: &ApiDeps, parameters: &Parameters) -> Result<ServiceName, Error> {
+pub(crate) fn service(deps: &Served, parameters: &Parameters) -> Result<ServiceName, Error> {
     let service = parameters.need("service")?;
     let project = parameters.get("project").unwrap_or(&deps.info.default_project);
     let location = parameters.get("location").unwrap_or(&deps.info.default_location);

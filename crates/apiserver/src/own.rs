@@ -1,8 +1,8 @@
 //! Paths of our own: about the server, its logs, its images; probes and metrics.
 
 use http::{HeaderValue, Method as Verb, Request, Response, StatusCode, header};
-use serde_json::json;
-use updraft_api::{location::ListLocationsRequest, path::query_pairs};
+use serde_json::{Value, json};
+use updraft_api::{location::ListLocationsRequest, method::Access, path::query_pairs};
 use updraft_model::{Error, ErrorKind, iam::Principal};
 use updraft_telemetry::CONTENT_TYPE;
 
@@ -13,6 +13,80 @@ use crate::{
     respond::{BoxBody, text},
     rest::Format,
 };
+
+/// A call of ours.
+#[derive(Debug)]
+pub struct OwnCall {
+    /// The verb.
+    pub verb: Verb,
+    /// The path.
+    pub path: &'static str,
+    /// What the caller needs, on what [`OwnCall::on`] says.
+    pub access: Access,
+    /// What it needs it on.
+    pub on: On,
+    work: Work,
+}
+
+/// What the permission of a call of ours is asked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    /// The server: its owner has it, nobody else.
+    Server,
+    /// The default project: images and metrics are of no project, and that one is always there.
+    DefaultProject,
+    /// The service that the query names.
+    Service,
+}
+
+/// What a call does.
+#[derive(Debug, Clone, Copy)]
+enum Work {
+    Metrics,
+    Info,
+    Authority,
+    Logs,
+    Backup,
+    Diagnosis,
+    ListImages,
+    DeleteImage,
+    LoadImages,
+}
+
+use Access::{Free, Permission as Needs};
+
+/// Every call of ours, but for the probes, which anybody may send.
+pub static OWN_CALLS: [OwnCall; 9] = [
+    own(Verb::GET, METRICS, Needs("monitoring.timeSeries.list"), (On::DefaultProject, Work::Metrics)),
+    // What the server is called, and whom to trust: clients need both before anything else.
+    own(Verb::GET, "/updraft/v1/info", Free, (On::Server, Work::Info)),
+    own(Verb::GET, "/updraft/v1/ca", Free, (On::Server, Work::Authority)),
+    own(Verb::GET, "/updraft/v1/logs", Needs("logging.logEntries.list"), (On::Service, Work::Logs)),
+    own(Verb::GET, "/updraft/v1/backup", Needs("updraft.backups.create"), (On::Server, Work::Backup)),
+    own(Verb::GET, "/updraft/v1/diagnosis", Needs("run.revisions.get"), (On::Service, Work::Diagnosis)),
+    own(
+        Verb::GET,
+        "/updraft/v1/images",
+        Needs("artifactregistry.repositories.list"),
+        (On::DefaultProject, Work::ListImages),
+    ),
+    own(
+        Verb::DELETE,
+        "/updraft/v1/images",
+        Needs("artifactregistry.repositories.deleteArtifacts"),
+        (On::DefaultProject, Work::DeleteImage),
+    ),
+    own(
+        Verb::POST,
+        "/updraft/v1/images:load",
+        Needs("artifactregistry.repositories.uploadArtifacts"),
+        (On::DefaultProject, Work::LoadImages),
+    ),
+];
+
+const fn own(verb: Verb, path: &'static str, access: Access, (on, work): (On, Work)) -> OwnCall {
+    OwnCall { verb, path, access, on, work }
+}
 
 /// What they begin with, but for the probes and metrics.
 const PREFIX: &str = "/updraft/v1/";
@@ -59,31 +133,69 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
         return format.error(&error);
     }
     let path = parts.uri.path();
-    let deps = api.deps();
-    // No policy says who may do these: who runs the server may, and what it says of itself is for everybody it knows.
-    if caller == Principal::Anonymous && path.strip_prefix(PREFIX) != Some("info") {
-        let message = format!("{path} is for the operator of the server.");
-        return format.error(&Error::new(ErrorKind::PermissionDenied, message));
+    let there: Vec<&OwnCall> = OWN_CALLS.iter().filter(|call| call.path == path).collect();
+    if there.is_empty() {
+        return format.unknown(path);
     }
-    match (&parts.method, path.strip_prefix(PREFIX).unwrap_or(path)) {
-        (&Verb::GET, METRICS) => text(StatusCode::OK, HeaderValue::from_static(CONTENT_TYPE), deps.metrics.encode()),
-        (&Verb::GET, "info") => format.body(StatusCode::OK, &json!(deps.info)),
-        (&Verb::GET, "ca") => match &deps.authority {
-            Some(pem) => text(StatusCode::OK, PEM, pem.to_string()),
-            None => format.error(&Error::new(ErrorKind::NotFound, NO_AUTHORITY)),
-        },
-        (&Verb::GET, "logs") => format.or_error(logs::read(deps, &parameters).await),
-        (&Verb::GET, "backup") => format.or_error(backup::take(deps, caller, &parameters).await),
-        (&Verb::GET, "diagnosis") => format.json_or_error(diagnosis::read(deps, &caller, &parameters).await),
-        (&Verb::GET, "images") => format.json_or_error(images::list(deps).await),
-        (&Verb::DELETE, "images") => format.json_or_error(images::delete(deps, &parameters).await),
-        (&Verb::POST, "images:load") => format.json_or_error(images::load(api, &parameters, body).await),
-        (verb, METRICS | "info" | "ca" | "logs" | "backup" | "diagnosis") => {
-            format.wrong_verb(verb, path, &[Verb::GET])
-        }
-        (verb, "images") => format.wrong_verb(verb, path, &[Verb::GET, Verb::DELETE]),
-        (verb, "images:load") => format.wrong_verb(verb, path, &[Verb::POST]),
-        _ => format.unknown(path),
+    let Some(call) = there.iter().find(|call| call.verb == parts.method) else {
+        let verbs: Vec<Verb> = there.iter().map(|call| call.verb.clone()).collect();
+        return format.wrong_verb(&parts.method, path, &verbs);
+    };
+    match call.answer(api, &caller, &parameters, body).await {
+        Ok(Answer::Json(value)) => format.body(StatusCode::OK, &value),
+        Ok(Answer::Whole(answer)) => answer,
+        Err(error) => format.error(&error),
+    }
+}
+
+/// An answer, or what becomes one in the form that was asked for.
+enum Answer {
+    Json(Value),
+    Whole(Response<BoxBody>),
+}
+
+// === impl OwnCall ===
+
+impl OwnCall {
+    async fn answer<B: AnyBody>(
+        &self,
+        api: &Api,
+        caller: &Principal,
+        parameters: &Parameters,
+        body: B,
+    ) -> Result<Answer, Error> {
+        let deps = api.deps();
+        let Needs(permission) = self.access else {
+            return match (self.work, &deps.authority) {
+                (Work::Authority, Some(pem)) => Ok(Answer::Whole(text(StatusCode::OK, PEM, pem.to_string()))),
+                (Work::Authority, None) => Err(Error::new(ErrorKind::NotFound, NO_AUTHORITY)),
+                _ => Ok(Answer::Json(json!(deps.info))),
+            };
+        };
+        let permit = match self.on {
+            On::Server => deps.control.authorise_server(caller, permission).await?,
+            On::DefaultProject => {
+                deps.control.authorise_project(caller, permission, &deps.info.default_project).await?.1
+            }
+            On::Service => {
+                let service = logs::service(deps, parameters)?;
+                deps.control.authorise_service(caller, permission, &service).await?
+            }
+        };
+        Ok(match self.work {
+            Work::Metrics => {
+                let shown = deps.metrics.open(&permit).encode();
+                Answer::Whole(text(StatusCode::OK, HeaderValue::from_static(CONTENT_TYPE), shown))
+            }
+            Work::Logs => Answer::Whole(logs::read(deps, &permit, parameters).await?),
+            Work::Backup => Answer::Whole(backup::take(deps, caller.clone(), parameters).await?),
+            Work::Diagnosis => Answer::Json(diagnosis::read(deps, caller, parameters).await?),
+            Work::ListImages => Answer::Json(images::list(deps, &permit).await?),
+            Work::DeleteImage => Answer::Json(images::delete(deps, &permit, parameters).await?),
+            Work::LoadImages => Answer::Json(images::load(api, &permit, parameters, body).await?),
+            // These two are free.
+            Work::Info | Work::Authority => Answer::Json(json!(deps.info)),
+        })
     }
 }
 
@@ -144,6 +256,17 @@ mod tests {
         assert_eq!(parameters.need("service").expect_err("empty").violations()[0].field, "service");
         assert_eq!(parameters.parse::<usize>("limit").expect_err("no number").violations()[0].field, "limit");
         assert_eq!(parameters.parse::<usize>("absent").expect("not given"), None);
+    }
+
+    #[test]
+    fn every_call_of_ours_needs_a_permission_of_the_catalogue_or_tells_nothing_of_anybody() {
+        for call in &OWN_CALLS {
+            match call.access {
+                Needs(permission) => assert!(updraft_model::iam::known_permission(permission).is_some()),
+                Free => assert!(matches!(call.work, Work::Info | Work::Authority)),
+            }
+            assert!(is_own(call.path), "{}", call.path);
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Both wires against the real control plane: what a client sends, and what it reads.
 
+#[path = "wire/access.rs"]
+mod access;
 #[path = "wire/around.rs"]
 mod around;
 #[path = "wire/tokens.rs"]

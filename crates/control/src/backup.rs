@@ -7,7 +7,7 @@ use updraft_store::{Kind, Store};
 
 use crate::{
     Control,
-    access::authorise,
+    access::Permitted,
     failure::of_store,
     record::{self, RevisionRecord},
 };
@@ -25,8 +25,8 @@ impl Control {
     ///
     /// # Errors
     /// `PermissionDenied`.
-    pub fn authorise_backup(&self, caller: &Principal) -> Result<(), Error> {
-        authorise(caller, PERMISSION, "updraft", &[])
+    pub async fn authorise_backup(&self, caller: &Principal) -> Result<Permitted, Error> {
+        self.authorise_server(caller, PERMISSION).await
     }
 }
 

@@ -13,7 +13,7 @@ use updraft_store::{Key, Kind};
 
 use crate::{
     Control, Inner,
-    access::authorise,
+    access::Resource,
     record::{self, RevisionRecord, ServiceRecord},
 };
 
@@ -55,13 +55,13 @@ impl Control {
     ) -> Result<Report, Error> {
         let inner = &*self.inner;
         let service = inner.places.service(&service.to_string())?;
-        authorise(caller, "run.revisions.get", &service, &[])?;
+        let permit = inner.permit(caller, "run.revisions.get", &Resource::Service(service.clone())).await?;
         let key = Key::new(Kind::Service, service.parent.clone(), &service.service);
-        let found = inner.get(&key).await?.ok_or_else(|| Error::not_found(&service.service))?;
+        let found = inner.get(&permit, &key).await?.ok_or_else(|| Error::not_found(&service.service))?;
         let record: ServiceRecord = record::read(&found)?;
         let status: run::Service = record::message(&found, &found.status)?;
         let name = service.revision(revision.unwrap_or(&record.latest_created));
-        let revision = inner.get_revision(&name).await?.ok_or_else(|| Error::not_found(&name.revision))?;
+        let revision = inner.get_revision(&permit, &name).await?.ok_or_else(|| Error::not_found(&name.revision))?;
         let record: RevisionRecord = record::read(&revision)?;
         let standing = match record.phase() {
             Phase::Resolving | Phase::Checking => Standing::Pending,

@@ -2,7 +2,8 @@
 //!
 //! * Use cases (`services`, `revisions`, `operations`, `locations`): authorise → normalise → default →
 //!   validate → diff → one atomic commit of resource and operation. They decide nothing about traffic and
-//!   start nothing; they wake a key.
+//!   start nothing; they wake a key. What they may see and change they get from `access`, the one place that
+//!   authorises: without its [`Permitted`] the store does not open.
 //! * Reconcilers (`reconcile`): wake → observe → plan → apply → report, per key, fenced by version. What
 //!   is to be done is decided by `updraft-plan`; what was found out goes into the status, which nobody
 //!   else writes.
@@ -25,6 +26,7 @@ mod locations;
 mod operations;
 mod page;
 mod place;
+mod policies;
 mod pull;
 mod queue;
 mod reconcile;
@@ -34,6 +36,7 @@ mod services;
 mod v1;
 mod view;
 
+pub use access::Permitted;
 pub use backup::images_of;
 pub use diagnosis::{Report, Standing};
 pub use services::Mode;
@@ -58,7 +61,15 @@ use updraft_model::{
 use updraft_oci::ImageStore;
 use updraft_store::{Envelope, Key, Kind, Store};
 
-use crate::{around::AccountsBook, board::Board, failure::of_store, place::Places, pull::Pulls, queue::Queue};
+use crate::{
+    access::{Proof, Vault},
+    around::AccountsBook,
+    board::Board,
+    failure::of_store,
+    place::Places,
+    pull::Pulls,
+    queue::Queue,
+};
 
 /// What the control plane works with.
 pub struct ControlDeps {
@@ -108,7 +119,7 @@ pub struct Control {
 }
 
 struct Inner {
-    store: Arc<dyn Store>,
+    store: Vault,
     images: ImageStore,
     engine: Arc<dyn Engine>,
     clock: Clock,
@@ -154,7 +165,7 @@ impl Control {
         let accounts = AccountsBook::load(&*deps.store, deps.accounts).await?;
         let seen = deps.health.borrow().clone();
         let inner = Arc::new(Inner {
-            store: deps.store,
+            store: Vault::new(deps.store),
             images: deps.images,
             engine: deps.engine,
             clock: deps.clock,
@@ -209,14 +220,14 @@ impl fmt::Debug for ControlDeps {
 // === impl Inner ===
 
 impl Inner {
-    async fn get(&self, key: &Key) -> Result<Option<Envelope>, Error> {
-        self.store.get(key).await.map_err(of_store)
+    async fn get(&self, proof: &impl Proof, key: &Key) -> Result<Option<Envelope>, Error> {
+        self.store.open(proof).get(key).await.map_err(of_store)
     }
 
     /// The envelope of a revision, if it belongs to the service that its name says.
-    async fn get_revision(&self, name: &RevisionName) -> Result<Option<Envelope>, Error> {
+    async fn get_revision(&self, proof: &impl Proof, name: &RevisionName) -> Result<Option<Envelope>, Error> {
         let key = Key::new(Kind::Revision, name.service.parent.clone(), &name.revision);
-        Ok(self.get(&key).await?.filter(|envelope| envelope.owner == name.service.service))
+        Ok(self.get(proof, &key).await?.filter(|envelope| envelope.owner == name.service.service))
     }
 
     /// Ends when nothing is queued, worked on or pulled.

@@ -3,7 +3,7 @@
 use updraft_api::location::{GetLocationRequest, ListLocationsRequest, ListLocationsResponse, Location};
 use updraft_model::{Error, Parent, iam::Principal};
 
-use crate::{Control, access::authorise};
+use crate::{Control, access::Resource};
 
 // === impl Control ===
 
@@ -35,7 +35,7 @@ impl Control {
                 format!("is not supported by this version, got '{}'", request.filter),
             ));
         }
-        authorise(caller, "run.locations.list", format!("projects/{project}"), &[])?;
+        self.inner.permit(caller, "run.locations.list", &Resource::Project(project.clone())).await?;
         let locations = self.inner.places.locations().iter().map(|id| location(&project, id)).collect();
         Ok(ListLocationsResponse { locations, next_page_token: String::new() })
     }
@@ -47,7 +47,7 @@ impl Control {
     pub async fn locations_get(&self, caller: &Principal, request: GetLocationRequest) -> Result<Location, Error> {
         let parent: Parent = request.name.parse()?;
         let parent = self.inner.places.parent("name", &parent)?;
-        authorise(caller, "run.locations.list", &parent, &[])?;
+        self.inner.permit(caller, "run.locations.list", &Resource::Place(parent.clone())).await?;
         Ok(location(&parent.project, &parent.location))
     }
 }

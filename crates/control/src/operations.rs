@@ -15,7 +15,7 @@ use updraft_store::{Change, Envelope, Key, Kind, Selection};
 
 use crate::{
     Control, Inner,
-    access::authorise,
+    access::{Permitted, Resource},
     failure::of_store,
     page::{self, Wish},
     record::{self, OperationRecord},
@@ -34,9 +34,9 @@ impl Control {
     /// `NotFound`, `PermissionDenied`, `InvalidArgument` for a malformed name.
     pub async fn operations_get(&self, caller: &Principal, request: GetOperationRequest) -> Result<Operation, Error> {
         let key = self.inner.operation_key(&request.name)?;
-        authorise(caller, "run.operations.get", &request.name, &[])?;
-        let envelope = self.inner.get(&key).await?.ok_or_else(|| Error::not_found(&request.name))?;
-        self.inner.operation(&envelope).await
+        let permit = self.inner.permit(caller, "run.operations.get", &resource(&key)).await?;
+        let envelope = self.inner.get(&permit, &key).await?.ok_or_else(|| Error::not_found(&request.name))?;
+        self.inner.operation(&permit, &envelope).await
     }
 
     /// Operations of a project and location, newest first; with `done:true` or `done:false` only such.
@@ -52,7 +52,7 @@ impl Control {
         let name = request.name.strip_suffix("/operations").unwrap_or(&request.name);
         let parent: Parent = name.parse().map_err(|_| malformed("projects/{project}/locations/{location}", name))?;
         let parent = inner.places.parent("name", &parent)?;
-        authorise(caller, "run.operations.list", &parent, &[])?;
+        let permit = inner.permit(caller, "run.operations.list", &Resource::Place(parent.clone())).await?;
         let wanted = match request.filter.replace([' ', '"'], "").to_ascii_lowercase().as_str() {
             "" => None,
             "done:true" | "done=true" => Some(true),
@@ -65,10 +65,10 @@ impl Control {
         let selection = Selection::of(Kind::Operation).under(parent);
         let wish = Wish { size: request.page_size, token: &request.page_token, max: PAGE_MAX };
         let keep = |envelope: &Envelope| Ok(wanted.is_none_or(|done| is_done(envelope) == done));
-        let (found, next_page_token) = page::list(&*inner.store, &selection, wish, keep).await?;
+        let (found, next_page_token) = page::list(inner.store.open(&permit), &selection, wish, keep).await?;
         let mut operations = Vec::with_capacity(found.len());
         for envelope in &found {
-            operations.push(inner.operation(envelope).await?);
+            operations.push(inner.operation(&permit, envelope).await?);
         }
         Ok(ListOperationsResponse { operations, next_page_token, unreachable: Vec::new() })
     }
@@ -79,12 +79,12 @@ impl Control {
     /// `NotFound`, `PermissionDenied`, `InvalidArgument` for a malformed name.
     pub async fn operations_delete(&self, caller: &Principal, request: DeleteOperationRequest) -> Result<(), Error> {
         let key = self.inner.operation_key(&request.name)?;
-        authorise(caller, "run.operations.delete", &request.name, &[])?;
-        if self.inner.get(&key).await?.is_none() {
+        let permit = self.inner.permit(caller, "run.operations.delete", &resource(&key)).await?;
+        if self.inner.get(&permit, &key).await?.is_none() {
             return Err(Error::not_found(&request.name));
         }
         let change = Change::Delete { key, resource_version: 0 };
-        self.inner.store.commit(vec![change]).await.map_err(of_store)?;
+        self.inner.store.open(&permit).commit(vec![change]).await.map_err(of_store)?;
         Ok(())
     }
 
@@ -96,15 +96,15 @@ impl Control {
     pub async fn operations_wait(&self, caller: &Principal, request: WaitOperationRequest) -> Result<Operation, Error> {
         let inner = &*self.inner;
         let key = inner.operation_key(&request.name)?;
-        authorise(caller, "run.operations.get", &request.name, &[])?;
+        let permit = inner.permit(caller, "run.operations.get", &resource(&key)).await?;
         let max = inner.config.wait_max;
         let negative = |_| Error::invalid_field("timeout", "must be a duration that is not negative");
         let wanted = request.timeout.map(Duration::try_from).transpose().map_err(negative)?;
         // Watched before the first look, so that no change falls between the two.
-        let mut changes = inner.store.watch();
+        let mut changes = inner.store.open(&permit).watch();
         let done = async {
             loop {
-                match inner.get(&key).await? {
+                match inner.get(&permit, &key).await? {
                     Some(envelope) if !is_done(&envelope) => {}
                     Some(_) => return Ok(()),
                     None => return Err(Error::not_found(&request.name)),
@@ -117,8 +117,8 @@ impl Control {
         if let Ok(ended) = inner.clock.timeout(wanted.unwrap_or(max).min(max), done).await {
             ended?;
         }
-        let envelope = inner.get(&key).await?.ok_or_else(|| Error::not_found(&request.name))?;
-        inner.operation(&envelope).await
+        let envelope = inner.get(&permit, &key).await?.ok_or_else(|| Error::not_found(&request.name))?;
+        inner.operation(&permit, &envelope).await
     }
 }
 
@@ -136,25 +136,29 @@ impl Inner {
     }
 
     /// An operation as clients see it.
-    async fn operation(&self, envelope: &Envelope) -> Result<Operation, Error> {
+    async fn operation(&self, permit: &Permitted, envelope: &Envelope) -> Result<Operation, Error> {
         if is_done(envelope) {
             return record::message(envelope, &envelope.status);
         }
         let record: OperationRecord = record::read(envelope)?;
         let name = view::operation_name(&envelope.key.parent, &envelope.key.name);
-        Ok(view::pending_operation(name, self.resource(&record.resource).await?))
+        Ok(view::pending_operation(name, self.resource(permit, &record.resource).await?))
     }
 
     /// The resource of an operation as it is now, if it is there.
-    async fn resource(&self, name: &str) -> Result<Option<Any>, Error> {
+    async fn resource(&self, permit: &Permitted, name: &str) -> Result<Option<Any>, Error> {
         if let Ok(name) = name.parse::<RevisionName>() {
-            let found = self.get_revision(&name).await?;
+            let found = self.get_revision(permit, &name).await?;
             return found.map(|envelope| Ok(pack(&view::revision(&envelope)?))).transpose();
         }
         let name: ServiceName = name.parse()?;
-        let found = self.get(&Key::new(Kind::Service, name.parent.clone(), &name.service)).await?;
+        let found = self.get(permit, &Key::new(Kind::Service, name.parent.clone(), &name.service)).await?;
         found.map(|envelope| Ok(pack(&view::service(&envelope, &self.config.url)?))).transpose()
     }
+}
+
+fn resource(key: &Key) -> Resource {
+    Resource::Within(key.parent.clone(), "operations", key.name.clone())
 }
 
 fn is_done(envelope: &Envelope) -> bool {

@@ -6,7 +6,7 @@ use updraft_store::{Change, Envelope, Key, Kind, Selection, StoreError};
 
 use crate::{
     Control, Inner,
-    access::authorise,
+    access::{Permitted, Resource},
     failure::{etag_mismatch, of_store},
     page::{self, PAGE_MAX, Wish},
     queue::Work,
@@ -31,8 +31,8 @@ impl Control {
         request: run::GetRevisionRequest,
     ) -> Result<run::Revision, Error> {
         let name = self.inner.places.revision(&request.name)?;
-        authorise(caller, "run.revisions.get", &name, &[])?;
-        view::revision(&self.inner.live_revision(&name).await?)
+        let permit = self.inner.permit(caller, "run.revisions.get", &Resource::Revision(name.clone())).await?;
+        view::revision(&self.inner.live_revision(&permit, &name).await?)
     }
 
     /// Revisions of a service, or of all services with `-`; newest first.
@@ -47,14 +47,16 @@ impl Control {
         let inner = &*self.inner;
         let sent: ServiceName = request.parent.parse()?;
         let parent = inner.places.parent("parent", &sent.parent)?;
-        authorise(caller, "run.revisions.list", &parent, &[])?;
-        let mut selection = Selection::of(Kind::Revision).under(parent);
+        let mut selection = Selection::of(Kind::Revision).under(parent.clone());
+        let mut resource = Resource::Place(parent.clone());
         if sent.service != "-" {
             selection = selection.owned_by(&sent.service);
+            resource = Resource::Service(parent.service(&sent.service));
         }
+        let permit = inner.permit(caller, "run.revisions.list", &resource).await?;
         let wish = Wish { size: request.page_size, token: &request.page_token, max: PAGE_MAX };
         let keep = |envelope: &Envelope| Ok(request.show_deleted || !is_deleting(envelope)?);
-        let (found, next_page_token) = page::list(&*inner.store, &selection, wish, keep).await?;
+        let (found, next_page_token) = page::list(inner.store.open(&permit), &selection, wish, keep).await?;
         let revisions = found.iter().map(shown).collect::<Result<_, _>>()?;
         Ok(run::ListRevisionsResponse { revisions, next_page_token })
     }
@@ -71,13 +73,13 @@ impl Control {
     ) -> Result<Operation, Error> {
         let inner = &*self.inner;
         let name = inner.places.revision(&request.name)?;
-        authorise(caller, "run.revisions.delete", &name, &[])?;
+        let permit = inner.permit(caller, "run.revisions.delete", &Resource::Revision(name.clone())).await?;
         for _ in 0..ATTEMPTS {
-            let envelope = inner.live_revision(&name).await?;
+            let envelope = inner.live_revision(&permit, &name).await?;
             if !request.etag.is_empty() && request.etag != view::etag(&envelope) {
                 return Err(etag_mismatch(&name.revision));
             }
-            let service = inner.deletable(&name).await?;
+            let service = inner.deletable(&permit, &name).await?;
             let now = inner.clock.now();
             let deleted = view::deleted_revision(view::revision(&envelope)?, now);
             let id = uuid::Uuid::new_v4().to_string();
@@ -94,7 +96,7 @@ impl Control {
             };
             // The service is written too: traffic that is sent to the revision meanwhile makes a conflict.
             let puts = [marked, service, operation(&id, &name.service, &about, now)];
-            match inner.store.commit(puts.map(|put| Change::Put(Box::new(put))).into()).await {
+            match inner.store.open(&permit).commit(puts.map(|put| Change::Put(Box::new(put))).into()).await {
                 Ok(_) => {
                     inner.queue.wake(Work::Revision(name));
                     return Ok(view::pending_operation(operation_name, Some(pack(&deleted))));
@@ -111,18 +113,18 @@ impl Control {
 
 impl Inner {
     /// The envelope of a revision that is not being deleted.
-    async fn live_revision(&self, name: &RevisionName) -> Result<Envelope, Error> {
-        match self.get_revision(name).await? {
+    async fn live_revision(&self, permit: &Permitted, name: &RevisionName) -> Result<Envelope, Error> {
+        match self.get_revision(permit, name).await? {
             Some(envelope) if !is_deleting(&envelope)? => Ok(envelope),
             _ => Err(Error::not_found(&name.revision)),
         }
     }
 
     /// The envelope of the service of a revision that may be deleted.
-    async fn deletable(&self, name: &RevisionName) -> Result<Envelope, Error> {
+    async fn deletable(&self, permit: &Permitted, name: &RevisionName) -> Result<Envelope, Error> {
         let parent: &Parent = &name.service.parent;
         let key = Key::new(Kind::Service, parent.clone(), &name.service.service);
-        let envelope = self.get(&key).await?.ok_or_else(|| Error::not_found(&name.revision))?;
+        let envelope = self.get(permit, &key).await?.ok_or_else(|| Error::not_found(&name.revision))?;
         let record: ServiceRecord = record::read(&envelope)?;
         let intent: run::Service = record::message(&envelope, &envelope.spec)?;
         let status: run::Service = record::message(&envelope, &envelope.status)?;

@@ -17,8 +17,10 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject};
 use serde_json::{Value, json};
 use x509_parser::parse_x509_certificate;
 
+use updraft_model::iam::Account;
+
 use crate::{
-    Account, Tokens,
+    Tokens,
     jwt::{self, seconds},
     key::{KeyError, PrivateKey, PublicKey, pem},
 };

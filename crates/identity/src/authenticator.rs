@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, header};
 use updraft_model::{Error, ErrorKind, iam::Principal};
 
-use crate::{IdentityError, Tokens, Verified, origin, token::Token};
+use crate::{IdentityError, Tokens, origin, token::Token};
 
 /// Google's sentences for callers without, and with wrong, credentials.
 const MISSING: &str = "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.";
@@ -149,14 +149,8 @@ impl Authenticator {
         if !verified.is_for_the_platform() {
             return Err(Error::new(ErrorKind::PermissionDenied, NARROW));
         }
-        Ok(principal(&verified))
+        Ok(verified.who)
     }
-}
-
-/// THE place where who a token is about becomes who calls. Policies do not know service accounts and users yet: until
-/// they do, whoever proves to be one may do what everybody may, and no more.
-fn principal(_verified: &Verified) -> Principal {
-    Principal::Anonymous
 }
 
 fn wrong() -> Error {

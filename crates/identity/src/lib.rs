@@ -24,6 +24,6 @@ pub use jwt::{CLOCK_SKEW, TOKEN_MAX, TokenError};
 pub use tls::{Certificate, Tls, TlsError, names as certificate_names};
 pub use token::{read_token, token_path};
 pub use tokens::{
-    Account, Asserter, Assertion, CLOUD_PLATFORM, EmailClaim, GOOGLE_AUDIENCES, KEYS_MAX_AGE, LIFETIME, LIFETIME_MAX,
-    Minted, Signed, SubjectKind, SystemKey, Tokens, Verified,
+    Asserter, Assertion, CLOUD_PLATFORM, EmailClaim, GOOGLE_AUDIENCES, KEYS_MAX_AGE, LIFETIME, LIFETIME_MAX, Minted,
+    Signed, SystemKey, Tokens, Verified,
 };

@@ -6,9 +6,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+use updraft_model::iam::{Principal, User};
 
 use crate::{
-    SubjectKind, Verified,
+    Verified,
     jwt::{self, Claims, Rules, TokenError, Unverified},
     key::PublicKey,
 };
@@ -130,7 +131,7 @@ impl ExternalIssuer {
             settings.audiences.iter().map(String::as_str).filter(|audience| !audience.is_empty()).collect();
         claims.check(Rules { issuer: &settings.issuer, audiences: &audiences, now })?;
         check_party(&claims, &audiences)?;
-        let subject = claims.text("sub")?.to_owned();
+        claims.text("sub")?;
         let email = text(&claims, &settings.claims.email).ok_or(TokenError::Claim("email"))?;
         if !is_believed(&claims, settings.trust) {
             return Err(TokenError::EmailUnverified(jwt::shown(&email)));
@@ -139,12 +140,12 @@ impl ExternalIssuer {
         self.check_domain(hosted_domain.as_deref().unwrap_or_default())?;
         let audience = audiences.iter().find(|audience| claims.check_audience(&[audience]).is_ok());
         Ok(Verified {
-            kind: SubjectKind::User,
-            email,
-            subject,
-            project: None,
-            groups: texts(&claims, &settings.claims.groups),
-            hosted_domain,
+            who: Principal::User(User {
+                email,
+                issuer: settings.issuer.clone(),
+                groups: texts(&claims, &settings.claims.groups),
+                domain: hosted_domain,
+            }),
             audience: audience.copied().unwrap_or_default().to_owned(),
             scopes: Vec::new(),
             expires: UNIX_EPOCH + Duration::from_secs(claims.seconds("exp")?),
@@ -235,6 +236,13 @@ mod tests {
             .collect()
     }
 
+    fn user(verified: &Verified) -> User {
+        match &verified.who {
+            Principal::User(user) => user.clone(),
+            other => panic!("not a user: {other}"),
+        }
+    }
+
     #[test]
     fn a_users_token_says_who_they_are_or_why_not() {
         let key = PrivateKey::generate().unwrap();
@@ -243,17 +251,13 @@ mod tests {
         let verify =
             |changes: Value| issuer.verify(&jwt::sign(("k", &key), "JWT", &claims(changes)).unwrap(), at(NOW + 1));
         let found = verify(json!({})).unwrap();
-        assert_eq!(
-            (found.kind, found.email.as_str(), found.subject.as_str()),
-            (SubjectKind::User, "ann@example.com", "u-1")
-        );
-        assert_eq!((found.groups, found.hosted_domain.as_deref()), (vec!["dev".to_owned(), "ops".to_owned()], None));
+        let ann = user(&found);
+        assert_eq!((ann.email.as_str(), ann.issuer.as_str()), ("ann@example.com", settings().issuer.as_str()));
+        assert_eq!((ann.groups, ann.domain), (vec!["dev".to_owned(), "ops".to_owned()], None));
         assert_eq!((found.audience.as_str(), found.expires), ("updraft", at(NOW + 600)));
         assert!(verify(json!({"aud": ["x", "updraft"], "azp": "updraft", "email_verified": "true"})).is_ok());
-        assert_eq!(
-            verify(json!({"groups": "dev", "hd": "example.org"})).unwrap().hosted_domain.unwrap(),
-            "example.org"
-        );
+        let hosted = verify(json!({"groups": "dev", "hd": "example.org"})).unwrap();
+        assert_eq!(user(&hosted).domain.as_deref(), Some("example.org"));
         for (changes, cause) in [
             (json!({"iss": "https://login.example.com"}), "issuer is 'https://login.example.com'"),
             (json!({"aud": "other"}), "audience is 'other', expected 'updraft'"),
@@ -289,7 +293,8 @@ mod tests {
         let found =
             verify(json!({"upn": "ann@x.example", "roles": ["a"], "tenant": "example.org", "email_verified": null}))
                 .unwrap();
-        assert_eq!((found.email.as_str(), found.groups), ("ann@x.example", vec!["a".to_owned()]));
+        let ann = user(&found);
+        assert_eq!((ann.email.as_str(), ann.groups), ("ann@x.example", vec!["a".to_owned()]));
         let error = verify(json!({"upn": "ann@example.org"})).unwrap_err();
         assert_eq!(error.to_string(), "the token's domain '' is not among those allowed: example.org");
     }

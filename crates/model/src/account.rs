@@ -88,7 +88,7 @@ impl AccountBook {
     pub fn standing(&self, unique_id: &str, project: &str) -> Standing {
         match self.entries.get(unique_id) {
             Some(entry) => entry.standing,
-            None if default_unique_id(&default_email(project)) == unique_id => Standing::Active,
+            None if default_unique_id(project) == unique_id => Standing::Active,
             None => Standing::Gone,
         }
     }
@@ -99,8 +99,13 @@ pub fn default_email(project: &str) -> String {
     format!("{}-compute@developer.gserviceaccount.com", project_number(project))
 }
 
-/// The unique id of the account with that address.
-pub fn default_unique_id(default_email: &str) -> String {
+/// The unique id of that account.
+pub fn default_unique_id(project: &str) -> String {
+    unique_id_of(&default_email(project))
+}
+
+/// The unique id that the default account with this address has.
+pub fn unique_id_of(default_email: &str) -> String {
     format!("1{:020}", fnv1a(default_email.as_bytes()))
 }
 
@@ -116,7 +121,7 @@ mod tests {
             standing,
             keys: Vec::new(),
         };
-        let default = default_unique_id(&default_email("p"));
+        let default = default_unique_id("p");
         let mut book = AccountBook::default();
         book.insert("1".into(), entry("a", Standing::Active));
         book.insert("2".into(), entry("b", Standing::Disabled));

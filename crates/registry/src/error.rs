@@ -45,6 +45,10 @@ impl Refusal {
             .with(header::WWW_AUTHENTICATE, r#"Basic realm="updraft""#)
     }
 
+    pub(crate) fn denied() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "DENIED", "only the owner of the server may use its registry")
+    }
+
     pub(crate) fn upload_invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", message)
     }

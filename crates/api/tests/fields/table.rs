@@ -274,7 +274,10 @@ pub(super) const REQUESTS: &[(&str, &str)] = &[
     ("SetIamPolicyRequest.policy.version", "0, 1 or 3; 3 with conditions"),
     ("SetIamPolicyRequest.policy.bindings[].role", "roles/… or projects/…/roles/…; at most 1500 bindings"),
     ("SetIamPolicyRequest.policy.bindings[].members", "allUsers, allAuthenticatedUsers, type:id; at most 1500 in all"),
-    ("SetIamPolicyRequest.policy.bindings[].condition", "needs version 3; such a binding grants nothing"),
+    (
+        "SetIamPolicyRequest.policy.bindings[].condition",
+        "needs version 3 and a title; an expression in CEL that is true or false",
+    ),
     ("SetIamPolicyRequest.policy.audit_configs", "any value: stored, without effect"),
     ("SetIamPolicyRequest.policy.etag", "the current one, or none: ABORTED"),
     ("SetIamPolicyRequest.update_mask", "fields of a policy, or *; at most 500 paths"),

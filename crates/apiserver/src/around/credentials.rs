@@ -8,12 +8,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use updraft_identity::{Account, EmailClaim, LIFETIME, LIFETIME_MAX};
-use updraft_model::{Error, ErrorKind, iam::Principal};
+use updraft_identity::{EmailClaim, LIFETIME, LIFETIME_MAX};
+use updraft_model::{
+    Error, ErrorKind,
+    iam::{Account, Principal},
+};
 
 use super::Asked;
 use crate::{
-    ApiDeps,
+    Served,
     oauth::{as_account, blocking},
 };
 
@@ -28,7 +31,7 @@ const BLOB_MAX: usize = 1 << 20;
 /// A list that gcloud sends as null when it is empty.
 type Delegates = Option<Vec<String>>;
 
-pub(super) async fn generate_access_token(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+pub(super) async fn generate_access_token(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     #[derive(Deserialize, Default)]
     #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
     struct Body {
@@ -46,7 +49,7 @@ pub(super) async fn generate_access_token(deps: &ApiDeps, caller: &Principal, as
     Ok(json!({"accessToken": minted.token, "expireTime": rfc3339(minted.expires)}))
 }
 
-pub(super) async fn generate_id_token(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+pub(super) async fn generate_id_token(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     #[derive(Deserialize, Default)]
     #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
     struct Body {
@@ -70,7 +73,7 @@ pub(super) async fn generate_id_token(deps: &ApiDeps, caller: &Principal, asked:
     Ok(json!({"token": minted.token}))
 }
 
-pub(super) async fn sign_jwt(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+pub(super) async fn sign_jwt(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     #[derive(Deserialize, Default)]
     #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
     struct Body {
@@ -86,7 +89,7 @@ pub(super) async fn sign_jwt(deps: &ApiDeps, caller: &Principal, asked: &Asked) 
     Ok(json!({"keyId": signed.key_id, "signedJwt": signed.signed}))
 }
 
-pub(super) async fn sign_blob(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+pub(super) async fn sign_blob(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     #[derive(Deserialize, Default)]
     #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
     struct Body {
@@ -106,7 +109,7 @@ pub(super) async fn sign_blob(deps: &ApiDeps, caller: &Principal, asked: &Asked)
 
 /// The account that is to be acted as, if the caller may and it may be used.
 async fn account(
-    deps: &ApiDeps,
+    deps: &Served,
     caller: &Principal,
     (asked, permission): (&Asked, &'static str),
 ) -> Result<Account, Error> {

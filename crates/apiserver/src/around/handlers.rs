@@ -11,14 +11,14 @@ use updraft_control::{
 };
 use updraft_model::{Error, ErrorKind, iam::Principal};
 
-use super::{Asked, Nothing, credentials, json as message_json, keys, logging};
-use crate::{ApiDeps, oauth::blocking};
+use super::{Asked, Nothing, credentials, json as message_json, keys, logging, roles};
+use crate::{Served, oauth::blocking};
 
 macro_rules! handlers {
     ($($name:literal => $handler:path,)*) => {
         /// Answers a call of `call`.
         pub(super) async fn serve(
-            deps: &ApiDeps,
+            deps: &Served,
             caller: &Principal,
             call: &Call,
             asked: &Asked,
@@ -71,17 +71,25 @@ handlers! {
     "IAMCredentials/GenerateIdToken" => credentials::generate_id_token,
     "IAMCredentials/SignJwt" => credentials::sign_jwt,
     "IAMCredentials/SignBlob" => credentials::sign_blob,
+    "IAM/CreateRole" => roles::create,
+    "IAM/ListRoles" => roles::list,
+    "IAM/GetRole" => roles::get,
+    "IAM/UpdateRole" => roles::update,
+    "IAM/DeleteRole" => roles::delete,
+    "IAM/UndeleteRole" => roles::undelete,
+    "IAM/ListRoles(predefined)" => roles::list_predefined,
+    "IAM/GetRole(predefined)" => roles::get_predefined,
     "LoggingServiceV2/ListLogEntries" => logging::list_entries,
     "LoggingServiceV2/ListLogs" => logging::list_logs,
 }
 
 // === Service Usage ===
 
-async fn usage_get(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn usage_get(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     Ok(deps.control.usage_get(caller, asked.field("name")).await?.to_json())
 }
 
-async fn usage_list(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn usage_list(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     let wanted = match asked.parameter("filter") {
         "" => None,
         "state:ENABLED" => Some(true),
@@ -97,12 +105,12 @@ async fn usage_list(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result
     Ok(json!({"services": shown.map(|usage| usage.to_json()).collect::<Vec<_>>()}))
 }
 
-async fn usage_enable(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn usage_enable(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     let Nothing {} = asked.body()?;
     Ok(ended(deps.control.usage_enable(caller, asked.field("name")).await?))
 }
 
-async fn usage_disable(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn usage_disable(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     // What depends on an API is not known here, so these change nothing.
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -116,7 +124,7 @@ async fn usage_disable(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Res
     Ok(ended(deps.control.usage_disable(caller, asked.field("name")).await?))
 }
 
-async fn usage_batch_enable(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn usage_batch_enable(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase", deny_unknown_fields)]
     struct Body {
@@ -127,7 +135,7 @@ async fn usage_batch_enable(deps: &ApiDeps, caller: &Principal, asked: &Asked) -
     Ok(ended(deps.control.usage_batch_enable(caller, asked.field("parent"), &body.service_ids).await?))
 }
 
-async fn usage_operation(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn usage_operation(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     Ok(ended(deps.control.usage_operation(caller, asked.field("name")).await?))
 }
 
@@ -137,38 +145,38 @@ fn ended(operation: UsageOperation) -> Value {
 
 // === Resource Manager ===
 
-async fn projects_list(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn projects_list(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     let found = filtered(&deps.control, caller, asked.parameter("filter"), "filter").await?;
     Ok(json!({"projects": found.iter().map(v1).collect::<Vec<_>>()}))
 }
 
-async fn projects_search(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn projects_search(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     let found = filtered(&deps.control, caller, asked.parameter("query"), "query").await?;
     Ok(json!({"projects": found.iter().map(v3).collect::<Vec<_>>()}))
 }
 
-async fn projects_get(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn projects_get(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     let name = asked.field("name");
     let project = deps.control.projects_get(caller, name).await?;
     // v3 has the whole name in its path.
     Ok(if name.starts_with("projects/") { v3(&project) } else { v1(&project) })
 }
 
-async fn projects_ancestry(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn projects_ancestry(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     let Nothing {} = asked.body()?;
     let project = deps.control.projects_get(caller, asked.field("name")).await?;
     Ok(json!({"ancestor": [{"resourceId": {"type": "project", "id": project.id}}]}))
 }
 
-async fn projects_get_policy(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn projects_get_policy(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     message_json(&deps.control.projects_get_iam_policy(caller, get_policy(asked)?).await?)
 }
 
-async fn projects_set_policy(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn projects_set_policy(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     message_json(&deps.control.projects_set_iam_policy(caller, set_policy(asked)?).await?)
 }
 
-async fn projects_test(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn projects_test(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     message_json(&deps.control.projects_test_iam_permissions(caller, test(asked)?).await?)
 }
 
@@ -268,7 +276,7 @@ struct AccountBody {
     _disabled: Option<bool>,
 }
 
-async fn accounts_create(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn accounts_create(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase", deny_unknown_fields)]
     struct Body {
@@ -286,16 +294,16 @@ async fn accounts_create(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> R
     Ok(json!(deps.control.accounts_create(caller, asked.field("name"), account).await?))
 }
 
-async fn accounts_list(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn accounts_list(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     let page = (asked.number("pageSize")?, asked.parameter("pageToken"));
     Ok(json!(deps.control.accounts_list(caller, asked.field("name"), page).await?))
 }
 
-async fn accounts_get(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn accounts_get(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     Ok(json!(deps.control.accounts_get(caller, asked.field("name")).await?))
 }
 
-async fn accounts_patch(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn accounts_patch(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase", deny_unknown_fields)]
     struct Body {
@@ -322,7 +330,7 @@ async fn accounts_patch(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Re
     changed(deps, caller, (asked, "iam.serviceAccounts.update"), &change).await
 }
 
-async fn accounts_update(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn accounts_update(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     let body: AccountBody = asked.body()?;
     let change = AccountChange {
         display_name: body.display_name,
@@ -333,7 +341,7 @@ async fn accounts_update(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> R
     changed(deps, caller, (asked, "iam.serviceAccounts.update"), &change).await
 }
 
-async fn accounts_delete(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn accounts_delete(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     let unique_id = deps.control.accounts_delete(caller, asked.field("name")).await?;
     let tokens = deps.tokens.clone();
     // Nobody accepts what they sign any more; that they could not be removed is the operator's matter.
@@ -343,20 +351,20 @@ async fn accounts_delete(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> R
     Ok(json!({}))
 }
 
-async fn accounts_enable(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn accounts_enable(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     let Nothing {} = asked.body()?;
     let change = AccountChange { disabled: Some(false), ..AccountChange::default() };
     changed(deps, caller, (asked, "iam.serviceAccounts.enable"), &change).await.map(|_| json!({}))
 }
 
-async fn accounts_disable(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn accounts_disable(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     let Nothing {} = asked.body()?;
     let change = AccountChange { disabled: Some(true), ..AccountChange::default() };
     changed(deps, caller, (asked, "iam.serviceAccounts.disable"), &change).await.map(|_| json!({}))
 }
 
 async fn changed(
-    deps: &ApiDeps,
+    deps: &Served,
     caller: &Principal,
     (asked, permission): (&Asked, &'static str),
     change: &AccountChange,
@@ -364,15 +372,15 @@ async fn changed(
     Ok(json!(deps.control.accounts_change(caller, (asked.field("name"), permission), change).await?))
 }
 
-async fn accounts_get_policy(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn accounts_get_policy(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     message_json(&deps.control.accounts_get_iam_policy(caller, get_policy(asked)?).await?)
 }
 
-async fn accounts_set_policy(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn accounts_set_policy(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     message_json(&deps.control.accounts_set_iam_policy(caller, set_policy(asked)?).await?)
 }
 
-async fn accounts_test(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+async fn accounts_test(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     message_json(&deps.control.accounts_test_iam_permissions(caller, test(asked)?).await?)
 }
 

@@ -15,7 +15,7 @@ use updraft_model::{Error, iam::Principal};
 
 use super::{Asked, Nothing};
 use crate::{
-    ApiDeps,
+    Served,
     oauth::{as_account, blocking},
 };
 
@@ -25,7 +25,7 @@ const NEVER: &str = "9999-12-31T23:59:59Z";
 const NEVER_SECONDS: Duration = Duration::from_secs(253_402_300_799);
 
 /// Makes a key; the answer is the only place where its private half ever is.
-pub(super) async fn create(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+pub(super) async fn create(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     #[derive(Deserialize, Default)]
     #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
     struct Body {
@@ -49,7 +49,7 @@ pub(super) async fn create(deps: &ApiDeps, caller: &Principal, asked: &Asked) ->
 }
 
 /// Takes the public half of a key that somebody else made.
-pub(super) async fn upload(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+pub(super) async fn upload(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     #[derive(Deserialize, Default)]
     #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
     struct Body {
@@ -66,7 +66,7 @@ pub(super) async fn upload(deps: &ApiDeps, caller: &Principal, asked: &Asked) ->
 }
 
 /// The keys of an account: those that others hold, and those that sign for it here.
-pub(super) async fn list(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+pub(super) async fn list(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     const KINDS: [&str; 3] = ["KEY_TYPE_UNSPECIFIED", "USER_MANAGED", "SYSTEM_MANAGED"];
     let wanted: Vec<&str> =
         asked.query.iter().filter(|(name, _)| name == "keyTypes").map(|(_, value)| value.as_str()).collect();
@@ -89,7 +89,7 @@ pub(super) async fn list(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> R
 }
 
 /// One key that somebody holds, with its public half if that is asked for.
-pub(super) async fn get(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+pub(super) async fn get(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     let kind = asked.parameter("publicKeyType");
     one_of("publicKeyType", Some(kind), &["", "TYPE_NONE", "TYPE_X509_PEM_FILE", "TYPE_RAW_PUBLIC_KEY"])?;
     let key = deps.control.keys_get(caller, asked.field("name")).await?;
@@ -108,16 +108,16 @@ pub(super) async fn get(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Re
     Ok(shown)
 }
 
-pub(super) async fn delete(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+pub(super) async fn delete(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     deps.control.keys_delete(caller, asked.field("name")).await.map(|()| json!({}))
 }
 
-pub(super) async fn enable(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+pub(super) async fn enable(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     let Nothing {} = asked.body()?;
     deps.control.keys_enable(caller, asked.field("name")).await.map(|()| json!({}))
 }
 
-pub(super) async fn disable(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+pub(super) async fn disable(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     #[derive(Deserialize, Default)]
     #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
     struct Body {

@@ -8,7 +8,7 @@ use updraft_model::{Error, ErrorKind, iam::Principal};
 use updraft_telemetry::{Order, Position, Search, filter::Filter};
 
 use super::Asked;
-use crate::ApiDeps;
+use crate::Served;
 
 /// Entries of a page when the client does not say, and the most there may be; Cloud Logging's numbers.
 const PAGE_DEFAULT: usize = 50;
@@ -35,7 +35,7 @@ struct Body {
 }
 
 /// The entries that a filter means, page by page.
-pub(super) async fn list_entries(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+pub(super) async fn list_entries(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     let body: Body = asked.body()?;
     let mut named = Vec::new();
     for (index, name) in body.resource_names.iter().enumerate() {
@@ -50,9 +50,14 @@ pub(super) async fn list_entries(deps: &ApiDeps, caller: &Principal, asked: &Ask
         return Err(Error::invalid_field("resourceNames", rule));
     }
     let mut projects = Vec::with_capacity(named.len());
+    let mut permits = Vec::with_capacity(named.len());
     for project in named {
-        projects.push(deps.control.authorise_project(caller, "logging.logEntries.list", project).await?);
+        let (project, permit) = deps.control.authorise_project(caller, "logging.logEntries.list", project).await?;
+        projects.push(project);
+        permits.push(permit);
     }
+    // There is at least one.
+    let permit = permits.first().ok_or_else(|| Error::internal("logs of no project"))?;
     let filter =
         Filter::parse(&body.filter).map_err(|error| Error::new(ErrorKind::InvalidArgument, error.to_string()))?;
     let (order, limit) = (order(&body.order_by)?, limit(body.page_size)?);
@@ -61,7 +66,7 @@ pub(super) async fn list_entries(deps: &ApiDeps, caller: &Principal, asked: &Ask
         "" => None,
         token => Some(decode(token, digest)?),
     };
-    let found = deps.logs.search(Search { projects, filter, since: None, order, limit, after }).await;
+    let found = deps.logs.open(permit).search(Search { projects, filter, since: None, order, limit, after }).await;
     let mut answer = json!({});
     // As ProtoJSON has it: what is empty is not there.
     if !found.entries.is_empty() {
@@ -74,10 +79,10 @@ pub(super) async fn list_entries(deps: &ApiDeps, caller: &Principal, asked: &Ask
 }
 
 /// The logs that services write.
-pub(super) async fn list_logs(deps: &ApiDeps, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
+pub(super) async fn list_logs(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     let parent = asked.field("parent");
     let project = parent.strip_prefix("projects/").unwrap_or(parent);
-    let project = deps.control.authorise_project(caller, "logging.logs.list", project).await?;
+    let (project, permit) = deps.control.authorise_project(caller, "logging.logs.list", project).await?;
     let mut names = Vec::new();
     for log in LOGS {
         // There is an entry of it, or it is not a log.
@@ -85,7 +90,7 @@ pub(super) async fn list_logs(deps: &ApiDeps, caller: &Principal, asked: &Asked)
         let filter = Filter::parse(&format!("logName=\"{name}\"")).map_err(Error::internal)?;
         let projects = vec![project.clone()];
         let search = Search { projects, filter, since: None, order: Order::NewestFirst, limit: 1, after: None };
-        if !deps.logs.search(search).await.entries.is_empty() {
+        if !deps.logs.open(&permit).search(search).await.entries.is_empty() {
             names.push(name);
         }
     }

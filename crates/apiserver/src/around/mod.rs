@@ -4,6 +4,7 @@ mod credentials;
 mod handlers;
 mod keys;
 mod logging;
+mod roles;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};

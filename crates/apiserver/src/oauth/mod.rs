@@ -8,11 +8,11 @@ mod refusal;
 
 use http::{HeaderValue, Method as Verb, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
-use updraft_identity::{Account, IdentityError, KEYS_MAX_AGE, key::PublicKey};
-use updraft_model::Error;
+use updraft_identity::{IdentityError, KEYS_MAX_AGE, key::PublicKey};
+use updraft_model::{Error, iam::Account};
 
 use crate::{
-    Api, ApiDeps,
+    Api, Served,
     call::AnyBody,
     respond::{self, BoxBody},
     rest::Format,
@@ -49,7 +49,7 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, request: Request<B>) -> Result<
 
 /// What others find out about the installation's tokens (OpenID Connect Discovery 1.0, section 3). There is no page to
 /// log in at, so there is no endpoint for it.
-fn discovery(deps: &ApiDeps) -> Value {
+fn discovery(deps: &Served) -> Value {
     let issuer = deps.tokens.issuer();
     json!({
         "issuer": issuer,
@@ -63,13 +63,13 @@ fn discovery(deps: &ApiDeps) -> Value {
     })
 }
 
-async fn own_keys(deps: &ApiDeps) -> Result<Value, Error> {
+async fn own_keys(deps: &Served) -> Result<Value, Error> {
     let tokens = deps.tokens.clone();
     blocking(move || tokens.keys()).await
 }
 
 /// The keys that an account may have signed something with: those that others hold, and those that are kept for it.
-async fn account_keys(deps: &ApiDeps, account: &str) -> Result<Value, Error> {
+async fn account_keys(deps: &Served, account: &str) -> Result<Value, Error> {
     let Some((identity, held)) = deps.control.account_keys(account).await? else {
         return Err(Error::not_found(format!("serviceAccounts/{account}")));
     };

@@ -85,7 +85,7 @@ impl Call<'_> {
         let (control, caller, place, name) = (self.control, &self.caller, &self.place(), &*self.found.name);
         match self.found.method {
             Method::ServicesList => {
-                let found = control.v1_services_list(caller, place, &query.wanted).await?;
+                let found = control.v1_services_list(caller, (place, "run.services.list"), &query.wanted).await?;
                 Ok(list(v1::SERVICE, found, v1::service_json))
             }
             Method::ServicesCreate => {
@@ -115,11 +115,12 @@ impl Call<'_> {
         let (control, caller, place, name) = (self.control, &self.caller, &self.place(), &*self.found.name);
         match self.found.method {
             Method::ConfigurationsList => {
-                let found = control.v1_services_list(caller, place, &query.wanted).await?;
+                let asked = (place, "run.configurations.list");
+                let found = control.v1_services_list(caller, asked, &query.wanted).await?;
                 Ok(list(v1::CONFIGURATION, found, v1::configuration_json))
             }
             Method::RoutesList => {
-                let found = control.v1_services_list(caller, place, &query.wanted).await?;
+                let found = control.v1_services_list(caller, (place, "run.routes.list"), &query.wanted).await?;
                 Ok(list(v1::ROUTE, found, v1::route_json))
             }
             Method::RoutesGet => {

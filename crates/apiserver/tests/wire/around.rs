@@ -225,3 +225,73 @@ async fn log_entries_are_listed_by_filter_order_and_page() {
     let logs = ok(&server, Method::GET, "/v2/projects/demo-project/logs", Value::Null).await;
     assert_eq!(logs["logNames"], json!(["projects/demo-project/logs/run.googleapis.com%2Fstdout"]));
 }
+
+#[tokio::test]
+async fn custom_roles_are_made_changed_told_and_deleted_as_gcloud_does_it() {
+    let server = Server::start(AuthMode::None).await;
+    let roles = "/iam/v1/projects/demo-project/roles";
+    let role = json!({
+        "title": "Deployer",
+        "description": "Deploys",
+        "includedPermissions": ["run.services.update", "run.services.get"],
+        "stage": "BETA",
+    });
+    let made = ok(&server, Method::POST, roles, json!({"roleId": "deployer", "role": role})).await;
+    assert_eq!(made["name"], "projects/demo-project/roles/deployer");
+    assert_eq!(made["includedPermissions"], json!(["run.services.get", "run.services.update"]), "sorted");
+    let path = format!("{roles}/deployer");
+    assert_eq!(ok(&server, Method::GET, &path, Value::Null).await, made);
+    let change = json!({"title": "Other", "stage": 2, "includedPermissions": [], "etag": made["etag"]});
+    let changed = ok(&server, Method::PATCH, &format!("{path}?updateMask=title,stage"), change).await;
+    assert_eq!((&changed["title"], &changed["stage"]), (&json!("Other"), &json!("GA")));
+    assert_eq!(changed["includedPermissions"], made["includedPermissions"], "not in the mask");
+    let stale = refused(&server, Method::DELETE, &format!("{path}?etag=AAAA"), Value::Null).await;
+    assert_eq!(stale.0, "ABORTED");
+    let list = ok(&server, Method::GET, roles, Value::Null).await;
+    assert_eq!((&list["roles"][0]["name"], &list["roles"][0]["includedPermissions"]), (&made["name"], &Value::Null));
+    assert_eq!(ok(&server, Method::DELETE, &path, Value::Null).await["deleted"], true);
+    assert_eq!(ok(&server, Method::GET, roles, Value::Null).await, json!({}));
+    let all = ok(&server, Method::GET, &format!("{roles}?showDeleted=true&view=FULL"), Value::Null).await;
+    assert_eq!(all["roles"][0]["includedPermissions"], made["includedPermissions"]);
+    ok(&server, Method::POST, &format!("{path}:undelete"), json!({})).await;
+    let (status, message) = refused(&server, Method::POST, roles, json!({"roleId": "deployer", "role": {}})).await;
+    assert_eq!((status.as_str(), message.contains("already exists")), ("ALREADY_EXISTS", true));
+    let bad = json!({"roleId": "x", "role": {"includedPermissions": ["run.*"]}});
+    assert_eq!(refused(&server, Method::POST, roles, bad).await.0, "INVALID_ARGUMENT");
+    assert_eq!(refused(&server, Method::GET, &format!("{roles}/none"), Value::Null).await.0, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn predefined_roles_are_told() {
+    let server = Server::start(AuthMode::None).await;
+    let invoker = ok(&server, Method::GET, "/v1/roles/run.invoker", Value::Null).await;
+    assert_eq!((&invoker["title"], &invoker["stage"]), (&json!("Cloud Run Invoker"), &json!("GA")));
+    let granted = invoker["includedPermissions"].as_array().expect("a list");
+    assert!(granted.contains(&json!("run.routes.invoke")));
+    let first = ok(&server, Method::GET, "/iam/v1/roles?pageSize=3", Value::Null).await;
+    assert_eq!(first["roles"].as_array().map(Vec::len), Some(3));
+    let next = format!("/v1/roles?pageToken={}", first["nextPageToken"].as_str().expect("there are more"));
+    let rest = ok(&server, Method::GET, &next, Value::Null).await;
+    assert!(rest["roles"].as_array().is_some_and(|roles| roles.len() > 30) && rest["nextPageToken"].is_null());
+    assert_eq!(refused(&server, Method::GET, "/v1/roles/none", Value::Null).await.0, "NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_condition_is_seen_by_who_asks_for_version_three() {
+    let server = Server::start(AuthMode::None).await;
+    let condition = json!({"title": "night", "expression": "request.time.getHours('Europe/Berlin') < 6"});
+    let binding = json!({"role": "roles/run.admin", "members": ["user:a@example.com"], "condition": condition});
+    let path = "/cloudresourcemanager/v1/projects/demo-project";
+    let policy = json!({"policy": {"version": 3, "bindings": [binding]}});
+    ok(&server, Method::POST, &format!("{path}:setIamPolicy"), policy).await;
+    let get = format!("{path}:getIamPolicy");
+    let seen = ok(&server, Method::POST, &get, json!({"options": {"requestedPolicyVersion": 3}})).await;
+    assert_eq!((&seen["version"], &seen["bindings"][0]["condition"]), (&json!(3), &condition));
+    let old = ok(&server, Method::POST, &get, json!({})).await;
+    assert_eq!((&old["version"], &old["bindings"][0]["condition"]), (&json!(1), &Value::Null));
+    assert!(old["bindings"][0]["role"].as_str().expect("a role").starts_with("roles/run.admin_withcond_"));
+    let back = json!({"policy": {"version": 1, "etag": old["etag"], "bindings": []}});
+    let (status, message) = refused(&server, Method::POST, &format!("{path}:setIamPolicy"), back).await;
+    assert_eq!(status, "INVALID_ARGUMENT");
+    assert!(message.starts_with("Specified policy version (1) cannot be less than the existing policy version (3)."));
+}

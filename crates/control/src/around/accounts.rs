@@ -4,19 +4,18 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
-use updraft_api::view::policy;
 use updraft_model::{
     Error, ErrorKind, Parent, Violation,
     account::{default_email, default_unique_id},
-    iam::Principal,
+    iam::{Permission, Principal},
     name::fnv1a,
 };
 use updraft_store::{Change, Envelope, Key, Kind, Page, Selection};
 
-use super::{ATTEMPTS, GLOBAL, busy, keys::KeyRecord, project_policy};
+use super::{ATTEMPTS, GLOBAL, busy, keys::KeyRecord};
 use crate::{
     Control, Inner,
-    access::authorise,
+    access::{Permitted, Resource, account_project},
     failure::{etag_mismatch, of_store},
     record::{self, PolicyRecord},
 };
@@ -95,7 +94,7 @@ pub struct AccountChange {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct AccountRecord {
-    pub(super) unique_id: String,
+    pub(crate) unique_id: String,
     display_name: String,
     description: String,
     pub(super) disabled: bool,
@@ -129,10 +128,10 @@ impl Control {
     ) -> Result<ServiceAccount, Error> {
         let inner = &*self.inner;
         let project = parent.strip_prefix("projects/").unwrap_or(parent);
-        let (project, _) = inner.permitted(caller, "iam.serviceAccounts.create", ("name", project)).await?;
+        let (project, permit) = inner.permitted(caller, "iam.serviceAccounts.create", ("name", project)).await?;
         check_new(&account)?;
         let email = format!("{}@{}", account.id, domain(&project));
-        if inner.accounts_of(&project).await?.len() > ACCOUNTS_MAX {
+        if inner.accounts(&permit, &project).await?.len() > ACCOUNTS_MAX {
             let message = format!("Maximum number of service accounts on project {project} reached.");
             return Err(Error::new(ErrorKind::ResourceExhausted, message));
         }
@@ -149,13 +148,13 @@ impl Control {
         for rest in [project_made, Vec::new()] {
             let mut changes = vec![Change::Put(Box::new(envelope.clone()))];
             changes.extend(rest);
-            if inner.committed(changes).await?.is_some() {
+            if inner.committed(&permit, changes).await?.is_some() {
                 inner.places.created(&project);
-                inner.accounts.publish(&*inner.store, &key(&project, &email)).await?;
+                inner.accounts.publish(inner.store.open(&permit), &key(&project, &email)).await?;
                 return Ok(Found { project, email, envelope: Some(envelope), record }.shown());
             }
             // Somebody made the account, or the project.
-            if inner.get(&key(&project, &email)).await?.is_some() {
+            if inner.get(&permit, &key(&project, &email)).await?.is_some() {
                 break;
             }
         }
@@ -168,7 +167,8 @@ impl Control {
     /// # Errors
     /// `InvalidArgument`, `NotFound`, `PermissionDenied`.
     pub async fn accounts_get(&self, caller: &Principal, name: &str) -> Result<ServiceAccount, Error> {
-        Ok(self.inner.account(caller, "iam.serviceAccounts.get", name).await?.shown())
+        let (_, found) = self.inner.account(caller, "iam.serviceAccounts.get", name).await?;
+        Ok(found.shown())
     }
 
     /// The service accounts of a project, the default one of its instances among them.
@@ -182,19 +182,14 @@ impl Control {
         (size, token): (usize, &str),
     ) -> Result<Accounts, Error> {
         let project = parent.strip_prefix("projects/").unwrap_or(parent);
-        let (project, _) = self.inner.permitted(caller, "iam.serviceAccounts.list", ("name", project)).await?;
+        let (project, permit) = self.inner.permitted(caller, "iam.serviceAccounts.list", ("name", project)).await?;
         let after = STANDARD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let after =
             after.ok_or_else(|| Error::invalid_field("pageToken", "must be a token that this list gave out"))?;
         let size = if size == 0 { PAGE_MAX } else { size.min(PAGE_MAX) };
-        let mut accounts: Vec<ServiceAccount> = self
-            .inner
-            .accounts_of(&project)
-            .await?
-            .iter()
-            .map(Found::shown)
-            .filter(|found| found.email > after)
-            .collect();
+        let all = self.inner.accounts(&permit, &project).await?;
+        let mut accounts: Vec<ServiceAccount> =
+            all.iter().map(Found::shown).filter(|found| found.email > after).collect();
         let more = accounts.len() > size;
         accounts.truncate(size);
         let last = accounts.last().filter(|_| more).map(|last| STANDARD.encode(&last.email));
@@ -208,12 +203,12 @@ impl Control {
     pub async fn accounts_change(
         &self,
         caller: &Principal,
-        (name, permission): (&str, &'static str),
+        (name, permission): (&str, Permission),
         change: &AccountChange,
     ) -> Result<ServiceAccount, Error> {
         check_texts(change.display_name.as_deref(), change.description.as_deref())?;
         for _ in 0..ATTEMPTS {
-            let found = self.inner.account(caller, permission, name).await?;
+            let (permit, found) = self.inner.account(caller, permission, name).await?;
             if !change.etag.is_empty() && change.etag != found.record.etag() {
                 return Err(etag_mismatch(&found.email));
             }
@@ -227,28 +222,34 @@ impl Control {
                 envelope: None,
                 record: record.clone(),
             };
-            if self.inner.write_account(found, &record).await?.is_some() {
+            if self.inner.write_account(&permit, found, &record).await?.is_some() {
                 return Ok(after.shown());
             }
         }
         Err(busy(name))
     }
 
-    /// Deletes a service account; gives its unique id back, by which others may keep something of it.
+    /// Deletes a service account; gives its unique id back, by which others may keep something of it. The policies of its project, and of what is in it, name it as deleted from then on, so
+    /// that a later account of the same address gets nothing that this one was given.
     ///
     /// # Errors
     /// `NotFound`, `PermissionDenied`, `FailedPrecondition` for the default one.
     pub async fn accounts_delete(&self, caller: &Principal, name: &str) -> Result<String, Error> {
-        let found = self.inner.account(caller, "iam.serviceAccounts.delete", name).await?;
-        if found.email == default_email(&found.project) {
-            let message = format!("{} is what services run as when they name no account; it stays.", found.email);
-            return Err(Error::new(ErrorKind::FailedPrecondition, message));
+        for _ in 0..ATTEMPTS {
+            let (permit, found) = self.inner.account(caller, "iam.serviceAccounts.delete", name).await?;
+            if found.email == default_email(&found.project) {
+                let message = format!("{} is what services run as when they name no account; it stays.", found.email);
+                return Err(Error::new(ErrorKind::FailedPrecondition, message));
+            }
+            let mut changes = self.inner.without_account(&permit, &found).await?;
+            let key = key(&found.project, &found.email);
+            changes.push(Change::Delete { key: key.clone(), resource_version: 0 });
+            if self.inner.committed(&permit, changes).await?.is_some() {
+                self.inner.accounts.publish(self.inner.store.open(&permit), &key).await?;
+                return Ok(found.record.unique_id);
+            }
         }
-        let key = key(&found.project, &found.email);
-        let change = Change::Delete { key: key.clone(), resource_version: 0 };
-        self.inner.store.commit(vec![change]).await.map_err(of_store)?;
-        self.inner.accounts.publish(&*self.inner.store, &key).await?;
-        Ok(found.record.unique_id)
+        Err(busy(name))
     }
 }
 
@@ -259,18 +260,32 @@ impl Inner {
     pub(super) async fn account(
         &self,
         caller: &Principal,
-        permission: &'static str,
+        permission: Permission,
         name: &str,
-    ) -> Result<Found, Error> {
-        let (project, email) = self.account_name(name)?;
-        let found = self.find_account(&project, &email).await?;
-        let own = match &found {
-            Some(found) => policy::to_model(&found.record.policy.policy()?),
-            None => updraft_model::iam::Policy::default(),
+    ) -> Result<(Permitted, Found), Error> {
+        let resource = self.account_resource(name)?;
+        let permit = self.permit(caller, permission, &resource).await?;
+        self.permitted_account(permit, name)
+    }
+
+    /// The account that a proof is about.
+    pub(super) fn permitted_account(&self, mut permit: Permitted, name: &str) -> Result<(Permitted, Found), Error> {
+        let (project, account) = self.account_name(name)?;
+        let found = match permit.take_found() {
+            Some(envelope) => Some(Found::of(&project, envelope)?),
+            None if account == default_email(&project) || account == default_unique_id(&project) => {
+                Some(Found::default_of(&project))
+            }
+            None => None,
         };
-        let above = project_policy(self.get(&super::project_key(&project)).await?.as_ref())?;
-        authorise(caller, permission, name, &[&own, &above])?;
-        found.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("Service account {name} does not exist.")))
+        let missing = || Error::new(ErrorKind::NotFound, format!("Service account {name} does not exist."));
+        Ok((permit, found.ok_or_else(missing)?))
+    }
+
+    /// What a permission on an account is asked on.
+    pub(super) fn account_resource(&self, name: &str) -> Result<Resource, Error> {
+        let (project, account) = self.account_name(name)?;
+        Ok(Resource::Account { project: Some(project), account })
     }
 
     /// Project and address (or unique id) of `projects/{project}/serviceAccounts/{account}`.
@@ -283,15 +298,9 @@ impl Inner {
                     return Ok((entry.project.clone(), account.to_owned()));
                 }
                 // The address says which project it is of.
-                let domain = account.split_once('@').map_or("", |(_, domain)| domain);
-                let project = match domain.strip_suffix(".iam.gserviceaccount.com") {
-                    Some(project) => self.places.project("name", project)?,
-                    None => match account.split_once("-compute@developer.gserviceaccount.com") {
-                        Some((number, "")) => self.places.project("name", number)?,
-                        _ => return Err(Error::new(ErrorKind::NotFound, format!("Unknown service account {account}"))),
-                    },
-                };
-                Ok((project, account.to_owned()))
+                let unknown = || Error::new(ErrorKind::NotFound, format!("Unknown service account {account}"));
+                let project = account_project(account).ok_or_else(unknown)?;
+                Ok((self.places.project("name", project)?, account.to_owned()))
             }
             ["projects", project, "serviceAccounts", account] if !account.is_empty() => {
                 Ok((self.places.project("name", project)?, account.to_owned()))
@@ -300,47 +309,37 @@ impl Inner {
         }
     }
 
-    pub(super) async fn find_account(&self, project: &str, account: &str) -> Result<Option<Found>, Error> {
-        let is_unique_id = account.bytes().all(|byte| byte.is_ascii_digit());
-        if is_unique_id || account == default_email(project) {
-            let all = self.accounts_of(project).await?;
-            return Ok(all.into_iter().find(|found| found.email == account || found.record.unique_id == account));
-        }
-        let Some(envelope) = self.get(&key(project, account)).await? else { return Ok(None) };
-        Found::of(project, envelope).map(Some)
-    }
-
     /// All accounts of a project, by address.
-    async fn accounts_of(&self, project: &str) -> Result<Vec<Found>, Error> {
+    async fn accounts(&self, permit: &Permitted, project: &str) -> Result<Vec<Found>, Error> {
         let selection = Selection::of(Kind::ServiceAccount).under(Parent::new(project, GLOBAL));
-        let stored = self.store.list(&selection, &Page::default()).await.map_err(of_store)?;
+        let stored = self.store.open(permit).list(&selection, &Page::default()).await.map_err(of_store)?;
         let mut found = Vec::with_capacity(stored.len() + 1);
         for envelope in stored {
             found.push(Found::of(project, envelope)?);
         }
-        let email = default_email(project);
-        if found.iter().all(|found| found.email != email) {
-            let record = AccountRecord {
-                unique_id: default_unique_id(&email),
-                display_name: "Default compute service account".to_owned(),
-                ..AccountRecord::default()
-            };
-            found.push(Found { project: project.to_owned(), email, envelope: None, record });
+        let default = Found::default_of(project);
+        if found.iter().all(|found| found.email != default.email) {
+            found.push(default);
         }
         found.sort_by(|a, b| a.email.cmp(&b.email));
         Ok(found)
     }
 
     /// Writes down what an account is now; `None` when somebody else was faster.
-    pub(super) async fn write_account(&self, found: Found, record: &AccountRecord) -> Result<Option<()>, Error> {
+    pub(super) async fn write_account(
+        &self,
+        permit: &Permitted,
+        found: Found,
+        record: &AccountRecord,
+    ) -> Result<Option<()>, Error> {
         let now = self.clock.now();
         let key = key(&found.project, &found.email);
         let mut envelope = found.envelope.unwrap_or_else(|| record::envelope(key.clone(), "", now));
         envelope.internal = record::write(record);
         envelope.updated = now;
-        let written = self.committed(vec![Change::Put(Box::new(envelope))]).await?;
+        let written = self.committed(permit, vec![Change::Put(Box::new(envelope))]).await?;
         if written.is_some() {
-            self.accounts.publish(&*self.store, &key).await?;
+            self.accounts.publish(self.store.open(permit), &key).await?;
         }
         Ok(written)
     }
@@ -352,6 +351,16 @@ impl Found {
     fn of(project: &str, envelope: Envelope) -> Result<Self, Error> {
         let record = record::read(&envelope)?;
         Ok(Self { project: project.to_owned(), email: envelope.key.name.clone(), envelope: Some(envelope), record })
+    }
+
+    /// The default account of a project before anybody changed it.
+    fn default_of(project: &str) -> Self {
+        let record = AccountRecord {
+            unique_id: default_unique_id(project),
+            display_name: "Default compute service account".to_owned(),
+            ..AccountRecord::default()
+        };
+        Self { project: project.to_owned(), email: default_email(project), envelope: None, record }
     }
 
     fn shown(&self) -> ServiceAccount {

@@ -7,7 +7,11 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use updraft_model::{Error, ErrorKind, account::HeldKey, iam::Principal};
+use updraft_model::{
+    Error, ErrorKind,
+    account::HeldKey,
+    iam::{Permission, Principal},
+};
 
 use super::{ATTEMPTS, accounts::Found, busy};
 use crate::Control;
@@ -89,10 +93,10 @@ impl Control {
     pub async fn account_identity(
         &self,
         caller: &Principal,
-        permission: &'static str,
+        permission: Permission,
         name: &str,
     ) -> Result<AccountIdentity, Error> {
-        Ok(self.inner.account(caller, permission, name).await?.identity())
+        Ok(self.inner.account(caller, permission, name).await?.1.identity())
     }
 
     /// The account that says by an assertion that it is `account`, an address or a unique id, and its keys; `None` if
@@ -103,7 +107,7 @@ impl Control {
     pub async fn account_keys(&self, account: &str) -> Result<Option<(AccountIdentity, Vec<AccountKey>)>, Error> {
         let name = format!("projects/-/serviceAccounts/{account}");
         match self.inner.account(&VERIFIER, "iam.serviceAccounts.get", &name).await {
-            Ok(found) => Ok(Some((found.identity(), found.keys()))),
+            Ok((_, found)) => Ok(Some((found.identity(), found.keys()))),
             Err(error) if error.kind() == ErrorKind::Internal => Err(error),
             Err(_) => Ok(None),
         }
@@ -115,7 +119,7 @@ impl Control {
     /// `NotFound`, `PermissionDenied`, `AlreadyExists`, `FailedPrecondition` when the account has [`KEYS_MAX`].
     pub async fn keys_create(&self, caller: &Principal, account: &str, key: NewKey) -> Result<AccountKey, Error> {
         for _ in 0..ATTEMPTS {
-            let found = self.inner.account(caller, "iam.serviceAccountKeys.create", account).await?;
+            let (permit, found) = self.inner.account(caller, "iam.serviceAccountKeys.create", account).await?;
             let mut record = found.record.clone();
             if record.keys.iter().any(|known| known.id == key.id) {
                 let message = format!("Key {} already exists for service account {}.", key.id, found.email);
@@ -131,7 +135,7 @@ impl Control {
             let added = KeyRecord::of(&key);
             record.keys.push(added.clone());
             let shown = added.shown(&found);
-            if self.inner.write_account(found, &record).await?.is_some() {
+            if self.inner.write_account(&permit, found, &record).await?.is_some() {
                 return Ok(shown);
             }
         }
@@ -143,7 +147,7 @@ impl Control {
     /// # Errors
     /// `NotFound`, `PermissionDenied`.
     pub async fn keys_list(&self, caller: &Principal, account: &str) -> Result<Vec<AccountKey>, Error> {
-        Ok(self.inner.account(caller, "iam.serviceAccountKeys.list", account).await?.keys())
+        Ok(self.inner.account(caller, "iam.serviceAccountKeys.list", account).await?.1.keys())
     }
 
     /// A key, by its full name.
@@ -152,7 +156,7 @@ impl Control {
     /// `InvalidArgument`, `NotFound`, `PermissionDenied`.
     pub async fn keys_get(&self, caller: &Principal, name: &str) -> Result<AccountKey, Error> {
         let (account, id) = parts(name)?;
-        let found = self.inner.account(caller, "iam.serviceAccountKeys.get", account).await?;
+        let (_, found) = self.inner.account(caller, "iam.serviceAccountKeys.get", account).await?;
         found.keys().into_iter().find(|key| key.held.id == id).ok_or_else(|| missing(name))
     }
 
@@ -184,19 +188,19 @@ impl Control {
     async fn key_changed(
         &self,
         caller: &Principal,
-        permission: &'static str,
+        permission: Permission,
         name: &str,
         change: impl Fn(&mut Vec<KeyRecord>, &str),
     ) -> Result<(), Error> {
         let (account, id) = parts(name)?;
         for _ in 0..ATTEMPTS {
-            let found = self.inner.account(caller, permission, account).await?;
+            let (permit, found) = self.inner.account(caller, permission, account).await?;
             let mut record = found.record.clone();
             if record.keys.iter().all(|key| key.id != id) {
                 return Err(missing(name));
             }
             change(&mut record.keys, id);
-            if self.inner.write_account(found, &record).await?.is_some() {
+            if self.inner.write_account(&permit, found, &record).await?.is_some() {
                 return Ok(());
             }
         }

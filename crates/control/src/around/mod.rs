@@ -3,32 +3,38 @@
 
 mod accounts;
 mod book;
+mod departed;
 mod keys;
 mod policies;
 mod projects;
+mod roles;
 mod usage;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use serde::{Deserialize, Serialize};
-use updraft_api::view::policy;
 use updraft_model::{
-    Error, ErrorKind, Parent,
-    iam::{Policy, Principal},
+    Error, ErrorKind, Parent, ServiceName,
+    iam::{CustomRoles, Permission, Principal},
 };
 use updraft_store::{Change, Envelope, Key, Kind, StoreError};
 
 use crate::{
     Control, Inner,
-    access::authorise,
+    access::{Permitted, Proof, Resource},
     failure::of_store,
     record::{self, PolicyRecord},
 };
 
+pub(crate) use accounts::AccountRecord;
 pub use accounts::{AccountChange, Accounts, NewAccount, ServiceAccount};
 pub(crate) use book::Accounts as AccountsBook;
 pub use keys::{AccountIdentity, AccountKey, KEYS_MAX, KeyOrigin, NewKey};
 pub use projects::{Project, Projects};
+pub use roles::{Page as RolesPage, Role, RoleChange, Roles, predefined, predefined_roles};
 pub use usage::{Usage, UsageOperation, Usages};
 
 /// The location of what belongs to a project and to no region.
@@ -44,62 +50,88 @@ pub(crate) struct ProjectRecord {
     pub(crate) policy: PolicyRecord,
     /// APIs that were switched on or off, by name, and are not as they are by themselves.
     pub(crate) usage: BTreeMap<String, bool>,
+    /// The custom roles, by their ids. They are here and not by themselves, since every decision about the project and what
+    /// is in it needs them together with its policy.
+    pub(crate) roles: BTreeMap<String, roles::RoleRecord>,
 }
 
 // === impl Control ===
 
 impl Control {
-    /// Lets a call go on only if `caller` has `permission` on a project; returns the project's id.
+    /// Lets a call go on only if `caller` has `permission` on a project; gives the project's id with the proof. For what is
+    /// kept elsewhere: logs, images, metrics.
     ///
     /// # Errors
     /// `InvalidArgument` for a malformed project, `NotFound` for an unknown number, `PermissionDenied`.
     pub async fn authorise_project(
         &self,
         caller: &Principal,
-        permission: &'static str,
+        permission: Permission,
         project: &str,
-    ) -> Result<String, Error> {
-        let (project, _) = self.inner.permitted(caller, permission, ("resourceNames", project)).await?;
-        Ok(project)
+    ) -> Result<(String, Permitted), Error> {
+        self.inner.permitted(caller, permission, ("resourceNames", project)).await
+    }
+
+    /// The same on the server itself, about which no policy has a say: only who owns everything has it.
+    ///
+    /// # Errors
+    /// `PermissionDenied`.
+    pub async fn authorise_server(&self, caller: &Principal, permission: Permission) -> Result<Permitted, Error> {
+        self.inner.permit(caller, permission, &Resource::Server).await
+    }
+
+    /// The same on a service. Neither it nor its location need be there: what it left, such as its logs, may be.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a malformed project, `NotFound` for an unknown number, `PermissionDenied`.
+    pub async fn authorise_service(
+        &self,
+        caller: &Principal,
+        permission: Permission,
+        service: &ServiceName,
+    ) -> Result<Permitted, Error> {
+        let project = self.inner.places.project("project", &service.parent.project)?;
+        let service = Parent::new(project, &service.parent.location).service(&service.service);
+        self.inner.permit(caller, permission, &Resource::Service(service)).await
     }
 }
 
 // === impl Inner ===
 
 impl Inner {
-    /// A project that `caller` has `permission` on: its id, and its envelope if it has one.
+    /// A project that `caller` has `permission` on: its id, and with the proof its envelope if it has one.
     async fn permitted(
         &self,
         caller: &Principal,
-        permission: &'static str,
+        permission: Permission,
         (field, project): (&str, &str),
-    ) -> Result<(String, Option<Envelope>), Error> {
+    ) -> Result<(String, Permitted), Error> {
         let project = self.places.project(field, project)?;
-        let envelope = self.get(&project_key(&project)).await?;
-        let policy = project_policy(envelope.as_ref())?;
-        authorise(caller, permission, format!("projects/{project}"), &[&policy])?;
-        Ok((project, envelope))
+        let permit = self.permit(caller, permission, &Resource::Project(project.clone())).await?;
+        Ok((project, permit))
     }
 
     /// Changes what is written down of a project, with whatever else belongs to the change. `None` when somebody
     /// else was faster.
     async fn write_project(
         &self,
+        permit: &Permitted,
         project: &str,
-        (envelope, record): (Option<Envelope>, &ProjectRecord),
+        record: &ProjectRecord,
         rest: Vec<Change>,
     ) -> Result<Option<()>, Error> {
-        let mut envelope = envelope.unwrap_or_else(|| record::envelope(project_key(project), "", self.clock.now()));
+        let found = permit.found().cloned();
+        let mut envelope = found.unwrap_or_else(|| record::envelope(project_key(project), "", self.clock.now()));
         envelope.internal = record::write(record);
         let mut changes = vec![Change::Put(Box::new(envelope))];
         changes.extend(rest);
-        let written = self.committed(changes).await?;
+        let written = self.committed(permit, changes).await?;
         self.places.created(project);
         Ok(written)
     }
 
-    async fn committed(&self, changes: Vec<Change>) -> Result<Option<()>, Error> {
-        match self.store.commit(changes).await {
+    async fn committed(&self, proof: &impl Proof, changes: Vec<Change>) -> Result<Option<()>, Error> {
+        match self.store.open(proof).commit(changes).await {
             Ok(_) => Ok(Some(())),
             Err(StoreError::Conflict { .. }) => Ok(None),
             Err(error) => Err(of_store(error)),
@@ -107,21 +139,34 @@ impl Inner {
     }
 }
 
-fn project_key(project: &str) -> Key {
-    Key::new(Kind::Project, Parent::new(project, GLOBAL), project)
-}
+// === impl ProjectRecord ===
 
-/// What is written down of a project; the envelope of one that nothing was done to has nothing in it.
-fn project_record(envelope: Option<&Envelope>) -> Result<ProjectRecord, Error> {
-    match envelope {
-        Some(envelope) if !envelope.internal.is_empty() => record::read(envelope),
-        _ => Ok(ProjectRecord::default()),
+impl ProjectRecord {
+    /// What is written down of a project; the envelope of one that nothing was done to has nothing in it.
+    pub(crate) fn of(envelope: Option<&Envelope>) -> Result<Self, Error> {
+        match envelope {
+            Some(envelope) if !envelope.internal.is_empty() => record::read(envelope),
+            _ => Ok(Self::default()),
+        }
+    }
+
+    /// The custom roles that are in force.
+    pub(crate) fn custom_roles(&self, project: &str) -> CustomRoles {
+        let mut roles = CustomRoles::default();
+        for (id, role) in self.roles.iter().filter(|(_, role)| role.is_in_force()) {
+            roles.insert(format!("projects/{project}/roles/{id}"), role.permissions.iter().cloned());
+        }
+        roles
     }
 }
 
-/// The policy of a project, as decisions see it.
-fn project_policy(envelope: Option<&Envelope>) -> Result<Policy, Error> {
-    Ok(policy::to_model(&project_record(envelope)?.policy.policy()?))
+/// Seconds since 1970.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+pub(crate) fn project_key(project: &str) -> Key {
+    Key::new(Kind::Project, Parent::new(project, GLOBAL), project)
 }
 
 fn busy(name: &str) -> Error {

@@ -1,15 +1,17 @@
 //! The policies of projects and of service accounts: the same three methods.
 
-use sha2::{Digest, Sha256};
-use updraft_api::{iam, mask, view::policy};
+use updraft_api::iam;
 use updraft_model::{
     Error,
-    iam::{Policy, Principal, validation},
+    iam::{Principal, validation},
 };
-use updraft_plan::iam::{Decision, decide};
 
-use super::{ATTEMPTS, busy, project_policy, project_record};
-use crate::{Control, failure::etag_mismatch, record::PolicyRecord, services::iam::refuse};
+use super::{ATTEMPTS, ProjectRecord, accounts::Found, busy};
+use crate::{
+    Control,
+    access::Resource,
+    policies::{self, Owner, refuse},
+};
 
 // === impl Control ===
 
@@ -24,10 +26,10 @@ impl Control {
         caller: &Principal,
         request: iam::GetIamPolicyRequest,
     ) -> Result<iam::Policy, Error> {
-        wants_version(&request)?;
+        let version = policies::wanted_version(&request)?;
         let named = ("resource", bare(&request.resource));
-        let (project, found) = self.inner.permitted(caller, "resourcemanager.projects.getIamPolicy", named).await?;
-        shown(&project, &project_record(found.as_ref())?.policy)
+        let (project, permit) = self.inner.permitted(caller, "resourcemanager.projects.getIamPolicy", named).await?;
+        policies::shown(of_project(&project), &ProjectRecord::of(permit.found())?.policy, version)
     }
 
     /// Replaces the policy of a project.
@@ -39,13 +41,15 @@ impl Control {
         caller: &Principal,
         request: iam::SetIamPolicyRequest,
     ) -> Result<iam::Policy, Error> {
+        let permission = "resourcemanager.projects.setIamPolicy";
+        let project = self.inner.places.project("resource", bare(&request.resource))?;
+        let resource = Resource::Project(project.clone());
         for _ in 0..ATTEMPTS {
-            let named = ("resource", bare(&request.resource));
-            let (project, found) = self.inner.permitted(caller, "resourcemanager.projects.setIamPolicy", named).await?;
-            let mut record = project_record(found.as_ref())?;
-            record.policy = changed(&project, &record.policy, &request)?;
-            if self.inner.write_project(&project, (found, &record), Vec::new()).await?.is_some() {
-                return shown(&project, &record.policy);
+            let permit = self.inner.permit_set(caller, permission, &resource, &request).await?;
+            let mut record = ProjectRecord::of(permit.found())?;
+            record.policy = policies::changed(of_project(&project), &record.policy, &request)?;
+            if self.inner.write_project(&permit, &project, &record, Vec::new()).await?.is_some() {
+                return policies::shown(of_project(&project), &record.policy, 3);
             }
         }
         Err(busy(&request.resource))
@@ -61,8 +65,7 @@ impl Control {
         request: iam::TestIamPermissionsRequest,
     ) -> Result<iam::TestIamPermissionsResponse, Error> {
         let project = self.inner.places.project("resource", bare(&request.resource))?;
-        let found = self.inner.get(&super::project_key(&project)).await?;
-        granted(caller, request.permissions, &[&project_policy(found.as_ref())?])
+        self.granted(caller, request.permissions, &Resource::Project(project)).await
     }
 
     /// The policy of a service account; an empty one if none was set.
@@ -74,9 +77,9 @@ impl Control {
         caller: &Principal,
         request: iam::GetIamPolicyRequest,
     ) -> Result<iam::Policy, Error> {
-        wants_version(&request)?;
-        let found = self.inner.account(caller, "iam.serviceAccounts.getIamPolicy", &request.resource).await?;
-        shown(&found.email, &found.record.policy)
+        let version = policies::wanted_version(&request)?;
+        let (_, found) = self.inner.account(caller, "iam.serviceAccounts.getIamPolicy", &request.resource).await?;
+        policies::shown(of_account(&found), &found.record.policy, version)
     }
 
     /// Replaces the policy of a service account.
@@ -88,14 +91,15 @@ impl Control {
         caller: &Principal,
         request: iam::SetIamPolicyRequest,
     ) -> Result<iam::Policy, Error> {
+        let resource = self.inner.account_resource(&request.resource)?;
         for _ in 0..ATTEMPTS {
-            let found = self.inner.account(caller, "iam.serviceAccounts.setIamPolicy", &request.resource).await?;
-            let policy = changed(&found.email, &found.record.policy, &request)?;
-            let email = found.email.clone();
+            let permit = self.inner.permit_set(caller, "iam.serviceAccounts.setIamPolicy", &resource, &request).await?;
+            let (permit, found) = self.inner.permitted_account(permit, &request.resource)?;
             let mut record = found.record.clone();
-            record.policy = policy.clone();
-            if self.inner.write_account(found, &record).await?.is_some() {
-                return shown(&email, &policy);
+            record.policy = policies::changed(of_account(&found), &record.policy, &request)?;
+            let answer = policies::shown(of_account(&found), &record.policy, 3)?;
+            if self.inner.write_account(&permit, found, &record).await?.is_some() {
+                return Ok(answer);
             }
         }
         Err(busy(&request.resource))
@@ -110,13 +114,20 @@ impl Control {
         caller: &Principal,
         request: iam::TestIamPermissionsRequest,
     ) -> Result<iam::TestIamPermissionsResponse, Error> {
-        let (project, email) = self.inner.account_name(&request.resource)?;
-        let above = self.inner.get(&super::project_key(&project)).await?;
-        let own = match self.inner.find_account(&project, &email).await? {
-            Some(found) => policy::to_model(&found.record.policy.policy()?),
-            None => Policy::default(),
-        };
-        granted(caller, request.permissions, &[&own, &project_policy(above.as_ref())?])
+        let resource = self.inner.account_resource(&request.resource)?;
+        self.granted(caller, request.permissions, &resource).await
+    }
+
+    async fn granted(
+        &self,
+        caller: &Principal,
+        permissions: Vec<String>,
+        resource: &Resource,
+    ) -> Result<iam::TestIamPermissionsResponse, Error> {
+        // Those of all of Google's APIs are asked for here, whether they are known or not.
+        refuse(validation::check_form("permissions", &permissions))?;
+        let permissions = self.inner.held(caller, permissions, resource).await?;
+        Ok(iam::TestIamPermissionsResponse { permissions })
     }
 }
 
@@ -125,54 +136,11 @@ fn bare(resource: &str) -> &str {
     resource.strip_prefix("projects/").unwrap_or(resource)
 }
 
-fn wants_version(request: &iam::GetIamPolicyRequest) -> Result<(), Error> {
-    let version = request.options.as_ref().map(|options| options.requested_policy_version).unwrap_or_default();
-    let asked = validation::check_version("options.requested_policy_version", version);
-    asked.map_err(|violation| Error::invalid(vec![violation]))
+fn of_project(project: &str) -> Owner<'_> {
+    Owner { identity: project, name: project }
 }
 
-/// What is written down after a policy was set.
-fn changed(name: &str, before: &PolicyRecord, request: &iam::SetIamPolicyRequest) -> Result<PolicyRecord, Error> {
-    let sent = request.policy.clone().unwrap_or_default();
-    let current = shown(name, before)?;
-    if !sent.etag.is_empty() && sent.etag != current.etag {
-        return Err(etag_mismatch(name));
-    }
-    let mut policy = match request.update_mask.as_ref().filter(|mask| !mask.paths.is_empty()) {
-        Some(mask) => mask::apply(&current, &sent, mask)?,
-        None => sent,
-    };
-    refuse(validation::check(&policy::to_model(&policy), policy.version))?;
-    policy.etag.clear();
-    Ok(before.set(&policy))
-}
-
-/// The policy with its etag, which changes with every set.
-fn shown(name: &str, policy: &PolicyRecord) -> Result<iam::Policy, Error> {
-    let digest = Sha256::digest(format!("{name}/policy/{}", policy.version));
-    Ok(iam::Policy { etag: digest[..9].to_vec(), ..policy.policy()? })
-}
-
-fn granted(
-    caller: &Principal,
-    mut permissions: Vec<String>,
-    policies: &[&Policy],
-) -> Result<iam::TestIamPermissionsResponse, Error> {
-    // Those of all of Google's APIs are asked for here, whether they are known or not.
-    refuse(validation::check_form("permissions", &permissions))?;
-    permissions.retain(|permission| decide(caller, permission, policies) == Decision::Allowed);
-    Ok(iam::TestIamPermissionsResponse { permissions })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_etag_is_of_one_name_and_one_version() {
-        let (empty, set) = (PolicyRecord::default(), PolicyRecord::default().set(&iam::Policy::default()));
-        let etag = |name: &str, record: &PolicyRecord| shown(name, record).expect("sound").etag;
-        assert_eq!(etag("a", &empty), etag("a", &empty));
-        assert!(etag("a", &empty) != etag("b", &empty) && etag("a", &empty) != etag("a", &set));
-    }
+fn of_account(found: &Found) -> Owner<'_> {
+    // Not the address, which a later account may have again.
+    Owner { identity: &found.record.unique_id, name: &found.email }
 }

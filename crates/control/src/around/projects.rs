@@ -3,10 +3,9 @@
 use std::time::SystemTime;
 
 use updraft_model::{Error, iam::Principal, name::project_number};
-use updraft_store::{Envelope, Page, Selection};
+use updraft_store::Envelope;
 
-use super::project_policy;
-use crate::{Control, access::authorise, failure::of_store};
+use crate::Control;
 
 /// A project as clients see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,34 +30,17 @@ impl Control {
     /// `InvalidArgument` for a malformed id, `NotFound` for an unknown number, `PermissionDenied`.
     pub async fn projects_get(&self, caller: &Principal, project: &str) -> Result<Project, Error> {
         let project = project.strip_prefix("projects/").unwrap_or(project);
-        let (id, found) = self.inner.permitted(caller, "resourcemanager.projects.get", ("name", project)).await?;
-        Ok(Project::of(id, found.as_ref()))
+        let (id, permit) = self.inner.permitted(caller, "resourcemanager.projects.get", ("name", project)).await?;
+        Ok(Project::of(id, permit.found()))
     }
 
     /// The projects that there are for `caller`: the default one, and those that were used.
     ///
     /// # Errors
-    /// `PermissionDenied`.
+    /// `Internal` when the store cannot be read.
     pub async fn projects_list(&self, caller: &Principal) -> Result<Projects, Error> {
-        let inner = &*self.inner;
-        let selection = Selection::of(updraft_store::Kind::Project);
-        let stored = inner.store.list(&selection, &Page::default()).await.map_err(of_store)?;
-        let mut found: Vec<(String, Option<Envelope>)> =
-            stored.into_iter().map(|envelope| (envelope.key.name.clone(), Some(envelope))).collect();
-        let default = &inner.config.default_project;
-        if found.iter().all(|(id, _)| id != default) {
-            found.push((default.clone(), None));
-        }
-        found.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let mut projects = Vec::with_capacity(found.len());
-        for (id, envelope) in found {
-            let policy = project_policy(envelope.as_ref())?;
-            // Who may not see a project does not learn that it is there.
-            if authorise(caller, "resourcemanager.projects.get", &id, &[&policy]).is_ok() {
-                projects.push(Project::of(id, envelope.as_ref()));
-            }
-        }
-        Ok(projects)
+        let permitted = self.inner.permitted_projects(caller, "resourcemanager.projects.get").await?;
+        Ok(permitted.into_iter().map(|(id, permit)| Project::of(id, permit.found())).collect())
     }
 }
 

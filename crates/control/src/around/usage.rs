@@ -5,10 +5,14 @@
 
 use serde_json::{Value, json};
 use updraft_api::around::PREFIXES;
-use updraft_model::{Error, ErrorKind, Parent, iam::Principal, name::project_number};
+use updraft_model::{
+    Error, ErrorKind, Parent,
+    iam::{Permission, Principal},
+    name::project_number,
+};
 use updraft_store::{Change, Key, Kind};
 
-use super::{ATTEMPTS, GLOBAL, ProjectRecord, busy, project_record};
+use super::{ATTEMPTS, GLOBAL, ProjectRecord, busy};
 use crate::{
     Control,
     record::{self, OperationRecord},
@@ -53,8 +57,8 @@ impl Control {
     /// `InvalidArgument` for a malformed name, `PermissionDenied`.
     pub async fn usage_get(&self, caller: &Principal, name: &str) -> Result<Usage, Error> {
         let (project, service) = parsed(name)?;
-        let (project, found) = self.inner.permitted(caller, "serviceusage.services.get", ("name", project)).await?;
-        Ok(project_record(found.as_ref())?.usage_of(&project, service))
+        let (project, permit) = self.inner.permitted(caller, "serviceusage.services.get", ("name", project)).await?;
+        Ok(ProjectRecord::of(permit.found())?.usage_of(&project, service))
     }
 
     /// The APIs of a project that are on by themselves or were switched.
@@ -63,8 +67,8 @@ impl Control {
     /// `InvalidArgument` for a malformed project, `PermissionDenied`.
     pub async fn usage_list(&self, caller: &Principal, parent: &str) -> Result<Usages, Error> {
         let project = parent.strip_prefix("projects/").unwrap_or(parent);
-        let (project, found) = self.inner.permitted(caller, "serviceusage.services.list", ("parent", project)).await?;
-        let record = project_record(found.as_ref())?;
+        let (project, permit) = self.inner.permitted(caller, "serviceusage.services.list", ("parent", project)).await?;
+        let record = ProjectRecord::of(permit.found())?;
         let mut names: Vec<String> = PREFIXES.iter().map(|prefix| format!("{prefix}{SUFFIX}")).collect();
         names.extend(record.usage.keys().cloned());
         names.sort_unstable();
@@ -135,8 +139,8 @@ impl Control {
         let id = name.strip_prefix("operations/").ok_or_else(missing)?;
         let number = id.split('-').nth(1).ok_or_else(missing)?;
         let named = ("name", number);
-        let (project, _) = self.inner.permitted(caller, "serviceusage.operations.get", named).await?;
-        let found = self.inner.get(&operation_key(&project, id)).await?.ok_or_else(missing)?;
+        let (project, permit) = self.inner.permitted(caller, "serviceusage.operations.get", named).await?;
+        let found = self.inner.get(&permit, &operation_key(&project, id)).await?.ok_or_else(missing)?;
         let response =
             serde_json::from_slice(&found.status).map_err(|error| Error::internal(format!("{name}: {error}")))?;
         Ok(UsageOperation { name: name.to_owned(), response })
@@ -150,8 +154,8 @@ impl Control {
         switch: Switch,
     ) -> Result<UsageOperation, Error> {
         for _ in 0..ATTEMPTS {
-            let (project, found) = self.inner.permitted(caller, switch.permission, ("name", project)).await?;
-            let mut record = project_record(found.as_ref())?;
+            let (project, permit) = self.inner.permitted(caller, switch.permission, ("name", project)).await?;
+            let mut record = ProjectRecord::of(permit.found())?;
             services.iter().for_each(|service| record.switch(service, switch.to));
             if record.usage.len() > NOTED_MAX {
                 let message = format!("Project '{project}' has switched more than {NOTED_MAX} services.");
@@ -164,7 +168,7 @@ impl Control {
             operation.internal = record::write(&OperationRecord::default());
             operation.status = response.to_string().into_bytes();
             let rest = vec![Change::Put(Box::new(operation))];
-            if self.inner.write_project(&project, (found, &record), rest).await?.is_some() {
+            if self.inner.write_project(&permit, &project, &record, rest).await?.is_some() {
                 return Ok(UsageOperation { name: format!("operations/{id}"), response });
             }
         }
@@ -174,7 +178,7 @@ impl Control {
 
 /// What a method does to the APIs it names.
 struct Switch {
-    permission: &'static str,
+    permission: Permission,
     to: bool,
     answer: Answer,
 }

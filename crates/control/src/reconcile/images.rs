@@ -5,6 +5,7 @@ use std::time::Duration;
 use updraft_model::Error;
 use updraft_oci::Collected;
 
+use super::PLATFORM;
 use crate::{Inner, backup::images_of};
 
 /// From the start to the first collection, and from one that found images being fetched to the next.
@@ -38,7 +39,7 @@ impl Inner {
     async fn collect_images_once(&self) -> Result<Option<Collected>, Error> {
         // No pull begins between the list and the removal: its image would not be on the list.
         let Some(_paused) = self.pulls.pause() else { return Ok(None) };
-        let in_use = images_of(&*self.store).await?;
+        let in_use = images_of(self.store.open(&PLATFORM)).await?;
         self.images.collect_garbage(&in_use).await.map_err(Error::internal)
     }
 }

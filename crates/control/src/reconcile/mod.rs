@@ -20,7 +20,7 @@ use updraft_model::{
 };
 use updraft_store::{Key, Kind};
 
-use crate::{Inner, failure::of_store, guard, queue::Work, view};
+use crate::{Inner, access::Proof, failure::of_store, guard, queue::Work, view};
 
 /// How many keys are worked on at a time. A pass waits for the store, never for a registry.
 const WORKERS: usize = 8;
@@ -39,6 +39,13 @@ const PAGE_WAIT: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
+/// Proof of a reconciler: it acts for the platform, on nobody's behalf. Only reconcilers can make one.
+struct Platform(());
+
+const PLATFORM: Platform = Platform(());
+
+impl Proof for Platform {}
+
 /// How a pass ended that went well.
 enum Passed {
     /// Nothing to do until something changes.
@@ -51,7 +58,7 @@ enum Passed {
 
 /// Starts the tasks, which look at everything that is stored first.
 pub(crate) fn start(inner: &Arc<Inner>) {
-    let mut changes = inner.store.watch();
+    let mut changes = inner.store.open(&PLATFORM).watch();
     for _ in 0..WORKERS {
         inner.spawn("reconcile", |inner| async move {
             loop {
@@ -66,7 +73,7 @@ pub(crate) fn start(inner: &Arc<Inner>) {
                 Ok(key) => inner.wake_key(&key).await,
                 Err(RecvError::Lagged(_)) => {
                     inner.resync.notify_one();
-                    if let Err(error) = inner.accounts.reload(&*inner.store).await {
+                    if let Err(error) = inner.accounts.reload(inner.store.open(&PLATFORM)).await {
                         tracing::error!(%error, cause = error.cause(), "service accounts could not be read");
                     }
                 }
@@ -164,7 +171,7 @@ impl Inner {
     async fn wake_all(&self) -> Result<(), Error> {
         let mut last = None;
         loop {
-            let page = self.store.scan(Kind::Service, last.as_ref(), PAGE).await.map_err(of_store)?;
+            let page = self.store.open(&PLATFORM).scan(Kind::Service, last.as_ref(), PAGE).await.map_err(of_store)?;
             for service in &page {
                 self.queue.wake(Work::Service(view::service_name(service)));
             }
@@ -198,7 +205,7 @@ impl Inner {
     async fn wake_key(&self, key: &Key) {
         match key.kind {
             Kind::Service => self.queue.wake(Work::Service(key.parent.service(&key.name))),
-            Kind::Revision => match self.get(key).await {
+            Kind::Revision => match self.get(&PLATFORM, key).await {
                 // The key alone does not say whose revision it is. One that is gone was the doing of its
                 // service's or its own pass.
                 Ok(Some(envelope)) => self.queue.wake(Work::Revision(view::revision_name(&envelope))),
@@ -207,7 +214,7 @@ impl Inner {
             },
             // The call that changed it does the same before it answers, unless its client left.
             Kind::ServiceAccount => {
-                if let Err(error) = self.accounts.publish(&*self.store, key).await {
+                if let Err(error) = self.accounts.publish(self.store.open(&PLATFORM), key).await {
                     tracing::error!(%error, cause = error.cause(), %key, "service account could not be read");
                 }
             }

@@ -6,6 +6,7 @@ use updraft_api::{longrunning::Operation, rpc};
 use updraft_model::{Error, Parent};
 use updraft_store::{Change, Envelope, Key, Kind, Page, Selection};
 
+use super::PLATFORM;
 use crate::{Inner, failure::of_store, record, record::OperationRecord, view};
 
 /// How many old operations are read, and removed in one commit.
@@ -28,7 +29,7 @@ impl Inner {
         parent: &Parent,
         id: &str,
     ) -> Result<Option<(Envelope, OperationRecord)>, Error> {
-        let found = self.get(&Key::new(Kind::Operation, parent.clone(), id)).await?;
+        let found = self.get(&PLATFORM, &Key::new(Kind::Operation, parent.clone(), id)).await?;
         let Some(envelope) = found.filter(|envelope| envelope.status.is_empty()) else { return Ok(None) };
         let record = record::read(&envelope)?;
         Ok(Some((envelope, record)))
@@ -52,7 +53,8 @@ impl Inner {
         let mut after = Some((limit, String::new()));
         while let Some(last) = after.take() {
             let page = Page { limit: PAGE, after: Some(last) };
-            let old = self.store.list(&Selection::of(Kind::Operation), &page).await.map_err(of_store)?;
+            let old =
+                self.store.open(&PLATFORM).list(&Selection::of(Kind::Operation), &page).await.map_err(of_store)?;
             if old.len() == PAGE {
                 after = old.last().map(|envelope| (envelope.created, envelope.key.name.clone()));
             }
@@ -61,7 +63,7 @@ impl Inner {
                 done.map(|envelope| Change::Delete { key: envelope.key, resource_version: 0 }).collect();
             if !deletes.is_empty() {
                 tracing::debug!(count = deletes.len(), "old operations removed");
-                self.store.commit(deletes).await.map_err(of_store)?;
+                self.store.open(&PLATFORM).commit(deletes).await.map_err(of_store)?;
             }
         }
         Ok(())

@@ -23,7 +23,7 @@ use updraft_plan::{
 };
 use updraft_store::{Change, Envelope, Key, Kind};
 
-use super::{Passed, instance, operation::End};
+use super::{PLATFORM, Passed, instance, operation::End};
 use crate::{
     Inner,
     failure::of_store,
@@ -88,7 +88,7 @@ pub(super) async fn pass(inner: &Arc<Inner>, name: &RevisionName) -> Result<Pass
 }
 
 async fn observe(inner: &Inner, name: &RevisionName) -> Result<Option<Observed>, Error> {
-    let Some(envelope) = inner.get_revision(name).await? else { return Ok(None) };
+    let Some(envelope) = inner.get_revision(&PLATFORM, name).await? else { return Ok(None) };
     let message: run::Revision = record::message(&envelope, &envelope.spec)?;
     let record: RevisionRecord = record::read(&envelope)?;
     // Asked only as long as it is of account: a start looks at every revision, and most are ready. A service and its
@@ -151,7 +151,7 @@ async fn report(inner: &Inner, observed: Observed) -> Result<(), Error> {
     }
     let envelope = Envelope { status: observed.status(inner)?, ..observed.envelope.clone() };
     if envelope != observed.envelope {
-        inner.store.commit(vec![Change::Put(Box::new(envelope))]).await.map_err(of_store)?;
+        inner.store.open(&PLATFORM).commit(vec![Change::Put(Box::new(envelope))]).await.map_err(of_store)?;
     }
     Ok(())
 }
@@ -238,7 +238,7 @@ async fn delete(inner: &Inner, observed: &Observed, operation: &str) -> Result<(
         resource_version: observed.envelope.resource_version,
     }];
     changes.extend(inner.end_operation(&observed.name.service.parent, operation, end).await?);
-    inner.store.commit(changes).await.map_err(of_store)?;
+    inner.store.open(&PLATFORM).commit(changes).await.map_err(of_store)?;
     observed.wake_service(inner);
     Ok(())
 }
@@ -254,7 +254,7 @@ impl Inner {
     /// What the service of a revision says of its bounds; `None` when there is none.
     async fn scaling(&self, name: &RevisionName) -> Result<Option<Scaling>, Error> {
         let key = Key::new(Kind::Service, name.service.parent.clone(), &name.service.service);
-        let Some(service) = self.get(&key).await? else { return Ok(None) };
+        let Some(service) = self.get(&PLATFORM, &key).await? else { return Ok(None) };
         let intent: run::Service = record::message(&service, &service.spec)?;
         Ok(Some(service_view::to_model(&name.service, &intent)?.scaling))
     }
@@ -307,7 +307,7 @@ impl Observed {
         self.facts.phase = phase.clone();
         let status = self.status(inner)?;
         let envelope = Envelope { internal: record::write(&self.record), status, ..self.envelope.clone() };
-        inner.store.commit(vec![Change::Put(Box::new(envelope))]).await.map_err(of_store)?;
+        inner.store.open(&PLATFORM).commit(vec![Change::Put(Box::new(envelope))]).await.map_err(of_store)?;
         self.wake_service(inner);
         Ok(())
     }

@@ -24,7 +24,7 @@ use updraft_plan::{
 use updraft_store::{Change, Envelope, Key, Kind, Page, Selection};
 
 use super::{
-    Passed,
+    PLATFORM, Passed,
     operation::{self, End},
 };
 use crate::{
@@ -85,10 +85,10 @@ pub(super) async fn pass(inner: &Inner, name: &ServiceName) -> Result<Passed, Er
 
 async fn observe(inner: &Inner, name: &ServiceName) -> Result<Option<Observed>, Error> {
     let key = Key::new(Kind::Service, name.parent.clone(), &name.service);
-    let Some(envelope) = inner.get(&key).await? else { return Ok(None) };
+    let Some(envelope) = inner.get(&PLATFORM, &key).await? else { return Ok(None) };
     let message: run::Service = record::message(&envelope, &envelope.spec)?;
     let selection = Selection::of(Kind::Revision).under(name.parent.clone()).owned_by(&name.service);
-    let revisions = inner.store.list(&selection, &Page::default()).await.map_err(of_store)?;
+    let revisions = inner.store.open(&PLATFORM).list(&selection, &Page::default()).await.map_err(of_store)?;
     Ok(Some(Observed {
         name: name.clone(),
         record: record::read(&envelope)?,
@@ -261,7 +261,7 @@ async fn report(inner: &Inner, observed: Observed, plan: Rollout) -> Result<(), 
     if !changes.is_empty() {
         let ready = plan.ready().map(ToString::to_string);
         tracing::debug!(service = %observed.name, ready, "service reported");
-        inner.store.commit(changes).await.map_err(of_store)?;
+        inner.store.open(&PLATFORM).commit(changes).await.map_err(of_store)?;
     }
     Ok(())
 }
@@ -344,7 +344,7 @@ async fn delete(inner: &Inner, observed: Observed) -> Result<Passed, Error> {
     for (id, end) in ends {
         changes.extend(inner.end_operation(&name.parent, id, end).await?);
     }
-    inner.store.commit(changes).await.map_err(of_store)?;
+    inner.store.open(&PLATFORM).commit(changes).await.map_err(of_store)?;
     tracing::debug!(service = %name, "service deleted");
     if inner.deleted.try_send(name.clone()).is_err() {
         tracing::warn!(service = %name, "what the service leaves behind, such as its logs, is not removed");

@@ -7,7 +7,7 @@ use updraft_store::{Change, StoreError};
 use super::draft;
 use crate::{
     Control,
-    access::{authorise, policy_of},
+    access::Resource,
     failure::{etag_mismatch, of_store},
     queue::Work,
     record::{self, OperationRecord, ServiceRecord},
@@ -33,9 +33,8 @@ impl Control {
         let inner = &*self.inner;
         let name = inner.places.service(&request.name)?;
         for _ in 0..ATTEMPTS {
-            let found = inner.service(&name).await?;
-            authorise(caller, "run.services.delete", &name, &[&policy_of(found.as_ref())?])?;
-            let mut envelope = found.ok_or_else(|| Error::not_found(&name.service))?;
+            let mut permit = inner.permit(caller, "run.services.delete", &Resource::Service(name.clone())).await?;
+            let mut envelope = permit.take_found().ok_or_else(|| Error::not_found(&name.service))?;
             if !request.etag.is_empty() && request.etag != view::etag(&envelope) {
                 return Err(etag_mismatch(&name.service));
             }
@@ -51,7 +50,7 @@ impl Control {
             envelope.internal = record::write(&ServiceRecord { deleting: Some(id.clone()), ..record });
             envelope.updated = now;
             let puts = [envelope, draft::operation(&id, &name, &about, now)];
-            match inner.store.commit(puts.map(|put| Change::Put(Box::new(put))).into()).await {
+            match inner.store.open(&permit).commit(puts.map(|put| Change::Put(Box::new(put))).into()).await {
                 Ok(_) => {
                     inner.queue.wake(Work::Service(name));
                     return Ok(view::pending_operation(operation, Some(pack(&deleted))));

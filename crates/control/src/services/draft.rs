@@ -18,6 +18,7 @@ use updraft_store::{Change, Envelope, Key, Kind};
 
 use crate::{
     Inner,
+    access::Permitted,
     record::{self, OperationRecord, RevisionRecord, ServiceRecord},
 };
 
@@ -85,7 +86,7 @@ impl Intent {
     /// What the intent does to the revisions, given the service as it was.
     pub(super) async fn revised(
         &self,
-        inner: &Inner,
+        (inner, permit): (&Inner, &Permitted),
         before: Option<(&Stored<run::Service>, &ServiceRecord)>,
     ) -> Result<Revised, Error> {
         let service = &self.model.name;
@@ -103,11 +104,11 @@ impl Intent {
         }
         let Some(id) = wanted else {
             let sequence = before.map_or(0, |(_, record)| record.sequence) + 1;
-            return Ok(Revised::New(free_name(inner, service, sequence).await?));
+            return Ok(Revised::New(free_name((inner, permit), service, sequence).await?));
         };
         let name = service.revision(id);
         let key = Key::new(Kind::Revision, service.parent.clone(), id);
-        match inner.get(&key).await? {
+        match inner.get(permit, &key).await? {
             None => Ok(Revised::New(name)),
             // It would be the latest revision of its service, and gone a moment later.
             Some(envelope) if record::read::<RevisionRecord>(&envelope)?.deleting.is_some() => {
@@ -124,14 +125,18 @@ impl Intent {
     }
 
     /// Every revision that traffic is sent to has to exist, or come into being with this intent.
-    pub(super) async fn check_traffic(&self, inner: &Inner, revised: &Revised) -> Result<(), Error> {
+    pub(super) async fn check_traffic(
+        &self,
+        (inner, permit): (&Inner, &Permitted),
+        revised: &Revised,
+    ) -> Result<(), Error> {
         for target in &self.model.traffic {
             let Allocation::Revision(id) = &target.allocation else { continue };
             let name = self.model.name.revision(id);
             if matches!(revised, Revised::New(new) if *new == name) {
                 continue;
             }
-            let found = inner.get_revision(&name).await?;
+            let found = inner.get_revision(permit, &name).await?;
             let deleting = match &found {
                 Some(envelope) => record::read::<RevisionRecord>(envelope)?.deleting.is_some(),
                 None => true,
@@ -159,11 +164,15 @@ fn nameless(mut template: run::RevisionTemplate) -> run::RevisionTemplate {
 }
 
 /// A generated name that is free.
-async fn free_name(inner: &Inner, service: &ServiceName, sequence: u64) -> Result<RevisionName, Error> {
+async fn free_name(
+    (inner, permit): (&Inner, &Permitted),
+    service: &ServiceName,
+    sequence: u64,
+) -> Result<RevisionName, Error> {
     loop {
         let name = service.revision(generated_revision_id(&service.service, sequence, rand::random()));
         let key = Key::new(Kind::Revision, service.parent.clone(), &name.revision);
-        if inner.get(&key).await?.is_none() {
+        if inner.get(permit, &key).await?.is_none() {
             return Ok(name);
         }
     }

@@ -8,7 +8,7 @@ use updraft_store::{Envelope, Key, Kind, Selection};
 
 use crate::{
     Control, Inner,
-    access::{authorise, policy_of},
+    access::{Permitted, Resource},
     page::{self, PAGE_MAX, Wish},
     record::{self, ServiceRecord},
     view,
@@ -30,10 +30,9 @@ impl Control {
         request: run::GetServiceRequest,
     ) -> Result<run::Service, Error> {
         let name = self.inner.places.service(&request.name)?;
-        let found = self.inner.service(&name).await?;
-        authorise(caller, "run.services.get", &name, &[&policy_of(found.as_ref())?])?;
-        let envelope = found.ok_or_else(|| Error::not_found(&name.service))?;
-        view::service(&envelope, &self.inner.config.url)
+        let permit = self.inner.permit(caller, "run.services.get", &Resource::Service(name.clone())).await?;
+        let envelope = permit.found().ok_or_else(|| Error::not_found(&name.service))?;
+        view::service(envelope, &self.inner.config.url)
     }
 
     /// Services of a project and location, newest first.
@@ -48,11 +47,11 @@ impl Control {
         let inner = &*self.inner;
         let parent: Parent = request.parent.parse()?;
         let parent = inner.places.parent("parent", &parent)?;
-        authorise(caller, "run.services.list", &parent, &[])?;
+        let permit = inner.permit(caller, "run.services.list", &Resource::Place(parent.clone())).await?;
         let selection = Selection::of(Kind::Service).under(parent);
         let wish = Wish { size: request.page_size, token: &request.page_token, max: PAGE_MAX };
         let keep = |envelope: &Envelope| Ok(request.show_deleted || !is_deleting(envelope)?);
-        let (found, next_page_token) = page::list(&*inner.store, &selection, wish, keep).await?;
+        let (found, next_page_token) = page::list(inner.store.open(&permit), &selection, wish, keep).await?;
         let services = found.iter().map(|envelope| inner.shown(envelope)).collect::<Result<_, _>>()?;
         Ok(run::ListServicesResponse { services, next_page_token, unreachable: Vec::new() })
     }
@@ -62,21 +61,21 @@ impl Control {
 
 impl Inner {
     /// The envelope of a service that is not being deleted.
-    pub(crate) async fn service(&self, name: &ServiceName) -> Result<Option<Envelope>, Error> {
+    pub(crate) async fn service(&self, permit: &Permitted, name: &ServiceName) -> Result<Option<Envelope>, Error> {
         let key = Key::new(Kind::Service, name.parent.clone(), &name.service);
-        match self.get(&key).await? {
+        match self.get(permit, &key).await? {
             Some(envelope) if is_deleting(&envelope)? => Ok(None),
             found => Ok(found),
         }
     }
 
     /// Ends when a service of that name that is being deleted is gone.
-    pub(super) async fn await_deletion(&self, name: &ServiceName) -> Result<(), Error> {
+    pub(super) async fn await_deletion(&self, permit: &Permitted, name: &ServiceName) -> Result<(), Error> {
         let key = Key::new(Kind::Service, name.parent.clone(), &name.service);
-        let mut changes = self.store.watch();
+        let mut changes = self.store.open(permit).watch();
         let gone = async {
             loop {
-                match self.get(&key).await? {
+                match self.get(permit, &key).await? {
                     Some(envelope) if is_deleting(&envelope)? => {}
                     _ => return Ok(()),
                 }

@@ -13,7 +13,7 @@ use updraft_store::{Change, Envelope, Key, Kind, Selection, StoreError};
 use super::draft::{self, Intent, Revised};
 use crate::{
     Control, Inner,
-    access::{authorise, authorise_open, policy_of},
+    access::{Permitted, Resource},
     failure::{etag_mismatch, of_store},
     queue::Work,
     record::{self, OperationRecord, ServiceRecord},
@@ -67,13 +67,13 @@ impl Control {
         let inner = &*self.inner;
         let parent: Parent = request.parent.parse()?;
         let parent = inner.places.parent("parent", &parent)?;
-        authorise(caller, "run.services.create", &parent, &[])?;
+        let permit = inner.permit(caller, "run.services.create", &Resource::Place(parent.clone())).await?;
         check_service_id("service_id", &request.service_id).map_err(|violation| Error::invalid(vec![violation]))?;
         let name = parent.service(&request.service_id);
         let Some(sent) = request.service else {
             return Err(Error::invalid_field("service", "must be set, got nothing"));
         };
-        let done = inner.create(caller, &name, Source::V2(&sent, &[]), Mode::of(request.validate_only)).await?;
+        let done = inner.create(&permit, &name, Source::V2(&sent, &[]), Mode::of(request.validate_only)).await?;
         Ok(done.operation)
     }
 
@@ -95,10 +95,15 @@ impl Control {
         let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
         let mode = Mode::of(request.validate_only);
         let source = Source::V2(&sent, &paths);
-        if request.allow_missing && inner.service(&name).await?.is_none() {
-            authorise(caller, "run.services.create", &name.parent, &[])?;
-            check_service_id("service.name", &name.service).map_err(|found| Error::invalid(vec![found]))?;
-            return Ok(inner.create(caller, &name, source, mode).await?.operation);
+        if request.allow_missing {
+            let permit = inner.permit(caller, "run.services.update", &Resource::Service(name.clone())).await?;
+            if permit.found().is_none() {
+                // Whoever may update may not yet create.
+                let place = Resource::Place(name.parent.clone());
+                let permit = inner.permit(caller, "run.services.create", &place).await?;
+                check_service_id("service.name", &name.service).map_err(|found| Error::invalid(vec![found]))?;
+                return Ok(inner.create(&permit, &name, source, mode).await?.operation);
+            }
         }
         Ok(inner.replace(caller, &name, source, mode).await?.operation)
     }
@@ -138,11 +143,9 @@ impl Inner {
         mode: Mode,
     ) -> Result<Done, Error> {
         for _ in 0..ATTEMPTS {
-            let Some(current) = self.service(name).await? else {
-                authorise(caller, "run.services.update", name, &[])?;
-                return Err(Error::not_found(&name.service));
-            };
-            if let Some(done) = self.update(caller, current, source, mode).await? {
+            let mut permit = self.permit(caller, "run.services.update", &Resource::Service(name.clone())).await?;
+            let current = permit.take_found().ok_or_else(|| Error::not_found(&name.service))?;
+            if let Some(done) = self.update(&permit, current, source, mode).await? {
                 return Ok(done);
             }
         }
@@ -152,22 +155,22 @@ impl Inner {
     /// Creates the service `name`, which must not be there.
     pub(crate) async fn create(
         &self,
-        caller: &Principal,
+        permit: &Permitted,
         name: &ServiceName,
         source: Source<'_>,
         mode: Mode,
     ) -> Result<Done, Error> {
         let intent = source.intent(name, None)?;
-        authorise_open(caller, &intent.message, name, &[])?;
-        self.await_deletion(name).await?;
+        self.permit_intent(permit, &intent, None).await?;
+        self.await_deletion(permit, name).await?;
         for _ in 0..ATTEMPTS {
-            if self.service(name).await?.is_some() {
+            if self.service(permit, name).await?.is_some() {
                 return Err(Error::new(
                     ErrorKind::AlreadyExists,
                     format!("Resource '{}' already exists.", name.service),
                 ));
             }
-            if let Some(done) = self.try_create(caller, &intent, mode).await? {
+            if let Some(done) = self.try_create(permit, &intent, mode).await? {
                 return Ok(done);
             }
         }
@@ -176,10 +179,10 @@ impl Inner {
 
     /// Is there room for one more of services or domain mappings? Two creations at the same moment may both find the
     /// last place.
-    pub(crate) async fn check_room(&self, parent: &Parent, kind: Kind) -> Result<(), Error> {
+    pub(crate) async fn check_room(&self, permit: &Permitted, parent: &Parent, kind: Kind) -> Result<(), Error> {
         let what = if kind == Kind::DomainMapping { "domain mappings" } else { "services" };
         let selection = Selection::of(kind).under(parent.clone());
-        if self.store.count(&selection).await.map_err(of_store)? < SERVICES_MAX {
+        if self.store.open(permit).count(&selection).await.map_err(of_store)? < SERVICES_MAX {
             return Ok(());
         }
         let message = format!("Quota exceeded: {parent} has {SERVICES_MAX} {what}, the most it may have.");
@@ -187,23 +190,23 @@ impl Inner {
     }
 
     /// One attempt of a creation; `None` when somebody else wrote one of its keys meanwhile.
-    async fn try_create(&self, caller: &Principal, intent: &Intent, mode: Mode) -> Result<Option<Done>, Error> {
+    async fn try_create(&self, permit: &Permitted, intent: &Intent, mode: Mode) -> Result<Option<Done>, Error> {
         let name = &intent.model.name;
-        self.check_room(&name.parent, Kind::Service).await?;
-        let revised = intent.revised(self, None).await?;
-        intent.check_traffic(self, &revised).await?;
+        self.check_room(permit, &name.parent, Kind::Service).await?;
+        let revised = intent.revised((self, permit), None).await?;
+        intent.check_traffic((self, permit), &revised).await?;
         let now = self.clock.now();
         let key = Key::new(Kind::Service, name.parent.clone(), &name.service);
         let service = Envelope { generation: 0, ..record::envelope(key, "", now) };
-        let record = ServiceRecord { creator: caller.email(), ..ServiceRecord::default() };
-        let written = self.written(caller, intent, (service, record), &revised)?;
+        let record = ServiceRecord { creator: permit.caller().email(), ..ServiceRecord::default() };
+        let written = self.written(permit.caller(), intent, (service, record), &revised)?;
         if mode == Mode::ValidateOnly {
             return self.validated(&written).map(Some);
         }
         let done = self.begun(&written)?;
         let mut changes: Vec<Change> = self.places.creation(&name.parent.project, now).into_iter().collect();
         changes.extend(written.changes());
-        match self.store.commit(changes).await {
+        match self.store.open(permit).commit(changes).await {
             Ok(_) => {}
             // The first service of a project also creates the project: whoever loses that race has lost
             // nothing. Whether the service itself was created meanwhile, the next look shows.
@@ -223,37 +226,51 @@ impl Inner {
     /// One attempt of an update; `None` when somebody else wrote meanwhile.
     async fn update(
         &self,
-        caller: &Principal,
+        permit: &Permitted,
         current: Envelope,
         source: Source<'_>,
         mode: Mode,
     ) -> Result<Option<Done>, Error> {
         let name = view::service_name(&current);
-        let policy = policy_of(Some(&current))?;
-        authorise(caller, "run.services.update", &name, &[&policy])?;
         if !source.is_about(&view::etag(&current)) {
             return Err(etag_mismatch(&name.service));
         }
         let before = view::intent(&current)?;
         let record: ServiceRecord = record::read(&current)?;
         let intent = source.intent(&name, Some(&before))?;
-        if !before.message.invoker_iam_disabled {
-            authorise_open(caller, &intent.message, &name, &[&policy])?;
-        }
-        let revised = intent.revised(self, Some((&before, &record))).await?;
-        intent.check_traffic(self, &revised).await?;
-        let written = self.written(caller, &intent, (current, record), &revised)?;
+        self.permit_intent(permit, &intent, Some(&before.message)).await?;
+        let revised = intent.revised((self, permit), Some((&before, &record))).await?;
+        intent.check_traffic((self, permit), &revised).await?;
+        let written = self.written(permit.caller(), &intent, (current, record), &revised)?;
         if mode == Mode::ValidateOnly {
             return self.validated(&written).map(Some);
         }
         let done = self.begun(&written)?;
-        match self.store.commit(written.changes().collect()).await {
+        match self.store.open(permit).commit(written.changes().collect()).await {
             Ok(_) => {}
             Err(StoreError::Conflict { .. }) => return Ok(None),
             Err(error) => return Err(of_store(error)),
         }
         self.queue.wake(Work::Service(name));
         Ok(Some(done))
+    }
+
+    /// What an intent needs beside the right to write it: to act as the account that the service runs as, whatever else is
+    /// changed; and to set the policy for who switches the invoker check off.
+    async fn permit_intent(
+        &self,
+        permit: &Permitted,
+        intent: &Intent,
+        before: Option<&run::Service>,
+    ) -> Result<(), Error> {
+        let caller = permit.caller();
+        self.permit_act_as(caller, &intent.model.template.service_account).await?;
+        let is_open = |service: &run::Service| service.invoker_iam_disabled;
+        if is_open(&intent.message) && !before.is_some_and(is_open) {
+            let resource = Resource::Service(intent.model.name.clone());
+            self.permit(caller, "run.services.setIamPolicy", &resource).await?;
+        }
+        Ok(())
     }
 
     /// What a write of `intent` over the service as it is would store.

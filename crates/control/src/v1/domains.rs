@@ -6,12 +6,20 @@ use updraft_api::v1::{
     domain::{Mapping, WrittenMapping},
     service_labels,
 };
-use updraft_model::{Error, ErrorKind, iam::Principal};
+use updraft_model::{
+    Error, ErrorKind,
+    iam::{Permission, Principal},
+};
 use updraft_plan::hosts;
 use updraft_store::{Change, Envelope, Key, Kind, StoreError};
 
-use super::{Found, Place, Wanted, shown};
-use crate::{Control, Inner, Mode, access::authorise, failure::of_store, record, view};
+use super::{Found, Place, Wanted};
+use crate::{
+    Control, Inner, Mode,
+    access::{Permitted, Resource},
+    failure::of_store,
+    record, view,
+};
 
 /// What only we know of a mapping.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -37,17 +45,17 @@ impl Control {
     ) -> Result<Value, Error> {
         let inner = &*self.inner;
         let parent = inner.parent_at(place)?;
-        authorise(caller, "run.domainmappings.create", &parent, &[])?;
+        let permit = inner.permit(caller, "run.domainmappings.create", &Resource::Place(parent.clone())).await?;
         inner.check_namespace(&parent, &written.namespace)?;
         let key = Key::new(Kind::DomainMapping, parent.clone(), &written.name);
         let taken = || {
             let message = format!("Resource '{}' already exists.", written.name);
             Err(Error::new(ErrorKind::AlreadyExists, message))
         };
-        if inner.get(&key).await?.is_some() {
+        if inner.get(&permit, &key).await?.is_some() {
             return taken();
         }
-        inner.check_room(&parent, Kind::DomainMapping).await?;
+        inner.check_room(&permit, &parent, Kind::DomainMapping).await?;
         let now = inner.clock.now();
         let owner = written.intent["spec"]["routeName"].as_str().unwrap_or_default();
         let envelope = Envelope {
@@ -55,13 +63,13 @@ impl Control {
             internal: record::write(&MappingRecord { creator: caller.email() }),
             ..record::envelope(key, owner, now)
         };
-        let answer = inner.mapping(&envelope).await?;
+        let answer = inner.mapping(&permit, &envelope).await?;
         if mode == Mode::ValidateOnly {
             return Ok(answer);
         }
         let mut changes: Vec<Change> = inner.places.creation(&parent.project, now).into_iter().collect();
         changes.push(Change::Put(Box::new(envelope)));
-        match inner.store.commit(changes).await {
+        match inner.store.open(&permit).commit(changes).await {
             Ok(_) => {
                 inner.places.created(&parent.project);
                 Ok(answer)
@@ -80,8 +88,8 @@ impl Control {
         caller: &Principal,
         (place, name): (&Place, &str),
     ) -> Result<Value, Error> {
-        let (_, envelope) = self.v1_mapping(caller, (place, name), "run.domainmappings.get").await?;
-        self.inner.mapping(&envelope).await
+        let (permit, envelope) = self.v1_mapping(caller, (place, name), "run.domainmappings.get").await?;
+        self.inner.mapping(&permit, &envelope).await
     }
 
     /// Mappings of a place, newest first.
@@ -96,7 +104,7 @@ impl Control {
         wanted: &Wanted,
     ) -> Result<Found<Value>, Error> {
         let inner = &*self.inner;
-        authorise(caller, "run.domainmappings.list", shown(place), &[])?;
+        let permit = inner.permit(caller, "run.domainmappings.list", &inner.place(place)?).await?;
         let keep = |envelope: &Envelope| {
             let intent = intent(envelope)?;
             let labels = intent["metadata"]["labels"].as_object().into_iter().flatten();
@@ -107,10 +115,10 @@ impl Control {
             labels.extend(service_labels(&updraft_api::run::Service { name, ..Default::default() }));
             Ok(wanted.selector.matches(&labels))
         };
-        let found = inner.list_at((Kind::DomainMapping, place), (wanted, None), keep).await?;
+        let found = inner.list_at(&permit, (Kind::DomainMapping, place), (wanted, None), keep).await?;
         let mut items = Vec::with_capacity(found.items.len());
         for envelope in &found.items {
-            items.push(inner.mapping(envelope).await?);
+            items.push(inner.mapping(&permit, envelope).await?);
         }
         Ok(Found { items, token: found.token })
     }
@@ -125,10 +133,10 @@ impl Control {
         (place, name): (&Place, &str),
         mode: Mode,
     ) -> Result<String, Error> {
-        let (key, envelope) = self.v1_mapping(caller, (place, name), "run.domainmappings.delete").await?;
+        let (permit, envelope) = self.v1_mapping(caller, (place, name), "run.domainmappings.delete").await?;
         if mode == Mode::Write {
-            let change = Change::Delete { key, resource_version: 0 };
-            self.inner.store.commit(vec![change]).await.map_err(of_store)?;
+            let change = Change::Delete { key: envelope.key, resource_version: 0 };
+            self.inner.store.open(&permit).commit(vec![change]).await.map_err(of_store)?;
         }
         Ok(envelope.uid)
     }
@@ -137,25 +145,26 @@ impl Control {
         &self,
         caller: &Principal,
         (place, name): (&Place, &str),
-        permission: &str,
-    ) -> Result<(Key, Envelope), Error> {
+        permission: Permission,
+    ) -> Result<(Permitted, Envelope), Error> {
         let parent = self.inner.parent_at(place)?;
-        authorise(caller, permission, format!("{parent}/domainmappings/{name}"), &[])?;
+        let resource = Resource::Within(parent.clone(), "domainmappings", name.to_owned());
+        let permit = self.inner.permit(caller, permission, &resource).await?;
         let key = Key::new(Kind::DomainMapping, parent, name);
-        let envelope = self.inner.get(&key).await?.ok_or_else(|| Error::not_found(name))?;
-        Ok((key, envelope))
+        let envelope = self.inner.get(&permit, &key).await?.ok_or_else(|| Error::not_found(name))?;
+        Ok((permit, envelope))
     }
 }
 
 // === impl Inner ===
 
 impl Inner {
-    async fn mapping(&self, envelope: &Envelope) -> Result<Value, Error> {
+    async fn mapping(&self, permit: &Permitted, envelope: &Envelope) -> Result<Value, Error> {
         let record: MappingRecord = record::read(envelope)?;
         let service = envelope.key.parent.service(&envelope.owner);
         let hosts = hosts::service_hosts(&service, &self.config.url.domain);
         let target = hosts.first().filter(|_| !envelope.owner.is_empty()).map(String::as_str);
-        let target = if self.service(&service).await?.is_some() { target } else { None };
+        let target = if self.service(permit, &service).await?.is_some() { target } else { None };
         let version = view::etag(envelope);
         let mapping = Mapping {
             parent: &envelope.key.parent,

@@ -12,6 +12,7 @@ use updraft_store::{Envelope, Kind, Selection};
 
 use crate::{
     Inner,
+    access::{Permitted, Resource},
     page::{self, PAGE_MAX, Wish},
 };
 
@@ -60,9 +61,19 @@ impl Inner {
         self.places.parent("namespace", &Parent::new(&place.project, location))
     }
 
+    /// What lists of a place are permitted on: one location, or all.
+    fn place(&self, place: &Place) -> Result<Resource, Error> {
+        if place.location.as_deref() == Some(EVERYWHERE) {
+            let project = self.places.project("namespace", &place.project)?;
+            return Ok(Resource::Place(Parent::new(project, EVERYWHERE)));
+        }
+        Ok(Resource::Place(self.parent_at(place)?))
+    }
+
     /// A page of what is at a place, in every location if the place says so.
     async fn list_at(
         &self,
+        permit: &Permitted,
         (kind, place): (Kind, &Place),
         (wanted, owner): (&Wanted, Option<&str>),
         keep: impl Fn(&Envelope) -> Result<bool, Error>,
@@ -77,7 +88,7 @@ impl Inner {
         };
         let wish = Wish { size: wanted.limit, token: &wanted.token, max: PAGE_MAX };
         let keep = |envelope: &Envelope| Ok(envelope.key.parent.project == project && keep(envelope)?);
-        let (items, token) = page::list(&*self.store, &selection, wish, keep).await?;
+        let (items, token) = page::list(self.store.open(permit), &selection, wish, keep).await?;
         Ok(Found { items, token })
     }
 
@@ -89,9 +100,4 @@ impl Inner {
         let rule = format!("must be the project of the path, '{}', got '{namespace}'", parent.project);
         Err(Error::invalid_field("metadata.namespace", rule))
     }
-}
-
-/// What resources are listed under, for those who may not list them.
-fn shown(place: &Place) -> String {
-    format!("projects/{}/locations/{}", place.project, place.location.as_deref().unwrap_or(EVERYWHERE))
 }

@@ -4,11 +4,14 @@ use updraft_api::{
     run,
     v1::{Stored, revision_labels},
 };
-use updraft_model::{Error, RevisionName, iam::Principal};
-use updraft_store::{Envelope, Key, Kind};
+use updraft_model::{
+    Error, RevisionName,
+    iam::{Permission, Principal},
+};
+use updraft_store::{Envelope, Kind};
 
-use super::{Found, Place, Wanted, shown};
-use crate::{Control, Mode, access::authorise, revisions::is_deleting, view};
+use super::{EVERYWHERE, Found, Place, Wanted};
+use crate::{Control, Mode, access::Resource, revisions::is_deleting, view};
 
 /// The label that names the service of a revision.
 const SERVICE_LABEL: &str = "serving.knative.dev/service";
@@ -28,13 +31,20 @@ impl Control {
         wanted: &Wanted,
     ) -> Result<Found<Stored<run::Revision>>, Error> {
         let inner = &*self.inner;
-        authorise(caller, "run.revisions.list", shown(place), &[])?;
+        let owner = wanted.selector.value_of(SERVICE_LABEL);
+        let resource = match (owner, &place.location) {
+            // Of one service in one place: its own policy has a say.
+            (Some(owner), location) if location.as_deref() != Some(EVERYWHERE) => {
+                Resource::Service(inner.parent_at(place)?.service(owner))
+            }
+            _ => inner.place(place)?,
+        };
+        let permit = inner.permit(caller, "run.revisions.list", &resource).await?;
         let keep = |envelope: &Envelope| {
             let labels = revision_labels(&view::revision(envelope)?);
             Ok(!is_deleting(envelope)? && wanted.selector.matches(&labels))
         };
-        let owner = wanted.selector.value_of(SERVICE_LABEL);
-        let found = inner.list_at((Kind::Revision, place), (wanted, owner), keep).await?;
+        let found = inner.list_at(&permit, (Kind::Revision, place), (wanted, owner), keep).await?;
         let items = found.items.iter().map(view::stored_revision).collect::<Result<_, _>>()?;
         Ok(Found { items, token: found.token })
     }
@@ -75,12 +85,11 @@ impl Control {
         &self,
         caller: &Principal,
         (place, id): (&Place, &str),
-        permission: &str,
+        permission: Permission,
     ) -> Result<Envelope, Error> {
         let inner = &*self.inner;
-        let parent = inner.parent_at(place)?;
-        authorise(caller, permission, format!("{parent}/revisions/{id}"), &[])?;
-        match inner.get(&Key::new(Kind::Revision, parent, id)).await? {
+        let resource = Resource::RevisionId(inner.parent_at(place)?, id.to_owned());
+        match inner.permit(caller, permission, &resource).await?.take_found() {
             Some(envelope) if !is_deleting(&envelope)? => Ok(envelope),
             _ => Err(Error::not_found(id)),
         }

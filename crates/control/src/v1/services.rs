@@ -4,13 +4,17 @@ use updraft_api::{
     run,
     v1::{Stored, Written, service_labels},
 };
-use updraft_model::{Error, iam::Principal, name::check_service_id};
+use updraft_model::{
+    Error,
+    iam::{Permission, Principal},
+    name::check_service_id,
+};
 use updraft_store::{Envelope, Kind};
 
-use super::{Found, Place, Wanted, shown};
+use super::{Found, Place, Wanted};
 use crate::{
     Control,
-    access::{authorise, policy_of},
+    access::Resource,
     services::{Mode, Source, is_deleting},
     view,
 };
@@ -23,7 +27,8 @@ const LETTERS: usize = 5;
 // === impl Control ===
 
 impl Control {
-    /// Services of a place, newest first.
+    /// Services of a place, newest first. `permission` is what the caller needs: configurations and routes are parts of
+    /// services with permissions of their own.
     ///
     /// # Errors
     /// `InvalidArgument` for a bad token or limit, `NotFound` for a place that is not served,
@@ -31,17 +36,17 @@ impl Control {
     pub async fn v1_services_list(
         &self,
         caller: &Principal,
-        place: &Place,
+        (place, permission): (&Place, Permission),
         wanted: &Wanted,
     ) -> Result<Found<Stored<run::Service>>, Error> {
         let inner = &*self.inner;
-        authorise(caller, "run.services.list", shown(place), &[])?;
+        let permit = inner.permit(caller, permission, &inner.place(place)?).await?;
         let urls = &inner.config.url;
         let keep = |envelope: &Envelope| {
             let labels = service_labels(&view::service(envelope, urls)?);
             Ok(!is_deleting(envelope)? && wanted.selector.matches(&labels))
         };
-        let found = inner.list_at((Kind::Service, place), (wanted, None), keep).await?;
+        let found = inner.list_at(&permit, (Kind::Service, place), (wanted, None), keep).await?;
         let items =
             found.items.iter().map(|envelope| view::stored_service(envelope, urls)).collect::<Result<_, _>>()?;
         Ok(Found { items, token: found.token })
@@ -56,14 +61,13 @@ impl Control {
         &self,
         caller: &Principal,
         (place, name): (&Place, &str),
-        permission: &str,
+        permission: Permission,
     ) -> Result<Stored<run::Service>, Error> {
         let inner = &*self.inner;
         let name = inner.parent_at(place)?.service(name);
-        let found = inner.service(&name).await?;
-        authorise(caller, permission, &name, &[&policy_of(found.as_ref())?])?;
-        let envelope = found.ok_or_else(|| Error::not_found(&name.service))?;
-        view::stored_service(&envelope, &inner.config.url)
+        let permit = inner.permit(caller, permission, &Resource::Service(name.clone())).await?;
+        let envelope = permit.found().ok_or_else(|| Error::not_found(&name.service))?;
+        view::stored_service(envelope, &inner.config.url)
     }
 
     /// Creates a service.
@@ -78,11 +82,11 @@ impl Control {
     ) -> Result<Stored<run::Service>, Error> {
         let inner = &*self.inner;
         let parent = inner.parent_at(place)?;
-        authorise(caller, "run.services.create", &parent, &[])?;
+        let permit = inner.permit(caller, "run.services.create", &Resource::Place(parent.clone())).await?;
         inner.check_namespace(&parent, &written.namespace)?;
         let id = if written.name.is_empty() { generated(&written.generate_name) } else { written.name.clone() };
         check_service_id("metadata.name", &id).map_err(|violation| Error::invalid(vec![violation]))?;
-        Ok(inner.create(caller, &parent.service(id), Source::V1(written), mode).await?.service)
+        Ok(inner.create(&permit, &parent.service(id), Source::V1(written), mode).await?.service)
     }
 
     /// Replaces a service: all that a client can set, nothing of what the server says.

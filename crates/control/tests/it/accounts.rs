@@ -52,7 +52,7 @@ async fn the_book_says_how_an_account_stands_before_the_call_has_answered_and_af
     assert_eq!((standing(&world, &id), standing(&world, &other)), (Standing::Gone, Standing::Active));
     // The default one is there without a word, and can be disabled.
     let email = updraft_model::account::default_email("demo-project");
-    let default = updraft_model::account::default_unique_id(&email);
+    let default = updraft_model::account::default_unique_id("demo-project");
     assert_eq!(standing(&world, &default), Standing::Active);
     let name = format!("projects/-/serviceAccounts/{email}");
     let change = AccountChange { disabled: Some(true), ..AccountChange::default() };

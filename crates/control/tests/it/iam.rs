@@ -61,7 +61,9 @@ async fn a_policy_that_makes_no_sense_is_refused_field_by_field() {
     bad.bindings[0].condition = Some(Default::default());
     let error = set(&world, bad).await.expect_err("is refused");
     let fields: Vec<&str> = error.violations().iter().map(|violation| violation.field.as_str()).collect();
-    assert_eq!(fields, ["policy.bindings[0].role", "policy.bindings[0].condition", "policy.bindings[0].members[0]"]);
+    let binding = |field: &str| format!("policy.bindings[0].{field}");
+    let expected = ["role", "condition", "condition.title", "members[0]", "condition.expression"].map(binding);
+    assert_eq!(fields, expected);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The control plane alone: memory store, fake engine, virtual time, and a fleet that the test plays.
 
+mod access;
 mod accounts;
 mod crashes;
 mod iam;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use updraft_model::account::HeldKey;
 
-use super::{Account, CLOUD_PLATFORM, SubjectKind, Tokens, Verified, unknown};
+use super::{Account, CLOUD_PLATFORM, Tokens, Verified, account, unknown};
 use crate::{
     jwt::{self, CLOCK_SKEW, Claims, TokenError, Unverified},
     key::PublicKey,
@@ -119,12 +119,7 @@ impl Tokens {
         };
         self.check_standing(&unique_id, &entry.email, &entry.project)?;
         Ok(Verified {
-            kind: SubjectKind::ServiceAccount,
-            email: entry.email.clone(),
-            subject: unique_id.to_string(),
-            project: Some(entry.project.clone()),
-            groups: Vec::new(),
-            hosted_domain: None,
+            who: account(&entry.email, &unique_id, &entry.project),
             audience: claims.text("aud").unwrap_or_default().to_owned(),
             scopes,
             expires: UNIX_EPOCH + Duration::from_secs(claims.seconds("exp")?),

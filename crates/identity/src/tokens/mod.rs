@@ -26,7 +26,10 @@ use rand::{TryRngCore, rngs::OsRng};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use updraft_base::Clock;
-use updraft_model::account::{AccountBook, Standing};
+use updraft_model::{
+    account::{AccountBook, Standing},
+    iam::{Account, Principal},
+};
 
 use crate::{
     IdentityError, durable,
@@ -69,17 +72,6 @@ struct Inner {
     robots: Mutex<HashMap<String, Arc<Keyring>>>,
     accounts: watch::Receiver<Arc<AccountBook>>,
     clock: Clock,
-}
-
-/// Whom a token is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
-    /// Its address.
-    pub email: String,
-    /// Never given twice.
-    pub unique_id: String,
-    /// The id of its project.
-    pub project: String,
 }
 
 /// Is the account's address told in an ID token? Its unique id always is.
@@ -125,33 +117,14 @@ pub struct SystemKey {
 /// Who a verified token is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// What they are.
-    pub kind: SubjectKind,
-    /// Their address.
-    pub email: String,
-    /// Their id at the issuer: of a service account its unique id.
-    pub subject: String,
-    /// Of a service account, the id of its project.
-    pub project: Option<String>,
-    /// The groups that the issuer says they are in.
-    pub groups: Vec<String>,
-    /// The domain that the issuer says their account is of.
-    pub hosted_domain: Option<String>,
+    /// Whom policies know: a service account of this installation, or a person known to an issuer elsewhere.
+    pub who: Principal,
     /// Whom the token was meant for.
     pub audience: String,
     /// What the token may be used for; empty for ID tokens.
     pub scopes: Vec<String>,
     /// When the token expires.
     pub expires: SystemTime,
-}
-
-/// What a verified token is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SubjectKind {
-    /// A service account of this installation.
-    ServiceAccount,
-    /// A person, known to an issuer elsewhere.
-    User,
 }
 
 // === impl Tokens ===
@@ -257,12 +230,7 @@ impl Tokens {
         let subject = claims.text("sub")?;
         self.check_standing(subject, email, project)?;
         Ok(Verified {
-            kind: SubjectKind::ServiceAccount,
-            email: email.to_owned(),
-            subject: subject.to_owned(),
-            project: Some(project.to_owned()),
-            groups: Vec::new(),
-            hosted_domain: None,
+            who: account(email, subject, project),
             audience: self.0.issuer.clone(),
             scopes,
             expires: UNIX_EPOCH + Duration::from_secs(claims.seconds("exp")?),
@@ -282,20 +250,20 @@ impl Tokens {
         let book = self.0.accounts.borrow().clone();
         let entry = book.entries.get(subject);
         let email = claims.text("email").ok().or_else(|| entry.map(|entry| entry.email.as_str())).unwrap_or_default();
-        match entry {
-            Some(entry) => self.check_standing(subject, &entry.email, &entry.project)?,
+        let project = match entry {
+            Some(entry) => {
+                self.check_standing(subject, &entry.email, &entry.project)?;
+                entry.project.as_str()
+            }
             // Only the default account of a project is not in the book, and its id says nothing of the project.
-            None if email.ends_with("-compute@developer.gserviceaccount.com")
-                && updraft_model::account::default_unique_id(email) == subject => {}
+            None if updraft_model::account::unique_id_of(email) == subject => {
+                let number = email.strip_suffix("-compute@developer.gserviceaccount.com");
+                number.ok_or_else(|| TokenError::AccountGone(jwt::shown(subject)))?
+            }
             None => return Err(TokenError::AccountGone(jwt::shown(subject))),
-        }
+        };
         Ok(Verified {
-            kind: SubjectKind::ServiceAccount,
-            email: email.to_owned(),
-            subject: subject.to_owned(),
-            project: entry.map(|entry| entry.project.clone()),
-            groups: Vec::new(),
-            hosted_domain: None,
+            who: account(email, subject, project),
             audience: claims.text("aud")?.to_owned(),
             scopes: Vec::new(),
             expires: UNIX_EPOCH + Duration::from_secs(claims.seconds("exp")?),
@@ -415,6 +383,11 @@ impl Verified {
     pub fn is_for_the_platform(&self) -> bool {
         self.scopes.iter().any(|scope| scope == CLOUD_PLATFORM)
     }
+}
+
+fn account(email: &str, unique_id: &str, project: &str) -> Principal {
+    let (email, unique_id, project) = (email.to_owned(), unique_id.to_owned(), project.to_owned());
+    Principal::ServiceAccount(Account { email, unique_id, project })
 }
 
 fn unknown(kid: &str) -> TokenError {

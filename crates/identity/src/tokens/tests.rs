@@ -76,11 +76,7 @@ fn an_access_token_says_who_for_an_hour() {
     let minted = world.tokens.access_token(&account(), &format!("openid {CLOUD_PLATFORM}"), LIFETIME).unwrap();
     assert_eq!(minted.expires, UNIX_EPOCH + Duration::from_secs(START + 3600));
     let verified = world.tokens.verify_access(&minted.token).unwrap();
-    assert_eq!(
-        (verified.kind, verified.email, verified.subject),
-        (SubjectKind::ServiceAccount, account().email, account().unique_id)
-    );
-    assert_eq!((verified.project.as_deref(), verified.scopes.len()), (Some("demo-project"), 2));
+    assert_eq!((verified.who, verified.scopes.len()), (Principal::ServiceAccount(account()), 2));
     world.hand.advance(LIFETIME + CLOCK_SKEW_LESS_ONE);
     assert!(world.tokens.verify_access(&minted.token).is_ok(), "clocks may differ by so much");
     world.hand.advance(Duration::from_secs(1));
@@ -109,10 +105,17 @@ fn an_id_token_has_googles_claims() {
         })
     );
     let verified = world.tokens.verify_id(&token, &["https://b.example", "https://a.example"]).unwrap();
-    assert_eq!((verified.email, verified.audience.as_str()), (account.email.clone(), "https://a.example"));
+    assert_eq!(
+        (verified.who, verified.audience.as_str()),
+        (Principal::ServiceAccount(account.clone()), "https://a.example")
+    );
     let hidden = world.tokens.id_token(&account, "x", EmailClaim::Hidden).unwrap().token;
     assert_eq!(decoded(hidden.split('.').nth(1).unwrap()).get("email"), None);
-    assert_eq!(world.tokens.verify_id(&hidden, &["x"]).unwrap().email, account.email, "the book knows");
+    assert_eq!(
+        world.tokens.verify_id(&hidden, &["x"]).unwrap().who,
+        Principal::ServiceAccount(account),
+        "the book knows"
+    );
     let error = world.tokens.verify_id(&token, &["https://b.example"]).unwrap_err();
     assert_eq!(error.to_string(), "the token's audience is 'https://a.example', expected 'https://b.example'");
 }
@@ -231,7 +234,7 @@ fn tokens_of_an_account_that_is_disabled_or_deleted_end_at_once() {
     assert!(matches!(world.tokens.verify_id(&id, &audience), Err(TokenError::AccountGone(_))));
     // The default account is there without having been written down.
     let email = default_email("demo-project");
-    let default = Account { unique_id: default_unique_id(&email), email, project: "demo-project".to_owned() };
+    let default = Account { unique_id: default_unique_id("demo-project"), email, project: "demo-project".to_owned() };
     let token = world.tokens.access_token(&default, CLOUD_PLATFORM, LIFETIME).unwrap().token;
     assert!(world.tokens.verify_access(&token).is_ok());
     let token = world.tokens.id_token(&default, "x", EmailClaim::Told).unwrap().token;
@@ -391,7 +394,7 @@ fn a_token_that_an_account_signed_itself_is_taken_for_an_api_and_nothing_else() 
         json!({"scope": format!("openid {CLOUD_PLATFORM}")}),
     ] {
         let verified = verify(changes.clone()).unwrap();
-        assert_eq!((verified.email, verified.subject), (account().email, account().unique_id), "{changes}");
+        assert_eq!(verified.who, Principal::ServiceAccount(account()), "{changes}");
         assert!(verified.scopes.iter().any(|scope| scope == CLOUD_PLATFORM), "{changes}");
     }
     for (changes, cause) in [

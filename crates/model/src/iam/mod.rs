@@ -1,76 +1,19 @@
 //! Who calls, what they may do, and the policies that say so.
+//!
+//! * [`Principal`]: who makes a call.
+//! * [`PERMISSIONS`], [`ROLES`]: the catalogue, and the predefined roles as a table.
+//! * [`Policy`]: who has which role on a resource, under which condition.
+//!
+//! Whether a principal has a permission is decided by `updraft-plan`.
 
-use std::fmt;
-
+mod permissions;
+mod principal;
+mod roles;
 pub mod validation;
 
-/// Who makes a call. Every call of every API carries one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Principal {
-    /// Anybody on this machine, with `--auth none`.
-    Local,
-    /// The holder of the admin token, with `--auth token`.
-    AdminToken,
-    /// A part of the platform acting for itself, such as `control`.
-    System(&'static str),
-    /// Nobody in particular: no credentials were shown.
-    Anonymous,
-}
-
-/// A permission, such as `run.services.create`.
-pub type Permission = &'static str;
-
-/// Every permission of the API, also of what is not built here: it can be asked for.
-///
-/// Source: Cloud Run's IAM permissions; `get`, `list` and the like follow the pattern of those that are documented.
-pub const PERMISSIONS: &[&str] = &[
-    "run.configurations.get",
-    "run.configurations.list",
-    "run.executions.cancel",
-    "run.executions.delete",
-    "run.executions.get",
-    "run.executions.list",
-    "run.instances.create",
-    "run.instances.delete",
-    "run.instances.get",
-    "run.instances.list",
-    "run.jobs.create",
-    "run.jobs.delete",
-    "run.jobs.get",
-    "run.jobs.getIamPolicy",
-    "run.jobs.list",
-    "run.jobs.run",
-    "run.jobs.runWithOverrides",
-    "run.jobs.setIamPolicy",
-    "run.jobs.update",
-    "run.locations.get",
-    "run.locations.list",
-    "run.operations.delete",
-    "run.operations.get",
-    "run.operations.list",
-    "run.revisions.delete",
-    "run.revisions.get",
-    "run.revisions.list",
-    "run.routes.get",
-    "run.routes.invoke",
-    "run.routes.list",
-    "run.services.create",
-    "run.services.delete",
-    "run.services.get",
-    "run.services.getIamPolicy",
-    "run.services.list",
-    "run.services.setIamPolicy",
-    "run.services.update",
-    "run.tasks.get",
-    "run.tasks.list",
-    "run.workerpools.create",
-    "run.workerpools.delete",
-    "run.workerpools.get",
-    "run.workerpools.getIamPolicy",
-    "run.workerpools.list",
-    "run.workerpools.setIamPolicy",
-    "run.workerpools.update",
-];
+pub use permissions::{PERMISSIONS, Permission, known_permission};
+pub use principal::{Account, Principal, User};
+pub use roles::{CustomRoles, ROLES, Role, predefined_role};
 
 /// The role that lets its members call a service.
 pub const ROLE_INVOKER: &str = "roles/run.invoker";
@@ -93,8 +36,32 @@ pub struct Binding {
     pub role: String,
     /// The members, such as `allUsers` or `user:me@example.com`.
     pub members: Vec<String>,
-    /// Is there a condition? Conditional bindings grant nothing until conditions are evaluated.
-    pub conditional: bool,
+    /// When it counts; `None` means always.
+    pub condition: Option<Condition>,
+}
+
+/// When a binding counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Condition {
+    /// What it is called.
+    pub title: String,
+    /// For people.
+    pub description: String,
+    /// An expression in CEL that is true or false.
+    pub expression: String,
+}
+
+/// What a permission is asked on, as conditions see it.
+///
+/// Source: IAM Conditions' resource attributes. Google has them for few products; here every resource has them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Target {
+    /// `resource.name`: `projects/demo/locations/us-central1/services/hello`.
+    pub name: String,
+    /// `resource.type`: `run.googleapis.com/Service`.
+    pub kind: &'static str,
+    /// `resource.service`: `run.googleapis.com`.
+    pub service: &'static str,
 }
 
 /// What the proxy needs to know of a service's policy.
@@ -107,22 +74,11 @@ pub enum InvokerAccess {
     Restricted,
 }
 
-// === impl Principal ===
+// === impl Policy ===
 
-impl Principal {
-    /// The e-mail that `creator` and `lastModifier` show.
-    pub fn email(&self) -> String {
-        match self {
-            Self::Local => "local@updraft.local".to_owned(),
-            Self::AdminToken => "admin@updraft.local".to_owned(),
-            Self::System(part) => format!("{part}@system.updraft.local"),
-            Self::Anonymous => "anonymous".to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for Principal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.email())
+impl Policy {
+    /// Is there a binding with a condition?
+    pub fn is_conditional(&self) -> bool {
+        self.bindings.iter().any(|binding| binding.condition.is_some())
     }
 }

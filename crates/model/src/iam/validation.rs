@@ -1,8 +1,9 @@
 //! The rules of policies and of questions about permissions, each with its field and the value that broke it.
 //!
+//! What an expression may say is checked where it is evaluated, by `updraft-plan`.
 //! Sources: `google.iam.v1` (`Policy`, `Binding`, `TestIamPermissionsRequest`), Google's limits on a policy.
 
-use super::{ALL_AUTHENTICATED_USERS, ALL_USERS, Binding, PERMISSIONS, Policy};
+use super::{ALL_AUTHENTICATED_USERS, ALL_USERS, Binding, Condition, Policy, known_permission};
 use crate::error::Violation;
 
 /// The most members of a policy, each role counted anew.
@@ -11,6 +12,12 @@ pub const MEMBERS_MAX: usize = 1500;
 pub const BINDINGS_MAX: usize = 1500;
 /// The longest name of a member or a role, in bytes.
 pub const NAME_BYTES_MAX: usize = 512;
+/// The most bindings with a condition of a policy.
+pub const CONDITIONS_MAX: usize = 100;
+/// The longest title of a condition, in characters.
+pub const TITLE_MAX: usize = 100;
+/// The longest description of a condition, in characters.
+pub const CONDITION_DESCRIPTION_MAX: usize = 256;
 /// The most permissions that are asked for at a time.
 pub const PERMISSIONS_MAX: usize = 100;
 
@@ -44,6 +51,11 @@ pub fn check(policy: &Policy, version: i32) -> Vec<Violation> {
         let rule = format!("must have at most {MEMBERS_MAX} members, got {members}");
         found.push(Violation::new("policy.bindings", rule));
     }
+    let conditions = policy.bindings.iter().filter(|binding| binding.condition.is_some()).count();
+    if conditions > CONDITIONS_MAX {
+        let rule = format!("must have at most {CONDITIONS_MAX} bindings with a condition, got {conditions}");
+        found.push(Violation::new("policy.bindings", rule));
+    }
     found
 }
 
@@ -58,11 +70,12 @@ pub fn check_version(field: &str, version: i32) -> Result<(), Violation> {
     }
 }
 
-/// Checks the permissions that somebody asks for: their form, and that Cloud Run has them.
+/// Checks the permissions that somebody asks for of a resource of Cloud Run: their form, and that Cloud Run has them.
 pub fn check_permissions(field: &str, permissions: &[String]) -> Vec<Violation> {
     let mut found = check_form(field, permissions);
     for (index, permission) in permissions.iter().enumerate() {
-        if !is_wildcard(permission) && !PERMISSIONS.contains(&permission.as_str()) {
+        let is_known = permission.starts_with("run.") && known_permission(permission).is_some();
+        if !is_wildcard(permission) && !is_known {
             let rule = format!("Permission {permission} is not valid for this resource.");
             found.push(Violation::new(format!("{field}[{index}]"), rule));
         }
@@ -93,14 +106,33 @@ fn check_binding(at: &str, binding: &Binding, version: i32, found: &mut Vec<Viol
         let rule = format!("must be roles/… or projects/…/roles/…, got '{}'", binding.role);
         found.push(Violation::new(format!("{at}.role"), rule));
     }
-    if binding.conditional && version != 3 {
-        let rule = format!("a condition needs policy version 3, got {version}");
-        found.push(Violation::new(format!("{at}.condition"), rule));
+    if let Some(condition) = &binding.condition {
+        check_condition(&format!("{at}.condition"), condition, version, found);
     }
     for (place, member) in binding.members.iter().enumerate().filter(|(_, member)| !is_member(member)) {
         let rule =
             format!("must be allUsers, allAuthenticatedUsers or type:id such as user:me@example.com, got '{member}'");
         found.push(Violation::new(format!("{at}.members[{place}]"), rule));
+    }
+}
+
+fn check_condition(at: &str, condition: &Condition, version: i32, found: &mut Vec<Violation>) {
+    if version != 3 {
+        found.push(Violation::new(at, format!("a condition needs policy version 3, got {version}")));
+    }
+    if condition.title.is_empty() {
+        found.push(Violation::new(format!("{at}.title"), "must be set, got nothing"));
+    }
+    let texts =
+        [("title", &condition.title, TITLE_MAX), ("description", &condition.description, CONDITION_DESCRIPTION_MAX)];
+    for (field, text, max) in texts {
+        let length = text.chars().count();
+        if length > max {
+            found.push(Violation::new(
+                format!("{at}.{field}"),
+                format!("must have at most {max} characters, got {length}"),
+            ));
+        }
     }
 }
 
@@ -133,25 +165,31 @@ mod tests {
 
     #[test]
     fn every_part_of_a_policy_is_checked() {
-        let binding = |role: &str, members: &[&str], conditional| Binding {
+        let binding = |role: &str, members: &[&str], condition| Binding {
             role: role.to_owned(),
             members: members.iter().map(|member| (*member).to_owned()).collect(),
-            conditional,
+            condition,
         };
-        let fine = binding("projects/p/roles/mine.one", &["user:me@example.com", ALL_USERS], false);
-        let wrong = binding("run.invoker", &["me@example.com", "user:", "user:a b"], true);
+        let long = Condition { description: "x".repeat(257), ..Condition::default() };
+        let fine = binding("projects/p/roles/mine.one", &["user:me@example.com", ALL_USERS], None);
+        let wrong = binding("run.invoker", &["me@example.com", "user:", "user:a b"], Some(long));
         let policy = Policy { bindings: vec![fine, wrong] };
         expect![[r#"
             policy.version: must be 0, 1 or 3, got 2
             policy.bindings[1].role: must be roles/… or projects/…/roles/…, got 'run.invoker'
             policy.bindings[1].condition: a condition needs policy version 3, got 2
+            policy.bindings[1].condition.title: must be set, got nothing
+            policy.bindings[1].condition.description: must have at most 256 characters, got 257
             policy.bindings[1].members[0]: must be allUsers, allAuthenticatedUsers or type:id such as user:me@example.com, got 'me@example.com'
             policy.bindings[1].members[1]: must be allUsers, allAuthenticatedUsers or type:id such as user:me@example.com, got 'user:'
             policy.bindings[1].members[2]: must be allUsers, allAuthenticatedUsers or type:id such as user:me@example.com, got 'user:a b'
         "#]]
         .assert_eq(&shown(&check(&policy, 2)));
-        let many = Policy { bindings: vec![binding("roles/x", &[ALL_USERS; 1501], false)] };
+        let many = Policy { bindings: vec![binding("roles/x", &[ALL_USERS; 1501], None)] };
         assert_eq!(check(&many, 1)[0].rule, "must have at most 1500 members, got 1501");
+        let titled = Condition { title: "t".to_owned(), ..Condition::default() };
+        let many = Policy { bindings: vec![binding("roles/x", &[ALL_USERS], Some(titled)); 101] };
+        assert_eq!(check(&many, 3)[0].rule, "must have at most 100 bindings with a condition, got 101");
     }
 
     #[test]
@@ -161,16 +199,12 @@ mod tests {
             shown(&check_permissions("permissions", &permissions))
         };
         assert_eq!(ask(&["run.services.get", "run.routes.invoke"]), "");
+        assert!(ask(&["iam.roles.get"]).contains("not valid for this resource"));
         expect![[r#"
             permissions[0]: wildcards are not allowed, got 'run.services.*'
             permissions[1]: Permission run.services.fly is not valid for this resource.
         "#]]
         .assert_eq(&ask(&["run.services.*", "run.services.fly"]));
         assert!(ask(&["run.services.get"; 101]).starts_with("permissions: must have at most 100"));
-    }
-
-    #[test]
-    fn the_permissions_are_sorted_and_told_once() {
-        assert!(PERMISSIONS.is_sorted_by(|a, b| a < b));
     }
 }

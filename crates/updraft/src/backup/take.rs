@@ -113,7 +113,7 @@ impl Backups for ServerBackups {
     fn begin(&self, caller: Principal, logs: Logs) -> BoxFuture<'static, Result<Pieces, Error>> {
         let (deps, turns) = (self.deps.clone(), self.turns.clone());
         Box::pin(async move {
-            deps.control.authorise_backup(&caller)?;
+            deps.control.authorise_backup(&caller).await?;
             let busy = |_| Error::new(ErrorKind::ResourceExhausted, "Another backup is being taken; try again later.");
             let prepared = deps.prepare(logs, turns.try_acquire_owned().map_err(busy)?).await?;
             tracing::info!(files = prepared.sources.len(), by = %caller, "a backup is being taken");

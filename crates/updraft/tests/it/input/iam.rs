@@ -29,6 +29,10 @@ pub(super) fn cases() -> Vec<Case> {
     let many = json!({"bindings": [{"role": "roles/run.invoker", "members": vec!["allUsers"; 1501]}]});
     let conditional =
         json!({"version": 1, "bindings": [{"role": "roles/x", "members": [], "condition": {"expression": "true"}}]});
+    let when = |title: &str, expression: &str| {
+        let condition = json!({"title": title, "expression": expression});
+        json!({"version": 3, "bindings": [{"role": "roles/x", "members": [], "condition": condition}]})
+    };
     let hello = |verb: &str| format!("{SERVICES}/{verb}");
     vec![
         test(
@@ -100,6 +104,24 @@ pub(super) fn cases() -> Vec<Case> {
             R("admin-api-v2.md §10 allUsers/allAuthenticatedUsers"),
         ),
         policy("a condition in version 1", &conditional, ("policy.bindings[0].condition", "needs policy version 3"), U),
+        policy(
+            "a condition without a title",
+            &when("", "true"),
+            ("policy.bindings[0].condition.title", "must be set"),
+            U,
+        ),
+        policy(
+            "a condition that does not parse",
+            &when("t", "resource.name =="),
+            ("policy.bindings[0].condition.expression", "Syntax error"),
+            U,
+        ),
+        policy(
+            "a condition about what there is not",
+            &when("t", "request.auth.uid == 'me'"),
+            ("policy.bindings[0].condition.expression", "undefined field 'uid'"),
+            U,
+        ),
         policy("1501 members", &many, ("policy.bindings", "at most 1500 members"), U),
         policy(
             "an etag that is no base64",

@@ -1,0 +1,204 @@
+//! Authorisation: the one place that asks `plan::iam`, and the lock on the store.
+//!
+//! A use case gets at the store ([`Vault`]) only with a [`Permitted`], which only this module makes, and only after a
+//! decision. So a method that asks for no permission does not compile. Reconcilers act for the platform and have a proof
+//! of their own, which only they can make.
+
+mod resource;
+mod vault;
+
+use std::fmt;
+
+use updraft_api::iam;
+use updraft_model::{
+    Error, ErrorKind,
+    iam::{CustomRoles, Permission, Policy, Principal, Target},
+};
+use updraft_plan::iam::{Decision, Layer, Question, decide, modified_roles};
+use updraft_store::Envelope;
+
+use crate::{Inner, policies};
+
+pub(crate) use resource::{Resource, account_project};
+pub(crate) use vault::{Proof, Vault};
+
+/// Proof that a caller has a permission on a resource: the one authorisation point let the call go on.
+///
+/// Nobody else can make one; whoever keeps something that not everybody may have asks for one.
+#[derive(Clone)]
+pub struct Permitted {
+    caller: Principal,
+    permission: Permission,
+    resource: String,
+    decision: Decision,
+    found: Option<Envelope>,
+}
+
+/// What the policies of a resource are made of, as it was read.
+struct Standing {
+    found: Option<Envelope>,
+    target: Target,
+    /// Whose policies have a say, the resource's own first.
+    layers: Vec<(String, Policy)>,
+    roles: CustomRoles,
+}
+
+// === impl Permitted ===
+
+impl Permitted {
+    /// Who calls.
+    pub fn caller(&self) -> &Principal {
+        &self.caller
+    }
+
+    /// What was needed, on what, and which binding of which policy grants it.
+    pub fn reason(&self) -> &str {
+        self.decision.reason()
+    }
+
+    /// The resource as it was when its policy was read: the one it was asked on, or the project.
+    pub(crate) fn found(&self) -> Option<&Envelope> {
+        self.found.as_ref()
+    }
+
+    /// The same, to keep.
+    pub(crate) fn take_found(&mut self) -> Option<Envelope> {
+        self.found.take()
+    }
+}
+
+/// Without the resource itself, which may hold secrets.
+impl fmt::Debug for Permitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Permitted({self})")
+    }
+}
+
+impl fmt::Display for Permitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for {} on {}: {}", self.permission, self.caller, self.resource, self.decision)
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// Lets a call go on only if `caller` has `permission` on `resource`, by its own policy or by that of its project.
+    ///
+    /// # Errors
+    /// `PermissionDenied`, in Google's words: it does not tell whether the resource exists.
+    pub(crate) async fn permit(
+        &self,
+        caller: &Principal,
+        permission: Permission,
+        resource: &Resource,
+    ) -> Result<Permitted, Error> {
+        let standing = self.standing(caller, resource).await?;
+        self.let_in((caller, permission), resource, standing, &[])
+    }
+
+    /// The same for a call that sets the policy of `resource`: conditions may be about the roles that it changes.
+    ///
+    /// # Errors
+    /// As [`Inner::permit`].
+    pub(crate) async fn permit_set(
+        &self,
+        caller: &Principal,
+        permission: Permission,
+        resource: &Resource,
+        request: &iam::SetIamPolicyRequest,
+    ) -> Result<Permitted, Error> {
+        let standing = self.standing(caller, resource).await?;
+        let modified = match standing.layers.first() {
+            Some((_, own)) => modified_roles(own, &policies::meant(own, request)),
+            None => Vec::new(),
+        };
+        self.let_in((caller, permission), resource, standing, &modified)
+    }
+
+    /// Which of some permissions `caller` has on `resource`.
+    ///
+    /// # Errors
+    /// When the policies cannot be read.
+    pub(crate) async fn held(
+        &self,
+        caller: &Principal,
+        mut permissions: Vec<String>,
+        resource: &Resource,
+    ) -> Result<Vec<String>, Error> {
+        let standing = self.standing(caller, resource).await?;
+        permissions.retain(|asked| self.decided((caller, asked), &standing, &[]).is_allowed());
+        Ok(permissions)
+    }
+
+    /// The projects on each of which `caller` has `permission`. Who may not see a project does not learn that it is there.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) async fn permitted_projects(
+        &self,
+        caller: &Principal,
+        permission: Permission,
+    ) -> Result<Vec<(String, Permitted)>, Error> {
+        let mut permitted = Vec::new();
+        for project in self.store.projects(&self.config.default_project).await? {
+            let resource = Resource::Project(project.clone());
+            match self.permit(caller, permission, &resource).await {
+                Ok(permit) => permitted.push((project, permit)),
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(permitted)
+    }
+
+    /// Running something as a service account needs the right to act as it.
+    ///
+    /// # Errors
+    /// `PermissionDenied`, in Google's words.
+    pub(crate) async fn permit_act_as(&self, caller: &Principal, email: &str) -> Result<Permitted, Error> {
+        let project = account_project(email).and_then(|project| self.places.project("", project).ok());
+        let account = Resource::Account { project, account: email.to_owned() };
+        let permitted = self.permit(caller, "iam.serviceAccounts.actAs", &account).await;
+        permitted.map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => {
+                let message = format!(
+                    "Permission 'iam.serviceaccounts.actAs' denied on service account {email} (or it may not exist)."
+                );
+                Error::new(ErrorKind::PermissionDenied, message)
+            }
+            _ => error,
+        })
+    }
+
+    fn let_in(
+        &self,
+        (caller, permission): (&Principal, Permission),
+        resource: &Resource,
+        standing: Standing,
+        modified_roles: &[String],
+    ) -> Result<Permitted, Error> {
+        let decision = self.decided((caller, permission), &standing, modified_roles);
+        tracing::debug!(%caller, permission, %resource, %decision, "authorisation");
+        if !decision.is_allowed() {
+            let message =
+                format!("Permission '{permission}' denied on resource '{resource}' (or resource may not exist).");
+            return Err(Error::new(ErrorKind::PermissionDenied, message));
+        }
+        let (caller, resource) = (caller.clone(), resource.to_string());
+        Ok(Permitted { caller, permission, resource, decision, found: standing.found })
+    }
+
+    fn decided(
+        &self,
+        (caller, permission): (&Principal, &str),
+        standing: &Standing,
+        modified_roles: &[String],
+    ) -> Decision {
+        let now = self.clock.now();
+        let question = Question { principal: caller, permission, target: &standing.target, now, modified_roles };
+        let layers: Vec<Layer<'_>> =
+            standing.layers.iter().map(|(of, policy)| Layer { of: of.as_str(), policy }).collect();
+        decide(&question, &layers, &standing.roles)
+    }
+}

@@ -1,0 +1,164 @@
+//! The store behind its lock, and what is read of it before anything is permitted: policies.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use updraft_api::view::policy;
+use updraft_model::{
+    Error, Parent,
+    account::{default_email, default_unique_id},
+    iam::{CustomRoles, Policy, Principal},
+};
+use updraft_store::{Envelope, Key, Kind, Page, Selection, Store};
+
+use super::{Resource, Standing};
+use crate::{
+    Inner,
+    around::{AccountRecord, GLOBAL, ProjectRecord, project_key},
+    failure::of_store,
+    record::{self, ServiceRecord},
+};
+
+/// The store of a control plane.
+pub(crate) struct Vault {
+    store: Arc<dyn Store>,
+}
+
+/// What opens the vault: a use case has a [`super::Permitted`], a reconciler acts for the platform.
+pub(crate) trait Proof: Sync {}
+
+impl Proof for super::Permitted {}
+
+// === impl Vault ===
+
+impl Vault {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    /// The store, for whoever may have it.
+    pub(crate) fn open(&self, _: &impl Proof) -> &dyn Store {
+        &*self.store
+    }
+
+    /// The ids of all projects, sorted; `default` is one of them.
+    pub(super) async fn projects(&self, default: &str) -> Result<BTreeSet<String>, Error> {
+        let stored = self.store.list(&Selection::of(Kind::Project), &Page::default()).await.map_err(of_store)?;
+        let mut ids: BTreeSet<String> = stored.into_iter().map(|envelope| envelope.key.name).collect();
+        ids.insert(default.to_owned());
+        Ok(ids)
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Envelope>, Error> {
+        self.store.get(key).await.map_err(of_store)
+    }
+
+    /// The envelope of a service that is not being deleted.
+    async fn service(&self, parent: &Parent, id: &str) -> Result<Option<Envelope>, Error> {
+        let found = self.get(&Key::new(Kind::Service, parent.clone(), id)).await?;
+        match found {
+            Some(envelope) if record::read::<ServiceRecord>(&envelope)?.deleting.is_some() => Ok(None),
+            found => Ok(found),
+        }
+    }
+
+    /// The envelope of a service account, by its address or its unique id. The default one has none before it is changed.
+    async fn account(&self, project: &str, account: &str) -> Result<Option<Envelope>, Error> {
+        let parent = Parent::new(project, GLOBAL);
+        if !account.bytes().all(|byte| byte.is_ascii_digit()) {
+            return self.get(&Key::new(Kind::ServiceAccount, parent, account)).await;
+        }
+        let selection = Selection::of(Kind::ServiceAccount).under(parent);
+        for envelope in self.store.list(&selection, &Page::default()).await.map_err(of_store)? {
+            if record::read::<AccountRecord>(&envelope)?.unique_id == account {
+                return Ok(Some(envelope));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A resource that is stored by itself, and the policy that it or its service has.
+    async fn own(&self, resource: &Resource) -> Result<(Option<Envelope>, Option<(String, Policy)>), Error> {
+        match resource {
+            Resource::Server | Resource::Project(_) | Resource::Place(_) | Resource::Within(..) => Ok((None, None)),
+            Resource::Service(name) => {
+                let found = self.service(&name.parent, &name.service).await?;
+                let policy = service_policy(found.as_ref())?;
+                Ok((found, Some((name.to_string(), policy))))
+            }
+            // A revision has no policy; that of its service has a say.
+            Resource::Revision(name) => {
+                let service = self.service(&name.service.parent, &name.service.service).await?;
+                Ok((None, Some((name.service.to_string(), service_policy(service.as_ref())?))))
+            }
+            Resource::RevisionId(parent, id) => {
+                let Some(revision) = self.get(&Key::new(Kind::Revision, parent.clone(), id)).await? else {
+                    return Ok((None, None));
+                };
+                let name = parent.service(&revision.owner);
+                let service = self.service(parent, &name.service).await?;
+                let policy = service_policy(service.as_ref())?;
+                Ok((Some(revision), Some((name.to_string(), policy))))
+            }
+            Resource::Account { project: None, .. } => Ok((None, None)),
+            Resource::Account { project: Some(project), account } => {
+                let found = self.account(project, account).await?;
+                let policy = match &found {
+                    Some(found) => policy::to_model(&record::read::<AccountRecord>(found)?.policy.policy()?),
+                    None => Policy::default(),
+                };
+                let name = canonical(resource, found.as_ref()).to_string();
+                Ok((found, Some((name, policy))))
+            }
+        }
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// The policies that have a say about a resource when `caller` asks, and the one spelling of its name that conditions
+    /// see.
+    pub(super) async fn standing(&self, caller: &Principal, resource: &Resource) -> Result<Standing, Error> {
+        let alone = |found| {
+            let (target, layers, roles) = (resource.target(), Vec::new(), CustomRoles::default());
+            Ok(Standing { found, target, layers, roles })
+        };
+        let Some(project) = resource.project() else { return alone(None) };
+        // No policy has a say about what the owner of everything does: those above need not be read.
+        if caller.is_owner_of_everything() && !matches!(resource, Resource::Project(_)) {
+            return alone(self.store.own(resource).await?.0);
+        }
+        let above = self.store.get(&project_key(project)).await?;
+        let record = ProjectRecord::of(above.as_ref())?;
+        let top = (format!("projects/{project}"), policy::to_model(&record.policy.policy()?));
+        let (found, own) = self.store.own(resource).await?;
+        let found = if matches!(resource, Resource::Project(_)) { above } else { found };
+        let roles = record.custom_roles(project);
+        let target = canonical(resource, found.as_ref()).target();
+        Ok(Standing { found, target, layers: own.into_iter().chain([top]).collect(), roles })
+    }
+}
+
+/// The same resource under the name that it has only once: a condition about names must not depend on which the caller
+/// takes.
+fn canonical(resource: &Resource, found: Option<&Envelope>) -> Resource {
+    match (resource, found) {
+        (Resource::RevisionId(parent, id), Some(found)) => {
+            Resource::Revision(parent.service(&found.owner).revision(id))
+        }
+        (Resource::Account { project, .. }, Some(found)) => {
+            Resource::Account { project: project.clone(), account: found.key.name.clone() }
+        }
+        (Resource::Account { project: Some(project), account }, None) if *account == default_unique_id(project) => {
+            Resource::Account { project: Some(project.clone()), account: default_email(project) }
+        }
+        _ => resource.clone(),
+    }
+}
+
+fn service_policy(found: Option<&Envelope>) -> Result<Policy, Error> {
+    match found {
+        Some(envelope) => Ok(policy::to_model(&record::read::<ServiceRecord>(envelope)?.policy.policy()?)),
+        None => Ok(Policy::default()),
+    }
+}

@@ -1,20 +1,23 @@
 //! Every method of every table, asked for by every kind of caller. What each may do is in `access.txt`, which people
 //! review; a method that is not in it fails the test.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::OnceLock, time::SystemTime};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use updraft_api::{around, method, method::Access, v1};
 use updraft_apiserver::{OWN_CALLS, On};
-use updraft_identity::AuthMode;
+use updraft_base::Clock;
+use updraft_identity::{AuthMode, Tokens, account_key};
 use updraft_model::iam::{Account, PERMISSIONS, Principal, User};
 
 use super::{SERVICES, Server, of_image};
 
 const PROJECT: &str = "projects/demo-project";
 const PLACE: &str = "projects/demo-project/locations/us-central1";
+const CI_ACCOUNT: &str = "ci-account@demo-project.iam.gserviceaccount.com";
 const CI: &str = "ci@demo-project.iam.gserviceaccount.com";
 
 /// A method, as a client would call it.
@@ -33,6 +36,7 @@ struct World {
     operation: String,
     usage_operation: String,
     revision: String,
+    key: String,
 }
 
 fn rows() -> Vec<Row> {
@@ -102,6 +106,8 @@ impl World {
         let own = json!({"policy": {"bindings": [binding("roles/run.viewer", &format!("serviceAccount:{CI}"))]}});
         ok(Method::POST, &format!("{SERVICES}/hello:setIamPolicy"), own).await;
         ok(Method::POST, &format!("/v1/{PROJECT}/serviceAccounts"), json!({"accountId": "ci-account"})).await;
+        let keys = format!("/v1/{PROJECT}/serviceAccounts/{CI_ACCOUNT}/keys:upload");
+        let key = id(&ok(Method::POST, &keys, uploaded(0)).await["name"]);
         ok(Method::POST, &format!("/v1/{PROJECT}/roles"), json!({"roleId": "mine"})).await;
         ok(Method::POST, &format!("/v1/{PROJECT}/roles"), json!({"roleId": "gone"})).await;
         ok(Method::DELETE, &format!("/v1/{PROJECT}/roles/gone"), Value::Null).await;
@@ -109,7 +115,7 @@ impl World {
         let api = format!("/v1/{PROJECT}/services/sqladmin.googleapis.com:enable");
         let usage = ok(Method::POST, &api, json!({})).await;
         let usage_operation = usage["name"].as_str().expect("a name").to_owned();
-        let world = Self { server, operation, usage_operation, revision };
+        let world = Self { server, operation, usage_operation, revision, key };
         world
             .bind(
                 "demo-project",
@@ -174,9 +180,10 @@ impl World {
             ("projects/*/locations/*/operations/*", format!("{PLACE}/operations/{}", self.operation)),
             ("projects/*/locations/*", PLACE.to_owned()),
             (
-                "projects/*/serviceAccounts/*",
-                format!("{PROJECT}/serviceAccounts/ci-account@demo-project.iam.gserviceaccount.com"),
+                "projects/*/serviceAccounts/*/keys/*",
+                format!("{PROJECT}/serviceAccounts/{CI_ACCOUNT}/keys/{}", self.key),
             ),
+            ("projects/*/serviceAccounts/*", format!("{PROJECT}/serviceAccounts/{CI_ACCOUNT}")),
             ("projects/*/services/*", format!("{PROJECT}/services/sqladmin.googleapis.com")),
             ("projects/*/roles/*", format!("{PROJECT}/roles/{role}")),
             ("operations/*", self.usage_operation.clone()),
@@ -221,6 +228,21 @@ fn knative(name: &str) -> Value {
     })
 }
 
+/// A key that somebody made elsewhere, one of two; making one takes a while.
+fn uploaded(which: usize) -> Value {
+    static MADE: OnceLock<[String; 2]> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let accounts = tokio::sync::watch::channel(std::sync::Arc::default()).1;
+        let tokens = Tokens::open(dir.path(), "http://127.0.0.1:8080", accounts, Clock::system()).expect("opens");
+        let (email, unique_id, project) = (CI_ACCOUNT.to_owned(), "1".repeat(21), "demo-project".to_owned());
+        let account = Account { email, unique_id, project };
+        let make = || account_key::make(&account, &tokens, SystemTime::now()).expect("a key").kept.certificate;
+        [make(), make()].map(|certificate| STANDARD.encode(certificate))
+    });
+    json!({"publicKeyData": made[which]})
+}
+
 /// Query and body of a call that succeeds for who may make it.
 fn sent(row: &Row) -> (&'static str, Value) {
     let policy = json!({"policy": {"bindings": [binding("roles/viewer", "user:new@example.com")]}});
@@ -235,6 +257,11 @@ fn sent(row: &Row) -> (&'static str, Value) {
         (_, name) if name.ends_with("/TestIamPermissions") => ("", json!({"permissions": ["run.services.get"]})),
         (_, "ServiceUsage/BatchEnableServices") => ("", json!({"serviceIds": ["run.googleapis.com"]})),
         (_, "IAM/CreateServiceAccount") => ("", json!({"accountId": "new-account"})),
+        (_, "IAM/UploadServiceAccountKey") => ("", uploaded(1)),
+        (_, "IAMCredentials/GenerateAccessToken") => ("", json!({"scope": ["a"]})),
+        (_, "IAMCredentials/GenerateIdToken") => ("", json!({"audience": "a"})),
+        (_, "IAMCredentials/SignJwt") => ("", json!({"payload": "{}"})),
+        (_, "IAMCredentials/SignBlob") => ("", json!({"payload": "AAAA"})),
         (_, "IAM/CreateRole") => ("", json!({"roleId": "new", "role": {"title": "New"}})),
         (_, "IAM/UpdateRole") => ("?updateMask=title", json!({"title": "Other"})),
         (_, "IAM/PatchServiceAccount") => ("", json!({"serviceAccount": {}, "updateMask": ""})),

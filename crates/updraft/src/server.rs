@@ -127,10 +127,8 @@ impl Server {
         check(&config, &engine)?;
         let (store, snapshots) = open_store(&config, &core).await?;
         let channels = Channels::new();
-        let auth = Authenticator::open(config.auth, &config.data_dir)?;
         let listeners = Listeners::bind(&config, &clock).await?;
-        let tokens = Tokens::open(&config.data_dir, issuer(&config, &listeners), channels.accounts.1, clock.clone())?;
-        let auth = auth.with_tokens(tokens.clone());
+        let (auth, tokens) = identify(&config, &listeners, channels.accounts.1, &clock)?;
         let images = open_images(&config, &listeners, &clock)?;
         let engine: Arc<dyn Engine> = match engine {
             EngineChoice::Local(local) => start_engine(local, &images, &core, &clock).await?,
@@ -198,11 +196,8 @@ impl Server {
             shutdown: edges.shutdown().clone(),
         })
         .map_err(StartError::Descriptors)?;
-        let Listeners { front, registry: registry_listener, address, tls_address: tls, registry_address, .. } =
-            listeners;
-        edges.spawn("registry", OnFailure::Stop, registry.serve(registry_listener, edges.clone()));
-        let door = front.run(proxy, config.domain.clone(), Arc::new(ApiFallback(api)), edges.clone());
-        edges.spawn("front door", OnFailure::Stop, door);
+        let (address, tls, registry_address) = (listeners.address, listeners.tls_address, listeners.registry_address);
+        open_doors(listeners, (proxy, api, registry), &config, &edges);
         let default_parent = Parent::new(&config.project, &config.region);
         Ok(Self { address, tls, registry: registry_address, control, fleet, engine, default_parent, edges, core })
     }
@@ -320,6 +315,26 @@ async fn open_store(config: &Config, core: &Tasks) -> Result<(Arc<dyn Store>, Sn
     core.spawn("store watch", OnFailure::Stop, stop_on(store.failed(), core.shutdown().clone()));
     let snapshots = store.snapshots();
     Ok((Arc::new(store), snapshots))
+}
+
+/// Who tells who calls, and who makes what they show.
+fn identify(
+    config: &Config,
+    listeners: &Listeners,
+    accounts: watch::Receiver<Arc<AccountBook>>,
+    clock: &Clock,
+) -> Result<(Authenticator, Tokens), StartError> {
+    let auth = Authenticator::open(config.auth, &config.data_dir)?;
+    let tokens = Tokens::open(&config.data_dir, issuer(config, listeners), accounts, clock.clone())?;
+    Ok((auth.with_tokens(tokens.clone()), tokens))
+}
+
+/// From here on requests are answered.
+fn open_doors(listeners: Listeners, (proxy, api, registry): (Proxy, Api, Registry), config: &Config, edges: &Tasks) {
+    let Listeners { front, registry: registry_listener, .. } = listeners;
+    edges.spawn("registry", OnFailure::Stop, registry.serve(registry_listener, edges.clone()));
+    let door = front.run(proxy, config.domain.clone(), Arc::new(ApiFallback(api)), edges.clone());
+    edges.spawn("front door", OnFailure::Stop, door);
 }
 
 async fn start_engine(

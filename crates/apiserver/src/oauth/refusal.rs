@@ -23,7 +23,7 @@ pub(super) struct Refusal {
     pub(super) code: &'static str,
     pub(super) description: String,
     /// What the operator may see.
-    pub(super) fault: Option<Error>,
+    pub(super) fault: Option<Box<Error>>,
 }
 
 // === impl Refusal ===
@@ -64,7 +64,7 @@ impl From<Error> for Refusal {
             ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal_failure"),
             _ => (StatusCode::BAD_REQUEST, "invalid_request"),
         };
-        Self { status, code, description: error.message().to_owned(), fault: Some(error) }
+        Self { status, code, description: error.message().to_owned(), fault: Some(Box::new(error)) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Every method of every table, asked for by every kind of caller. What each may do is in `access.txt`, which people
 //! review; a method that is not in it fails the test.
 
-use std::{fmt::Write as _, sync::OnceLock, time::SystemTime};
+use std::{fmt::Write as _, sync::OnceLock};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{Method, Request, StatusCode};
@@ -237,7 +237,7 @@ fn uploaded(which: usize) -> Value {
         let tokens = Tokens::open(dir.path(), "http://127.0.0.1:8080", accounts, Clock::system()).expect("opens");
         let (email, unique_id, project) = (CI_ACCOUNT.to_owned(), "1".repeat(21), "demo-project".to_owned());
         let account = Account { email, unique_id, project };
-        let make = || account_key::make(&account, &tokens, SystemTime::now()).expect("a key").kept.certificate;
+        let make = || account_key::make(&account, &tokens, Clock::system().now()).expect("a key").kept.certificate;
         [make(), make()].map(|certificate| STANDARD.encode(certificate))
     });
     json!({"publicKeyData": made[which]})

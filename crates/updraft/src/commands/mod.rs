@@ -78,7 +78,7 @@ enum Verb {
 enum AuthCommand {
     /// Print a token for `--token`, `docker login --password-stdin` and the like: of the credentials that are kept for the
     /// endpoint, or else the one in the data directory of a server on this machine.
-    PrintAccessToken(ServeArgs),
+    PrintAccessToken(Box<ServeArgs>),
     #[command(flatten)]
     Client(updraft_cli::AuthCommand),
 }

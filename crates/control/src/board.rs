@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use updraft_model::{
     RevisionName, ServiceName,
     channel::{BookEntry, Check, RevisionBook},
+    iam::ProjectInvokers,
     level::Level,
     revision::lifecycle::Activity,
     route::RouteTable,
@@ -49,6 +50,7 @@ struct State {
     leaving: HashMap<RevisionName, Instant>,
     known: HashMap<Arc<RevisionName>, Known>,
     claims: Claims,
+    projects: Level<Arc<str>, Arc<ProjectInvokers>>,
 }
 
 /// What else is known of a revision.
@@ -91,7 +93,8 @@ impl Board {
             self.book.send_replace(Arc::new(RevisionBook { entries: state.entries.clone(), is_whole }));
         }
         if std::mem::take(&mut state.routes_changed) {
-            self.routes.send_replace(Arc::new(RouteTable { hosts: state.claims.hosts.clone(), is_whole }));
+            let (hosts, projects) = (state.claims.hosts.clone(), state.projects.clone());
+            self.routes.send_replace(Arc::new(RouteTable { hosts, projects, is_whole }));
         }
     }
 
@@ -173,6 +176,20 @@ impl Board {
     pub(crate) fn route(&self, service: &ServiceName, created: SystemTime, hosts: Hosts) {
         let mut state = self.lock();
         state.routes_changed |= state.claims.set(service, created, hosts);
+    }
+
+    /// Sets what a project says about who may call the services in it.
+    pub(crate) fn set_project(&self, project: &str, said: ProjectInvokers) {
+        let mut state = self.lock();
+        let before = state.projects.get(project).map(|before| **before == said);
+        match before {
+            // Most say nothing, and take no room.
+            None if said.policy.bindings.is_empty() => return,
+            Some(true) => return,
+            Some(false) if said.policy.bindings.is_empty() => drop(state.projects.remove(project)),
+            None | Some(false) => drop(state.projects.insert(project.into(), Arc::new(said))),
+        }
+        state.routes_changed = true;
     }
 
     /// Forgets the hosts of a service.

@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, header};
 use updraft_model::{Error, ErrorKind, iam::Principal};
 
-use crate::{IdentityError, Tokens, origin, token::Token};
+use crate::{IdentityError, TokenError, Tokens, origin, token::Token};
 
 /// Google's sentences for callers without, and with wrong, credentials.
 const MISSING: &str = "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.";
@@ -136,6 +136,20 @@ impl Authenticator {
                 }
             }
         }
+    }
+
+    /// Whose ID token this is, for a service that `accepts` some audiences; `expected` is the one that a refusal names.
+    ///
+    /// # Errors
+    /// [`TokenError`] says which rule it breaks.
+    pub fn identify(
+        &self,
+        token: &str,
+        accepts: impl Fn(&str) -> bool,
+        expected: &str,
+    ) -> Result<Principal, TokenError> {
+        let tokens = self.tokens.as_ref().ok_or(TokenError::Malformed("no token of this server's is known"))?;
+        tokens.verify_id_for(token, accepts, expected).map(|verified| verified.who)
     }
 
     fn by_access_token(&self, shown: &[u8]) -> Result<Principal, Error> {

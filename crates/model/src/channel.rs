@@ -197,6 +197,8 @@ pub struct RequestRecord {
     pub trace: Option<TraceContext>,
     /// Why there was no answer of the container's own.
     pub note: Option<&'static str>,
+    /// What more there is to say about that: which rule a token breaks, which permission nobody grants.
+    pub detail: Option<Box<str>>,
 }
 
 // === impl RequestRecord ===

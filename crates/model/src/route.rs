@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    iam::InvokerAccess,
+    iam::{InvokerAccess, ProjectInvokers},
     level::Level,
     name::{RevisionName, ServiceName},
     revision::Protocol,
@@ -15,6 +15,8 @@ use crate::{
 pub struct RouteTable {
     /// Host, lower case, without port → where it leads.
     pub hosts: Level<Arc<str>, Arc<Route>>,
+    /// Project → who may call what is in it, where its policy lets anybody.
+    pub projects: Level<Arc<str>, Arc<ProjectInvokers>>,
     /// Has everything been looked at that could have a host? Not so in the first tables after the start of a server: then
     /// a host that is missing may only not be known yet.
     pub is_whole: bool,

@@ -65,6 +65,8 @@ pub(crate) struct Access {
     pub(crate) stops: [Option<Duration>; STOPS.len()],
     pub(crate) response_bytes: u64,
     pub(crate) note: Option<&'static str>,
+    /// Why this caller may not call.
+    pub(crate) detail: Option<Box<str>>,
 }
 
 /// The place that a request got.
@@ -128,6 +130,7 @@ impl Access {
             stops: [None; STOPS.len()],
             response_bytes: 0,
             note: None,
+            detail: None,
         }
     }
 
@@ -178,6 +181,7 @@ impl Access {
             stops: self.stops,
             trace: self.trace.as_ref().and_then(trace::context),
             note: self.note,
+            detail: self.detail.clone(),
         }
     }
 

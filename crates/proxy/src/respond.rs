@@ -28,6 +28,8 @@ pub(crate) enum Rejection {
     /// TRACE or CONNECT.
     Method,
     /// Credentials are needed, and none were shown.
+    Unauthenticated,
+    /// The caller has shown who they are, and may not call.
     Forbidden,
     /// Credentials were shown, and cannot be verified.
     Unauthorized,
@@ -78,7 +80,8 @@ const NOT_STARTED: &str = "The request failed because the instance could not sta
 const NO_INSTANCE: &str = "The request was aborted because there was no available instance.";
 /// Sources: the same log, for requests that were refused or cut off.
 const NOT_AUTHENTICATED: &str = "The request was not authenticated. Either allow unauthenticated invocations or set the proper Authorization header.";
-const NOT_AUTHORIZED: &str =
+const NOT_AUTHORIZED: &str = "The request was not authorized to invoke this service.";
+const NOT_VERIFIED: &str =
     "The request was not authorized to invoke this service. The access token could not be verified.";
 const TIMEOUT: &str = "The request has been terminated because it has reached the maximum request timeout.";
 const RESPONSE_TOO_LARGE: &str = "Response size was too large. Please consider reducing response size.";
@@ -101,8 +104,9 @@ impl Rejection {
             Self::NotFound | Self::Host | Self::Method => None,
             Self::ReservedPath => Some(RESERVED),
             Self::Header => Some(ILLEGAL_HEADER),
-            Self::Forbidden => Some(NOT_AUTHENTICATED),
-            Self::Unauthorized => Some(NOT_AUTHORIZED),
+            Self::Unauthenticated => Some(NOT_AUTHENTICATED),
+            Self::Forbidden => Some(NOT_AUTHORIZED),
+            Self::Unauthorized => Some(NOT_VERIFIED),
             Self::RequestTooLarge => Some(REQUEST_TOO_LARGE),
             Self::Body => Some(BAD_BODY),
             Self::ResponseTooLarge => Some(RESPONSE_TOO_LARGE),
@@ -119,7 +123,7 @@ impl Rejection {
         match self {
             Self::Host | Self::Header | Self::Body => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Unauthenticated | Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound | Self::ReservedPath => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -145,7 +149,9 @@ impl Rejection {
             Self::NotFound | Self::ReservedPath => page(status, "404 Page not found", NO_SUCH_URL),
             Self::Host | Self::Header | Self::Body => page(status, "400 Bad Request", MALFORMED),
             Self::Method => page(status, "405 Method Not Allowed", "The request method is inappropriate."),
-            Self::Forbidden => page(status, "403 Forbidden", &no_permission("to get URL", path)),
+            Self::Unauthenticated | Self::Forbidden => {
+                page(status, "403 Forbidden", &no_permission("to get URL", path))
+            }
             Self::Unauthorized => {
                 let mut response = page(status, "401 Unauthorized", &no_permission("to the requested URL", path));
                 let challenge = HeaderValue::from_static(
@@ -176,7 +182,7 @@ impl Rejection {
             Self::NotFound | Self::ReservedPath => encoded(NO_SUCH_URL),
             Self::Host | Self::Header | Self::Body => encoded(MALFORMED),
             Self::Method => encoded("The request method is inappropriate."),
-            Self::Forbidden | Self::Unauthorized => {
+            Self::Unauthenticated | Self::Forbidden | Self::Unauthorized => {
                 let path = &path[..path.floor_char_boundary(PATH_MAX)];
                 encoded(&format!("Your client does not have permission to call {path} on this server."))
             }
@@ -323,6 +329,7 @@ mod tests {
             R::Header,
             R::Body,
             R::Unauthorized,
+            R::Unauthenticated,
             R::Forbidden,
             R::NotFound,
             R::ReservedPath,
@@ -353,6 +360,7 @@ mod tests {
             400 13 Your client has issued a malformed or illegal request.
             400 13 Your client has issued a malformed or illegal request.
             401 16 Your client does not have permission to call /a.B/C on this server.
+            403 7 Your client does not have permission to call /a.B/C on this server.
             403 7 Your client does not have permission to call /a.B/C on this server.
             404 12 The requested URL was not found on this server.
             404 12 The requested URL was not found on this server.

@@ -19,7 +19,7 @@ use crate::{
     access::Access,
     admit::admit,
     affinity,
-    authorise::{Caller, authorise},
+    authorise::{Caller, Measure, authorise},
     body::Body,
     client::Client,
     config::{ProxyConfig, ServerTiming},
@@ -125,20 +125,21 @@ impl Proxy {
         trip: &mut Trip,
     ) -> Result<(Answered, Sleep), Rejection> {
         let caller = Caller::recognise(request.headers_mut(), &self.0.deps.auth);
-        let chosen = match self.choose(&request, caller, trip) {
+        let chosen = match self.choose(&request, &caller, trip) {
             Err(Rejection::NotFound) if !self.0.deps.routes.borrow().is_whole => {
                 self.opening(&request).await?;
-                self.choose(&request, caller, trip)?
+                self.choose(&request, &caller, trip)?
             }
             chosen => chosen?,
         };
+        caller.cover(request.headers_mut(), chosen.access());
         // The time limit is of the whole request: the wait for an instance and its start included.
         let mut timer = self.0.deps.clock.sleep(chosen.timeout());
         let outgoing = Box::new(Outgoing::new(*request, client, chosen.protocol())?);
         trip.access().prepared(&outgoing.request);
         tokio::select! {
             biased;
-            answered = self.exchange(chosen, outgoing, (caller, trip)) => Ok((answered?, timer)),
+            answered = self.exchange(chosen, outgoing, (&caller, trip)) => Ok((answered?, timer)),
             () = &mut timer => Err(Rejection::Timeout),
         }
     }
@@ -156,13 +157,18 @@ impl Proxy {
     }
 
     /// The stops that only think, over one snapshot of the table.
-    fn choose<B>(&self, request: &Request<B>, caller: Caller, trip: &mut Trip) -> Result<Chosen, Rejection> {
+    fn choose<B>(&self, request: &Request<B>, caller: &Caller, trip: &mut Trip) -> Result<Chosen, Rejection> {
         let table = self.0.deps.routes.borrow().clone();
         let routed = route(&table, request)?;
         trip.pass(Stop::Route);
         trip.access().routed(routed.shared());
         let screened = screen(routed, request, self.0.deps.config.reserved_paths)?;
-        let permitted = authorise(screened, caller)?;
+        let deps = &self.0.deps;
+        let measure = Measure { auth: &deps.auth, table: &table, now: deps.clock.now() };
+        let permitted = authorise(screened, caller, measure).map_err(|denied| {
+            trip.access().detail = denied.detail;
+            denied.rejection
+        })?;
         trip.pass(Stop::Authorise);
         let keeps = permitted.routed().route().targets.iter().any(|target| target.affinity == SessionAffinity::Client);
         let wanted = if keeps { affinity::wanted(request.headers()) } else { None };
@@ -179,7 +185,7 @@ impl Proxy {
         &self,
         before: &Chosen,
         request: &Request<B>,
-        caller: Caller,
+        caller: &Caller,
         trip: &mut Trip,
     ) -> Result<Chosen, Rejection> {
         let deps = &self.0.deps;
@@ -200,7 +206,7 @@ impl Proxy {
         &self,
         mut chosen: Chosen,
         mut outgoing: Box<Outgoing>,
-        (caller, trip): (Caller, &mut Trip),
+        (caller, trip): (&Caller, &mut Trip),
     ) -> Result<Answered, Rejection> {
         let deps = &self.0.deps;
         let mut refused = Rejection::Broken;
@@ -213,6 +219,7 @@ impl Proxy {
                 Err(Rejection::NoRevision) => {
                     refused = Rejection::NoRevision;
                     chosen = self.choose_anew(&chosen, &outgoing.request, caller, trip).await?;
+                    caller.cover(outgoing.request.headers_mut(), chosen.access());
                     *outgoing = outgoing.retarget(chosen.protocol())?;
                     continue;
                 }

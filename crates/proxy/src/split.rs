@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use updraft_fleet::Affinity;
 use updraft_model::{
+    iam::InvokerAccess,
     name::RevisionName,
     revision::Protocol,
     route::{Route, RouteTarget, SessionAffinity},
@@ -30,6 +31,11 @@ impl Chosen {
     /// The route and which of its targets it is: to be kept for the log without copying a name.
     pub(crate) fn place(&self) -> (Arc<Route>, usize) {
         (self.permitted.routed().shared(), self.index)
+    }
+
+    /// Who may call where it leads.
+    pub(crate) fn access(&self) -> &InvokerAccess {
+        &self.permitted.routed().route().invoker
     }
 
     pub(crate) fn revision(&self) -> &RevisionName {

@@ -8,6 +8,7 @@ mod exchange;
 mod frozen;
 mod grpc;
 mod heads;
+mod invoker;
 mod limits;
 mod refusals;
 mod resting;
@@ -43,11 +44,11 @@ use tokio::{
 use updraft_base::{Clock, OnFailure, Tasks, VirtualClock};
 use updraft_engine::FakeEngine;
 use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
-use updraft_identity::{AuthMode, Authenticator};
+use updraft_identity::{AuthMode, Authenticator, Tokens};
 use updraft_model::{
     channel::{BookEntry, Check, LogLine, RequestRecord, RevisionBook},
     cpu::CpuTerms,
-    iam::InvokerAccess,
+    iam::{Binding, InvokerAccess, Invokers, Policy, ROLE_INVOKER},
     instance::{ContainerSpec, Egress, InstanceSpec, Limits},
     name::{Parent, RevisionName},
     revision::{Probe, ProbeKind, Protocol, ScalingTargets},
@@ -78,6 +79,8 @@ struct World {
     tasks: Tasks,
     registry: Registry,
     secure: Option<Secure>,
+    tokens: Tokens,
+    _secrets: tempfile::TempDir,
     /// What the log of the requests gets.
     requests: mpsc::Receiver<RequestRecord>,
     _logs: mpsc::Receiver<LogLine>,
@@ -148,6 +151,9 @@ impl World {
         )
         .expect("ours");
         let auth = Authenticator::open(AuthMode::Token, secrets.path()).expect("a token");
+        let accounts = watch::channel(Arc::new(invoker::accounts())).1;
+        let tokens = Tokens::open(secrets.path(), "http://127.0.0.1:8080", accounts, clock.clone()).expect("opens");
+        let auth = auth.with_tokens(tokens.clone());
         let (fleet_of, tasks_of) = (fleet.clone(), tasks.clone());
         let deps =
             ProxyDeps { fleet: fleet_of, routes: routes_seen, auth, clock, tasks: tasks_of, requests: log, config };
@@ -155,7 +161,22 @@ impl World {
         let address = front.local_addr().expect("it is bound");
         let run = front.run(proxy, DOMAIN.to_owned(), Arc::new(Api), server.clone());
         server.spawn("front", OnFailure::Stop, run);
-        Self { hand, engine, book, routes, fleet, address, server, tasks, registry, secure, requests, _logs: kept }
+        Self {
+            hand,
+            engine,
+            book,
+            routes,
+            fleet,
+            address,
+            server,
+            tasks,
+            registry,
+            secure,
+            tokens,
+            _secrets: secrets,
+            requests,
+            _logs: kept,
+        }
     }
 
     /// A world with the service `app` at [`APP`].
@@ -180,11 +201,11 @@ impl World {
         let route = Route {
             service: app.revision(1).service,
             ingress: app.ingress,
-            invoker: app.invoker,
+            invoker: app.access(),
             targets: shares.iter().map(target).collect(),
         };
         let hosts = [(APP.into(), Arc::new(route))].into_iter().collect();
-        self.routes.send_replace(Arc::new(RouteTable { hosts, is_whole: true }));
+        self.routes.send_replace(Arc::new(RouteTable { hosts, is_whole: true, ..RouteTable::default() }));
     }
 
     fn client(&self) -> TestClient {
@@ -237,7 +258,8 @@ struct App {
     timeout: Duration,
     affinity: SessionAffinity,
     ingress: Ingress,
-    invoker: InvokerAccess,
+    /// Who may call, beside who holds the admin token; `None`: everybody.
+    invokers: Option<&'static [&'static str]>,
 }
 
 impl Default for App {
@@ -251,7 +273,7 @@ impl Default for App {
             timeout: Duration::from_secs(300),
             affinity: SessionAffinity::None,
             ingress: Ingress::All,
-            invoker: InvokerAccess::Open,
+            invokers: None,
         }
     }
 }
@@ -259,6 +281,14 @@ impl Default for App {
 impl App {
     fn revision(&self, number: u32) -> RevisionName {
         Parent::new("demo-project", "us-central1").service("app").revision(format!("app-{number}"))
+    }
+
+    fn access(&self) -> InvokerAccess {
+        let Some(members) = self.invokers else { return InvokerAccess::Open };
+        let members = members.iter().map(|&member| member.to_owned()).collect();
+        let binding = Binding { role: ROLE_INVOKER.to_owned(), members, condition: None };
+        let (hosts, audiences) = (vec![APP.into()], vec!["the-app".to_owned()]);
+        InvokerAccess::Restricted(Arc::new(Invokers { hosts, audiences, policy: Policy { bindings: vec![binding] } }))
     }
 
     fn steps(&self) -> Vec<String> {

@@ -48,7 +48,7 @@ fn a_change_of_one_service_leaves_the_routes_of_the_others_where_they_are() {
     let world = World::new();
     (0..MANY).for_each(|number| world.lead(&format!("s-{number}"), InvokerAccess::Open));
     let before = world.routes();
-    world.lead("s-7", InvokerAccess::Restricted);
+    world.lead("s-7", InvokerAccess::default());
     let looked_at = Cell::new(0);
     let now = world.routes();
     let changes = now.hosts.changes(&before.hosts, |now, before| {

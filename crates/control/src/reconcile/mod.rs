@@ -7,6 +7,7 @@
 mod images;
 mod instance;
 mod operation;
+mod project;
 mod revision;
 mod service;
 
@@ -76,6 +77,7 @@ pub(crate) fn start(inner: &Arc<Inner>) {
                     if let Err(error) = inner.accounts.reload(inner.store.open(&PLATFORM)).await {
                         tracing::error!(%error, cause = error.cause(), "service accounts could not be read");
                     }
+                    inner.publish_projects_or_log().await;
                 }
                 Err(RecvError::Closed) => return,
             }
@@ -92,6 +94,7 @@ pub(crate) fn start(inner: &Arc<Inner>) {
     inner.spawn("resync", |inner| async move {
         // Until they could be listed nothing is known of any: to open then would tell their clients that they are gone.
         let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
+        inner.publish_projects_or_log().await;
         while inner.wake_all_or_log().await.is_err() {
             inner.clock.sleep(backoff.next_delay()).await;
         }
@@ -102,6 +105,7 @@ pub(crate) fn start(inner: &Arc<Inner>) {
             let _ = inner.clock.timeout(RESYNC, inner.resync.notified()).await;
             // If not, then the next time: what changes meanwhile is looked at all the same.
             let _ = inner.wake_all_or_log().await;
+            inner.publish_projects_or_log().await;
         }
     });
     inner.spawn("images", |inner| async move { inner.collect_images().await });
@@ -202,6 +206,12 @@ impl Inner {
         woken
     }
 
+    async fn publish_projects_or_log(&self) {
+        if let Err(error) = self.publish_projects().await {
+            tracing::error!(%error, cause = error.cause(), "projects could not be listed");
+        }
+    }
+
     async fn wake_key(&self, key: &Key) {
         match key.kind {
             Kind::Service => self.queue.wake(Work::Service(key.parent.service(&key.name))),
@@ -218,7 +228,12 @@ impl Inner {
                     tracing::error!(%error, cause = error.cause(), %key, "service account could not be read");
                 }
             }
-            Kind::Operation | Kind::Project | Kind::DomainMapping => {}
+            Kind::Project => {
+                if let Err(error) = self.publish_project(key).await {
+                    tracing::error!(%error, cause = error.cause(), %key, "project could not be read");
+                }
+            }
+            Kind::Operation | Kind::DomainMapping => {}
         }
     }
 

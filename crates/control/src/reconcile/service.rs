@@ -9,7 +9,7 @@ use updraft_api::{
 };
 use updraft_model::{
     Condition, Error, ServiceName,
-    iam::InvokerAccess,
+    iam::{Invokers, Policy},
     revision::{
         RevisionTemplate,
         lifecycle::{Phase, not_ready},
@@ -18,7 +18,8 @@ use updraft_model::{
     service::{Ingress, Service, TrafficTarget},
 };
 use updraft_plan::{
-    hosts, iam,
+    hosts,
+    iam::{self, InvokerCheck},
     rollout::{self, Action, Assignment, Rollout},
 };
 use updraft_store::{Change, Envelope, Key, Kind, Page, Selection};
@@ -190,6 +191,11 @@ fn routes(inner: &Inner, observed: &Observed, plan: &Rollout) -> Result<Hosts, E
         return Ok(Vec::new());
     }
     let policy = policy::to_model(&observed.record.policy.policy()?);
+    let own: Vec<Arc<str>> = hosts::service_hosts(&observed.name, domain).into_iter().map(Into::into).collect();
+    let invokers =
+        Invokers { hosts: own.clone(), audiences: model.custom_audiences.clone(), policy: Policy::default() };
+    let check = if model.invoker_iam_disabled { InvokerCheck::Off } else { InvokerCheck::On };
+    let invoker = iam::of_service(&policy, check, invokers);
     let route = |targets: &[(&str, u32)]| {
         let target = |(id, percent): &(&str, u32)| {
             let template = &observed.find(id)?.template;
@@ -204,7 +210,7 @@ fn routes(inner: &Inner, observed: &Observed, plan: &Rollout) -> Result<Hosts, E
         Arc::new(Route {
             service: observed.name.clone(),
             ingress: model.ingress.unwrap_or(Ingress::All),
-            invoker: if model.invoker_iam_disabled { InvokerAccess::Open } else { iam::invoker_access(&policy) },
+            invoker: invoker.clone(),
             targets: targets.iter().filter_map(target).collect(),
         })
     };
@@ -212,8 +218,7 @@ fn routes(inner: &Inner, observed: &Observed, plan: &Rollout) -> Result<Hosts, E
     let shares = plan.shares();
     if !shares.is_empty() {
         let all = route(&shares);
-        let own = hosts::service_hosts(&observed.name, domain);
-        routes.extend(own.into_iter().map(|host| (host.into(), all.clone())));
+        routes.extend(own.into_iter().map(|host| (host, all.clone())));
     }
     for (tag, id) in plan.tags() {
         let one = route(&[(id, 100)]);

@@ -270,6 +270,21 @@ impl Tokens {
         })
     }
 
+    /// The same, if `accepts` its audience; `expected` is what a refusal says should have been there.
+    ///
+    /// # Errors
+    /// As [`Tokens::verify_id`].
+    pub fn verify_id_for(
+        &self,
+        token: &str,
+        accepts: impl Fn(&str) -> bool,
+        expected: &str,
+    ) -> Result<Verified, TokenError> {
+        let claims = Unverified::parse(token)?.unproved()?;
+        let audience = claims.text("aud").ok().filter(|audience| accepts(audience)).unwrap_or(expected);
+        self.verify_id(token, &[audience])
+    }
+
     fn proved(&self, token: &Unverified<'_>, audiences: &[&str]) -> Result<jwt::Claims, TokenError> {
         let claims = token
             .verify(|kid| self.0.ring.find(kid).map(|key| key.key.public().clone()).ok_or_else(|| unknown(kid)))?;

@@ -6,11 +6,13 @@
 //!
 //! Whether a principal has a permission is decided by `updraft-plan`.
 
+mod invokers;
 mod permissions;
 mod principal;
 mod roles;
 pub mod validation;
 
+pub use invokers::{INVOKE, InvokerAccess, Invokers, ProjectInvokers};
 pub use permissions::{PERMISSIONS, Permission, known_permission};
 pub use principal::{Account, Principal, User};
 pub use roles::{CustomRoles, ROLES, Role, predefined_role};
@@ -62,16 +64,6 @@ pub struct Target {
     pub kind: &'static str,
     /// `resource.service`: `run.googleapis.com`.
     pub service: &'static str,
-}
-
-/// What the proxy needs to know of a service's policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum InvokerAccess {
-    /// Anybody may call.
-    Open,
-    /// Only who proves to be a member.
-    #[default]
-    Restricted,
 }
 
 // === impl Policy ===

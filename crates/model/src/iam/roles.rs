@@ -402,6 +402,12 @@ impl CustomRoles {
         self.0.insert(name.into(), permissions.into_iter().collect());
     }
 
+    /// Those that grant a permission.
+    #[must_use]
+    pub fn granting(&self, permission: &str) -> Self {
+        Self(self.0.iter().filter(|(_, has)| has.contains(permission)).map(|(k, v)| (k.clone(), v.clone())).collect())
+    }
+
     /// Does the role of this name, predefined or one of these, grant a permission? One that is not known grants nothing.
     pub fn grants(&self, role: &str, permission: &str) -> bool {
         match self.0.get(role) {

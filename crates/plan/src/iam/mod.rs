@@ -8,12 +8,14 @@
 //! Source: Google's documentation of IAM allow policies, their inheritance and their conditions.
 
 pub mod condition;
+mod invoke;
 mod members;
 
 use std::{fmt, time::SystemTime};
 
-use updraft_model::iam::{ALL_USERS, Binding, CustomRoles, InvokerAccess, Policy, Principal, Target};
+use updraft_model::iam::{Binding, CustomRoles, Policy, Principal, Target};
 
+pub use invoke::{InvokerCheck, may_invoke, of_project, of_service};
 pub use members::is_member;
 
 /// What is asked.
@@ -114,18 +116,6 @@ fn refusal(question: &Question<'_>, layers: &[Layer<'_>], unmet: &[String]) -> S
         text.push_str(why);
     }
     text
-}
-
-/// Who may call a service with this policy: anybody when `allUsers` is an invoker, always and not under a condition.
-/// Without the check (`invokerIamDisabled`) nobody asks.
-pub fn invoker_access(policy: &Policy) -> InvokerAccess {
-    let roles = CustomRoles::default();
-    let open = |binding: &Binding| {
-        binding.condition.is_none()
-            && binding.members.iter().any(|member| member == ALL_USERS)
-            && roles.grants(&binding.role, "run.routes.invoke")
-    };
-    if policy.bindings.iter().any(open) { InvokerAccess::Open } else { InvokerAccess::Restricted }
 }
 
 /// The roles whose bindings differ between two policies, sorted: `iam.googleapis.com/modifiedGrantsByRole`.

@@ -1,7 +1,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use expect_test::expect;
-use updraft_model::iam::{Account, Condition, ROLE_INVOKER, User};
+use updraft_model::iam::{ALL_USERS, Account, Condition, ROLE_INVOKER, User};
 
 use super::*;
 
@@ -126,23 +126,6 @@ fn members_mean_whom_they_name() {
         : 
     "#]]
     .assert_eq(&table);
-}
-
-#[test]
-fn a_service_is_open_only_by_an_unconditional_binding_for_all_users() {
-    let cases = [
-        (binding(ROLE_INVOKER, &[ALL_USERS], None), InvokerAccess::Open),
-        (binding("roles/run.servicesInvoker", &[ALL_USERS], None), InvokerAccess::Open),
-        (binding(ROLE_INVOKER, &[ALL_USERS], Some(("always", "true"))), InvokerAccess::Restricted),
-        (binding(ROLE_INVOKER, &["allAuthenticatedUsers"], None), InvokerAccess::Restricted),
-        (binding(ROLE_INVOKER, &["user:me@example.com"], None), InvokerAccess::Restricted),
-        (binding("roles/run.viewer", &[ALL_USERS], None), InvokerAccess::Restricted),
-    ];
-    for (binding, expected) in cases {
-        let shown = format!("{binding:?}");
-        assert_eq!(invoker_access(&Policy { bindings: vec![binding] }), expected, "{shown}");
-    }
-    assert_eq!(invoker_access(&Policy::default()), InvokerAccess::Restricted);
 }
 
 #[test]

@@ -236,7 +236,7 @@ fn authenticator() -> Authenticator {
 fn routes(revision: &RevisionName) -> RouteTable {
     let rows = [
         ("a.t", InvokerAccess::Open, Ingress::All, SessionAffinity::None),
-        ("b.t", InvokerAccess::Restricted, Ingress::All, SessionAffinity::None),
+        ("b.t", InvokerAccess::default(), Ingress::All, SessionAffinity::None),
         ("c.t", InvokerAccess::Open, Ingress::Internal, SessionAffinity::None),
         ("d.t", InvokerAccess::Open, Ingress::All, SessionAffinity::Client),
     ];
@@ -256,7 +256,7 @@ fn routes(revision: &RevisionName) -> RouteTable {
         .into_iter()
         .map(|(host, invoker, ingress, affinity)| (host.into(), Arc::new(route(invoker, ingress, affinity))))
         .collect();
-    RouteTable { hosts, is_whole: true }
+    RouteTable { hosts, is_whole: true, ..RouteTable::default() }
 }
 
 fn entry(revision: &RevisionName, behind: SocketAddr) -> BookEntry {

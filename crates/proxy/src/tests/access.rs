@@ -3,7 +3,6 @@
 use std::{cell::Cell, time::Duration};
 
 use http::Request;
-use updraft_model::iam::InvokerAccess;
 
 use super::{APP, App, LOG_ROOM, World, until};
 use crate::{ProxyConfig, ServerTiming};
@@ -33,7 +32,7 @@ async fn a_request_leaves_one_entry_at_its_end_with_all_that_is_known_of_it() {
 
 #[tokio::test]
 async fn a_refused_request_says_why_and_one_for_nobody_is_not_logged() {
-    let mut world = World::with(App { invoker: InvokerAccess::Restricted, ..App::default() }).await;
+    let mut world = World::with(App { invokers: Some(&[]), ..App::default() }).await;
     let nobody = Request::get(format!("http://{}/", world.address)).header("host", "nobody.run.localhost");
     assert_eq!(world.client().send(nobody).await.0, 404);
     let (status, body) = world.get("/").await;

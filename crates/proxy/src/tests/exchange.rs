@@ -38,7 +38,7 @@ async fn nobody_is_told_to_go_on_before_an_instance_takes_the_request() {
 
 #[tokio::test]
 async fn who_is_refused_is_not_told_to_go_on() {
-    let world = World::with(App { invoker: InvokerAccess::Restricted, ..App::default() }).await;
+    let world = World::with(App { invokers: Some(&[]), ..App::default() }).await;
     let head = format!("POST /echo HTTP/1.1\r\nhost: {APP}\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n");
     let answer = world.raw(&head).await;
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");

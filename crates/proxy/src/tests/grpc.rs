@@ -41,7 +41,7 @@ async fn a_grpc_call_that_is_refused_gets_a_code_of_grpc_and_the_log_keeps_the_t
     assert_eq!((&*nobody.code, nobody.logged), ("12", None));
     assert_eq!(nobody.message, "The requested URL was not found on this server.");
 
-    let app = App { protocol: Protocol::H2c, invoker: InvokerAccess::Restricted, ..App::default() };
+    let app = App { protocol: Protocol::H2c, invokers: Some(&[]), ..App::default() };
     world.serve(&app, &[(app.revision(1), 100)]);
     let forbidden = world.refused(APP).await;
     assert_eq!((&*forbidden.code, forbidden.logged), ("7", Some(403)));

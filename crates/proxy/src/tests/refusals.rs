@@ -36,7 +36,9 @@ async fn a_host_that_may_not_be_known_yet_is_waited_for_and_no_longer_than_until
             let app = App::default();
             world.serve(&app, &[(app.revision(1), 100)]);
             // Others may be missing still.
-            world.routes.send_modify(|table| *table = Arc::new(RouteTable { hosts: table.hosts.clone(), is_whole }));
+            world.routes.send_modify(|table| {
+                *table = Arc::new(RouteTable { hosts: table.hosts.clone(), is_whole, ..RouteTable::default() })
+            });
         };
         let (answer, ()) = tokio::join!(early, table);
         assert_eq!(answer, (StatusCode::OK, "app-1".to_owned()));
@@ -46,7 +48,7 @@ async fn a_host_that_may_not_be_known_yet_is_waited_for_and_no_longer_than_until
 
 #[tokio::test]
 async fn who_may_not_call_starts_nothing() {
-    let world = World::with(App { invoker: InvokerAccess::Restricted, ..App::default() }).await;
+    let world = World::with(App { invokers: Some(&[]), ..App::default() }).await;
     assert_eq!(title(&world.get("/x").await), "403: 403 Forbidden");
     let client = world.client();
     for name in ["authorization", "x-serverless-authorization"] {
@@ -80,7 +82,7 @@ async fn a_request_with_two_hosts_or_none_reaches_nobody() {
 
 #[tokio::test]
 async fn the_holder_of_the_token_may_call_what_is_private_and_the_container_never_sees_the_token() {
-    let private = App { invoker: InvokerAccess::Restricted, ..App::default() };
+    let private = App { invokers: Some(&[]), ..App::default() };
     let world = World::with(private).await;
     let bearer = format!("Bearer {TOKEN}");
     let ask = |shown: &[(&str, &str)]| {

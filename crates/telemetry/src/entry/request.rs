@@ -66,8 +66,12 @@ impl Serialize for RequestLine<'_> {
             }
         }
         entry.serialize_field("httpRequest", &Http(request))?;
-        if let Some(note) = request.note {
-            entry.serialize_field("textPayload", note)?;
+        match (request.note, &request.detail) {
+            (Some(note), Some(detail)) => {
+                entry.serialize_field("textPayload", &Text(format_args!("{note} ({detail})")))?;
+            }
+            (Some(note), None) => entry.serialize_field("textPayload", note)?,
+            (None, _) => {}
         }
         entry.end()
     }

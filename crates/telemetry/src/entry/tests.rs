@@ -142,6 +142,7 @@ fn a_request_has_the_form_of_cloud_runs_request_log() {
         trace: Some(TraceContext { trace: 0xaf, span: 10, sampled: true }),
         waits: Some(Box::new(Waits { app: Duration::from_millis(1500), ..Waits::default() })),
         note: Some("too long"),
+        detail: None,
         stops: [None; 6],
     };
     let of = |status| {

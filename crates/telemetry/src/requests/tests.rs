@@ -49,6 +49,7 @@ fn request(service: &str, status: u16) -> RequestRecord {
         stops: [None; STOPS.len()],
         trace: None,
         note: None,
+        detail: None,
     }
 }
 

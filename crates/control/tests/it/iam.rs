@@ -45,6 +45,35 @@ async fn all_users_open_a_service_and_their_removal_closes_it() {
 }
 
 #[tokio::test]
+async fn the_front_door_learns_what_the_project_says_and_which_audiences_are_the_services() {
+    let world = World::new().await;
+    let service = world.deploy("hello").await;
+    let host = host(&service.uri);
+    let custom_audiences = vec!["my-audience".to_owned()];
+    world.update(run::Service { custom_audiences: custom_audiences.clone(), ..service }).await;
+    world.settle().await;
+    let InvokerAccess::Restricted(invokers) = world.route(&host).expect("a route").invoker.clone() else {
+        panic!("it is open");
+    };
+    assert_eq!(invokers.audiences, custom_audiences);
+    assert!(world.project_invokers().is_none());
+    let ask = |policy| iam::SetIamPolicyRequest {
+        resource: "projects/demo-project".to_owned(),
+        policy: Some(policy),
+        update_mask: None,
+    };
+    let mut said = policy("roles/run.invoker", "user:me@example.com");
+    said.bindings.extend(policy("roles/viewer", "user:you@example.com").bindings);
+    world.control.projects_set_iam_policy(&ME, ask(said)).await.expect("is set");
+    world.settle().await;
+    let invokers = world.project_invokers().expect("somebody may call");
+    assert_eq!(invokers.policy.bindings.len(), 1, "viewers are not the front door's business: {invokers:?}");
+    world.control.projects_set_iam_policy(&ME, ask(iam::Policy::default())).await.expect("is set");
+    world.settle().await;
+    assert!(world.project_invokers().is_none());
+}
+
+#[tokio::test]
 async fn the_check_can_be_switched_off() {
     let world = World::new().await;
     let service = world.deploy("hello").await;

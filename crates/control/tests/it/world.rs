@@ -19,7 +19,7 @@ use updraft_model::{
     account::AccountBook,
     channel::{BookEntry, Check, CheckOutcome, Health, RevisionBook, RevisionHealth, StartFailure},
     diagnosis::{Code, Diagnosis},
-    iam::Principal,
+    iam::{Principal, ProjectInvokers},
     level::Level,
     route::{Route, RouteTable},
 };
@@ -306,6 +306,11 @@ impl World {
 
     pub(crate) fn route(&self, host: &str) -> Option<Arc<Route>> {
         self.routes.borrow().hosts.get(host).cloned()
+    }
+
+    /// What the front door is told of the default project.
+    pub(crate) fn project_invokers(&self) -> Option<Arc<ProjectInvokers>> {
+        self.routes.borrow().projects.get("demo-project").cloned()
     }
 
     /// `revision percent` of a host's targets, in the order of their ids.

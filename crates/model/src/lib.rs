@@ -8,6 +8,7 @@
 
 pub mod channel;
 pub mod condition;
+pub mod confidential;
 pub mod cpu;
 pub mod diagnosis;
 pub mod error;
@@ -24,5 +25,6 @@ pub mod route;
 pub mod service;
 
 pub use condition::{Condition, Reason, Severity, State};
+pub use confidential::Confidential;
 pub use error::{Error, ErrorKind, Violation};
 pub use name::{Parent, RevisionName, ServiceName};

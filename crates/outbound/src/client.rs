@@ -128,6 +128,7 @@ impl Client {
     async fn follow(&self, request: Request) -> Result<Response, FetchError> {
         let Request { method, url, mut headers, mut sent_by } = request;
         let mut url = Url::parse(&url).map_err(|_| Refusal::NotUrl(shown(&url)))?;
+        let asked = Origin::of(&url)?;
         for _ in 0..=MOST_REDIRECTS {
             let origin = Origin::of(&url)?;
             let Hop { way, peer } = self.hop(&origin, sent_by.as_ref()).await?;
@@ -139,7 +140,7 @@ impl Client {
                 FetchError::broken(&error.without_url())
             })?;
             let Some(next) = redirect(&method, answer.status(), answer.headers()) else {
-                return Ok(Response { answer, peer });
+                return Ok(Response { answer, peer, is_elsewhere: origin != asked });
             };
             let next = next.to_str().ok().and_then(|next| url.join(next).ok());
             url = next.ok_or_else(|| FetchError::Broken(format!("{peer} redirects to what is no URL")))?;

@@ -31,7 +31,14 @@ impl Client {
     /// # Errors
     /// Every [`FetchError`]; none of them shows what came.
     pub async fn get_json<T: DeserializeOwned>(&self, url: &str, limit: usize) -> Result<Document<T>, FetchError> {
-        within(TIME, self.document(url, limit)).await?
+        self.document_within(TIME, url, limit).await
+    }
+
+    async fn document_within<T>(&self, time: Duration, url: &str, limit: usize) -> Result<Document<T>, FetchError>
+    where
+        T: DeserializeOwned,
+    {
+        within(time, self.document(url, limit)).await?
     }
 
     async fn document<T: DeserializeOwned>(&self, url: &str, limit: usize) -> Result<Document<T>, FetchError> {
@@ -73,6 +80,19 @@ fn words(headers: &HeaderMap, name: HeaderName) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Allow, Config, Policy};
+
+    #[tokio::test]
+    async fn a_document_that_does_not_come_is_given_up() {
+        // Connections are made by the kernel, and nobody takes them.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        let url = format!("http://{}/keys", silent.local_addr().expect("it is bound"));
+        let policy = Policy { allow: vec![Allow::loopback()] };
+        let client = Client::new(Config { policy, ..Config::default() });
+        let time = Duration::from_millis(20);
+        let outcome = client.document_within::<serde_json::Value>(time, &url, 1000).await;
+        assert!(matches!(outcome, Err(FetchError::TooSlow(said)) if said == time), "{outcome:?}");
+    }
 
     #[test]
     fn a_document_says_how_long_it_may_be_kept() {

@@ -10,6 +10,7 @@ use crate::{error::FetchError, policy::Peer};
 pub struct Response {
     pub(crate) answer: reqwest::Response,
     pub(crate) peer: Peer,
+    pub(crate) is_elsewhere: bool,
 }
 
 // === impl Response ===
@@ -28,6 +29,11 @@ impl Response {
     /// Who answered, after all redirects.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Was it another origin that answered than the one that was asked?
+    pub fn is_elsewhere(&self) -> bool {
+        self.is_elsewhere
     }
 
     /// The next piece of the body.

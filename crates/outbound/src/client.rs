@@ -189,6 +189,26 @@ pub(crate) async fn within<T>(time: Duration, work: impl Future<Output = T>) -> 
     tokio::time::timeout(time, work).await.map_err(|_| FetchError::TooSlow(time))
 }
 
+/// A text that holds no certificates of authorities.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotRoots(String);
+
+/// The certificates in `pem`, for [`Config::roots`].
+///
+/// # Errors
+/// [`NotRoots`].
+pub fn roots(pem: &[u8]) -> Result<Vec<Certificate>, NotRoots> {
+    let unfit = |error: reqwest::Error| NotRoots(FetchError::broken(&error).to_string());
+    let roots = Certificate::from_pem_bundle(pem).map_err(unfit)?;
+    if roots.is_empty() {
+        return Err(NotRoots("there is none".to_owned()));
+    }
+    // They are looked into when a client is made of them, and nowhere before.
+    let made = reqwest::Client::builder().tls_certs_merge(roots.clone()).build();
+    made.map(|_| roots).map_err(unfit)
+}
+
 fn redirect<'a>(method: &Method, status: StatusCode, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
     let is_redirect = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
     let is_safe = matches!(*method, Method::GET | Method::HEAD);

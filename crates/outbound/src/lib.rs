@@ -18,7 +18,7 @@ mod proxy;
 mod response;
 mod way;
 
-pub use client::{Client, Config, Request};
+pub use client::{Client, Config, NotRoots, Request, roots};
 pub use error::FetchError;
 pub use json::Document;
 pub use kind::Kind;

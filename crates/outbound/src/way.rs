@@ -22,8 +22,11 @@ const MOST: usize = 64;
 const MOST_HEADERS: usize = 100;
 
 /// The ways that are kept, the last used first.
-#[derive(Debug, Default)]
-pub(crate) struct Ways(Mutex<Vec<(Origin, Way)>>);
+#[derive(Debug)]
+pub(crate) struct Ways {
+    kept: Mutex<Vec<(Origin, Way)>>,
+    most: usize,
+}
 
 /// The way to one origin. Its connections lead to nobody else, so they can be used again.
 #[derive(Debug, Clone)]
@@ -39,6 +42,12 @@ pub(crate) struct Way {
 struct Nobody;
 
 // === impl Ways ===
+
+impl Default for Ways {
+    fn default() -> Self {
+        Self { kept: Mutex::default(), most: MOST }
+    }
+}
 
 impl Ways {
     /// The kept way to `origin` if one of its addresses is still among those that were checked just now, or a new one.
@@ -60,7 +69,7 @@ impl Ways {
             None => Way::make(origin, (side, addresses), config, network)?,
         };
         ways.insert(0, (origin.clone(), way.clone()));
-        ways.truncate(MOST);
+        ways.truncate(self.most);
         Ok(way)
     }
 
@@ -70,7 +79,7 @@ impl Ways {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(Origin, Way)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -111,5 +120,39 @@ impl Resolve for Nobody {
     fn resolve(&self, name: Name) -> Resolving {
         let name = name.as_str().to_owned();
         Box::pin(async move { Err(format!("nobody has checked where '{name}' leads").into()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::System;
+
+    #[test]
+    fn a_way_is_kept_while_one_of_its_addresses_is_named_and_never_for_another_side() {
+        let [a, b, c] = ["11.0.0.1", "10.0.0.5", "11.0.0.3"].map(|text| text.parse().expect(text));
+        let origin = Origin { is_secure: true, host: "a.example".to_owned(), port: 443 };
+        let (ways, config) = (Ways::default(), Config::default());
+        let addresses = |side, now: &[IpAddr]| ways.to(&origin, (side, now), &config, &System).expect("made").addresses;
+        assert_eq!(addresses(Side::Both, &[a, b]), [a, b]);
+        // Who may not go inside must not be given a connection that could be there.
+        assert_eq!(addresses(Side::Public, &[a]), [a]);
+        assert_eq!(addresses(Side::Public, &[c, a]), [a], "the name rotates");
+        assert_eq!(addresses(Side::Public, &[c]), [c], "it has moved");
+        ways.forget(&origin);
+        assert_eq!(addresses(Side::Public, &[a, c]), [a, c]);
+    }
+
+    #[test]
+    fn ways_that_were_not_used_for_long_are_let_go() {
+        let (ways, config) = (Ways { most: 2, ..Ways::default() }, Config::default());
+        let address = "11.0.0.1".parse().expect("an address");
+        let to = |port: u16| {
+            let origin = Origin { is_secure: true, host: "a.example".to_owned(), port };
+            ways.to(&origin, (Side::Public, &[address]), &config, &System).expect("made");
+        };
+        [1, 2, 1, 3].into_iter().for_each(to);
+        let kept: Vec<u16> = ways.lock().iter().map(|(origin, _)| origin.port).collect();
+        assert_eq!(kept, [3, 1], "the second was used first");
     }
 }

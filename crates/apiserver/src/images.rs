@@ -121,7 +121,7 @@ fn of_images(error: &ImageError) -> Error {
     let kind = match error {
         ImageError::Invalid { .. } | ImageError::Unfit { .. } => ErrorKind::InvalidArgument,
         ImageError::Missing { .. } => ErrorKind::NotFound,
-        ImageError::Denied { .. } => ErrorKind::PermissionDenied,
+        ImageError::Denied { .. } | ImageError::Forbidden { .. } => ErrorKind::PermissionDenied,
         ImageError::Unavailable { .. } | ImageError::Held => ErrorKind::Unavailable,
         ImageError::Host { operation, source } => return of_host(operation, source),
         other => return Error::internal(other),

@@ -16,6 +16,7 @@ impl From<ImageError> for Fault {
         let image = |fault, image, cause| Happened::Image { fault, image, cause };
         Self::of(match error {
             ImageError::Denied { image: name, cause } => image(ImageFault::Denied, name, cause),
+            ImageError::Forbidden { image: name, cause } => image(ImageFault::Forbidden, name, cause),
             ImageError::Missing { image: name, cause } => image(ImageFault::Missing, name, cause),
             ImageError::Invalid { image: name, rule } => image(ImageFault::Unfit, name, rule),
             ImageError::Unfit { image: name, kind, cause } => {

@@ -100,6 +100,7 @@ codes! {
     ProbeNotGrpc "probe-not-grpc" "It does not answer the probe with gRPC.";
     ImageMissing "image-missing" "The image, its tag or a part of it does not exist.";
     ImageDenied "image-denied" "The registry refused our credentials.";
+    ImageForbidden "image-forbidden" "The server fetches nothing from there for its users.";
     ImageWrongArchitecture "image-wrong-architecture" "The image is for other machines.";
     ImageWithoutCommand "image-without-command" "Nobody says what to run.";
     ImageCorrupt "image-corrupt" "A part of the image is not what it should be.";
@@ -119,6 +120,8 @@ pub enum ImageFault {
     Missing,
     /// The registry refused our credentials.
     Denied,
+    /// The server fetches nothing from there for its users.
+    Forbidden,
     /// It is for other machines.
     Platform,
     /// Neither the image nor the template says what to run.

@@ -9,6 +9,7 @@
 pub mod account;
 pub mod channel;
 pub mod condition;
+pub mod confidential;
 pub mod cpu;
 pub mod diagnosis;
 pub mod error;
@@ -25,5 +26,6 @@ pub mod route;
 pub mod service;
 
 pub use condition::{Condition, Reason, Severity, State};
+pub use confidential::Confidential;
 pub use error::{Error, ErrorKind, Violation};
 pub use name::{Parent, RevisionName, ServiceName};

@@ -32,6 +32,14 @@ pub enum ImageError {
         /// What the registry said.
         cause: String,
     },
+    /// The image, or where its registry sends us, is where the server fetches nothing for its users.
+    #[error("image '{image}' is not fetched: {cause}")]
+    Forbidden {
+        /// The image.
+        image: String,
+        /// Which rule says so, and which setting would allow it.
+        cause: String,
+    },
     /// The image cannot run here: another architecture, a malformed or hostile layer, no image at all.
     #[error("image '{image}' cannot be run: {cause}")]
     Unfit {

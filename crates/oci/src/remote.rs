@@ -11,6 +11,7 @@ use std::{
 use bytes::Bytes;
 use reqwest::{Method, StatusCode};
 use updraft_base::{Backoff, Clock};
+use updraft_outbound::{Client, FetchError, Response};
 
 use crate::{
     content::ContentStore,
@@ -19,7 +20,7 @@ use crate::{
     error::ImageError,
     manifest::{Descriptor, MAX_MANIFEST},
     reference::{DEFAULT_TAG, Reference},
-    transport::{self, Ask, Transport, TransportError},
+    transport::{Ask, Transport, TransportError},
     upload::Upload,
 };
 
@@ -34,9 +35,10 @@ const MANIFEST_TIME: Duration = Duration::from_secs(60);
 /// The header that says which digest a manifest has.
 const DIGEST_HEADER: &str = "docker-content-digest";
 
-/// The way to other registries. Clients are kept: they hold connections and tokens.
+/// The way to other registries. Transports are kept: they hold tokens.
 #[derive(Debug)]
 pub(crate) struct Remote {
+    http: Client,
     credentials: Option<PathBuf>,
     clock: Clock,
     clients: Mutex<HashMap<String, Arc<Transport>>>,
@@ -60,8 +62,8 @@ enum Fault {
 // === impl Remote ===
 
 impl Remote {
-    pub(crate) fn new(credentials: Option<PathBuf>, clock: Clock) -> Self {
-        Self { credentials, clock, clients: Mutex::default() }
+    pub(crate) fn new(http: Client, credentials: Option<PathBuf>, clock: Clock) -> Self {
+        Self { http, credentials, clock, clients: Mutex::default() }
     }
 
     pub(crate) fn session<'a>(&'a self, reference: &'a Reference) -> Result<Session<'a>, ImageError> {
@@ -75,9 +77,7 @@ impl Remote {
         let client = match clients.get(&key) {
             Some(known) if *known.login() == credentials.login => known.clone(),
             _ => {
-                let client = Transport::new(credentials.login.clone())
-                    .map_err(|error| ImageError::host("set up the registry client", std::io::Error::other(error)))?;
-                let client = Arc::new(client);
+                let client = Arc::new(Transport::new(self.http.clone(), credentials.login.clone()));
                 clients.insert(key, client.clone());
                 client
             }
@@ -119,11 +119,11 @@ impl Session<'_> {
 
     async fn whole_manifest(&self, ask: &Ask) -> Result<Bytes, Fault> {
         let response = self.send(ask).await?;
-        transport::read(response, MAX_MANIFEST).await.map_err(|error| match error {
-            TransportError::TooLarge(_) => {
+        response.read(MAX_MANIFEST).await.map_err(|error| match error {
+            FetchError::TooLarge(_) => {
                 Fault::Final(self.unfit(format!("{} is larger than {MAX_MANIFEST} bytes", ask.path)))
             }
-            error => self.fault(error),
+            error => self.fault(error.into()),
         })
     }
 
@@ -132,7 +132,7 @@ impl Session<'_> {
         self.remote.clock.timeout(MANIFEST_TIME, work).await.map_err(late)?
     }
 
-    async fn send(&self, ask: &Ask) -> Result<reqwest::Response, Fault> {
+    async fn send(&self, ask: &Ask) -> Result<Response, Fault> {
         self.client.send(self.reference, ask).await.map_err(|error| self.fault(error))
     }
 
@@ -172,7 +172,7 @@ impl Session<'_> {
         if offset > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
             *upload = content.upload().await.map_err(|error| self.host(error))?;
         }
-        while let Some(bytes) = response.chunk().await.map_err(|error| self.fault(transport::broken(error)))? {
+        while let Some(bytes) = response.chunk().await.map_err(|error| self.fault(error.into()))? {
             if upload.size() + bytes.len() as u64 > blob.size {
                 let cause = format!("blob {} is larger than the {} bytes its manifest says", blob.digest, blob.size);
                 return Err(Fault::Final(self.unfit(cause)));
@@ -217,6 +217,7 @@ impl Session<'_> {
         let cause = error.to_string();
         match &error {
             TransportError::Broken(_) => Fault::Passing(cause),
+            TransportError::Forbidden(_) => Fault::Final(ImageError::Forbidden { image, cause }),
             TransportError::Login(_) => Fault::Final(self.denied(cause)),
             TransportError::TooLarge(_) => Fault::Final(ImageError::Unavailable { image, cause }),
             TransportError::Refused { status, code, .. } => match (code.as_str(), status.as_u16()) {

@@ -11,6 +11,7 @@ use std::{
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use updraft_base::Clock;
+use updraft_outbound::Client;
 
 use crate::{
     collect::Garbage,
@@ -49,6 +50,8 @@ pub struct ImageStoreConfig {
     /// Docker's `config.json` with credentials for registries; `None` or a missing file means none.
     /// Credential helpers are not run.
     pub credentials: Option<PathBuf>,
+    /// What other registries are asked with; it decides which may be.
+    pub outbound: Client,
     /// Bounds on what an image may unpack to.
     pub limits: UnpackLimits,
     /// How many layers are fetched at once for one image.
@@ -100,11 +103,12 @@ pub(crate) struct Found {
 // === impl ImageStoreConfig ===
 
 impl ImageStoreConfig {
-    /// A store in `dir` with the default bounds and no credentials.
+    /// A store in `dir` with the default bounds, no credentials, and no way but to public addresses.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
             credentials: None,
+            outbound: Client::default(),
             limits: UnpackLimits::default(),
             parallel_fetches: 4,
             parallel_unpacks: std::thread::available_parallelism().map_or(2, |n| n.get().clamp(1, 4)),
@@ -125,7 +129,7 @@ impl ImageStore {
             ContentStore::open(&config.dir, clock.clone()).map_err(|error| ImageError::of_content("", error))?;
         layout::mark(&content).map_err(|error| ImageError::of_content("", error))?;
         let layers = Layers::open(config.dir.join("layers"), config.limits, config.parallel_unpacks)?;
-        let remote = Remote::new(config.credentials.clone(), clock.clone());
+        let remote = Remote::new(config.outbound.clone(), config.credentials.clone(), clock.clone());
         let (local_names, local_port) = (Mutex::default(), AtomicU16::default());
         let flights = Flights::default();
         let garbage = Mutex::default();
@@ -152,7 +156,7 @@ impl ImageStore {
     /// digest already is checked for form only.
     ///
     /// # Errors
-    /// [`ImageError::Invalid`], [`ImageError::Missing`], [`ImageError::Denied`],
+    /// [`ImageError::Invalid`], [`ImageError::Missing`], [`ImageError::Denied`], [`ImageError::Forbidden`],
     /// [`ImageError::Unavailable`], [`ImageError::Host`].
     pub async fn resolve(&self, image: &str) -> Result<String, ImageError> {
         let reference: Reference = image.parse()?;

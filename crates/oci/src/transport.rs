@@ -3,21 +3,17 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
 use reqwest::{
-    Client, Method, RequestBuilder, Response, StatusCode, Url,
+    Method, StatusCode, Url,
     header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RANGE, WWW_AUTHENTICATE},
 };
 use serde::Deserialize;
+use updraft_outbound::{Client, FetchError, Peer, Request, Response};
 
 use crate::{credentials::Login, manifest::media_type, reference::DOCKER_HUB, reference::Reference};
 
-/// A registry that sends nothing for so long is not coming back.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer of a token endpoint, in bytes. Tokens are some kilobytes.
 const MAX_TOKEN: usize = 256 << 10;
 /// The largest answer that is read to explain a refusal, in bytes.
@@ -47,9 +43,12 @@ pub(crate) struct Ask {
 /// Why there is no answer to use.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TransportError {
-    /// The network, or not HTTP.
+    /// The network, not HTTP, an answer without end.
     #[error("{0}")]
     Broken(String),
+    /// The server does not go there for its users.
+    #[error("{0}")]
+    Forbidden(String),
     /// The registry, or where it sent us for a token, refused.
     #[error("the registry answered {status}{words}")]
     Refused {
@@ -97,13 +96,8 @@ enum Challenge {
 // === impl Transport ===
 
 impl Transport {
-    pub(crate) fn new(login: Login) -> reqwest::Result<Self> {
-        let http = Client::builder()
-            .read_timeout(READ_TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .user_agent(concat!("updraft/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self { http, login, shown: Mutex::default() })
+    pub(crate) fn new(http: Client, login: Login) -> Self {
+        Self { http, login, shown: Mutex::default() }
     }
 
     pub(crate) fn login(&self) -> &Login {
@@ -113,31 +107,17 @@ impl Transport {
     /// The answer to `ask`, if it is one of success; its body is still to be read.
     pub(crate) async fn send(&self, reference: &Reference, ask: &Ask) -> Result<Response, TransportError> {
         let shown = self.known(reference);
-        let mut response = send(self.request(reference, ask, shown)).await?;
-        // Nothing was shown yet, or a token that has expired.
+        let mut response = self.http.send(request(reference, ask, shown)).await?;
+        // Nothing was shown yet, or a token that has expired. Who the registry sent us on to is shown nothing of what is meant for the registry.
         if response.status() == StatusCode::UNAUTHORIZED
+            && !response.is_elsewhere()
             && let Some(challenge) = Challenge::of(response.headers())
-            && let Some(shown) = self.meet(reference, challenge).await?
+            && let Some(shown) = self.meet(reference, challenge, response.peer()).await?
         {
             self.lock().insert(reference.repository().to_owned(), shown.clone());
-            response = send(self.request(reference, ask, Some(shown))).await?;
+            response = self.http.send(request(reference, ask, Some(shown))).await?;
         }
         succeeded(response).await
-    }
-
-    fn request(&self, reference: &Reference, ask: &Ask, shown: Option<HeaderValue>) -> RequestBuilder {
-        let host = if reference.registry() == DOCKER_HUB { "registry-1.docker.io" } else { reference.registry() };
-        let scheme = if reference.is_loopback() { "http" } else { "https" };
-        let url = format!("{scheme}://{host}/v2/{}/{}", reference.repository(), ask.path);
-        let mut request = self.http.request(ask.method.clone(), url);
-        for accepted in media_type::ALL {
-            request = request.header(ACCEPT, accepted);
-        }
-        if ask.offset > 0 {
-            request = request.header(RANGE, format!("bytes={}-", ask.offset));
-        }
-        // A redirect to another host does not get it: the client sees to that.
-        shown.into_iter().fold(request, |request, shown| request.header(AUTHORIZATION, shown))
     }
 
     fn known(&self, reference: &Reference) -> Option<HeaderValue> {
@@ -147,44 +127,41 @@ impl Transport {
         }
     }
 
-    /// What to show after `challenge`; nothing when there is nothing.
-    async fn meet(&self, reference: &Reference, challenge: Challenge) -> Result<Option<HeaderValue>, TransportError> {
+    /// What to show after the `challenge` of `peer`; nothing when there is nothing.
+    async fn meet(
+        &self,
+        reference: &Reference,
+        challenge: Challenge,
+        peer: &Peer,
+    ) -> Result<Option<HeaderValue>, TransportError> {
         match (challenge, &self.login) {
             (Challenge::Basic, Login::Basic(user, password)) => {
                 Login::basic(user, password).map(Some).map_err(malformed)
             }
             (Challenge::Basic, _) | (_, Login::Bearer(_)) => Ok(None),
             (Challenge::Bearer { realm, service }, login) => {
-                let token = self.token(reference, &realm, service, login).await?;
+                let scope = format!("repository:{}:pull", reference.repository());
+                let mut url = Url::parse(&realm).map_err(|_| bad_realm(&realm, "is no URL"))?;
+                let service = service.iter().map(|service| ("service", service));
+                url.query_pairs_mut().append_pair("scope", &scope).extend_pairs(service);
+                // It can be any URL at all: what holds for a redirect of the registry holds for this.
+                let request = match login {
+                    Login::Basic(user, password) => {
+                        Request::get(url).header(AUTHORIZATION, Login::basic(user, password).map_err(malformed)?)
+                    }
+                    _ => Request::get(url),
+                };
+                let token = self.token(request.sent_by(peer), &realm).await?;
                 header("Bearer", &token).map(Some)
             }
         }
     }
 
-    async fn token(
-        &self,
-        reference: &Reference,
-        realm: &str,
-        service: Option<String>,
-        login: &Login,
-    ) -> Result<String, TransportError> {
-        let bad = |rule: &str| TransportError::Login(format!("the registry's token endpoint '{realm}' {rule}"));
-        let mut url = Url::parse(realm).map_err(|_| bad("is no URL"))?;
-        if url.scheme() != "https" && !reference.is_loopback() {
-            return Err(bad("is not reached by https"));
-        }
-        let scope = format!("repository:{}:pull", reference.repository());
-        url.query_pairs_mut().append_pair("scope", &scope).extend_pairs(service.map(|service| ("service", service)));
-        let request = self.http.get(url);
-        let request = match login {
-            Login::Basic(user, password) => {
-                request.header(AUTHORIZATION, Login::basic(user, password).map_err(malformed)?)
-            }
-            _ => request,
-        };
-        let answer = read(succeeded(send(request).await?).await?, MAX_TOKEN).await?;
-        let token: Token = serde_json::from_slice(&answer).map_err(|_| bad("did not answer with a token"))?;
-        token.token.or(token.access_token).ok_or_else(|| bad("did not answer with a token"))
+    async fn token(&self, request: Request, realm: &str) -> Result<String, TransportError> {
+        let answer = succeeded(self.http.send(request).await?).await?.read(MAX_TOKEN).await?;
+        let bad = || bad_realm(realm, "did not answer with a token");
+        let token: Token = serde_json::from_slice(&answer).map_err(|_| bad())?;
+        token.token.or(token.access_token).ok_or_else(bad)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, HeaderValue>> {
@@ -192,20 +169,21 @@ impl Transport {
     }
 }
 
-/// The body of an answer, which is given up as soon as it is larger than `limit` bytes.
-pub(crate) async fn read(mut response: Response, limit: usize) -> Result<Bytes, TransportError> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(broken)? {
-        if body.len() + chunk.len() > limit {
-            return Err(TransportError::TooLarge(limit));
-        }
-        body.extend_from_slice(&chunk);
+fn request(reference: &Reference, ask: &Ask, shown: Option<HeaderValue>) -> Request {
+    let host = if reference.registry() == DOCKER_HUB { "registry-1.docker.io" } else { reference.registry() };
+    let scheme = if reference.is_loopback() { "http" } else { "https" };
+    let url = format!("{scheme}://{host}/v2/{}/{}", reference.repository(), ask.path);
+    let mut request = Request::new(ask.method.clone(), url);
+    for accepted in media_type::ALL {
+        request = request.header(ACCEPT, HeaderValue::from_static(accepted));
     }
-    Ok(body.freeze())
-}
-
-async fn send(request: RequestBuilder) -> Result<Response, TransportError> {
-    request.send().await.map_err(broken)
+    if ask.offset > 0
+        && let Ok(range) = HeaderValue::try_from(format!("bytes={}-", ask.offset))
+    {
+        request = request.header(RANGE, range);
+    }
+    // A redirect to another host does not get it: the client sees to that.
+    shown.into_iter().fold(request, |request, shown| request.header(AUTHORIZATION, shown))
 }
 
 async fn succeeded(response: Response) -> Result<Response, TransportError> {
@@ -214,7 +192,7 @@ async fn succeeded(response: Response) -> Result<Response, TransportError> {
         return Ok(response);
     }
     // Without words the status has to do.
-    let body = read(response, MAX_REFUSAL).await.unwrap_or_default();
+    let body = response.read(MAX_REFUSAL).await.unwrap_or_default();
     let problem =
         serde_json::from_slice::<Envelope>(&body).ok().and_then(|envelope| envelope.errors.into_iter().next());
     let (code, words) = match problem {
@@ -227,8 +205,8 @@ async fn succeeded(response: Response) -> Result<Response, TransportError> {
     Err(TransportError::Refused { status, code, words })
 }
 
-pub(crate) fn broken(error: reqwest::Error) -> TransportError {
-    TransportError::Broken(chain(&error))
+fn bad_realm(realm: &str, rule: &str) -> TransportError {
+    TransportError::Login(format!("the registry's token endpoint '{realm}' {rule}"))
 }
 
 fn header(scheme: &str, value: &str) -> Result<HeaderValue, TransportError> {
@@ -241,18 +219,16 @@ fn malformed(_: impl std::error::Error) -> TransportError {
     TransportError::Login("the credentials for the registry do not fit into a header".to_owned())
 }
 
-/// An error with its causes: the HTTP client's own text leaves out what broke.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
+// === impl TransportError ===
+
+impl From<FetchError> for TransportError {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Refused(refusal) => Self::Forbidden(refusal.to_string()),
+            FetchError::TooLarge(limit) => Self::TooLarge(limit),
+            other => Self::Broken(other.to_string()),
         }
-        source = cause.source();
     }
-    text
 }
 
 // === impl Challenge ===

@@ -370,6 +370,7 @@ fn backups(
 fn open_images(config: &Config, listeners: &Listeners, clock: &Clock) -> Result<ImageStore, StartError> {
     let mut images = ImageStoreConfig::new(config.data_dir.join("images"));
     images.credentials.clone_from(&config.registry_credentials);
+    images.outbound = updraft_outbound::Client::new(config.outbound.clone());
     let images = ImageStore::open(images, clock.clone())?;
     let port = listeners.registry_address.port();
     let mut names = vec![format!("localhost:{port}"), format!("127.0.0.1:{port}"), format!("[::1]:{port}")];

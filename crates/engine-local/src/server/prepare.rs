@@ -163,6 +163,7 @@ fn engine_error(image: &str, error: ImageError) -> EngineError {
     match error {
         ImageError::Missing { cause, .. } => EngineError::ImageMissing { image, cause },
         ImageError::Denied { cause, .. } => EngineError::ImageDenied { image, cause },
+        ImageError::Forbidden { cause, .. } => EngineError::ImageUnfit { image, fault: ImageFault::Forbidden, cause },
         ImageError::Unfit { kind, cause, .. } => EngineError::ImageUnfit { image, fault: fault(kind), cause },
         ImageError::Unavailable { cause, .. } => EngineError::Unavailable { image, cause },
         ImageError::Invalid { rule, .. } => EngineError::ImageUnfit { image, fault: ImageFault::Unfit, cause: rule },

@@ -5,9 +5,11 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use updraft_base::{Clock, OnFailure, Tasks};
+use updraft_outbound::{Allow, Config, Policy};
 
 use super::*;
 use crate::{Digest, ImageError, manifest::MAX_MANIFEST, remote::Remote};
+use bytes::Bytes;
 
 /// A registry that answers each path, on a connection of its own, by `answer`: the head, and whether
 /// bytes without end follow it.
@@ -53,11 +55,16 @@ async fn converse(mut stream: TcpStream, host: &str, answer: fn(&str, &str) -> (
     }
 }
 
+/// A client that may ask registries of this machine.
+fn on_loopback() -> Client {
+    Client::new(Config { policy: Policy { allow: vec![Allow::loopback()] }, ..Config::default() })
+}
+
 async fn manifest_of(answer: fn(&str, &str) -> (String, Rest)) -> Result<Bytes, ImageError> {
     let tasks = Tasks::new();
     let host = registry(&tasks, answer).await;
     let (clock, _hand) = Clock::stopped_at(SystemTime::UNIX_EPOCH);
-    let remote = Remote::new(None, clock);
+    let remote = Remote::new(on_loopback(), None, clock);
     let reference: Reference = format!("{host}/app").parse().expect("a reference");
     let outcome = remote.session(&reference).expect("a session").manifest(&Digest::of(b"{}")).await;
     tasks.shutdown().ask();
@@ -103,7 +110,7 @@ async fn a_token_is_fetched_where_the_registry_says_and_shown() {
 async fn a_registry_that_does_not_come_to_an_end_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
     let (clock, hand) = Clock::stopped_at(SystemTime::UNIX_EPOCH);
-    let remote = Remote::new(None, clock);
+    let remote = Remote::new(on_loopback(), None, clock);
     let image = format!("{}/app", listener.local_addr().expect("it is bound"));
     let reference: Reference = image.parse().expect("a reference");
     let session = remote.session(&reference).expect("a session");

@@ -9,6 +9,7 @@ pub(super) fn sentence(fault: ImageFault, image: &str) -> String {
     let what = match fault {
         ImageFault::Missing => "not found",
         ImageFault::Denied => return format!("Access to image '{image}' was denied."),
+        ImageFault::Forbidden => "was not fetched",
         ImageFault::Unreachable | ImageFault::TooSlow => "could not be fetched",
         ImageFault::Platform | ImageFault::NoCommand | ImageFault::Corrupt | ImageFault::Unfit => "cannot be run",
     };
@@ -32,6 +33,11 @@ pub(super) fn image(fault: ImageFault, image: &str, cause: &str) -> Told {
                 "Log in to {registry} with 'docker login {registry}' as the user that runs the server, or name a file \
                  with credentials in its setting registry-credentials."
             ),
+        ),
+        ImageFault::Forbidden => told(
+            Code::ImageForbidden,
+            cause,
+            "Push the image to the server's own registry, or ask who runs the server to allow it (docs/outbound.md).",
         ),
         ImageFault::Platform => told(
             Code::ImageWrongArchitecture,

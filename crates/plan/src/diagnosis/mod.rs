@@ -208,7 +208,7 @@ fn crowded(ended: &str, by: &str) -> Told {
 pub fn reason(happened: &Happened) -> Reason {
     match happened {
         Happened::Image { fault, .. } => match fault {
-            ImageFault::Denied => Reason::ContainerPermissionDenied,
+            ImageFault::Denied | ImageFault::Forbidden => Reason::ContainerPermissionDenied,
             ImageFault::TooSlow => Reason::ProgressDeadlineExceeded,
             ImageFault::Unreachable => Reason::Internal,
             ImageFault::Missing

@@ -312,6 +312,7 @@ fn what_is_not_the_containers_fault_is_not_called_so() {
     let all = [
         image(ImageFault::Missing),
         image(ImageFault::Denied),
+        image(ImageFault::Forbidden),
         image(ImageFault::Platform),
         image(ImageFault::NoCommand),
         image(ImageFault::Corrupt),
@@ -333,6 +334,7 @@ fn what_is_not_the_containers_fault_is_not_called_so() {
     expect![[r#"
         ContainerMissing image-missing: Image 'ghcr.io/a/b:v1' not found. Manifest unknown. Check the name and the tag, and that the image has been pushed ('updraft images list' shows what the server's own registry has).
         ContainerPermissionDenied image-denied: Access to image 'ghcr.io/a/b:v1' was denied. Manifest unknown. Log in to ghcr.io with 'docker login ghcr.io' as the user that runs the server, or name a file with credentials in its setting registry-credentials.
+        ContainerPermissionDenied image-forbidden: Image 'ghcr.io/a/b:v1' was not fetched. Manifest unknown. Push the image to the server's own registry, or ask who runs the server to allow it (docs/outbound.md).
         ContainerMissing image-wrong-architecture: Image 'ghcr.io/a/b:v1' cannot be run. Manifest unknown. Build it for linux/amd64, such as with 'docker build --platform linux/amd64'.
         ContainerMissing image-without-command: Image 'ghcr.io/a/b:v1' cannot be run. Manifest unknown. Give the image an ENTRYPOINT or a CMD, or deploy with --command.
         ContainerMissing image-corrupt: Image 'ghcr.io/a/b:v1' cannot be run. Manifest unknown. Build and push the image again: this copy of it is damaged.

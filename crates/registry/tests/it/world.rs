@@ -17,6 +17,7 @@ use tokio::{io::AsyncReadExt, net::TcpListener};
 use updraft_base::{Clock, OnFailure, Tasks, VirtualClock};
 use updraft_identity::{AuthMode, Authenticator};
 use updraft_oci::{Digest, ImageStore, ImageStoreConfig, media_type};
+use updraft_outbound::{Allow, Client, Config, Policy};
 use updraft_registry::Registry;
 
 pub(crate) struct World {
@@ -136,14 +137,20 @@ impl World {
 
     /// Another store, to which this registry is a remote one.
     pub(crate) fn puller(&self, credentials: Option<PathBuf>) -> ImageStore {
-        let config = ImageStoreConfig { credentials, ..ImageStoreConfig::new(self.dir.path().join("puller")) };
+        let config = ImageStoreConfig { credentials, ..self.puller_config() };
         ImageStore::open(config, Clock::system()).expect("store")
     }
 
     pub(crate) fn puller_by_hand(&self) -> (ImageStore, Arc<VirtualClock>) {
         let (clock, hand) = Clock::stopped_at(SystemTime::UNIX_EPOCH);
-        let config = ImageStoreConfig::new(self.dir.path().join("puller"));
-        (ImageStore::open(config, clock).expect("store"), hand)
+        (ImageStore::open(self.puller_config(), clock).expect("store"), hand)
+    }
+
+    /// The registry is on loopback, where nobody is sent without being told.
+    fn puller_config(&self) -> ImageStoreConfig {
+        let policy = Policy { allow: vec![Allow::loopback()] };
+        let outbound = Client::new(Config { policy, ..Config::default() });
+        ImageStoreConfig { outbound, ..ImageStoreConfig::new(self.dir.path().join("puller")) }
     }
 
     pub(crate) async fn stop(&self) {

@@ -161,6 +161,15 @@ struct ServeArgs {
     /// Names under which others reach the image registry, separated by commas [default: its addresses].
     #[arg(long, value_name = "NAMES")]
     registry_names: Option<String>,
+    /// What may be reached, beside public addresses, for users [default: 'loopback, private' with --auth none].
+    #[arg(long, value_name = "HOSTS")]
+    outbound_allow: Option<String>,
+    /// An HTTP proxy for what is fetched for users, or 'environment' for $HTTPS_PROXY.
+    #[arg(long, value_name = "URL")]
+    outbound_proxy: Option<String>,
+    /// Certificates of authorities to trust there, in PEM.
+    #[arg(long, value_name = "FILE")]
+    outbound_ca: Option<String>,
     /// How long what containers write is kept, such as 12h, 30d [default: 30d].
     #[arg(long, value_name = "DURATION")]
     log_retention: Option<String>,
@@ -300,6 +309,9 @@ impl ServeArgs {
             ("dns", self.dns.clone()),
             ("registry-credentials", self.registry_credentials.clone()),
             ("registry-names", self.registry_names.clone()),
+            ("outbound-allow", self.outbound_allow.clone()),
+            ("outbound-proxy", self.outbound_proxy.clone()),
+            ("outbound-ca", self.outbound_ca.clone()),
             ("log-retention", self.log_retention.clone()),
             ("log-max-size", self.log_max_size.clone()),
             ("log", self.log.clone()),

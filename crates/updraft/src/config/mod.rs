@@ -4,6 +4,7 @@
 //! place that knows which layer wins, and it keeps where each value came from for `config show`.
 
 mod layers;
+mod outbound;
 mod tls;
 mod values;
 
@@ -174,6 +175,24 @@ pub const SETTINGS: &[Setting] = &[
         help: "Names under which others reach the image registry, such as 'images.example.com:5000', separated by commas",
     },
     Setting {
+        key: "outbound-allow",
+        variable: "UPDRAFT_OUTBOUND_ALLOW",
+        default: "",
+        help: "What the server may reach, beside public addresses, when it fetches something for a user, such as 'registry.lan, 10.0.0.0/8'; see docs/outbound.md [default: 'loopback, private' with auth 'none', else nothing]",
+    },
+    Setting {
+        key: "outbound-proxy",
+        variable: "UPDRAFT_OUTBOUND_PROXY",
+        default: "",
+        help: "An HTTP proxy for that, such as 'http://proxy.lan:3128', or 'environment' for $HTTPS_PROXY and $NO_PROXY",
+    },
+    Setting {
+        key: "outbound-ca",
+        variable: "UPDRAFT_OUTBOUND_CA",
+        default: "",
+        help: "Certificates in PEM of authorities to trust there, beside those that this machine trusts",
+    },
+    Setting {
         key: "log-retention",
         variable: "UPDRAFT_LOG_RETENTION",
         default: "30d",
@@ -247,6 +266,8 @@ pub struct Config {
     pub registry_credentials: Option<PathBuf>,
     /// Names of the registry, `host` or `host:port`, besides its addresses.
     pub registry_names: Vec<String>,
+    /// What is reached, and how, when something is fetched for a user.
+    pub outbound: updraft_outbound::Config,
     /// How long the output of containers is kept.
     pub log_retention: Duration,
     /// What one service's may take on disk, in bytes.
@@ -363,6 +384,7 @@ impl Config {
             dns: values.addresses("dns")?,
             registry_credentials: values.credentials()?,
             registry_names: values.registry_names()?,
+            outbound: values.outbound()?,
             log_retention: values.duration("log-retention")?,
             log_max_size: values.size("log-max-size", LOG_MIN_SIZE)?,
             log: values.log()?,

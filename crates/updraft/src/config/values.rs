@@ -228,11 +228,12 @@ impl<'a> Values<'a> {
     }
 
     pub(super) fn refuse(&self, key: &str, rule: &str) -> ConfigError {
-        let (value, origin) = match self.find(key) {
-            Some(resolved) => (resolved.value.clone(), resolved.origin.clone()),
-            None => (String::new(), Origin::Default),
-        };
+        let (value, origin) = (self.text(key).to_owned(), self.origin(key));
         ConfigError::Value { key: key.to_owned(), value, origin, rule: rule.to_owned() }
+    }
+
+    pub(super) fn origin(&self, key: &str) -> Origin {
+        self.find(key).map_or(Origin::Default, |resolved| resolved.origin.clone())
     }
 }
 

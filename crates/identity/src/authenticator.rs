@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, header};
 use updraft_model::{Error, ErrorKind, iam::Principal};
 
-use crate::{IdentityError, TokenError, Tokens, origin, token::Token};
+use crate::{IdentityError, Issuer, TokenError, Tokens, jwt::Unverified, origin, token::Token};
 
 /// Google's sentences for callers without, and with wrong, credentials.
 const MISSING: &str = "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.";
@@ -34,6 +34,8 @@ pub struct UnknownAuthMode(pub String);
 pub struct Authenticator {
     means: Arc<Means>,
     tokens: Option<Tokens>,
+    /// Who is trusted about who people are.
+    issuer: Option<Arc<Issuer>>,
 }
 
 #[derive(Debug)]
@@ -79,7 +81,7 @@ impl Authenticator {
             AuthMode::None => Means::None,
             AuthMode::Token => Means::Token(Token::open(data_dir)?),
         };
-        Ok(Self { means: Arc::new(means), tokens: None })
+        Ok(Self { means: Arc::new(means), tokens: None, issuer: None })
     }
 
     /// The same, which takes access tokens of this installation, too. Without a token to ask for, nobody is asked for
@@ -87,6 +89,12 @@ impl Authenticator {
     #[must_use]
     pub fn with_tokens(self, tokens: Tokens) -> Self {
         Self { tokens: Some(tokens), ..self }
+    }
+
+    /// The same, which takes ID tokens of an issuer elsewhere, too.
+    #[must_use]
+    pub fn with_issuer(self, issuer: Arc<Issuer>) -> Self {
+        Self { issuer: Some(issuer), ..self }
     }
 
     /// The mode it was opened with.
@@ -148,23 +156,40 @@ impl Authenticator {
         accepts: impl Fn(&str) -> bool,
         expected: &str,
     ) -> Result<Principal, TokenError> {
+        // A person's token is for this installation, whichever of its services is called.
+        if let Some(issuer) = self.issuer_of(token) {
+            return issuer.verify(token).map(|verified| verified.who);
+        }
         let tokens = self.tokens.as_ref().ok_or(TokenError::Malformed("no token of this server's is known"))?;
         tokens.verify_id_for(token, accepts, expected).map(|verified| verified.who)
+    }
+
+    /// The issuer elsewhere, if the token says that it is of it.
+    fn issuer_of(&self, token: &str) -> Option<&Issuer> {
+        let issuer = self.issuer.as_deref()?;
+        (claimed_issuer(token)? == issuer.url()).then_some(issuer)
     }
 
     fn by_access_token(&self, shown: &[u8]) -> Result<Principal, Error> {
         // What does not look like one of ours gets Google's sentence alone.
         let looks_like_one = |text: &&str| text.bytes().filter(|&byte| byte == b'.').count() == 2;
         let shown = std::str::from_utf8(shown).ok().filter(looks_like_one);
+        let refused = |cause| Error::new(ErrorKind::Unauthenticated, format!("{WRONG} ({cause}.)"));
         let (Some(tokens), Some(shown)) = (&self.tokens, shown) else { return Err(wrong()) };
-        let verified = tokens
-            .verify_bearer(shown)
-            .map_err(|cause| Error::new(ErrorKind::Unauthenticated, format!("{WRONG} ({cause}.)")))?;
+        if let Some(issuer) = self.issuer_of(shown) {
+            return issuer.verify(shown).map(|verified| verified.who).map_err(refused);
+        }
+        let verified = tokens.verify_bearer(shown).map_err(refused)?;
         if !verified.is_for_the_platform() {
             return Err(Error::new(ErrorKind::PermissionDenied, NARROW));
         }
         Ok(verified.who)
     }
+}
+
+/// By whom a token says that it is; nothing of it is proved.
+fn claimed_issuer(token: &str) -> Option<String> {
+    Some(Unverified::parse(token).ok()?.unproved().ok()?.text("iss").ok()?.to_owned())
 }
 
 fn wrong() -> Error {

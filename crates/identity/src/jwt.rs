@@ -54,6 +54,9 @@ pub enum TokenError {
     /// Nobody here has that key.
     #[error("the token's key '{0}' is not known")]
     UnknownKey(String),
+    /// Its issuer's keys could not be had yet.
+    #[error("the keys of the issuer '{0}' are not here yet")]
+    NoKeys(String),
     /// The key is switched off.
     #[error("the token's key '{0}' is disabled")]
     KeyDisabled(String),

@@ -1,7 +1,7 @@
 //! Who calls: the [`Principal`](updraft_model::iam::Principal) of a request, from its headers.
 //!
 //! [`Authenticator`] is the entry. What the principal may do is decided elsewhere. [`Tokens`] makes and checks the tokens
-//! of this installation, [`oidc`] checks those of issuers elsewhere, [`account_key`] makes keys that service accounts
+//! of this installation, [`Issuer`] and [`oidc`] check those of issuers elsewhere, [`account_key`] makes keys that service accounts
 //! prove themselves with. [`Tls`] is how the server shows who *it* is.
 
 pub mod account_key;
@@ -9,6 +9,7 @@ mod authenticator;
 mod bind;
 mod durable;
 mod error;
+mod issuer;
 mod jwt;
 pub mod key;
 pub mod oidc;
@@ -20,6 +21,7 @@ mod tokens;
 pub use authenticator::{AuthMode, Authenticator, UnknownAuthMode};
 pub use bind::{OpenBind, check_bind};
 pub use error::IdentityError;
+pub use issuer::Issuer;
 pub use jwt::{CLOCK_SKEW, TOKEN_MAX, TokenError};
 pub use tls::{Certificate, Tls, TlsError, names as certificate_names};
 pub use token::{read_token, token_path};

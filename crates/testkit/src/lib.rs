@@ -58,6 +58,11 @@ pub struct Answer {
 impl World {
     /// A new world at the beginning of 2026.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with other settings than the usual ones.
+    pub async fn start_with(others: &[(&'static str, &str)]) -> Self {
         let log = Log::capture();
         let dir = TempDir::with_prefix("updraft-world-").expect("a temporary directory");
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
@@ -69,7 +74,9 @@ impl World {
             ("listen", text("127.0.0.1:0".to_owned())),
             ("registry-listen", text("127.0.0.1:0".to_owned())),
         ];
-        let config = Config::from_resolved(&combine(&[Layer(settings.into())])).expect("a valid configuration");
+        let others = others.iter().map(|(key, value)| (*key, text((*value).to_owned()))).collect();
+        let layers = [Layer(settings.into()), Layer(others)];
+        let config = Config::from_resolved(&combine(&layers)).expect("a valid configuration");
         let options = Options { config, engine: EngineChoice::Given(engine.clone()), clock };
         let server = Server::start(options).await.expect("the server starts");
         Self { server, engine, hand, client: reqwest::Client::new(), log, dir }
@@ -125,6 +132,20 @@ impl World {
             request = request.header("content-type", "application/json").body(body.to_string());
         }
         self.send(request).await
+    }
+
+    /// A call of the API by who shows a bearer token.
+    pub async fn call_as(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
+        let method = method.parse().expect("a method");
+        let request = self.client.request(method, self.url(path)).bearer_auth(token);
+        let request = request.header("content-type", "application/json").body(body.to_string());
+        self.send(request).await
+    }
+
+    /// The token of its operator, with `auth = token`.
+    pub fn token(&self) -> String {
+        let path = updraft_identity::token_path(&self.dir.path().join("data"));
+        std::fs::read_to_string(path).expect("a token").trim().to_owned()
     }
 
     /// A call of the API that must succeed, with its answer as JSON.

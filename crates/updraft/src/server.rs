@@ -32,7 +32,7 @@ use updraft_control::{Control, ControlConfig, ControlDeps, UrlConfig};
 use updraft_engine::Engine;
 use updraft_engine_local::{Isolation, LocalConfig, LocalEngine, Runtime};
 use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
-use updraft_identity::{Authenticator, Tokens};
+use updraft_identity::{Authenticator, Issuer, Tokens};
 use updraft_model::{
     Parent, ServiceName,
     account::AccountBook,
@@ -129,6 +129,7 @@ impl Server {
         let channels = Channels::new();
         let listeners = Listeners::bind(&config, &clock).await?;
         let (auth, tokens) = identify(&config, &listeners, channels.accounts.1, &clock)?;
+        let auth = know_people(auth, &config, &edges, &clock);
         let images = open_images(&config, &listeners, &clock)?;
         let engine: Arc<dyn Engine> = match engine {
             EngineChoice::Local(local) => start_engine(local, &images, &core, &clock).await?,
@@ -327,6 +328,24 @@ fn identify(
     let auth = Authenticator::open(config.auth, &config.data_dir)?;
     let tokens = Tokens::open(&config.data_dir, issuer(config, listeners), accounts, clock.clone())?;
     Ok((auth.with_tokens(tokens.clone()), tokens))
+}
+
+/// People of an issuer elsewhere, whose keys are fetched from now on. Who may set it up may say where it is: its own host
+/// may be anywhere.
+fn know_people(auth: Authenticator, config: &Config, edges: &Tasks, clock: &Clock) -> Authenticator {
+    let Some(settings) = &config.oidc else { return auth };
+    let mut outbound = config.outbound.clone();
+    let host = settings.issuer.parse::<http::Uri>().ok().and_then(|uri| Some(uri.authority()?.as_str().parse()));
+    outbound.policy.allow.extend(host.and_then(Result::ok));
+    let (issuer, shutdown) = (Issuer::new(settings.clone(), clock.clone()), edges.shutdown().clone());
+    let fetching = issuer.clone().keep_fresh(updraft_outbound::Client::new(outbound));
+    edges.spawn("issuer", OnFailure::Log, async move {
+        tokio::select! {
+            () = fetching => {}
+            () = shutdown.asked() => {}
+        }
+    });
+    auth.with_issuer(issuer)
 }
 
 /// From here on requests are answered.

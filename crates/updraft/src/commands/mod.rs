@@ -125,6 +125,21 @@ struct ServeArgs {
     /// Under which URL others reach the API, for tokens and key files [default: that of --listen].
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
+    /// An issuer of OpenID Connect that knows people, whose ID tokens are taken [default: none].
+    #[arg(long, value_name = "URL")]
+    oidc_issuer: Option<String>,
+    /// Whom its tokens must be for; several separated by commas.
+    #[arg(long, value_name = "AUDIENCE")]
+    oidc_audience: Option<String>,
+    /// Which of its claims tell what, such as 'email=upn, groups=roles, domain=tenant' [default: email, groups and hd].
+    #[arg(long, value_name = "CLAIMS")]
+    oidc_claims: Option<String>,
+    /// Only people whose account it hosts for one of these domains [default: everybody it knows].
+    #[arg(long, value_name = "DOMAINS")]
+    oidc_domains: Option<String>,
+    /// Which addresses are believed: 'verified' ones, or all 'as-told' [default: verified].
+    #[arg(long, value_name = "WHICH")]
+    oidc_emails: Option<String>,
     /// Services get hosts below this domain [default: run.localhost].
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<String>,
@@ -297,6 +312,11 @@ impl ServeArgs {
             ("url-scheme", self.url_scheme.clone()),
             ("auth", self.auth.clone()),
             ("issuer", self.issuer.clone()),
+            ("oidc-issuer", self.oidc_issuer.clone()),
+            ("oidc-audience", self.oidc_audience.clone()),
+            ("oidc-claims", self.oidc_claims.clone()),
+            ("oidc-domains", self.oidc_domains.clone()),
+            ("oidc-emails", self.oidc_emails.clone()),
             ("domain", self.domain.clone()),
             ("idle-timeout", self.idle_timeout.clone()),
             ("freeze-after", self.freeze_after.clone()),

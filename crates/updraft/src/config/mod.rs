@@ -4,6 +4,7 @@
 //! place that knows which layer wins, and it keeps where each value came from for `config show`.
 
 mod layers;
+mod oidc;
 mod outbound;
 mod tls;
 mod values;
@@ -17,7 +18,7 @@ use std::{
 };
 
 use updraft_engine_local::{Isolation, Predecessor};
-use updraft_identity::AuthMode;
+use updraft_identity::{AuthMode, oidc::OidcSettings};
 use updraft_proxy::{ReservedPaths, ServerTiming};
 
 /// One setting.
@@ -89,6 +90,36 @@ pub const SETTINGS: &[Setting] = &[
         variable: "UPDRAFT_ISSUER",
         default: "",
         help: "Under which URL others reach the API: it stands in every token and key file [default: that of 'listen', or of 'tls-listen' with 'url-scheme = https']",
+    },
+    Setting {
+        key: "oidc-issuer",
+        variable: "UPDRAFT_OIDC_ISSUER",
+        default: "",
+        help: "An issuer of OpenID Connect that knows people: its ID tokens are taken with auth 'token', and at private services; see docs/auth.md",
+    },
+    Setting {
+        key: "oidc-audience",
+        variable: "UPDRAFT_OIDC_AUDIENCE",
+        default: "",
+        help: "Whom its tokens must be for, such as the client id of this installation there; several separated by commas",
+    },
+    Setting {
+        key: "oidc-claims",
+        variable: "UPDRAFT_OIDC_CLAIMS",
+        default: "",
+        help: "Which claims tell what, such as 'email=upn, groups=roles, domain=tenant' [default: email, groups and hd]",
+    },
+    Setting {
+        key: "oidc-domains",
+        variable: "UPDRAFT_OIDC_DOMAINS",
+        default: "",
+        help: "Only people whose account the issuer hosts for one of these domains [default: everybody it knows]",
+    },
+    Setting {
+        key: "oidc-emails",
+        variable: "UPDRAFT_OIDC_EMAILS",
+        default: "verified",
+        help: "Which addresses are believed: those that the issuer says it 'verified', or all 'as-told'",
     },
     Setting {
         key: "domain",
@@ -238,6 +269,8 @@ pub struct Config {
     pub auth: AuthMode,
     /// Under which URL others reach the API, without a slash at its end; `None`: that of the address.
     pub issuer: Option<String>,
+    /// Who is trusted about who people are.
+    pub oidc: Option<OidcSettings>,
     /// The domain of services' hosts.
     pub domain: String,
     /// The default project.
@@ -370,6 +403,7 @@ impl Config {
             url_scheme: values.url_scheme()?,
             auth: values.auth()?,
             issuer: values.issuer()?,
+            oidc: values.oidc()?,
             domain: values.domain()?,
             project: values.project()?,
             region: values.region()?,

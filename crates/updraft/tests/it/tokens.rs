@@ -27,6 +27,46 @@ async fn exchange(key: &KeyFile, token_uri: &str, want: Want<'_>, now: SystemTim
 }
 
 #[tokio::test]
+async fn people_of_an_issuer_elsewhere_may_do_what_policies_grant_to_their_address() {
+    let elsewhere = World::start().await;
+    let issuer = format!("http://{}", elsewhere.server.address);
+    let made = elsewhere.ok("POST", ACCOUNTS, json!({"accountId": "deployer"})).await;
+    assert_eq!(made["email"], EMAIL);
+    let mint = async |audience: &str| {
+        let body = json!({"audience": audience, "includeEmail": true});
+        let path = format!("/v1/projects/-/serviceAccounts/{EMAIL}:generateIdToken");
+        let answer = elsewhere.ok("POST", &path, body).await;
+        answer["token"].as_str().expect("a token").to_owned()
+    };
+    let (good, other) = (mint("updraft").await, mint("others").await);
+    // The tokens name their account as the party they were made for (`azp`); it has to be one that is meant.
+    let audiences = format!("updraft, {}", made["uniqueId"].as_str().expect("an id"));
+    let settings = [("auth", "token"), ("oidc-issuer", issuer.as_str()), ("oidc-audience", audiences.as_str())];
+    let here = World::start_with(&settings).await;
+    let list = "/v2/projects/demo-project/locations/us-central1/services";
+    let asked = async |token: &str| here.call_as(token, "GET", list, Value::Null).await;
+    // The keys are fetched meanwhile, and that takes as long as it takes.
+    let real = updraft_base::Clock::system();
+    let deadline = real.instant() + Duration::from_secs(20);
+    let mut answer = asked(&good).await;
+    while answer.status == 401 && answer.body.contains("are not here yet") {
+        assert!(real.instant() < deadline, "{}", answer.body);
+        real.sleep(Duration::from_millis(10)).await;
+        answer = asked(&good).await;
+    }
+    assert_eq!(answer.status, 403, "{}", answer.body);
+    assert!(answer.body.contains("Permission 'run.services.list' denied"), "{}", answer.body);
+    let policy = json!({"policy": {"bindings": [{"role": "roles/run.viewer", "members": [format!("user:{EMAIL}")]}]}});
+    let set = "/v1/projects/demo-project:setIamPolicy";
+    assert_eq!(here.call_as(&here.token(), "POST", set, policy).await.status, 200);
+    assert_eq!(asked(&good).await.status, 200);
+    let refused = asked(&other).await;
+    assert!(refused.status == 401 && refused.body.contains("audience is 'others'"), "{}", refused.body);
+    here.end().await;
+    elsewhere.end().await;
+}
+
+#[tokio::test]
 async fn a_key_file_leads_to_this_server_and_its_tokens_are_proved_by_the_keys_that_the_issuer_lists() {
     let world = World::start().await;
     let issuer = format!("http://{}", world.server.address);

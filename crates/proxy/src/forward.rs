@@ -22,6 +22,7 @@ use crate::{
     client::Client,
     headers::{self, Upgrade},
     inbound::{HTTP1_MAX, Inbound, blame},
+    limit,
     pool::{Lease, Pool},
     record::Trip,
     respond::Rejection,
@@ -69,8 +70,7 @@ const EXIT_PATIENCE: Duration = Duration::from_millis(500);
 /// The body of an answer on its way through.
 pub(crate) struct Upstream {
     incoming: Incoming,
-    timer: Sleep,
-    /// Until the end of the body, however it ends.
+    /// Until the end of the body, however it ends; as long as its task looks at the time.
     held: Option<(Held, Trip)>,
     /// How it broke off. Told a moment later: the library throws away what it has not written when it is told, the head
     /// of the answer for one.
@@ -234,9 +234,13 @@ impl Held {
 // === impl Upstream ===
 
 impl Upstream {
+    /// To be served by the task that this is called in, which sees when `timer` ends ([`limit`]).
     pub(crate) fn new(incoming: Incoming, timer: Sleep, held: Held, trip: Trip) -> Self {
-        let mut stream = Self { incoming, timer, held: Some((held, trip)), broken: None };
+        let mut stream = Self { incoming, held: Some((held, trip)), broken: None };
         stream.look_for_end();
+        if stream.held.is_some() {
+            limit::begin(timer);
+        }
         stream
     }
 
@@ -248,8 +252,22 @@ impl Upstream {
     }
 
     fn finish(&mut self) {
-        if let Some((held, _trip)) = self.held.take() {
+        if let Some((held, _trip)) = self.let_go() {
             held.finish();
+        }
+    }
+
+    /// The answer has ended, well or not.
+    fn let_go(&mut self) -> Option<(Held, Trip)> {
+        let held = self.held.take()?;
+        limit::end();
+        Some(held)
+    }
+
+    /// It took longer than it may.
+    fn cut(&mut self) {
+        if let Some((_, mut trip)) = self.let_go() {
+            trip.access().note = Rejection::Timeout.note();
         }
     }
 
@@ -270,10 +288,8 @@ impl Upstream {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.held.is_some() && Pin::new(&mut self.timer).poll(cx).is_ready() {
-            if let Some((_, mut trip)) = self.held.take() {
-                trip.access().note = Rejection::Timeout.note();
-            }
+        if self.held.is_some() && limit::is_over() {
+            self.cut();
             return Poll::Ready(Some(Err(Cut.into())));
         }
         let incoming = Pin::new(&mut self.incoming);
@@ -289,7 +305,7 @@ impl Upstream {
                 }
                 self.look_for_end();
             }
-            Poll::Ready(Some(Err(_))) => self.held = None,
+            Poll::Ready(Some(Err(_))) => drop(self.let_go()),
             Poll::Ready(None) => self.finish(),
             Poll::Pending => {}
         }
@@ -302,6 +318,15 @@ impl Upstream {
 
     pub(crate) fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        if self.held.is_some() && limit::is_over() {
+            self.cut();
+        }
+        drop(self.let_go());
     }
 }
 

@@ -126,3 +126,39 @@ async fn who_sends_everything_before_reading_anything_is_served_by_who_does_both
     in_time("both are done", async { futures::join!(ask, serve) }).await;
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_client_that_stops_reading_is_cut_at_the_time_limit() {
+    let (listener, mut world) = before().await;
+    let app = App { behind: listener.local_addr().ok(), timeout: Duration::from_secs(5), ..App::default() };
+    world.serve(&app, &[(app.revision(2), 100)]);
+    let written = std::cell::Cell::new(0);
+    let serve = async {
+        let mut stream = accepted(&listener).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("it is read");
+        let chunk = vec![b'e'; 64 << 10];
+        while let Ok(count) = stream.write(&chunk).await {
+            written.set(written.get() + count);
+        }
+    };
+    let ask = async {
+        let mut stream = TcpStream::connect(world.address).await.expect("it listens");
+        stream.write_all(format!("GET / HTTP/1.1\r\nhost: {APP}\r\n\r\n").as_bytes()).await.expect("it reads");
+        let (mut before, mut still) = (0, 0);
+        until("all buffers on the way are full", || {
+            still = if written.get() == before { still + 1 } else { 0 };
+            before = written.get();
+            before > 0 && still == 100
+        })
+        .await;
+        world.hand.advance(Duration::from_secs(5));
+        stream
+    };
+    // The container's connection is closed, though the client has not read a byte.
+    let (stream, ()) = in_time("it is cut", async { futures::join!(ask, serve) }).await;
+    let record = world.logged().await;
+    assert_eq!(record.status, 200, "as it was sent");
+    assert!(record.note.is_some_and(|note| note.contains("maximum request timeout")), "{record:?}");
+    drop(stream);
+    world.end().await;
+}

@@ -1,7 +1,7 @@
 //! To the instance and back.
 
 use std::{
-    fmt,
+    fmt, io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -64,6 +64,9 @@ pub(crate) enum Failure {
     Final(Rejection),
 }
 
+/// How often a request is offered to connections of HTTP/2 that turn out to be closed.
+const TRIES: u32 = 3;
+
 /// How long after a connection broke the engine may take to say that the instance ended.
 const EXIT_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -97,6 +100,8 @@ pub(crate) async fn forward(
 }
 
 async fn http1(slot: Slot, pool: &Arc<Pool>, mut outgoing: Box<Outgoing>) -> Result<Answered, Failure> {
+    // A new connection may be that of the startup probe, which has rested too: of two, one is not.
+    let mut may_have_rested = true;
     loop {
         let pooled = pool.take(&slot);
         let reused = pooled.is_some();
@@ -130,7 +135,7 @@ async fn http1(slot: Slot, pool: &Arc<Pool>, mut outgoing: Box<Outgoing>) -> Res
             }
             Err(mut error) => match error.take_message() {
                 // The instance closed a connection that rested; nothing of the request was sent.
-                Some(request) if reused => outgoing.request = request,
+                Some(request) if reused || std::mem::take(&mut may_have_rested) => outgoing.request = request,
                 _ => return Err(broken(&slot, error.error()).await),
             },
         }
@@ -138,7 +143,9 @@ async fn http1(slot: Slot, pool: &Arc<Pool>, mut outgoing: Box<Outgoing>) -> Res
 }
 
 async fn http2(slot: Slot, pool: &Arc<Pool>, mut outgoing: Box<Outgoing>) -> Result<Answered, Failure> {
+    let mut tries = 1..=TRIES;
     loop {
+        let is_last = tries.next() == Some(TRIES);
         let mut sender = match pool.shared(&slot).await {
             Ok(sender) => sender,
             Err(error) => return Err(unreachable(slot, outgoing, &error)),
@@ -149,17 +156,38 @@ async fn http2(slot: Slot, pool: &Arc<Pool>, mut outgoing: Box<Outgoing>) -> Res
                 return Ok(Answered { response, client: outgoing.client, tunnel: None, held, affinity: None });
             }
             Err(mut error) => match error.take_message() {
-                Some(request) if sender.is_closed() => outgoing.request = request,
+                Some(request) if sender.is_closed() && !is_last => outgoing.request = request,
                 _ => return Err(broken(&slot, error.error()).await),
             },
         }
     }
 }
 
-fn unreachable(slot: Slot, outgoing: Box<Outgoing>, error: &std::io::Error) -> Failure {
+fn unreachable(slot: Slot, outgoing: Box<Outgoing>, error: &io::Error) -> Failure {
+    if !speaks_of_instance(error) {
+        tracing::warn!(instance = %slot.instance(), %error, "no connection to an instance can be made here");
+        return Failure::Final(Rejection::Broken);
+    }
     tracing::debug!(instance = %slot.instance(), %error, "an instance could not be connected to");
     slot.give_up();
     Failure::Unreachable(outgoing)
+}
+
+/// Is it the instance's doing that it cannot be connected to? All else, such as too many open files, too many ports in
+/// use or no memory, is this machine's, and would end every instance that is asked for in the meantime.
+fn speaks_of_instance(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(
+        error.kind(),
+        K::ConnectionRefused
+            | K::ConnectionReset
+            | K::ConnectionAborted
+            | K::BrokenPipe
+            | K::NotFound
+            | K::HostUnreachable
+            | K::NetworkUnreachable
+            | K::TimedOut
+    )
 }
 
 async fn broken(slot: &Slot, error: &hyper::Error) -> Failure {
@@ -305,7 +333,12 @@ impl Upstream {
                 }
                 self.look_for_end();
             }
-            Poll::Ready(Some(Err(_))) => drop(self.let_go()),
+            Poll::Ready(Some(Err(error))) => {
+                if let Some((_, mut trip)) = self.let_go() {
+                    // Its status is what the client was told before.
+                    trip.access().note = blame(error).unwrap_or(Rejection::Broken).note();
+                }
+            }
             Poll::Ready(None) => self.finish(),
             Poll::Pending => {}
         }

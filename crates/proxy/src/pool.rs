@@ -1,11 +1,12 @@
 //! The connections to one instance.
 
 use std::{
-    io,
+    future, io,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
+use futures::FutureExt as _;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::{Notify, oneshot};
@@ -59,6 +60,10 @@ const RESTED: Duration = Duration::from_secs(1);
 /// looks, and between two requests nobody has to be woken.
 const SETTLED: Duration = Duration::from_secs(1);
 
+/// After the end of an answer, what is left of its request has so long: it has no place any more, and no time limit. Who
+/// reads the answer only once all is sent still gets it, unless that takes longer; nginx gives as much.
+const LINGER: Duration = Duration::from_secs(30);
+
 /// A connection of HTTP/1.1 that a request has for itself. Dropped before the end of the answer,
 /// it is closed.
 pub(crate) struct Lease {
@@ -110,7 +115,7 @@ impl Pool {
         stream.set_nodelay(true)?;
         let mut builder = http1::Builder::new();
         let handshake = builder.max_buf_size(self.header_bytes.max(64 << 10)).handshake(TokioIo::new(stream));
-        let (sender, connection) = handshake.await.map_err(io::Error::other)?;
+        let (sender, connection) = handshake.await.map_err(broke_off)?;
         Ok(Lease { wire: Wire::new(sender, connection.with_upgrades()), pool: self.clone() })
     }
 
@@ -127,8 +132,8 @@ impl Pool {
         stream.set_nodelay(true)?;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         let handshake = builder.max_header_list_size(list_bytes(self.header_bytes)).handshake(TokioIo::new(stream));
-        let (sender, connection) = handshake.await.map_err(io::Error::other)?;
-        self.shelf.runner.run(connection);
+        let (sender, connection) = handshake.await.map_err(broke_off)?;
+        self.shelf.runner.run(connection, future::pending());
         let made = Resting { connection: sender.clone(), since: self.shelf.clock.instant() };
         *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
         Ok(sender)
@@ -152,6 +157,11 @@ impl Pool {
     }
 }
 
+/// What goes wrong in the first moment of a connection is the other side's doing.
+fn broke_off(error: hyper::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, error)
+}
+
 // === impl Shelf ===
 
 impl Shelf {
@@ -163,8 +173,8 @@ impl Shelf {
         for resting in wires.iter_mut().filter(|resting| !resting.connection.has_task()) {
             if now.saturating_duration_since(resting.since) < SETTLED {
                 is_more = true;
-            } else if let Some(driver) = resting.connection.hand_over() {
-                self.runner.run(driver);
+            } else if let Some((driver, gone)) = resting.connection.hand_over() {
+                self.runner.run(driver, gone.map(drop));
             }
         }
         is_more
@@ -192,8 +202,8 @@ async fn look_after(shelf: Weak<Shelf>, rested: Arc<Notify>) {
 // === impl Runner ===
 
 impl Runner {
-    /// Serves a connection until it ends or is cut.
-    fn run<F>(&self, connection: F)
+    /// Serves a connection until it ends, nobody has it any more, or it is cut.
+    fn run<F>(&self, connection: F, let_go: impl Future<Output = ()> + Send + 'static)
     where
         F: Future<Output = hyper::Result<()>> + Send + 'static,
     {
@@ -202,6 +212,7 @@ impl Runner {
             tokio::select! {
                 // Its requests are told of an error.
                 _ = connection => {}
+                () = let_go => {}
                 () = cut.asked() => {}
             }
         });
@@ -217,24 +228,25 @@ impl Lease {
 
     /// From now on the connection does its work whether or not anybody waits for it.
     pub(crate) fn set_going(&mut self) {
-        if let Some(driver) = self.wire.hand_over() {
-            self.pool.shelf.runner.run(driver);
+        if let Some((driver, gone)) = self.wire.hand_over() {
+            self.pool.shelf.runner.run(driver, gone.map(drop));
         }
     }
 
     /// The answer is read to its end: the connection is free for the next request, as soon as the
-    /// rest of this one is sent.
+    /// rest of this one is sent, for which there is not all the time in the world ([`LINGER`]).
     pub(crate) fn give_back(mut self) {
         if self.wire.is_free() {
             self.pool.put(self.wire);
         } else if !self.wire.is_closed() {
             self.set_going();
             let Self { mut wire, pool } = self;
-            let tasks = pool.shelf.runner.tasks.clone();
+            let (tasks, clock) = (pool.shelf.runner.tasks.clone(), pool.shelf.clock.clone());
             // Held weakly: the connections of an instance that ends must not be kept by this wait.
             let pool = Arc::downgrade(&pool);
             tasks.spawn("upstream connection", OnFailure::Log, async move {
-                if wire.freed().await
+                let freed = clock.timeout(LINGER, wire.freed()).await;
+                if freed == Ok(true)
                     && let Some(pool) = pool.upgrade()
                 {
                     pool.put(wire);

@@ -1,10 +1,12 @@
 //! Paths of our own: about the server, its logs, its images; probes and metrics.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Method as Verb, Request, Response, StatusCode, header};
 use serde_json::json;
 use updraft_api::{location::ListLocationsRequest, path::query_pairs};
 use updraft_model::{Error, ErrorKind, iam::Principal};
-use updraft_telemetry::CONTENT_TYPE;
+use updraft_telemetry::{CONTENT_TYPE, Metrics};
 
 use crate::{
     Api, backup,
@@ -61,7 +63,7 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
     let path = parts.uri.path();
     let deps = api.deps();
     match (&parts.method, path.strip_prefix(PREFIX).unwrap_or(path)) {
-        (&Verb::GET, METRICS) => text(StatusCode::OK, HeaderValue::from_static(CONTENT_TYPE), deps.metrics.encode()),
+        (&Verb::GET, METRICS) => metrics(deps.metrics.clone()).await,
         (&Verb::GET, "info") => format.body(StatusCode::OK, &json!(deps.info)),
         (&Verb::GET, "ca") => match &deps.authority {
             Some(pem) => text(StatusCode::OK, PEM, pem.to_string()),
@@ -79,6 +81,14 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
         (verb, "images") => format.wrong_verb(verb, path, &[Verb::GET, Verb::DELETE]),
         (verb, "images:load") => format.wrong_verb(verb, path, &[Verb::POST]),
         _ => format.unknown(path),
+    }
+}
+
+/// Where many revisions are asked for these are tens of megabytes, for whose making no request is to wait.
+async fn metrics(metrics: Arc<Metrics>) -> Response<BoxBody> {
+    match tokio::task::spawn_blocking(move || metrics.encode()).await {
+        Ok(encoded) => text(StatusCode::OK, HeaderValue::from_static(CONTENT_TYPE), encoded),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("the metrics cannot be told: {error}\n")),
     }
 }
 

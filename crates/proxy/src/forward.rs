@@ -23,7 +23,7 @@ use crate::{
     headers::{self, Upgrade},
     inbound::{HTTP1_MAX, Inbound, blame},
     limit,
-    pool::{Lease, Pool},
+    pool::{Lease, Pool, Stream},
     record::Trip,
     respond::Rejection,
     websocket::Tunnel,
@@ -53,6 +53,7 @@ pub(crate) struct Answered {
 /// before the place is.
 pub(crate) struct Held {
     lease: Option<Lease>,
+    _stream: Option<Stream>,
     _slot: Slot,
 }
 
@@ -124,7 +125,7 @@ async fn http1(slot: Slot, pool: &Arc<Pool>, mut outgoing: Box<Outgoing>) -> Res
                 if !is_sent() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     lease.set_going();
                 }
-                let held = Held { lease: Some(lease), _slot: slot };
+                let held = Held { lease: Some(lease), _stream: None, _slot: slot };
                 return Ok(Answered {
                     response,
                     client: outgoing.client,
@@ -146,17 +147,17 @@ async fn http2(slot: Slot, pool: &Arc<Pool>, mut outgoing: Box<Outgoing>) -> Res
     let mut tries = 1..=TRIES;
     loop {
         let is_last = tries.next() == Some(TRIES);
-        let mut sender = match pool.shared(&slot).await {
-            Ok(sender) => sender,
+        let mut shared = match pool.shared(&slot).await {
+            Ok(shared) => shared,
             Err(error) => return Err(unreachable(slot, outgoing, &error)),
         };
-        match sender.try_send_request(outgoing.request).await {
+        match shared.sender.try_send_request(outgoing.request).await {
             Ok(response) => {
-                let held = Held { lease: None, _slot: slot };
+                let held = Held { lease: None, _stream: Some(shared.into_stream()), _slot: slot };
                 return Ok(Answered { response, client: outgoing.client, tunnel: None, held, affinity: None });
             }
             Err(mut error) => match error.take_message() {
-                Some(request) if sender.is_closed() && !is_last => outgoing.request = request,
+                Some(request) if shared.sender.is_closed() && !is_last => outgoing.request = request,
                 _ => return Err(broken(&slot, error.error()).await),
             },
         }

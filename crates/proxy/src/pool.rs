@@ -16,14 +16,14 @@ use updraft_fleet::Slot;
 use crate::{config::list_bytes, inbound::Inbound, wire::Wire};
 
 /// Lives with the instance: see [`Slot::attached`]. HTTP/1.1 connections are used one request at a
-/// time, the last one first; of HTTP/2 there is one for all.
+/// time, the last one first; of HTTP/2 there is one for every [`STREAMS`] at a time.
 pub(crate) struct Pool {
     header_bytes: usize,
     shelf: Arc<Shelf>,
     /// A connection has come to rest.
     rested: Arc<Notify>,
-    shared: Mutex<Option<Resting<http2::SendRequest<Inbound>>>>,
-    /// Held while the shared connection is made, so that a burst makes one.
+    shared: Mutex<Vec<Resting<Shared>>>,
+    /// Held while a shared connection is made, so that a burst makes no more than it needs.
     connecting: tokio::sync::Mutex<()>,
     /// Dropped with the pool, which ends [`look_after`].
     _alive: oneshot::Sender<()>,
@@ -42,6 +42,22 @@ struct Runner {
     tasks: Tasks,
     cut: Shutdown,
 }
+
+/// A connection of HTTP/2, with its streams.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) sender: http2::SendRequest<Inbound>,
+    /// Is had by the pool, and by each request that the connection is used for.
+    stream: Stream,
+}
+
+/// A request's use of a shared connection, until it is dropped.
+pub(crate) type Stream = Arc<()>;
+
+/// So many requests share a connection. Servers have bounds, of which the library does not tell: it keeps back what is
+/// above them until another request ends, and one that waits for that holds its place meanwhile. This is the least that
+/// they are to allow (RFC 9113, 6.5.2), and what Kestrel does; Go allows 250.
+const STREAMS: usize = 100;
 
 /// A connection that was used before.
 struct Resting<C> {
@@ -119,14 +135,14 @@ impl Pool {
         Ok(Lease { wire: Wire::new(sender, connection.with_upgrades()), pool: self.clone() })
     }
 
-    /// The shared connection of HTTP/2, new if there is none or it is closed.
-    pub(crate) async fn shared(&self, slot: &Slot) -> io::Result<http2::SendRequest<Inbound>> {
-        if let Some(sender) = self.open(slot) {
-            return Ok(sender);
+    /// A shared connection of HTTP/2 with room for one more, new if there is none.
+    pub(crate) async fn shared(&self, slot: &Slot) -> io::Result<Shared> {
+        if let Some(shared) = self.open(slot) {
+            return Ok(shared);
         }
         let _connecting = self.connecting.lock().await;
-        if let Some(sender) = self.open(slot) {
-            return Ok(sender);
+        if let Some(shared) = self.open(slot) {
+            return Ok(shared);
         }
         let stream = slot.connect().await?;
         stream.set_nodelay(true)?;
@@ -134,16 +150,17 @@ impl Pool {
         let handshake = builder.max_header_list_size(list_bytes(self.header_bytes)).handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(broke_off)?;
         self.shelf.runner.run(connection, future::pending());
-        let made = Resting { connection: sender.clone(), since: self.shelf.clock.instant() };
-        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
-        Ok(sender)
+        let shared = Shared { sender, stream: Arc::default() };
+        let made = Resting { connection: shared.clone(), since: self.shelf.clock.instant() };
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).push(made);
+        Ok(shared)
     }
 
-    fn open(&self, slot: &Slot) -> Option<http2::SendRequest<Inbound>> {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = shared
-            .as_mut()
-            .filter(|shared| !shared.connection.is_closed() && !self.may_be_closing(shared.since, slot))?;
+    /// The first that has room: the others come to rest.
+    fn open(&self, slot: &Slot) -> Option<Shared> {
+        let mut all = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|known| !known.connection.sender.is_closed() && !self.may_be_closing(known.since, slot));
+        let known = all.iter_mut().find(|known| known.connection.streams() < STREAMS)?;
         known.since = self.shelf.clock.instant();
         Some(known.connection.clone())
     }
@@ -154,6 +171,20 @@ impl Pool {
         if !has_task {
             self.rested.notify_one();
         }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// How many requests it is used for.
+    fn streams(&self) -> usize {
+        // The pool has one, too.
+        Arc::strong_count(&self.stream) - 1
+    }
+
+    pub(crate) fn into_stream(self) -> Stream {
+        self.stream
     }
 }
 

@@ -1,10 +1,12 @@
 //! Paths of our own: about the server, its logs, its images; probes and metrics.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Method as Verb, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use updraft_api::{location::ListLocationsRequest, method::Access, path::query_pairs};
 use updraft_model::{Error, ErrorKind, iam::Principal};
-use updraft_telemetry::CONTENT_TYPE;
+use updraft_telemetry::{CONTENT_TYPE, Metrics};
 
 use crate::{
     Api, backup,
@@ -183,10 +185,7 @@ impl OwnCall {
             }
         };
         Ok(match self.work {
-            Work::Metrics => {
-                let shown = deps.metrics.open(&permit).encode();
-                Answer::Whole(text(StatusCode::OK, HeaderValue::from_static(CONTENT_TYPE), shown))
-            }
+            Work::Metrics => Answer::Whole(metrics(deps.metrics.open(&permit).clone()).await),
             Work::Logs => Answer::Whole(logs::read(deps, &permit, parameters).await?),
             Work::Backup => Answer::Whole(backup::take(deps, caller.clone(), parameters).await?),
             Work::Diagnosis => Answer::Json(diagnosis::read(deps, caller, parameters).await?),
@@ -196,6 +195,14 @@ impl OwnCall {
             // These two are free.
             Work::Info | Work::Authority => Answer::Json(json!(deps.info)),
         })
+    }
+}
+
+/// Where many revisions are asked for these are tens of megabytes, for whose making no request is to wait.
+async fn metrics(metrics: Arc<Metrics>) -> Response<BoxBody> {
+    match tokio::task::spawn_blocking(move || metrics.encode()).await {
+        Ok(encoded) => text(StatusCode::OK, HeaderValue::from_static(CONTENT_TYPE), encoded),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("the metrics cannot be told: {error}\n")),
     }
 }
 

@@ -66,6 +66,7 @@ struct State {
     peak_live: usize,
     never_freezes: bool,
     hearing: Hearing,
+    connect_fault: Option<i32>,
     down: bool,
 }
 
@@ -110,6 +111,11 @@ impl FakeEngine {
     /// From now on `start` of `image` fails with `fault`; `None` repairs it.
     pub fn fail_start(&self, image: &str, fault: Option<EngineError>) {
         set_fault(&mut self.lock().start_faults, image, fault);
+    }
+
+    /// From now on `connect` fails with this error of the system, which is ours and not an instance's; `None` repairs it.
+    pub fn fail_connect(&self, errno: Option<i32>) {
+        self.lock().connect_fault = errno;
     }
 
     /// From now on this is what it knows of who listens.
@@ -368,6 +374,10 @@ impl Engine for FakeEngine {
     async fn connect(&self, id: &InstanceId, port: u16) -> io::Result<TcpStream> {
         let instance = self.own(id)?;
         instance.record.attempts.fetch_add(1, Ordering::SeqCst);
+        let fault = self.lock().connect_fault;
+        if let Some(errno) = fault {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
         match instance.address(port) {
             Some(address) => {
                 let stream = TcpStream::connect(address).await?;

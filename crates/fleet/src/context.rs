@@ -270,6 +270,15 @@ impl Revisions {
         self.context.instances.all().iter().map(|instance| instance.revision.clone()).collect()
     }
 
+    /// Those that have requests without a place.
+    pub(crate) fn waited_for(&self) -> Vec<RevisionName> {
+        // There are none most of the time, and then not all that ever were asked for are gone through.
+        if self.context.metrics.pending_requests.get() == 0 {
+            return Vec::new();
+        }
+        self.all().iter().filter(|revision| revision.is_waited_for()).map(|revision| revision.name().clone()).collect()
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Revision>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).by_name.values().cloned().collect()
     }

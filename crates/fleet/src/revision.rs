@@ -91,10 +91,14 @@ struct Place {
     idle_since: Instant,
     /// The CPU time it had used when that was read last; before that its start is at work.
     cpu: Option<Duration>,
+    /// When that was; `None` if it was frozen since.
+    read: Option<Instant>,
     /// The memory it used then, in bytes; one that is frozen keeps what it has.
     memory: u64,
-    /// The most requests it had at a time since then.
+    /// The most requests it had at a time since the last measurement.
     peak: u32,
+    /// The same for the time between the two last measurements.
+    peak_before: u32,
     /// How many of its readiness probes have failed; it gets requests while none has.
     unready: u32,
     /// Was it decided to freeze it since its last request? Whether it is frozen only its frost knows.
@@ -200,9 +204,19 @@ impl Revision {
             active: u32::try_from(active).unwrap_or(u32::MAX),
             idle: u32::try_from(state.places.len() - active).unwrap_or(u32::MAX),
             pending: u32::try_from(state.queue.len()).unwrap_or(u32::MAX),
-            concurrency: state.places.iter().map(|place| place.peak).max().unwrap_or_default(),
+            // Of two spans: the newer one has only just begun after a measurement, and would say what is so now.
+            concurrency: state.places.iter().map(|it| it.peak.max(it.peak_before)).max().unwrap_or_default(),
             used: state.used,
         }
+    }
+
+    pub(crate) fn name(&self) -> &RevisionName {
+        &self.name
+    }
+
+    /// Are there requests without a place?
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.lock().queue.is_empty()
     }
 
     /// Is there neither an instance nor a request?
@@ -414,21 +428,6 @@ impl Revision {
             place.about = About::Draining;
         }
         self.settle(state, Effects::default());
-    }
-
-    /// Nobody could connect to an instance that was ready.
-    pub(crate) fn retire_broken(self: &Arc<Self>, instance: &Arc<Instance>) {
-        let mut state = self.lock();
-        let mut effects = Effects::default();
-        if let Some(place) = state.place(instance)
-            && place.about == About::Ready
-        {
-            place.about = About::Draining;
-            // Its other requests break off by themselves, if they do.
-            effects.stops.push(instance.clone());
-            state.learn_from_end(instance, End::Crash, self.context.clock.instant());
-        }
-        self.settle(state, effects);
     }
 
     /// An instance has ended and nothing of it is left.

@@ -1,4 +1,4 @@
-//! What each revision that has instances is doing, for Prometheus.
+//! What each revision that has instances, or requests that wait for one, is doing, for Prometheus.
 //!
 //! Read when it is asked for, from what the revisions know anyway: a hundred thousand services at zero have no series. The
 //! names are those of Cloud Run's metrics under `updraft_`, the labels those of its monitored resource.
@@ -27,7 +27,7 @@ pub(crate) struct Reading {
     pub(crate) idle: u32,
     /// Requests that wait for a place.
     pub(crate) pending: u32,
-    /// The most requests that one instance had at a time since the last measurement.
+    /// The most requests that one instance had at a time since the last measurement but one.
     pub(crate) concurrency: u32,
     /// As of the last measurement.
     pub(crate) used: Used,
@@ -77,7 +77,9 @@ impl Series {
     fn read(&self) -> Vec<(Whose, Reading)> {
         let Some(revisions) = self.0.upgrade() else { return Vec::new() };
         let read = |name: &RevisionName| Some((Whose::of(name), revisions.known(name)?.reading()));
-        revisions.with_instances().iter().filter_map(read).collect()
+        let mut names = revisions.with_instances();
+        names.extend(revisions.waited_for());
+        names.iter().filter_map(read).collect()
     }
 }
 

@@ -13,6 +13,8 @@ use updraft_model::{
     instance::{Exit, InstanceId},
 };
 
+use updraft_plan::scaling::RetireReason;
+
 use crate::{
     affinity::Affinity,
     instance::{Instance, Timing},
@@ -80,7 +82,7 @@ impl Slot {
                 tracing::error!(instance = %instance.id, %error, "a frozen instance cannot be thawed and is ended");
             }
             // Rather an answer that says so than one that never comes.
-            revision.retire_broken(&instance);
+            revision.retire_broken(&instance, RetireReason::Stuck);
         }
         Self { revision, instance, has_waited: false }
     }
@@ -135,9 +137,10 @@ impl Slot {
         self.instance.attached(make)
     }
 
-    /// Gives the place back and takes the instance out of use: nobody could connect to it.
+    /// Gives the place back and ends the instance: nobody could connect to it. Not for what says nothing about the
+    /// instance, such as that we have no file descriptor left: its other requests may be well.
     pub fn give_up(self) {
-        self.revision.retire_broken(&self.instance);
+        self.revision.retire_broken(&self.instance, RetireReason::Unreachable);
     }
 }
 

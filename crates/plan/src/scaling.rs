@@ -171,6 +171,10 @@ pub enum RetireReason {
     AboveMaximum,
     /// Its revision may not run any more.
     RevisionRemoved,
+    /// It was ready, and cannot be connected to any more. Nothing that is planned: a request found out.
+    Unreachable,
+    /// It was frozen, and cannot be thawed. As above.
+    Stuck,
 }
 
 /// Decides for one revision.
@@ -418,6 +422,8 @@ impl fmt::Display for RetireReason {
             Self::Idle => "idle",
             Self::AboveMaximum => "above the maximum",
             Self::RevisionRemoved => "its revision is gone",
+            Self::Unreachable => "it cannot be connected to any more",
+            Self::Stuck => "it cannot be given its CPU back",
         })
     }
 }

@@ -61,6 +61,8 @@ pub(crate) struct Access {
     /// Where its time went, if it had to wait for a place.
     pub(crate) waits: Option<Box<Waits>>,
     pub(crate) place: Option<Place>,
+    /// Has it waited for a place, that it has now or one before it?
+    has_waited: bool,
     /// What each stop took, as in [`RequestRecord::stops`].
     pub(crate) stops: [Option<Duration>; STOPS.len()],
     pub(crate) response_bytes: u64,
@@ -75,7 +77,7 @@ pub(crate) struct Place {
     pub(crate) admitted: Instant,
     /// Of the start of its instance, if this server started it.
     pub(crate) timing: Option<Timing>,
-    /// Was there none at once?
+    /// Was there none at once, this time or before?
     pub(crate) has_waited: bool,
 }
 
@@ -127,6 +129,7 @@ impl Access {
             cloud_trace: None,
             waits: None,
             place: None,
+            has_waited: false,
             stops: [None; STOPS.len()],
             response_bytes: 0,
             note: None,
@@ -152,7 +155,8 @@ impl Access {
     /// An instance takes it, from this moment on.
     pub(crate) fn admitted(&mut self, admitted: &Admitted, at: Instant) {
         self.instance = Some(admitted.instance().clone());
-        self.place = Some(Place { admitted: at, timing: admitted.timing(), has_waited: admitted.has_waited() });
+        self.has_waited |= admitted.has_waited();
+        self.place = Some(Place { admitted: at, timing: admitted.timing(), has_waited: self.has_waited });
     }
 
     /// It is passed on as this.

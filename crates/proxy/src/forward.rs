@@ -1,7 +1,7 @@
 //! To the instance and back.
 
 use std::{
-    fmt,
+    fmt, io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -22,7 +22,8 @@ use crate::{
     client::Client,
     headers::{self, Upgrade},
     inbound::{HTTP1_MAX, Inbound, blame},
-    pool::{Lease, Pool},
+    limit,
+    pool::{Lease, Pool, Stream},
     record::Trip,
     respond::Rejection,
     websocket::Tunnel,
@@ -52,6 +53,7 @@ pub(crate) struct Answered {
 /// before the place is.
 pub(crate) struct Held {
     lease: Option<Lease>,
+    _stream: Option<Stream>,
     _slot: Slot,
 }
 
@@ -63,14 +65,16 @@ pub(crate) enum Failure {
     Final(Rejection),
 }
 
+/// How often a request is offered to connections of HTTP/2 that turn out to be closed.
+const TRIES: u32 = 3;
+
 /// How long after a connection broke the engine may take to say that the instance ended.
 const EXIT_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The body of an answer on its way through.
 pub(crate) struct Upstream {
     incoming: Incoming,
-    timer: Sleep,
-    /// Until the end of the body, however it ends.
+    /// Until the end of the body, however it ends; as long as its task looks at the time.
     held: Option<(Held, Trip)>,
     /// How it broke off. Told a moment later: the library throws away what it has not written when it is told, the head
     /// of the answer for one.
@@ -97,6 +101,8 @@ pub(crate) async fn forward(
 }
 
 async fn http1(slot: Slot, pool: &Arc<Pool>, mut outgoing: Box<Outgoing>) -> Result<Answered, Failure> {
+    // A new connection may be that of the startup probe, which has rested too: of two, one is not.
+    let mut may_have_rested = true;
     loop {
         let pooled = pool.take(&slot);
         let reused = pooled.is_some();
@@ -119,7 +125,7 @@ async fn http1(slot: Slot, pool: &Arc<Pool>, mut outgoing: Box<Outgoing>) -> Res
                 if !is_sent() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     lease.set_going();
                 }
-                let held = Held { lease: Some(lease), _slot: slot };
+                let held = Held { lease: Some(lease), _stream: None, _slot: slot };
                 return Ok(Answered {
                     response,
                     client: outgoing.client,
@@ -130,7 +136,7 @@ async fn http1(slot: Slot, pool: &Arc<Pool>, mut outgoing: Box<Outgoing>) -> Res
             }
             Err(mut error) => match error.take_message() {
                 // The instance closed a connection that rested; nothing of the request was sent.
-                Some(request) if reused => outgoing.request = request,
+                Some(request) if reused || std::mem::take(&mut may_have_rested) => outgoing.request = request,
                 _ => return Err(broken(&slot, error.error()).await),
             },
         }
@@ -138,28 +144,51 @@ async fn http1(slot: Slot, pool: &Arc<Pool>, mut outgoing: Box<Outgoing>) -> Res
 }
 
 async fn http2(slot: Slot, pool: &Arc<Pool>, mut outgoing: Box<Outgoing>) -> Result<Answered, Failure> {
+    let mut tries = 1..=TRIES;
     loop {
-        let mut sender = match pool.shared(&slot).await {
-            Ok(sender) => sender,
+        let is_last = tries.next() == Some(TRIES);
+        let mut shared = match pool.shared(&slot).await {
+            Ok(shared) => shared,
             Err(error) => return Err(unreachable(slot, outgoing, &error)),
         };
-        match sender.try_send_request(outgoing.request).await {
+        match shared.sender.try_send_request(outgoing.request).await {
             Ok(response) => {
-                let held = Held { lease: None, _slot: slot };
+                let held = Held { lease: None, _stream: Some(shared.into_stream()), _slot: slot };
                 return Ok(Answered { response, client: outgoing.client, tunnel: None, held, affinity: None });
             }
             Err(mut error) => match error.take_message() {
-                Some(request) if sender.is_closed() => outgoing.request = request,
+                Some(request) if shared.sender.is_closed() && !is_last => outgoing.request = request,
                 _ => return Err(broken(&slot, error.error()).await),
             },
         }
     }
 }
 
-fn unreachable(slot: Slot, outgoing: Box<Outgoing>, error: &std::io::Error) -> Failure {
+fn unreachable(slot: Slot, outgoing: Box<Outgoing>, error: &io::Error) -> Failure {
+    if !speaks_of_instance(error) {
+        tracing::warn!(instance = %slot.instance(), %error, "no connection to an instance can be made here");
+        return Failure::Final(Rejection::Broken);
+    }
     tracing::debug!(instance = %slot.instance(), %error, "an instance could not be connected to");
     slot.give_up();
     Failure::Unreachable(outgoing)
+}
+
+/// Is it the instance's doing that it cannot be connected to? All else, such as too many open files, too many ports in
+/// use or no memory, is this machine's, and would end every instance that is asked for in the meantime.
+fn speaks_of_instance(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(
+        error.kind(),
+        K::ConnectionRefused
+            | K::ConnectionReset
+            | K::ConnectionAborted
+            | K::BrokenPipe
+            | K::NotFound
+            | K::HostUnreachable
+            | K::NetworkUnreachable
+            | K::TimedOut
+    )
 }
 
 async fn broken(slot: &Slot, error: &hyper::Error) -> Failure {
@@ -234,9 +263,13 @@ impl Held {
 // === impl Upstream ===
 
 impl Upstream {
+    /// To be served by the task that this is called in, which sees when `timer` ends ([`limit`]).
     pub(crate) fn new(incoming: Incoming, timer: Sleep, held: Held, trip: Trip) -> Self {
-        let mut stream = Self { incoming, timer, held: Some((held, trip)), broken: None };
+        let mut stream = Self { incoming, held: Some((held, trip)), broken: None };
         stream.look_for_end();
+        if stream.held.is_some() {
+            limit::begin(timer);
+        }
         stream
     }
 
@@ -248,8 +281,22 @@ impl Upstream {
     }
 
     fn finish(&mut self) {
-        if let Some((held, _trip)) = self.held.take() {
+        if let Some((held, _trip)) = self.let_go() {
             held.finish();
+        }
+    }
+
+    /// The answer has ended, well or not.
+    fn let_go(&mut self) -> Option<(Held, Trip)> {
+        let held = self.held.take()?;
+        limit::end();
+        Some(held)
+    }
+
+    /// It took longer than it may.
+    fn cut(&mut self) {
+        if let Some((_, mut trip)) = self.let_go() {
+            trip.access().note = Rejection::Timeout.note();
         }
     }
 
@@ -270,10 +317,8 @@ impl Upstream {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.held.is_some() && Pin::new(&mut self.timer).poll(cx).is_ready() {
-            if let Some((_, mut trip)) = self.held.take() {
-                trip.access().note = Rejection::Timeout.note();
-            }
+        if self.held.is_some() && limit::is_over() {
+            self.cut();
             return Poll::Ready(Some(Err(Cut.into())));
         }
         let incoming = Pin::new(&mut self.incoming);
@@ -289,7 +334,12 @@ impl Upstream {
                 }
                 self.look_for_end();
             }
-            Poll::Ready(Some(Err(_))) => self.held = None,
+            Poll::Ready(Some(Err(error))) => {
+                if let Some((_, mut trip)) = self.let_go() {
+                    // Its status is what the client was told before.
+                    trip.access().note = blame(error).unwrap_or(Rejection::Broken).note();
+                }
+            }
             Poll::Ready(None) => self.finish(),
             Poll::Pending => {}
         }
@@ -302,6 +352,15 @@ impl Upstream {
 
     pub(crate) fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        if self.held.is_some() && limit::is_over() {
+            self.cut();
+        }
+        drop(self.let_go());
     }
 }
 

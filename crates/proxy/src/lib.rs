@@ -22,6 +22,7 @@ mod cookies;
 mod forward;
 mod headers;
 mod inbound;
+mod limit;
 mod listener;
 mod pool;
 mod record;

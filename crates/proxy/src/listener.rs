@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use http::{Method, Request, Response};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
 use tokio::{
@@ -22,6 +22,7 @@ use crate::{
     body::Body,
     client::{Client, Scheme, begin},
     config::{ProxyConfig, list_bytes},
+    limit::{Streams, limited},
     respond::{Asked, Rejection},
     route::{host, is_addressed_once, is_under},
     serve::Proxy,
@@ -170,12 +171,12 @@ impl Door {
             return;
         }
         let Some(acceptor) = acceptor else {
-            return self.speak(stream, Client { address, scheme: Scheme::Http }).await;
+            return limited(self.speak(stream, Client { address, scheme: Scheme::Http })).await;
         };
         // Apart: a connection in the clear has no room for one over TLS, which is larger.
         let secure = async {
             if let Some(stream) = self.in_time(acceptor.accept(stream)).await {
-                self.speak(Box::new(stream), Client { address, scheme: Scheme::Https }).await;
+                limited(self.speak(Box::new(stream), Client { address, scheme: Scheme::Https })).await;
             }
         };
         Box::pin(secure).await;
@@ -241,8 +242,8 @@ impl std::fmt::Debug for Front {
     }
 }
 
-fn builder(config: &ProxyConfig) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder(config: &ProxyConfig) -> Builder<Streams> {
+    let mut builder = Builder::new(Streams::default());
     builder
         .http1()
         .timer(TokioTimer::new())

@@ -13,12 +13,11 @@ use prometheus_client::{
 };
 use tokio::sync::mpsc;
 use updraft_base::Clock;
-use updraft_model::channel::{RequestRecord, Waits};
+use updraft_model::channel::{RequestRecord, STOPS, Waits};
 
 use crate::{
     access::{Access, AccessLog, Outcome, Place},
     admit::Admitted,
-    respond::Rejection,
     waits::{self, Milestones},
 };
 
@@ -47,13 +46,28 @@ pub(crate) struct Trip {
     clock: Clock,
     begun: Instant,
     last: Instant,
+    /// Where it is, since `last`.
+    at: Stop,
     status: Option<StatusCode>,
+    /// Was the head of an answer here, and is said where the time until then went?
+    is_headed: bool,
     access: Box<Access>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Class {
     response_code_class: &'static str,
+}
+
+// === impl Stop ===
+
+impl Stop {
+    const ALL: [Self; STOPS.len()] =
+        [Self::Route, Self::Authorise, Self::Split, Self::Admit, Self::Forward, Self::Respond];
+
+    fn next(self) -> Self {
+        Self::ALL.get(self as usize + 1).copied().unwrap_or(self)
+    }
 }
 
 // === impl Metrics ===
@@ -77,7 +91,16 @@ impl Metrics {
 impl Trip {
     pub(crate) fn begin(metrics: Arc<Metrics>, clock: &Clock, access: Access) -> Self {
         let now = clock.instant();
-        Self { metrics, clock: clock.clone(), begun: now, last: now, status: None, access: Box::new(access) }
+        Self {
+            metrics,
+            clock: clock.clone(),
+            begun: now,
+            last: now,
+            at: Stop::Route,
+            status: None,
+            is_headed: false,
+            access: Box::new(access),
+        }
     }
 
     /// What the log is to say.
@@ -90,6 +113,13 @@ impl Trip {
         let now = self.clock.instant();
         let spent = now.saturating_duration_since(std::mem::replace(&mut self.last, now));
         *self.access.stops[stop as usize].get_or_insert_default() += spent;
+        self.at = stop.next();
+    }
+
+    /// It waits for a place, perhaps once more: the one that it had before was none.
+    pub(crate) fn waits(&mut self) {
+        self.at = Stop::Admit;
+        self.access.place = None;
     }
 
     /// It has a place, as of the stop before.
@@ -99,6 +129,7 @@ impl Trip {
 
     /// The head of the answer is here, as of the stop before. Returns where the time went.
     pub(crate) fn headed(&mut self) -> Option<Waits> {
+        self.is_headed = true;
         let Place { admitted, timing, has_waited } = self.access.place?;
         let waits = waits::split(Milestones { begun: self.begun, admitted, answered: self.last }, timing);
         // What did not have to wait has nothing to tell but its latency.
@@ -106,12 +137,18 @@ impl Trip {
         Some(waits)
     }
 
-    /// There is no answer of an instance. If that is because there was no place, all of its time was the wait for one.
-    pub(crate) fn gave_up(&mut self, why: Rejection) {
-        use Rejection as R;
-        if self.access.place.is_none() && matches!(why, R::NoInstance | R::NotInTime | R::StartFailed | R::Timeout) {
-            let queued = self.clock.instant().saturating_duration_since(self.begun);
-            self.access.waits = Some(Box::new(Waits { queued, ..Waits::default() }));
+    /// Where its time went that has ended before there was an answer: refused, too late, or left by its client. If it
+    /// never had a place, all of it was the wait for one.
+    fn waited(&self) -> Option<Waits> {
+        match self.access.place {
+            Some(Place { has_waited: false, .. }) => None,
+            Some(Place { admitted, timing, .. }) => {
+                Some(waits::split(Milestones { begun: self.begun, admitted, answered: self.last }, timing))
+            }
+            None => {
+                self.access.stops[Stop::Admit as usize]?;
+                Some(Waits { queued: self.last.saturating_duration_since(self.begun), ..Waits::default() })
+            }
         }
     }
 
@@ -123,11 +160,13 @@ impl Trip {
 
 impl Drop for Trip {
     fn drop(&mut self) {
-        self.pass(Stop::Respond);
-        let class = self.status.map_or(0, |status| usize::from(status.as_u16() / 100));
-        if let Some(counter) = self.metrics.classes.get(class) {
-            counter.inc();
+        self.pass(self.at);
+        if !self.is_headed {
+            self.access.waits = self.waited().map(Box::new);
         }
+        // A container may say 600 and above, which is no success either.
+        let last = self.metrics.classes.len() - 1;
+        self.metrics.classes[self.status.map_or(0, |status| usize::from(status.as_u16() / 100).min(last))].inc();
         let latency = self.last.saturating_duration_since(self.begun);
         self.metrics.log.write(&self.access, Outcome { status: self.status, latency }, &self.clock);
     }
@@ -136,5 +175,17 @@ impl Drop for Trip {
 impl fmt::Debug for Trip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trip").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stops_are_those_that_their_times_are_named_after() {
+        for (index, (stop, name)) in Stop::ALL.into_iter().zip(STOPS).enumerate() {
+            assert_eq!((stop as usize, format!("{stop:?}").to_lowercase()), (index, name.to_owned()));
+        }
     }
 }

@@ -87,7 +87,7 @@ const TIMEOUT: &str = "The request has been terminated because it has reached th
 const RESPONSE_TOO_LARGE: &str = "Response size was too large. Please consider reducing response size.";
 /// Ours: Cloud Run's log says nothing about these.
 const RESERVED: &str = "The path is reserved: the front end answers it, and it never reaches a container.";
-const ILLEGAL_HEADER: &str = "A header of the request has a value with other characters than visible ASCII, space and tab, or is a length that is no number or said twice.";
+const ILLEGAL_HEADER: &str = "A header of the request has a value with other characters than visible ASCII, space and tab, a quotation mark in its name, or is a length that is no number or said twice.";
 const REQUEST_TOO_LARGE: &str =
     "The request was aborted because its body is larger than 32 MiB, the limit of HTTP/1 containers.";
 const BAD_BODY: &str = "The request failed because its body broke off or was malformed.";

@@ -214,7 +214,10 @@ impl Proxy {
             if outgoing.leads_nowhere() {
                 return Err(Rejection::Method);
             }
-            let admitted = match admit(&deps.fleet, &chosen).await {
+            trip.waits();
+            let admitted = admit(&deps.fleet, &chosen).await;
+            trip.pass(Stop::Admit);
+            let admitted = match admitted {
                 Ok(admitted) => admitted,
                 Err(Rejection::NoRevision) => {
                     refused = Rejection::NoRevision;
@@ -225,7 +228,6 @@ impl Proxy {
                 }
                 Err(rejection) => return Err(rejection),
             };
-            trip.pass(Stop::Admit);
             trip.placed(&admitted);
             let (cut, bytes) = (self.0.lines.cut.clone(), deps.config.header_bytes);
             let pool = || Pool::new(deps.tasks.clone(), cut, deps.clock.clone(), bytes);
@@ -277,7 +279,6 @@ impl Proxy {
 fn refuse(rejection: Rejection, asked: &Asked, mut trip: Trip) -> Response<Body> {
     let mut response = rejection.respond(asked);
     trip.answered(rejection.status());
-    trip.gave_up(rejection);
     trip.access().note = rejection.note();
     trip.access().response_bytes = response.body().size_hint().exact().unwrap_or_default();
     headers::sign(response.headers_mut(), trip.access().cloud_trace.take());

@@ -18,6 +18,8 @@ use hyper::{
     client::conn::{TrySendError, http1},
 };
 
+use tokio::{sync::oneshot, task::coop::has_budget_remaining};
+
 use crate::inbound::Inbound;
 
 /// What does the work of a connection.
@@ -28,6 +30,8 @@ pub(crate) struct Wire {
     sender: http1::SendRequest<Inbound>,
     /// `None` once a task has it, or it has ended.
     driver: Option<Driver>,
+    /// Dropped with this, it ends the task that has the driver, whatever that still had to do.
+    kept: Option<oneshot::Sender<()>>,
 }
 
 // === impl Wire ===
@@ -37,15 +41,15 @@ impl Wire {
         sender: http1::SendRequest<Inbound>,
         driver: impl Future<Output = hyper::Result<()>> + Send + 'static,
     ) -> Self {
-        Self { sender, driver: Some(Box::pin(driver)) }
+        Self { sender, driver: Some(Box::pin(driver)), kept: None }
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request, now, and waits for the head of its answer once it is awaited.
     pub(crate) fn send(
         &mut self,
         request: Request<Inbound>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Inbound>>>> {
-        let Self { sender, driver } = self;
+        let Self { sender, driver, .. } = self;
         // Here, and not in the future: that would have room for the request besides.
         let sent = sender.try_send_request(request);
         async move {
@@ -59,9 +63,13 @@ impl Wire {
         fed(&mut self.driver, cx, ask)
     }
 
-    /// The work that is to be done from now on, unless a task has it already.
-    pub(crate) fn hand_over(&mut self) -> Option<Driver> {
-        self.driver.take()
+    /// The work that is to be done from now on, unless a task has it already, and what tells that task to end: it is to
+    /// do so with this.
+    pub(crate) fn hand_over(&mut self) -> Option<(Driver, oneshot::Receiver<()>)> {
+        let driver = self.driver.take()?;
+        let (kept, gone) = oneshot::channel();
+        self.kept = Some(kept);
+        Some((driver, gone))
     }
 
     /// Has it a task, or has it ended?
@@ -69,8 +77,8 @@ impl Wire {
         self.driver.is_none()
     }
 
-    /// Is it free, as far as is known? That the instance has closed it since shows when the next request is sent: nothing
-    /// of it goes out then, and it comes back.
+    /// Is it free, as far as is known? If the instance has closed it since and that has come here by the time that the
+    /// next request is sent, nothing of that goes out, and it comes back.
     pub(crate) fn seems_free(&self) -> bool {
         self.sender.is_ready()
     }
@@ -97,7 +105,9 @@ impl Wire {
 fn fed<T>(driver: &mut Option<Driver>, cx: &mut Context<'_>, ask: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
     drive(driver, cx);
     match driver {
-        Some(_) => ask(&mut Context::from_waker(Waker::noop())),
+        // Of a task that has had its turn, a channel says nothing but to ask again: that must not get lost.
+        Some(_) if has_budget_remaining() => ask(&mut Context::from_waker(Waker::noop())),
+        Some(_) => ask(cx),
         // A task has it, or this is the end of it.
         None => ask(cx),
     }

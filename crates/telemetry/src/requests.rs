@@ -28,8 +28,12 @@ use updraft_model::{
 const FORGOTTEN: Duration = Duration::from_secs(3600);
 /// How often those are looked for.
 const PRUNE: Duration = Duration::from_secs(60);
-/// So many revisions have series, those asked last; checked when it is pruned.
-const REVISIONS: usize = 5_000;
+/// So many revisions have series, those asked last. Each has some 65 lines of 170 bytes when it is asked for, so that all of
+/// them are some 20 MB.
+const REVISIONS: usize = 2_000;
+/// So many more may have some before those asked longest ago go: to look for them takes longer than to count a request.
+/// Whoever asks for many hosts at once, in vain even, so makes no more than these.
+const SURPLUS: usize = REVISIONS / 8;
 /// By the first digit of a status; 499 is the client's doing, as in the log.
 const CLASSES: [&str; 6] = ["0xx", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -49,6 +53,10 @@ pub(crate) struct RequestMetrics {
 struct Known {
     /// By service, then by the id of the revision; it is empty for requests that no revision was chosen for.
     series: HashMap<ServiceName, HashMap<String, Series>>,
+    /// How many there are.
+    count: usize,
+    /// How many requests there were: the last of each revision says which were asked last, also of one moment.
+    turns: u64,
     pruned: Instant,
 }
 
@@ -62,6 +70,7 @@ struct Series {
     pending: Histogram,
     execution: Histogram,
     seen: Instant,
+    turn: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -97,7 +106,7 @@ impl RequestMetrics {
     pub(crate) fn new(registry: &mut Registry, now: Instant) -> Self {
         let stops = Family::<Name, Histogram>::new_with_constructor(stop_histogram);
         let metrics = Self {
-            known: Mutex::new(Known { series: HashMap::new(), pruned: now }),
+            known: Mutex::new(Known { series: HashMap::new(), count: 0, turns: 0, pruned: now }),
             counts: Family::default(),
             latencies: Family::new_with_constructor(histogram),
             whole: Family::new_with_constructor(histogram),
@@ -137,6 +146,8 @@ impl RequestMetrics {
             took.inspect(|took| stop.observe(took.as_secs_f64()));
         }
         let mut known = self.known();
+        known.turns += 1;
+        let turn = known.turns;
         if now.saturating_duration_since(known.pruned) >= PRUNE {
             self.prune(&mut known, now);
         }
@@ -144,11 +155,16 @@ impl RequestMetrics {
         let service = request.service();
         let has = known.series.get(service).is_some_and(|series| series.contains_key(revision));
         if !has {
+            known.count += 1;
             let series = self.series(service, revision, now);
             known.series.entry(service.clone()).or_default().insert(revision.to_owned(), series);
         }
         if let Some(series) = known.series.get_mut(service).and_then(|series| series.get_mut(revision)) {
-            series.count(self, request, now);
+            (series.seen, series.turn) = (now, turn);
+            series.count(self, request);
+        }
+        if known.count > REVISIONS + SURPLUS {
+            self.prune(&mut known, now);
         }
     }
 
@@ -166,23 +182,24 @@ impl RequestMetrics {
             pending: self.pending.get_or_create(&whose).clone(),
             execution: self.execution.get_or_create(&whose).clone(),
             seen: now,
+            turn: 0,
             whose,
         }
     }
 
     fn prune(&self, known: &mut Known, now: Instant) {
         known.pruned = now;
-        let mut seen: Vec<Instant> =
-            known.series.values().flat_map(HashMap::values).map(|series| series.seen).collect();
-        seen.sort_unstable();
+        let mut turns: Vec<u64> = known.series.values().flat_map(HashMap::values).map(|series| series.turn).collect();
+        turns.sort_unstable();
         // The last of those that are too many.
-        let overflow = seen.len().checked_sub(REVISIONS + 1).map(|index| seen[index]);
+        let overflow = turns.len().checked_sub(REVISIONS + 1).map(|index| turns[index]);
         let goes = |series: &Series| {
-            now.saturating_duration_since(series.seen) >= FORGOTTEN || overflow.is_some_and(|last| series.seen <= last)
+            now.saturating_duration_since(series.seen) >= FORGOTTEN || overflow.is_some_and(|last| series.turn <= last)
         };
         for revisions in known.series.values_mut() {
             for (_, series) in revisions.extract_if(|_, series| goes(series)) {
                 self.forget(&series);
+                known.count -= 1;
             }
         }
         known.series.retain(|_, revisions| !revisions.is_empty());
@@ -211,8 +228,7 @@ impl RequestMetrics {
 // === impl Series ===
 
 impl Series {
-    fn count(&mut self, metrics: &RequestMetrics, request: &RequestRecord, now: Instant) {
-        self.seen = now;
+    fn count(&mut self, metrics: &RequestMetrics, request: &RequestRecord) {
         let code = request.status;
         match self.counts.iter().find(|(known, _)| *known == code) {
             Some((_, counter)) => drop(counter.inc()),
@@ -257,9 +273,9 @@ fn class_of(code: u16) -> &'static str {
     CLASSES[class_index(code)]
 }
 
-/// Half a millisecond to 4 minutes.
+/// Half a millisecond to 4 and a half minutes.
 fn histogram() -> Histogram {
-    Histogram::new(exponential_buckets(0.000_5, 2.0, 20))
+    Histogram::new(exponential_buckets(0.000_5, 3.0, 13))
 }
 
 /// 10 µs to 5 minutes.

@@ -6,17 +6,31 @@ use std::{
 };
 
 use updraft_base::OnFailure;
-use updraft_model::instance::Usage;
-use updraft_plan::scaling::{self, Action, Limit, Plan, StartReason, law::TICK};
+use updraft_model::{channel::BookEntry, instance::Usage};
+use updraft_plan::{
+    cpu,
+    scaling::{self, Action, Limit, Plan, StartReason, law::TICK},
+};
 
 use super::{About, Effects, End, Place, Revision, State};
 use crate::{
-    instance::{self, Instance, Order},
+    instance::{self, Instance, Order, Timing},
     slot::Slot,
 };
 
 /// After so long without it, what is in the way of a start is news again.
 const QUIET: Duration = Duration::from_secs(60);
+
+/// What an instance is given.
+#[derive(Debug, Clone, Copy, Default)]
+struct Share {
+    /// Of CPU, in thousandths.
+    millis: u32,
+    /// The same during its start and a while after.
+    start_millis: u32,
+    /// Of memory.
+    bytes: u64,
+}
 
 // === impl Revision ===
 
@@ -27,7 +41,7 @@ impl Revision {
         self.place_waiting(&mut state, &mut effects);
         let plan = scaling::plan(&state.observe(now, self.context.config.idle));
         state.kept = plan.kept;
-        effects.decisions = state.decisions(&plan, now);
+        effects.decisions.extend(state.decisions(&plan, now));
         for action in plan.actions {
             match action {
                 Action::Start { count, why } => self.begin(&mut state, &mut effects, count, why),
@@ -114,43 +128,83 @@ impl Revision {
         }
         let now = self.context.clock.instant();
         let mut state = self.lock();
-        let used = state.take_readings(&readings);
+        let used = state.take_readings(&readings, (now, self.context.config.machine_millis));
         state.demand.note(now, used);
         self.settle(state, Effects::default());
+    }
+}
+
+// === impl Share ===
+
+impl Share {
+    fn of(entry: &BookEntry, machine_millis: u32) -> Self {
+        let limits = || entry.spec.containers().map(|container| &container.limits);
+        Self {
+            millis: limits().map(|limits| limits.cpu_millis).sum(),
+            start_millis: limits().map(|it| cpu::at_start(entry.cpu.boost, it.cpu_millis, machine_millis)).sum(),
+            bytes: limits().map(|limits| limits.memory_bytes).sum(),
+        }
+    }
+
+    /// The CPU time that an instance might have used between two moments, that of its start counted with what it has
+    /// more then.
+    fn between(&self, from: Instant, to: Instant, timing: Option<Timing>) -> Duration {
+        let whole = to.saturating_duration_since(from);
+        let start = timing.map_or(Duration::ZERO, |timing| {
+            to.min(timing.ready + cpu::BOOST_AFTER_READY).saturating_duration_since(from)
+        });
+        (start * self.start_millis + whole.saturating_sub(start) * self.millis) / 1000
     }
 }
 
 // === impl State ===
 
 impl State {
-    /// Returns the CPU time that was used since the last readings; what an instance used before it was ready was its
-    /// start.
-    fn take_readings(&mut self, readings: &[(Arc<Instance>, Usage)]) -> Duration {
-        let (mut used, mut all) = (Duration::ZERO, Duration::ZERO);
+    /// Returns the CPU time that was used since the last readings, but for starts: what an instance used before it was
+    /// read first is no load. It was given as well as used, though, and both are told.
+    fn take_readings(
+        &mut self,
+        readings: &[(Arc<Instance>, Usage)],
+        (now, machine_millis): (Instant, u32),
+    ) -> Duration {
+        let share = self.entry.as_deref().map(|entry| Share::of(entry, machine_millis)).unwrap_or_default();
+        let (mut load, mut all, mut allocated) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
         for (instance, usage) in readings {
             let Some(place) = self.place(instance) else { continue };
-            let before = place.cpu.replace(usage.cpu);
             place.memory = usage.memory_bytes;
-            used += before.map_or(Duration::ZERO, |before| usage.cpu.saturating_sub(before));
-            all += usage.cpu.saturating_sub(before.unwrap_or_default());
+            let since = place.read.replace(now);
+            let Some(before) = place.cpu.replace(usage.cpu) else {
+                // Of one that another server had started nobody knows since when it used that.
+                if let Some(timing) = instance.timing() {
+                    all += usage.cpu;
+                    allocated += share.between(timing.asked, now, Some(timing));
+                }
+                continue;
+            };
+            let used = usage.cpu.saturating_sub(before);
+            let since = since.unwrap_or_else(|| now.checked_sub(TICK).unwrap_or(now));
+            (load, all) = (load + used, all + used);
+            allocated += share.between(since, now, instance.timing());
         }
-        self.places.iter_mut().for_each(|place| place.peak = place.in_flight);
-        let (millis, bytes) = self.entry.as_ref().map_or((0, 0), |entry| {
-            let limits = || entry.spec.containers().map(|container| &container.limits);
-            (limits().map(|limits| limits.cpu_millis).sum(), limits().map(|limits| limits.memory_bytes).sum::<u64>())
-        });
-        let awake = u32::try_from(readings.len()).unwrap_or(u32::MAX);
+        for place in &mut self.places {
+            place.peak_before = std::mem::replace(&mut place.peak, place.in_flight);
+        }
         self.used.cpu += all;
-        self.used.cpu_allocated += TICK * awake * millis / 1000;
+        self.used.cpu_allocated += allocated;
         self.used.memory = self.places.iter().map(|place| place.memory).sum();
-        self.used.memory_allocated = bytes * self.places.len() as u64;
-        used
+        self.used.memory_allocated = share.bytes * self.places.len() as u64;
+        load
+    }
+
+    /// How many instances there are, but for those that are to end.
+    pub(super) fn live(&self) -> usize {
+        self.places.iter().filter(|place| place.about != About::Draining).count()
     }
 
     /// The decisions of a plan for the log: `+2 (1 → 3): …`. What could not be done is said when that begins, not at
     /// every request that comes meanwhile, nor each time that the queue was empty for a moment ([`QUIET`]).
     fn decisions(&mut self, plan: &Plan<usize>, now: Instant) -> Vec<String> {
-        let mut count = self.places.iter().filter(|place| place.about != About::Draining).count();
+        let mut count = self.live();
         let mut decisions = Vec::new();
         for action in &plan.actions {
             let before = count;

@@ -1,4 +1,4 @@
-//! What a revision makes of the probes of an instance that is up.
+//! What a revision makes of the probes of an instance that is up, and of who could not get to it.
 
 use std::{
     io,
@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{About, Effects, Revision, State};
+use updraft_plan::scaling::RetireReason;
+
+use super::{About, Effects, End, Revision, State};
 use crate::instance::Instance;
 
 /// An instance that its liveness probe ends after it was well for so long shows that the revision works: the next one is
@@ -31,8 +33,26 @@ impl Revision {
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::error!(instance = %instance.id, %error, "a frozen instance cannot be thawed and is ended");
-            self.retire_broken(instance);
+            self.retire_broken(instance, RetireReason::Stuck);
         }
+    }
+
+    /// Nobody can get to an instance that was ready.
+    pub(crate) fn retire_broken(self: &Arc<Self>, instance: &Arc<Instance>, why: RetireReason) {
+        let mut state = self.lock();
+        let mut effects = Effects::default();
+        let live = state.live();
+        if let Some(place) = state.place(instance)
+            && place.about == About::Ready
+        {
+            place.about = About::Draining;
+            // Its other requests break off by themselves, if they do.
+            effects.stops.push(instance.clone());
+            effects.retired.push((instance.clone(), why));
+            effects.decisions.push(format!("-1 ({live} → {}): {why}", live.saturating_sub(1)));
+            state.learn_from_end(instance, End::Crash, self.context.clock.instant());
+        }
+        self.settle(state, effects);
     }
 
     /// That probe has succeeded often enough again.

@@ -23,8 +23,19 @@ const CRASH_WINDOW: Duration = Duration::from_secs(10);
 
 impl Place {
     pub(super) fn starting(instance: Arc<Instance>, now: Instant) -> Self {
-        let (about, frozen) = (About::Starting, false);
-        Self { instance, about, in_flight: 0, idle_since: now, cpu: None, memory: 0, peak: 0, unready: 0, frozen }
+        Self {
+            instance,
+            about: About::Starting,
+            in_flight: 0,
+            idle_since: now,
+            cpu: None,
+            read: None,
+            memory: 0,
+            peak: 0,
+            peak_before: 0,
+            unready: 0,
+            frozen: false,
+        }
     }
 
     /// Does it take requests, as long as it has room?
@@ -71,6 +82,8 @@ impl State {
         let Freezing { due, again_in } = cpu::freezing(idle, grace);
         let freeze = |place: &mut Place| {
             place.frozen = true;
+            // While it is frozen it has no CPU to use.
+            place.read = None;
             place.instance.clone()
         };
         Freezing { due: due.into_iter().map(freeze).collect(), again_in }

@@ -1,5 +1,6 @@
 //! The CPU of instances: taken away while there are no requests, more of it at the start.
 
+use futures::FutureExt as _;
 use updraft_model::cpu::{Billing, StartupBoost};
 
 use super::*;
@@ -233,7 +234,8 @@ async fn of_revisions_with_instances_is_told_what_they_do_and_of_others_nothing(
     let slots = [world.fleet.admit(&app).await, world.fleet.admit(&app).await];
     assert!(slots.iter().all(Result::is_ok));
     until("it is ready", || world.health(&app).is_some_and(|health| health.ready == 1)).await;
-    assert_eq!((series("container_instance_count"), series("container_max_request_concurrencies")), (1, 2));
+    let most = || series("container_max_request_concurrencies");
+    assert_eq!((series("container_instance_count"), most()), (1, 2));
     world.engine.records()[0].use_cpu(Duration::from_secs(3));
     world.pass(Duration::from_secs(5), Duration::from_secs(1)).await;
     let seconds = |name: &str, value: &str| {
@@ -245,9 +247,66 @@ async fn of_revisions_with_instances_is_told_what_they_do_and_of_others_nothing(
     assert!(seconds("cpu_allocation_time", "} 5.0"), "one CPU for five seconds");
     assert!(series("container_memory_allocation_bytes") > 0);
     drop(slots);
+    world.pass(Duration::from_secs(5), Duration::from_secs(1)).await;
+    assert_eq!(most(), 2, "a moment after a measurement, too");
     let idle = "updraft_container_instance_count{project_id=\"demo-project\",location=\"us-central1\",\
                 service_name=\"app\",revision_name=\"app-1\",state=\"idle\"}";
     assert_eq!(world.metric(idle), 1);
     assert_eq!(world.metric("updraft_container_instance_count{"), 1, "and none of the other revision");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn requests_that_wait_for_a_revision_without_an_instance_are_told_too() {
+    let world = World::new();
+    let app = name("app-1");
+    world.put(&app, entry(&app));
+    let fault = updraft_engine::EngineError::Host { operation: "start".to_owned(), cause: "no memory".to_owned() };
+    world.engine.fail_start(IMAGE, Some(fault));
+    let mut waits = Box::pin(world.fleet.admit(&app));
+    let pending = "updraft_pending_queue_pending_requests{project_id=\"demo-project\",";
+    tokio::select! {
+        _ = &mut waits => panic!("nothing starts"),
+        () = until("the start has failed", || world.engine.records().is_empty() && world.metric("updraft_instance_start_failures_total") == 1) => {}
+    }
+    until("nothing is left of it", || world.metric("updraft_instances{state=\"starting\"}") == 0).await;
+    assert_eq!(world.metric(pending), 1);
+    drop(waits);
+    assert_eq!(world.metric(pending), 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn no_instance_uses_more_cpu_than_it_is_given_also_while_it_starts() {
+    let world = World::with(FleetConfig { machine_millis: 8000, ..FleetConfig::default() });
+    let app = name("app-1");
+    let mut entry = entry(&app);
+    entry.cpu.boost = StartupBoost::On;
+    world.engine.script(IMAGE, &["wait=4000", "serve"]);
+    world.put(&app, entry);
+    let mut slot = Box::pin(world.fleet.admit(&app).fuse());
+    tokio::select! {
+        _ = &mut slot => panic!("it takes four seconds"),
+        () = until("it starts", || world.engine.records().len() == 1) => {}
+    }
+    let seconds = |name: &str| -> f64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &world.registry).expect("it is text");
+        let line = text.lines().find(|line| line.starts_with(&format!("updraft_container_cpu_{name}_seconds_total{{")));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_default()
+    };
+    let mut slots = Vec::new();
+    // Two CPUs while it starts, which takes four seconds, and ten seconds longer; one then.
+    for (used, least) in [(8, 10.0), (10, 20.0), (9, 29.0), (5_u32, 34.0)] {
+        let is_due = seconds("usage") + f64::from(used);
+        world.engine.records()[0].use_cpu(Duration::from_secs(used.into()));
+        world.pass(Duration::from_secs(5), Duration::from_millis(500)).await;
+        slots.extend((&mut slot).now_or_never().map(|slot| slot.expect("it has come up")));
+        until("it is measured", || seconds("usage") == is_due).await;
+        let given = seconds("allocation_time");
+        // A little more: it is ready a moment after it listens.
+        assert!((least..least + 1.0).contains(&given) && is_due <= given, "{is_due} of {given}");
+    }
+    drop((slot, slots));
     world.end().await;
 }

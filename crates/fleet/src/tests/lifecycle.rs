@@ -61,12 +61,21 @@ async fn a_crash_takes_only_its_own_requests() {
 
 #[tokio::test]
 async fn an_instance_that_nobody_can_connect_to_is_replaced() {
-    let world = World::new();
+    let mut world = World::new();
     let app = name("app-1");
     world.put(&app, BookEntry { max: 1, ..entry(&app) });
     let slot = world.fleet.admit(&app).await.expect("an instance comes up");
     let broken = slot.instance().clone();
     slot.give_up();
+    let mut told = Vec::new();
+    while let Ok(line) = world.logs.try_recv() {
+        told.push(line.text);
+    }
+    for text in
+        ["Stopping instance. Reason: it cannot be connected to any more.", "-1 (1 → 0): it cannot be connected to"]
+    {
+        assert!(told.iter().any(|line| line.starts_with(text)), "{text} in {told:?}");
+    }
     let (next, ()) =
         tokio::join!(world.fleet.admit(&app), world.pass(Duration::from_secs(1), Duration::from_millis(100)));
     assert_ne!(*next.expect("another one comes up").instance(), broken);

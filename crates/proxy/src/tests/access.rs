@@ -3,9 +3,10 @@
 use std::{cell::Cell, time::Duration};
 
 use http::Request;
+use updraft_model::channel::{RequestRecord, STOPS};
 
-use super::{APP, App, LOG_ROOM, World, until};
-use crate::{ProxyConfig, ServerTiming};
+use super::{APP, App, LOG_ROOM, Protocol, World, until};
+use crate::{ProxyConfig, ServerTiming, respond::Rejection};
 
 #[tokio::test]
 async fn a_request_leaves_one_entry_at_its_end_with_all_that_is_known_of_it() {
@@ -137,5 +138,76 @@ async fn the_entry_of_a_request_that_got_no_place_says_that_all_of_it_was_the_wa
     let waits = record.waits.as_deref().expect("it waited");
     assert_eq!((record.status, waits.queued), (429, record.latency));
     assert_eq!((waits.sandbox, waits.app, waits.first_byte), Default::default());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_says_so_under_the_status_that_it_had() {
+    for protocol in [Protocol::Http1, Protocol::H2c] {
+        let mut world = World::with(App { protocol, ..App::default() }).await;
+        let answer = world.raw(&format!("GET /cut HTTP/1.1\r\nhost: {APP}\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let record = world.logged().await;
+        assert_eq!((record.status, record.note), (200, Rejection::Broken.note()), "{protocol:?}");
+        world.end().await;
+    }
+}
+
+/// Which of the stops took how many seconds, for a request that was measured at all.
+fn seconds(record: &RequestRecord) -> [u64; STOPS.len()] {
+    let stops = record.stops.map(Option::unwrap_or_default);
+    assert_eq!(stops.iter().sum::<Duration>(), record.latency, "the parts are the whole");
+    stops.map(|stop| stop.as_secs())
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_the_queue_has_waited_until_then() {
+    let mut world = World::with(App { concurrency: 1, max: 1, ..App::default() }).await;
+    let (first, second) = (world.client(), world.client());
+    let leaves = async {
+        until("the place is taken", || world.engine.records().iter().any(|record| record.in_flight() == 1)).await;
+        tokio::select! {
+            _ = second.get("/") => panic!("there is no place"),
+            () = async {
+                until("it waits", || world.metric("updraft_pending_requests") == 1).await;
+                world.hand.advance(Duration::from_secs(9));
+            } => {}
+        }
+        // Its connection is closed with it.
+        drop(second);
+    };
+    tokio::select! {
+        _ = first.get("/hold") => panic!("that is never answered"),
+        () = leaves => {}
+    }
+    let record = world.logged().await;
+    let waits = record.waits.as_deref().expect("it waited");
+    assert_eq!((record.status, waits.queued, record.latency.as_secs()), (499, record.latency, 9), "{record:?}");
+    assert_eq!(seconds(&record), [0, 0, 0, 9, 0, 0]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_request_that_has_waited_for_a_start_and_is_then_too_late_says_what_it_waited_for() {
+    let app = App { script: &["wait=2000", "serve"], timeout: Duration::from_secs(5), ..App::default() };
+    let mut world = World::with(app).await;
+    let answer = async { world.get("/hold").await };
+    let time = async {
+        until("it starts", || world.engine.records().len() == 1).await;
+        until("it is placed", || {
+            world.hand.advance(Duration::from_millis(10));
+            world.engine.records()[0].in_flight() == 1
+        })
+        .await;
+        world.hand.advance(Duration::from_secs(3));
+    };
+    let ((status, _), ()) = futures::join!(answer, time);
+    assert_eq!(status, 504);
+    let record = world.logged().await;
+    let waits = record.waits.as_deref().expect("it waited");
+    assert!(waits.app >= Duration::from_secs(2) && waits.first_byte >= Duration::from_secs(2), "{waits:?}");
+    assert_eq!(waits.queued + waits.sandbox + waits.app + waits.first_byte, record.latency);
+    let [.., admit, forward, respond] = seconds(&record);
+    assert!(admit >= 2 && forward >= 2 && respond == 0, "{record:?}");
     world.end().await;
 }

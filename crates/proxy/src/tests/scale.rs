@@ -120,3 +120,24 @@ async fn a_client_that_goes_away_frees_the_queue_and_the_place() {
     assert!(world.metric("updraft_requests_total{response_code_class=\"cancelled\"}") >= 1);
     world.end().await;
 }
+
+#[tokio::test]
+async fn more_streams_than_a_connection_to_a_container_may_have_are_served_at_once() {
+    // The fake's server has two hundred on one.
+    const MANY: usize = 250;
+    let world = World::with(App { protocol: Protocol::H2c, concurrency: 1000, max: 1, ..App::default() }).await;
+    let mut answers = Vec::new();
+    for _ in 0..MANY {
+        let client = world.client();
+        answers.push(async move { client.get("/hold").await.0 });
+    }
+    let all = futures::future::join_all(answers);
+    let open = async {
+        until("all have come there", || world.engine.records().iter().any(|it| it.in_flight() as usize == MANY)).await;
+        world.engine.open_gate();
+    };
+    let (statuses, ()) = futures::join!(all, open);
+    assert!(statuses.iter().all(|status| *status == StatusCode::OK), "{statuses:?}");
+    assert_eq!(world.engine.records()[0].connections(), 3, "one for each hundred");
+    world.end().await;
+}

@@ -246,9 +246,20 @@ impl Simulation {
     }
 
     /// A request that came to nothing at an instance that was well until then had been sent where nobody listened, yet or
-    /// any more.
+    /// any more. And what the clients saw is in it, with where their time went.
     fn look_at_log(&self) {
         let log = self.log.lock().expect("no panic");
+        let cut = self.ends.lock().expect("no panic").iter().filter(|end| matches!(end.told, Told::Broken)).count();
+        let noted = log.iter().filter(|entry| entry.status == 200 && entry.note.is_some()).count();
+        assert!(noted >= cut, "{cut} answers broke off, and the log has {noted}");
+        for entry in log.iter() {
+            assert_eq!(entry.stops.iter().flatten().sum::<Duration>(), entry.latency, "{entry:?}");
+            let waited = entry.waits.as_deref().map(|it| it.queued + it.sandbox + it.app);
+            // Who was not given a place waited for one, whoever ended that.
+            let has_waited = entry.target.is_some() && entry.instance.is_none();
+            assert!(!has_waited || waited == Some(entry.latency), "{entry:?}");
+            assert!(waited.is_none_or(|waited| waited <= entry.latency), "{entry:?}");
+        }
         let breaks = |entry: &&RequestRecord| BREAKS.iter().any(|path| entry.url.ends_with(path));
         let broken = |entry: &&RequestRecord| entry.note == Rejection::Broken.note();
         let mut excused: BTreeSet<&InstanceId> =

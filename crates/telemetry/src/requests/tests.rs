@@ -114,10 +114,22 @@ fn a_revision_that_nobody_asks_for_an_hour_has_no_series_any_more() {
 #[test]
 fn of_too_many_revisions_those_asked_last_have_series() {
     let (metrics, registry, now) = metrics();
-    for number in 0..REVISIONS + 10 {
-        metrics.count(&request(&format!("s{number}"), 200), now + MILLI * u32::try_from(number).expect("small"));
+    let has = |service: &str| metrics.known().series.contains_key(&Parent::new("demo", "here").service(service));
+    // All of one moment, as those of one batch of the log are.
+    for number in 0..REVISIONS + SURPLUS {
+        metrics.count(&request(&format!("s{number}"), 200), now);
     }
-    metrics.count(&request("last", 200), now + PRUNE);
-    assert_eq!(lines(&registry, "updraft_request_count_total").len(), REVISIONS + 1, "pruned, and one since");
-    assert!(!lines(&registry, "updraft_request_count_total").iter().any(|line| line.contains("\"s9\"")));
+    assert!(has("s0"));
+    metrics.count(&request("one-too-many", 200), now);
+    assert_eq!(metrics.known().count, REVISIONS, "at once, and not at the next minute");
+    assert!(has("one-too-many") && !has("s0") && !has(&format!("s{SURPLUS}")) && has(&format!("s{}", SURPLUS + 1)));
+    // With every minute the surplus goes too.
+    metrics.count(&request("another", 200), now);
+    metrics.count(&request("another", 200), now + PRUNE);
+    assert_eq!(metrics.known().count, REVISIONS);
+    let mut output = String::new();
+    text::encode(&mut output, &registry).expect("a String takes everything");
+    let counts = output.lines().filter(|line| line.starts_with("updraft_request_count_total")).count();
+    assert_eq!(counts, REVISIONS, "what is not known has no series");
+    assert!(output.len() < 24 << 20, "{} bytes", output.len());
 }

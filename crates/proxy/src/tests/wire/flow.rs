@@ -121,3 +121,24 @@ async fn a_client_may_have_a_hundred_streams_at_once_and_not_one_more() {
     drop(peer);
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_client_that_gives_no_room_loses_its_place_at_the_time_limit_and_its_stream_alone() {
+    use std::time::Duration;
+    let app = App { concurrency: 1, max: 1, timeout: Duration::from_secs(5), ..App::default() };
+    let mut world = World::with(app).await;
+    let mut peer = Peer::greeted(&world).await;
+    peer.write(&[setting(INITIAL_WINDOW_SIZE, 0), get(1, "/endless")].concat()).await;
+    assert_eq!(peer.expect(HEADERS).await.stream, 1);
+    assert_eq!(peer.silence(b"").await, Nothing);
+    world.hand.advance(Duration::from_secs(5));
+    let record = world.logged().await;
+    assert_eq!(record.status, 200, "as it was sent");
+    assert!(record.note.is_some_and(|note| note.contains("maximum request timeout")), "{record:?}");
+    assert_eq!(peer.silence(b"").await, Reset(1, CANCEL));
+    // The only place is free, and the connection goes on.
+    peer.write(&get(3, "/")).await;
+    assert_eq!(peer.expect(HEADERS).await.stream, 3);
+    drop(peer);
+    world.end().await;
+}

@@ -4,7 +4,7 @@
 
 use std::time::SystemTime;
 
-use super::{EnvValue, RevisionTemplate, VolumeKind};
+use super::{RevisionTemplate, VolumeKind};
 use crate::{
     channel::StartFailure,
     condition::{Condition, Reason, Severity, State, kind},
@@ -60,9 +60,8 @@ pub fn unsupported(template: &RevisionTemplate) -> Vec<String> {
     let mut fields = template.unsupported.clone();
     for (index, volume) in template.volumes.iter().enumerate() {
         let kind = match volume.kind {
-            VolumeKind::EmptyDir { .. } => continue,
+            VolumeKind::EmptyDir { .. } | VolumeKind::Secret(_) => continue,
             VolumeKind::Unset => "",
-            VolumeKind::Secret => ".secret",
             VolumeKind::CloudSql => ".cloud_sql_instance",
             VolumeKind::Nfs => ".nfs",
             VolumeKind::Gcs => ".gcs",
@@ -71,10 +70,6 @@ pub fn unsupported(template: &RevisionTemplate) -> Vec<String> {
     }
     for (index, container) in template.containers.iter().enumerate() {
         let at = format!("containers[{index}]");
-        let secret = |value: &EnvValue| matches!(value, EnvValue::Secret { .. });
-        if let Some(env) = container.env.iter().position(|variable| secret(&variable.value)) {
-            fields.push(format!("{at}.env[{env}].value_source"));
-        }
         if container.resources.limits.contains_key("nvidia.com/gpu") {
             fields.push(format!("{at}.resources.limits[nvidia.com/gpu]"));
         }

@@ -193,11 +193,20 @@ impl Launcher {
             }
             self.bury();
             if self.untidy {
-                let now = self.clock.instant();
-                self.untidy = self.volumes.as_mut().is_some_and(|all| all.tidy(now));
+                self.tidy()?;
             }
         }
         Ok(())
+    }
+
+    /// Removes files of secrets that were exchanged.
+    fn tidy(&mut self) -> io::Result<()> {
+        let (now, mut unchanged) = (self.clock.instant(), Vec::new());
+        let failed = |id: &str, error: io::Error| {
+            unchanged.push(Report::Unchanged { id: id.to_owned(), cause: error.to_string() });
+        };
+        self.untidy = self.volumes.as_mut().is_some_and(|all| all.tidy(now, failed));
+        unchanged.iter().try_for_each(|report| self.report(report))
     }
 
     /// Reads requests and does them; sends what waits.

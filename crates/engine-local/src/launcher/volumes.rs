@@ -54,7 +54,8 @@ impl Volumes {
                     let contents = contents.ok_or_else(|| io::Error::other("no contents came along"))?;
                     let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
                     let (mut shelf, mounts) = Shelf::make(&self.spare, &paths, volume.places)?;
-                    shelf.fill(files, (contents.as_fd(), &mut from), now)?;
+                    shelf.fill(files, (contents.as_fd(), from), now)?;
+                    from += length(files);
                     made.shelves.insert(volume.name.clone(), shelf);
                     mounts
                 }
@@ -82,19 +83,28 @@ impl Volumes {
         let Some(Ok(made)) = self.by_instance.get_mut(instance) else { return Ok(()) };
         let mut from = 0;
         for (name, files) in volumes {
-            match made.shelves.get_mut(name) {
-                Some(shelf) => shelf.fill(files, (contents.as_fd(), &mut from), now)?,
-                // Its instance ends.
-                None => from += files.iter().filter_map(|file| file.bytes).sum::<u64>(),
+            // Without one its instance ends.
+            if let Some(shelf) = made.shelves.get_mut(name) {
+                shelf.fill(files, (contents.as_fd(), from), now)?;
             }
+            from += length(files);
         }
         Ok(())
     }
 
-    /// Removes files that were exchanged a while ago. Are there some to be removed later?
-    pub(super) fn tidy(&mut self, now: Instant) -> bool {
-        let shelves = self.by_instance.values_mut().flatten().flat_map(|made| made.shelves.values_mut());
-        shelves.fold(false, |left, shelf| shelf.tidy(now) || left)
+    /// Removes files that were exchanged a while ago. Is there more to do later? Tells `failed` whose files could not be
+    /// exchanged.
+    pub(super) fn tidy(&mut self, now: Instant, mut failed: impl FnMut(&str, io::Error)) -> bool {
+        let mut left = false;
+        for (instance, made) in &mut self.by_instance {
+            for shelf in made.iter_mut().flat_map(|made| made.shelves.values_mut()) {
+                match shelf.tidy(now) {
+                    Ok(more) => left |= more,
+                    Err(error) => failed(instance, error),
+                }
+            }
+        }
+        left
     }
 
     /// A mount of each of `names` for a container, which is called `id`.
@@ -127,4 +137,9 @@ impl Volumes {
     pub(super) fn forget(&mut self, instance: &str) {
         self.by_instance.remove(instance);
     }
+}
+
+/// How much is in these files together, in bytes.
+fn length(files: &[SecretFile]) -> u64 {
+    files.iter().filter_map(|file| file.bytes).sum()
 }

@@ -49,6 +49,8 @@ pub(crate) struct Shelf {
     /// The files of before that are there still, by when they were put there, and since when they are not the present
     /// ones.
     old: VecDeque<(u64, Instant)>,
+    /// Files that have to wait until some of those are gone, with what is in them and where.
+    next: Option<(Vec<SecretFile>, OwnedFd, u64)>,
 }
 
 // === impl Shelf ===
@@ -82,26 +84,54 @@ impl Shelf {
         };
         let clones = (0..places).map(clone).collect::<io::Result<_>>();
         unmount(spare, UnmountFlags::DETACH)?;
-        Ok((Self { root, times: 0, old: VecDeque::new() }, clones?))
+        Ok((Self { root, times: 0, old: VecDeque::new(), next: None }, clones?))
     }
 
     /// From now on the files are these, all of them at once; their contents are in the file in memory that comes along,
-    /// one after the other from that place on, which is moved. Those of before go with [`Shelf::tidy`].
+    /// one after the other from that place on. Those of before stay for a moment, for whoever is on the way to one of
+    /// them; who exchanges files faster than that has the last of them shown by [`Shelf::tidy`].
     ///
     /// # Errors
     /// The kernel's; the files are what they were.
     pub(crate) fn fill(
         &mut self,
         files: &[SecretFile],
-        (contents, from): (BorrowedFd<'_>, &mut u64),
+        (contents, from): (BorrowedFd<'_>, u64),
         now: Instant,
     ) -> io::Result<()> {
-        while self.old.len() >= OLD {
-            self.remove_oldest();
+        self.tidy(now)?;
+        if self.old.len() >= OLD {
+            self.next = Some((files.to_vec(), contents.try_clone_to_owned()?, from));
+            return Ok(());
         }
+        self.next = None;
+        self.exchange(files, (contents, from), now)
+    }
+
+    /// Removes the files of before for which nobody can be on the way any more. Is there more to do later?
+    ///
+    /// # Errors
+    /// As of [`Shelf::fill`], of files that had to wait.
+    pub(crate) fn tidy(&mut self, now: Instant) -> io::Result<bool> {
+        while let Some(&(times, since)) = self.old.front()
+            && now.saturating_duration_since(since) >= ARRIVAL
+        {
+            self.old.pop_front();
+            // It is ours alone: what cannot be removed now goes with the file system.
+            let _ = remove(self.root.as_fd(), &format!("..{times}"));
+        }
+        if self.old.len() < OLD
+            && let Some((files, contents, from)) = self.next.take()
+        {
+            self.exchange(&files, (contents.as_fd(), from), now)?;
+        }
+        Ok(!self.old.is_empty())
+    }
+
+    fn exchange(&mut self, files: &[SecretFile], contents: (BorrowedFd<'_>, u64), now: Instant) -> io::Result<()> {
         let (before, next) = (self.times, self.times + 1);
         let name = format!("..{next}");
-        let filled = self.write(&name, (files, contents, from)).and_then(|()| self.turn_to(&name));
+        let filled = self.write(&name, files, contents).and_then(|()| self.turn_to(&name));
         if filled.is_err() {
             // The next one uses the name.
             let _ = remove(self.root.as_fd(), &name);
@@ -114,22 +144,7 @@ impl Shelf {
         Ok(())
     }
 
-    /// Removes the files of before for which nobody can be on the way any more. Are there others?
-    pub(crate) fn tidy(&mut self, now: Instant) -> bool {
-        while self.old.front().is_some_and(|(_, since)| now.saturating_duration_since(*since) >= ARRIVAL) {
-            self.remove_oldest();
-        }
-        !self.old.is_empty()
-    }
-
-    fn remove_oldest(&mut self) {
-        if let Some((times, _)) = self.old.pop_front() {
-            // It is ours alone: what fails now fails the next time, and goes with the file system.
-            let _ = remove(self.root.as_fd(), &format!("..{times}"));
-        }
-    }
-
-    fn write(&self, name: &str, (files, contents, from): (&[SecretFile], BorrowedFd<'_>, &mut u64)) -> io::Result<()> {
+    fn write(&self, name: &str, files: &[SecretFile], (contents, mut from): (BorrowedFd<'_>, u64)) -> io::Result<()> {
         mkdirat(&self.root, name, DIRECTORY)?;
         for file in files {
             let Some(length) = file.bytes else { continue };
@@ -142,7 +157,7 @@ impl Shelf {
             }
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let to = openat(&self.root, &*path, flags, Mode::RUSR | Mode::WUSR)?;
-            copy(contents, from, (&to, length))?;
+            copy(contents, &mut from, (&to, length))?;
             fchmod(&to, Mode::from_raw_mode(file.mode))?;
         }
         Ok(())

@@ -15,6 +15,6 @@ mod token;
 pub use authenticator::{AuthMode, Authenticator, UnknownAuthMode};
 pub use bind::{OpenBind, check_bind};
 pub use error::IdentityError;
-pub use sealing::{KeySource, Sealing, SealingError};
+pub use sealing::{KeySource, Sealing, SealingError, UnknownKeySource};
 pub use tls::{Certificate, Tls, TlsError, names as certificate_names};
 pub use token::{read_token, token_path};

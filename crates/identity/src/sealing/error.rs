@@ -40,7 +40,9 @@ pub enum SealingError {
         cause: String,
     },
     /// The keys come from somebody who has to change them there.
-    #[error("the installation key is in {place}, which is not the server's to write: put a new key before the others there and start the server again, which then seals everything anew")]
+    #[error(
+        "the installation key is in {place}, which is not the server's to write: put a new key before the others there and start the server again, which then seals everything anew"
+    )]
     NotOurs {
         /// Where it is.
         place: String,
@@ -66,15 +68,17 @@ impl SealingError {
     /// What to do about it, when there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Exposed { path, .. } => {
-                Some(format!("if nobody has seen it, run 'chmod 600 {}'; else change the key after that", path.display()))
-            }
+            Self::Exposed { path, .. } => Some(format!(
+                "if nobody has seen it, run 'chmod 600 {}'; else change the key after that",
+                path.display()
+            )),
             Self::Missing { .. } | Self::Unknown { .. } => Some(
-                "put the key back that was there; without it the values of secrets cannot be read, by nobody".to_owned(),
+                "put the key back that was there; without it the values of secrets cannot be read, by nobody"
+                    .to_owned(),
             ),
-            Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => Some(
-                "put the file back; without it the values of secrets cannot be read, by nobody".to_owned(),
-            ),
+            Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("put the file back; without it the values of secrets cannot be read, by nobody".to_owned())
+            }
             Self::Unfit { .. } => Some("a key is 32 random bytes in base64: `openssl rand -base64 32`".to_owned()),
             Self::File { .. } | Self::NotOurs { .. } | Self::Random => None,
         }

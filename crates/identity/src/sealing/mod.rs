@@ -20,7 +20,7 @@ use updraft_model::{
 };
 
 pub use error::SealingError;
-pub use source::KeySource;
+pub use source::{KeySource, UnknownKeySource};
 
 use ring::Ring;
 

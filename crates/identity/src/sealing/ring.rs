@@ -63,7 +63,9 @@ impl Ring {
         match keys.len() {
             0 => Err("there is no key in it".to_owned()),
             1..=KEYS_MAX => Ok(Self(keys)),
-            count => Err(format!("it has {count} keys, and {KEYS_MAX} are the most; take away those that nothing needs")),
+            count => {
+                Err(format!("it has {count} keys, and {KEYS_MAX} are the most; take away those that nothing needs"))
+            }
         }
     }
 

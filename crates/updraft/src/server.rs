@@ -11,6 +11,7 @@
 mod error;
 mod listen;
 mod logs;
+mod sealing;
 
 pub use error::StartError;
 pub(crate) use error::check_config;
@@ -119,6 +120,7 @@ impl Server {
         let (edges, core) = (Tasks::new(), Tasks::new());
         check(&config, &engine)?;
         let (store, snapshots) = open_store(&config, &core).await?;
+        let sealer = sealing::open(&config, &*store).await?;
         let auth = Authenticator::open(config.auth, &config.data_dir)?;
         let listeners = Listeners::bind(&config, &clock).await?;
         let images = open_images(&config, &listeners, &clock)?;
@@ -150,6 +152,7 @@ impl Server {
             store,
             images: images.clone(),
             engine: engine.clone(),
+            sealer,
             clock: clock.clone(),
             tasks: core.clone(),
             config: control_config(&config, &listeners),

@@ -96,7 +96,8 @@ pub(crate) struct AccountRecord {
     pub(crate) unique_id: String,
     display_name: String,
     description: String,
-    disabled: bool,
+    /// It may not be used.
+    pub(crate) disabled: bool,
     /// Its policy: who may use it.
     pub(crate) policy: PolicyRecord,
 }

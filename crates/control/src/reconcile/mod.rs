@@ -8,6 +8,7 @@ mod images;
 mod instance;
 mod operation;
 mod revision;
+mod secrets;
 mod service;
 
 use std::{sync::Arc, sync::PoisonError, time::Duration};
@@ -100,6 +101,7 @@ pub(crate) fn start(inner: &Arc<Inner>) {
         }
     });
     inner.spawn("images", |inner| async move { inner.collect_images().await });
+    inner.spawn("secrets", |inner| async move { inner.tend_secrets().await });
 }
 
 // === impl Inner ===
@@ -208,6 +210,7 @@ impl Inner {
                 Err(error) => tracing::error!(%error, cause = error.cause(), %key, "revision could not be read"),
             },
             Kind::Operation | Kind::Project | Kind::DomainMapping | Kind::ServiceAccount => {}
+            Kind::Secret | Kind::SecretVersion | Kind::SecretValue => {}
         }
     }
 

@@ -6,6 +6,8 @@ mod iam;
 mod lifecycle;
 mod mortal;
 mod operations;
+mod sealer;
+mod secrets;
 mod services;
 mod stuck;
 mod traffic;

@@ -97,7 +97,8 @@ impl FromStr for SecretName {
             _ => None,
         };
         let rule = || {
-            let forms = "projects/{project}/secrets/{secret} or projects/{project}/locations/{location}/secrets/{secret}";
+            let forms =
+                "projects/{project}/secrets/{secret} or projects/{project}/locations/{location}/secrets/{secret}";
             Error::invalid_field("name", format!("must have the form {forms}, got '{name}'"))
         };
         let read = read.ok_or_else(rule)?;
@@ -119,7 +120,9 @@ impl FromStr for VersionName {
 
     fn from_str(name: &str) -> Result<Self, Error> {
         let malformed = || {
-            let rule = format!("must have the form projects/{{project}}/secrets/{{secret}}/versions/{{version}}, got '{name}'");
+            let rule = format!(
+                "must have the form projects/{{project}}/secrets/{{secret}}/versions/{{version}}, got '{name}'"
+            );
             Error::invalid_field("name", rule)
         };
         let (secret, version) = name.rsplit_once("/versions/").ok_or_else(malformed)?;

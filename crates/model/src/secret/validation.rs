@@ -255,8 +255,12 @@ mod tests {
             ..Secret::default()
         };
         let fields: Vec<String> = check(&secret, 1, now).into_iter().map(|violation| violation.field).collect();
-        let expected =
-            ["secret.labels", "secret.annotations", "secret.version_aliases", "secret.replication.user_managed.replicas"];
+        let expected = [
+            "secret.labels",
+            "secret.annotations",
+            "secret.version_aliases",
+            "secret.replication.user_managed.replicas",
+        ];
         assert_eq!(fields, expected);
     }
 }

@@ -119,6 +119,10 @@ struct ServeArgs {
     /// Who may use the API: 'none' (anybody on this machine; loopback only) or 'token' [default: none].
     #[arg(long, value_name = "MODE")]
     auth: Option<String>,
+    /// Where the key is that secrets are sealed with: file:/PATH, env:NAME or credential:NAME
+    /// [default: file:DATA/keys/installation.key].
+    #[arg(long, value_name = "SOURCE")]
+    installation_key: Option<String>,
     /// Services get hosts below this domain [default: run.localhost].
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<String>,
@@ -272,6 +276,7 @@ impl ServeArgs {
             ("tls-key", self.tls_key.clone()),
             ("url-scheme", self.url_scheme.clone()),
             ("auth", self.auth.clone()),
+            ("installation-key", self.installation_key.clone()),
             ("domain", self.domain.clone()),
             ("idle-timeout", self.idle_timeout.clone()),
             ("freeze-after", self.freeze_after.clone()),

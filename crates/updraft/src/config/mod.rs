@@ -16,7 +16,7 @@ use std::{
 };
 
 use updraft_engine_local::{Isolation, Predecessor};
-use updraft_identity::AuthMode;
+use updraft_identity::{AuthMode, KeySource};
 use updraft_proxy::{ReservedPaths, ServerTiming};
 
 /// One setting.
@@ -82,6 +82,12 @@ pub const SETTINGS: &[Setting] = &[
         variable: "UPDRAFT_AUTH",
         default: "none",
         help: "Who may use the API: 'none' (anybody on this machine; loopback only) or 'token' (DATA/token)",
+    },
+    Setting {
+        key: "installation-key",
+        variable: "UPDRAFT_INSTALLATION_KEY",
+        default: "",
+        help: "Where the key is that secrets are sealed with: 'file:/PATH', 'env:NAME' or 'credential:NAME' (systemd); see docs/secrets.md [default: file:DATA/keys/installation.key]",
     },
     Setting {
         key: "domain",
@@ -211,6 +217,8 @@ pub struct Config {
     pub url_scheme: UrlScheme,
     /// Who may use the API.
     pub auth: AuthMode,
+    /// Where the key is that values of secrets are sealed with.
+    pub installation_key: KeySource,
     /// The domain of services' hosts.
     pub domain: String,
     /// The default project.
@@ -340,6 +348,7 @@ impl Config {
             tls: values.tls()?,
             url_scheme: values.url_scheme()?,
             auth: values.auth()?,
+            installation_key: values.installation_key()?,
             domain: values.domain()?,
             project: values.project()?,
             region: values.region()?,

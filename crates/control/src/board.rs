@@ -7,7 +7,7 @@
 mod claims;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
@@ -48,6 +48,8 @@ struct State {
     /// What is going to leave it, and when.
     leaving: HashMap<RevisionName, Instant>,
     known: HashMap<Arc<RevisionName>, Known>,
+    /// Those in the book that have secrets, and which.
+    secrets: HashMap<RevisionName, BTreeSet<String>>,
     claims: Claims,
 }
 
@@ -57,6 +59,8 @@ struct Known {
     /// The engine has it ready.
     prepared: bool,
     activity: Option<Activity>,
+    /// May there be other values of its secrets than those in the book?
+    secrets_stale: bool,
 }
 
 // === impl Board ===
@@ -121,6 +125,30 @@ impl Board {
         }
         state.leaving.remove(revision);
         state.enter(revision, entry);
+    }
+
+    /// Notes that secrets have changed, those that `is_it` names; returns the revisions that have such.
+    pub(crate) fn secrets_changed(&self, is_it: impl Fn(&str) -> bool) -> Vec<RevisionName> {
+        let mut state = self.lock();
+        let those = state.secrets.iter().filter(|(_, named)| named.iter().any(|secret| is_it(secret)));
+        let those: Vec<RevisionName> = those.map(|(name, _)| name.clone()).collect();
+        those.iter().for_each(|name| state.known(name).secrets_stale = true);
+        those
+    }
+
+    /// Have secrets of the revision changed since they were begun to be read?
+    pub(crate) fn has_stale_secrets(&self, revision: &RevisionName) -> bool {
+        self.lock().known.get(revision).is_some_and(|known| known.secrets_stale)
+    }
+
+    /// The secrets of the revision are going to be read; or, if that was of no use, still have to be.
+    pub(crate) fn reading_secrets(&self, revision: &RevisionName, fails: bool) {
+        self.lock().known(revision).secrets_stale = fails;
+    }
+
+    /// Why no instance of the revision can be started, if its secrets are the reason.
+    pub(crate) fn secrets_fault(&self, revision: &RevisionName) -> Option<String> {
+        self.lock().entries.get(revision)?.secrets.fault.clone()
     }
 
     /// What the fleet is told of the revision, if anything.
@@ -201,6 +229,10 @@ impl State {
     }
 
     fn enter(&mut self, revision: &RevisionName, entry: BookEntry) {
+        let secrets: BTreeSet<String> = entry.spec.secrets().map(str::to_owned).collect();
+        if !secrets.is_empty() {
+            self.secrets.insert(revision.clone(), secrets);
+        }
         let name = self.known.get_key_value(revision).map(|(name, _)| name.clone());
         self.entries.insert(name.unwrap_or_else(|| Arc::new(revision.clone())), Arc::new(entry));
         self.book_changed = true;
@@ -212,6 +244,7 @@ impl State {
             known.prepared = false;
         }
         self.leaving.remove(revision);
+        self.secrets.remove(revision);
         self.book_changed |= self.entries.remove(revision).is_some();
     }
 }

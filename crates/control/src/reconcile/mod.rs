@@ -9,6 +9,7 @@ mod instance;
 mod operation;
 mod revision;
 mod secrets;
+mod secrets;
 mod service;
 
 use std::{sync::Arc, sync::PoisonError, time::Duration};
@@ -95,6 +96,7 @@ pub(crate) fn start(inner: &Arc<Inner>) {
         inner.board.open();
         loop {
             inner.collect_operations_or_log().await;
+            inner.wake_for_all_secrets();
             let _ = inner.clock.timeout(RESYNC, inner.resync.notified()).await;
             // If not, then the next time: what changes meanwhile is looked at all the same.
             let _ = inner.wake_all_or_log().await;
@@ -209,8 +211,8 @@ impl Inner {
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, cause = error.cause(), %key, "revision could not be read"),
             },
-            Kind::Operation | Kind::Project | Kind::DomainMapping | Kind::ServiceAccount => {}
-            Kind::Secret | Kind::SecretVersion | Kind::SecretValue => {}
+            Kind::Project | Kind::ServiceAccount | Kind::Secret | Kind::SecretVersion => self.wake_for_secrets(key),
+            Kind::Operation | Kind::DomainMapping | Kind::SecretValue => {}
         }
     }
 

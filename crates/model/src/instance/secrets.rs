@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ContainerSpec, InstanceSpec};
+use super::{ContainerSpec, Contents, InstanceSpec};
 use crate::Confidential;
 
 /// A variable whose value is that of a version of a secret.
@@ -45,10 +45,19 @@ pub type SecretFile = Result<Confidential, String>;
 // === impl InstanceSpec ===
 
 impl InstanceSpec {
+    /// The secrets that something of it comes from; one may be there more than once.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let variables = self.containers().flat_map(|container| &container.secret_env);
+        let volumes = self.volumes.iter().filter_map(|volume| match &volume.contents {
+            Contents::Memory { .. } => None,
+            Contents::Secret { secret, .. } => Some(secret.as_str()),
+        });
+        variables.map(|variable| variable.secret.as_str()).chain(volumes)
+    }
+
     /// Does anything of it come from a secret?
     pub fn has_secrets(&self) -> bool {
-        self.containers().any(|container| !container.secret_env.is_empty())
-            || self.volumes.iter().any(|volume| volume.secret_paths().is_some())
+        self.secrets().next().is_some()
     }
 }
 

@@ -87,6 +87,16 @@ pub fn conditions(id: &str, phase: &Phase, activity: Activity, now: SystemTime) 
     }
 }
 
+/// The same of a revision that is ready, and of which no instance can be started now, for `cause`: requests find the
+/// instances that run, and no others.
+pub fn without_starts(mut conditions: Vec<Condition>, cause: &str, now: SystemTime) -> Vec<Condition> {
+    for condition in conditions.iter_mut().filter(|condition| condition.kind == kind::RESOURCES_AVAILABLE) {
+        *condition = Condition::failed(kind::RESOURCES_AVAILABLE, Reason::SecretsAccessCheckFailed, cause, now)
+            .weighing(Severity::Warning);
+    }
+    conditions
+}
+
 fn waiting([health, image, resources]: [State; 3], now: SystemTime) -> Vec<Condition> {
     vec![
         Condition::new(kind::READY, State::Reconciling, now),

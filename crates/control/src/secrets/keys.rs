@@ -101,11 +101,20 @@ impl Inner {
             let Some(end) = page.last().map(|envelope| envelope.key.clone()) else { return Ok(pass) };
             last = Some(end);
             let mut changes = Vec::new();
+            // Values of one secret stand side by side. One that is replaced meanwhile has taken its values with it: what is
+            // written of them then is refused.
+            let mut secret: Option<(SecretName, Option<String>)> = None;
             for envelope in page.into_iter().filter(|envelope| envelope.owner != key) {
-                match self.resealed(proof, envelope).await {
+                let name = secret_of(&envelope);
+                let uid = match secret.take().filter(|(known, _)| *known == name) {
+                    Some((_, uid)) => uid,
+                    None => self.get(proof, &secret_key(&name)).await?.map(|found| found.uid),
+                };
+                match uid.as_deref().map(|uid| self.resealed(&name, uid, envelope)).transpose() {
                     Ok(change) => changes.extend(change),
                     Err(error) => pass.broken = Some(error),
                 }
+                secret = Some((name, uid));
             }
             let count = changes.len();
             if changes.is_empty() {
@@ -122,13 +131,15 @@ impl Inner {
         }
     }
 
-    /// The change that seals a value anew; `None` when its secret is gone, with which it goes.
-    async fn resealed(&self, proof: &impl Proof, envelope: Envelope) -> Result<Option<Change>, Error> {
-        let secret = envelope.key.name.split('/').next().unwrap_or_default().to_owned();
-        let name = SecretName { parent: envelope.key.parent.clone(), secret };
-        let Some(secret) = self.get(proof, &secret_key(&name)).await? else { return Ok(None) };
-        let sealed_name = sealed_name(&name, number_of(&envelope.key), &secret.uid);
-        let sealed = self.sealer.rewrap(&sealed_name, &envelope.spec)?;
-        Ok(Some(Change::Put(Box::new(Envelope { owner: sealed.key, spec: sealed.bytes, ..envelope }))))
+    /// The change that seals a value anew.
+    fn resealed(&self, name: &SecretName, uid: &str, envelope: Envelope) -> Result<Change, Error> {
+        let sealed = self.sealer.rewrap(&sealed_name(name, number_of(&envelope.key), uid), &envelope.spec)?;
+        Ok(Change::Put(Box::new(Envelope { owner: sealed.key, spec: sealed.bytes, ..envelope })))
     }
+}
+
+/// The secret that a value is of.
+fn secret_of(envelope: &Envelope) -> SecretName {
+    let secret = envelope.key.name.split('/').next().unwrap_or_default().to_owned();
+    SecretName { parent: envelope.key.parent.clone(), secret }
 }

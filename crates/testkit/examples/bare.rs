@@ -123,7 +123,12 @@ impl Engine for Bare {
     }
 
     /// There are no volumes.
-    async fn show_secrets(&self, _id: &InstanceId, _spec: &InstanceSpec, _secrets: &Secrets) -> Result<(), EngineError> {
+    async fn show_secrets(
+        &self,
+        _id: &InstanceId,
+        _spec: &InstanceSpec,
+        _secrets: &Secrets,
+    ) -> Result<(), EngineError> {
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use updraft_model::{
     revision::{Container, EnvValue, RevisionTemplate, Volume, VolumeKind, defaults},
 };
 
-use super::secrets;
+use super::values;
 use crate::record::RevisionRecord;
 
 /// Processes and threads of one container.
@@ -78,8 +78,8 @@ fn secret_environment(
     let mut env = Vec::new();
     for variable in &container.env {
         let EnvValue::Secret { secret, version } = &variable.value else { continue };
-        let secret = secrets::full_name(name, secret)?;
-        let Some(&version) = noted.get(secrets::key(&secret, version).as_str()) else {
+        let secret = values::full_name(name, secret)?;
+        let Some(&version) = noted.get(values::key(&secret, version).as_str()) else {
             return Err(Error::internal(format!("{name} has no version for the variable '{}'", variable.name)));
         };
         env.push(SecretEnv { name: variable.name.clone(), secret, version });
@@ -96,7 +96,7 @@ fn volume(name: &RevisionName, volume: &Volume, memory: u64) -> Result<Option<Vo
             Ok(Some(VolumeSpec::in_memory(&volume.name, size)))
         }
         VolumeKind::Secret(source) => {
-            let secret = secrets::full_name(name, &source.secret)?;
+            let secret = values::full_name(name, &source.secret)?;
             let paths = source.files(secret.rsplit('/').next().unwrap_or_default());
             Ok(Some(VolumeSpec { name: volume.name.clone(), contents: Contents::Secret { secret, paths } }))
         }

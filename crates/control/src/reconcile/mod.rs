@@ -9,8 +9,8 @@ mod instance;
 mod operation;
 mod revision;
 mod secrets;
-mod secrets;
 mod service;
+mod values;
 
 use std::{sync::Arc, sync::PoisonError, time::Duration};
 

@@ -23,7 +23,7 @@ use updraft_plan::{
 };
 use updraft_store::{Change, Envelope, Key, Kind};
 
-use super::{PLATFORM, Passed, instance, operation::End, secrets};
+use super::{PLATFORM, Passed, instance, operation::End, values};
 use crate::{
     Inner,
     failure::of_store,
@@ -105,7 +105,7 @@ async fn observe(inner: &Inner, name: &RevisionName) -> Result<Option<Observed>,
         phase: record.phase(),
         unsupported: lifecycle::unsupported(&template),
         prepared: false,
-        secrets_open: record.secret_versions.is_none() && secrets::has_secrets(&template),
+        secrets_open: record.secret_versions.is_none() && values::has_secrets(&template),
         secrets_stale: false,
         offered: None,
         check_skipped: record.health_check_disabled || is_switched_off,
@@ -185,7 +185,7 @@ async fn resolve(inner: &Arc<Inner>, mut observed: Observed) -> Result<Went, Err
 /// Fails the revision if its account may not read what it names, as Google does; otherwise its variables have their
 /// versions from here on.
 async fn check_secrets(inner: &Inner, mut observed: Observed) -> Result<(), Error> {
-    match secrets::check(inner, &observed.name, &observed.template).await? {
+    match values::check(inner, &observed.name, &observed.template).await? {
         Ok(numbers) => {
             observed.record.secret_versions = Some(numbers);
             observed.save(inner, &Phase::Checking).await
@@ -320,7 +320,7 @@ impl Observed {
         let values = if spec.has_secrets() {
             // Before they are read: what changes meanwhile is read again.
             inner.board.reading_secrets(&self.name, false);
-            let read = secrets::values(inner, &self.template.service_account, &spec).await;
+            let read = values::values(inner, &self.template.service_account, &spec).await;
             read.inspect_err(|_| inner.board.reading_secrets(&self.name, true))?
         } else {
             Secrets::default()

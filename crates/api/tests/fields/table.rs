@@ -139,12 +139,16 @@ fn template() -> Vec<Row> {
     let at = |field: &str| format!("template.{field}");
     let volume = |kind: &str, value: Value| {
         let named = match kind {
-            "secret" => "volumes[0].secret",
             "cloud_sql_instance" => "volumes[0].cloud_sql_instance",
             "nfs" => "volumes[0].nfs",
             _ => "volumes[0].gcs",
         };
         not_ready(&at(&format!("volumes[].{kind}")), named, value).and(&at("volumes[].name"), json!("v"))
+    };
+    let secret = |field: &str, says, value: Value| {
+        let path = format!("volumes[].secret.{field}");
+        let row = refused(&at(&path), says, value).and(&at("volumes[].name"), json!("v"));
+        if field == "secret" { row } else { row.and(&at("volumes[].secret.secret"), json!("s")) }
     };
     vec![
         refused(&at("revision"), "{service}-…, at most 63 of [a-z0-9-]", json!("other-1")),
@@ -156,7 +160,15 @@ fn template() -> Vec<Row> {
         refused(&at("timeout"), "1s to 3600s", json!("3601s")),
         refused(&at("service_account"), "an e-mail", json!("nobody")),
         refused(&at("volumes[].name"), "a DNS label of its own; at most 32 volumes", json!("A")),
-        volume("secret", json!({"secret": "s"})),
+        secret("secret", "a name or projects/…/secrets/…", json!("a/b")),
+        secret(
+            "items[].path",
+            "relative, of its own, without empty parts, '.' and parts that begin with '..'; at most 100 items",
+            json!("../x"),
+        ),
+        secret("items[].version", "latest, a number or an alias; must be set", json!("a b")),
+        secret("items[].mode", "0 to 0777 (511); 0 is the volume's; nobody may write", json!(512)),
+        secret("default_mode", "0 to 0777 (511); 0 is 0444; nobody may write", json!(-1)),
         volume("cloud_sql_instance", json!({"instances": ["a:b:c"]})),
         refused(&at("volumes[].empty_dir.medium"), "a value of the enum: MEMORY, which unset is as well", json!(9)),
         refused(
@@ -191,8 +203,8 @@ fn container() -> Vec<Row> {
         refused(&at("env[].name"), "1 to 32768 bytes without '=' and NUL, not reserved; at most 1000", json!("PORT")),
         refused(&at("env[].value"), "at most 32768 bytes without NUL", json!("\u{0}"))
             .and(&at("env[].name"), json!("A")),
-        refused(&format!("{secret}.secret"), "a name or projects/…/secrets/…; not supported yet", json!("a/b")),
-        refused(&format!("{secret}.version"), "latest, a number or an alias; not supported yet", json!("a b")),
+        refused(&format!("{secret}.secret"), "a name or projects/…/secrets/…", json!("a/b")),
+        refused(&format!("{secret}.version"), "latest, a number or an alias; empty is latest", json!("a b")),
         refused(&at("resources.limits"), "cpu, memory, nvidia.com/gpu, by Cloud Run's table", json!({"cpu": "3"})),
         refused(&at("resources.cpu_idle"), "true with less than a CPU", json!(false))
             .and(&at("resources.limits"), json!({"cpu": "500m"})),

@@ -5,6 +5,7 @@ mod crashes;
 mod iam;
 mod lifecycle;
 mod mortal;
+mod mounts;
 mod operations;
 mod sealer;
 mod secrets;

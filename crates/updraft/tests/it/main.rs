@@ -9,4 +9,5 @@ mod formats;
 mod gcloud;
 mod input;
 mod reality;
+mod secrets;
 mod world;

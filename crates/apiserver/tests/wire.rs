@@ -4,6 +4,8 @@
 mod access;
 #[path = "wire/around.rs"]
 mod around;
+#[path = "wire/secrets.rs"]
+mod secrets;
 
 use std::sync::Arc;
 

@@ -24,6 +24,7 @@ mod progress;
 mod replace;
 mod revisions;
 mod run;
+mod secrets;
 mod services;
 mod settings;
 #[cfg(test)]
@@ -33,9 +34,10 @@ mod update_traffic;
 mod values;
 
 pub use args::{
-    BackupArgs, Command, DeployArgs, Egress, EnvArgs, ExportShell, ExportsArgs, Format, GcloudCommand, Globals,
-    ImagesCommand, Ingress, LabelArgs, LoadArgs, LogsArgs, ReplaceArgs, RevisionsCommand, ScalingArgs, ServicesCommand,
-    SettingsArgs, SetupArgs, SwitchArgs, TrafficArgs, UpdateArgs,
+    BackupArgs, Command, CreateSecretArgs, DeployArgs, Egress, EnvArgs, ExportShell, ExportsArgs, Format,
+    GcloudCommand, Globals, ImagesCommand, Ingress, LabelArgs, ListSecretsArgs, LoadArgs, LogsArgs, ReplaceArgs,
+    ReplicationPolicy, RevisionsCommand, ScalingArgs, SecretsArgs, SecretsCommand, ServicesCommand, SettingsArgs,
+    SetupArgs, SwitchArgs, TrafficArgs, UpdateArgs, VersionArgs, VersionsCommand,
 };
 pub use completion::{Shell, completion};
 pub use console::{Console, Terminal};

@@ -12,7 +12,8 @@ const RUNNER: &str = "runner@demo-project.iam.gserviceaccount.com";
 
 async fn secret(world: &World, id: &str, value: &str) {
     world.ok("POST", &format!("{SECRETS}?secretId={id}"), json!({"replication": {"automatic": {}}})).await;
-    let accessor = json!({"role": "roles/secretmanager.secretAccessor", "members": [format!("serviceAccount:{RUNNER}")]});
+    let accessor =
+        json!({"role": "roles/secretmanager.secretAccessor", "members": [format!("serviceAccount:{RUNNER}")]});
     let policy = json!({"policy": {"bindings": [accessor]}});
     world.ok("POST", &format!("{SECRETS}/{id}:setIamPolicy"), policy).await;
     add(world, id, value).await;
@@ -89,9 +90,17 @@ async fn without_the_right_a_deploy_fails_and_names_it_and_no_answer_has_a_value
     let path = format!("{SERVICES}?serviceId=hello");
     let operation = world.done(&world.ok("POST", &path, json!({"template": other})).await).await;
     let message = operation["error"]["message"].as_str().expect("a message");
-    assert!(message.contains("Permission denied on secret: ") && message.contains("for Revision service account other@"), "{message}");
+    assert!(
+        message.contains("Permission denied on secret: ") && message.contains("for Revision service account other@"),
+        "{message}"
+    );
     world.deploy("fine", template(&image)).await;
-    for path in [format!("{SERVICES}/fine"), format!("{SERVICES}/fine/revisions"), "/updraft/v1/diagnosis?service=fine".to_owned(), "/apis/serving.knative.dev/v1/namespaces/demo-project/services/fine".to_owned()] {
+    for path in [
+        format!("{SERVICES}/fine"),
+        format!("{SERVICES}/fine/revisions"),
+        "/updraft/v1/diagnosis?service=fine".to_owned(),
+        "/apis/serving.knative.dev/v1/namespaces/demo-project/services/fine".to_owned(),
+    ] {
         let answer = world.call("GET", &path, Value::Null).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
         assert!(!answer.body.contains("a-value-of-its-own"), "{path}: {}", answer.body);

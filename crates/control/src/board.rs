@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use updraft_model::{
     RevisionName, ServiceName,
     channel::{BookEntry, Check, RevisionBook},
+    instance::InstanceSpec,
     level::Level,
     revision::lifecycle::Activity,
     route::RouteTable,
@@ -48,7 +49,7 @@ struct State {
     /// What is going to leave it, and when.
     leaving: HashMap<RevisionName, Instant>,
     known: HashMap<Arc<RevisionName>, Known>,
-    /// Those in the book that have secrets, and which.
+    /// Those whose secrets were read for the book, and which these are.
     secrets: HashMap<RevisionName, BTreeSet<String>>,
     claims: Claims,
 }
@@ -117,6 +118,11 @@ impl Board {
     /// Puts the revision into the book, or changes its entry but for the bounds.
     pub(crate) fn offer(&self, revision: &RevisionName, mut entry: BookEntry) {
         let mut state = self.lock();
+        if entry.spec.has_secrets() && !state.secrets.contains_key(revision) {
+            // It was taken out of the book while they were read: what changed since then was not heard of.
+            state.note_secrets(revision, &entry.spec);
+            state.known(revision).secrets_stale = true;
+        }
         if let Some(there) = state.entries.get(revision) {
             (entry.min, entry.max) = (there.min, there.max);
             if **there == entry {
@@ -141,9 +147,16 @@ impl Board {
         self.lock().known.get(revision).is_some_and(|known| known.secrets_stale)
     }
 
-    /// The secrets of the revision are going to be read; or, if that was of no use, still have to be.
-    pub(crate) fn reading_secrets(&self, revision: &RevisionName, fails: bool) {
-        self.lock().known(revision).secrets_stale = fails;
+    /// The secrets of the revision are going to be read: those that change from here on have to be read again.
+    pub(crate) fn reading_secrets(&self, revision: &RevisionName, spec: &InstanceSpec) {
+        let mut state = self.lock();
+        state.note_secrets(revision, spec);
+        state.known(revision).secrets_stale = false;
+    }
+
+    /// They could not be read, and still have to be.
+    pub(crate) fn secrets_unread(&self, revision: &RevisionName) {
+        self.lock().known(revision).secrets_stale = true;
     }
 
     /// Why no instance of the revision can be started, if its secrets are the reason.
@@ -228,11 +241,11 @@ impl State {
         self.known.entry(Arc::new(revision.clone())).or_default()
     }
 
+    fn note_secrets(&mut self, revision: &RevisionName, spec: &InstanceSpec) {
+        self.secrets.insert(revision.clone(), spec.secrets().map(str::to_owned).collect());
+    }
+
     fn enter(&mut self, revision: &RevisionName, entry: BookEntry) {
-        let secrets: BTreeSet<String> = entry.spec.secrets().map(str::to_owned).collect();
-        if !secrets.is_empty() {
-            self.secrets.insert(revision.clone(), secrets);
-        }
         let name = self.known.get_key_value(revision).map(|(name, _)| name.clone());
         self.entries.insert(name.unwrap_or_else(|| Arc::new(revision.clone())), Arc::new(entry));
         self.book_changed = true;

@@ -319,9 +319,9 @@ impl Observed {
         let spec = self.spec()?;
         let values = if spec.has_secrets() {
             // Before they are read: what changes meanwhile is read again.
-            inner.board.reading_secrets(&self.name, false);
+            inner.board.reading_secrets(&self.name, &spec);
             let read = values::values(inner, &self.template.service_account, &spec).await;
-            read.inspect_err(|_| inner.board.reading_secrets(&self.name, true))?
+            read.inspect_err(|_| inner.board.secrets_unread(&self.name))?
         } else {
             Secrets::default()
         };

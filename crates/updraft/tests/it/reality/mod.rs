@@ -22,6 +22,7 @@ mod refusals;
 mod registry;
 mod runtimes;
 mod scaling;
+mod secrets;
 mod sidecars;
 mod soak;
 mod stopping;

@@ -43,7 +43,7 @@ fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for method in method::methods() {
         let binding = &method.bindings[0];
-        let name = method.name.rsplit('.').next().expect("a name").to_owned();
+        let name = method.name.rsplit('.').next().expect("a name").replace("SecretManagerService/", "SecretManager/");
         let (verb, path) = (binding.verb.clone(), binding.path.to_owned());
         let table = match method.product() {
             Product::Run => "run v2",

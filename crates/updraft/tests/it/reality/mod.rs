@@ -16,6 +16,7 @@ mod health;
 mod killed;
 mod lan;
 mod leaks;
+mod mounted_secrets;
 mod pictures;
 mod poor;
 mod refusals;

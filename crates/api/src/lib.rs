@@ -16,6 +16,8 @@ pub mod view;
 pub use googleapis_tonic_google_cloud_location::google::cloud::location;
 /// `google.cloud.run.v2`.
 pub use googleapis_tonic_google_cloud_run_v2::google::cloud::run::v2 as run;
+/// `google.cloud.secretmanager.v1`.
+pub use googleapis_tonic_google_cloud_secretmanager_v1::google::cloud::secretmanager::v1 as secretmanager;
 /// `google.iam.v1`.
 pub use googleapis_tonic_google_iam_v1::google::iam::v1 as iam;
 /// `google.longrunning`.

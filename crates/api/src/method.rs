@@ -1,7 +1,11 @@
 //! The method table: which methods there are, how REST spells them, what they need.
 //!
 //! A row names the gRPC method; requests, answers and query parameters follow from the descriptors.
-//! Sources: Cloud Run Admin API v2, `google.longrunning`, `google.cloud.location`.
+//! Each product has its table, a prefix of its paths where several products share a host, and a domain of its errors.
+//! Sources: Cloud Run Admin API v2, `google.longrunning`, `google.cloud.location`, Secret Manager API v1.
+
+mod run;
+mod secrets;
 
 use std::sync::LazyLock;
 
@@ -47,6 +51,15 @@ pub struct Binding {
     pub body: Body,
 }
 
+/// A product that has methods here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Product {
+    /// Cloud Run.
+    Run,
+    /// Secret Manager.
+    SecretManager,
+}
+
 /// Where the body of a REST request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body {
@@ -80,126 +93,47 @@ pub struct Match {
 
 use Access::{Free, Permission as Needs};
 
+/// The tables, one of each product.
+const TABLES: [&[Method]; 2] = [&run::METHODS, &secrets::METHODS];
+
 /// Every method that is served.
-pub static METHODS: [Method; 17] = [
-    Method {
-        name: "google.cloud.run.v2.Services/CreateService",
-        access: Needs("run.services.create"),
-        bindings: &[post("/v2/{parent=projects/*/locations/*}/services", Body::Field("service"))],
-    },
-    Method {
-        name: "google.cloud.run.v2.Services/GetService",
-        access: Needs("run.services.get"),
-        bindings: &[get("/v2/{name=projects/*/locations/*/services/*}")],
-    },
-    Method {
-        name: "google.cloud.run.v2.Services/ListServices",
-        access: Needs("run.services.list"),
-        bindings: &[get("/v2/{parent=projects/*/locations/*}/services")],
-    },
-    Method {
-        name: "google.cloud.run.v2.Services/UpdateService",
-        access: Needs("run.services.update"),
-        bindings: &[patch("/v2/{service.name=projects/*/locations/*/services/*}", "service")],
-    },
-    Method {
-        name: "google.cloud.run.v2.Services/DeleteService",
-        access: Needs("run.services.delete"),
-        bindings: &[delete("/v2/{name=projects/*/locations/*/services/*}")],
-    },
-    Method {
-        name: "google.cloud.run.v2.Services/GetIamPolicy",
-        access: Needs("run.services.getIamPolicy"),
-        bindings: &[
-            get("/v2/{resource=projects/*/locations/*/services/*}:getIamPolicy"),
-            get("/v1/{resource=projects/*/locations/*/services/*}:getIamPolicy"),
-        ],
-    },
-    Method {
-        name: "google.cloud.run.v2.Services/SetIamPolicy",
-        access: Needs("run.services.setIamPolicy"),
-        bindings: &[
-            post("/v2/{resource=projects/*/locations/*/services/*}:setIamPolicy", Body::Whole),
-            post("/v1/{resource=projects/*/locations/*/services/*}:setIamPolicy", Body::Whole),
-        ],
-    },
-    Method {
-        name: "google.cloud.run.v2.Services/TestIamPermissions",
-        access: Free,
-        bindings: &[
-            post("/v2/{resource=projects/*/locations/*/services/*}:testIamPermissions", Body::Whole),
-            post("/v1/{resource=projects/*/locations/*/services/*}:testIamPermissions", Body::Whole),
-        ],
-    },
-    Method {
-        name: "google.cloud.run.v2.Revisions/GetRevision",
-        access: Needs("run.revisions.get"),
-        bindings: &[get("/v2/{name=projects/*/locations/*/services/*/revisions/*}")],
-    },
-    Method {
-        name: "google.cloud.run.v2.Revisions/ListRevisions",
-        access: Needs("run.revisions.list"),
-        bindings: &[get("/v2/{parent=projects/*/locations/*/services/*}/revisions")],
-    },
-    Method {
-        name: "google.cloud.run.v2.Revisions/DeleteRevision",
-        access: Needs("run.revisions.delete"),
-        bindings: &[delete("/v2/{name=projects/*/locations/*/services/*/revisions/*}")],
-    },
-    Method {
-        name: "google.longrunning.Operations/ListOperations",
-        access: Needs("run.operations.list"),
-        bindings: &[get("/v2/{name=projects/*/locations/*}/operations")],
-    },
-    Method {
-        name: "google.longrunning.Operations/GetOperation",
-        access: Needs("run.operations.get"),
-        bindings: &[get("/v2/{name=projects/*/locations/*/operations/*}")],
-    },
-    Method {
-        name: "google.longrunning.Operations/DeleteOperation",
-        access: Needs("run.operations.delete"),
-        bindings: &[delete("/v2/{name=projects/*/locations/*/operations/*}")],
-    },
-    Method {
-        name: "google.longrunning.Operations/WaitOperation",
-        access: Needs("run.operations.get"),
-        bindings: &[post("/v2/{name=projects/*/locations/*/operations/*}:wait", Body::Whole)],
-    },
-    Method {
-        name: "google.cloud.location.Locations/ListLocations",
-        access: Needs("run.locations.list"),
-        bindings: &[get("/v1/{name=projects/*}/locations"), get("/v2/{name=projects/*}/locations")],
-    },
-    Method {
-        name: "google.cloud.location.Locations/GetLocation",
-        access: Needs("run.locations.list"),
-        bindings: &[get("/v1/{name=projects/*/locations/*}"), get("/v2/{name=projects/*/locations/*}")],
-    },
-];
+pub fn methods() -> impl Iterator<Item = &'static Method> {
+    TABLES.into_iter().flatten()
+}
 
 /// The table's templates, taken apart once: method, binding, template.
 static TEMPLATES: LazyLock<Vec<(&'static Method, &'static Binding, Template)>> = LazyLock::new(|| {
-    let bindings = METHODS.iter().flat_map(|method| method.bindings.iter().map(move |binding| (method, binding)));
+    let bindings = methods().flat_map(|method| method.bindings.iter().map(move |binding| (method, binding)));
     bindings.map(|(method, binding)| (method, binding, Template::new(binding.path))).collect()
 });
 
 /// The method with this name on the gRPC wire.
 pub fn find(name: &str) -> Option<&'static Method> {
-    METHODS.iter().find(|method| method.name == name)
+    methods().find(|method| method.name == name)
 }
 
 /// The services that the table has methods of, each once.
 pub fn services() -> Vec<&'static str> {
-    let mut names: Vec<&str> = METHODS.iter().map(|method| method.service()).collect();
+    let mut names: Vec<&str> = methods().map(|method| method.service()).collect();
     names.dedup();
     names
 }
 
-/// Where a REST request leads. `path` is as on the wire, without query.
-pub fn route(verb: &Verb, path: &str) -> Route {
+/// The product whose prefix a path has, and the rest of the path.
+pub fn prefixed(path: &str) -> (Option<Product>, &str) {
+    let after = |product: Product| {
+        let rest = path.strip_prefix('/')?.strip_prefix(product.prefix())?;
+        rest.starts_with('/').then_some((Some(product), rest))
+    };
+    [Product::Run, Product::SecretManager].into_iter().find_map(after).unwrap_or((None, path))
+}
+
+/// Where a REST request leads. `path` is as on the wire, without query and prefix; only methods of `product` count, if it is
+/// known.
+pub fn route(product: Option<Product>, verb: &Verb, path: &str) -> Route {
     let mut allowed = Vec::new();
-    for (method, binding, template) in &*TEMPLATES {
+    let meant = TEMPLATES.iter().filter(|(method, ..)| product.is_none_or(|product| method.product() == product));
+    for (method, binding, template) in meant {
         let Some(captures) = template.matches(path) else { continue };
         if binding.verb == verb {
             return Route::Found(Match { method, binding, captures });
@@ -219,8 +153,29 @@ impl Access {
             Needs(permission) => {
                 !permission.ends_with(".get")
                     && !permission.ends_with(".list")
+                    && !permission.ends_with(".access")
                     && !permission.ends_with(".getIamPolicy")
             }
+        }
+    }
+}
+
+// === impl Product ===
+
+impl Product {
+    /// What its paths begin with where several products share a host; the name in gcloud's endpoint overrides.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::SecretManager => "secretmanager",
+        }
+    }
+
+    /// Whose errors its errors are.
+    pub fn domain(self) -> &'static str {
+        match self {
+            Self::Run => "run.googleapis.com",
+            Self::SecretManager => "secretmanager.googleapis.com",
         }
     }
 }
@@ -231,6 +186,11 @@ impl Method {
     /// The service's full name.
     pub fn service(&self) -> &'static str {
         self.name.split_once('/').map_or(self.name, |(service, _)| service)
+    }
+
+    /// Whose it is.
+    pub fn product(&self) -> Product {
+        if self.name.starts_with("google.cloud.secretmanager.") { Product::SecretManager } else { Product::Run }
     }
 
     /// The descriptor, with the request's and the answer's. `None` when the table of descriptors lacks it,
@@ -324,7 +284,7 @@ mod tests {
     use crate::{Named, json::from_dynamic, run};
 
     fn request<M: Named>(verb: Verb, path: &str, query: &str, body: &str) -> Result<M, Error> {
-        match route(&verb, path) {
+        match route(None, &verb, path) {
             Route::Found(found) => from_dynamic(&found.request(query, body.as_bytes())?),
             other => panic!("{verb} {path} leads to {other:?}"),
         }
@@ -332,11 +292,12 @@ mod tests {
 
     #[test]
     fn every_method_has_a_descriptor_a_rest_spelling_and_an_access_rule() {
-        for method in &METHODS {
+        for method in methods() {
             let descriptor = method.descriptor().unwrap_or_else(|| panic!("{} has no descriptor", method.name));
             assert!(!method.bindings.is_empty(), "{}", method.name);
             if let Needs(permission) = method.access {
-                assert!(permission.starts_with("run.") && permission.split('.').count() == 3, "{permission}");
+                let is_own = permission.starts_with(&format!("{}.", method.product().prefix()));
+                assert!(is_own && permission.split('.').count() == 3, "{permission}");
             }
             for binding in method.bindings {
                 let mut probe = DynamicMessage::new(descriptor.input());
@@ -348,8 +309,11 @@ mod tests {
                         format!("{head}{}", rest.replacen('}', "", 1))
                     },
                 );
-                let Route::Found(found) = route(&binding.verb, &path) else { panic!("{path} leads nowhere") };
-                assert_eq!(found.method.name, method.name, "{path}");
+                for product in [None, Some(method.product())] {
+                    let found = route(product, &binding.verb, &path);
+                    assert!(matches!(found, Route::Found(found) if found.method.name == method.name), "{path}");
+                }
+                let Route::Found(found) = route(None, &binding.verb, &path) else { panic!("{path} leads nowhere") };
                 for (field, value) in &found.captures {
                     bind_text(&mut probe, field, value).unwrap_or_else(|error| panic!("{}: {error}", method.name));
                 }
@@ -362,13 +326,17 @@ mod tests {
 
     #[test]
     fn only_asking_for_ones_own_permissions_is_free() {
-        let free: Vec<&str> = METHODS.iter().filter(|method| method.access == Free).map(|method| method.name).collect();
-        assert_eq!(free, ["google.cloud.run.v2.Services/TestIamPermissions"]);
+        let free: Vec<&str> = methods().filter(|method| method.access == Free).map(|method| method.name).collect();
+        let expected = [
+            "google.cloud.run.v2.Services/TestIamPermissions",
+            "google.cloud.secretmanager.v1.SecretManagerService/TestIamPermissions",
+        ];
+        assert_eq!(free, expected);
     }
 
     #[test]
     fn every_permission_that_is_needed_can_be_asked_for() {
-        for method in &METHODS {
+        for method in methods() {
             if let Needs(permission) = method.access {
                 assert!(known_permission(permission).is_some(), "{permission}");
             }
@@ -385,7 +353,7 @@ mod tests {
         let get = find("google.cloud.run.v2.Services/GetService").expect("there");
         assert_eq!(get.resource(&run::GetServiceRequest { name: name.clone() }), name);
         assert!(!get.is_write());
-        let Route::Found(found) = route(&Verb::GET, &format!("/v2/{name}")) else { panic!("it is there") };
+        let Route::Found(found) = route(None, &Verb::GET, &format!("/v2/{name}")) else { panic!("it is there") };
         assert_eq!(found.resource(), name);
         assert_eq!(update.resource(&run::UpdateServiceRequest::default()), "");
     }
@@ -443,10 +411,31 @@ mod tests {
 
     #[test]
     fn a_known_path_with_another_verb_tells_the_right_ones() {
-        let Route::WrongVerb(verbs) = route(&Verb::PUT, "/v2/projects/p/locations/l/services/s") else {
+        let Route::WrongVerb(verbs) = route(None, &Verb::PUT, "/v2/projects/p/locations/l/services/s") else {
             panic!("the path exists")
         };
         assert_eq!(verbs, [Verb::GET, Verb::PATCH, Verb::DELETE]);
-        assert!(matches!(route(&Verb::GET, "/v2/projects/p/places/l"), Route::Unknown));
+        assert!(matches!(route(None, &Verb::GET, "/v2/projects/p/places/l"), Route::Unknown));
+    }
+    #[test]
+    fn a_prefix_leads_to_its_product_only_and_is_taken_off_once() {
+        let secret = "/v1/projects/p/secrets/s/versions/1:access";
+        let (product, rest) = prefixed("/secretmanager/v1/projects/p/secrets/s/versions/1:access");
+        assert_eq!((product, rest), (Some(Product::SecretManager), secret));
+        assert!(matches!(route(product, &Verb::GET, rest), Route::Found(_)));
+        assert!(matches!(route(Some(Product::Run), &Verb::GET, secret), Route::Unknown));
+        assert!(matches!(route(product, &Verb::GET, "/v2/projects/p/locations/l/services"), Route::Unknown));
+        assert_eq!(prefixed("/run/v2/projects"), (Some(Product::Run), "/v2/projects"));
+        assert_eq!(prefixed("/run/run/v2"), (Some(Product::Run), "/run/v2"));
+        for plain in ["/v2/projects", "/runner/v2", "/run", "/secretmanagers/v1"] {
+            assert_eq!(prefixed(plain), (None, plain));
+        }
+    }
+
+    #[test]
+    fn a_value_of_a_secret_is_read_not_written() {
+        let access = find("google.cloud.secretmanager.v1.SecretManagerService/AccessSecretVersion").expect("there");
+        let add = find("google.cloud.secretmanager.v1.SecretManagerService/AddSecretVersion").expect("there");
+        assert_eq!((access.is_write(), add.is_write()), (false, true));
     }
 }

@@ -3,7 +3,7 @@
 use prost::Message;
 use prost_types::Any;
 
-use crate::{iam, location, longrunning, rpc, run};
+use crate::{iam, location, longrunning, rpc, run, secretmanager};
 
 /// A message that knows its name in the descriptors.
 pub trait Named: Message + Default {
@@ -55,6 +55,23 @@ named! {
     run::Revision = "google.cloud.run.v2.Revision";
     run::Service = "google.cloud.run.v2.Service";
     run::UpdateServiceRequest = "google.cloud.run.v2.UpdateServiceRequest";
+    secretmanager::AccessSecretVersionRequest = "google.cloud.secretmanager.v1.AccessSecretVersionRequest";
+    secretmanager::AccessSecretVersionResponse = "google.cloud.secretmanager.v1.AccessSecretVersionResponse";
+    secretmanager::AddSecretVersionRequest = "google.cloud.secretmanager.v1.AddSecretVersionRequest";
+    secretmanager::CreateSecretRequest = "google.cloud.secretmanager.v1.CreateSecretRequest";
+    secretmanager::DeleteSecretRequest = "google.cloud.secretmanager.v1.DeleteSecretRequest";
+    secretmanager::DestroySecretVersionRequest = "google.cloud.secretmanager.v1.DestroySecretVersionRequest";
+    secretmanager::DisableSecretVersionRequest = "google.cloud.secretmanager.v1.DisableSecretVersionRequest";
+    secretmanager::EnableSecretVersionRequest = "google.cloud.secretmanager.v1.EnableSecretVersionRequest";
+    secretmanager::GetSecretRequest = "google.cloud.secretmanager.v1.GetSecretRequest";
+    secretmanager::GetSecretVersionRequest = "google.cloud.secretmanager.v1.GetSecretVersionRequest";
+    secretmanager::ListSecretVersionsRequest = "google.cloud.secretmanager.v1.ListSecretVersionsRequest";
+    secretmanager::ListSecretVersionsResponse = "google.cloud.secretmanager.v1.ListSecretVersionsResponse";
+    secretmanager::ListSecretsRequest = "google.cloud.secretmanager.v1.ListSecretsRequest";
+    secretmanager::ListSecretsResponse = "google.cloud.secretmanager.v1.ListSecretsResponse";
+    secretmanager::Secret = "google.cloud.secretmanager.v1.Secret";
+    secretmanager::SecretVersion = "google.cloud.secretmanager.v1.SecretVersion";
+    secretmanager::UpdateSecretRequest = "google.cloud.secretmanager.v1.UpdateSecretRequest";
     () = "google.protobuf.Empty";
 }
 

@@ -59,9 +59,14 @@ pub fn retry_after(error: &Error) -> Option<u64> {
 
 /// The content of `grpc-status-details-bin`. Of very many long violations only the first are told.
 pub fn grpc_details(error: &Error) -> Vec<u8> {
+    grpc_details_of(DOMAIN, error)
+}
+
+/// The same for an API of another domain.
+pub fn grpc_details_of(domain: &str, error: &Error) -> Vec<u8> {
     let mut error = error.clone();
     loop {
-        let details = to_status(&error).encode_to_vec();
+        let details = status_of(domain, &error).encode_to_vec();
         let fewer = error.violations().len() / 2;
         if details.len() <= GRPC_DETAILS_MAX || fewer == 0 {
             return details;

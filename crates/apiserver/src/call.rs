@@ -61,11 +61,12 @@ impl<B: AnyBody> Call<B> {
     {
         match self {
             Self::Grpc(request, gate) => {
+                let domain = gate.method.product().domain();
                 let admitted = move |request: Q| {
                     let work = gate.admit(&request).map(|()| work(request));
                     async move { work?.await }
                 };
-                grpc::unary(*request, admitted).await
+                grpc::unary(*request, domain, admitted).await
             }
             Self::Rest(request, format) => match from_dynamic(&request) {
                 Ok(request) => format.answer(work(request).await),

@@ -14,7 +14,11 @@ use tonic::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_prost::ProstCodec;
 use tower_service::Service;
-use updraft_api::{Named, method, status};
+use updraft_api::{
+    Named,
+    method::{self, Product},
+    status,
+};
 use updraft_model::{Error, ErrorKind, iam::Principal};
 
 use crate::{
@@ -40,8 +44,8 @@ struct Protobuf<A, Q>(ProstCodec<A, Q>);
 /// The decoder of [`Protobuf`].
 struct Reader<D>(D);
 
-/// Work for one call, as tonic wants it.
-struct Once<F>(Option<F>);
+/// Work for one call, as tonic wants it, and whose errors its errors are.
+struct Once<F>(Option<F>, &'static str);
 
 // === impl Mixins ===
 
@@ -101,8 +105,8 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
     }
 }
 
-/// Decodes the request, does the work, encodes the answer.
-pub(crate) async fn unary<B, Q, A, F, W>(request: Request<B>, work: F) -> Response<BoxBody>
+/// Decodes the request, does the work, encodes the answer. `domain` is whose errors its errors are.
+pub(crate) async fn unary<B, Q, A, F, W>(request: Request<B>, domain: &'static str, work: F) -> Response<BoxBody>
 where
     B: AnyBody,
     Q: Named + 'static,
@@ -111,7 +115,7 @@ where
     W: Future<Output = Result<A, Error>> + Send + 'static,
 {
     let mut grpc = Grpc::new(Protobuf(ProstCodec::<A, Q>::default())).max_decoding_message_size(MESSAGE_MAX);
-    grpc.unary(Once(Some(work)), request).await.map(boxed)
+    grpc.unary(Once(Some(work), domain), request).await.map(boxed)
 }
 
 /// An answer that is nothing but an error.
@@ -161,10 +165,11 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<tonic::Response<A>, Status>> + Send>>;
 
     fn call(&mut self, request: tonic::Request<Q>) -> Self::Future {
+        let domain = self.1;
         match self.0.take() {
             Some(work) => {
                 let work = work(request.into_inner());
-                Box::pin(async move { work.await.map(tonic::Response::new).map_err(|error| to_status(&error)) })
+                Box::pin(async move { work.await.map(tonic::Response::new).map_err(|error| status_of(domain, &error)) })
             }
             None => Box::pin(std::future::ready(Err(to_status(&Error::internal("called twice"))))),
         }
@@ -172,9 +177,14 @@ where
 }
 
 fn to_status(error: &Error) -> Status {
+    status_of(Product::Run.domain(), error)
+}
+
+fn status_of(domain: &str, error: &Error) -> Status {
     note(error);
     let code = Code::from_i32(status::grpc_code(error.kind()));
-    let mut status = Status::with_details(code, error.message(), status::grpc_details(error).into());
+    let details = status::grpc_details_of(domain, error);
+    let mut status = Status::with_details(code, error.message(), details.into());
     if error.kind() == ErrorKind::Unauthenticated {
         status.metadata_mut().insert("www-authenticate", tonic::metadata::MetadataValue::from_static("Bearer"));
     }
@@ -211,7 +221,7 @@ mod tests {
         frame.extend(asked);
         let body = http_body_util::Full::new(bytes::Bytes::from(frame));
         let request = Request::post("/").header(header::CONTENT_TYPE, "application/grpc").body(body).expect("valid");
-        let answer = unary(request, |asked: run::GetServiceRequest| async move {
+        let answer = unary(request, "run.googleapis.com", |asked: run::GetServiceRequest| async move {
             Ok(run::Service { name: asked.name, ..run::Service::default() })
         });
         let body = answer.await.into_body().collect().await.expect("whole");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method as Verb, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use updraft_api::{location::ListLocationsRequest, method::Access, path::query_pairs};
+use updraft_control::Rotated;
 use updraft_model::{Error, ErrorKind, iam::Principal};
 use updraft_telemetry::{CONTENT_TYPE, Metrics};
 
@@ -53,12 +54,13 @@ enum Work {
     ListImages,
     DeleteImage,
     LoadImages,
+    RotateKey,
 }
 
 use Access::{Free, Permission as Needs};
 
 /// Every call of ours, but for the probes, which anybody may send.
-pub static OWN_CALLS: [OwnCall; 9] = [
+pub static OWN_CALLS: [OwnCall; 10] = [
     own(Verb::GET, METRICS, Needs("monitoring.timeSeries.list"), (On::DefaultProject, Work::Metrics)),
     // What the server is called, and whom to trust: clients need both before anything else.
     own(Verb::GET, "/updraft/v1/info", Free, (On::Server, Work::Info)),
@@ -84,6 +86,7 @@ pub static OWN_CALLS: [OwnCall; 9] = [
         Needs("artifactregistry.repositories.uploadArtifacts"),
         (On::DefaultProject, Work::LoadImages),
     ),
+    own(Verb::POST, "/updraft/v1/secrets:rotateKey", Needs("updraft.keys.rotate"), (On::Server, Work::RotateKey)),
 ];
 
 const fn own(verb: Verb, path: &'static str, access: Access, (on, work): (On, Work)) -> OwnCall {
@@ -192,6 +195,10 @@ impl OwnCall {
             Work::ListImages => Answer::Json(images::list(deps, &permit).await?),
             Work::DeleteImage => Answer::Json(images::delete(deps, &permit, parameters).await?),
             Work::LoadImages => Answer::Json(images::load(api, &permit, parameters, body).await?),
+            Work::RotateKey => {
+                let Rotated { key, resealed, values } = deps.control.secrets_rotate_key(caller).await?;
+                Answer::Json(json!({"key": key, "resealed": resealed, "values": values}))
+            }
             // These two are free.
             Work::Info | Work::Authority => Answer::Json(json!(deps.info)),
         })

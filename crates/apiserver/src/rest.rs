@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use updraft_api::{
     Named,
     json::{EnumEncoding, to_json},
-    method::{self, Access, Route},
+    method::{self, Access, Product, Route, prefixed},
     path::query_pairs,
     status, v1,
 };
@@ -21,8 +21,6 @@ use crate::{
     respond::{self, BoxBody, note},
 };
 
-/// The name of the run API in gcloud's endpoint overrides, as a path prefix.
-const PREFIX: &str = "/run";
 /// Clients behind strict proxies put the verb here.
 const OVERRIDE: &str = "x-http-method-override";
 
@@ -55,7 +53,11 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
     };
     let path = parts.uri.path();
     let meant = verb(&parts.method, &parts.headers);
-    let v1 = v1::method::route(&meant, plain(path));
+    let (product, plain) = prefixed(path);
+    let v1 = match product {
+        Some(Product::SecretManager) => v1::method::Route::Unknown,
+        _ => v1::method::route(&meant, plain),
+    };
     if let v1::method::Route::Found(found) = v1 {
         let (access, resource) = (found.access, found.parent());
         let call = crate::v1::Call { control: &api.deps().control, caller, found };
@@ -68,7 +70,8 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
             Err(refusal) => call.refuse((refusal.to_error(), refusal.http_code()), format),
         };
     }
-    let found = match method::route(&meant, plain(path)) {
+    let format = product.map_or(format, |product| format.of_domain(product.domain()));
+    let found = match method::route(product, &meant, plain) {
         Route::Found(found) => found,
         Route::WrongVerb(verbs) => return format.wrong_verb(&parts.method, path, &verbs),
         Route::Unknown => {
@@ -78,6 +81,7 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
             };
         }
     };
+    let format = format.of_domain(found.method.product().domain());
     let mut body = match admit(api, (&caller, found.method.access, found.resource()), (&parts.headers, body)) {
         Ok(body) => body,
         Err((error, code)) => return format.error_with(&error, code),
@@ -260,11 +264,6 @@ pub(crate) fn verb<'a>(verb: &'a Verb, headers: &HeaderMap) -> Cow<'a, Verb> {
     meant.map_or(Cow::Borrowed(verb), Cow::Owned)
 }
 
-/// The path without the API's prefix.
-fn plain(path: &str) -> &str {
-    path.strip_prefix(PREFIX).filter(|rest| rest.starts_with('/')).unwrap_or(path)
-}
-
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
@@ -294,14 +293,6 @@ mod tests {
         assert_eq!(text(format.answer(Ok(service.clone()))).await, r#"{"ingress":2}"#);
         let pretty = text(Format::default().answer(Ok(service))).await;
         assert_eq!(pretty, "{\n  \"ingress\": \"INGRESS_TRAFFIC_INTERNAL_ONLY\"\n}\n");
-    }
-
-    #[test]
-    fn the_prefix_of_endpoint_overrides_is_taken_off_once() {
-        assert_eq!(plain("/run/v2/projects"), "/v2/projects");
-        assert_eq!(plain("/v2/projects"), "/v2/projects");
-        assert_eq!(plain("/runner/v2"), "/runner/v2");
-        assert_eq!(plain("/run/run/v2"), "/run/v2");
     }
 
     #[test]

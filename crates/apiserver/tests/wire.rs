@@ -4,6 +4,8 @@
 mod access;
 #[path = "wire/around.rs"]
 mod around;
+#[path = "wire/secrets.rs"]
+mod secrets;
 #[path = "wire/tokens.rs"]
 mod tokens;
 
@@ -24,7 +26,7 @@ use updraft_apiserver::{Api, ApiDeps, CallRates, ServerInfo};
 use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_control::{Control, ControlConfig, ControlDeps};
 use updraft_engine::FakeEngine;
-use updraft_identity::{AuthMode, Authenticator, Tokens};
+use updraft_identity::{AuthMode, Authenticator, KeySource, Sealing, Tokens};
 use updraft_model::{
     Parent,
     channel::{LogLine, LogSource},
@@ -62,6 +64,7 @@ impl Server {
             store: Arc::new(MemoryStore::new()),
             images: images.clone(),
             engine: FakeEngine::new(clock.clone()),
+            sealer: Arc::new(Sealing::open_or_make(KeySource::default_of(dir.path())).expect("is made")),
             clock: clock.clone(),
             tasks: tasks.clone(),
             config: ControlConfig::default(),

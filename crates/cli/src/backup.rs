@@ -47,7 +47,7 @@ pub(crate) async fn backup(session: &mut Session<'_>, args: &BackupArgs) -> Resu
         partial.complete(&args.file).map_err(|error| failed(&args.file, &error))?;
         let tenths = bytes / ((1 << 20) / 10);
         let (whole, tenth, file) = (tenths / 10, tenths % 10, args.file.display());
-        session.console.say(format_args!("Backed up to [{file}] ({whole}.{tenth} MiB). It holds every secret."));
+        session.console.say(format_args!("Backed up to [{file}] ({whole}.{tenth} MiB). It holds every secret but the key of `updraft secrets` (docs/secrets.md)."));
     }
     Ok(())
 }

@@ -85,6 +85,11 @@ impl<'a> Console<'a> {
         self.say(line);
     }
 
+    /// What is typed or piped in.
+    pub(crate) fn input(&mut self) -> &mut (dyn BufRead + Send + 'a) {
+        &mut *self.input
+    }
+
     /// Asks a question whose answer is yes or no; an empty answer is `default`, and so is the end of
     /// the input.
     pub(crate) fn ask(&mut self, question: &str, default: Answer) -> Result<Answer, CliError> {

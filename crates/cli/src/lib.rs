@@ -25,6 +25,7 @@ mod progress;
 mod replace;
 mod revisions;
 mod run;
+mod secrets;
 mod services;
 mod settings;
 #[cfg(test)]
@@ -34,9 +35,10 @@ mod update_traffic;
 mod values;
 
 pub use args::{
-    AuthCommand, BackupArgs, Command, DeployArgs, Egress, EnvArgs, ExportShell, ExportsArgs, Format, GcloudCommand,
-    Globals, IdentityTokenArgs, ImagesCommand, Ingress, LabelArgs, LoadArgs, LoginArgs, LogsArgs, ReplaceArgs,
-    RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs, SetupArgs, SwitchArgs, TrafficArgs, UpdateArgs,
+    AuthCommand, BackupArgs, Command, CreateSecretArgs, DeployArgs, Egress, EnvArgs, ExportShell, ExportsArgs, Format,
+    GcloudCommand, Globals, IdentityTokenArgs, ImagesCommand, Ingress, LabelArgs, ListSecretsArgs, LoadArgs, LoginArgs,
+    LogsArgs, ReplaceArgs, ReplicationPolicy, RevisionsCommand, ScalingArgs, SecretsArgs, SecretsCommand,
+    ServicesCommand, SettingsArgs, SetupArgs, SwitchArgs, TrafficArgs, UpdateArgs, VersionArgs, VersionsCommand,
 };
 pub use auth::{auth, print_kept_token};
 pub use completion::{Shell, completion};

@@ -9,7 +9,7 @@ use crate::{
     console::{Answer, Console},
     deploy, doctor,
     error::{CliError, Exit},
-    gcloud, images, logs, replace, revisions, services, update_traffic,
+    gcloud, images, logs, replace, revisions, secrets, services, update_traffic,
 };
 
 /// What every verb works with.
@@ -66,6 +66,7 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Cli
             ImagesCommand::List => images::list(session).await,
             ImagesCommand::Delete { image } => images::delete(session, &image).await,
         },
+        Command::Secrets(args) => secrets::secrets(session, args).await,
         Command::Gcloud(command) => gcloud::gcloud(session, command).await,
         Command::Env(args) => gcloud::env(session, &args).await,
         Command::Ca => gcloud::ca(session).await,

@@ -7,7 +7,7 @@
 mod claims;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
@@ -17,6 +17,7 @@ use updraft_model::{
     RevisionName, ServiceName,
     channel::{BookEntry, Check, RevisionBook},
     iam::ProjectInvokers,
+    instance::InstanceSpec,
     level::Level,
     revision::lifecycle::Activity,
     route::RouteTable,
@@ -49,6 +50,8 @@ struct State {
     /// What is going to leave it, and when.
     leaving: HashMap<RevisionName, Instant>,
     known: HashMap<Arc<RevisionName>, Known>,
+    /// Those whose secrets were read for the book, and which these are.
+    secrets: HashMap<RevisionName, BTreeSet<String>>,
     claims: Claims,
     projects: Level<Arc<str>, Arc<ProjectInvokers>>,
 }
@@ -59,6 +62,8 @@ struct Known {
     /// The engine has it ready.
     prepared: bool,
     activity: Option<Activity>,
+    /// May there be other values of its secrets than those in the book?
+    secrets_stale: bool,
 }
 
 // === impl Board ===
@@ -116,6 +121,11 @@ impl Board {
     /// Puts the revision into the book, or changes its entry but for the bounds.
     pub(crate) fn offer(&self, revision: &RevisionName, mut entry: BookEntry) {
         let mut state = self.lock();
+        if entry.spec.has_secrets() && !state.secrets.contains_key(revision) {
+            // It was taken out of the book while they were read: what changed since then was not heard of.
+            state.note_secrets(revision, &entry.spec);
+            state.known(revision).secrets_stale = true;
+        }
         if let Some(there) = state.entries.get(revision) {
             (entry.min, entry.max) = (there.min, there.max);
             if **there == entry {
@@ -124,6 +134,37 @@ impl Board {
         }
         state.leaving.remove(revision);
         state.enter(revision, entry);
+    }
+
+    /// Notes that secrets have changed, those that `is_it` names; returns the revisions that have such.
+    pub(crate) fn secrets_changed(&self, is_it: impl Fn(&str) -> bool) -> Vec<RevisionName> {
+        let mut state = self.lock();
+        let those = state.secrets.iter().filter(|(_, named)| named.iter().any(|secret| is_it(secret)));
+        let those: Vec<RevisionName> = those.map(|(name, _)| name.clone()).collect();
+        those.iter().for_each(|name| state.known(name).secrets_stale = true);
+        those
+    }
+
+    /// Have secrets of the revision changed since they were begun to be read?
+    pub(crate) fn has_stale_secrets(&self, revision: &RevisionName) -> bool {
+        self.lock().known.get(revision).is_some_and(|known| known.secrets_stale)
+    }
+
+    /// The secrets of the revision are going to be read: those that change from here on have to be read again.
+    pub(crate) fn reading_secrets(&self, revision: &RevisionName, spec: &InstanceSpec) {
+        let mut state = self.lock();
+        state.note_secrets(revision, spec);
+        state.known(revision).secrets_stale = false;
+    }
+
+    /// They could not be read, and still have to be.
+    pub(crate) fn secrets_unread(&self, revision: &RevisionName) {
+        self.lock().known(revision).secrets_stale = true;
+    }
+
+    /// Why no instance of the revision can be started, if its secrets are the reason.
+    pub(crate) fn secrets_fault(&self, revision: &RevisionName) -> Option<String> {
+        self.lock().entries.get(revision)?.secrets.fault.clone()
     }
 
     /// What the fleet is told of the revision, if anything.
@@ -217,6 +258,10 @@ impl State {
         self.known.entry(Arc::new(revision.clone())).or_default()
     }
 
+    fn note_secrets(&mut self, revision: &RevisionName, spec: &InstanceSpec) {
+        self.secrets.insert(revision.clone(), spec.secrets().map(str::to_owned).collect());
+    }
+
     fn enter(&mut self, revision: &RevisionName, entry: BookEntry) {
         let name = self.known.get_key_value(revision).map(|(name, _)| name.clone());
         self.entries.insert(name.unwrap_or_else(|| Arc::new(revision.clone())), Arc::new(entry));
@@ -229,6 +274,7 @@ impl State {
             known.prepared = false;
         }
         self.leaving.remove(revision);
+        self.secrets.remove(revision);
         self.book_changed |= self.entries.remove(revision).is_some();
     }
 }

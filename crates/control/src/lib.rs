@@ -1,6 +1,6 @@
 //! The control plane: intent is written down here, and made true.
 //!
-//! * Use cases (`services`, `revisions`, `operations`, `locations`): authorise → normalise → default →
+//! * Use cases (`services`, `revisions`, `operations`, `locations`, `secrets`): authorise → normalise → default →
 //!   validate → diff → one atomic commit of resource and operation. They decide nothing about traffic and
 //!   start nothing; they wake a key. What they may see and change they get from `access`, the one place that
 //!   authorises: without its [`Permitted`] the store does not open.
@@ -11,7 +11,8 @@
 //!   from the fleet is its health.
 //!
 //! Tasks: `reconcile` (several workers on one keyed queue), `pull` (one per revision whose image is being
-//! fetched), `store-watch`, `health-watch`, `resync`, `images` (removes what no revision needs).
+//! fetched), `store-watch`, `health-watch`, `resync`, `images` (removes what no revision needs),
+//! `secrets` (removes those whose time is over, seals values with the current key).
 //! A crash between any two steps is repaired by running the same steps again.
 
 mod access;
@@ -32,6 +33,7 @@ mod queue;
 mod reconcile;
 mod record;
 mod revisions;
+mod secrets;
 mod services;
 mod v1;
 mod view;
@@ -39,6 +41,7 @@ mod view;
 pub use access::Permitted;
 pub use backup::images_of;
 pub use diagnosis::{Report, Standing};
+pub use secrets::Rotated;
 pub use services::Mode;
 pub use updraft_plan::hosts::UrlConfig;
 pub use v1::{Found, Place, Wanted};
@@ -57,6 +60,7 @@ use updraft_model::{
     account::AccountBook,
     channel::{RevisionBook, RevisionHealth},
     route::RouteTable,
+    secret::Sealer,
 };
 use updraft_oci::ImageStore;
 use updraft_store::{Envelope, Key, Kind, Store};
@@ -79,6 +83,8 @@ pub struct ControlDeps {
     pub images: ImageStore,
     /// What gets revisions ready.
     pub engine: Arc<dyn Engine>,
+    /// What keeps values of secrets unreadable in the store.
+    pub sealer: Arc<dyn Sealer>,
     /// Time.
     pub clock: Clock,
     /// Where tasks are born.
@@ -122,6 +128,7 @@ struct Inner {
     store: Vault,
     images: ImageStore,
     engine: Arc<dyn Engine>,
+    sealer: Arc<dyn Sealer>,
     clock: Clock,
     tasks: Tasks,
     config: ControlConfig,
@@ -134,6 +141,8 @@ struct Inner {
     pulls: Pulls,
     /// Told that everything is to be looked at.
     resync: Notify,
+    /// Counts changes of secrets that containers may have values of.
+    secrets: watch::Sender<u64>,
     deleted: mpsc::Sender<ServiceName>,
 }
 
@@ -168,6 +177,7 @@ impl Control {
             store: Vault::new(deps.store),
             images: deps.images,
             engine: deps.engine,
+            sealer: deps.sealer,
             clock: deps.clock,
             tasks: deps.tasks,
             config,
@@ -179,6 +189,7 @@ impl Control {
             queue: Queue::new(),
             pulls: Pulls::new(),
             resync: Notify::new(),
+            secrets: watch::Sender::new(0),
             deleted: deps.deleted,
         });
         reconcile::start(&inner);

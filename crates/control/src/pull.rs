@@ -225,6 +225,7 @@ impl Fault {
             Happened::NoSpace { operation, cause } | Happened::Host { operation, cause } => {
                 format!("{operation}: {cause}")
             }
+            Happened::Secrets { cause } => cause.clone(),
             // A pull starts nothing.
             Happened::Exited(_) | Happened::NotReady(_) => "a start failed".to_owned(),
         }

@@ -69,6 +69,9 @@ pub(crate) struct RevisionRecord {
     pub(crate) image: String,
     /// Those of the other containers, by their names.
     pub(crate) sidecar_images: BTreeMap<String, String>,
+    /// The numbers of the versions that its variables have, by secret and version as written; `None` before it was seen
+    /// that its account may read them, and what is in its volumes.
+    pub(crate) secret_versions: Option<BTreeMap<String, u64>>,
     /// The check before ready is left out; the message `Revision` has no field for it.
     pub(crate) health_check_disabled: bool,
     /// It is being deleted, by this operation.

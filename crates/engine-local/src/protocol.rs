@@ -13,12 +13,11 @@
 //! waits for the next one, which is told of all of them before [`Report::Open`]. What was sent is kept until it is
 //! acknowledged ([`Request::Taken`], [`Request::Forget`]), and sent again: something may come twice, nothing is lost.
 
-use std::{
-    fs::File,
-    io::{self, Read as _, Seek as _, Write as _},
-    os::fd::OwnedFd,
-    path::PathBuf,
-};
+mod launch;
+
+pub(crate) use launch::Launch;
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -28,15 +27,11 @@ use crate::{
 };
 
 /// The version of what is described here.
-pub(crate) const VERSION: u32 = 6;
+pub(crate) const VERSION: u32 = 7;
 
 /// The longest body, in bytes. The longest there is carries lines of output, each byte of them written as the six of
 /// `\u0001`.
 pub(crate) const MAX_FRAME: usize = 16 << 20;
-
-/// The longest [`Launch`], in bytes: one whose arguments and environment are as long as Linux takes them
-/// (`sandbox::process::STRINGS`, checked when an image is prepared), written in the same way.
-pub(crate) const MAX_LAUNCH: u64 = 16 << 20;
 
 /// The most descriptors that come along with one request.
 pub(crate) const DESCRIPTORS: usize = 2;
@@ -95,12 +90,20 @@ pub(crate) enum Request {
         memo: String,
     },
     /// Make the volumes of an instance. They are kept until its containers have them, and otherwise until
-    /// [`Request::Forget`]. That they cannot be made is told by the starts that need them.
+    /// [`Request::Forget`]. That they cannot be made is told by the starts that need them. What is in the files of
+    /// secrets comes along, if there are some: one after the other, as a file in memory.
     Volumes {
         /// The instance.
         id: String,
         /// The volumes.
         volumes: Vec<Volume>,
+    },
+    /// Exchange the files of secrets of an instance, whose contents come along in the same way.
+    Secrets {
+        /// The instance.
+        id: String,
+        /// The files, by volume.
+        volumes: Vec<(String, Vec<SecretFile>)>,
     },
     /// Ask the main process to end.
     Terminate {
@@ -179,6 +182,13 @@ pub(crate) enum Report {
         /// Why.
         cause: String,
     },
+    /// Files of secrets could not be exchanged: they are what they were.
+    Unchanged {
+        /// Whose.
+        id: String,
+        /// Why.
+        cause: String,
+    },
     /// The entrypoint has been executed.
     Running {
         /// Which.
@@ -208,42 +218,38 @@ pub(crate) enum Report {
     },
 }
 
-/// A container to start: everything is decided.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(crate) struct Launch {
-    /// The instance.
-    pub(crate) id: String,
-    /// The image's layers, lowest first.
-    pub(crate) layers: Vec<PathBuf>,
-    /// A copy of the image that is the container's alone, where layers cannot be stacked.
-    pub(crate) root: Option<PathBuf>,
-    /// The program and its arguments; never empty.
-    pub(crate) argv: Vec<String>,
-    /// The environment, each name once.
-    pub(crate) env: Vec<(String, String)>,
-    /// The user as the image names it: `""`, `name`, `uid`, `name:group`, `uid:gid`.
-    pub(crate) user: String,
-    /// The working directory, absolute.
-    pub(crate) working_dir: String,
-    /// The host name.
-    pub(crate) hostname: String,
-    /// Files of `/etc` that the host provides: name, contents.
-    pub(crate) etc: Vec<(String, String)>,
-    /// Where it sees volumes: absolute paths.
-    pub(crate) mounts: Vec<String>,
-    /// What it may use.
-    pub(crate) limits: Limits,
-}
-
 /// A volume in memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Volume {
     /// Its name.
     pub(crate) name: String,
-    /// How much fits, in bytes.
-    pub(crate) size_bytes: u64,
     /// In how many places containers see it.
     pub(crate) places: usize,
+    /// What is in it.
+    pub(crate) filling: Filling,
+}
+
+/// What is in a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Filling {
+    /// Nothing yet.
+    Empty {
+        /// How much fits, in bytes.
+        size_bytes: u64,
+    },
+    /// Files of secrets, which only the launcher changes.
+    Secrets(Vec<SecretFile>),
+}
+
+/// A file of a secret, without what is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SecretFile {
+    /// Its path in the volume.
+    pub(crate) path: String,
+    /// Its mode.
+    pub(crate) mode: u32,
+    /// How long it is; `None` when there is nothing to be read, nor a file then.
+    pub(crate) bytes: Option<u64>,
 }
 
 /// Where the time of a start went, in microseconds.
@@ -343,39 +349,6 @@ pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
     Ok(frame)
 }
 
-// === impl Launch ===
-
-impl Launch {
-    /// As a file in memory, to be handed over.
-    ///
-    /// # Errors
-    /// The host's, and `InvalidInput` when it is longer than [`MAX_LAUNCH`].
-    pub(crate) fn write(&self) -> io::Result<OwnedFd> {
-        let bytes = serde_json::to_vec(self)?;
-        if bytes.len() as u64 > MAX_LAUNCH {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "arguments and environment are too long"));
-        }
-        let file = rustix::fs::memfd_create(c"launch", rustix::fs::MemfdFlags::CLOEXEC)?;
-        let mut file = File::from(file);
-        file.write_all(&bytes)?;
-        Ok(file.into())
-    }
-
-    /// The other end of [`Launch::write`].
-    ///
-    /// # Errors
-    /// The host's, and when it is not what this version understands.
-    pub(crate) fn read(file: OwnedFd) -> io::Result<Self> {
-        let mut file = File::from(file);
-        file.rewind()?;
-        let length = file.metadata()?.len().min(MAX_LAUNCH);
-        // One byte more, or the end takes another buffer to be found.
-        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
-        file.take(MAX_LAUNCH).read_to_end(&mut bytes)?;
-        serde_json::from_slice(&bytes).map_err(Into::into)
-    }
-}
-
 // === impl Inbox ===
 
 impl Inbox {
@@ -432,25 +405,6 @@ mod tests {
         let mut inbox = Inbox::default();
         inbox.push(&u32::MAX.to_le_bytes());
         assert!(matches!(inbox.next::<Request>(), Err(FrameError::TooLong(_))));
-    }
-
-    #[test]
-    fn the_longest_launch_that_linux_would_take_arrives() {
-        let launch = Launch {
-            id: "i".repeat(128),
-            layers: vec![PathBuf::from("l".repeat(4096)); 127],
-            root: None,
-            argv: vec!["/app".to_owned()],
-            env: vec![("A".to_owned(), "\u{1}".repeat(crate::sandbox::process::STRINGS))],
-            user: "u".repeat(4096),
-            working_dir: "w".repeat(4096),
-            hostname: "localhost".to_owned(),
-            etc: vec![("resolv.conf".to_owned(), "r".repeat(64 << 10))],
-            mounts: vec!["m".repeat(4096); MOUNTS],
-            limits: Limits { cpu_millis: u32::MAX, memory_bytes: u64::MAX, pids: u32::MAX },
-        };
-        let file = launch.write().expect("short enough");
-        assert_eq!(Launch::read(file).expect("the same"), launch);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod adoption;
 pub mod containers;
 mod cpu;
+pub mod secrets;
 
 pub use adoption::{
     a_new_engine_has_adopted_nothing, a_successor_goes_on_with_what_its_predecessor_had_started,
@@ -17,6 +18,7 @@ pub use cpu::{
     a_successor_finds_awake_what_its_predecessor_had_frozen, the_cpu_of_an_instance_can_be_changed_while_it_runs,
     what_is_not_there_has_no_cpu_to_take_or_limit, what_is_sent_to_a_frozen_instance_is_answered_after_the_thaw,
 };
+pub use secrets::a_variable_from_a_secret_has_its_value_and_without_one_nothing_starts;
 
 use std::{
     io,
@@ -32,7 +34,7 @@ use tokio::{
 };
 use updraft_base::{Backoff, Clock};
 use updraft_model::{
-    instance::{ContainerSpec, Egress, Exit, InstanceId, InstanceSpec, Limits, Listener, Stream},
+    instance::{ContainerSpec, Egress, Exit, InstanceId, InstanceSpec, Limits, Listener, Secrets, Stream},
     name::Parent,
 };
 
@@ -82,6 +84,7 @@ macro_rules! contract_suite {
             a_started_instance_is_connected_to_and_answers,
             lines_of_output_arrive_in_order_and_before_the_exit,
             the_exit_code_is_told,
+            a_variable_from_a_secret_has_its_value_and_without_one_nothing_starts,
             a_stop_lets_the_instance_end_by_itself,
             an_instance_that_ignores_sigterm_is_killed_after_the_grace,
             a_stop_without_grace_kills,
@@ -206,7 +209,7 @@ pub async fn a_stop_of_what_is_not_there_is_no_error(bed: &mut impl Bed) {
 /// Whoever starts has to prepare: a start never pulls.
 pub async fn a_start_before_prepare_is_refused(bed: &mut impl Bed) {
     let stage = Stage::new(bed);
-    let refused = stage.engine.start(&InstanceId("0a".to_owned()), &stage.spec(&["serve"])).await;
+    let refused = stage.engine.start(&InstanceId("0a".to_owned()), &stage.spec(&["serve"]), &Secrets::default()).await;
     assert!(matches!(refused, Err(EngineError::NotPrepared { .. })), "{refused:?}");
     assert!(stage.engine.list().await.is_empty());
     stage.end().await;
@@ -363,10 +366,14 @@ impl Stage {
     }
 
     async fn start_spec(&self, name: &str, spec: &InstanceSpec) -> InstanceId {
+        self.start_with(name, spec, &Secrets::default()).await
+    }
+
+    async fn start_with(&self, name: &str, spec: &InstanceSpec, secrets: &Secrets) -> InstanceId {
         // Ids are hex.
         let id = InstanceId(format!("00{name}"));
         self.engine.prepare(spec).await.expect("the image can be prepared");
-        self.engine.start(&id, spec).await.expect("the instance can be started");
+        self.engine.start(&id, spec, secrets).await.expect("the instance can be started");
         id
     }
 

@@ -9,8 +9,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 use updraft_model::instance::{ContainerSpec, InstanceSpec, Limits};
 
-/// Stands for every field of an [`InstanceSpec`], secrets among them, and tells none of them; for every one but its
-/// CPU, of which an instance has more while it starts and which can be changed at any time. It is for a comparison
+/// Stands for every field of an [`InstanceSpec`] and tells none of them; for every one but its CPU, of which an instance has more while it starts and which can be changed at any time. It is for a comparison
 /// within one build of this program, and neither for disks nor for wires between versions.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SpecDigest([u8; 32]);
@@ -28,9 +27,10 @@ impl SpecDigest {
         let InstanceSpec { revision, ingress, sidecars, volumes, port, egress } = spec;
         (revision, port, egress, volumes, sidecars.len()).hash(&mut walk);
         for container in std::iter::once(ingress).chain(sidecars) {
-            let ContainerSpec { name, image, command, args, env, working_dir, limits, mounts, depends_on } = container;
+            let ContainerSpec { name, image, command, args, env, secret_env, working_dir, limits, mounts, depends_on } =
+                container;
             let Limits { cpu_millis: _, memory_bytes, pids } = limits;
-            (name, image, command, args, env, working_dir).hash(&mut walk);
+            (name, image, command, args, env, secret_env, working_dir).hash(&mut walk);
             (memory_bytes, pids, mounts, depends_on).hash(&mut walk);
         }
         Self(walk.0.finalize().into())
@@ -81,7 +81,7 @@ impl Hasher for Walk {
 #[cfg(test)]
 mod tests {
     use updraft_model::{
-        instance::{Egress, Mount},
+        instance::{Egress, Mount, SecretEnv},
         name::Parent,
     };
 
@@ -96,6 +96,7 @@ mod tests {
                 command: Vec::new(),
                 args: vec!["x".to_owned(), "y".to_owned()],
                 env: vec![("A".to_owned(), "1".to_owned())],
+                secret_env: Vec::new(),
                 working_dir: None,
                 limits: Limits { cpu_millis: 1000, memory_bytes: 1 << 20, pids: 10 },
                 mounts: Vec::new(),
@@ -115,7 +116,8 @@ mod tests {
         let mut boosted = spec();
         boosted.ingress.limits.cpu_millis = 2000;
         assert_eq!(digest, SpecDigest::of(&boosted));
-        let mut others = vec![spec(); 8];
+        let secret = |version| SecretEnv { name: "S".to_owned(), secret: "projects/p/secrets/s".to_owned(), version };
+        let mut others = vec![spec(); 10];
         others[0].ingress.env[0].1 = "2".to_owned();
         others[1].ingress.args = vec!["xy".to_owned(), String::new()];
         let moved = std::mem::take(&mut others[2].ingress.args);
@@ -125,6 +127,9 @@ mod tests {
         others[5].egress = Egress::Private;
         others[6].sidecars = vec![spec().ingress];
         others[7].ingress.mounts = vec![Mount { volume: "a".to_owned(), path: "/a".to_owned() }];
+        others[8].ingress.secret_env = vec![secret(1)];
+        others[9].ingress.secret_env = vec![secret(2)];
+        assert_ne!(SpecDigest::of(&others[8]), SpecDigest::of(&others[9]));
         for other in others {
             assert_ne!(SpecDigest::of(&other), digest, "{other:?}");
         }

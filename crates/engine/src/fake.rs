@@ -2,6 +2,7 @@
 //! time is the clock's, faults are injected by the test.
 
 mod run;
+pub(crate) mod secrets;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,7 +18,7 @@ use tokio::{
 };
 use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_model::instance::{
-    ContainerSpec, Exit, Inspection, InstanceId, InstanceSpec, Listener, Process, ProcessState, Usage,
+    ContainerSpec, Exit, Inspection, InstanceId, InstanceSpec, Listener, Process, ProcessState, Secrets, Usage,
 };
 
 use crate::{
@@ -214,22 +215,23 @@ impl Shared {
         self.lock().live.get(id).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn admit(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<Vec<Launch>, EngineError> {
+    fn admit(&self, id: &InstanceId, (spec, secrets): (&InstanceSpec, &Secrets)) -> Result<Vec<Launch>, EngineError> {
         let mut state = self.lock();
         if state.down {
             return Err(EngineError::Host { operation: format!("start of {id}"), cause: "shut down".to_owned() });
         }
-        state.check(id, spec.containers())?;
+        state.check(id, (spec.containers(), secrets))?;
         if state.live.contains_key(id) {
             return Err(EngineError::Host { operation: format!("start of {id}"), cause: "it is there".to_owned() });
         }
         let record = Arc::new(Record::new(id.clone(), spec));
         let instance = Arc::new(Instance::new(id.clone(), record.clone(), spec.port));
+        instance.secrets.show(spec, secrets);
         state.live.insert(id.clone(), instance.clone());
         state.records.push(record);
         state.peak_live = state.peak_live.max(state.live.len());
         let first = spec.containers().filter(|container| container.depends_on.is_empty());
-        Ok(first.filter_map(|container| state.launch(&instance, spec, container)).collect())
+        Ok(first.filter_map(|container| state.launch(&instance, (spec, secrets), container)).collect())
     }
 
     /// Starts containers; returns when all of them run.
@@ -237,7 +239,7 @@ impl Shared {
         let mut all_reached = Vec::new();
         for launch in launches {
             let (running, reached) = oneshot::channel();
-            self.tasks.spawn("fake container", OnFailure::Log, self.clone().run(launch, running));
+            self.tasks.spawn("fake container", OnFailure::Log, self.clone().run(Arc::new(launch), running));
             all_reached.push(reached);
         }
         for reached in all_reached {
@@ -247,7 +249,7 @@ impl Shared {
     }
 
     /// Runs a container from its start to its end, and with the last one of an instance that.
-    async fn run(self: Arc<Self>, launch: Launch, running: oneshot::Sender<()>) {
+    async fn run(self: Arc<Self>, launch: Arc<Launch>, running: oneshot::Sender<()>) {
         let instance = &launch.instance;
         tokio::select! {
             biased;
@@ -279,9 +281,14 @@ impl State {
     fn check<'a>(
         &self,
         id: &InstanceId,
-        containers: impl IntoIterator<Item = &'a ContainerSpec>,
+        (containers, secrets): (impl IntoIterator<Item = &'a ContainerSpec>, &Secrets),
     ) -> Result<(), EngineError> {
-        for ContainerSpec { image, .. } in containers {
+        for container in containers {
+            let image = &container.image;
+            if let Err(variable) = secrets.env_of(container) {
+                let cause = format!("the variable '{variable}' has no value");
+                return Err(EngineError::Host { operation: format!("start of {id}"), cause });
+            }
             if let Some(fault) = self.start_faults.get(image) {
                 return Err(fault.clone());
             }
@@ -293,7 +300,12 @@ impl State {
     }
 
     /// What `container` is to do; `None` if it was started before, or the instance ends.
-    fn launch(&self, instance: &Arc<Instance>, spec: &InstanceSpec, container: &ContainerSpec) -> Option<Launch> {
+    fn launch(
+        &self,
+        instance: &Arc<Instance>,
+        spec: (&InstanceSpec, &Secrets),
+        container: &ContainerSpec,
+    ) -> Option<Launch> {
         let steps = match self.scripts.get(&container.image) {
             Some(script) if container.args.is_empty() => script.clone(),
             _ if container.args.is_empty() => vec!["serve".to_owned()],
@@ -329,11 +341,11 @@ impl Engine for FakeEngine {
         Ok(())
     }
 
-    async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError> {
+    async fn start(&self, id: &InstanceId, spec: &InstanceSpec, secrets: &Secrets) -> Result<(), EngineError> {
         if self.0.desk.generation() != self.1 {
             return Err(EngineError::Host { operation: format!("start of {id}"), cause: "killed".to_owned() });
         }
-        let launches = self.0.admit(id, spec)?;
+        let launches = self.0.admit(id, (spec, secrets))?;
         if let Some(known) = Adopted::of(id, spec, self.0.clock.now()) {
             self.0.desk.know(known);
         }
@@ -341,17 +353,29 @@ impl Engine for FakeEngine {
         Ok(())
     }
 
-    async fn start_container(&self, id: &InstanceId, spec: &InstanceSpec, name: &str) -> Result<(), EngineError> {
+    async fn start_container(
+        &self,
+        id: &InstanceId,
+        (spec, secrets): (&InstanceSpec, &Secrets),
+        name: &str,
+    ) -> Result<(), EngineError> {
         let Some(container) = spec.container(name) else {
             let operation = format!("start of container '{name}' of {id}");
             return Err(EngineError::Host { operation, cause: "the spec has no such container".to_owned() });
         };
         let launch = {
             let state = self.lock();
-            state.check(id, [container])?;
-            state.live.get(id).and_then(|instance| state.launch(instance, spec, container))
+            state.check(id, ([container], secrets))?;
+            state.live.get(id).and_then(|instance| state.launch(instance, (spec, secrets), container))
         };
         self.0.begin(launch.into_iter().collect()).await;
+        Ok(())
+    }
+
+    async fn show_secrets(&self, id: &InstanceId, spec: &InstanceSpec, secrets: &Secrets) -> Result<(), EngineError> {
+        if let Ok(instance) = self.own(id) {
+            instance.secrets.show(spec, secrets);
+        }
         Ok(())
     }
 

@@ -10,6 +10,7 @@
 //! | `/hold` | like `/`, but not before [`crate::FakeEngine::open_gate`] |
 //! | `/wait/MS` | like `/`, after so many milliseconds of the clock |
 //! | `/status/N` | the status |
+//! | `/file/PATH` | the content of the file, or 404 |
 //! | `/exit/N` | none: the process ends with the code |
 //! | `/cut` | the head and a part of the body, then the process ends |
 //! | `/endless` | a body that does not end |
@@ -49,6 +50,8 @@ pub(crate) struct App {
     pub(crate) clock: Clock,
     pub(crate) gate: watch::Receiver<Gate>,
     pub(crate) exit: Box<dyn Fn(Exit) + Send + Sync>,
+    /// The content of a file.
+    pub(crate) read: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
 }
 
 /// Puts tasks into the instance's own set, so that they end with it.
@@ -100,6 +103,10 @@ impl App {
         let path = request.uri().path().to_owned();
         if let Some(status) = self.record.answer_to(&path) {
             return instead(&path, status);
+        }
+        if let Some(file) = path.strip_prefix("/file") {
+            let found = (self.read)(file).map(|content| text(StatusCode::OK, content));
+            return found.unwrap_or_else(|| text(StatusCode::NOT_FOUND, String::new()));
         }
         match path.split('/').skip(1).collect::<Vec<_>>()[..] {
             ["echo"] => echo(request),

@@ -12,9 +12,9 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_util::sync::CancellationToken;
-use updraft_model::instance::{ContainerSpec, Exit, InstanceId, InstanceSpec, Listener};
+use updraft_model::instance::{ContainerSpec, Exit, InstanceId, InstanceSpec, Listener, Secrets};
 
-use crate::fake_record::Record;
+use crate::{fake::secrets::SecretFiles, fake_record::Record};
 
 /// A live instance.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub(crate) struct Instance {
     pub(crate) port: u16,
     pub(crate) term: CancellationToken,
     pub(crate) kill: CancellationToken,
+    pub(crate) secrets: SecretFiles,
     state: Mutex<State>,
 }
 
@@ -48,6 +49,10 @@ struct State {
 /// What one container is to do.
 #[derive(Debug)]
 pub(crate) struct Launch {
+    /// Its variables from secrets, with their values.
+    secret_env: Vec<(String, String)>,
+    /// The volumes that are a secret's.
+    secret_volumes: HashSet<String>,
     pub(crate) instance: Arc<Instance>,
     /// Its name, if it does not take the traffic.
     pub(crate) sidecar: Option<String>,
@@ -64,7 +69,7 @@ pub(crate) struct Launch {
 impl Instance {
     pub(crate) fn new(id: InstanceId, record: Arc<Record>, port: u16) -> Self {
         let (term, kill) = (CancellationToken::new(), CancellationToken::new());
-        Self { id, record, port, term, kill, state: Mutex::default() }
+        Self { id, record, port, term, kill, secrets: SecretFiles::default(), state: Mutex::default() }
     }
 
     /// A container is about to run; false if it did before, or the instance ends.
@@ -135,13 +140,20 @@ impl Instance {
 impl Launch {
     pub(crate) fn new(
         instance: Arc<Instance>,
-        spec: &InstanceSpec,
+        (spec, secrets): (&InstanceSpec, &Secrets),
         (container, steps): (ContainerSpec, Vec<String>),
     ) -> Self {
+        let secret_env = secrets.env_of(&container).unwrap_or_default().into_iter();
+        let secret_env = secret_env
+            .map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value.expose()).into_owned()))
+            .collect();
+        let of_secrets = spec.volumes.iter().filter(|volume| volume.secret_paths().is_some());
+        let secret_volumes = of_secrets.map(|volume| volume.name.clone()).collect();
         let sidecar = spec.sidecar_name(&container).map(str::to_owned);
         let own = spec.containers().map(|container| container.name.clone());
         let hosts = own.chain(["localhost".to_owned(), "127.0.0.1".to_owned()]).collect();
-        let mut launch = Self { port: instance.port, instance, sidecar, container, steps, hosts };
+        let port = instance.port;
+        let mut launch = Self { secret_env, secret_volumes, instance, sidecar, container, steps, port, hosts };
         if launch.sidecar.is_some() {
             launch.port = launch.env("PORT").and_then(|port| port.parse().ok()).unwrap_or(launch.port);
         }
@@ -149,7 +161,8 @@ impl Launch {
     }
 
     pub(crate) fn env(&self, name: &str) -> Option<&str> {
-        self.container.env.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        let all = self.container.env.iter().chain(&self.secret_env).rev();
+        all.into_iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// How the application ends its own process.
@@ -162,21 +175,43 @@ impl Launch {
         })
     }
 
-    pub(crate) fn write(&self, path: &str, text: String) {
-        self.instance.state().files.insert(self.place(path), text);
+    pub(crate) fn write(&self, path: &str, text: String) -> Result<(), &'static str> {
+        match self.in_volume(path) {
+            Some((volume, _)) if self.secret_volumes.contains(volume) => Err("Read-only file system (os error 30)"),
+            _ => {
+                self.instance.state().files.insert(self.place(path), text);
+                Ok(())
+            }
+        }
     }
 
     pub(crate) fn read(&self, path: &str) -> Option<String> {
-        self.instance.state().files.get(&self.place(path)).cloned()
+        match self.in_volume(path) {
+            Some((volume, rest)) if self.secret_volumes.contains(volume) => self.instance.secrets.read(volume, rest),
+            _ => self.instance.state().files.get(&self.place(path)).cloned(),
+        }
+    }
+
+    /// How the application reads a file.
+    pub(crate) fn reader(self: &Arc<Self>) -> Box<dyn Fn(&str) -> Option<String> + Send + Sync> {
+        let launch = self.clone();
+        Box::new(move |path| launch.read(path))
     }
 
     /// Which file is meant: one of a volume, or one of the container's own.
     fn place(&self, path: &str) -> String {
-        let in_volume = self.container.mounts.iter().find_map(|mount| {
-            let rest = path.strip_prefix(&mount.path).filter(|rest| rest.starts_with('/'))?;
-            Some(format!("volume {}: {rest}", mount.volume))
-        });
-        in_volume.unwrap_or_else(|| format!("container {}: {path}", self.container.name))
+        match self.in_volume(path) {
+            Some((volume, rest)) => format!("volume {volume}: {rest}"),
+            None => format!("container {}: {path}", self.container.name),
+        }
+    }
+
+    /// The volume in which a path is, and where in it.
+    fn in_volume<'a>(&'a self, path: &'a str) -> Option<(&'a str, &'a str)> {
+        self.container.mounts.iter().find_map(|mount| {
+            let rest = path.strip_prefix(mount.path.trim_end_matches('/'))?.strip_prefix('/')?;
+            Some((mount.volume.as_str(), rest))
+        })
     }
 
     /// The body of `GET /` at an address of the instance.

@@ -27,7 +27,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use tokio::{net::TcpStream, sync::mpsc};
 use updraft_model::{
-    instance::{Exit, Inspection, InstanceId, InstanceSpec, Stream, Usage},
+    instance::{Exit, Inspection, InstanceId, InstanceSpec, Secrets, Stream, Usage},
     name::RevisionName,
     receipt::Receipt,
 };
@@ -123,10 +123,13 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// The end of any of its containers ends the instance: the others are killed.
     ///
+    /// `secrets` has the value of every variable and file of the spec that comes from one. They are kept in memory only
+    /// and told to nobody but the containers they are for.
+    ///
     /// # Errors
     /// [`EngineError::NotPrepared`] when [`Engine::prepare`] has not been called for the image,
-    /// [`EngineError::Host`] when the host has no room for it.
-    async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError>;
+    /// [`EngineError::Host`] when the host has no room for it, or a variable no value.
+    async fn start(&self, id: &InstanceId, spec: &InstanceSpec, secrets: &Secrets) -> Result<(), EngineError>;
 
     /// Starts one more container of an instance, which [`Engine::start`] got the same spec for. Returns once its
     /// process runs. That of an instance which ends, or has ended, is no error: the event says so. One that runs
@@ -135,7 +138,21 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// [`EngineError::NotPrepared`] as for `start`, [`EngineError::Host`] when the spec has no such container or the
     /// host no room for it.
-    async fn start_container(&self, id: &InstanceId, spec: &InstanceSpec, name: &str) -> Result<(), EngineError>;
+    async fn start_container(
+        &self,
+        id: &InstanceId,
+        (spec, secrets): (&InstanceSpec, &Secrets),
+        name: &str,
+    ) -> Result<(), EngineError>;
+
+    /// From now on the files of the instance's secret volumes have these contents, of the same spec that it was started
+    /// from: all of a volume's at once, so that whoever opens one by one those of a directory gets all of before or all
+    /// of after. What cannot be read any more is not there any more. Also for instances that were adopted, and for
+    /// frozen ones. One that is not there, or ends, needs nothing: that is no error.
+    ///
+    /// # Errors
+    /// [`EngineError::Host`] when nobody can be told; then the files are what they were.
+    async fn show_secrets(&self, id: &InstanceId, spec: &InstanceSpec, secrets: &Secrets) -> Result<(), EngineError>;
 
     /// SIGTERM to every container, then after `grace` SIGKILL; a frozen instance is thawed first. Returns at once; the
     /// end is an [`EngineEvent::Exited`].

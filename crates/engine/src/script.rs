@@ -12,6 +12,7 @@
 //! | `listen=IP:PORT` | a TCP socket listens there until the end; nothing is answered on it |
 //! | `put=PATH:TEXT` | the file gets this content |
 //! | `show=PATH` | the content of the file, on standard output |
+//! | `follow=PATH` | the content of the file, on standard output, and again whenever it is another one, until SIGTERM |
 //! | `ask=HOST:PORT` | the body of `GET /` there, on standard output |
 //! | `exit=CODE` | the process ends with this code |
 //! | `tick=MS` | a line on standard output, `tick 1`, `tick 2`, …, every so many milliseconds, until SIGTERM, then exit code 0 |
@@ -21,7 +22,8 @@
 //!
 //! After the last step the process ends with code 0. SIGTERM during `wait` ends it with code 0 too.
 //! `serve` answers `GET /` with 200 and the value of the environment variable `ANSWER`, or `ok`
-//! without one, and no line end. `put`, `show` and `ask` that fail print why and go on. An unknown step prints to
+//! without one, and no line end. `put`, `show`, `follow` and `ask` that fail print
+//! why and go on. An unknown step prints to
 //! standard error and ends with code 64.
 
 use std::{net::SocketAddr, time::Duration};
@@ -48,6 +50,8 @@ pub enum Step {
     Put(String, String),
     /// Prints a file.
     Show(String),
+    /// Prints a file whenever it is another one.
+    Follow(String),
     /// Prints what a server of the instance answers.
     Ask(String),
     /// Ends with this code.
@@ -79,6 +83,7 @@ impl Step {
             "listen" => value.parse().ok().map(Self::Listen),
             "put" => value.split_once(':').map(|(path, text)| Self::Put(path.to_owned(), text.to_owned())),
             "show" => Some(Self::Show(value.to_owned())),
+            "follow" => Some(Self::Follow(value.to_owned())),
             "ask" => Some(Self::Ask(value.to_owned())),
             "exit" => value.parse().ok().map(Self::Exit),
             "tick" => value.parse().ok().map(|ms| Self::Tick(Duration::from_millis(ms))),

@@ -9,7 +9,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use updraft_engine::EngineError;
 use updraft_model::{
     channel::BookEntry,
-    instance::{ContainerSpec, InstanceSpec},
+    instance::{ContainerSpec, InstanceSpec, Secrets},
 };
 use updraft_plan::startup::Startup;
 
@@ -70,11 +70,12 @@ pub(crate) async fn start<'a>(
 }
 
 /// Waits until every container of an instance that has been started is up, and starts those that wait for others.
-/// `early` is the probe of an only one, `boosted` the spec with what the containers have while they start.
+/// `early` is the probe of an only one, `boosted` the spec with what the containers have while they
+/// start, `values` those of their variables.
 pub(crate) async fn come_up<'a>(
     context: &Context,
     instance: &Instance,
-    (entry, boosted): (&'a BookEntry, &InstanceSpec),
+    (entry, boosted, values): (&'a BookEntry, &InstanceSpec, &Secrets),
     early: Option<Probing<'_>>,
 ) -> Result<(), Stuck<'a>> {
     let spec = &*entry.spec;
@@ -88,7 +89,7 @@ pub(crate) async fn come_up<'a>(
         for name in startup.take_next() {
             // The names are the spec's own.
             if let Some(container) = spec.container(name) {
-                on_the_way.push(bring_up(context, instance, (entry, boosted), (container, stage)));
+                on_the_way.push(bring_up(context, instance, (entry, boosted, values), (container, stage)));
             }
         }
         stage = Stage::ToStart;
@@ -105,12 +106,13 @@ pub(crate) async fn come_up<'a>(
 async fn bring_up<'a>(
     context: &Context,
     instance: &Instance,
-    (entry, boosted): (&'a BookEntry, &InstanceSpec),
+    (entry, boosted, values): (&'a BookEntry, &InstanceSpec, &Secrets),
     (container, stage): (&'a ContainerSpec, Stage),
 ) -> Result<&'a str, Stuck<'a>> {
     let spec = &*entry.spec;
     if stage == Stage::ToStart {
-        context.engine.start_container(&instance.id, boosted, &container.name).await.map_err(Stuck::Engine)?;
+        let spec = (boosted, values);
+        context.engine.start_container(&instance.id, spec, &container.name).await.map_err(Stuck::Engine)?;
     }
     let asked = match spec.sidecar_name(container) {
         None => Some(&entry.startup_probe),

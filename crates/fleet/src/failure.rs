@@ -18,6 +18,8 @@ use crate::instance::{Ended, Instance};
 pub(crate) enum Cause {
     /// The engine could not start it.
     Engine(EngineError),
+    /// A secret of a variable cannot be read.
+    Secrets(String),
     /// It ended before it was ready, so long after its start.
     Exited(Ended, Duration),
     /// This sidecar, or the container that takes the traffic, did not pass its startup probe within this time; what it
@@ -49,13 +51,15 @@ impl Cause {
                 _ => Retry::MayHelp,
             },
             Self::Engine(_) => Retry::Useless,
-            Self::NotReady(..) => Retry::MayHelp,
+            // As soon as somebody gives the right back, or enables the version.
+            Self::NotReady(..) | Self::Secrets(_) => Retry::MayHelp,
         }
     }
 
     pub(crate) fn into_failure(self, entry: &BookEntry, instance: &Instance) -> StartFailure {
         let (sidecar, happened, ran_for) = match self {
             Self::Engine(error) => (None, of_engine(error), None),
+            Self::Secrets(cause) => (None, Happened::Secrets { cause }, None),
             Self::Exited(Ended { sidecar, exit }, after) => {
                 let ran = !matches!(exit, Exit::NotStarted { .. });
                 (sidecar, Happened::Exited(exit), ran.then_some(after))

@@ -16,7 +16,7 @@ use updraft_base::Clock;
 use updraft_engine::EngineError;
 use updraft_model::{
     channel::BookEntry,
-    instance::{Exit, InstanceId, InstanceSpec},
+    instance::{Exit, InstanceId, InstanceSpec, Secrets},
     name::RevisionName,
     receipt::Receipt,
 };
@@ -33,6 +33,7 @@ use crate::{
     health,
     probe::Target,
     revision::{End, Revision},
+    secrets::{self, Held},
 };
 
 /// The container's lines that are kept for the message of a failed start.
@@ -64,6 +65,7 @@ pub(crate) struct Instance {
     /// Who has the port that it wanted, in a sentence, if somebody else has.
     crowded: OnceLock<String>,
     pub(crate) frost: Frost,
+    pub(crate) secrets: Held,
     /// The last lines of each container; of the one that takes the traffic without a name.
     tails: Mutex<BTreeMap<Option<String>, VecDeque<String>>>,
     /// Told once when the engine has said that it runs: who waits to ask it again need not wait any more.
@@ -106,10 +108,12 @@ pub struct Timing {
 
 impl Instance {
     /// One that is to be started.
-    pub(crate) fn new(spec: &InstanceSpec, asked: Instant) -> Self {
+    pub(crate) fn new(entry: &BookEntry, asked: Instant) -> Self {
+        let spec = &*entry.spec;
         let id = InstanceId(format!("{:032x}{:08x}", rand::random::<u128>(), rand::random::<u32>()));
         let ingress = (!spec.sidecars.is_empty()).then(|| spec.ingress.name.clone());
-        Self { ingress, ..Self::adopted(id, spec.revision.clone(), spec.port, asked) }
+        let secrets = Held::new(entry.secrets.clone());
+        Self { ingress, secrets, ..Self::adopted(id, spec.revision.clone(), spec.port, asked) }
     }
 
     /// One that is there already, of one container.
@@ -128,6 +132,7 @@ impl Instance {
             alone: watch::Sender::new(None),
             crowded: OnceLock::new(),
             frost: Frost::default(),
+            secrets: Held::unknown(),
             tails: Mutex::default(),
             running: Notify::new(),
             opened: Mutex::default(),
@@ -291,7 +296,8 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
             tracing::info!(
                 revision = %instance.revision, instance = %instance.id, code = %found.code, cause = found.cause, "start failed"
             );
-            context.say(&instance, format!("Start failed [{}]. {} {}", found.code, found.cause, found.advice));
+            let text = format!("Start failed [{}]. {} {}", found.code, found.cause, found.advice);
+            context.say(&instance, text.trim_end());
             revision.failed(&instance, failure, retry);
             if remains == Remains::Process {
                 end(&context, &instance, Duration::ZERO).await;
@@ -311,7 +317,9 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
 pub(crate) async fn go_on(revision: Arc<Revision>, instance: Arc<Instance>, entry: Arc<BookEntry>) {
     let context = revision.context().clone();
     context.say(&instance, "The server was restarted. The instance goes on.");
-    match rise(&context, &instance, (&entry, &entry.spec), std::future::ready(Ok(()))).await {
+    // One of several containers is not adopted: none is started any more.
+    let nothing = Secrets::default();
+    match rise(&context, &instance, (&entry, &entry.spec, &nothing), std::future::ready(Ok(()))).await {
         Ok(Start::Up(_)) => {
             revision.came_up(&instance, None);
             serve(&context, &revision, (&instance, &entry)).await;
@@ -329,11 +337,18 @@ pub(crate) async fn go_on(revision: Arc<Revision>, instance: Arc<Instance>, entr
 /// An engine that was restarted since the deploy has to prepare the image anew.
 async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> Start {
     let spec = boost::spec(context, entry);
-    let start = || context.engine.start(&instance.id, &spec);
-    let mut risen = rise(context, instance, (entry, &spec), start()).await;
+    // Newer than the entry, if it took a while until the start began.
+    let values = instance.secrets.newest();
+    if let Some(fault) = &values.fault {
+        return Start::Failed(Cause::Secrets(fault.clone()), Remains::Nothing);
+    }
+    secrets::say_unreadable(context, instance, (&spec, &values));
+    instance.secrets.was_shown(values.clone());
+    let start = || context.engine.start(&instance.id, &spec, &values);
+    let mut risen = rise(context, instance, (entry, &spec, &values), start()).await;
     if let Err(EngineError::NotPrepared { .. }) = risen {
         risen = match context.engine.prepare(&entry.spec).await {
-            Ok(()) => rise(context, instance, (entry, &spec), start()).await,
+            Ok(()) => rise(context, instance, (entry, &spec, &values), start()).await,
             Err(error) => Err(error),
         };
     }
@@ -347,7 +362,7 @@ async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> 
 async fn rise(
     context: &Context,
     instance: &Instance,
-    (entry, spec): (&BookEntry, &InstanceSpec),
+    (entry, spec, values): (&BookEntry, &InstanceSpec, &Secrets),
     starting: impl Future<Output = Result<(), EngineError>> + Send,
 ) -> Result<Start, EngineError> {
     let early = containers::start(context, instance, entry, starting).await?;
@@ -364,7 +379,8 @@ async fn rise(
             return Ok(Start::Failed(Cause::Exited(ended, ran_for()), Remains::Nothing));
         }
         () = instance.until_ordered() => return Ok(Start::Unwanted),
-        went = containers::come_up(context, instance, (entry, spec), early) => went,
+        never = secrets::follow(context, instance, &entry.spec) => match never {},
+        went = containers::come_up(context, instance, (entry, spec, values), early) => went,
     };
     Ok(match went {
         Ok(()) => Start::Up(Timing { asked: instance.asked, started, ready: context.clock.instant() }),
@@ -394,6 +410,7 @@ async fn serve(context: &Context, revision: &Arc<Revision>, (instance, entry): (
         () = limited => {}
         () = instance.let_go(&context.clock) => {}
         () = boost::settle_down(context, instance, entry) => {}
+        never = secrets::follow(context, instance, &entry.spec) => match never {},
         ended = instance.until_exit() => {
             context.say_end(instance, &ended);
             instance.detach();

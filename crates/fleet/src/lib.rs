@@ -32,6 +32,7 @@ mod meter;
 mod metrics;
 mod probe;
 mod revision;
+mod secrets;
 mod series;
 mod slot;
 mod timer;

@@ -334,7 +334,7 @@ impl Revision {
                 state.pass_check();
             }
         }
-        state.entry = entry;
+        state.replace_entry(entry);
         match state.entry.clone() {
             Some(entry) => self.adopt(&mut state, &mut effects, &entry),
             None => state.refuse_all(&Refusal::Unavailable, &mut effects),
@@ -453,6 +453,7 @@ impl Revision {
         // Dropping the others ends them.
         for candidate in candidates.into_iter().filter(|candidate| candidate.spec == spec) {
             let instance = candidate.instance.clone();
+            instance.secrets.offer(entry.secrets.clone());
             state.places.push(Place::starting(instance, now));
             effects.joins.push((candidate, entry.clone()));
         }

@@ -7,6 +7,7 @@ mod cpu;
 mod health;
 mod lifecycle;
 mod scaling;
+mod secrets;
 mod simulation;
 mod starts;
 
@@ -209,6 +210,7 @@ fn entry(revision: &RevisionName) -> BookEntry {
             port: 8080,
             egress: Egress::All,
         }),
+        secrets: Arc::default(),
         concurrency: 1,
         min: 0,
         max: 5,

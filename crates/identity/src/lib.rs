@@ -1,8 +1,9 @@
 //! Who calls: the [`Principal`](updraft_model::iam::Principal) of a request, from its headers.
 //!
 //! [`Authenticator`] is the entry. What the principal may do is decided elsewhere. [`Tokens`] makes and checks the tokens
-//! of this installation, [`Issuer`] and [`oidc`] check those of issuers elsewhere, [`account_key`] makes keys that service accounts
-//! prove themselves with. [`Tls`] is how the server shows who *it* is.
+//! of this installation, [`Issuer`] and [`oidc`] check those of issuers elsewhere, [`account_key`] makes keys that service
+//! accounts prove themselves with. [`Tls`] is how the server shows who *it* is. [`Sealing`] keeps values of secrets
+//! unreadable for who has only the data.
 
 pub mod account_key;
 mod authenticator;
@@ -14,6 +15,7 @@ mod jwt;
 pub mod key;
 pub mod oidc;
 mod origin;
+mod sealing;
 mod tls;
 mod token;
 mod tokens;
@@ -23,6 +25,7 @@ pub use bind::{OpenBind, check_bind};
 pub use error::IdentityError;
 pub use issuer::Issuer;
 pub use jwt::{CLOCK_SKEW, TOKEN_MAX, TokenError};
+pub use sealing::{KeySource, Sealing, SealingError, UnknownKeySource};
 pub use tls::{Certificate, Tls, TlsError, names as certificate_names};
 pub use token::{read_token, token_path};
 pub use tokens::{

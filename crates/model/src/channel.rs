@@ -16,7 +16,7 @@ use crate::{
     condition::Reason,
     cpu::CpuTerms,
     diagnosis::Diagnosis,
-    instance::{InstanceId, InstanceSpec, Stream},
+    instance::{InstanceId, InstanceSpec, Secrets, Stream},
     level::Level,
     name::{RevisionName, ServiceName},
     receipt::Receipt,
@@ -33,11 +33,13 @@ pub struct RevisionBook {
     pub is_whole: bool,
 }
 
-/// How one revision runs. Immutable as the revision itself, but for `min`, `max` and `check`.
+/// How one revision runs. Immutable as the revision itself, but for `secrets`, `min`, `max` and `check`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BookEntry {
     /// What to start.
     pub spec: Arc<InstanceSpec>,
+    /// The values that go with it, as they are now: other ones reach instances that run by their volumes.
+    pub secrets: Arc<Secrets>,
     /// Requests one instance takes at a time, 1 to 1000.
     pub concurrency: u32,
     /// Instances kept.

@@ -58,6 +58,8 @@ pub enum Reason {
     ContainerMissing,
     /// The registry refused our credentials.
     ContainerPermissionDenied,
+    /// The account it runs as may not read a secret that it names, or the secret is not there.
+    SecretsAccessCheckFailed,
     /// Waits for another operation on the same resource.
     WaitingForOperation,
     /// Failed for a passing cause; tried again after a while.
@@ -162,11 +164,12 @@ impl fmt::Display for Condition {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::RevisionFailed,
         Self::ProgressDeadlineExceeded,
         Self::ContainerMissing,
         Self::ContainerPermissionDenied,
+        Self::SecretsAccessCheckFailed,
         Self::WaitingForOperation,
         Self::PostponedRetry,
         Self::Internal,
@@ -186,6 +189,7 @@ impl Reason {
             Self::ProgressDeadlineExceeded => "ProgressDeadlineExceeded",
             Self::ContainerMissing => "ContainerMissing",
             Self::ContainerPermissionDenied => "ContainerPermissionDenied",
+            Self::SecretsAccessCheckFailed => "SecretsAccessCheckFailed",
             Self::WaitingForOperation => "WaitingForOperation",
             Self::PostponedRetry => "PostponedRetry",
             Self::Internal => "Internal",

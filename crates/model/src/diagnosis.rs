@@ -107,6 +107,7 @@ codes! {
     ImageUnfit "image-unfit" "The image cannot be run for another reason.";
     ImageTooSlow "image-too-slow" "The image took longer than it may.";
     RegistryUnreachable "registry-unreachable" "The registry does not answer, or breaks off.";
+    SecretUnreadable "secret-unreadable" "A secret that it names cannot be read.";
     NoDiskSpace "no-disk-space" "The disk of the host is full.";
     HostRefused "host-refused" "The host refused something.";
     SandboxFailed "sandbox-failed" "The sandbox could not be made.";

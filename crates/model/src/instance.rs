@@ -9,8 +9,10 @@ use std::{
 use crate::{fault::StartFault, name::RevisionName};
 
 mod containers;
+mod secrets;
 
-pub use containers::{ContainerSpec, Mount, VolumeSpec};
+pub use containers::{ContainerSpec, Contents, Mount, VolumeSpec};
+pub use secrets::{SecretEnv, SecretFile, SecretPath, Secrets};
 
 /// The identity of one instance: hex, unique for ever, made by who starts it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

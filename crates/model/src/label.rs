@@ -67,7 +67,7 @@ fn is_dns_name(prefix: &str) -> bool {
     prefix.len() <= PREFIX_MAX && prefix.split('.').all(is_label)
 }
 
-fn is_label_name(name: &str) -> bool {
+pub(crate) fn is_label_name(name: &str) -> bool {
     let first = name.chars().next().is_some_and(|c| c.is_alphabetic() && !c.is_uppercase());
     first && name.chars().count() <= LABEL_TEXT_MAX && name.chars().all(is_label_char)
 }
@@ -81,7 +81,7 @@ fn is_annotation_name(name: &str) -> bool {
         && bytes.iter().all(|c| edge(c) || b"-_.".contains(c))
 }
 
-fn is_label_char(c: char) -> bool {
+pub(crate) fn is_label_char(c: char) -> bool {
     c.is_ascii_digit() || matches!(c, '_' | '-') || (c.is_alphabetic() && !c.is_uppercase())
 }
 

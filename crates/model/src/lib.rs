@@ -23,6 +23,7 @@ pub mod quantity;
 pub mod receipt;
 pub mod revision;
 pub mod route;
+pub mod secret;
 pub mod service;
 
 pub use condition::{Condition, Reason, Severity, State};

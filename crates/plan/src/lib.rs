@@ -11,6 +11,7 @@
 //! * [`cpu`]: when an instance has its CPU, and how much.
 //! * [`scaling`]: how many instances a revision needs.
 //! * [`health`]: what the probes of a running instance mean.
+//! * [`secret_filter`]: which secrets and versions a list is to have.
 //! * [`startup`]: in which order the containers of an instance start.
 
 pub mod cpu;
@@ -23,4 +24,5 @@ pub mod rate;
 pub mod readiness;
 pub mod rollout;
 pub mod scaling;
+pub mod secret_filter;
 pub mod startup;

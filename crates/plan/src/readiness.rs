@@ -19,6 +19,10 @@ pub struct Observed {
     pub unsupported: Vec<String>,
     /// Did the engine get it ready since this process began?
     pub prepared: bool,
+    /// Has it still to be seen whether it may read the secrets that it names?
+    pub secrets_open: bool,
+    /// May the fleet have been told of other values of them than there are?
+    pub secrets_stale: bool,
     /// What the fleet was told of it, if anything.
     pub offered: Option<Check>,
     /// Is the check before ready left out on demand?
@@ -34,6 +38,10 @@ pub struct Observed {
 pub enum Step {
     /// Resolve the tag of its image to a digest and write that down.
     Resolve,
+    /// See whether it may read its secrets, and write down the numbers of their versions.
+    CheckSecrets,
+    /// Tell the fleet of the values that its secrets have now.
+    Refresh(Check),
     /// Have the engine get it ready.
     Prepare,
     /// Tell the fleet of it.
@@ -52,9 +60,11 @@ pub fn next(revision: &Observed) -> Step {
         Phase::Failed(_) => Step::Rest,
         Phase::Resolving if !revision.unsupported.is_empty() => Step::Fail(Failure::unsupported(&revision.unsupported)),
         Phase::Resolving => Step::Resolve,
+        Phase::Checking if revision.secrets_open => Step::CheckSecrets,
         Phase::Checking if !revision.prepared => Step::Prepare,
         Phase::Checking if revision.check_skipped => Step::Pass,
         Phase::Checking if revision.offered.is_none() => Step::Offer(Check::Wanted),
+        Phase::Checking if revision.secrets_stale => Step::Refresh(Check::Wanted),
         Phase::Checking => match &revision.health {
             CheckOutcome::Pending => Step::Rest,
             CheckOutcome::Passed => Step::Pass,
@@ -63,6 +73,7 @@ pub fn next(revision: &Observed) -> Step {
         Phase::Ready if revision.activity != Activity::Active => Step::Rest,
         Phase::Ready if !revision.prepared => Step::Prepare,
         Phase::Ready if revision.offered != Some(Check::Done) => Step::Offer(Check::Done),
+        Phase::Ready if revision.secrets_stale => Step::Refresh(Check::Done),
         Phase::Ready => Step::Rest,
     }
 }
@@ -73,6 +84,8 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Resolve => f.write_str("resolve"),
+            Self::CheckSecrets => f.write_str("check secrets"),
+            Self::Refresh(_) => f.write_str("refresh secrets"),
             Self::Prepare => f.write_str("prepare"),
             Self::Offer(Check::Wanted) => f.write_str("offer for a check"),
             Self::Offer(Check::Done) => f.write_str("offer"),
@@ -98,6 +111,8 @@ mod tests {
             phase: Phase::Resolving,
             unsupported: Vec::new(),
             prepared: false,
+            secrets_open: false,
+            secrets_stale: false,
             offered: None,
             check_skipped: false,
             health: CheckOutcome::Pending,
@@ -113,6 +128,8 @@ mod tests {
             told.push_str(&format!("{step}\n"));
             match step {
                 Step::Resolve => revision.phase = Phase::Checking,
+                Step::CheckSecrets => revision.secrets_open = false,
+                Step::Refresh(_) => revision.secrets_stale = false,
                 Step::Prepare => revision.prepared = true,
                 Step::Offer(check) => revision.offered = Some(check),
                 Step::Pass => revision.phase = Phase::Ready,
@@ -171,6 +188,36 @@ mod tests {
             rest
         "#]]
         .assert_eq(&run(Observed { health: CheckOutcome::Failed(failure), ..fresh() }));
+    }
+
+    #[test]
+    fn secrets_are_checked_before_anything_is_made_of_them_and_what_is_offered_follows_them() {
+        let secret = Observed { secrets_open: true, ..fresh() };
+        let healthy = Observed { health: CheckOutcome::Passed, activity: Activity::Active, ..secret };
+        expect![[r#"
+            resolve
+            check secrets
+            prepare
+            offer for a check
+            refresh secrets
+            pass
+            offer
+            rest
+        "#]]
+        .assert_eq(&run(Observed { secrets_stale: true, ..healthy }));
+        let serving = Observed {
+            phase: Phase::Ready,
+            prepared: true,
+            offered: Some(Check::Done),
+            secrets_stale: true,
+            activity: Activity::Active,
+            ..fresh()
+        };
+        expect![[r#"
+            refresh secrets
+            rest
+        "#]]
+        .assert_eq(&run(serving));
     }
 
     #[test]

@@ -317,6 +317,7 @@ impl App {
         let kind = ProbeKind::Tcp { port: 8080 };
         BookEntry {
             spec: Arc::new(spec),
+            secrets: Arc::default(),
             concurrency: self.concurrency,
             min: 0,
             max: self.max,

@@ -29,6 +29,12 @@ pub enum Kind {
     DomainMapping,
     /// A service account, by its address.
     ServiceAccount,
+    /// A secret, without its values.
+    Secret,
+    /// A version of a secret, without its value: `{secret}/{number}`.
+    SecretVersion,
+    /// The sealed value of a version, under its name. Its owner is the id of the key that opens it.
+    SecretValue,
 }
 
 /// Where an envelope is. `name` is the id within its parent, such as `hello` for a service,
@@ -112,6 +118,19 @@ pub struct Page {
 // === impl Kind ===
 
 impl Kind {
+    /// All of them.
+    const ALL: [Self; 9] = [
+        Self::Service,
+        Self::Revision,
+        Self::Operation,
+        Self::Project,
+        Self::DomainMapping,
+        Self::ServiceAccount,
+        Self::Secret,
+        Self::SecretVersion,
+        Self::SecretValue,
+    ];
+
     /// The word in the store. Never change one.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -121,14 +140,15 @@ impl Kind {
             Self::Project => "project",
             Self::DomainMapping => "domain-mapping",
             Self::ServiceAccount => "service-account",
+            Self::Secret => "secret",
+            Self::SecretVersion => "secret-version",
+            Self::SecretValue => "secret-value",
         }
     }
 
     /// The kind of a word.
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Service, Self::Revision, Self::Operation, Self::Project, Self::DomainMapping, Self::ServiceAccount]
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 }
 

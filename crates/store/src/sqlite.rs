@@ -77,6 +77,8 @@ impl SqliteStore {
             .filename(&path)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
+            // What is deleted or replaced is overwritten: the sealed value of a secret that was destroyed, what a variable was.
+            .pragma("secure_delete", "ON")
             .busy_timeout(BUSY);
         let mut database = options.connect().await.map_err(medium("open the database"))?;
         migration::run(&mut database, dir, steps).await?;

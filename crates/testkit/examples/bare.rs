@@ -29,7 +29,7 @@ use updraft::{
 use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_engine::{Adopted, Engine, EngineError, EngineEvent};
 use updraft_model::{
-    instance::{Exit, Inspection, InstanceId, InstanceSpec, Usage},
+    instance::{Exit, Inspection, InstanceId, InstanceSpec, Secrets, Usage},
     receipt::Receipt,
 };
 
@@ -103,7 +103,7 @@ impl Engine for Bare {
         Ok(())
     }
 
-    async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError> {
+    async fn start(&self, id: &InstanceId, spec: &InstanceSpec, _secrets: &Secrets) -> Result<(), EngineError> {
         let host = |error: io::Error| EngineError::Host { operation: "bare exec".to_owned(), cause: error.to_string() };
         let port = free_port().map_err(host)?;
         let [program, args @ ..] = spec.ingress.command.as_slice() else {
@@ -122,8 +122,23 @@ impl Engine for Bare {
         Ok(())
     }
 
+    /// There are no volumes.
+    async fn show_secrets(
+        &self,
+        _id: &InstanceId,
+        _spec: &InstanceSpec,
+        _secrets: &Secrets,
+    ) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// There is one container.
-    async fn start_container(&self, _id: &InstanceId, _spec: &InstanceSpec, _name: &str) -> Result<(), EngineError> {
+    async fn start_container(
+        &self,
+        _id: &InstanceId,
+        _spec: (&InstanceSpec, &Secrets),
+        _name: &str,
+    ) -> Result<(), EngineError> {
         Ok(())
     }
 

@@ -11,6 +11,7 @@
 mod error;
 mod listen;
 mod logs;
+mod sealing;
 
 pub use error::StartError;
 pub(crate) use error::check_config;
@@ -126,6 +127,7 @@ impl Server {
         let (edges, core) = (Tasks::new(), Tasks::new());
         check(&config, &engine)?;
         let (store, snapshots) = open_store(&config, &core).await?;
+        let sealer = sealing::open(&config, &*store).await?;
         let channels = Channels::new();
         let listeners = Listeners::bind(&config, &clock).await?;
         let (auth, tokens) = identify(&config, &listeners, channels.accounts.1, &clock)?;
@@ -158,6 +160,7 @@ impl Server {
             store,
             images: images.clone(),
             engine: engine.clone(),
+            sealer,
             clock: clock.clone(),
             tasks: core.clone(),
             config: control_config(&config, &listeners),

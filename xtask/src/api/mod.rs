@@ -26,8 +26,14 @@ pub(crate) enum Mode {
 const TABLE: &str = "crates/api/descriptors.txt";
 
 /// Packages that the table holds whole.
-const WHOLE: [&str; 5] =
-    ["google.cloud.location", "google.cloud.run.v2", "google.iam.v1", "google.longrunning", "google.rpc"];
+const WHOLE: [&str; 6] = [
+    "google.cloud.location",
+    "google.cloud.run.v2",
+    "google.cloud.secretmanager.v1",
+    "google.iam.v1",
+    "google.longrunning",
+    "google.rpc",
+];
 /// Packages of which the table holds what the whole ones refer to.
 const REFERRED: [&str; 2] = ["google.api", "google.type"];
 

@@ -14,6 +14,10 @@ use super::refuse;
 /// The longest piece of a wrong value that is shown.
 const MOST_SHOWN: usize = 64;
 
+/// Messages that hold values of secrets: what is sent instead of one is not told.
+const CONFIDENTIAL: [&str; 2] =
+    ["google.cloud.secretmanager.v1.AddSecretVersionRequest", "google.cloud.secretmanager.v1.SecretPayload"];
+
 /// Reads by descriptor and collects what does not fit.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
@@ -175,6 +179,10 @@ impl Reader {
     }
 
     fn wrong(&mut self, path: &str, kind: &str, json: &Value) {
+        // It may be the value of a secret.
+        if kind == "TYPE_BYTES" || CONFIDENTIAL.iter().any(|name| kind == type_url(name)) {
+            return self.add(path, format!("Invalid value at '{path}' ({kind})"));
+        }
         let mut shown = json.to_string();
         if let Some((cut, _)) = shown.char_indices().nth(MOST_SHOWN) {
             shown.truncate(cut);

@@ -18,11 +18,12 @@ const KINDS: [&str; 7] =
     [READY, CONFIGURATIONS_READY, ROUTES_READY, ACTIVE, CONTAINER_HEALTHY, CONTAINER_READY, RESOURCES_AVAILABLE];
 
 /// The model's reasons beside v2's, once for both directions.
-const REASONS: [(Reason, Reasons); 14] = [
+const REASONS: [(Reason, Reasons); 15] = [
     (Reason::RevisionFailed, common(CommonReason::RevisionFailed)),
     (Reason::ProgressDeadlineExceeded, common(CommonReason::ProgressDeadlineExceeded)),
     (Reason::ContainerMissing, common(CommonReason::ContainerMissing)),
     (Reason::ContainerPermissionDenied, common(CommonReason::ContainerPermissionDenied)),
+    (Reason::SecretsAccessCheckFailed, common(CommonReason::SecretsAccessCheckFailed)),
     (Reason::WaitingForOperation, common(CommonReason::WaitingForOperation)),
     (Reason::PostponedRetry, common(CommonReason::PostponedRetry)),
     (Reason::Internal, common(CommonReason::Internal)),

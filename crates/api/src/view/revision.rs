@@ -3,7 +3,7 @@
 use googleapis_tonic_google_api::google::api::LaunchStage;
 use updraft_model::{
     Error, RevisionName,
-    revision::{RevisionScaling, RevisionTemplate, Volume, VolumeKind},
+    revision::{RevisionScaling, RevisionTemplate, SecretItem, SecretSource, Volume, VolumeKind},
 };
 
 use super::{Issues, container, proto_duration};
@@ -122,13 +122,26 @@ fn volume(message: &run::Volume) -> Volume {
     use run::volume::VolumeType as V2;
     let kind = match &message.volume_type {
         None => VolumeKind::Unset,
-        Some(V2::Secret(_)) => VolumeKind::Secret,
+        Some(V2::Secret(secret)) => VolumeKind::Secret(secret_source(secret)),
         Some(V2::CloudSqlInstance(_)) => VolumeKind::CloudSql,
         Some(V2::EmptyDir(dir)) => VolumeKind::EmptyDir { size_limit: dir.size_limit.clone() },
         Some(V2::Nfs(_)) => VolumeKind::Nfs,
         Some(V2::Gcs(_)) => VolumeKind::Gcs,
     };
     Volume { name: message.name.clone(), kind }
+}
+
+fn secret_source(message: &run::SecretVolumeSource) -> SecretSource {
+    let item = |item: &run::VersionToPath| SecretItem {
+        path: item.path.clone(),
+        version: item.version.clone(),
+        mode: item.mode,
+    };
+    SecretSource {
+        secret: message.secret.clone(),
+        items: message.items.iter().map(item).collect(),
+        default_mode: message.default_mode,
+    }
 }
 
 /// Fields that are set and that nothing here acts on, by their path from the template.

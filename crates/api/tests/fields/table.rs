@@ -139,12 +139,16 @@ fn template() -> Vec<Row> {
     let at = |field: &str| format!("template.{field}");
     let volume = |kind: &str, value: Value| {
         let named = match kind {
-            "secret" => "volumes[0].secret",
             "cloud_sql_instance" => "volumes[0].cloud_sql_instance",
             "nfs" => "volumes[0].nfs",
             _ => "volumes[0].gcs",
         };
         not_ready(&at(&format!("volumes[].{kind}")), named, value).and(&at("volumes[].name"), json!("v"))
+    };
+    let secret = |field: &str, says, value: Value| {
+        let path = format!("volumes[].secret.{field}");
+        let row = refused(&at(&path), says, value).and(&at("volumes[].name"), json!("v"));
+        if field == "secret" { row } else { row.and(&at("volumes[].secret.secret"), json!("s")) }
     };
     vec![
         refused(&at("revision"), "{service}-…, at most 63 of [a-z0-9-]", json!("other-1")),
@@ -156,7 +160,15 @@ fn template() -> Vec<Row> {
         refused(&at("timeout"), "1s to 3600s", json!("3601s")),
         refused(&at("service_account"), "an e-mail", json!("nobody")),
         refused(&at("volumes[].name"), "a DNS label of its own; at most 32 volumes", json!("A")),
-        volume("secret", json!({"secret": "s"})),
+        secret("secret", "a name or projects/…/secrets/…", json!("a/b")),
+        secret(
+            "items[].path",
+            "relative, of its own, without empty parts, '.' and parts that begin with '..'; at most 100 items",
+            json!("../x"),
+        ),
+        secret("items[].version", "latest, a number or an alias; must be set", json!("a b")),
+        secret("items[].mode", "0 to 0777 (511); 0 is the volume's; nobody may write", json!(512)),
+        secret("default_mode", "0 to 0777 (511); 0 is 0444; nobody may write", json!(-1)),
         volume("cloud_sql_instance", json!({"instances": ["a:b:c"]})),
         refused(&at("volumes[].empty_dir.medium"), "a value of the enum: MEMORY, which unset is as well", json!(9)),
         refused(
@@ -191,8 +203,8 @@ fn container() -> Vec<Row> {
         refused(&at("env[].name"), "1 to 32768 bytes without '=' and NUL, not reserved; at most 1000", json!("PORT")),
         refused(&at("env[].value"), "at most 32768 bytes without NUL", json!("\u{0}"))
             .and(&at("env[].name"), json!("A")),
-        refused(&format!("{secret}.secret"), "a name or projects/…/secrets/…; not supported yet", json!("a/b")),
-        refused(&format!("{secret}.version"), "latest, a number or an alias; not supported yet", json!("a b")),
+        refused(&format!("{secret}.secret"), "a name or projects/…/secrets/…", json!("a/b")),
+        refused(&format!("{secret}.version"), "latest, a number or an alias; empty is latest", json!("a b")),
         refused(&at("resources.limits"), "cpu, memory, nvidia.com/gpu, by Cloud Run's table", json!({"cpu": "3"})),
         refused(&at("resources.cpu_idle"), "true with less than a CPU", json!(false))
             .and(&at("resources.limits"), json!({"cpu": "500m"})),
@@ -305,4 +317,70 @@ pub(super) const REQUESTS: &[(&str, &str)] = &[
     ("ListLocationsRequest.page_size", "not negative; all locations fit"),
     ("ListLocationsRequest.page_token", "empty: there is one page"),
     ("GetLocationRequest.name", "projects/…/locations/…"),
+    ("ListSecretsRequest.parent", "projects/… or projects/…/locations/…; a project id or number"),
+    ("ListSecretsRequest.page_size", "not negative; 0 is 100, above 1000 is 1000"),
+    ("ListSecretsRequest.page_token", "one that this list gave out"),
+    (
+        "ListSecretsRequest.filter",
+        "at most 2048 bytes; about name, create_time, expire_time, labels.KEY, annotations.KEY",
+    ),
+    ("CreateSecretRequest.parent", "projects/… or projects/…/locations/…; a project id or number"),
+    ("CreateSecretRequest.secret_id", "1 to 255 letters, digits, hyphens and underscores"),
+    ("CreateSecretRequest.secret.name", "written by the server: ignored"),
+    ("CreateSecretRequest.secret.create_time", "written by the server: ignored"),
+    (
+        "CreateSecretRequest.secret.etag",
+        "written by the server: ignored; of an update, the current one, or none: ABORTED",
+    ),
+    (
+        "CreateSecretRequest.secret.replication.automatic.customer_managed_encryption",
+        "not supported: refused when it is set",
+    ),
+    (
+        "CreateSecretRequest.secret.replication.user_managed.replicas[].location",
+        "the id of a location, each once; 1 to 50; kept, without effect",
+    ),
+    (
+        "CreateSecretRequest.secret.replication.user_managed.replicas[].customer_managed_encryption",
+        "not supported: refused when it is set",
+    ),
+    (
+        "CreateSecretRequest.secret.labels",
+        "at most 64; keys of 1 to 63, values of at most 63 lowercase letters, digits, - and _",
+    ),
+    ("CreateSecretRequest.secret.topics", "not supported: refused when it is set"),
+    ("CreateSecretRequest.secret.expire_time", "in the future, within 100 years"),
+    ("CreateSecretRequest.secret.ttl", "more than nothing, at most 100 years"),
+    ("CreateSecretRequest.secret.rotation", "not supported: refused when it is set"),
+    (
+        "CreateSecretRequest.secret.version_aliases",
+        "at most 50; 1 to 63 letters, digits, - and _, a letter first, not latest or NEW; a version that there is",
+    ),
+    ("CreateSecretRequest.secret.annotations", "less than 16 KiB; keys of 1 to 63 letters, digits, -, _ and ."),
+    ("CreateSecretRequest.secret.version_destroy_ttl", "1 to 1000 days"),
+    ("CreateSecretRequest.secret.customer_managed_encryption", "not supported: refused when it is set"),
+    ("CreateSecretRequest.secret.tags", "not supported: refused when it is set"),
+    ("AddSecretVersionRequest.parent", "projects/…/secrets/…"),
+    ("AddSecretVersionRequest.payload.data", "1 byte to 64 KiB; never repeated in an error"),
+    ("AddSecretVersionRequest.payload.data_crc32c", "the CRC32C of the data, or none"),
+    ("GetSecretRequest.name", "projects/…/secrets/… or projects/…/locations/…/secrets/…"),
+    ("UpdateSecretRequest.secret", "as to create one, as far as the mask names it"),
+    (
+        "UpdateSecretRequest.update_mask",
+        "must be set: labels, annotations, version_aliases, expire_time, ttl, version_destroy_ttl; at most 500 paths",
+    ),
+    ("DeleteSecretRequest.name", "projects/…/secrets/…"),
+    ("DeleteSecretRequest.etag", "the current one, or none: ABORTED"),
+    ("ListSecretVersionsRequest.parent", "projects/…/secrets/…"),
+    ("ListSecretVersionsRequest.page_size", "not negative; 0 is 100, above 1000 is 1000"),
+    ("ListSecretVersionsRequest.page_token", "one that this list gave out"),
+    ("ListSecretVersionsRequest.filter", "at most 2048 bytes; about name, state, create_time"),
+    ("GetSecretVersionRequest.name", "projects/…/secrets/…/versions/…; a number, latest or an alias"),
+    ("AccessSecretVersionRequest.name", "projects/…/secrets/…/versions/…; a number, latest or an alias"),
+    ("DisableSecretVersionRequest.name", "projects/…/secrets/…/versions/…; a number"),
+    ("DisableSecretVersionRequest.etag", "the current one, or none: ABORTED"),
+    ("EnableSecretVersionRequest.name", "projects/…/secrets/…/versions/…; a number"),
+    ("EnableSecretVersionRequest.etag", "the current one, or none: ABORTED"),
+    ("DestroySecretVersionRequest.name", "projects/…/secrets/…/versions/…; a number"),
+    ("DestroySecretVersionRequest.etag", "the current one, or none: ABORTED"),
 ];

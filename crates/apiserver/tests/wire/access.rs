@@ -7,7 +7,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
-use updraft_api::{around, method, method::Access, v1};
+use updraft_api::{
+    around,
+    method::{self, Access, Product},
+    v1,
+};
 use updraft_apiserver::{OWN_CALLS, On};
 use updraft_base::Clock;
 use updraft_identity::{AuthMode, Tokens, account_key};
@@ -41,11 +45,15 @@ struct World {
 
 fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
-    for method in &method::METHODS {
+    for method in method::methods() {
         let binding = &method.bindings[0];
-        let name = method.name.rsplit('.').next().expect("a name").to_owned();
+        let name = method.name.rsplit('.').next().expect("a name").replace("SecretManagerService/", "SecretManager/");
         let (verb, path) = (binding.verb.clone(), binding.path.to_owned());
-        rows.push(Row { table: "run v2", name, access: method.access, verb, path });
+        let table = match method.product() {
+            Product::Run => "run v2",
+            Product::SecretManager => "secretmanager",
+        };
+        rows.push(Row { table, name, access: method.access, verb, path });
     }
     for row in &v1::method::METHODS {
         let (name, verb, path) = (format!("{:?}", row.method), row.verb.clone(), row.paths[0].to_owned());
@@ -112,6 +120,10 @@ impl World {
         ok(Method::POST, &format!("/v1/{PROJECT}/roles"), json!({"roleId": "gone"})).await;
         ok(Method::DELETE, &format!("/v1/{PROJECT}/roles/gone"), Value::Null).await;
         ok(Method::POST, &format!("/v1/{PLACE}/domainmappings"), mapping("app.example.com")).await;
+        let secret = json!({"replication": {"automatic": {}}});
+        ok(Method::POST, &format!("/v1/{PROJECT}/secrets?secretId=db"), secret).await;
+        let payload = json!({"payload": {"data": "aHVudGVyMg=="}});
+        ok(Method::POST, &format!("/v1/{PROJECT}/secrets/db:addVersion"), payload).await;
         let api = format!("/v1/{PROJECT}/services/sqladmin.googleapis.com:enable");
         let usage = ok(Method::POST, &api, json!({})).await;
         let usage_operation = usage["name"].as_str().expect("a name").to_owned();
@@ -185,6 +197,8 @@ impl World {
             ),
             ("projects/*/serviceAccounts/*", format!("{PROJECT}/serviceAccounts/{CI_ACCOUNT}")),
             ("projects/*/services/*", format!("{PROJECT}/services/sqladmin.googleapis.com")),
+            ("projects/*/secrets/*/versions/*", format!("{PROJECT}/secrets/db/versions/1")),
+            ("projects/*/secrets/*", format!("{PROJECT}/secrets/db")),
             ("projects/*/roles/*", format!("{PROJECT}/roles/{role}")),
             ("operations/*", self.usage_operation.clone()),
             ("roles/*", "roles/run.viewer".to_owned()),
@@ -254,6 +268,14 @@ fn sent(row: &Row) -> (&'static str, Value) {
         ("run v1", "DomainMappingsCreate") => ("", mapping("new.example.com")),
         (_, "Operations/WaitOperation" | "OperationsWait") => ("", json!({"timeout": "0.001s"})),
         (_, name) if name.ends_with("/SetIamPolicy") => ("", policy),
+        ("secretmanager", name) if name.ends_with("/TestIamPermissions") => {
+            ("", json!({"permissions": ["secretmanager.secrets.get"]}))
+        }
+        ("secretmanager", name) if name.ends_with("/CreateSecret") => {
+            ("?secretId=new", json!({"replication": {"automatic": {}}}))
+        }
+        ("secretmanager", name) if name.ends_with("/AddSecretVersion") => ("", json!({"payload": {"data": "eA=="}})),
+        ("secretmanager", name) if name.ends_with("/UpdateSecret") => ("?updateMask=labels", json!({"labels": {}})),
         (_, name) if name.ends_with("/TestIamPermissions") => ("", json!({"permissions": ["run.services.get"]})),
         (_, "ServiceUsage/BatchEnableServices") => ("", json!({"serviceIds": ["run.googleapis.com"]})),
         (_, "IAM/CreateServiceAccount") => ("", json!({"accountId": "new-account"})),

@@ -170,7 +170,7 @@ async fn errors_name_their_api_and_what_is_not_built_says_so() {
     assert_eq!(answer["error"]["details"][0]["domain"], "logging.googleapis.com");
     let (_, answer) = server.ask(Method::POST, "/v2/entries:list", json!({"filtre": "x"})).await;
     assert!(answer["error"]["message"].as_str().expect("text").contains("filtre"), "{answer:#}");
-    let (status, _) = server.ask(Method::GET, "/secretmanager/v1/projects/p/secrets", Value::Null).await;
+    let (status, _) = server.ask(Method::GET, "/pubsub/v1/projects/p/topics", Value::Null).await;
     assert_eq!(status, StatusCode::NOT_IMPLEMENTED);
     let (status, _) = server.ask(Method::PUT, "/v2/entries:list", Value::Null).await;
     assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);

@@ -2,11 +2,15 @@
 
 mod auth;
 mod gcloud;
+mod secrets;
 mod settings;
 mod traffic;
 
 pub use auth::{AuthCommand, IdentityTokenArgs, LoginArgs};
 pub use gcloud::{ExportShell, ExportsArgs, GcloudCommand, SetupArgs};
+pub use secrets::{
+    CreateSecretArgs, ListSecretsArgs, ReplicationPolicy, SecretsArgs, SecretsCommand, VersionArgs, VersionsCommand,
+};
 pub use settings::{Egress, EnvArgs, Ingress, LabelArgs, ScalingArgs, SettingsArgs, SwitchArgs};
 pub use traffic::TrafficArgs;
 
@@ -71,6 +75,9 @@ pub enum Command {
     /// Load, list and delete images in the server's own registry.
     #[command(subcommand, visible_alias = "image")]
     Images(ImagesCommand),
+    /// Keep secrets: create, list, describe and delete them, and their versions.
+    #[command(visible_alias = "secret")]
+    Secrets(SecretsArgs),
     /// Point the real gcloud at the server.
     #[command(subcommand)]
     Gcloud(GcloudCommand),

@@ -22,6 +22,9 @@ use crate::{Inner, policies};
 pub(crate) use resource::{Resource, account_project};
 pub(crate) use vault::{Proof, Vault};
 
+/// What the permissions of Secret Manager begin with, which has a sentence of its own for who lacks one.
+const SECRETS: &str = "secretmanager.";
+
 /// Proof that a caller has a permission on a resource: the one authorisation point let the call go on.
 ///
 /// Nobody else can make one; whoever keeps something that not everybody may have asks for one.
@@ -181,8 +184,11 @@ impl Inner {
         let decision = self.decided((caller, permission), &standing, modified_roles);
         tracing::debug!(%caller, permission, %resource, %decision, "authorisation");
         if !decision.is_allowed() {
-            let message =
-                format!("Permission '{permission}' denied on resource '{resource}' (or resource may not exist).");
+            let message = if permission.starts_with(SECRETS) {
+                format!("Permission '{permission}' denied for resource '{resource}' (or it may not exist).")
+            } else {
+                format!("Permission '{permission}' denied on resource '{resource}' (or resource may not exist).")
+            };
             return Err(Error::new(ErrorKind::PermissionDenied, message));
         }
         let (caller, resource) = (caller.clone(), resource.to_string());

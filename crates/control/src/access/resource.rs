@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use updraft_model::{Parent, RevisionName, ServiceName, iam::Target};
+use updraft_model::{
+    Parent, RevisionName, ServiceName,
+    iam::Target,
+    secret::{SecretName, VersionName},
+};
 
 /// What a permission is needed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,12 +32,17 @@ pub(crate) enum Resource {
         /// Its address or unique id.
         account: String,
     },
+    /// A secret.
+    Secret(SecretName),
+    /// A version of a secret. The policies of its secret have a say.
+    SecretVersion(VersionName),
 }
 
 /// The service of conditions.
 const RUN: &str = "run.googleapis.com";
 const PROJECTS: &str = "cloudresourcemanager.googleapis.com";
 const IAM: &str = "iam.googleapis.com";
+const SECRETS: &str = "secretmanager.googleapis.com";
 
 /// The project that the address of a service account says, by id or number: `NAME@PROJECT.iam.gserviceaccount.com`,
 /// `NUMBER-compute@developer.gserviceaccount.com`.
@@ -57,6 +66,8 @@ impl Resource {
             Self::Service(name) => Some(&name.parent.project),
             Self::Revision(name) => Some(&name.service.parent.project),
             Self::Account { project, .. } => project.as_deref(),
+            Self::Secret(name) => Some(&name.parent.project),
+            Self::SecretVersion(name) => Some(&name.secret.parent.project),
         }
     }
 
@@ -71,8 +82,16 @@ impl Resource {
             Self::Service(_) => ("run.googleapis.com/Service", RUN),
             Self::Revision(_) | Self::RevisionId(..) => ("run.googleapis.com/Revision", RUN),
             Self::Account { .. } => ("iam.googleapis.com/ServiceAccount", IAM),
+            Self::Secret(_) => ("secretmanager.googleapis.com/Secret", SECRETS),
+            Self::SecretVersion(_) => ("secretmanager.googleapis.com/SecretVersion", SECRETS),
         };
-        Target { name: self.to_string(), kind, service }
+        // Google documents names of secrets with the project's number, and all others with its id.
+        let name = match self {
+            Self::Secret(name) => name.numbered().to_string(),
+            Self::SecretVersion(name) => name.secret.numbered().version(name.version.clone()).to_string(),
+            other => other.to_string(),
+        };
+        Target { name, kind, service }
     }
 }
 
@@ -89,6 +108,8 @@ impl fmt::Display for Resource {
             Self::Account { project, account } => {
                 write!(f, "projects/{}/serviceAccounts/{account}", project.as_deref().unwrap_or("-"))
             }
+            Self::Secret(name) => name.fmt(f),
+            Self::SecretVersion(name) => name.fmt(f),
         }
     }
 }

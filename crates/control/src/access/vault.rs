@@ -7,6 +7,7 @@ use updraft_model::{
     Error, Parent,
     account::{default_email, default_unique_id},
     iam::{CustomRoles, Policy, Principal},
+    secret::{SecretName, VersionId},
 };
 use updraft_store::{Envelope, Key, Kind, Page, Selection, Store};
 
@@ -16,6 +17,7 @@ use crate::{
     around::{AccountRecord, GLOBAL, ProjectRecord, project_key},
     failure::of_store,
     record::{self, ServiceRecord},
+    secrets::{SecretRecord, resolved, secret_key},
 };
 
 /// The store of a control plane.
@@ -76,6 +78,16 @@ impl Vault {
         Ok(None)
     }
 
+    /// A secret and its policy.
+    async fn secret(&self, name: &SecretName) -> Result<(Option<Envelope>, Option<(String, Policy)>), Error> {
+        let found = self.get(&secret_key(name)).await?;
+        let policy = match &found {
+            Some(found) => policy::to_model(&record::read::<SecretRecord>(found)?.policy.policy()?),
+            None => Policy::default(),
+        };
+        Ok((found, Some((name.to_string(), policy))))
+    }
+
     /// A resource that is stored by itself, and the policy that it or its service has.
     async fn own(&self, resource: &Resource) -> Result<(Option<Envelope>, Option<(String, Policy)>), Error> {
         match resource {
@@ -99,6 +111,9 @@ impl Vault {
                 let policy = service_policy(service.as_ref())?;
                 Ok((Some(revision), Some((name.to_string(), policy))))
             }
+            Resource::Secret(name) => self.secret(name).await,
+            // A version has no policy; that of its secret has a say.
+            Resource::SecretVersion(name) => self.secret(&name.secret).await,
             Resource::Account { project: None, .. } => Ok((None, None)),
             Resource::Account { project: Some(project), account } => {
                 let found = self.account(project, account).await?;
@@ -152,6 +167,11 @@ fn canonical(resource: &Resource, found: Option<&Envelope>) -> Resource {
         (Resource::Account { project: Some(project), account }, None) if *account == default_unique_id(project) => {
             Resource::Account { project: Some(project.clone()), account: default_email(project) }
         }
+        // `latest` and aliases are other names of a version that has a number.
+        (Resource::SecretVersion(name), Some(found)) => match resolved(found, &name.version) {
+            Some(number) => Resource::SecretVersion(name.secret.version(VersionId::Number(number))),
+            None => resource.clone(),
+        },
         _ => resource.clone(),
     }
 }

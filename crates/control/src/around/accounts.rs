@@ -97,7 +97,8 @@ pub(crate) struct AccountRecord {
     pub(crate) unique_id: String,
     display_name: String,
     description: String,
-    pub(super) disabled: bool,
+    /// It may not be used.
+    pub(crate) disabled: bool,
     /// Its policy: who may use it.
     pub(crate) policy: PolicyRecord,
     /// The keys that others hold of it.

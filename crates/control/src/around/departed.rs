@@ -15,6 +15,7 @@ use crate::{
     access::Permitted,
     failure::of_store,
     record::{self, PolicyRecord, ServiceRecord},
+    secrets::SecretRecord,
 };
 
 /// A member that is to be called something else.
@@ -26,7 +27,7 @@ struct Renamed {
 // === impl Inner ===
 
 impl Inner {
-    /// The changes that make the policies of a project, its services and its service accounts name an account as deleted.
+    /// The changes that make the policies of a project, its services, secrets and service accounts name an account as deleted.
     /// Those of other projects are left as they are.
     pub(super) async fn without_account(&self, permit: &Permitted, account: &Found) -> Result<Vec<Change>, Error> {
         let Found { project, email, record, .. } = account;
@@ -46,6 +47,14 @@ impl Inner {
                 let record: ServiceRecord = record::read(&envelope)?;
                 if let Some(policy) = renamed.in_policy(&record.policy)? {
                     changes.push(put(envelope, &ServiceRecord { policy, ..record }));
+                }
+            }
+        }
+        for location in self.places.locations().iter().map(String::as_str).chain([GLOBAL]) {
+            for envelope in self.all(permit, Kind::Secret, Parent::new(project, location)).await? {
+                let record: SecretRecord = record::read(&envelope)?;
+                if let Some(policy) = renamed.in_policy(&record.policy)? {
+                    changes.push(put(envelope, &SecretRecord { policy, ..record }));
                 }
             }
         }

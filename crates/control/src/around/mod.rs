@@ -130,7 +130,8 @@ impl Inner {
         Ok(written)
     }
 
-    async fn committed(&self, proof: &impl Proof, changes: Vec<Change>) -> Result<Option<()>, Error> {
+    /// Commits; `None` when somebody else was faster.
+    pub(crate) async fn committed(&self, proof: &impl Proof, changes: Vec<Change>) -> Result<Option<()>, Error> {
         match self.store.open(proof).commit(changes).await {
             Ok(_) => Ok(Some(())),
             Err(StoreError::Conflict { .. }) => Ok(None),

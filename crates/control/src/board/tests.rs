@@ -1,6 +1,12 @@
 use std::{cell::Cell, time::Duration};
 
-use updraft_model::{Parent, iam::InvokerAccess, route::Route, service::Ingress};
+use updraft_model::{
+    Parent,
+    iam::InvokerAccess,
+    instance::{ContainerSpec, Egress, InstanceSpec, SecretEnv},
+    route::Route,
+    service::Ingress,
+};
 
 use super::*;
 
@@ -59,4 +65,32 @@ fn a_change_of_one_service_leaves_the_routes_of_the_others_where_they_are() {
     assert_eq!(changed, ["s-7.run.localhost"]);
     // Whoever compares sees only what was copied.
     assert!(looked_at.get() < MANY / 100, "{} of {MANY} were copied", looked_at.get());
+}
+
+#[test]
+fn secrets_that_change_from_when_they_are_begun_to_be_read_are_read_again() {
+    let board = World::new().board;
+    let name = Parent::new("demo-project", "here").service("hello").revision("hello-1");
+    let variable =
+        SecretEnv { name: "A".to_owned(), secret: "projects/demo-project/secrets/db".to_owned(), version: 1 };
+    let ingress = ContainerSpec { secret_env: vec![variable], ..ContainerSpec::default() };
+    let spec = InstanceSpec {
+        revision: name.clone(),
+        ingress,
+        sidecars: Vec::new(),
+        volumes: Vec::new(),
+        port: 8080,
+        egress: Egress::All,
+    };
+    let changed = |secret: &str| board.secrets_changed(|named| named.ends_with(secret));
+    assert!(changed("/db").is_empty(), "nobody has read it");
+    board.reading_secrets(&name, &spec);
+    assert!(changed("/other").is_empty() && !board.has_stale_secrets(&name));
+    assert_eq!((changed("/db"), board.has_stale_secrets(&name)), (vec![name.clone()], true));
+    board.reading_secrets(&name, &spec);
+    assert!(!board.has_stale_secrets(&name));
+    board.secrets_unread(&name);
+    assert!(board.has_stale_secrets(&name));
+    board.withdraw(&name);
+    assert!(changed("/db").is_empty(), "it is not in the book");
 }

@@ -7,11 +7,12 @@ use updraft_model::{
     Error, RevisionName,
     channel::{BookEntry, Check, HealthProbes},
     cpu::{Billing, CpuTerms, StartupBoost},
-    instance::{ContainerSpec, InstanceSpec, Limits, Mount, VolumeSpec},
+    instance::{ContainerSpec, Contents, InstanceSpec, Limits, Mount, SecretEnv, Secrets, VolumeSpec},
     quantity,
     revision::{Container, EnvValue, RevisionTemplate, Volume, VolumeKind, defaults},
 };
 
+use super::values;
 use crate::record::RevisionRecord;
 
 /// Processes and threads of one container.
@@ -30,24 +31,25 @@ pub(super) fn spec(
         // One that was resolved before there were sidecars has no image for them: then it is not ready anyway.
         let image = record.sidecar_images.get(&sidecar.name);
         let image = image.ok_or_else(|| Error::internal(format!("{name} has no image for '{}'", sidecar.name)))?;
-        container(name, sidecar, (image, None))
+        container((name, record), sidecar, (image, None))
     });
     let mut spec = InstanceSpec {
         revision: name.clone(),
-        ingress: container(name, ingress, (&record.image, Some(port)))?,
+        ingress: container((name, record), ingress, (&record.image, Some(port)))?,
         sidecars: sidecars.collect::<Result<_, Error>>()?,
         volumes: Vec::new(),
         port,
         egress: template.egress(),
     };
     let memory = spec.limits().memory_bytes;
-    spec.volumes = template.volumes.iter().filter_map(|volume| in_memory(volume, memory)).collect();
+    let volumes = template.volumes.iter().filter_map(|volume| self::volume(name, volume, memory).transpose());
+    spec.volumes = volumes.collect::<Result<_, Error>>()?;
     Ok(spec)
 }
 
 /// One container; `port` is what it is told as `PORT`.
 fn container(
-    name: &RevisionName,
+    (name, record): (&RevisionName, &RevisionRecord),
     container: &Container,
     (image, port): (&str, Option<u16>),
 ) -> Result<ContainerSpec, Error> {
@@ -58,6 +60,7 @@ fn container(
         command: container.command.clone(),
         args: container.args.clone(),
         env: environment(name, container, port),
+        secret_env: secret_environment((name, record), container)?,
         working_dir: Some(container.working_dir.clone()).filter(|dir| !dir.is_empty()),
         limits: limits(name, container)?,
         mounts: container.volume_mounts.iter().map(mount).collect(),
@@ -65,11 +68,40 @@ fn container(
     })
 }
 
-/// A volume in memory, for an instance with so much of it: by default half of that, and never more than all.
-fn in_memory(volume: &Volume, memory: u64) -> Option<VolumeSpec> {
-    let VolumeKind::EmptyDir { size_limit } = &volume.kind else { return None };
-    let size_bytes = quantity::memory_bytes(size_limit).map_or(memory / 2, |limit| limit.min(memory)).max(1);
-    Some(VolumeSpec { name: volume.name.clone(), size_bytes })
+/// The variables from secrets, with the versions that were noted when the revision was made ready.
+fn secret_environment(
+    (name, record): (&RevisionName, &RevisionRecord),
+    container: &Container,
+) -> Result<Vec<SecretEnv>, Error> {
+    let noted = record.secret_versions.iter().flatten().map(|(key, number)| (key.as_str(), *number));
+    let noted: HashMap<&str, u64> = noted.collect();
+    let mut env = Vec::new();
+    for variable in &container.env {
+        let EnvValue::Secret { secret, version } = &variable.value else { continue };
+        let secret = values::full_name(name, secret)?;
+        let Some(&version) = noted.get(values::key(&secret, version).as_str()) else {
+            return Err(Error::internal(format!("{name} has no version for the variable '{}'", variable.name)));
+        };
+        env.push(SecretEnv { name: variable.name.clone(), secret, version });
+    }
+    Ok(env)
+}
+
+/// A volume in memory, for an instance with so much of it: by default half of that, and never more than all; or one of
+/// a secret.
+fn volume(name: &RevisionName, volume: &Volume, memory: u64) -> Result<Option<VolumeSpec>, Error> {
+    match &volume.kind {
+        VolumeKind::EmptyDir { size_limit } => {
+            let size = quantity::memory_bytes(size_limit).map_or(memory / 2, |limit| limit.min(memory)).max(1);
+            Ok(Some(VolumeSpec::in_memory(&volume.name, size)))
+        }
+        VolumeKind::Secret(source) => {
+            let secret = values::full_name(name, &source.secret)?;
+            let paths = source.files(secret.rsplit('/').next().unwrap_or_default());
+            Ok(Some(VolumeSpec { name: volume.name.clone(), contents: Contents::Secret { secret, paths } }))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// What the fleet is told of a revision. The bounds are for a revision without traffic: the rollout sets
@@ -77,7 +109,7 @@ fn in_memory(volume: &Volume, memory: u64) -> Option<VolumeSpec> {
 ///
 /// `rest` is what the revision has been told in words that only API v1 knows.
 pub(super) fn entry(
-    spec: InstanceSpec,
+    (spec, secrets): (InstanceSpec, Secrets),
     (template, rest): (&RevisionTemplate, &Rest),
     check: Check,
 ) -> Result<BookEntry, Error> {
@@ -95,6 +127,7 @@ pub(super) fn entry(
         health_probes: template.containers.iter().filter_map(|one| health_probes(one, rest)).collect(),
         check,
         spec: Arc::new(spec),
+        secrets: Arc::new(secrets),
     })
 }
 
@@ -195,6 +228,7 @@ mod tests {
         template.annotations.insert(EGRESS.to_owned(), "private".to_owned());
         let private = super::spec(&name, &template, &record).expect("defaults make it whole");
         assert_eq!(private.egress, Egress::Private);
+        let spec = (spec, Secrets::default());
         let entry = entry(spec, (&template, &Rest::default()), Check::Wanted).expect("defaults make it whole");
         assert_eq!((entry.concurrency, entry.min, entry.max), (80, 0, 100));
     }
@@ -238,7 +272,8 @@ mod tests {
             ..RevisionRecord::default()
         };
         let spec = spec(&name, &template, &record).expect("defaults make it whole");
-        let entry = entry(spec.clone(), (&template, &Rest::default()), Check::Wanted).expect("defaults make it whole");
+        let told = (spec.clone(), Secrets::default());
+        let entry = entry(told, (&template, &Rest::default()), Check::Wanted).expect("defaults make it whole");
         (spec, entry)
     }
 
@@ -278,7 +313,10 @@ mod tests {
         let size = |size_limit: &str| {
             let kind = VolumeKind::EmptyDir { size_limit: size_limit.to_owned() };
             let template = RevisionTemplate { volumes: vec![Volume { name: "v".to_owned(), kind }], ..several() };
-            spec_of(template).0.volumes[0].size_bytes >> 20
+            match spec_of(template).0.volumes[0].contents {
+                Contents::Memory { size_bytes } => size_bytes >> 20,
+                Contents::Secret { .. } => panic!("it is none of a secret"),
+            }
         };
         // Two containers with 512 MiB each.
         assert_eq!((size(""), size("64Mi"), size("4Gi")), (512, 64, 1024));

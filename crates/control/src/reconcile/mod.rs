@@ -9,7 +9,9 @@ mod instance;
 mod operation;
 mod project;
 mod revision;
+mod secrets;
 mod service;
+mod values;
 
 use std::{sync::Arc, sync::PoisonError, time::Duration};
 
@@ -102,6 +104,7 @@ pub(crate) fn start(inner: &Arc<Inner>) {
         inner.board.open();
         loop {
             inner.collect_operations_or_log().await;
+            inner.wake_for_all_secrets();
             let _ = inner.clock.timeout(RESYNC, inner.resync.notified()).await;
             // If not, then the next time: what changes meanwhile is looked at all the same.
             let _ = inner.wake_all_or_log().await;
@@ -109,6 +112,7 @@ pub(crate) fn start(inner: &Arc<Inner>) {
         }
     });
     inner.spawn("images", |inner| async move { inner.collect_images().await });
+    inner.spawn("secrets", |inner| async move { inner.tend_secrets().await });
 }
 
 // === impl Inner ===
@@ -227,13 +231,16 @@ impl Inner {
                 if let Err(error) = self.accounts.publish(self.store.open(&PLATFORM), key).await {
                     tracing::error!(%error, cause = error.cause(), %key, "service account could not be read");
                 }
+                self.wake_for_secrets(key);
             }
             Kind::Project => {
                 if let Err(error) = self.publish_project(key).await {
                     tracing::error!(%error, cause = error.cause(), %key, "project could not be read");
                 }
+                self.wake_for_secrets(key);
             }
-            Kind::Operation | Kind::DomainMapping => {}
+            Kind::Secret | Kind::SecretVersion => self.wake_for_secrets(key),
+            Kind::Operation | Kind::DomainMapping | Kind::SecretValue => {}
         }
     }
 

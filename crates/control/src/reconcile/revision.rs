@@ -10,7 +10,7 @@ use updraft_api::{
 use updraft_model::{
     Condition, Error, ErrorKind, Reason, RevisionName,
     channel::{BookEntry, Check, CheckOutcome},
-    instance::InstanceSpec,
+    instance::{InstanceSpec, Secrets},
     revision::{
         RevisionTemplate,
         lifecycle::{self, Activity, Failure, Phase},
@@ -18,12 +18,12 @@ use updraft_model::{
     service::{Scaling, ScalingMode},
 };
 use updraft_plan::{
-    diagnosis::{self, Evidence},
+    diagnosis::{self, Evidence, Happened},
     readiness::{self, Step},
 };
 use updraft_store::{Change, Envelope, Key, Kind};
 
-use super::{PLATFORM, Passed, instance, operation::End};
+use super::{PLATFORM, Passed, instance, operation::End, values};
 use crate::{
     Inner,
     failure::of_store,
@@ -105,6 +105,8 @@ async fn observe(inner: &Inner, name: &RevisionName) -> Result<Option<Observed>,
         phase: record.phase(),
         unsupported: lifecycle::unsupported(&template),
         prepared: false,
+        secrets_open: record.secret_versions.is_none() && values::has_secrets(&template),
+        secrets_stale: false,
         offered: None,
         check_skipped: record.health_check_disabled || is_switched_off,
         health: CheckOutcome::Pending,
@@ -121,15 +123,17 @@ async fn apply(inner: &Arc<Inner>, observed: Observed, step: Step) -> Result<Wen
     tracing::debug!(revision = %observed.name, %step, "revision");
     match step {
         Step::Resolve => return resolve(inner, observed).await,
+        Step::CheckSecrets => check_secrets(inner, observed).await?,
         Step::Prepare => return prepare(inner, observed).await,
-        Step::Offer(check) => {
-            inner.board.offer(&observed.name, observed.entry(check)?);
+        Step::Offer(check) | Step::Refresh(check) => {
+            let entry = observed.entry(inner, check).await?;
+            inner.board.offer(&observed.name, entry);
             inner.board.publish();
             observed.wake_service(inner);
             return Ok(Went::Published(Box::new(observed)));
         }
         Step::Pass => {
-            let entry = observed.entry(Check::Done)?;
+            let entry = observed.entry(inner, Check::Done).await?;
             let name = observed.name.clone();
             observed.save(inner, &Phase::Ready).await?;
             if inner.board.offered(&name).is_some() {
@@ -178,6 +182,22 @@ async fn resolve(inner: &Arc<Inner>, mut observed: Observed) -> Result<Went, Err
     Ok(Went::On)
 }
 
+/// Fails the revision if its account may not read what it names, as Google does; otherwise its variables have their
+/// versions from here on.
+async fn check_secrets(inner: &Inner, mut observed: Observed) -> Result<(), Error> {
+    match values::check(inner, &observed.name, &observed.template).await? {
+        Ok(numbers) => {
+            observed.record.secret_versions = Some(numbers);
+            observed.save(inner, &Phase::Checking).await
+        }
+        Err(cause) => {
+            let happened = Happened::Secrets { cause };
+            let (reason, evidence) = (diagnosis::reason(&happened), Evidence::of(0, happened));
+            fail(inner, observed, Failure::diagnosed(reason, diagnosis::diagnose(&evidence), Vec::new())).await
+        }
+    }
+}
+
 async fn prepare(inner: &Arc<Inner>, observed: Observed) -> Result<Went, Error> {
     let (engine, spec) = (inner.engine.clone(), observed.spec()?);
     let image = spec.ingress.image.clone();
@@ -195,7 +215,7 @@ async fn prepare(inner: &Arc<Inner>, observed: Observed) -> Result<Went, Error> 
         // It was fine before, and traffic is meant for it: what can be started goes on being started, and
         // the rest of the service's traffic does not wait for it.
         inner.pulls.forget(&observed.name);
-        inner.board.offer(&observed.name, observed.entry(Check::Done)?);
+        inner.board.offer(&observed.name, observed.entry(inner, Check::Done).await?);
         inner.board.publish();
         observed.wake_service(inner);
         tracing::warn!(revision = %observed.name, error = fault.cause(), "a ready revision could not be prepared");
@@ -266,6 +286,7 @@ impl Inner {
         observed.facts = readiness::Observed {
             prepared: board.is_prepared(name),
             offered: board.offered(name),
+            secrets_stale: board.has_stale_secrets(name),
             health: seen.entries.get(name).map_or(CheckOutcome::Pending, |health| health.check.clone()),
             activity: board.activity(name).unwrap_or_default(),
             ..observed.facts
@@ -293,8 +314,18 @@ impl Observed {
         }
     }
 
-    fn entry(&self, check: Check) -> Result<BookEntry, Error> {
-        instance::entry(self.spec()?, (&self.template, &view::rest(&self.envelope)?), check)
+    /// What the fleet is told, with the values that its secrets have now.
+    async fn entry(&self, inner: &Inner, check: Check) -> Result<BookEntry, Error> {
+        let spec = self.spec()?;
+        let values = if spec.has_secrets() {
+            // Before they are read: what changes meanwhile is read again.
+            inner.board.reading_secrets(&self.name, &spec);
+            let read = values::values(inner, &self.template.service_account, &spec).await;
+            read.inspect_err(|_| inner.board.secrets_unread(&self.name))?
+        } else {
+            Secrets::default()
+        };
+        instance::entry((spec, values), (&self.template, &view::rest(&self.envelope)?), check)
     }
 
     fn wake_service(&self, inner: &Inner) {
@@ -317,11 +348,15 @@ impl Observed {
         let old: run::Revision = record::message(&self.envelope, &self.envelope.status)?;
         let before: Vec<Condition> = old.conditions.iter().filter_map(condition::to_model).collect();
         let phase = &self.facts.phase;
+        let now = inner.clock.now();
+        let mut conditions = lifecycle::conditions(&self.name.revision, phase, self.facts.activity, now);
+        if *phase == Phase::Ready
+            && let Some(fault) = inner.board.secrets_fault(&self.name)
+        {
+            conditions = lifecycle::without_starts(conditions, &fault, now);
+        }
         let conditions: Vec<Condition> =
-            lifecycle::conditions(&self.name.revision, phase, self.facts.activity, inner.clock.now())
-                .into_iter()
-                .map(|condition| condition.carried_over(&before))
-                .collect();
+            conditions.into_iter().map(|condition| condition.carried_over(&before)).collect();
         let mut status = run::Revision {
             observed_generation: if phase.is_terminal() { self.envelope.generation } else { 0 },
             ..run::Revision::default()

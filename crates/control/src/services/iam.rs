@@ -90,7 +90,7 @@ impl Control {
         caller: &Principal,
         request: iam::TestIamPermissionsRequest,
     ) -> Result<iam::TestIamPermissionsResponse, Error> {
-        refuse(validation::check_permissions("permissions", &request.permissions))?;
+        refuse(validation::check_permissions("permissions", &request.permissions, "run."))?;
         let resource = Resource::Service(self.inner.places.service(&request.resource)?);
         let permissions = self.inner.held(caller, request.permissions, &resource).await?;
         Ok(iam::TestIamPermissionsResponse { permissions })

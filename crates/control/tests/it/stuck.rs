@@ -17,7 +17,7 @@ use updraft_api::{longrunning::Operation, run};
 use updraft_engine::{Adopted, Engine, EngineError, EngineEvent, FakeEngine};
 use updraft_model::{
     channel::CheckOutcome,
-    instance::{Inspection, InstanceId, InstanceSpec, Usage},
+    instance::{Inspection, InstanceId, InstanceSpec, Secrets, Usage},
 };
 use updraft_store::{Change, Envelope, Key, Kind, MemoryStore, Page, Selection, Store, StoreError};
 
@@ -56,11 +56,20 @@ impl Engine for StuckEngine {
         self.fake.prepare(spec).await
     }
 
-    async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError> {
-        self.fake.start(id, spec).await
+    async fn start(&self, id: &InstanceId, spec: &InstanceSpec, secrets: &Secrets) -> Result<(), EngineError> {
+        self.fake.start(id, spec, secrets).await
     }
 
-    async fn start_container(&self, id: &InstanceId, spec: &InstanceSpec, name: &str) -> Result<(), EngineError> {
+    async fn show_secrets(&self, id: &InstanceId, spec: &InstanceSpec, secrets: &Secrets) -> Result<(), EngineError> {
+        self.fake.show_secrets(id, spec, secrets).await
+    }
+
+    async fn start_container(
+        &self,
+        id: &InstanceId,
+        spec: (&InstanceSpec, &Secrets),
+        name: &str,
+    ) -> Result<(), EngineError> {
         self.fake.start_container(id, spec, name).await
     }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::stuck::StuckEngine;
+use crate::{sealer::TestSealer, stuck::StuckEngine};
 use tokio::sync::{mpsc, watch};
 use updraft_api::{
     longrunning::{GetOperationRequest, Operation, operation},
@@ -40,6 +40,7 @@ pub(crate) struct Bed {
     pub(crate) hand: Arc<VirtualClock>,
     images: ImageStore,
     dir: Arc<tempfile::TempDir>,
+    pub(crate) sealer: Arc<TestSealer>,
 }
 
 /// A control plane, and the test as its fleet and its proxy.
@@ -87,7 +88,7 @@ impl Bed {
         let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         let images = ImageStore::open(ImageStoreConfig::new(dir.path()), clock.clone()).expect("an image store");
         images.set_local_names(vec!["localhost:5000".to_owned()]);
-        Self { clock, hand, images, dir }
+        Self { clock, hand, images, dir, sealer: Arc::new(TestSealer::new()) }
     }
 }
 
@@ -129,7 +130,7 @@ impl World {
 
     /// The same on a bed that is there already. A store that fails can keep a control plane from starting.
     pub(crate) async fn try_over(store: Arc<dyn Store>, bed: Bed) -> Result<Self, updraft_model::Error> {
-        let Bed { clock, hand, images, dir } = bed;
+        let Bed { clock, hand, images, dir, sealer } = bed;
         let engine = FakeEngine::new(clock.clone());
         let stuck = Arc::new(StuckEngine::over(engine.clone()));
         let tasks = Tasks::new();
@@ -142,6 +143,7 @@ impl World {
             store: store.clone(),
             images,
             engine: stuck.clone(),
+            sealer,
             clock: clock.clone(),
             tasks: tasks.clone(),
             config: ControlConfig::default(),

@@ -42,6 +42,9 @@ impl Launcher {
             let Some(instance) = self.instances.remove(&key) else { continue };
             let id = instance.id.clone();
             self.names.remove(&id);
+            if let Some(all) = &mut self.volumes {
+                all.ended(&id);
+            }
             let introduction = instance.introduction();
             let ended = Ended { exit: exit.clone(), introduction, memo: instance.memo, backlog: instance.backlog };
             // A sandbox that nobody used is nobody's without the server that had ordered it.

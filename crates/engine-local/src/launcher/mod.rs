@@ -43,7 +43,7 @@ use self::{
     volumes::Volumes,
 };
 use crate::{
-    protocol::{Ahead, Exit, Report, Request, VERSION},
+    protocol::{Ahead, Exit, Filling, Report, Request, VERSION},
     sandbox::cgroups::Limits,
     sys,
 };
@@ -83,6 +83,8 @@ struct Launcher {
     leaving: Vec<u64>,
     /// Has a keeper ended without having ended what it kept?
     strays: bool,
+    /// Are there files of secrets that were exchanged and are to be removed?
+    untidy: bool,
     /// What has ended and the server has not forgotten.
     ended: BTreeMap<String, Ended>,
     succession: Succession,
@@ -101,6 +103,8 @@ struct Ended {
 
 /// How often control groups are looked at that the kernel has not emptied yet.
 const RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+/// How often it is looked whether files of secrets can be removed.
+const TIDY: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 /// How long the end may take.
 const LAST_CALL: Duration = Duration::from_secs(10);
 fn unready() -> io::Error {
@@ -132,6 +136,7 @@ impl Launcher {
             next: 0,
             leaving: Vec::new(),
             strays: false,
+            untidy: false,
             ended: BTreeMap::new(),
             succession: Succession::default(),
             ending: false,
@@ -163,9 +168,12 @@ impl Launcher {
         let mut events = Vec::with_capacity(64);
         while !is_done(self) {
             events.clear();
-            let wait = match !self.leaving.is_empty() || self.strays || self.ending {
-                true => Some(RETRY),
-                false => self.succession.wait(self.clock.instant()),
+            let wait = if !self.leaving.is_empty() || self.strays || self.ending {
+                Some(RETRY)
+            } else if self.untidy {
+                Some(TIDY)
+            } else {
+                self.succession.wait(self.clock.instant())
             };
             match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), wait.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -184,8 +192,21 @@ impl Launcher {
                 }
             }
             self.bury();
+            if self.untidy {
+                self.tidy()?;
+            }
         }
         Ok(())
+    }
+
+    /// Removes files of secrets that were exchanged.
+    fn tidy(&mut self) -> io::Result<()> {
+        let (now, mut unchanged) = (self.clock.instant(), Vec::new());
+        let failed = |id: &str, error: io::Error| {
+            unchanged.push(Report::Unchanged { id: id.to_owned(), cause: error.to_string() });
+        };
+        self.untidy = self.volumes.as_mut().is_some_and(|all| all.tidy(now, failed));
+        unchanged.iter().try_for_each(|report| self.report(report))
     }
 
     /// Reads requests and does them; sends what waits.
@@ -265,10 +286,26 @@ impl Launcher {
                 }
             }
             Request::Volumes { id, volumes } => {
+                let of_secrets = volumes.iter().any(|volume| matches!(volume.filling, Filling::Secrets(_)));
+                let contents = if of_secrets { self.control.descriptor() } else { None };
                 if let Some(all) = &mut self.volumes {
-                    all.make(id, volumes);
+                    all.make(id, (volumes, contents.as_ref()), self.clock.instant());
                 }
                 Ok(())
+            }
+            Request::Secrets { id, volumes } => {
+                let contents = self.control.descriptor();
+                let changed = match (&mut self.volumes, contents) {
+                    (Some(all), Some(contents)) => {
+                        self.untidy = true;
+                        all.change(&id, (&volumes, &contents), self.clock.instant())
+                    }
+                    _ => Ok(()),
+                };
+                match changed {
+                    Ok(()) => Ok(()),
+                    Err(error) => self.report(&Report::Unchanged { id, cause: error.to_string() }),
+                }
             }
             Request::Terminate { id } => {
                 if let Some(instance) = self.named(&id) {

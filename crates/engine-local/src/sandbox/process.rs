@@ -34,12 +34,12 @@ pub(crate) fn argv(entrypoint: &[String], cmd: &[String], command: &[String], ar
 
 /// The environment: the image's, then the template's; the later wins, at the place of the first.
 /// `PATH` has a default; `HOME` depends on the user and is added where the user is known.
-pub(crate) fn environment(image: &[(String, String)], template: &[(String, String)]) -> Vec<(String, String)> {
+pub(crate) fn environment(image: &[(String, String)], template: Vec<(String, String)>) -> Vec<(String, String)> {
     let mut merged: Vec<(String, String)> = Vec::with_capacity(image.len() + template.len() + 1);
-    for (name, value) in image.iter().chain(template) {
-        match merged.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known)) => known.clone_from(value),
-            None => merged.push((name.clone(), value.clone())),
+    for (name, value) in image.iter().cloned().chain(template) {
+        match merged.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value,
+            None => merged.push((name, value)),
         }
     }
     if !merged.iter().any(|(name, _)| name == "PATH") {
@@ -116,9 +116,10 @@ mod tests {
     #[test]
     fn the_later_variable_wins_and_a_path_is_always_there() {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let merged = environment(&[pair("A", "1"), pair("B", "2")], &[pair("A", "3"), pair("C", "4"), pair("A", "5")]);
+        let merged =
+            environment(&[pair("A", "1"), pair("B", "2")], vec![pair("A", "3"), pair("C", "4"), pair("A", "5")]);
         assert_eq!(merged, [pair("A", "5"), pair("B", "2"), pair("C", "4"), pair("PATH", DEFAULT_PATH)]);
-        assert_eq!(environment(&[pair("PATH", "/x")], &[]), [pair("PATH", "/x")]);
+        assert_eq!(environment(&[pair("PATH", "/x")], Vec::new()), [pair("PATH", "/x")]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use updraft_engine::EngineError;
 use updraft_model::{
     fault::StartFault,
-    instance::{ContainerSpec, Exit, InstanceId, InstanceSpec},
+    instance::{ContainerSpec, Exit, InstanceId, InstanceSpec, Secrets},
 };
 
 use super::{
@@ -24,9 +24,10 @@ use super::{
     live::{Ground, Live, Phase, Subject},
     pool::Shell,
     prepare,
+    secrets::{self, Accompanied},
 };
 use crate::{
-    protocol::{Request, Volume, sidecar},
+    protocol::{Request, sidecar},
     sandbox::cgroups::Plan,
 };
 
@@ -86,8 +87,14 @@ impl Company {
 
 impl Shared {
     /// Starts the containers of an instance that depend on no other.
-    pub(super) async fn start_several(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError> {
+    pub(super) async fn start_several(
+        &self,
+        id: &InstanceId,
+        spec: &InstanceSpec,
+        secrets: &Secrets,
+    ) -> Result<(), EngineError> {
         check_id(id)?;
+        let volumes = secrets::volumes(id, spec, secrets)?;
         let first: Vec<&ContainerSpec> =
             spec.containers().filter(|container| container.depends_on.is_empty()).collect();
         if let Some(missing) = spec.containers().find(|container| self.prepared_of(&container.image).is_none()) {
@@ -126,13 +133,13 @@ impl Shared {
         let place = (&*attachment.netns, attachment.resolv_conf());
         let starts = restricted.map_err(|error| refused(id, &chain(&error))).and_then(|()| {
             let mut free = shell.clone();
-            let order = |container| self.order_of(id, (spec, container), free.take(), place);
+            let order = |container| self.order_of(id, (spec, container, secrets), free.take(), place);
             first.into_iter().map(order).collect::<Result<Vec<_>, _>>()
         });
         // A sandbox that was taken is in nobody's hands any more.
         let starts = starts.inspect_err(|_| shell.into_iter().for_each(|id| self.request(&Request::Kill { id })))?;
         let started: Vec<Who> = starts.iter().map(|start| start.who.clone()).collect();
-        let live = self.commit_all(reservation, (spec, id), starts, Ground::Own(attachment));
+        let live = self.commit_all(reservation, (volumes, id), starts, Ground::Own(attachment));
         let live = live.map_err(|cause| refused(id, &cause))?;
         for who in &started {
             live.until_started(who.as_deref()).await;
@@ -144,8 +151,7 @@ impl Shared {
     pub(super) async fn start_another(
         &self,
         id: &InstanceId,
-        spec: &InstanceSpec,
-        container: &ContainerSpec,
+        (spec, container, secrets): (&InstanceSpec, &ContainerSpec, &Secrets),
     ) -> Result<(), EngineError> {
         let Some(live) = self.table.get(id) else { return Ok(()) };
         let Some(company) = &live.company else { return Ok(()) };
@@ -157,7 +163,7 @@ impl Shared {
             Some(Ground::Shared(_)) | None => return Ok(()),
         };
         let (netns, resolv_conf) = network.map_err(|error| refused(id, &chain(&error)))?;
-        let start = self.order_of(id, (spec, container), None, (&netns, &resolv_conf))?;
+        let start = self.order_of(id, (spec, container, secrets), None, (&netns, &resolv_conf))?;
         let who = start.who.clone();
         {
             // Held while it is sent: a stop comes either before it, and then it does not start, or after it.
@@ -175,7 +181,7 @@ impl Shared {
     fn order_of(
         &self,
         id: &InstanceId,
-        (spec, container): (&InstanceSpec, &ContainerSpec),
+        (spec, container, secrets): (&InstanceSpec, &ContainerSpec, &Secrets),
         shell: Option<String>,
         (netns, resolv_conf): (&OwnedFd, &str),
     ) -> Result<Start, EngineError> {
@@ -184,7 +190,8 @@ impl Shared {
         };
         let who = who(spec, container);
         let name = launcher_id(id, who.as_ref());
-        let launch = prepare::launch(&name, (spec, container), &prepared.rootfs, resolv_conf);
+        let env = secrets::environment(container, secrets).map_err(|cause| refused(id, &cause))?;
+        let launch = prepare::launch(&name, (spec, container, env), &prepared.rootfs, resolv_conf);
         let mut descriptors = vec![launch.write().map_err(|error| refused(id, &chain(&error)))?];
         if shell.is_none() {
             descriptors.push(netns.try_clone().map_err(|error| refused(id, &chain(&error)))?);
@@ -200,7 +207,7 @@ impl Shared {
     fn commit_all(
         &self,
         reservation: super::live::Reservation<'_>,
-        (spec, id): (&InstanceSpec, &InstanceId),
+        (volumes, id): (Option<Accompanied>, &InstanceId),
         starts: Vec<Start>,
         ground: Ground,
     ) -> Result<Arc<Live>, String> {
@@ -211,8 +218,8 @@ impl Shared {
             return Err("the engine has been shut down".to_owned());
         }
         let mut crew = company.crew();
-        if let Some(volumes) = volumes_request(id, spec) {
-            self.send(&volumes, Vec::new())?;
+        if let Some((volumes, contents)) = volumes {
+            self.send(&volumes, contents)?;
         }
         for start in starts {
             crew.enter(start.who);
@@ -271,20 +278,6 @@ impl Live {
             let _ = phase.wait_for(|phase| *phase != Phase::Starting).await;
         }
     }
-}
-
-/// What makes the volumes of an instance, if it has some.
-pub(super) fn volumes_request(id: &InstanceId, spec: &InstanceSpec) -> Option<Request> {
-    let places = |name: &str| {
-        spec.containers().flat_map(|container| &container.mounts).filter(|mount| mount.volume == name).count()
-    };
-    let volume = |volume: &updraft_model::instance::VolumeSpec| Volume {
-        name: volume.name.clone(),
-        size_bytes: volume.size_bytes,
-        places: places(&volume.name),
-    };
-    let volumes: Vec<Volume> = spec.volumes.iter().map(volume).filter(|volume| volume.places > 0).collect();
-    (!volumes.is_empty()).then(|| Request::Volumes { id: id.0.clone(), volumes })
 }
 
 /// What the launcher calls a container.

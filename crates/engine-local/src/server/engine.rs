@@ -19,7 +19,7 @@ use tokio::{
 };
 use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_engine::{Adopted, Engine, EngineError, EngineEvent};
-use updraft_model::instance::{Inspection, InstanceId, InstanceSpec, Usage};
+use updraft_model::instance::{Inspection, InstanceId, InstanceSpec, Secrets, Usage};
 use updraft_oci::ImageStore;
 
 pub(super) use super::causes::{chain, host};
@@ -207,13 +207,13 @@ impl Engine for LocalEngine {
         Ok(())
     }
 
-    async fn start(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), EngineError> {
+    async fn start(&self, id: &InstanceId, spec: &InstanceSpec, secrets: &Secrets) -> Result<(), EngineError> {
         let shared = &self.shared;
         let Some(prepared) = shared.prepared_of(&spec.ingress.image) else {
             return Err(EngineError::NotPrepared { id: id.clone(), image: spec.ingress.image.clone() });
         };
         if !spec.sidecars.is_empty() {
-            return shared.start_several(id, spec).await;
+            return shared.start_several(id, spec, secrets).await;
         }
         check_id(id)?;
         let shell = shared.pool.take(shared.clock.instant());
@@ -229,7 +229,7 @@ impl Engine for LocalEngine {
         if shared.is_down() {
             return Err(refused(id, "the engine has been shut down"));
         }
-        let order = shared.order(id, spec, (&prepared, shell), &reservation.live).await?;
+        let order = shared.order(id, (spec, secrets), (&prepared, shell), &reservation.live).await?;
         let live = shared.commit(reservation, order).map_err(|cause| refused(id, &cause))?;
         let mut phase = live.phase.subscribe();
         let reached = phase.wait_for(|phase| *phase != Phase::Starting).await;
@@ -239,11 +239,20 @@ impl Engine for LocalEngine {
         }
     }
 
-    async fn start_container(&self, id: &InstanceId, spec: &InstanceSpec, name: &str) -> Result<(), EngineError> {
+    async fn start_container(
+        &self,
+        id: &InstanceId,
+        (spec, secrets): (&InstanceSpec, &Secrets),
+        name: &str,
+    ) -> Result<(), EngineError> {
         let Some(container) = spec.container(name) else {
             return Err(refused(id, &format!("it has no container '{name}'")));
         };
-        self.shared.start_another(id, spec, container).await
+        self.shared.start_another(id, (spec, container, secrets)).await
+    }
+
+    async fn show_secrets(&self, id: &InstanceId, spec: &InstanceSpec, secrets: &Secrets) -> Result<(), EngineError> {
+        self.shared.show_secrets(id, spec, secrets)
     }
 
     async fn stop(&self, id: &InstanceId, grace: Duration) {
@@ -426,8 +435,8 @@ impl Shared {
         if hold.unwanted && self.is_down() {
             return Err("the engine has been shut down".to_owned());
         }
-        if let Some(first) = &order.first {
-            link.send(first, Vec::new()).map_err(|error| error.to_string())?;
+        if let Some((first, contents)) = order.first {
+            link.send(&first, contents).map_err(|error| error.to_string())?;
         }
         match link.send(&order.request, order.descriptors) {
             Ok(true) => {}

@@ -97,6 +97,9 @@ impl Shared {
                     }
                 }
             }
+            Report::Unchanged { id, cause } => {
+                tracing::error!(instance = id, cause, "the files of its secrets could not be exchanged");
+            }
             Report::Stocked { shell } => self.pool.stocked(&shell),
             Report::Refused { id, cause } if self.pool.lost(&id) => {
                 tracing::warn!(shell = id, cause, "a sandbox could not be made ahead");

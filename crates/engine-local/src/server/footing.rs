@@ -15,7 +15,7 @@ use std::{
 
 use tokio::net::TcpStream;
 use updraft_model::{
-    instance::{Inspection, InstanceId, InstanceSpec, Listener},
+    instance::{ContainerSpec, Inspection, InstanceId, InstanceSpec, Listener},
     name::RevisionName,
 };
 
@@ -94,11 +94,12 @@ impl Commons {
     pub(super) async fn settle(
         &self,
         id: &InstanceId,
-        spec: &InstanceSpec,
+        container: (&InstanceSpec, &ContainerSpec, Vec<(String, String)>),
         prepared: &Prepared,
     ) -> io::Result<(Footing, Launch)> {
         let lease = self.ports.lease()?;
-        let mut launch = prepare::launch(&id.0, (spec, &spec.ingress), &prepared.rootfs, &self.resolv_conf);
+        let spec = container.0;
+        let mut launch = prepare::launch(&id.0, container, &prepared.rootfs, &self.resolv_conf);
         let own = [("PORT", lease.port.to_string()), (MARK, format!("{}/{id}", self.tag))];
         for (name, value) in own {
             launch.env.retain(|(known, _)| known != name);

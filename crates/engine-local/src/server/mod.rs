@@ -22,6 +22,7 @@ mod ports;
 mod predecessor;
 mod prepare;
 mod runtime;
+mod secrets;
 mod site;
 mod supervise;
 

@@ -3,23 +3,23 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use updraft_engine::EngineError;
-use updraft_model::instance::{InstanceId, InstanceSpec};
+use updraft_model::instance::{InstanceId, InstanceSpec, Secrets};
 
 use super::{
     causes::{chain, refused},
-    company::volumes_request,
     engine::Shared,
     live::{Ground, Live},
     memo::Memo,
     pool::Shell,
     prepare::{self, Prepared},
+    secrets::{self, Accompanied},
 };
 use crate::protocol::Request;
 
 /// What the launcher is told for an instance to start.
 pub(super) struct Order {
     /// What has to be made before.
-    pub(super) first: Option<Request>,
+    pub(super) first: Option<Accompanied>,
     pub(super) request: Request,
     pub(super) descriptors: Vec<OwnedFd>,
     pub(super) ground: Ground,
@@ -32,7 +32,7 @@ impl Shared {
     pub(super) async fn order(
         &self,
         id: &InstanceId,
-        spec: &InstanceSpec,
+        (spec, secrets): (&InstanceSpec, &Secrets),
         (prepared, shell): (&Prepared, Option<Shell>),
         live: &Live,
     ) -> Result<Order, EngineError> {
@@ -41,10 +41,19 @@ impl Shared {
         let limits = prepare::limits(&spec.ingress);
         self.pool.expect(limits);
         let volumes = prepare::volumes_of(&spec.ingress);
+        let first = secrets::volumes(id, spec, secrets);
+        let env = secrets::environment(&spec.ingress, secrets).map_err(|cause| refused(id, &cause));
+        let (first, env) = match (first, env) {
+            (Ok(first), Ok(env)) => (first, env),
+            (Err(error), _) | (_, Err(error)) => {
+                // A sandbox that was taken is in nobody's hands any more.
+                shell.into_iter().for_each(|shell| self.request(&Request::Kill { id: shell.name }));
+                return Err(error);
+            }
+        };
         let refused = |error: &dyn std::error::Error| refused(id, &chain(error));
         let start = |shell, memo| Request::Start { id: id.0.clone(), shell, limits, volumes, memo };
-        let first = volumes_request(id, spec);
-        let container = (spec, &spec.ingress);
+        let container = (spec, &spec.ingress, env);
         let memo = |attachment| Memo::new(spec, attachment, self.clock.now()).write();
         match (shell, &self.network, &self.commons) {
             (Some(Shell { name, mut attachment }), Some(network), _) => {
@@ -68,7 +77,8 @@ impl Shared {
             }
             (None, None, Some(commons)) => {
                 prepare::check_egress(spec.egress, self.config.isolation)?;
-                let (footing, launch) = commons.settle(id, spec, prepared).await.map_err(|error| refused(&error))?;
+                let (footing, launch) =
+                    commons.settle(id, container, prepared).await.map_err(|error| refused(&error))?;
                 let file = launch.write().map_err(|error| refused(&error))?;
                 live.hold().copy = since();
                 let ground = Ground::Shared(Arc::new(footing));

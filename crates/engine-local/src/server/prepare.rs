@@ -54,7 +54,7 @@ pub(super) async fn fetch(
             "it has neither ENTRYPOINT nor CMD, and the template has no command".to_owned(),
         ));
     }
-    process::check_size(&argv, &process::environment(&rootfs.config.env, &spec.env))
+    process::check_size(&argv, &process::environment(&rootfs.config.env, spec.env.clone()))
         .map_err(unfit(ImageFault::Unfit))?;
     if isolation == Isolation::Namespaces {
         if rootfs.hides.iter().flatten().any(|hides| !hides.marked) {
@@ -95,7 +95,7 @@ fn check_static(
 ) -> Result<(), String> {
     let Some(program) = argv.first() else { return Ok(()) };
     let config = &prepared.rootfs.config;
-    let env = process::environment(&config.env, &spec.env);
+    let env = process::environment(&config.env, spec.env.clone());
     let path = env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value.as_str());
     let dir = process::working_dir(&config.working_dir, spec.working_dir.as_deref());
     let candidates = entrypoint::candidates(program, path).into_iter();
@@ -114,10 +114,10 @@ fn check_static(
     }
 }
 
-/// What the launcher has to know to start a container of `spec`, which it calls `id`.
+/// What the launcher has to know to start a container of `spec` with this environment, which it calls `id`.
 pub(super) fn launch(
     id: &str,
-    (spec, container): (&InstanceSpec, &ContainerSpec),
+    (spec, container, env): (&InstanceSpec, &ContainerSpec, Vec<(String, String)>),
     rootfs: &Rootfs,
     resolv_conf: &str,
 ) -> Launch {
@@ -128,7 +128,7 @@ pub(super) fn launch(
         layers: rootfs.layers.clone(),
         root: None,
         argv: argv(rootfs, container),
-        env: process::environment(&config.env, &container.env),
+        env: process::environment(&config.env, env),
         user: config.user.clone(),
         working_dir: process::working_dir(&config.working_dir, container.working_dir.as_deref()),
         hostname: HOSTNAME.to_owned(),

@@ -9,6 +9,7 @@ pub(crate) mod paths;
 pub(crate) mod process;
 pub(crate) mod programs;
 pub(crate) mod removal;
+pub(crate) mod secrets;
 pub(crate) mod succession;
 pub(crate) mod tree;
 pub(crate) mod users;

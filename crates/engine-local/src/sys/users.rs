@@ -183,6 +183,27 @@ pub(crate) fn show(source: &Path, target: &Path, users: BorrowedFd<'_>) -> io::R
 /// # Errors
 /// As of [`show`].
 pub(crate) fn translate(mount: BorrowedFd<'_>, users: BorrowedFd<'_>, access: Access) -> io::Result<()> {
+    const ID_MAP: u64 = 0x10_0000;
+    let set = if access == Access::ReadOnly { READ_ONLY | ID_MAP } else { ID_MAP };
+    set_attributes(mount, set, Some(users))
+}
+
+/// From now on nothing can be written, executed or taken for a device by a mount that is in no tree yet. By others of the
+/// same file system it can.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn restrict(mount: BorrowedFd<'_>) -> io::Result<()> {
+    const NO_SUID: u64 = 0x2;
+    const NO_DEVICES: u64 = 0x4;
+    const NO_EXECUTION: u64 = 0x8;
+    set_attributes(mount, READ_ONLY | NO_SUID | NO_DEVICES | NO_EXECUTION, None)
+}
+
+/// `MOUNT_ATTR_RDONLY`.
+const READ_ONLY: u64 = 0x1;
+
+fn set_attributes(mount: BorrowedFd<'_>, set: u64, users: Option<BorrowedFd<'_>>) -> io::Result<()> {
     /// `struct mount_attr`.
     #[repr(C)]
     struct Attributes {
@@ -191,10 +212,7 @@ pub(crate) fn translate(mount: BorrowedFd<'_>, users: BorrowedFd<'_>, access: Ac
         propagation: u64,
         users: u64,
     }
-    const READ_ONLY: u64 = 0x1;
-    const ID_MAP: u64 = 0x10_0000;
-    let set = if access == Access::ReadOnly { READ_ONLY | ID_MAP } else { ID_MAP };
-    let users = users.as_raw_fd().unsigned_abs().into();
+    let users = users.map_or(0, |users| users.as_raw_fd().unsigned_abs().into());
     let attributes = Attributes { set, clear: 0, propagation: 0, users };
     // SAFETY: the empty path stands for the descriptor, which is open; `attributes` outlives the call and has the size
     // that is passed.

@@ -21,7 +21,7 @@ use updraft_base::{Backoff, Clock, Tasks};
 use updraft_engine::{Engine, EngineEvent};
 use updraft_engine_local::{Isolation, LauncherCommand, LocalConfig, LocalEngine};
 use updraft_model::{
-    instance::{ContainerSpec, Egress, Exit, InstanceId, InstanceSpec, Limits, Stream},
+    instance::{ContainerSpec, Egress, Exit, InstanceId, InstanceSpec, Limits, Secrets, Stream},
     name::Parent,
 };
 use updraft_oci::{ImageStore, ImageStoreConfig};
@@ -198,10 +198,15 @@ impl Bed {
 
     /// Starts an instance.
     pub(crate) async fn start(&self, spec: &InstanceSpec) -> InstanceId {
+        self.start_with(spec, &Secrets::default()).await
+    }
+
+    /// The same, with secrets.
+    pub(crate) async fn start_with(&self, spec: &InstanceSpec, secrets: &Secrets) -> InstanceId {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = InstanceId(format!("{:08x}", NEXT.fetch_add(1, Ordering::Relaxed)));
         self.engine.prepare(spec).await.expect("the image can be prepared");
-        self.engine.start(&id, spec).await.expect("the instance can be started");
+        self.engine.start(&id, spec, secrets).await.expect("the instance can be started");
         id
     }
 

@@ -30,7 +30,7 @@ containers_suite!(stocked);
 pub(crate) fn pair(bed: &Bed, ingress: &[&str], sidecar: &[&str], size_bytes: u64) -> InstanceSpec {
     let mut spec = bed.spec(ingress);
     spec.sidecars = vec![bed.container("side", sidecar)];
-    spec.volumes = vec![VolumeSpec { name: "v".to_owned(), size_bytes }];
+    spec.volumes = vec![VolumeSpec::in_memory("v", size_bytes)];
     let mounts = vec![Mount { volume: "v".to_owned(), path: "/data/shared".to_owned() }];
     spec.ingress.mounts.clone_from(&mounts);
     spec.sidecars[0].mounts = mounts;

@@ -7,7 +7,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use updraft_engine::{Engine as _, EngineEvent};
-use updraft_model::instance::{Exit, InstanceId};
+use updraft_model::instance::{Exit, InstanceId, Secrets};
 
 use crate::{
     bed::{Bed, is_root},
@@ -160,7 +160,8 @@ async fn a_start_that_nobody_waits_for_leaves_nothing() {
     bed.engine.prepare(&spec).await.expect("the image can be prepared");
     for n in 0..20 {
         let id = InstanceId(format!("dropped{n}"));
-        let start = bed.engine.start(&id, &spec);
+        let secrets = Secrets::default();
+        let start = bed.engine.start(&id, &spec, &secrets);
         let _ = bed.clock.timeout(std::time::Duration::from_micros(n * 200), start).await;
     }
     let engine = bed.engine.clone();

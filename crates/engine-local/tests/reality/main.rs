@@ -13,6 +13,7 @@ mod network;
 mod pool;
 mod processes;
 mod runtime;
+mod secrets;
 mod shared;
 mod volumes;
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 use updraft_engine::Engine as _;
 use updraft_engine_local::LocalEngine;
-use updraft_model::instance::Exit;
+use updraft_model::instance::{Exit, Secrets};
 
 use crate::{
     bed::Bed,
@@ -198,7 +198,8 @@ async fn an_id_that_could_be_a_path_is_refused() {
     let spec = bed.spec(&["exit=0"]);
     bed.engine.prepare(&spec).await.expect("the image can be prepared");
     for id in ["", "..", "a/b", &"x".repeat(200)] {
-        let refused = bed.engine.start(&updraft_model::instance::InstanceId(id.to_owned()), &spec).await;
+        let refused =
+            bed.engine.start(&updraft_model::instance::InstanceId(id.to_owned()), &spec, &Secrets::default()).await;
         assert!(refused.is_err(), "{id}");
     }
     bed.end().await;

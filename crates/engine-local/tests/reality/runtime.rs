@@ -183,7 +183,7 @@ async fn a_volume_is_mounted_in_the_container_wherever_links_of_the_image_lead()
     let name = format!("updraft-{}", bed.tag());
     let own = format!("/etc/{name}");
     let mut spec = bed.spec(&[&format!("mode={own}"), &format!("write=/out/{name}/x"), "exit=0"]);
-    spec.volumes = vec![VolumeSpec { name: "v".to_owned(), size_bytes: 1 << 20 }];
+    spec.volumes = vec![VolumeSpec::in_memory("v", 1 << 20)];
     spec.ingress.mounts = vec![Mount { volume: "v".to_owned(), path: format!("/out/{name}") }];
     assert_eq!(bed.run_spec(&spec).await.out, ["41777 0:0".to_owned(), format!("/out/{name}/x: ok")]);
     assert!(!Path::new(&own).exists(), "made on the host");
@@ -198,7 +198,7 @@ async fn a_volume_is_mounted_in_the_container_wherever_links_of_the_image_lead()
     // There the runtime puts its own above it.
     for path in ["/processes", "/devices"] {
         let mut spec = bed.spec(&["status=Pid", "mode=/dev/null"]);
-        spec.volumes = vec![VolumeSpec { name: "v".to_owned(), size_bytes: 1 << 20 }];
+        spec.volumes = vec![VolumeSpec::in_memory("v", 1 << 20)];
         spec.ingress.mounts = vec![Mount { volume: "v".to_owned(), path: path.to_owned() }];
         assert_eq!(bed.run_spec(&spec).await.out, ["Pid: 1", "20666 0:0"], "{path}");
     }

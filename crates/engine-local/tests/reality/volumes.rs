@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 
 use serde_json::json;
 use updraft_engine::{Engine as _, EngineEvent};
-use updraft_model::instance::{Exit, InstanceSpec, Mount, VolumeSpec};
+use updraft_model::instance::{Exit, InstanceSpec, Mount, Secrets, VolumeSpec};
 
 use crate::{
     bed::Bed,
@@ -28,7 +28,10 @@ async fn beside(bed: &mut Bed, spec: &InstanceSpec, ready: &str) -> (Vec<String>
         match bed.event().await {
             EngineEvent::Output { id: of, sidecar: None, text, .. } if of == id => lines.push(text),
             EngineEvent::Output { id: of, text, .. } if of == id && text == ready => {
-                bed.engine.start_container(&id, &spec, &spec.ingress.name).await.expect("it can be started");
+                bed.engine
+                    .start_container(&id, (&spec, &Secrets::default()), &spec.ingress.name)
+                    .await
+                    .expect("it can be started");
             }
             EngineEvent::Exited { id: of, exit, .. } if of == id => return (lines, exit),
             _ => {}
@@ -74,7 +77,7 @@ async fn a_mount_path_that_an_image_leads_out_of_its_files_by_a_link_is_refused(
     let mut spec = pair(&bed, &["ls=/inner", &inside, "exit=0"], &["put=/data/shared/made:x", "sleep"], MIB);
     spec.ingress.mounts[0].path = "/within".to_owned();
     spec.ingress.mounts.push(Mount { volume: "w".to_owned(), path: up });
-    spec.volumes.push(VolumeSpec { name: "w".to_owned(), size_bytes: MIB });
+    spec.volumes.push(VolumeSpec::in_memory("w", MIB));
     spec.ingress.args.insert(0, "await=/inner/made".to_owned());
     assert_eq!(lines(&mut bed, &spec).await, ["-: made", "-: "]);
     assert!(host.join("secret").exists());
@@ -116,7 +119,7 @@ async fn a_start_beside_a_container_that_exchanges_directories_for_links_stays_i
         // In a volume, by a link of the image.
         let mut nested = spec.clone();
         nested.ingress.mounts.push(Mount { volume: "w".to_owned(), path: below("/nested") });
-        nested.volumes.push(VolumeSpec { name: "w".to_owned(), size_bytes: MIB });
+        nested.volumes.push(VolumeSpec::in_memory("w", MIB));
         nested.ingress.args = vec![format!("ls={}", host.display()), "exit=0".to_owned()];
         spec.ingress.working_dir = Some(below("/data/shared/swapped"));
         for (spec, is_nested) in [(&nested, true), (&spec, false)].repeat(4) {

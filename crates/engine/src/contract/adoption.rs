@@ -1,6 +1,6 @@
 //! Cases about an engine that is killed, and the one that comes after it.
 
-use updraft_model::instance::{Exit, InstanceId};
+use updraft_model::instance::{Exit, InstanceId, Secrets};
 
 use super::{Bed, GRACE, PORT, Stage};
 use crate::{EngineEvent, SpecDigest};
@@ -30,7 +30,7 @@ pub async fn a_successor_goes_on_with_what_its_predecessor_had_started(bed: &mut
     assert_eq!(stage.get(&id).await, "ok");
     assert!(stage.engine.usage(&id).await.is_some_and(|now| now.cpu >= used.cpu));
     assert!(stage.engine.inspect(&id).await.is_some());
-    let again = stage.engine.start(&id, &spec).await;
+    let again = stage.engine.start(&id, &spec, &Secrets::default()).await;
     assert!(again.is_err(), "its name is taken");
     let other = stage.start("b", &["serve"]).await;
     assert_eq!(stage.get(&other).await, "ok");

@@ -2,7 +2,7 @@
 
 use std::{io, net::Ipv4Addr, time::Duration};
 
-use updraft_model::instance::{ContainerSpec, Exit, InstanceId, InstanceSpec, Listener, Mount, VolumeSpec};
+use updraft_model::instance::{ContainerSpec, Exit, InstanceId, InstanceSpec, Listener, Mount, Secrets, VolumeSpec};
 
 use super::{Bed, DEADLINE, GRACE, PORT, Stage, cpu::SILENCE, limits};
 use crate::{EngineError, EngineEvent, script::NO_SUCH_PROGRAM};
@@ -32,6 +32,10 @@ macro_rules! containers_suite {
             several_containers_leave_nothing_after_a_shutdown,
             the_containers_of_an_instance_are_frozen_and_thawed_together,
             the_cpu_of_each_container_can_be_changed_while_it_runs,
+            a_secret_is_a_file_that_all_containers_read_and_none_changes,
+            a_new_value_is_seen_in_the_file_without_a_restart,
+            what_cannot_be_read_is_not_there_and_comes_back,
+            files_of_an_adopted_instance_follow_as_before,
         }
     };
     ($bed:ident: $($case:ident,)*) => {
@@ -39,8 +43,8 @@ macro_rules! containers_suite {
             $(
                 #[tokio::test]
                 async fn $case() {
-                    if let Some(bed) = super::$bed().await {
-                        $crate::contract::containers::$case(&bed).await;
+                    if let Some(mut bed) = super::$bed().await {
+                        $crate::contract::containers::$case(&mut bed).await;
                     }
                 }
             )*
@@ -58,10 +62,15 @@ struct Told {
     exit: Exit,
 }
 
+pub use super::secrets::{
+    a_new_value_is_seen_in_the_file_without_a_restart, a_secret_is_a_file_that_all_containers_read_and_none_changes,
+    files_of_an_adopted_instance_follow_as_before, what_cannot_be_read_is_not_there_and_comes_back,
+};
+
 // === the cases ===
 
 /// Not before; and a second time changes nothing.
-pub async fn a_container_that_depends_on_another_starts_when_it_is_told_to(bed: &impl Bed) {
+pub async fn a_container_that_depends_on_another_starts_when_it_is_told_to(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let mut spec = stage.pair(&["serve"], &["print=second", "sleep"]);
     spec.sidecars[0].depends_on = vec![spec.ingress.name.clone()];
@@ -69,7 +78,7 @@ pub async fn a_container_that_depends_on_another_starts_when_it_is_told_to(bed: 
     assert_eq!(stage.get(&id).await, "ok");
     let before = stage.engine.inspect(&id).await.expect("it is there").processes.len();
     for _ in 0..2 {
-        stage.engine.start_container(&id, &spec, SIDE).await.expect("it can be started");
+        stage.engine.start_container(&id, (&spec, &Secrets::default()), SIDE).await.expect("it can be started");
     }
     assert_eq!(stage.line(&id).await, (Some(SIDE.to_owned()), "second".to_owned()));
     assert!(before <= stage.engine.inspect(&id).await.expect("it is there").processes.len());
@@ -80,21 +89,21 @@ pub async fn a_container_that_depends_on_another_starts_when_it_is_told_to(bed: 
 }
 
 /// A name that nobody has is refused; an instance that has ended has told so already.
-pub async fn what_is_asked_of_a_container_that_is_not_there_is_told(bed: &impl Bed) {
+pub async fn what_is_asked_of_a_container_that_is_not_there_is_told(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let mut spec = stage.pair(&["exit=0"], &["sleep"]);
     spec.sidecars[0].depends_on = vec![spec.ingress.name.clone()];
     let id = stage.start_spec("a", &spec).await;
-    let refused = stage.engine.start_container(&id, &spec, "nobody").await;
+    let refused = stage.engine.start_container(&id, (&spec, &Secrets::default()), "nobody").await;
     assert!(matches!(refused, Err(EngineError::Host { .. })), "{refused:?}");
     stage.until_end(&id).await;
-    stage.engine.start_container(&id, &spec, SIDE).await.expect("its end was told");
+    stage.engine.start_container(&id, (&spec, &Secrets::default()), SIDE).await.expect("its end was told");
     assert!(stage.engine.list().await.is_empty());
     stage.end().await;
 }
 
 /// One network: a server of one is at 127.0.0.1 of the other, and at the name of its container.
-pub async fn containers_reach_each_other_on_loopback_and_by_name(bed: &impl Bed) {
+pub async fn containers_reach_each_other_on_loopback_and_by_name(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let steps = ["ask=127.0.0.1:9000", "ask=side:9000", "exit=0"];
     let mut spec = stage.pair(&steps, &["serve"]);
@@ -102,7 +111,11 @@ pub async fn containers_reach_each_other_on_loopback_and_by_name(bed: &impl Bed)
     spec.ingress.depends_on = vec![SIDE.to_owned()];
     let id = stage.start_spec("a", &spec).await;
     stage.until_listening(&id, SIDE_PORT).await;
-    stage.engine.start_container(&id, &spec, &spec.ingress.name).await.expect("it can be started");
+    stage
+        .engine
+        .start_container(&id, (&spec, &Secrets::default()), &spec.ingress.name)
+        .await
+        .expect("it can be started");
     let told = stage.until_end(&id).await;
     let from_side = (None, "from the side".to_owned());
     assert_eq!((told.lines, told.sidecar), (vec![from_side.clone(), from_side], None));
@@ -110,7 +123,7 @@ pub async fn containers_reach_each_other_on_loopback_and_by_name(bed: &impl Bed)
 }
 
 /// Each may mount it elsewhere, and what is not in it is nobody else's.
-pub async fn containers_share_a_volume_and_no_other_file(bed: &impl Bed) {
+pub async fn containers_share_a_volume_and_no_other_file(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let reads = ["show=/data/note", "show=/private", "put=/data/answer:seen", "exit=0"];
     let writes = ["put=/srv/shared/note:hello", "put=/private:mine", "serve"];
@@ -119,7 +132,11 @@ pub async fn containers_share_a_volume_and_no_other_file(bed: &impl Bed) {
     spec.ingress.depends_on = vec![SIDE.to_owned()];
     let id = stage.start_spec("a", &spec).await;
     stage.until_listening(&id, SIDE_PORT).await;
-    stage.engine.start_container(&id, &spec, &spec.ingress.name).await.expect("it can be started");
+    stage
+        .engine
+        .start_container(&id, (&spec, &Secrets::default()), &spec.ingress.name)
+        .await
+        .expect("it can be started");
     let lines: Vec<String> = stage.until_end(&id).await.lines.into_iter().map(|(_, text)| text).collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert_eq!(lines[0], "hello");
@@ -128,10 +145,10 @@ pub async fn containers_share_a_volume_and_no_other_file(bed: &impl Bed) {
 }
 
 /// It is the instance's and not the revision's.
-pub async fn a_volume_is_empty_in_the_next_instance(bed: &impl Bed) {
+pub async fn a_volume_is_empty_in_the_next_instance(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let mut spec = stage.spec(&["show=/data/note", "put=/data/note:left", "show=/data/note", "exit=0"]);
-    spec.volumes = vec![VolumeSpec { name: "shared".to_owned(), size_bytes: 1 << 20 }];
+    spec.volumes = vec![VolumeSpec::in_memory("shared", 1 << 20)];
     spec.ingress.mounts = vec![Mount { volume: "shared".to_owned(), path: "/data".to_owned() }];
     for name in ["a", "b"] {
         let id = stage.start_spec(name, &spec).await;
@@ -143,7 +160,7 @@ pub async fn a_volume_is_empty_in_the_next_instance(bed: &impl Bed) {
 }
 
 /// Nothing of the others is left when it is told, and it is told once.
-pub async fn the_end_of_a_sidecar_is_the_end_of_the_instance(bed: &impl Bed) {
+pub async fn the_end_of_a_sidecar_is_the_end_of_the_instance(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let spec = stage.pair(&["ignore-term", "serve"], &["print=bye", "exit=3"]);
     let id = stage.start_spec("a", &spec).await;
@@ -156,7 +173,7 @@ pub async fn the_end_of_a_sidecar_is_the_end_of_the_instance(bed: &impl Bed) {
 }
 
 /// The other way round, also when it went well.
-pub async fn the_end_of_the_ingress_container_is_the_end_of_its_sidecars(bed: &impl Bed) {
+pub async fn the_end_of_the_ingress_container_is_the_end_of_its_sidecars(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let spec = stage.pair(&["exit=0"], &["ignore-term", "sleep"]);
     let id = stage.start_spec("a", &spec).await;
@@ -166,7 +183,7 @@ pub async fn the_end_of_the_ingress_container_is_the_end_of_its_sidecars(bed: &i
 }
 
 /// As with the only container.
-pub async fn a_sidecar_that_cannot_be_executed_is_an_event_that_names_it(bed: &impl Bed) {
+pub async fn a_sidecar_that_cannot_be_executed_is_an_event_that_names_it(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let mut spec = stage.pair(&["serve"], &[]);
     spec.sidecars[0].command = vec![NO_SUCH_PROGRAM.to_owned()];
@@ -178,7 +195,7 @@ pub async fn a_sidecar_that_cannot_be_executed_is_an_event_that_names_it(bed: &i
 }
 
 /// Each has its own limit, though the instance may use the sum.
-pub async fn memory_is_limited_per_container(bed: &impl Bed) {
+pub async fn memory_is_limited_per_container(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let mut spec = stage.pair(&["serve"], &["allocate=512", "sleep"]);
     spec.ingress.limits.memory_bytes = 2 << 30;
@@ -191,7 +208,7 @@ pub async fn memory_is_limited_per_container(bed: &impl Bed) {
 }
 
 /// Together, and each alone.
-pub async fn an_inspection_tells_the_containers_apart(bed: &impl Bed) {
+pub async fn an_inspection_tells_the_containers_apart(bed: &mut impl Bed) {
     let stage = Stage::new(bed);
     let id = stage.start_spec("a", &stage.pair(&["serve"], &["serve"])).await;
     stage.get(&id).await;
@@ -209,7 +226,7 @@ pub async fn an_inspection_tells_the_containers_apart(bed: &impl Bed) {
 }
 
 /// The first one that obeys does not take the others with it: the grace is for all.
-pub async fn an_instance_that_is_stopped_lets_each_container_end_by_itself(bed: &impl Bed) {
+pub async fn an_instance_that_is_stopped_lets_each_container_end_by_itself(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let spec = stage.pair(&["serve"], &["ignore-term", "print=deaf", "sleep"]);
     let id = stage.start_spec("a", &spec).await;
@@ -224,21 +241,21 @@ pub async fn an_instance_that_is_stopped_lets_each_container_end_by_itself(bed: 
 }
 
 /// What has not been started yet is not started any more.
-pub async fn an_instance_that_is_stopped_half_started_is_gone(bed: &impl Bed) {
+pub async fn an_instance_that_is_stopped_half_started_is_gone(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let mut spec = stage.pair(&["print=never", "serve"], &["serve"]);
     spec.ingress.depends_on = vec![SIDE.to_owned()];
     let id = stage.start_spec("a", &spec).await;
     stage.until_listening(&id, SIDE_PORT).await;
     stage.engine.stop(&id, GRACE).await;
-    stage.engine.start_container(&id, &spec, &spec.ingress.name).await.expect("its end is told");
+    stage.engine.start_container(&id, (&spec, &Secrets::default()), &spec.ingress.name).await.expect("its end is told");
     assert_eq!(stage.until_end(&id).await.lines, []);
     assert!(stage.engine.list().await.is_empty());
     stage.end().await;
 }
 
 /// Whole ones and half-started ones.
-pub async fn several_containers_leave_nothing_after_a_shutdown(bed: &impl Bed) {
+pub async fn several_containers_leave_nothing_after_a_shutdown(bed: &mut impl Bed) {
     let stage = Stage::new(bed);
     let whole = stage.pair(&["serve"], &["ignore-term", "sleep"]);
     let mut half = stage.pair(&["serve"], &["sleep"]);
@@ -251,7 +268,7 @@ pub async fn several_containers_leave_nothing_after_a_shutdown(bed: &impl Bed) {
 }
 
 /// None goes on alone; and frozen they end as others do.
-pub async fn the_containers_of_an_instance_are_frozen_and_thawed_together(bed: &impl Bed) {
+pub async fn the_containers_of_an_instance_are_frozen_and_thawed_together(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let id = stage.start_spec("a", &stage.pair(&["tick=1"], &["tick=1"])).await;
     stage.both_say_something(&id).await;
@@ -274,7 +291,7 @@ pub async fn the_containers_of_an_instance_are_frozen_and_thawed_together(bed: &
 }
 
 /// Of each by its name, and of nobody else.
-pub async fn the_cpu_of_each_container_can_be_changed_while_it_runs(bed: &impl Bed) {
+pub async fn the_cpu_of_each_container_can_be_changed_while_it_runs(bed: &mut impl Bed) {
     let mut stage = Stage::new(bed);
     let id = stage.start_spec("a", &stage.pair(&["tick=1"], &["tick=1"])).await;
     let expected = |there| match there {
@@ -294,7 +311,7 @@ pub async fn the_cpu_of_each_container_can_be_changed_while_it_runs(bed: &impl B
 
 /// Mounts a volume in both containers, at different places.
 fn share(spec: &mut InstanceSpec, size_bytes: u64) {
-    spec.volumes = vec![VolumeSpec { name: "shared".to_owned(), size_bytes }];
+    spec.volumes = vec![VolumeSpec::in_memory("shared", size_bytes)];
     let mount = |path: &str| vec![Mount { volume: "shared".to_owned(), path: path.to_owned() }];
     spec.ingress.mounts = mount("/data");
     spec.sidecars[0].mounts = mount("/srv/shared");

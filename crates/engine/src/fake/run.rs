@@ -21,7 +21,7 @@ use crate::{
 
 impl Shared {
     /// Does what the container is told, step by step. How it ended by itself, or was told to.
-    pub(super) async fn run_steps(&self, launch: &Launch, running: oneshot::Sender<()>) -> Exit {
+    pub(super) async fn run_steps(&self, launch: &Arc<Launch>, running: oneshot::Sender<()>) -> Exit {
         let mut running = Some(running);
         let mut term = launch.instance.term.clone();
         if launch.container.command.first().is_some_and(|program| program == NO_SUCH_PROGRAM) {
@@ -42,7 +42,18 @@ impl Shared {
                 Step::IgnoreTerm => term = CancellationToken::new(),
                 Step::Listen(address) => launch.instance.show(launch.sidecar.as_deref(), Listener::Tcp(address)),
                 Step::Exit(code) => return Exit::Code(code),
-                Step::Put(path, text) => launch.write(&path, text),
+                Step::Put(path, text) => {
+                    if let Err(error) = launch.write(&path, text) {
+                        self.say(launch, Stream::Stdout, format!("{path}: {error}")).await;
+                    }
+                }
+                Step::Follow(path) => {
+                    running.take();
+                    tokio::select! {
+                        () = self.follow(launch, &path) => {}
+                        () = term.cancelled() => return Exit::Code(0),
+                    }
+                }
                 Step::Show(path) => {
                     let text = launch.read(&path).unwrap_or_else(|| format!("{path}: not there"));
                     self.say(launch, Stream::Stdout, text).await;
@@ -96,7 +107,7 @@ impl Shared {
 
     async fn serve(
         &self,
-        launch: &Launch,
+        launch: &Arc<Launch>,
         port: u16,
         (running, term): (Option<oneshot::Sender<()>>, CancellationToken),
     ) -> Exit {
@@ -113,10 +124,28 @@ impl Shared {
             clock: self.clock.clone(),
             gate: self.gate.subscribe(),
             exit: launch.exit(),
+            read: launch.reader(),
         });
         tokio::select! {
             () = app.serve(listener) => Exit::Lost,
             () = term.cancelled() => Exit::Code(0),
+        }
+    }
+
+    async fn follow(&self, launch: &Launch, path: &str) {
+        let mut changes = launch.instance.secrets.changes();
+        let mut said = None;
+        loop {
+            let now = launch.read(path).unwrap_or_else(|| format!("{path}: not there"));
+            launch.instance.record.until_awake().await;
+            if said.as_ref() != Some(&now) {
+                self.say(launch, Stream::Stdout, now.clone()).await;
+                said = Some(now);
+            }
+            // The sender is the instance's, which is in `launch`.
+            if changes.changed().await.is_err() {
+                return;
+            }
         }
     }
 

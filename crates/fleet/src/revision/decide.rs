@@ -73,7 +73,7 @@ impl Revision {
         let Some(entry) = state.entry.clone() else { return };
         let now = self.context.clock.instant();
         for _ in 0..count {
-            let instance = Arc::new(Instance::new(&entry.spec, now));
+            let instance = Arc::new(Instance::new(&entry, now));
             // Known before the engine is: its first events may come before `start` returns.
             self.context.instances.insert(instance.clone());
             state.places.push(Place::starting(instance.clone(), now));

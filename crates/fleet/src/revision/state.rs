@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use updraft_model::channel::{Check, CheckOutcome};
+use updraft_model::channel::{BookEntry, Check, CheckOutcome};
 use updraft_plan::{
     cpu::{self, Freezing},
     patience::Wait,
@@ -100,6 +100,17 @@ impl State {
 
     pub(super) fn place(&mut self, instance: &Arc<Instance>) -> Option<&mut Place> {
         self.places.iter_mut().find(|place| Arc::ptr_eq(&place.instance, instance))
+    }
+
+    /// The book has another entry; instances that run get the secrets of the same spec.
+    pub(super) fn replace_entry(&mut self, entry: Option<Arc<BookEntry>>) {
+        let old = std::mem::replace(&mut self.entry, entry);
+        if let (Some(old), Some(new)) = (&old, &self.entry)
+            && old.spec == new.spec
+            && old.secrets != new.secrets
+        {
+            self.places.iter().for_each(|place| place.instance.secrets.offer(new.secrets.clone()));
+        }
     }
 
     pub(super) fn is_check_wanted(&self) -> bool {

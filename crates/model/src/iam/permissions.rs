@@ -133,6 +133,7 @@ pub const PERMISSIONS: &[Permission] = &[
     "serviceusage.services.list",
     "serviceusage.services.use",
     "updraft.backups.create",
+    "updraft.keys.rotate",
 ];
 
 /// The catalogue's entry for this name; `None` when there is none.

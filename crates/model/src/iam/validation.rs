@@ -70,11 +70,12 @@ pub fn check_version(field: &str, version: i32) -> Result<(), Violation> {
     }
 }
 
-/// Checks the permissions that somebody asks for of a resource of Cloud Run: their form, and that Cloud Run has them.
-pub fn check_permissions(field: &str, permissions: &[String]) -> Vec<Violation> {
+/// Checks the permissions that somebody asks for of a resource of the product whose permissions begin with `product`, such
+/// as `run.`: their form, and that the product has them.
+pub fn check_permissions(field: &str, permissions: &[String], product: &str) -> Vec<Violation> {
     let mut found = check_form(field, permissions);
     for (index, permission) in permissions.iter().enumerate() {
-        let is_known = permission.starts_with("run.") && known_permission(permission).is_some();
+        let is_known = permission.starts_with(product) && known_permission(permission).is_some();
         if !is_wildcard(permission) && !is_known {
             let rule = format!("Permission {permission} is not valid for this resource.");
             found.push(Violation::new(format!("{field}[{index}]"), rule));
@@ -196,7 +197,7 @@ mod tests {
     fn only_known_permissions_can_be_asked_for() {
         let ask = |permissions: &[&str]| {
             let permissions: Vec<String> = permissions.iter().map(|name| (*name).to_owned()).collect();
-            shown(&check_permissions("permissions", &permissions))
+            shown(&check_permissions("permissions", &permissions, "run."))
         };
         assert_eq!(ask(&["run.services.get", "run.routes.invoke"]), "");
         assert!(ask(&["iam.roles.get"]).contains("not valid for this resource"));

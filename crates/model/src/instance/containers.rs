@@ -1,6 +1,6 @@
 //! The containers of an instance, and what they share.
 
-use super::{InstanceSpec, Limits};
+use super::{InstanceSpec, Limits, SecretEnv, SecretPath};
 
 /// One container of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -15,6 +15,8 @@ pub struct ContainerSpec {
     pub args: Vec<String>,
     /// Added to the image's environment, the later wins. Includes `K_SERVICE`, … and `PORT`, if it takes the traffic.
     pub env: Vec<(String, String)>,
+    /// Variables from secrets, none of which is in `env`.
+    pub secret_env: Vec<SecretEnv>,
     /// Replaces the image's working directory.
     pub working_dir: Option<String>,
     /// What it may use; an instance may use the sum of its containers' limits.
@@ -34,14 +36,48 @@ pub struct Mount {
     pub path: String,
 }
 
-/// A volume in memory (`emptyDir`): empty when the instance starts, gone with it, and the same for all containers that
-/// mount it. What is in it counts against the memory of the container that wrote it.
+/// A volume, the same for all containers that mount it and gone with the instance.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct VolumeSpec {
     /// Its name.
     pub name: String,
-    /// How much fits, in bytes; never 0.
-    pub size_bytes: u64,
+    /// What is in it.
+    pub contents: Contents,
+}
+
+/// What is in a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Contents {
+    /// Nothing when the instance starts (`emptyDir`). What is put there counts against the memory of the container that
+    /// wrote it.
+    Memory {
+        /// How much fits, in bytes; never 0.
+        size_bytes: u64,
+    },
+    /// Versions of a secret as files in memory, which can be read and nothing else.
+    Secret {
+        /// The secret: `projects/{project}/secrets/{secret}`.
+        secret: String,
+        /// The files.
+        paths: Vec<SecretPath>,
+    },
+}
+
+// === impl VolumeSpec ===
+
+impl VolumeSpec {
+    /// A volume in memory, for so many bytes.
+    pub fn in_memory(name: impl Into<String>, size_bytes: u64) -> Self {
+        Self { name: name.into(), contents: Contents::Memory { size_bytes } }
+    }
+
+    /// Its files, if they are those of a secret.
+    pub fn secret_paths(&self) -> Option<&[SecretPath]> {
+        match &self.contents {
+            Contents::Memory { .. } => None,
+            Contents::Secret { paths, .. } => Some(paths),
+        }
+    }
 }
 
 // === impl InstanceSpec ===

@@ -4,7 +4,7 @@
 
 use std::time::SystemTime;
 
-use super::{EnvValue, RevisionTemplate, VolumeKind};
+use super::{RevisionTemplate, VolumeKind};
 use crate::{
     channel::StartFailure,
     condition::{Condition, Reason, Severity, State, kind},
@@ -60,9 +60,8 @@ pub fn unsupported(template: &RevisionTemplate) -> Vec<String> {
     let mut fields = template.unsupported.clone();
     for (index, volume) in template.volumes.iter().enumerate() {
         let kind = match volume.kind {
-            VolumeKind::EmptyDir { .. } => continue,
+            VolumeKind::EmptyDir { .. } | VolumeKind::Secret(_) => continue,
             VolumeKind::Unset => "",
-            VolumeKind::Secret => ".secret",
             VolumeKind::CloudSql => ".cloud_sql_instance",
             VolumeKind::Nfs => ".nfs",
             VolumeKind::Gcs => ".gcs",
@@ -71,10 +70,6 @@ pub fn unsupported(template: &RevisionTemplate) -> Vec<String> {
     }
     for (index, container) in template.containers.iter().enumerate() {
         let at = format!("containers[{index}]");
-        let secret = |value: &EnvValue| matches!(value, EnvValue::Secret { .. });
-        if let Some(env) = container.env.iter().position(|variable| secret(&variable.value)) {
-            fields.push(format!("{at}.env[{env}].value_source"));
-        }
         if container.resources.limits.contains_key("nvidia.com/gpu") {
             fields.push(format!("{at}.resources.limits[nvidia.com/gpu]"));
         }
@@ -90,6 +85,16 @@ pub fn conditions(id: &str, phase: &Phase, activity: Activity, now: SystemTime) 
         Phase::Ready => ready(activity, now),
         Phase::Failed(failure) => failed(id, failure, now),
     }
+}
+
+/// The same of a revision that is ready, and of which no instance can be started now, for `cause`: requests find the
+/// instances that run, and no others.
+pub fn without_starts(mut conditions: Vec<Condition>, cause: &str, now: SystemTime) -> Vec<Condition> {
+    for condition in conditions.iter_mut().filter(|condition| condition.kind == kind::RESOURCES_AVAILABLE) {
+        *condition = Condition::failed(kind::RESOURCES_AVAILABLE, Reason::SecretsAccessCheckFailed, cause, now)
+            .weighing(Severity::Warning);
+    }
+    conditions
 }
 
 fn waiting([health, image, resources]: [State; 3], now: SystemTime) -> Vec<Condition> {

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use crate::instance::SecretPath;
+
 /// What a revision is made of.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RevisionTemplate {
@@ -178,13 +180,13 @@ pub struct Volume {
     pub kind: VolumeKind,
 }
 
-/// What a volume is; only that of the instance is built yet.
+/// What a volume is; only those in memory are built yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VolumeKind {
     /// Nothing was chosen.
     Unset,
-    /// Secret material.
-    Secret,
+    /// Versions of a secret.
+    Secret(SecretSource),
     /// Sockets to Cloud SQL.
     CloudSql,
     /// Memory of the instance.
@@ -196,6 +198,28 @@ pub enum VolumeKind {
     Nfs,
     /// A bucket.
     Gcs,
+}
+
+/// Which versions of a secret are files of a volume, as written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SecretSource {
+    /// The secret, of the same project or with its own.
+    pub secret: String,
+    /// The files; none means the latest version alone, as a file called like the secret.
+    pub items: Vec<SecretItem>,
+    /// The mode of files that have none; 0 means 0444.
+    pub default_mode: i32,
+}
+
+/// A version as a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretItem {
+    /// Relative to where the volume is seen.
+    pub path: String,
+    /// The version.
+    pub version: String,
+    /// The mode; 0 means the volume's.
+    pub mode: i32,
 }
 
 // === impl Protocol ===
@@ -228,5 +252,48 @@ impl RevisionTemplate {
             [only] => Some(only),
             several => several.iter().find(|container| container.port_count > 0),
         }
+    }
+}
+
+// === impl SecretSource ===
+
+impl SecretSource {
+    /// The modes of files when nobody says otherwise.
+    const MODE: i32 = 0o444;
+    /// What Google takes away from a mode that is given: nobody may write.
+    const UMASK: i32 = 0o222;
+
+    /// The files, with their defaults; `id` is what the secret is called in its project.
+    pub fn files(&self, id: &str) -> Vec<SecretPath> {
+        let whole = SecretItem { path: id.to_owned(), version: "latest".to_owned(), mode: 0 };
+        let items = if self.items.is_empty() { std::slice::from_ref(&whole) } else { &self.items };
+        let mode = |mode: i32| match (mode, self.default_mode) {
+            (0, 0) => Self::MODE,
+            (0, default) => default & !Self::UMASK,
+            (own, _) => own & !Self::UMASK,
+        };
+        let file = |item: &SecretItem| SecretPath {
+            path: item.path.clone(),
+            mode: mode(item.mode).unsigned_abs(),
+            version: item.version.clone(),
+        };
+        items.iter().map(file).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_a_secret_has_its_own_mode_or_that_of_the_volume_and_nobody_may_write_it() {
+        let modes = |default_mode, mode| {
+            let items = vec![SecretItem { path: "a".to_owned(), version: "1".to_owned(), mode }];
+            SecretSource { secret: "s".to_owned(), items, default_mode }.files("s")[0].mode
+        };
+        assert_eq!((modes(0, 0), modes(0o600, 0), modes(0o600, 0o777)), (0o444, 0o400, 0o555));
+        let whole = SecretSource { secret: "projects/p/secrets/s".to_owned(), ..SecretSource::default() }.files("s");
+        let want = SecretPath { path: "s".to_owned(), mode: 0o444, version: "latest".to_owned() };
+        assert_eq!(whole, [want]);
     }
 }

@@ -3,11 +3,14 @@
 //! Sources: Cloud Run Admin API v2 (`RevisionTemplate`, `Container`, `Probe`), Cloud Run's tables of
 //! CPU and memory, its list of reserved variables. Run it after the defaults.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use super::{
     Container, EnvValue, EnvVar, Protocol, RevisionTemplate, defaults, egress, order_rules, probe_rules,
-    resource_rules, volume_rules,
+    resource_rules, secret_rules, volume_rules,
 };
 use crate::{error::Violation, label, name};
 
@@ -170,7 +173,7 @@ fn check_env(path: &str, container: &Container, found: &mut Vec<Violation>) {
         let rule = format!("must have at most {ENV_MAX} variables, got {}", container.env.len());
         found.push(Violation::new(format!("{path}.env"), rule));
     }
-    let mut from_secrets = HashSet::new();
+    let mut names = HashMap::new();
     for (index, variable) in container.env.iter().enumerate() {
         let field = format!("{path}.env[{index}].name");
         let name = &variable.name;
@@ -179,8 +182,14 @@ fn check_env(path: &str, container: &Container, found: &mut Vec<Violation>) {
             found.push(Violation::new(field, format!("{rule}, got '{name}'")));
         } else if RESERVED_ENV.contains(&name.as_str()) || name.starts_with(RESERVED_ENV_PREFIX) {
             found.push(Violation::new(field, format!("the name is reserved by the platform, got '{name}'")));
-        } else if matches!(variable.value, EnvValue::Secret { .. }) && !from_secrets.insert(name) {
-            found.push(Violation::new(field, format!("a variable from a secret must be unique, got '{name}' again")));
+        } else {
+            // Of plain ones the last wins; which of them would, beside a secret, should nobody have to know.
+            let is_secret = matches!(variable.value, EnvValue::Secret { .. });
+            let is_other_secret = names.insert(name, is_secret);
+            if is_other_secret.is_some_and(|other| other || is_secret) {
+                let rule = format!("a variable from a secret must be unique, got '{name}' again");
+                found.push(Violation::new(field, rule));
+            }
         }
         match &variable.value {
             EnvValue::Plain(value) if value.len() > ENV_BYTES_MAX || value.contains('\0') => {
@@ -189,30 +198,14 @@ fn check_env(path: &str, container: &Container, found: &mut Vec<Violation>) {
             }
             EnvValue::Plain(_) => {}
             EnvValue::Secret { secret, version } => {
-                check_secret(&format!("{path}.env[{index}].value_source.secret_key_ref"), (secret, version), found);
+                let path = format!("{path}.env[{index}].value_source.secret_key_ref");
+                secret_rules::check_secret(&path, secret, found);
+                // Without one it is the latest.
+                if !version.is_empty() {
+                    secret_rules::check_version(&path, version, found);
+                }
             }
         }
-    }
-}
-
-/// A secret is `{name}` or `projects/{project}/secrets/{name}`; its version `latest`, a number or an alias.
-fn check_secret(path: &str, (secret, version): (&str, &str), found: &mut Vec<Violation>) {
-    let word = |text: &str| {
-        let fits = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
-        (1..=255).contains(&text.len()) && text.bytes().all(fits)
-    };
-    let is_secret = match secret.split('/').collect::<Vec<_>>()[..] {
-        [name] => word(name),
-        ["projects", project, "secrets", name] => !project.is_empty() && word(name),
-        _ => false,
-    };
-    if !is_secret {
-        let rule = format!("must be {{name}} or projects/{{project}}/secrets/{{name}}, got '{secret}'");
-        found.push(Violation::new(format!("{path}.secret"), rule));
-    }
-    if !version.is_empty() && !word(version) {
-        let rule = format!("must be 'latest', a number or an alias, got '{version}'");
-        found.push(Violation::new(format!("{path}.version"), rule));
     }
 }
 

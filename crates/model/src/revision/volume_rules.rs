@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::{RevisionTemplate, VolumeKind, validation::is_path};
+use super::{RevisionTemplate, VolumeKind, secret_rules, validation::is_path};
 use crate::{error::Violation, name, quantity};
 
 /// The most volumes of a revision, and the most places where one container sees some.
@@ -32,6 +32,9 @@ pub(super) fn check(at: &str, template: &RevisionTemplate, found: &mut Vec<Viola
         {
             let rule = format!("must be a quantity above 0 such as 64Mi or 1Gi, got '{size_limit}'");
             found.push(Violation::new(format!("{at}.volumes[{index}].empty_dir.size_limit"), rule));
+        }
+        if let VolumeKind::Secret(source) = &volume.kind {
+            secret_rules::check_source(&format!("{at}.volumes[{index}].secret"), source, found);
         }
     }
     for (index, container) in template.containers.iter().enumerate() {

@@ -54,6 +54,11 @@ pub enum Happened {
         /// What the registry, or who looked, said.
         cause: String,
     },
+    /// What it gets from secrets cannot be read.
+    Secrets {
+        /// Which, and why, in sentences: a line for each.
+        cause: String,
+    },
     /// The disk of the host is full.
     NoSpace {
         /// What was tried.
@@ -173,6 +178,7 @@ struct Told {
 pub fn diagnose(evidence: &Evidence) -> Diagnosis {
     let told = match &evidence.happened {
         Happened::Image { fault, image, cause } => images::image(*fault, image, cause),
+        Happened::Secrets { cause } => told(Code::SecretUnreadable, cause, ""),
         Happened::NoSpace { operation, cause } => images::no_space(operation, cause),
         Happened::Host { operation, cause } => images::host(operation, cause),
         Happened::Exited(Exit::NotStarted { cause }) => programs::not_started(cause),
@@ -192,7 +198,9 @@ pub fn diagnose(evidence: &Evidence) -> Diagnosis {
     // Much of it quotes a container, a registry or names that a container gave itself.
     let shown = |text: String| printable(&text).into_owned();
     let facts = facts::of(evidence).into_iter().map(shown).collect();
-    Diagnosis { code, sentence: sentence(evidence, code), cause: shown(cause), advice: shown(advice), facts }
+    // Of secrets nothing is quoted but names of ours; and each has a line of its own.
+    let cause = if code == Code::SecretUnreadable { cause } else { shown(cause) };
+    Diagnosis { code, sentence: sentence(evidence, code), cause, advice: shown(advice), facts }
 }
 
 /// It ended because another instance of this machine, or another program, has its port.
@@ -217,6 +225,7 @@ pub fn reason(happened: &Happened) -> Reason {
             | ImageFault::Corrupt
             | ImageFault::Unfit => Reason::ContainerMissing,
         },
+        Happened::Secrets { .. } => Reason::SecretsAccessCheckFailed,
         Happened::NoSpace { .. } | Happened::Host { .. } => Reason::Internal,
         Happened::Exited(Exit::Lost | Exit::NotStarted { cause: StartFault::Sandbox(_) }) => Reason::Internal,
         Happened::Exited(_) | Happened::NotReady(_) => Reason::HealthCheckContainerError,
@@ -227,6 +236,8 @@ pub fn reason(happened: &Happened) -> Reason {
 fn sentence(evidence: &Evidence, code: Code) -> String {
     match &evidence.happened {
         Happened::Image { fault, image, .. } => images::sentence(*fault, image),
+        // Google has none of its own before the secrets.
+        Happened::Secrets { .. } => String::new(),
         _ if code.is_platform() => "The platform could not start an instance.".to_owned(),
         happened if let Some(name) = &evidence.sidecar => sidecars::sentence(name, happened),
         _ => format!(

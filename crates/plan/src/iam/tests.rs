@@ -1,7 +1,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use expect_test::expect;
-use updraft_model::iam::{ALL_USERS, Account, Condition, ROLE_INVOKER, User};
+use updraft_model::iam::{Account, Condition, User};
 
 use super::*;
 

@@ -277,6 +277,7 @@ fn entry(revision: &RevisionName, behind: SocketAddr) -> BookEntry {
     let kind = ProbeKind::Tcp { port: 8080 };
     BookEntry {
         spec: Arc::new(spec),
+        secrets: Arc::default(),
         concurrency: PLACES,
         min: 0,
         max: 1,

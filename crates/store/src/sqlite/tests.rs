@@ -43,6 +43,26 @@ async fn what_was_written_is_there_after_a_restart_and_versions_go_on() {
 }
 
 #[tokio::test]
+async fn what_was_deleted_or_replaced_is_not_left_in_the_file() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).await;
+    let put = |name: &str, version, text: &str| {
+        let spec = text.repeat(2000).into_bytes();
+        Change::Put(Box::new(Envelope { spec, resource_version: version, ..sample(name, 1) }))
+    };
+    store.commit(vec![put("gone", 0, "hunter2"), put("other", 0, "letmein")]).await.unwrap();
+    let key = sample("gone", 1).key;
+    store.commit(vec![Change::Delete { key, resource_version: 0 }, put("other", 2, "x")]).await.unwrap();
+    // Writes its log into the file, and removes it.
+    store.close().await;
+    let file = std::fs::read(dir.path().join(FILE)).unwrap();
+    for text in ["hunter2", "letmein"] {
+        assert!(!file.windows(text.len()).any(|window| window == text.as_bytes()), "{text}");
+    }
+    assert!(!dir.path().join("state.db-wal").exists());
+}
+
+#[tokio::test]
 async fn a_second_store_on_the_directory_is_refused_and_told_who_has_it() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir).await;

@@ -140,6 +140,10 @@ struct ServeArgs {
     /// Which addresses are believed: 'verified' ones, or all 'as-told' [default: verified].
     #[arg(long, value_name = "WHICH")]
     oidc_emails: Option<String>,
+    /// Where the key is that secrets are sealed with: file:/PATH, env:NAME or credential:NAME
+    /// [default: file:DATA/keys/installation.key].
+    #[arg(long, value_name = "SOURCE")]
+    installation_key: Option<String>,
     /// Services get hosts below this domain [default: run.localhost].
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<String>,
@@ -317,6 +321,7 @@ impl ServeArgs {
             ("oidc-claims", self.oidc_claims.clone()),
             ("oidc-domains", self.oidc_domains.clone()),
             ("oidc-emails", self.oidc_emails.clone()),
+            ("installation-key", self.installation_key.clone()),
             ("domain", self.domain.clone()),
             ("idle-timeout", self.idle_timeout.clone()),
             ("freeze-after", self.freeze_after.clone()),

@@ -153,6 +153,7 @@ fn hint(error: &StartError) -> Option<String> {
         StartError::Tls(error) => error.hint(),
         StartError::DataDir { .. } => Some("choose another directory with --data-dir".to_owned()),
         StartError::Identity(error) => error.hint(),
+        StartError::Sealing(error) => error.hint(),
         StartError::Store(StoreError::TooNew { .. }) | StartError::Images(ImageError::TooNew { .. }) => Some(
             "start the version of Updraft that wrote it, or a later one; or choose another directory with --data-dir. \
              Nothing was changed"

@@ -18,7 +18,7 @@ use std::{
 };
 
 use updraft_engine_local::{Isolation, Predecessor};
-use updraft_identity::{AuthMode, oidc::OidcSettings};
+use updraft_identity::{AuthMode, KeySource, oidc::OidcSettings};
 use updraft_proxy::{ReservedPaths, ServerTiming};
 
 /// One setting.
@@ -120,6 +120,12 @@ pub const SETTINGS: &[Setting] = &[
         variable: "UPDRAFT_OIDC_EMAILS",
         default: "verified",
         help: "Which addresses are believed: those that the issuer says it 'verified', or all 'as-told'",
+    },
+    Setting {
+        key: "installation-key",
+        variable: "UPDRAFT_INSTALLATION_KEY",
+        default: "",
+        help: "Where the key is that secrets are sealed with: 'file:/PATH', 'env:NAME' or 'credential:NAME' (systemd); see docs/secrets.md [default: file:DATA/keys/installation.key]",
     },
     Setting {
         key: "domain",
@@ -271,6 +277,8 @@ pub struct Config {
     pub issuer: Option<String>,
     /// Who is trusted about who people are.
     pub oidc: Option<OidcSettings>,
+    /// Where the key is that values of secrets are sealed with.
+    pub installation_key: KeySource,
     /// The domain of services' hosts.
     pub domain: String,
     /// The default project.
@@ -404,6 +412,7 @@ impl Config {
             auth: values.auth()?,
             issuer: values.issuer()?,
             oidc: values.oidc()?,
+            installation_key: values.installation_key()?,
             domain: values.domain()?,
             project: values.project()?,
             region: values.region()?,

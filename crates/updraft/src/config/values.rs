@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use tracing_subscriber::EnvFilter;
 use updraft_engine_local::{Isolation, Predecessor, UnknownIsolation};
-use updraft_identity::AuthMode;
+use updraft_identity::{AuthMode, KeySource, UnknownKeySource};
 use updraft_model::name;
 use updraft_proxy::{ReservedPaths, ServerTiming};
 
@@ -129,6 +129,14 @@ impl<'a> Values<'a> {
             return Ok(Some(text.to_owned()));
         }
         Err(self.refuse(KEY, "must be a URL such as https://run.example.com, without user, query and fragment"))
+    }
+
+    pub(super) fn installation_key(&self) -> Result<KeySource, ConfigError> {
+        const KEY: &str = "installation-key";
+        match self.text(KEY) {
+            "" => Ok(KeySource::default_of(&self.data_dir()?)),
+            text => text.parse().map_err(|error: UnknownKeySource| self.refuse(KEY, &error.to_string())),
+        }
     }
 
     pub(super) fn isolation(&self) -> Result<Isolation, ConfigError> {
@@ -287,6 +295,7 @@ mod tests {
         for (key, value) in [
             ("listen", "8080"),
             ("auth", "maybe"),
+            ("installation-key", "vault:x"),
             ("domain", "Not A Domain"),
             ("project", "x"),
             ("region", "us_central1"),
@@ -310,6 +319,14 @@ mod tests {
             let error = config(&[("data-dir", "/tmp/x"), (key, value)]).expect_err(key).to_string();
             assert!(error.contains(key) && error.contains("(flag)"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_installation_key_is_in_the_data_directory_unless_somebody_says_otherwise() {
+        let source = |flags: &[(&'static str, &str)]| config(flags).expect("valid").installation_key.to_string();
+        assert_eq!(source(&[("data-dir", "/d")]), "the file /d/keys/installation.key");
+        let named = [("data-dir", "/d"), ("installation-key", "credential:updraft")];
+        assert_eq!(source(&named), "the systemd credential updraft");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use rustix::fs::Access;
 use updraft_apiserver::BoxError;
 use updraft_engine::EngineError;
 use updraft_engine_local::{Isolation, Possible, UnusableRuntime, isolations};
-use updraft_identity::{IdentityError, OpenBind, TlsError};
+use updraft_identity::{IdentityError, OpenBind, SealingError, TlsError};
 use updraft_oci::ImageError;
 use updraft_store::StoreError;
 use updraft_telemetry::LogError;
@@ -47,6 +47,9 @@ pub enum StartError {
     /// The token cannot be read or made.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The installation key cannot be used, or is not the one that stored secrets are sealed with.
+    #[error(transparent)]
+    Sealing(#[from] SealingError),
     /// The certificate cannot be read, made or used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -96,6 +99,7 @@ impl StartError {
                     E::TokenExposed { .. } | E::TokenUnfit { .. } | E::KeyFileExposed { .. } | E::KeyFileUnfit { .. }
                 )
             }
+            Self::Sealing(error) => error.is_lasting(),
             Self::Tls(error) => matches!(error, TlsError::Exposed { .. } | TlsError::Unfit { .. }),
             Self::Store(error) => matches!(error, StoreError::TooNew { .. }),
             Self::Images(error) => matches!(error, ImageError::TooNew { .. }),

@@ -9,5 +9,6 @@ mod formats;
 mod gcloud;
 mod input;
 mod reality;
+mod secrets;
 mod tokens;
 mod world;

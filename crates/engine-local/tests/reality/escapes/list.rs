@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::json;
 use updraft_engine::{Engine as _, EngineEvent};
-use updraft_model::instance::{Exit, InstanceId, InstanceSpec, Limits, Mount, VolumeSpec};
+use updraft_model::instance::{Contents, Exit, InstanceId, InstanceSpec, Limits, Mount, VolumeSpec};
 
 use super::{
     host::Host,
@@ -56,7 +56,7 @@ fn spec(bed: &Bed, args: &[&str]) -> InstanceSpec {
     let mut spec = bed.spec(args);
     spec.ingress.limits = limits;
     spec.ingress.mounts = vec![Mount { volume: "v".to_owned(), path: "/volume".to_owned() }];
-    spec.volumes = vec![VolumeSpec { name: "v".to_owned(), size_bytes: VOLUME }];
+    spec.volumes = vec![VolumeSpec::in_memory("v", VOLUME)];
     spec
 }
 
@@ -192,7 +192,7 @@ async fn a_bomb_goes_off_within_its_own_limits_and_the_neighbour_notices_nothing
     let mut running = HashMap::new();
     for escape in table::bombs() {
         let mut bomb = spec(&bed, &["hold", escape.name]);
-        bomb.volumes[0].size_bytes = LARGE_VOLUME;
+        bomb.volumes[0].contents = Contents::Memory { size_bytes: LARGE_VOLUME };
         running.insert(bed.start(&bomb).await, escape.name);
     }
     let mut seen = Verdicts::new();

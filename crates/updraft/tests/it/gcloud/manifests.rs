@@ -116,12 +116,11 @@ async fn what_is_not_built_yet_is_stored_exported_and_named() {
     };
     assert_eq!((&ready["status"], &configurations["type"]), (&json!("False"), &json!("ConfigurationsReady")));
     let message = configurations["message"].as_str().expect("a message");
-    let fields =
-        ["vpc_access", "node_selector", "volumes[0].secret", "volumes[2].nfs", "volumes[3].gcs", "value_source"];
+    let fields = ["vpc_access", "node_selector", "volumes[2].nfs", "volumes[3].gcs"];
     for field in fields.into_iter().chain(["cloud_sql_instance", "nvidia.com/gpu"]) {
         assert!(message.contains(field), "{field}: {message}");
     }
-    for built in ["volumes[1]", "containers[1]"] {
+    for built in ["volumes[0]", "volumes[1]", "value_source", "containers[1]"] {
         assert!(!message.contains(built), "{built} is built: {message}");
     }
     let conditions = service["status"]["conditions"].as_array().expect("conditions");

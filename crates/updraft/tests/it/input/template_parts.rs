@@ -204,7 +204,49 @@ fn volumes() -> Vec<Case> {
             R("admin-api-v2.md §8.3 VolumeMount"),
         )
     };
+    let secret = |name, source: Value, field: &str, says| {
+        let change = json!({"volumes": [{"name": "v", "secret": source}]});
+        template(
+            name,
+            &change,
+            (&format!("volumes[0].secret.{field}"), says),
+            R("admin-api-v2.md §8.4 SecretVolumeSource, VersionToPath"),
+        )
+    };
+    let item = |item: Value| json!({"secret": "s", "items": [item]});
     vec![
+        secret("a volume of no secret", json!({}), "secret", "must be {name} or projects/"),
+        secret(
+            "a file of a secret outside of its volume",
+            item(json!({"path": "../x", "version": "1"})),
+            "items[0].path",
+            "must be a relative path",
+        ),
+        secret(
+            "a file of a secret at an absolute path",
+            item(json!({"path": "/x", "version": "1"})),
+            "items[0].path",
+            "must be a relative path",
+        ),
+        secret("a file of a secret without a version", item(json!({"path": "x"})), "items[0].version", "'latest'"),
+        secret(
+            "a file of a secret with a mode that is none",
+            item(json!({"path": "x", "version": "1", "mode": 0o1000})),
+            "items[0].mode",
+            "must be between 0 and 511",
+        ),
+        secret(
+            "a volume of a secret with a mode that is none",
+            json!({"secret": "s", "defaultMode": -1}),
+            "default_mode",
+            "must be between 0 and 511",
+        ),
+        secret(
+            "two files of a secret at one path",
+            json!({"secret": "s", "items": [{"path": "x", "version": "1"}, {"path": "x/y", "version": "2"}]}),
+            "items[1].path",
+            "a path of its own",
+        ),
         template(
             "a volume without a name",
             &json!({"volumes": [{"emptyDir": {}}]}),

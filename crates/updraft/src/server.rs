@@ -33,6 +33,7 @@ use updraft_model::{
     Parent, ServiceName,
     channel::{LogLine, RequestRecord, RevisionBook, RevisionHealth},
     route::RouteTable,
+    secret::Sealer,
 };
 use updraft_oci::{ImageStore, ImageStoreConfig};
 use updraft_proxy::{Body, Fallback, Proxy, ProxyConfig, ProxyDeps};
@@ -119,8 +120,7 @@ impl Server {
         let Options { config, engine, clock } = options;
         let (edges, core) = (Tasks::new(), Tasks::new());
         check(&config, &engine)?;
-        let (store, snapshots) = open_store(&config, &core).await?;
-        let sealer = sealing::open(&config, &*store).await?;
+        let (store, snapshots, sealer) = open_store(&config, &core).await?;
         let auth = Authenticator::open(config.auth, &config.data_dir)?;
         let listeners = Listeners::bind(&config, &clock).await?;
         let images = open_images(&config, &listeners, &clock)?;
@@ -128,8 +128,7 @@ impl Server {
             EngineChoice::Local(local) => start_engine(local, &images, &core, &clock).await?,
             EngineChoice::Given(engine) => engine,
         };
-        let mut metrics = Metrics::new(&clock);
-        let channels = Channels::new();
+        let (mut metrics, channels) = (Metrics::new(&clock), Channels::new());
         let adopted = engine.adopted().await;
         let logs = logs::open(&config, (&*store, &adopted), &mut metrics, &clock).await?;
         let inbox = Inbox { lines: channels.logs.1, requests: channels.requests.1, deleted: channels.deleted.1 };
@@ -303,14 +302,15 @@ fn check(config: &Config, engine: &EngineChoice) -> Result<(), StartError> {
     Ok(backup::check_restored(&config.data_dir)?)
 }
 
-/// The state, and what takes snapshots of it.
-async fn open_store(config: &Config, core: &Tasks) -> Result<(Arc<dyn Store>, Snapshots), StartError> {
+/// The state, what takes snapshots of it, and the keys of what is sealed in it.
+async fn open_store(config: &Config, core: &Tasks) -> Result<(Arc<dyn Store>, Snapshots, Arc<dyn Sealer>), StartError> {
     let store = SqliteStore::open(&config.data_dir).await?;
     // Behind the lock of the directory: nobody else's backup is under way.
     backup::sweep(&config.data_dir);
     core.spawn("store watch", OnFailure::Stop, stop_on(store.failed(), core.shutdown().clone()));
     let snapshots = store.snapshots();
-    Ok((Arc::new(store), snapshots))
+    let sealer = sealing::open(config, &store).await?;
+    Ok((Arc::new(store), snapshots, sealer))
 }
 
 async fn start_engine(

@@ -39,6 +39,7 @@ use updraft_model::{
     account::AccountBook,
     channel::{LogLine, RequestRecord, RevisionBook, RevisionHealth},
     route::RouteTable,
+    secret::Sealer,
 };
 use updraft_oci::{ImageStore, ImageStoreConfig};
 use updraft_proxy::{Body, Fallback, Proxy, ProxyConfig, ProxyDeps};
@@ -126,8 +127,7 @@ impl Server {
         let Options { config, engine, clock } = options;
         let (edges, core) = (Tasks::new(), Tasks::new());
         check(&config, &engine)?;
-        let (store, snapshots) = open_store(&config, &core).await?;
-        let sealer = sealing::open(&config, &*store).await?;
+        let (store, snapshots, sealer) = open_store(&config, &core).await?;
         let channels = Channels::new();
         let listeners = Listeners::bind(&config, &clock).await?;
         let (auth, tokens) = identify(&config, &listeners, channels.accounts.1, &clock)?;
@@ -311,14 +311,15 @@ fn check(config: &Config, engine: &EngineChoice) -> Result<(), StartError> {
     Ok(backup::check_restored(&config.data_dir)?)
 }
 
-/// The state, and what takes snapshots of it.
-async fn open_store(config: &Config, core: &Tasks) -> Result<(Arc<dyn Store>, Snapshots), StartError> {
+/// The state, what takes snapshots of it, and the keys of what is sealed in it.
+async fn open_store(config: &Config, core: &Tasks) -> Result<(Arc<dyn Store>, Snapshots, Arc<dyn Sealer>), StartError> {
     let store = SqliteStore::open(&config.data_dir).await?;
     // Behind the lock of the directory: nobody else's backup is under way.
     backup::sweep(&config.data_dir);
     core.spawn("store watch", OnFailure::Stop, stop_on(store.failed(), core.shutdown().clone()));
     let snapshots = store.snapshots();
-    Ok((Arc::new(store), snapshots))
+    let sealer = sealing::open(config, &store).await?;
+    Ok((Arc::new(store), snapshots, sealer))
 }
 
 /// Who tells who calls, and who makes what they show.

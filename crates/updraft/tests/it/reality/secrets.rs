@@ -12,6 +12,7 @@ use std::{
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use super::host::{Host, UPDRAFT, run};
 
@@ -124,9 +125,10 @@ async fn a_change_of_keys_under_load_fails_no_reader_and_survives_kill_9_at_any_
     for kill in 0..KILLS {
         let (stop, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let url = format!("http://{}/v1/projects/demo-project/secrets/s{kill}/versions/latest:access", host.address);
-        let reader = {
+        let (mut reader, mut rotation) = (JoinSet::new(), JoinSet::new());
+        {
             let (stop, reads, client) = (stop.clone(), reads.clone(), client.clone());
-            tokio::spawn(async move {
+            reader.spawn(async move {
                 while !stop.load(Ordering::SeqCst) {
                     // Only that the server is gone is no failure.
                     let Ok(answer) = client.get(&url).send().await else { return };
@@ -135,13 +137,13 @@ async fn a_change_of_keys_under_load_fails_no_reader_and_survives_kill_9_at_any_
                     assert!(status.is_success(), "{text}");
                     reads.fetch_add(1, Ordering::SeqCst);
                 }
-            })
-        };
-        let rotation = client.post(format!("http://{}/updraft/v1/secrets:rotateKey", host.address)).send();
-        let rotation = tokio::spawn(rotation);
+            });
+        }
+        rotation.spawn(client.post(format!("http://{}/updraft/v1/secrets:rotateKey", host.address)).send());
         // The first goes to its end, each of the others is cut off a little later than the one before.
         if kill == 0 {
-            let done: Value = rotation.await.expect("no panic").expect("an answer").json().await.expect("JSON");
+            let answer = rotation.join_next().await.expect("there is one").expect("no panic").expect("an answer");
+            let done: Value = answer.json().await.expect("JSON");
             assert_eq!((&done["values"], &done["resealed"]), (&Value::from(36), &Value::from(36)), "{done:#}");
             assert!(reads.load(Ordering::SeqCst) > 0, "somebody read meanwhile");
             stop.store(true, Ordering::SeqCst);
@@ -156,7 +158,7 @@ async fn a_change_of_keys_under_load_fails_no_reader_and_survives_kill_9_at_any_
             clock.sleep(std::time::Duration::from_millis(2 * kill as u64)).await;
             host = start_in(host.kill());
         }
-        reader.await.expect("no reader was refused");
+        reader.join_next().await.expect("there is one").expect("no reader was refused");
         for name in &names {
             assert_eq!(access(&host, name), format!("{name}-2"), "after {kill} kills");
         }

@@ -50,9 +50,11 @@ pub(crate) struct App {
     pub(crate) clock: Clock,
     pub(crate) gate: watch::Receiver<Gate>,
     pub(crate) exit: Box<dyn Fn(Exit) + Send + Sync>,
-    /// The content of a file.
-    pub(crate) read: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub(crate) read: Reader,
 }
+
+/// Says what is in a file, if there is one.
+pub(crate) type Reader = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// Puts tasks into the instance's own set, so that they end with it.
 #[derive(Clone)]

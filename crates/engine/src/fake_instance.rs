@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use updraft_model::instance::{ContainerSpec, Exit, InstanceId, InstanceSpec, Listener, Secrets};
 
-use crate::{fake::secrets::SecretFiles, fake_record::Record};
+use crate::{fake::secrets::SecretFiles, fake_app::Reader, fake_record::Record};
 
 /// A live instance.
 #[derive(Debug)]
@@ -193,7 +193,7 @@ impl Launch {
     }
 
     /// How the application reads a file.
-    pub(crate) fn reader(self: &Arc<Self>) -> Box<dyn Fn(&str) -> Option<String> + Send + Sync> {
+    pub(crate) fn reader(self: &Arc<Self>) -> Reader {
         let launch = self.clone();
         Box::new(move |path| launch.read(path))
     }

@@ -43,7 +43,7 @@ use self::{
     volumes::Volumes,
 };
 use crate::{
-    protocol::{Ahead, Exit, Filling, Report, Request, VERSION},
+    protocol::{Ahead, Exit, Filling, Report, Request, SecretFile, VERSION, Volume},
     sandbox::cgroups::Limits,
     sys,
 };
@@ -286,27 +286,10 @@ impl Launcher {
                 }
             }
             Request::Volumes { id, volumes } => {
-                let of_secrets = volumes.iter().any(|volume| matches!(volume.filling, Filling::Secrets(_)));
-                let contents = if of_secrets { self.control.descriptor() } else { None };
-                if let Some(all) = &mut self.volumes {
-                    all.make(id, (volumes, contents.as_ref()), self.clock.instant());
-                }
+                self.make_volumes(id, volumes);
                 Ok(())
             }
-            Request::Secrets { id, volumes } => {
-                let contents = self.control.descriptor();
-                let changed = match (&mut self.volumes, contents) {
-                    (Some(all), Some(contents)) => {
-                        self.untidy = true;
-                        all.change(&id, (&volumes, &contents), self.clock.instant())
-                    }
-                    _ => Ok(()),
-                };
-                match changed {
-                    Ok(()) => Ok(()),
-                    Err(error) => self.report(&Report::Unchanged { id, cause: error.to_string() }),
-                }
-            }
+            Request::Secrets { id, volumes } => self.exchange_secrets(id, &volumes),
             Request::Terminate { id } => {
                 if let Some(instance) = self.named(&id) {
                     instance.terminate();
@@ -331,6 +314,25 @@ impl Launcher {
                 self.succession.farewell();
                 Ok(())
             }
+        }
+    }
+
+    fn make_volumes(&mut self, id: String, volumes: Vec<Volume>) {
+        let of_secrets = volumes.iter().any(|volume| matches!(volume.filling, Filling::Secrets(_)));
+        // Taken whatever becomes of it: the next one belongs to the next request.
+        let contents = if of_secrets { self.control.descriptor() } else { None };
+        if let Some(all) = &mut self.volumes {
+            all.make(id, (volumes, contents.as_ref()), self.clock.instant());
+        }
+    }
+
+    fn exchange_secrets(&mut self, id: String, volumes: &[(String, Vec<SecretFile>)]) -> io::Result<()> {
+        let contents = self.control.descriptor();
+        let (Some(all), Some(contents)) = (&mut self.volumes, contents) else { return Ok(()) };
+        self.untidy = true;
+        match all.change(&id, (volumes, &contents), self.clock.instant()) {
+            Ok(()) => Ok(()),
+            Err(error) => self.report(&Report::Unchanged { id, cause: error.to_string() }),
         }
     }
 

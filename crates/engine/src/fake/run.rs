@@ -42,11 +42,7 @@ impl Shared {
                 Step::IgnoreTerm => term = CancellationToken::new(),
                 Step::Listen(address) => launch.instance.show(launch.sidecar.as_deref(), Listener::Tcp(address)),
                 Step::Exit(code) => return Exit::Code(code),
-                Step::Put(path, text) => {
-                    if let Err(error) = launch.write(&path, text) {
-                        self.say(launch, Stream::Stdout, format!("{path}: {error}")).await;
-                    }
-                }
+                Step::Put(path, text) => self.put(launch, &path, text).await,
                 Step::Follow(path) => {
                     running.take();
                     tokio::select! {
@@ -129,6 +125,12 @@ impl Shared {
         tokio::select! {
             () = app.serve(listener) => Exit::Lost,
             () = term.cancelled() => Exit::Code(0),
+        }
+    }
+
+    async fn put(&self, launch: &Launch, path: &str, text: String) {
+        if let Err(error) = launch.write(path, text) {
+            self.say(launch, Stream::Stdout, format!("{path}: {error}")).await;
         }
     }
 

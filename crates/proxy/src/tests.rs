@@ -136,6 +136,7 @@ impl World {
             book: book_seen,
             health,
             logs,
+            instances: watch::Sender::default(),
             adopted: Vec::new(),
         };
         let fleet = Fleet::start(deps, &mut registry);
@@ -296,6 +297,7 @@ impl App {
             health_probes: BTreeMap::new(),
             cpu: CpuTerms::default(),
             check: Check::Done,
+            account: String::new(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //!                 └───────────── everything else ────────▶ Api ────▶ Control ─▶ Store
 //!   Control ── RouteTable ──▶ Proxy        Control ── RevisionBook ──▶ Fleet ── RevisionHealth ──▶ Control
 //!   Proxy ── RequestRecord ──▶ LogStore    Control ── AccountBook ──▶ Tokens ◀── Authenticator, Api
+//!   Engine ── connections of instances ──▶ Metadata, Front      Fleet ── InstanceBook ──▶ Metadata ──▶ Tokens
 //!   Fleet ── LogLine ──▶ LogStore          Registry ──▶ ImageStore ◀── Control, Engine
 //! ```
 
@@ -33,10 +34,11 @@ use updraft_engine::Engine;
 use updraft_engine_local::{Isolation, LocalConfig, LocalEngine, Runtime};
 use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
 use updraft_identity::{Authenticator, Tokens};
+use updraft_metadata::{Metadata, MetadataDeps};
 use updraft_model::{
     Parent, ServiceName,
     account::AccountBook,
-    channel::{LogLine, RequestRecord, RevisionBook, RevisionHealth},
+    channel::{InstanceBook, LogLine, RequestRecord, RevisionBook, RevisionHealth},
     route::RouteTable,
 };
 use updraft_oci::{ImageStore, ImageStoreConfig};
@@ -109,6 +111,7 @@ struct Channels {
     health: (watch::Sender<Arc<RevisionHealth>>, watch::Receiver<Arc<RevisionHealth>>),
     routes: (watch::Sender<Arc<RouteTable>>, watch::Receiver<Arc<RouteTable>>),
     accounts: (watch::Sender<Arc<AccountBook>>, watch::Receiver<Arc<AccountBook>>),
+    instances: (watch::Sender<Arc<InstanceBook>>, watch::Receiver<Arc<InstanceBook>>),
     logs: (mpsc::Sender<LogLine>, mpsc::Receiver<LogLine>),
     requests: (mpsc::Sender<RequestRecord>, mpsc::Receiver<RequestRecord>),
     deleted: (mpsc::Sender<ServiceName>, mpsc::Receiver<ServiceName>),
@@ -129,11 +132,15 @@ impl Server {
         let channels = Channels::new();
         let auth = Authenticator::open(config.auth, &config.data_dir)?;
         let listeners = Listeners::bind(&config, &clock).await?;
-        let tokens = Tokens::open(&config.data_dir, issuer(&config, &listeners), channels.accounts.1, clock.clone())?;
+        let accounts = channels.accounts.1;
+        let tokens = Tokens::open(&config.data_dir, issuer(&config, &listeners), accounts.clone(), clock.clone())?;
         let auth = auth.with_tokens(tokens.clone());
         let images = open_images(&config, &listeners, &clock)?;
         let engine: Arc<dyn Engine> = match engine {
-            EngineChoice::Local(local) => start_engine(local, &images, &core, &clock).await?,
+            EngineChoice::Local(local) => {
+                let local = LocalConfig { ports: listeners.ports(), ..local };
+                start_engine(local, &images, &core, &clock).await?
+            }
             EngineChoice::Given(engine) => engine,
         };
         let mut metrics = Metrics::new(&clock);
@@ -151,10 +158,23 @@ impl Server {
                 book: channels.book.1,
                 health: channels.health.0,
                 logs: channels.logs.0,
+                instances: channels.instances.0,
                 adopted,
             },
             metrics.registry(),
         );
+        if let Some(callers) = engine.metadata() {
+            let metadata = Metadata::new(MetadataDeps {
+                callers,
+                instances: channels.instances.1,
+                accounts,
+                tokens: tokens.clone(),
+                clock: clock.clone(),
+                tasks: core.clone(),
+            });
+            // Ends last: requests that are still being answered may need a token.
+            core.spawn("metadata server", OnFailure::Stop, metadata.serve());
+        }
         let control = Control::start(ControlDeps {
             store,
             images: images.clone(),
@@ -200,6 +220,10 @@ impl Server {
         .map_err(StartError::Descriptors)?;
         let Listeners { front, registry: registry_listener, address, tls_address: tls, registry_address, .. } =
             listeners;
+        let front = match engine.visits() {
+            Some(visits) => front.and_visits(visits),
+            None => front,
+        };
         edges.spawn("registry", OnFailure::Stop, registry.serve(registry_listener, edges.clone()));
         let door = front.run(proxy, config.domain.clone(), Arc::new(ApiFallback(api)), edges.clone());
         edges.spawn("front door", OnFailure::Stop, door);
@@ -269,6 +293,7 @@ impl Channels {
             health: watch::channel(Arc::default()),
             routes: watch::channel(Arc::default()),
             accounts: watch::channel(Arc::default()),
+            instances: watch::channel(Arc::default()),
             logs: mpsc::channel(LOG_QUEUE),
             requests: mpsc::channel(REQUEST_QUEUE),
             deleted: mpsc::channel(DELETED_QUEUE),
@@ -442,6 +467,7 @@ fn server_info(config: &Config, listeners: &Listeners) -> ServerInfo {
 pub fn local_engine(config: &Config) -> LocalConfig {
     LocalConfig {
         dns: config.dns.clone(),
+        domain: config.domain.clone(),
         isolation: config.isolation,
         predecessor: config.predecessor,
         runtime: config.runtime.clone(),

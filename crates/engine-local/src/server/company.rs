@@ -184,7 +184,7 @@ impl Shared {
         };
         let who = who(spec, container);
         let name = launcher_id(id, who.as_ref());
-        let launch = prepare::launch(&name, (spec, container), &prepared.rootfs, resolv_conf);
+        let launch = prepare::launch(&name, (spec, container), &prepared.rootfs, prepare::Names::Own(resolv_conf));
         let mut descriptors = vec![launch.write().map_err(|error| refused(id, &chain(&error)))?];
         if shell.is_none() {
             descriptors.push(netns.try_clone().map_err(|error| refused(id, &chain(&error)))?);

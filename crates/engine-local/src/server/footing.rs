@@ -98,7 +98,8 @@ impl Commons {
         prepared: &Prepared,
     ) -> io::Result<(Footing, Launch)> {
         let lease = self.ports.lease()?;
-        let mut launch = prepare::launch(&id.0, (spec, &spec.ingress), &prepared.rootfs, &self.resolv_conf);
+        let mut launch =
+            prepare::launch(&id.0, (spec, &spec.ingress), &prepared.rootfs, prepare::Names::Shared(&self.resolv_conf));
         let own = [("PORT", lease.port.to_string()), (MARK, format!("{}/{id}", self.tag))];
         for (name, value) in own {
             launch.env.retain(|(known, _)| known != name);

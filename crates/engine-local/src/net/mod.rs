@@ -246,6 +246,8 @@ impl Network {
     /// Ends as SIGKILL ends a server: everything stays.
     #[cfg(test)]
     fn abandon(&self) {
+        // The name server's port goes with the process.
+        self.inner.forwarder.ask();
         self.inner.abandon();
     }
 }

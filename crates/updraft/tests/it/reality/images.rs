@@ -78,9 +78,13 @@ pub(super) fn google_python(host: &Host, python: &Path) -> Option<String> {
     let rootfs = python_rootfs(&context)?;
     let packages = run(Command::new(python).args(["-c", "import google.auth; print(google.auth.__path__[0])"]));
     let packages = Path::new(packages.trim()).ancestors().nth(2).expect("it is in a folder").to_owned();
+    // Named for the version of Python, which has to be Debian's.
+    let native = fs::read_dir(&packages).expect("a folder").map(|entry| entry.expect("readable").file_name());
+    let native: Vec<_> =
+        native.filter(|name| name.to_string_lossy().starts_with("_cffi_backend.cpython-311")).collect();
     let mut add = Command::new("tar");
     add.arg("-rf").arg(&rootfs).args(["--transform", "s,^,site/,"]).arg("-C").arg(packages);
-    run(add.args(LIBRARIES));
+    run(add.args(LIBRARIES).args(native));
     run(Command::new("tar").arg("-rf").arg(&rootfs).arg("-C").arg(here()).arg("inside.py"));
     let env = ["PYTHONPATH=/site"];
     let process = Process { entrypoint: &["/usr/bin/python3.11", "/inside.py"], env: &env, ..Process::default() };

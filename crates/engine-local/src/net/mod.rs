@@ -26,6 +26,7 @@
 //! `net-<tag>.json` in the run directory.
 
 mod attach;
+mod doors;
 mod error;
 mod forwarding;
 mod link;

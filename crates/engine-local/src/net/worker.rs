@@ -2,8 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    io,
-    net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener},
+    net::{IpAddr, Ipv4Addr, TcpListener},
     path::Path,
     sync::{Arc, Weak, mpsc},
     thread::{self, JoinHandle},
@@ -18,6 +17,7 @@ use updraft_model::instance::Egress;
 use super::{
     Attachment, NetConfig, NetError,
     attach::{self, Cable},
+    doors::Doors,
     forwarding::{Forwarding, is_global},
     link::{self, End, Via},
     link_prefix,
@@ -169,17 +169,6 @@ fn set_up(config: NetConfig) -> Result<(Working, Ready), NetError> {
     }
 }
 
-/// On any port: the address is ours, and others may listen on all addresses.
-fn listen(gateway: Ipv4Addr) -> Result<(TcpListener, SocketAddrV4), NetError> {
-    let bound = || -> io::Result<_> {
-        let listener = TcpListener::bind((gateway, 0))?;
-        listener.set_nonblocking(true)?;
-        let port = listener.local_addr()?.port();
-        Ok((listener, SocketAddrV4::new(gateway, port)))
-    };
-    bound().map_err(NetError::io("listen for instances"))
-}
-
 fn run(mut working: Working, orders: &mpsc::Receiver<Command>, clock: &Clock) {
     let mut refreshed = clock.instant();
     loop {
@@ -236,17 +225,13 @@ impl Host {
             [] => self.claim(config.subnet, &taken)?,
             _ => self.inherit(kept, &routes)?,
         };
-        let (metadata, place) = listen(subnet.gateway())?;
-        let doors = config.ports.iter().map(|&port| Ok((port, listen(subnet.gateway())?)));
-        let doors = doors.collect::<Result<Vec<_>, NetError>>()?;
-        let places: Vec<_> = doors.iter().map(|&(port, (_, place))| (port, place)).collect();
+        let Doors { metadata, place, doors, places } = Doors::open(subnet.gateway(), &config.ports)?;
         let firewall = Firewall { table: &self.table, ours: &self.prefix, subnet, metadata: place, doors: &places };
         self.forwarding.refresh(&mut self.route)?;
         // At once, and in place of what was there: instances that live on are never without.
         let guarded = self.to_be_guarded();
         rules::install(&mut self.nft, firewall, Present { restricted: kept, uplinks: &guarded })?;
         self.guarded = guarded;
-        let doors = doors.into_iter().map(|(port, (listener, _))| (port, listener)).collect();
         Ok(Made { subnet, mtu, plan, metadata, doors })
     }
 

@@ -53,6 +53,40 @@ fn private_addresses_of_the_host_and_of_other_instances_are_not_meant() {
 }
 
 #[test]
+fn a_server_that_only_the_host_reaches_is_asked_through_the_gateway() {
+    World::run(async |world| {
+        let config = NetConfig { dns: vec![Ipv4Addr::LOCALHOST.into()], ..world.config("dns") };
+        let network = Network::start(config, &world.tasks, &Clock::system()).await.expect("started");
+        let attachment = network.attach().await.expect("attached");
+        assert_eq!(attachment.resolv_conf(), format!("nameserver {}\n", gateway(&attachment)));
+
+        let server = UdpSocket::bind("127.0.0.1:53").expect("the host's name server");
+        let echo = thread::spawn(move || {
+            let mut query = [0; 512];
+            let (length, peer) = server.recv_from(&mut query).expect("a query");
+            server.send_to(b"no answer to this query", peer).expect("sent");
+            query[length] = b'!';
+            server.send_to(&query[..=length], peer).expect("sent");
+        });
+        let gateway = gateway(&attachment);
+        let answer = inside(&attachment.netns, move || {
+            let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+            socket.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+            socket.send_to(b"query", (gateway, 53)).expect("sent");
+            let mut answer = [0; 512];
+            let length = socket.recv(&mut answer).expect("an answer");
+            answer[..length].to_vec()
+        });
+        assert_eq!(answer.await, b"query!");
+        echo.join().expect("the name server answered");
+
+        let server = TcpListener::bind("127.0.0.1:53").expect("the host's name server");
+        assert!(reach_with(&attachment.netns, gateway, (&server, QUERY)).await.is_some(), "over TCP too");
+        network.stop().await.expect("stopped");
+    });
+}
+
+#[test]
 fn names_are_for_those_who_may_go_somewhere() {
     World::run(async |world| {
         let config = NetConfig { dns: vec![Ipv4Addr::LOCALHOST.into()], ..world.config("names") };

@@ -171,7 +171,8 @@ impl Api {
             Ok(answer) => return answer,
             Err(request) => request,
         };
-        match self.deps().auth.authenticate(request.headers()) {
+        let entrance = request.extensions().get().copied().unwrap_or_default();
+        match self.deps().auth.authenticate_at(entrance, request.headers()) {
             Ok(caller) => self.call_as(caller, request).await,
             Err(error) if is_grpc => grpc::refuse(&error),
             Err(error) => rest::Format::default().error(&error),

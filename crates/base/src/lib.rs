@@ -6,12 +6,15 @@
 //! * [`Tasks`]: every spawned task has a name, an owner and a policy for its failure.
 //! * [`Shutdown`]: a token to ask for an end and a gate to wait for it.
 //! * [`Backoff`]: capped exponential delays with jitter.
+//! * [`Seats`]: places that run out, of which nobody can take all.
 
 mod backoff;
 mod clock;
 mod precise;
+mod seats;
 mod tasks;
 
 pub use backoff::Backoff;
 pub use clock::{Clock, Elapsed, PreciseSleeper, Sleep, VirtualClock};
+pub use seats::{Seat, Seats};
 pub use tasks::{OnFailure, Shutdown, Tasks};

@@ -13,7 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use tokio::{
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot, watch},
 };
 use updraft_base::{Clock, OnFailure, Tasks};
@@ -69,6 +69,8 @@ struct State {
     hearing: Hearing,
     connect_fault: Option<i32>,
     down: bool,
+    /// Who answers for the metadata server.
+    metadata: Option<mpsc::Sender<(TcpStream, InstanceId)>>,
 }
 
 /// What an engine knows of who listens, short of connecting.
@@ -117,6 +119,19 @@ impl FakeEngine {
     /// From now on `connect` fails with this error of the system, which is ours and not an instance's; `None` repairs it.
     pub fn fail_connect(&self, errno: Option<i32>) {
         self.lock().connect_fault = errno;
+    }
+
+    /// A connection of the instance `id` to the metadata server, as its program would open it.
+    ///
+    /// # Errors
+    /// Those of the connection; `NotFound` when nobody answers.
+    pub async fn ask_metadata(&self, id: &InstanceId) -> io::Result<TcpStream> {
+        let sender = self.lock().metadata.clone().ok_or(io::ErrorKind::NotFound)?;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let client = TcpStream::connect(listener.local_addr()?).await?;
+        let (server, _) = listener.accept().await?;
+        sender.send((server, id.clone())).await.map_err(|_| io::ErrorKind::NotFound)?;
+        Ok(client)
     }
 
     /// From now on this is what it knows of who listens.
@@ -435,6 +450,17 @@ impl Engine for FakeEngine {
 
     fn limit_cpu(&self, id: &InstanceId, sidecar: Option<&str>, millis: u32) -> io::Result<()> {
         self.own(id)?.record.limit_cpu(sidecar, millis)
+    }
+
+    fn metadata(&self) -> Option<mpsc::Receiver<(TcpStream, InstanceId)>> {
+        let mut state = self.lock();
+        // That of a server which was killed answers nobody any more.
+        if state.metadata.as_ref().is_some_and(|sender| !sender.is_closed()) {
+            return None;
+        }
+        let (sender, receiver) = mpsc::channel(16);
+        state.metadata = Some(sender);
+        Some(receiver)
     }
 
     async fn usage(&self, id: &InstanceId) -> Option<Usage> {

@@ -16,11 +16,13 @@ mod fake_instance;
 mod fake_record;
 pub mod script;
 pub mod seeds;
+mod visit;
 
 pub use digest::SpecDigest;
 pub use error::EngineError;
 pub use fake::{FakeEngine, Hearing};
 pub use fake_record::Record;
+pub use visit::Visit;
 
 use std::time::{Duration, SystemTime};
 
@@ -203,6 +205,19 @@ pub trait Engine: Send + Sync + 'static {
     fn limit_cpu(&self, id: &InstanceId, sidecar: Option<&str>, millis: u32) -> std::io::Result<()> {
         let _ = (id, sidecar, millis);
         Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    /// What instances send to the metadata server's address, 169.254.169.254 port 80: connections, and whose each is,
+    /// known by where it came in. The first call gets it; until then everybody who asks is told that there is nothing.
+    /// `None` where instances cannot be told apart so.
+    fn metadata(&self) -> Option<mpsc::Receiver<(TcpStream, InstanceId)>> {
+        None
+    }
+
+    /// What instances send to the server itself: its services and its API. The first call gets it; `None` where instances
+    /// reach it, if at all, as others on the host do.
+    fn visits(&self) -> Option<mpsc::Receiver<Visit>> {
+        None
     }
 
     /// What the instance has used; `None` when it is gone.

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use updraft_base::{Clock, Shutdown, Tasks};
 use updraft_engine::Engine;
 use updraft_model::{
-    channel::{BookEntry, Check, LogLine, LogSource, RevisionBook},
+    channel::{BookEntry, Check, InstanceBook, LogLine, LogSource, RevisionBook, Workload},
     cpu::CpuTerms,
     instance::InstanceId,
     name::RevisionName,
@@ -57,6 +57,8 @@ pub(crate) struct Context {
 pub(crate) struct Instances {
     by_id: Mutex<HashMap<InstanceId, Arc<Instance>>>,
     count: watch::Sender<usize>,
+    /// As others know them.
+    published: watch::Sender<Arc<InstanceBook>>,
 }
 
 /// The revisions that have, or had, something to do.
@@ -84,13 +86,14 @@ pub(crate) struct Outside {
     pub(crate) config: FleetConfig,
     pub(crate) metrics: Metrics,
     pub(crate) logs: mpsc::Sender<LogLine>,
+    pub(crate) instances: watch::Sender<Arc<InstanceBook>>,
 }
 
 // === impl Context ===
 
 impl Context {
     pub(crate) fn new(outside: Outside, timer: mpsc::UnboundedSender<(Instant, Weak<Revision>)>) -> Self {
-        let Outside { engine, clock, tasks, config, metrics, logs } = outside;
+        let Outside { engine, clock, tasks, config, metrics, logs, instances } = outside;
         Self {
             engine,
             clock,
@@ -99,7 +102,7 @@ impl Context {
             metrics,
             board: Board::default(),
             timer,
-            instances: Instances::default(),
+            instances: Instances::new(instances),
             adoption: Adoption::default(),
             closing: AtomicBool::new(false),
             freezes_nothing: AtomicBool::new(false),
@@ -171,20 +174,28 @@ impl Context {
 
 // === impl Instances ===
 
-impl Default for Instances {
-    fn default() -> Self {
-        Self { by_id: Mutex::default(), count: watch::Sender::new(0) }
-    }
-}
-
 impl Instances {
+    fn new(published: watch::Sender<Arc<InstanceBook>>) -> Self {
+        Self { by_id: Mutex::default(), count: watch::Sender::new(0), published }
+    }
+
     pub(crate) fn insert(&self, instance: Arc<Instance>) {
         let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
         by_id.insert(instance.id.clone(), instance);
         self.count.send_replace(by_id.len());
     }
 
+    /// Says as whom it acts.
+    pub(crate) fn enlist(&self, instance: &Instance, entry: &BookEntry) {
+        let workload = Workload { revision: instance.revision.clone(), account: entry.account.clone() };
+        self.published.send_modify(|book| {
+            // Copied only while somebody has the last version in hand.
+            Arc::make_mut(book).entries.insert(instance.id.clone(), Arc::new(workload));
+        });
+    }
+
     pub(crate) fn remove(&self, id: &InstanceId) {
+        self.published.send_if_modified(|book| Arc::make_mut(book).entries.remove(id).is_some());
         let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
         by_id.remove(id);
         self.count.send_replace(by_id.len());

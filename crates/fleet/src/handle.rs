@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_engine::{Adopted, Engine};
 use updraft_model::{
-    channel::{LogLine, RevisionBook, RevisionHealth},
+    channel::{InstanceBook, LogLine, RevisionBook, RevisionHealth},
     name::RevisionName,
 };
 
@@ -45,6 +45,8 @@ pub struct FleetDeps {
     pub health: watch::Sender<Arc<RevisionHealth>>,
     /// Where lines go. One that finds no room is dropped and counted.
     pub logs: mpsc::Sender<LogLine>,
+    /// Where it is told which instances there are.
+    pub instances: watch::Sender<Arc<InstanceBook>>,
     /// What the engine took over ([`Engine::adopted`]).
     pub adopted: Vec<Adopted>,
 }
@@ -61,10 +63,10 @@ pub struct Fleet {
 impl Fleet {
     /// Starts the fleet's tasks. It follows the book from now on until [`Fleet::drain`].
     pub fn start(deps: FleetDeps, registry: &mut Registry) -> Self {
-        let FleetDeps { engine, clock, tasks, config, book, health, logs, adopted } = deps;
+        let FleetDeps { engine, clock, tasks, config, book, health, logs, instances, adopted } = deps;
         let events = engine.events();
         let (timer, wishes) = mpsc::unbounded_channel();
-        let outside = Outside { engine, clock, tasks, config, metrics: Metrics::new(registry), logs };
+        let outside = Outside { engine, clock, tasks, config, metrics: Metrics::new(registry), logs, instances };
         let context = Arc::new(Context::new(outside, timer));
         let revisions = Arc::new(Revisions::new(context.clone(), book));
         registry.register_collector(Box::new(Series::new(&revisions)));

@@ -280,6 +280,8 @@ enum Remains {
 pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry: Arc<BookEntry>, why: StartReason) {
     let context = revision.context().clone();
     context.metrics.starts.inc();
+    // Before its program can ask who it is.
+    context.instances.enlist(&instance, &entry);
     context.say(&instance, format!("Starting new instance. Reason: {}", reason(why)));
     match bring_up(&context, &instance, &entry).await {
         Start::Up(timing) => {
@@ -316,6 +318,7 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
 /// counts among those on their way up. One that does not pass its probe is replaced, and is no start that failed.
 pub(crate) async fn go_on(revision: Arc<Revision>, instance: Arc<Instance>, entry: Arc<BookEntry>) {
     let context = revision.context().clone();
+    context.instances.enlist(&instance, &entry);
     context.say(&instance, "The server was restarted. The instance goes on.");
     // One of several containers is not adopted: none is started any more.
     let nothing = Secrets::default();

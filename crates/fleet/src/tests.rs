@@ -22,9 +22,12 @@ use tokio::sync::{mpsc, watch};
 use updraft_base::{Clock, Tasks, VirtualClock};
 use updraft_engine::{Adopted, Engine as _, FakeEngine};
 use updraft_model::{
-    channel::{BookEntry, Check, CheckOutcome, Health, LogLine, LogSource, RevisionBook, RevisionHealth},
+    channel::{
+        BookEntry, Check, CheckOutcome, Health, InstanceBook, LogLine, LogSource, RevisionBook, RevisionHealth,
+        Workload,
+    },
     cpu::CpuTerms,
-    instance::{ContainerSpec, Egress, InstanceSpec, Limits},
+    instance::{ContainerSpec, Egress, InstanceId, InstanceSpec, Limits},
     name::{Parent, RevisionName},
     revision::{Probe, ProbeKind, ScalingTargets},
 };
@@ -32,6 +35,7 @@ use updraft_model::{
 use crate::{Fleet, FleetConfig, FleetDeps};
 
 const IMAGE: &str = "registry.test/app@sha256:00";
+const ACCOUNT: &str = "runner@demo-project.iam.gserviceaccount.com";
 /// How long a test waits, in real time, for what must happen.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -42,6 +46,7 @@ struct World {
     book: watch::Sender<Arc<RevisionBook>>,
     health: watch::Receiver<Arc<RevisionHealth>>,
     logs: mpsc::Receiver<LogLine>,
+    roll: watch::Receiver<Arc<InstanceBook>>,
     fleet: Fleet,
     tasks: Tasks,
     registry: Registry,
@@ -79,6 +84,7 @@ impl World {
         let (book, book_seen) = watch::channel(Arc::default());
         let (health_said, health) = watch::channel(Arc::default());
         let (log, logs) = mpsc::channel(1000);
+        let (instances, roll) = watch::channel(Arc::default());
         let deps = FleetDeps {
             engine: engine.clone(),
             clock: clock.clone(),
@@ -87,11 +93,12 @@ impl World {
             book: book_seen,
             health: health_said,
             logs: log,
+            instances,
             adopted,
         };
         let mut registry = Registry::default();
         let fleet = Fleet::start(deps, &mut registry);
-        Self { clock, hand, engine, book, health, logs, fleet, tasks, registry }
+        Self { clock, hand, engine, book, health, logs, roll, fleet, tasks, registry }
     }
 
     /// Puts a revision into the book, or changes it there.
@@ -113,6 +120,11 @@ impl World {
 
     fn health(&self, name: &RevisionName) -> Option<Health> {
         self.health.borrow().entries.get(name).cloned()
+    }
+
+    /// What is said of an instance to those who have to know as whom it acts.
+    fn workload(&self, id: &InstanceId) -> Option<Workload> {
+        self.roll.borrow().entries.get(id).map(|workload| Workload::clone(workload))
     }
 
     fn outcome(&self, name: &RevisionName) -> Option<CheckOutcome> {
@@ -220,6 +232,7 @@ fn entry(revision: &RevisionName) -> BookEntry {
         health_probes: BTreeMap::new(),
         cpu: CpuTerms::default(),
         check: Check::Done,
+        account: ACCOUNT.to_owned(),
     }
 }
 

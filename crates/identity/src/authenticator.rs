@@ -24,6 +24,16 @@ pub enum AuthMode {
     Token,
 }
 
+/// Where a request came in. An extension of every request that the front door hands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Entrance {
+    /// From this machine, or the network.
+    #[default]
+    Outside,
+    /// From an instance of this server: whatever it says of its host, it is not the operator.
+    Inside,
+}
+
 /// The word is none of [`AuthMode`]'s.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown authentication mode '{0}', expected 'none' or 'token'")]
@@ -130,19 +140,34 @@ impl Authenticator {
                 "while the server asks for no token it answers only to 127.0.0.1, [::1], localhost and names below localhost",
             )),
             Means::None => Ok(Principal::Local),
-            Means::Token(token) => {
-                let mut all = headers.get_all(header::AUTHORIZATION).iter();
-                let Some(shown) = all.next() else {
-                    return Err(Error::new(ErrorKind::Unauthenticated, MISSING));
-                };
-                // Of two, a part of the system before this one may have checked the other.
-                match credential(shown.as_bytes()) {
-                    Some(_) if all.next().is_some() => Err(wrong()),
-                    Some(credential) if token.is(&credential) => Ok(Principal::AdminToken),
-                    Some(credential) => self.by_access_token(&credential),
-                    None => Err(wrong()),
-                }
-            }
+            Means::Token(token) => self.by_credential(headers, Some(token)),
+        }
+    }
+
+    /// The same of a request that came in there. Code in an instance is nobody without credentials, also where others need
+    /// none: it shows the access token that the metadata server gave it.
+    ///
+    /// # Errors
+    /// As [`Authenticator::authenticate`].
+    pub fn authenticate_at(&self, entrance: Entrance, headers: &HeaderMap) -> Result<Principal, Error> {
+        match (entrance, &*self.means) {
+            (Entrance::Outside, _) => self.authenticate(headers),
+            (Entrance::Inside, Means::None) => self.by_credential(headers, None),
+            (Entrance::Inside, Means::Token(token)) => self.by_credential(headers, Some(token)),
+        }
+    }
+
+    fn by_credential(&self, headers: &HeaderMap, token: Option<&Token>) -> Result<Principal, Error> {
+        let mut all = headers.get_all(header::AUTHORIZATION).iter();
+        let Some(shown) = all.next() else {
+            return Err(Error::new(ErrorKind::Unauthenticated, MISSING));
+        };
+        // Of two, a part of the system before this one may have checked the other.
+        match credential(shown.as_bytes()) {
+            Some(_) if all.next().is_some() => Err(wrong()),
+            Some(credential) if token.is_some_and(|token| token.is(&credential)) => Ok(Principal::AdminToken),
+            Some(credential) => self.by_access_token(&credential),
+            None => Err(wrong()),
         }
     }
 
@@ -293,6 +318,23 @@ mod tests {
         let mut headers = headers(header::AUTHORIZATION, &format!("Bearer {token}"));
         headers.append(header::AUTHORIZATION, "Bearer other".parse().unwrap());
         assert_eq!(authenticator.authenticate(&headers).unwrap_err().message(), WRONG);
+    }
+
+    #[test]
+    fn code_in_an_instance_is_never_the_operator_whatever_host_it_names() {
+        let dir = TempDir::new().unwrap();
+        let open = Authenticator::open(AuthMode::None, dir.path()).unwrap();
+        for host in ["localhost", "127.0.0.1:8080", "updraft.internal:8080", "[::1]"] {
+            let error = open.authenticate_at(Entrance::Inside, &headers(header::HOST, host)).unwrap_err();
+            assert_eq!((error.kind(), error.message()), (ErrorKind::Unauthenticated, MISSING), "{host}");
+        }
+        let any = headers(header::AUTHORIZATION, "Bearer whatever");
+        assert_eq!(open.authenticate_at(Entrance::Inside, &any).unwrap_err().message(), WRONG);
+        assert_eq!(open.authenticate_at(Entrance::Outside, &any).unwrap(), Principal::Local);
+        let (closed, token, _dir) = with_token();
+        let shown = headers(header::AUTHORIZATION, &format!("Bearer {token}"));
+        assert_eq!(closed.authenticate_at(Entrance::Inside, &shown).unwrap(), Principal::AdminToken);
+        assert_eq!(closed.authenticate_at(Entrance::Inside, &HeaderMap::new()).unwrap_err().message(), MISSING);
     }
 
     #[test]

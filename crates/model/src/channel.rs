@@ -1,6 +1,6 @@
 //! What domains tell each other, as types. The binary joins the ends.
 //!
-//! [`RevisionBook`], [`RevisionHealth`] and [`crate::route::RouteTable`] are levels: the latest
+//! [`RevisionBook`], [`RevisionHealth`], [`InstanceBook`] and [`crate::route::RouteTable`] are levels: the latest
 //! snapshot is the whole truth; what is new in it a reader learns from [`Level::changes`]. [`LogLine`]s and
 //! [`RequestRecord`]s are streams: counted, never silently lost.
 
@@ -59,6 +59,27 @@ pub struct BookEntry {
     pub health_probes: BTreeMap<String, HealthProbes>,
     /// Is an instance to be started and probed now, to learn whether the revision works?
     pub check: Check,
+    /// The address of the service account that its instances act as.
+    pub account: String,
+}
+
+/// Which instances there are, and as whom each acts. fleet → metadata.
+///
+/// An instance is in it before its program runs, and until it has ended; one that another server had started is in it
+/// from when it belongs to a revision again.
+#[derive(Debug, Clone, Default)]
+pub struct InstanceBook {
+    /// By their ids.
+    pub entries: Level<InstanceId, Arc<Workload>>,
+}
+
+/// What an instance is of the rest of the world: the same for all instances of a revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// What it runs.
+    pub revision: RevisionName,
+    /// The address of the service account that it acts as.
+    pub account: String,
 }
 
 /// What one container is asked once it is up. Defaults are filled in.

@@ -223,12 +223,13 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
     use http::Request;
+    use updraft_identity::Entrance;
 
     use super::*;
     use crate::client::Scheme as Spoken;
 
     fn client(scheme: Spoken) -> Client {
-        Client { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)), scheme }
+        Client { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)), scheme, entrance: Entrance::Outside }
     }
 
     #[test]
@@ -276,7 +277,8 @@ mod tests {
             ("[::ffff:192.0.2.7]:1", "192.0.2.7", "for=\"192.0.2.7\";proto=https"),
             ("[2001:db8::7]:1", "2001:db8::7", "for=\"[2001:db8::7]\";proto=https"),
         ] {
-            let client = Client { address: address.parse().expect("an address"), scheme: Spoken::Https };
+            let address = address.parse().expect("an address");
+            let client = Client { address, ..client(Spoken::Https) };
             let mut headers = HeaderMap::new();
             forwarded(&mut headers, client);
             assert_eq!(

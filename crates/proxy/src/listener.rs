@@ -13,10 +13,13 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, ToSocketAddrs},
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
-use updraft_base::{OnFailure, Shutdown, Tasks};
+use updraft_base::{OnFailure, Seat, Shutdown, Tasks};
+use updraft_engine::Visit;
+use updraft_identity::Entrance;
+use updraft_model::instance::InstanceId;
 
 use crate::{
     body::Body,
@@ -43,6 +46,8 @@ pub trait Fallback: Send + Sync + 'static {
 pub struct Front {
     clear: TcpListener,
     secure: Option<Secure>,
+    /// Connections of instances, if they come.
+    visits: Option<mpsc::Receiver<Visit>>,
 }
 
 /// A listener for TLS.
@@ -57,6 +62,9 @@ struct Accepted {
     address: SocketAddr,
     /// Makes the handshake, if there is to be one.
     acceptor: Option<TlsAcceptor>,
+    entrance: Entrance,
+    /// Of an instance: its place among the instance's own.
+    seat: Option<Seat<InstanceId>>,
 }
 
 /// What a connection works with.
@@ -76,12 +84,17 @@ impl Front {
     /// # Errors
     /// Those of the socket, such as a port that is taken.
     pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
-        Ok(Self { clear: TcpListener::bind(address).await?, secure: None })
+        Ok(Self { clear: TcpListener::bind(address).await?, secure: None, visits: None })
     }
 
     /// Listens at `listener` as well, for TLS with these certificates.
     pub fn and_tls(self, listener: TcpListener, config: Arc<ServerConfig>) -> Self {
         Self { secure: Some(Secure { listener, acceptor: TlsAcceptor::from(config) }), ..self }
+    }
+
+    /// Takes these connections of instances as well, each as what comes in at the port that it means.
+    pub fn and_visits(self, visits: mpsc::Receiver<Visit>) -> Self {
+        Self { visits: Some(visits), ..self }
     }
 
     /// Where it listens in the clear.
@@ -100,7 +113,7 @@ impl Front {
         self.secure.as_ref().map(|secure| secure.listener.local_addr()).transpose()
     }
 
-    async fn accept(&self) -> io::Result<Accepted> {
+    async fn accept(&mut self) -> io::Result<Accepted> {
         let secure = async {
             match &self.secure {
                 Some(Secure { listener, acceptor }) => (listener.accept().await, Some(acceptor.clone())),
@@ -110,15 +123,24 @@ impl Front {
         let (accepted, acceptor) = tokio::select! {
             accepted = self.clear.accept() => (accepted, None),
             accepted = secure => accepted,
+            visit = next(&mut self.visits) => return self.receive(visit),
         };
         let (stream, address) = accepted?;
-        Ok(Accepted { stream, address, acceptor })
+        Ok(Accepted { stream, address, acceptor, entrance: Entrance::Outside, seat: None })
+    }
+
+    fn receive(&self, visit: Visit) -> io::Result<Accepted> {
+        let Visit { stream, port, seat, .. } = visit;
+        let address = stream.peer_addr()?;
+        let is_secure = |secure: &&Secure| secure.listener.local_addr().is_ok_and(|address| address.port() == port);
+        let acceptor = self.secure.as_ref().filter(is_secure).map(|secure| secure.acceptor.clone());
+        Ok(Accepted { stream, address, acceptor, entrance: Entrance::Inside, seat: Some(seat) })
     }
 
     /// Serves until the shutdown of `tasks` is asked for: hosts under `domain` by `proxy`, all
     /// others by `fallback`. Then no connection is accepted any more, requests in flight may finish
     /// within the proxy's drain time, and the rest is cut off.
-    pub async fn run(self, proxy: Proxy, domain: String, fallback: Arc<dyn Fallback>, tasks: Tasks) {
+    pub async fn run(mut self, proxy: Proxy, domain: String, fallback: Arc<dyn Fallback>, tasks: Tasks) {
         let connections = Tasks::new();
         let domain = domain.to_ascii_lowercase();
         let closing = tasks.shutdown().clone();
@@ -165,18 +187,18 @@ impl Front {
 
 impl Door {
     async fn connection(self: Arc<Self>, accepted: Accepted) {
-        let Accepted { stream, address, acceptor } = accepted;
+        let Accepted { stream, address, acceptor, entrance, seat: _seat } = accepted;
         // Nagle's algorithm would hold back the end of small answers. A socket that refuses is closed.
         if stream.set_nodelay(true).is_err() {
             return;
         }
         let Some(acceptor) = acceptor else {
-            return limited(self.speak(stream, Client { address, scheme: Scheme::Http })).await;
+            return limited(self.speak(stream, Client { address, scheme: Scheme::Http, entrance })).await;
         };
         // Apart: a connection in the clear has no room for one over TLS, which is larger.
         let secure = async {
             if let Some(stream) = self.in_time(acceptor.accept(stream)).await {
-                limited(self.speak(Box::new(stream), Client { address, scheme: Scheme::Https })).await;
+                limited(self.speak(Box::new(stream), Client { address, scheme: Scheme::Https, entrance })).await;
             }
         };
         Box::pin(secure).await;
@@ -222,7 +244,7 @@ impl Door {
         }
     }
 
-    async fn answer(&self, request: Box<Request<Incoming>>, client: Client) -> Response<Body> {
+    async fn answer(&self, mut request: Box<Request<Incoming>>, client: Client) -> Response<Body> {
         if !is_addressed_once(&request) {
             return Rejection::Host.respond(&Asked::of(&request));
         }
@@ -231,7 +253,10 @@ impl Door {
             true => self.proxy.serve(request, client).await,
             // Any answer with success would open a tunnel that ends here.
             false if request.method() == Method::CONNECT => Rejection::Method.respond(&Asked::of(&request)),
-            false => self.fallback.call(*request).await,
+            false => {
+                request.extensions_mut().insert(client.entrance);
+                self.fallback.call(*request).await
+            }
         }
     }
 }
@@ -240,6 +265,16 @@ impl std::fmt::Debug for Front {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Front").field("clear", &self.clear).field("tls", &self.secure.is_some()).finish()
     }
+}
+
+/// The next connection of an instance; never, if there are none.
+async fn next(visits: &mut Option<mpsc::Receiver<Visit>>) -> Visit {
+    if let Some(receiver) = visits
+        && let Some(visit) = receiver.recv().await
+    {
+        return visit;
+    }
+    std::future::pending().await
 }
 
 fn builder(config: &ProxyConfig) -> Builder<Streams> {

@@ -139,6 +139,7 @@ impl World {
             book: book_seen,
             health,
             logs,
+            instances: watch::Sender::default(),
             adopted: Vec::new(),
         };
         let fleet = Fleet::start(deps, &mut registry);
@@ -327,6 +328,7 @@ impl App {
             health_probes: BTreeMap::new(),
             cpu: CpuTerms::default(),
             check: Check::Done,
+            account: String::new(),
         }
     }
 }

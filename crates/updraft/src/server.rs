@@ -5,6 +5,7 @@
 //!                 └───────────── everything else ────────▶ Api ────▶ Control ─▶ Store
 //!   Control ── RouteTable ──▶ Proxy        Control ── RevisionBook ──▶ Fleet ── RevisionHealth ──▶ Control
 //!   Proxy ── RequestRecord ──▶ LogStore    Control ── AccountBook ──▶ Tokens ◀── Authenticator, Api
+//!   Engine ── connections of instances ──▶ Metadata, Front      Fleet ── InstanceBook ──▶ Metadata ──▶ Tokens
 //!   Fleet ── LogLine ──▶ LogStore          Registry ──▶ ImageStore ◀── Control, Engine
 //! ```
 
@@ -34,10 +35,11 @@ use updraft_engine::Engine;
 use updraft_engine_local::{Isolation, LocalConfig, LocalEngine, Runtime};
 use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
 use updraft_identity::{Authenticator, Issuer, Tokens};
+use updraft_metadata::{Metadata, MetadataDeps};
 use updraft_model::{
     Parent, ServiceName,
     account::AccountBook,
-    channel::{LogLine, RequestRecord, RevisionBook, RevisionHealth},
+    channel::{InstanceBook, LogLine, RequestRecord, RevisionBook, RevisionHealth},
     route::RouteTable,
     secret::Sealer,
 };
@@ -111,6 +113,7 @@ struct Channels {
     health: (watch::Sender<Arc<RevisionHealth>>, watch::Receiver<Arc<RevisionHealth>>),
     routes: (watch::Sender<Arc<RouteTable>>, watch::Receiver<Arc<RouteTable>>),
     accounts: (watch::Sender<Arc<AccountBook>>, watch::Receiver<Arc<AccountBook>>),
+    instances: (watch::Sender<Arc<InstanceBook>>, watch::Receiver<Arc<InstanceBook>>),
     logs: (mpsc::Sender<LogLine>, mpsc::Receiver<LogLine>),
     requests: (mpsc::Sender<RequestRecord>, mpsc::Receiver<RequestRecord>),
     deleted: (mpsc::Sender<ServiceName>, mpsc::Receiver<ServiceName>),
@@ -130,11 +133,15 @@ impl Server {
         let (store, snapshots, sealer) = open_store(&config, &core).await?;
         let channels = Channels::new();
         let listeners = Listeners::bind(&config, &clock).await?;
-        let (auth, tokens) = identify(&config, &listeners, channels.accounts.1, &clock)?;
+        let accounts = channels.accounts.1;
+        let (auth, tokens) = identify(&config, &listeners, accounts.clone(), &clock)?;
         let auth = know_people(auth, &config, &edges, &clock);
         let images = open_images(&config, &listeners, &clock)?;
         let engine: Arc<dyn Engine> = match engine {
-            EngineChoice::Local(local) => start_engine(local, &images, &core, &clock).await?,
+            EngineChoice::Local(local) => {
+                let local = LocalConfig { ports: listeners.ports(), ..local };
+                start_engine(local, &images, &core, &clock).await?
+            }
             EngineChoice::Given(engine) => engine,
         };
         let mut metrics = Metrics::new(&clock);
@@ -152,10 +159,23 @@ impl Server {
                 book: channels.book.1,
                 health: channels.health.0,
                 logs: channels.logs.0,
+                instances: channels.instances.0,
                 adopted,
             },
             metrics.registry(),
         );
+        if let Some(callers) = engine.metadata() {
+            let metadata = Metadata::new(MetadataDeps {
+                callers,
+                instances: channels.instances.1,
+                accounts,
+                tokens: tokens.clone(),
+                clock: clock.clone(),
+                tasks: core.clone(),
+            });
+            // Ends last: requests that are still being answered may need a token.
+            core.spawn("metadata server", OnFailure::Stop, metadata.serve());
+        }
         let control = Control::start(ControlDeps {
             store,
             images: images.clone(),
@@ -201,7 +221,7 @@ impl Server {
         })
         .map_err(StartError::Descriptors)?;
         let (address, tls, registry_address) = (listeners.address, listeners.tls_address, listeners.registry_address);
-        open_doors(listeners, (proxy, api, registry), &config, &edges);
+        open_doors(listeners, (proxy, api, registry), (&*engine, &config), &edges);
         let default_parent = Parent::new(&config.project, &config.region);
         Ok(Self { address, tls, registry: registry_address, control, fleet, engine, default_parent, edges, core })
     }
@@ -268,6 +288,7 @@ impl Channels {
             health: watch::channel(Arc::default()),
             routes: watch::channel(Arc::default()),
             accounts: watch::channel(Arc::default()),
+            instances: watch::channel(Arc::default()),
             logs: mpsc::channel(LOG_QUEUE),
             requests: mpsc::channel(REQUEST_QUEUE),
             deleted: mpsc::channel(DELETED_QUEUE),
@@ -353,8 +374,17 @@ fn know_people(auth: Authenticator, config: &Config, edges: &Tasks, clock: &Cloc
 }
 
 /// From here on requests are answered.
-fn open_doors(listeners: Listeners, (proxy, api, registry): (Proxy, Api, Registry), config: &Config, edges: &Tasks) {
+fn open_doors(
+    listeners: Listeners,
+    (proxy, api, registry): (Proxy, Api, Registry),
+    (engine, config): (&dyn Engine, &Config),
+    edges: &Tasks,
+) {
     let Listeners { front, registry: registry_listener, .. } = listeners;
+    let front = match engine.visits() {
+        Some(visits) => front.and_visits(visits),
+        None => front,
+    };
     edges.spawn("registry", OnFailure::Stop, registry.serve(registry_listener, edges.clone()));
     let door = front.run(proxy, config.domain.clone(), Arc::new(ApiFallback(api)), edges.clone());
     edges.spawn("front door", OnFailure::Stop, door);
@@ -481,6 +511,7 @@ fn server_info(config: &Config, listeners: &Listeners) -> ServerInfo {
 pub fn local_engine(config: &Config) -> LocalConfig {
     LocalConfig {
         dns: config.dns.clone(),
+        domain: config.domain.clone(),
         isolation: config.isolation,
         predecessor: config.predecessor,
         runtime: config.runtime.clone(),

@@ -126,6 +126,7 @@ pub(super) fn entry(
         sidecar_probes: probes.collect(),
         health_probes: template.containers.iter().filter_map(|one| health_probes(one, rest)).collect(),
         check,
+        account: template.service_account.clone(),
         spec: Arc::new(spec),
         secrets: Arc::new(secrets),
     })
@@ -231,7 +232,9 @@ mod tests {
         let spec = (spec, Secrets::default());
         let entry = entry(spec, (&template, &Rest::default()), Check::Wanted).expect("defaults make it whole");
         assert_eq!((entry.concurrency, entry.min, entry.max), (80, 0, 100));
+        assert_eq!(entry.account, updraft_model::account::default_email("demo-project"));
     }
+
     fn env(container: &ContainerSpec) -> Vec<String> {
         container.env.iter().map(|(key, value)| format!("{key}={value}")).collect()
     }

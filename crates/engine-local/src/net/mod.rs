@@ -5,14 +5,15 @@
 //! is needed on the host.
 //!
 //! * An instance reaches whatever the host can reach, with the source address of the host.
-//! * It reaches neither another instance nor the host's own addresses (so not the API either), nor
-//!   link-local addresses, where clouds keep the host's credentials. What the gateway address
-//!   answers is echo requests and, when the host's name servers cannot be reached from inside, DNS.
+//! * It reaches neither another instance nor the host's own addresses, nor link-local addresses, where clouds keep the
+//!   host's credentials. What the gateway address answers is echo requests and DNS: names of ours itself
+//!   ([`names`]), others by asking the host's name servers.
 //! * An instance may be restricted to private addresses, or to none ([`Network::restrict`]): an element of a set of
 //!   the packet filter, so that rules do not grow with instances.
 //! * An instance speaks with its own address only: what comes in through a cable from an address that does not
 //!   lead back through it is dropped before anything else.
-//! * 169.254.169.254, port 80, is a listener of ours ([`Network::metadata`]), which knows by the address who asks.
+//! * 169.254.169.254, port 80, is a listener of ours ([`Network::metadata`]), which knows by the address who asks;
+//!   and so is, at each port of the server, 169.254.169.252 ([`Network::doors`]).
 //! * Nobody but the host opens connections to an instance.
 //! * There is no IPv6 inside: it is off in the namespace, off on the cable, and dropped.
 //! * The host forwards only what comes in through our cables and through the links its routes lead
@@ -25,10 +26,12 @@
 //! `net-<tag>.json` in the run directory.
 
 mod attach;
+mod doors;
 mod error;
 mod forwarding;
 mod link;
 mod listeners;
+mod names;
 mod netlink;
 mod netns;
 mod nft;
@@ -61,9 +64,11 @@ use updraft_model::instance::Egress;
 
 pub(crate) use error::NetError;
 pub(crate) use listeners::Listeners;
+pub(crate) use rules::METADATA;
 pub(crate) use subnet::Subnet;
 pub(crate) use survey::{survey, try_out};
 
+use names::Names;
 use resolver::Forwarder;
 use retired::Remains;
 use worker::Command;
@@ -73,8 +78,12 @@ use worker::Command;
 pub(crate) struct NetConfig {
     /// Tells what is ours from what is another server's: 1 to 6 of `[a-z0-9]`, the caller's alone.
     pub(crate) tag: String,
-    /// Name servers of instances; empty for those that the host has at the start.
+    /// Name servers that are asked for instances; empty for those that the host has at the start.
     pub(crate) dns: Vec<IpAddr>,
+    /// Names below it lead instances to the server itself, as does the API's; two others lead to the metadata server ([`names`]).
+    pub(crate) domain: String,
+    /// The server's ports, which are all that they reach there.
+    pub(crate) ports: Vec<u16>,
     /// Where addresses come from; `None` picks a private range that the host does not use.
     pub(crate) subnet: Option<Subnet>,
     /// Where what was changed on the host is written down.
@@ -100,6 +109,7 @@ struct Inner {
     stays: AtomicBool,
     /// Until somebody takes it.
     metadata: Mutex<Option<TcpListener>>,
+    doors: Mutex<Vec<(u16, TcpListener)>>,
 }
 
 /// A network namespace, ready for one instance: loopback is up, `eth0` has the address, the default
@@ -132,19 +142,25 @@ impl Network {
     pub(crate) async fn start(config: NetConfig, tasks: &Tasks, clock: &Clock) -> Result<Self, NetError> {
         check_tag(&config.tag)?;
         let (commands, orders) = mpsc::channel();
+        let names = Names::new(&config.domain);
         let (worker, ready) = worker::spawn(config, orders, clock.clone())?;
         // From here on, dropping this removes everything.
         let forwarder = Shutdown::default();
-        let (metadata, stays) = (Mutex::default(), AtomicBool::new(false));
-        let inner =
-            Inner { commands: Some(commands), worker: Some(worker), forwarder: forwarder.clone(), metadata, stays };
+        let inner = Inner {
+            commands: Some(commands),
+            worker: Some(worker),
+            forwarder: forwarder.clone(),
+            metadata: Mutex::default(),
+            stays: AtomicBool::new(false),
+            doors: Mutex::default(),
+        };
         let ready = ready.await.map_err(|_| NetError::Stopped)??;
-        let listener = TcpListener::from_std(ready.metadata).map_err(NetError::io("listen for the metadata server"))?;
-        *inner.metadata.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener);
-        if !ready.forward_dns_to.is_empty() {
-            let forwarding = Forwarder::bind(ready.gateway, ready.subnet, ready.forward_dns_to).await?;
-            forwarding.spawn(tasks, clock, &forwarder);
-        }
+        let listener = |std| TcpListener::from_std(std).map_err(NetError::io("listen for instances"));
+        *inner.metadata.lock().unwrap_or_else(PoisonError::into_inner) = Some(listener(ready.metadata)?);
+        let doors = ready.doors.into_iter().map(|(port, door)| Ok((port, listener(door)?)));
+        *inner.doors.lock().unwrap_or_else(PoisonError::into_inner) = doors.collect::<Result<_, NetError>>()?;
+        let forwarding = Forwarder::bind(ready.gateway, ready.subnet, (names, ready.forward_dns_to)).await?;
+        forwarding.spawn(tasks, clock, &forwarder);
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -207,6 +223,12 @@ impl Network {
         self.inner.metadata.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// The listeners that take what instances send to the server's own address, by the port of it; peers as there. The
+    /// first call gets them.
+    pub(crate) fn doors(&self) -> Vec<(u16, TcpListener)> {
+        std::mem::take(&mut *self.inner.doors.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Removes cables, firewall and gateway and sets forwarding back. Instances are best ended
     /// before: their cables go with them, and are only cut here when they stay.
     ///
@@ -225,6 +247,8 @@ impl Network {
     /// Ends as SIGKILL ends a server: everything stays.
     #[cfg(test)]
     fn abandon(&self) {
+        // The name server's port goes with the process.
+        self.inner.forwarder.ask();
         self.inner.abandon();
     }
 }

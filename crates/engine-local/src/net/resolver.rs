@@ -1,5 +1,6 @@
-//! Names: what instances write into `/etc/resolv.conf`, and a DNS forwarder for hosts whose name
-//! servers cannot be reached from inside.
+//! Names: what instances have in `/etc/resolv.conf`, and who answers them. That is always us: our own names are known to
+//! nobody else ([`names`](super::names)), and a list of two name servers is asked in any order, or at once. What is not ours
+//! the host's name servers are asked, also those that only the host reaches.
 
 use std::{
     fs,
@@ -9,25 +10,26 @@ use std::{
 };
 
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UdpSocket},
-    sync::Semaphore,
 };
-use updraft_base::{Clock, OnFailure, Shutdown, Tasks};
+use updraft_base::{Clock, OnFailure, Seats, Shutdown, Tasks};
 
-use super::{NetError, Subnet};
+use super::{
+    NetError, Subnet,
+    names::{self, Names},
+};
 
-/// Who answers the questions of instances.
+/// Who is asked for instances, and how they are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// Name servers that instances ask themselves; empty when they ask the gateway.
-    direct: Vec<Ipv4Addr>,
-    /// Name servers that the forwarder asks for them; empty when there is no need.
+    /// Name servers that are asked what is not ours to answer.
     pub(super) forward_to: Vec<IpAddr>,
     /// The other lines of the host's file that mean something inside (`search`, `options`).
     lines: Vec<String>,
 }
 
-/// Answers DNS queries on the gateway address by asking the host's name servers.
+/// Answers DNS queries on the gateway address.
 #[derive(Debug)]
 pub(super) struct Forwarder {
     udp: Arc<UdpSocket>,
@@ -38,17 +40,18 @@ pub(super) struct Forwarder {
 
 #[derive(Debug)]
 struct Upstream {
+    names: Names,
     servers: Vec<IpAddr>,
     /// Queries that wait for an answer.
-    queries: Arc<Semaphore>,
-    connections: Arc<Semaphore>,
+    queries: Seats<IpAddr>,
+    connections: Seats<IpAddr>,
 }
 
 const PORT: u16 = 53;
-/// More than this at once are dropped; resolvers ask again.
-const QUERIES_MAX: usize = 256;
+/// More than this at once, of all and of one instance, are dropped; resolvers ask again.
+const QUERIES_MAX: (usize, usize) = (1024, 64);
 /// More than this at once are closed.
-const CONNECTIONS_MAX: usize = 32;
+const CONNECTIONS_MAX: (usize, usize) = (128, 8);
 /// How long one name server gets to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 /// How long a connection may last, whatever happens on it.
@@ -61,54 +64,35 @@ const SERVERS_MAX: usize = 3;
 const PAUSE: Duration = Duration::from_millis(100);
 
 const HOST_FILE: &str = "/etc/resolv.conf";
-/// Where systemd-resolved writes the name servers that it asks itself.
-const RESOLVED_FILE: &str = "/run/systemd/resolve/resolv.conf";
 
 // === impl Plan ===
 
 impl Plan {
-    /// From the configuration or, when that is empty, the host's files. `own` are addresses of the
-    /// host, which instances cannot reach.
-    pub(super) fn new(configured: &[IpAddr], own: &[Ipv4Addr]) -> Self {
-        let read = |path| fs::read_to_string(path).unwrap_or_default();
-        Self::from_files(configured, own, &[read(HOST_FILE), read(RESOLVED_FILE)])
+    /// From the configuration or, when that is empty, the host's file.
+    pub(super) fn new(configured: &[IpAddr]) -> Self {
+        Self::from_file(configured, &fs::read_to_string(HOST_FILE).unwrap_or_default())
     }
 
-    fn from_files(configured: &[IpAddr], own: &[Ipv4Addr], files: &[String; 2]) -> Self {
-        let usable = |servers: &[IpAddr]| -> Vec<Ipv4Addr> {
-            let reachable = |address: &Ipv4Addr| {
-                !address.is_loopback()
-                    && !address.is_link_local()
-                    && !address.is_unspecified()
-                    && !own.contains(address)
-            };
-            servers.iter().filter_map(|server| as_v4(*server)).filter(reachable).take(SERVERS_MAX).collect()
-        };
-        let listed = if configured.is_empty() { nameservers(&files[0]) } else { configured.to_vec() };
-        let lines = if configured.is_empty() { other_lines(&files[0]) } else { Vec::new() };
-        let mut direct = usable(&listed);
-        if direct.is_empty() && configured.is_empty() {
-            direct = usable(&nameservers(&files[1]));
-        }
-        let forward_to = match (direct.is_empty(), listed.is_empty()) {
-            (false, _) => Vec::new(),
+    fn from_file(configured: &[IpAddr], file: &str) -> Self {
+        let listed = if configured.is_empty() { nameservers(file) } else { configured.to_vec() };
+        let lines = if configured.is_empty() { other_lines(file) } else { Vec::new() };
+        let forward_to = match listed.is_empty() {
             // What the C library asks when the file names nobody.
-            (true, true) => vec![Ipv4Addr::LOCALHOST.into()],
-            (true, false) => listed.into_iter().take(SERVERS_MAX).collect(),
+            true => vec![Ipv4Addr::LOCALHOST.into()],
+            false => listed.into_iter().take(SERVERS_MAX).collect(),
         };
-        Self { direct, forward_to, lines }
+        Self { forward_to, lines }
     }
 
     /// Every IPv4 name server that will be asked.
     pub(super) fn nameservers(&self) -> impl Iterator<Item = Ipv4Addr> {
-        self.direct.iter().copied().chain(self.forward_to.iter().filter_map(|server| as_v4(*server)))
+        self.forward_to.iter().filter_map(|server| as_v4(*server))
     }
 
     /// The file for instances.
     pub(super) fn resolv_conf(&self, gateway: Ipv4Addr) -> String {
-        let servers = if self.direct.is_empty() { &[gateway][..] } else { &self.direct };
-        let servers = servers.iter().map(|server| format!("nameserver {server}\n"));
-        servers.chain(self.lines.iter().map(|line| format!("{line}\n"))).collect()
+        let server = format!("nameserver {gateway}\n");
+        std::iter::once(server).chain(self.lines.iter().map(|line| format!("{line}\n"))).collect()
     }
 }
 
@@ -136,14 +120,18 @@ fn other_lines(text: &str) -> Vec<String> {
 
 impl Forwarder {
     /// Listens on the gateway address.
-    pub(super) async fn bind(gateway: Ipv4Addr, subnet: Subnet, servers: Vec<IpAddr>) -> Result<Self, NetError> {
+    pub(super) async fn bind(
+        gateway: Ipv4Addr,
+        subnet: Subnet,
+        (names, servers): (Names, Vec<IpAddr>),
+    ) -> Result<Self, NetError> {
         let address = SocketAddr::from((gateway, PORT));
         let failed = |source| NetError::Dns { address, source };
         let udp = Arc::new(UdpSocket::bind(address).await.map_err(failed)?);
         let tcp = TcpListener::bind(address).await.map_err(failed)?;
-        let queries = Arc::new(Semaphore::new(QUERIES_MAX));
-        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let upstream = Arc::new(Upstream { servers, queries, connections });
+        let seats = |(all, each)| Seats::new(all, each);
+        let (queries, connections) = (seats(QUERIES_MAX), seats(CONNECTIONS_MAX));
+        let upstream = Arc::new(Upstream { names, servers, queries, connections });
         Ok(Self { udp, tcp, upstream, subnet })
     }
 
@@ -196,15 +184,14 @@ impl Serving {
                     continue;
                 }
             };
-            let Ok(place) = upstream.queries.clone().try_acquire_owned() else { continue };
             if !self.is_ours(peer) {
                 continue;
             }
+            let Some(place) = upstream.queries.take(&peer.ip()) else { continue };
             let (query, socket) = (buffer[..length].to_vec(), socket.clone());
             let (upstream, clock) = (upstream.clone(), self.clock.clone());
             self.tasks.spawn("dns-query", OnFailure::Log, async move {
-                // No answer: the resolver asks again, or somebody else.
-                if let Some(answer) = upstream.ask(&clock, &query).await {
+                if let Some(answer) = upstream.answer(&clock, &query).await {
                     let _ = socket.send_to(&answer, peer).await;
                 }
                 drop(place);
@@ -214,23 +201,21 @@ impl Serving {
 
     async fn streams(self, listener: TcpListener, upstream: Arc<Upstream>) {
         loop {
-            let (mut client, peer) = match listener.accept().await {
+            let (client, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(_) => {
                     self.clock.sleep(PAUSE).await;
                     continue;
                 }
             };
-            let Ok(place) = upstream.connections.clone().try_acquire_owned() else { continue };
             if !self.is_ours(peer) {
                 continue;
             }
+            let Some(place) = upstream.connections.take(&peer.ip()) else { continue };
             let (upstream, clock) = (upstream.clone(), self.clock.clone());
             self.tasks.spawn("dns-connection", OnFailure::Log, async move {
-                if let Some(mut server) = upstream.connect(&clock).await {
-                    let copy = tokio::io::copy_bidirectional(&mut client, &mut server);
-                    let _ = clock.timeout(CONNECTION_TIME, copy).await;
-                }
+                // How it ends is the instance's affair.
+                let _ = clock.timeout(CONNECTION_TIME, upstream.converse(&clock, client)).await;
                 drop(place);
             });
         }
@@ -240,6 +225,38 @@ impl Serving {
 // === impl Upstream ===
 
 impl Upstream {
+    /// Ours, or that of a name server, or that there is none.
+    async fn answer(&self, clock: &Clock, query: &[u8]) -> Option<Vec<u8>> {
+        if let Some(answer) = self.names.answer(query) {
+            return Some(answer);
+        }
+        match self.ask(clock, query).await {
+            Some(answer) => Some(answer),
+            // Said at once, where a resolver would wait and ask again, several times.
+            None => names::failure(query),
+        }
+    }
+
+    /// Answers queries over TCP, each after its length, for as long as they are for names of ours. From the first other one
+    /// on a name server has the connection.
+    async fn converse(&self, clock: &Clock, mut client: TcpStream) -> std::io::Result<()> {
+        loop {
+            let mut length = [0; 2];
+            client.read_exact(&mut length).await?;
+            let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
+            client.read_exact(&mut query).await?;
+            if let Some(answer) = self.names.answer(&query) {
+                let length = u16::try_from(answer.len()).unwrap_or_default().to_be_bytes();
+                client.write_all(&[&length[..], &answer].concat()).await?;
+                continue;
+            }
+            let Some(mut server) = self.connect(clock).await else { return Ok(()) };
+            server.write_all(&[&length[..], &query].concat()).await?;
+            tokio::io::copy_bidirectional(&mut client, &mut server).await?;
+            return Ok(());
+        }
+    }
+
     /// The first answer of a name server, asked one after the other.
     async fn ask(&self, clock: &Clock, query: &[u8]) -> Option<Vec<u8>> {
         for server in &self.servers {
@@ -286,42 +303,32 @@ mod tests {
 
     const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 1);
 
-    fn plan(configured: &[IpAddr], host: &str, resolved: &str) -> Plan {
-        let own = [Ipv4Addr::new(192, 168, 1, 2)];
-        Plan::from_files(configured, &own, &[host.to_owned(), resolved.to_owned()])
+    #[test]
+    fn instances_ask_us_with_the_search_list_of_the_host() {
+        let file = "# a comment\nnameserver 10.0.0.53\nsearch corp.example\noptions edns0\nnameserver fd00::1\n";
+        let plan = Plan::from_file(&[], file);
+        assert_eq!(plan.resolv_conf(GATEWAY), "nameserver 10.64.0.1\nsearch corp.example\noptions edns0\n");
+        let servers: Vec<_> = plan.forward_to.iter().map(ToString::to_string).collect();
+        assert_eq!((servers, plan.nameservers().count()), (vec!["10.0.0.53".to_owned(), "fd00::1".to_owned()], 1));
     }
 
     #[test]
-    fn name_servers_that_instances_reach_are_passed_on_with_the_search_list() {
-        let plan = plan(&[], "# a comment\nnameserver 10.0.0.53\nsearch corp.example\nnameserver fd00::1\n", "");
-        assert_eq!(plan.resolv_conf(GATEWAY), "nameserver 10.0.0.53\nsearch corp.example\n");
-        assert!(plan.forward_to.is_empty());
-    }
-
-    #[test]
-    fn a_local_stub_is_replaced_by_the_servers_that_it_asks() {
-        let plan = plan(&[], "nameserver 127.0.0.53\noptions edns0\n", "nameserver 192.0.2.53\n");
-        assert_eq!(plan.resolv_conf(GATEWAY), "nameserver 192.0.2.53\noptions edns0\n");
-    }
-
-    #[test]
-    fn servers_on_the_host_itself_are_asked_by_the_forwarder() {
-        for server in ["127.0.0.1", "192.168.1.2", "169.254.169.254", "fd00::1"] {
-            let plan = plan(&[], &format!("nameserver {server}\n"), "");
-            assert_eq!(plan.resolv_conf(GATEWAY), "nameserver 10.64.0.1\n", "{server}");
+    fn servers_on_the_host_itself_are_asked_too() {
+        for server in ["127.0.0.1", "127.0.0.53", "192.168.1.2", "169.254.169.254", "fd00::1"] {
+            let plan = Plan::from_file(&[], &format!("nameserver {server}\n"));
             assert_eq!(plan.forward_to, [server.parse::<IpAddr>().expect("an address")]);
         }
     }
 
     #[test]
     fn a_host_that_names_nobody_asks_itself_as_the_c_library_does() {
-        assert_eq!(plan(&[], "", "").forward_to, [IpAddr::from(Ipv4Addr::LOCALHOST)]);
+        assert_eq!(Plan::from_file(&[], "").forward_to, [IpAddr::from(Ipv4Addr::LOCALHOST)]);
     }
 
     #[test]
     fn configured_servers_win_and_bring_no_search_list() {
-        let configured = ["9.9.9.9".parse().expect("an address")];
-        let plan = plan(&configured, "nameserver 10.0.0.53\nsearch corp.example\n", "");
-        assert_eq!(plan.resolv_conf(GATEWAY), "nameserver 9.9.9.9\n");
+        let configured: IpAddr = "9.9.9.9".parse().expect("an address");
+        let plan = Plan::from_file(&[configured], "nameserver 10.0.0.53\nsearch corp.example\n");
+        assert_eq!((plan.resolv_conf(GATEWAY).as_str(), plan.forward_to), ("nameserver 10.64.0.1\n", vec![configured]));
     }
 }

@@ -21,10 +21,10 @@ pub(super) struct Firewall<'a> {
     /// What the names of our links begin with.
     pub(super) ours: &'a str,
     pub(super) subnet: Subnet,
-    /// Does the gateway answer DNS queries?
-    pub(super) dns: Dns,
     /// Where the server listens for who asks [`METADATA`].
     pub(super) metadata: SocketAddrV4,
+    /// The same for each port of [`SERVER`].
+    pub(super) doors: &'a [(u16, SocketAddrV4)],
 }
 
 /// What is there when the table is made.
@@ -36,19 +36,14 @@ pub(super) struct Present<'a> {
     pub(super) uplinks: &'a BTreeSet<String>,
 }
 
-/// Does the gateway answer DNS queries?
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dns {
-    Answered,
-    NotAnswered,
-}
-
 const DNS_PORT: u16 = 53;
 /// Not to be forwarded at all (RFC 3927), and where clouds serve the host's credentials.
 const LINK_LOCAL: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 0);
 /// Where an instance asks who it is: the platform's own server, and never the host's or its cloud's.
-const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+pub(crate) const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 const METADATA_PORT: u16 = 80;
+/// Where an instance reaches the server itself, at the ports that it has on the host and at no other.
+pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 252);
 /// RFC 1918 and RFC 6598.
 const PRIVATE: [(Ipv4Addr, u8); 4] = [
     (Ipv4Addr::new(10, 0, 0, 0), 8),
@@ -81,9 +76,12 @@ pub(super) fn install(socket: &mut Socket, firewall: Firewall<'_>, present: Pres
     forward(&mut changes, firewall.ours);
     // The cable's own check (`rp_filter`) the administrator can loosen for the whole host.
     changes.rule("arrival", &[Match::InPrefix(firewall.ours), Match::Misplaced], Verdict::Drop);
-    let asks =
-        [Match::InPrefix(firewall.ours), Match::Destination(Subnet::of(METADATA, 32)), Match::Tcp(METADATA_PORT)];
-    changes.rule("redirect", &asks, Verdict::Redirect(firewall.metadata));
+    let metadata = [(METADATA, METADATA_PORT, firewall.metadata)];
+    let doors = firewall.doors.iter().map(|&(port, place)| (SERVER, port, place));
+    for (address, port, place) in metadata.into_iter().chain(doors) {
+        let asks = [Match::InPrefix(firewall.ours), Match::Destination(Subnet::of(address, 32)), Match::Tcp(port)];
+        changes.rule("redirect", &asks, Verdict::Redirect(place));
+    }
     let from_us = [Match::Source(firewall.subnet), Match::NotOutPrefix(firewall.ours)];
     changes.rule("postrouting", &from_us, Verdict::Masquerade);
     guarding(&mut changes, present.uplinks);
@@ -164,13 +162,10 @@ fn input(changes: &mut Changes<'_>, firewall: Firewall<'_>) {
     changes.rule("from-instance", &[Match::NotIpv4], Verdict::Drop);
     changes.rule("from-instance", &[Match::Established], Verdict::Accept);
     changes.rule("from-instance", &[Match::SourceIn(SETS[0])], Verdict::Drop);
-    let metadata = Match::Tcp(firewall.metadata.port());
-    changes.rule("from-instance", &[Match::Destination(gateway), metadata], Verdict::Accept);
-    changes.rule("from-instance", &[Match::Destination(gateway), Match::Ping], Verdict::Accept);
-    if firewall.dns == Dns::Answered {
-        for query in [Match::Udp(DNS_PORT), Match::Tcp(DNS_PORT)] {
-            changes.rule("from-instance", &[Match::Destination(gateway), query], Verdict::Accept);
-        }
+    let doors = firewall.doors.iter().map(|(_, place)| Match::Tcp(place.port()));
+    let ours = [Match::Tcp(firewall.metadata.port()), Match::Ping, Match::Udp(DNS_PORT), Match::Tcp(DNS_PORT)];
+    for one in ours.into_iter().chain(doors) {
+        changes.rule("from-instance", &[Match::Destination(gateway), one], Verdict::Accept);
     }
     changes.rule("from-instance", &[], Verdict::Drop);
 }

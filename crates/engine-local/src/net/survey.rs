@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     error::Error,
-    net::{IpAddr, Ipv4Addr, SocketAddrV4},
+    net::{Ipv4Addr, SocketAddrV4},
     thread,
 };
 
@@ -14,7 +14,7 @@ use super::{
     netlink::{Socket, Subsystem},
     netns, nft,
     resolver::Plan,
-    rules::{self, Dns, Firewall, Present},
+    rules::{self, Firewall, Present},
     subnet::Subnet,
 };
 
@@ -76,8 +76,7 @@ fn try_firewall() -> Finding {
         let mut socket = Socket::open(Subsystem::Netfilter).map_err(NetError::io("open a netlink socket"))?;
         let ours = link_prefix(TAG);
         let metadata = SocketAddrV4::new(scratch().gateway(), 1);
-        let firewall =
-            Firewall { table: "updraft-survey", ours: &ours, subnet: scratch(), dns: Dns::Answered, metadata };
+        let firewall = Firewall { table: "updraft-survey", ours: &ours, subnet: scratch(), metadata, doors: &[] };
         rules::install(&mut socket, firewall, Present { restricted: &[], uplinks: &BTreeSet::new() })?;
         Ok(())
     };
@@ -107,19 +106,8 @@ fn find_droppers() -> Finding {
 }
 
 fn find_name_servers() -> Finding {
-    let own = Socket::open(Subsystem::Route)
-        .ok()
-        .and_then(|mut socket| super::link::addresses(&mut socket).ok())
-        .unwrap_or_default();
-    let own: Vec<Ipv4Addr> = own.into_iter().map(|(address, _)| address).collect();
-    let plan = Plan::new(&[], &own);
-    let list = |servers: &[IpAddr]| servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let detail = if plan.forward_to.is_empty() {
-        let direct: Vec<IpAddr> = plan.nameservers().map(IpAddr::from).collect();
-        format!("instances ask {}", list(&direct))
-    } else {
-        format!("instances ask the host, which asks {}", list(&plan.forward_to))
-    };
+    let servers: Vec<String> = Plan::new(&[]).forward_to.iter().map(ToString::to_string).collect();
+    let detail = format!("instances ask the host, which asks {}", servers.join(", "));
     ("name servers", true, detail, String::new())
 }
 

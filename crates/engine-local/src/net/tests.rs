@@ -24,6 +24,9 @@ use super::{
 mod egress;
 
 /// A host with one neighbour.
+/// Something that is no question we could answer, as it is sent over TCP.
+const QUERY: &[u8] = b"\0\x05query";
+
 struct World {
     /// The neighbour's namespace.
     outside: OwnedFd,
@@ -162,40 +165,6 @@ fn there_is_no_ipv6_inside() {
         let attachment = network.attach().await.expect("attached");
         let addresses = || std::fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
         assert_eq!(inside(&attachment.netns, addresses).await, "");
-        network.stop().await.expect("stopped");
-    });
-}
-
-#[test]
-fn a_server_that_only_the_host_reaches_is_asked_through_the_gateway() {
-    World::run(async |world| {
-        let config = NetConfig { dns: vec![Ipv4Addr::LOCALHOST.into()], ..world.config("dns") };
-        let network = Network::start(config, &world.tasks, &Clock::system()).await.expect("started");
-        let attachment = network.attach().await.expect("attached");
-        assert_eq!(attachment.resolv_conf(), format!("nameserver {}\n", gateway(&attachment)));
-
-        let server = UdpSocket::bind("127.0.0.1:53").expect("the host's name server");
-        let echo = thread::spawn(move || {
-            let mut query = [0; 512];
-            let (length, peer) = server.recv_from(&mut query).expect("a query");
-            server.send_to(b"no answer to this query", peer).expect("sent");
-            query[length] = b'!';
-            server.send_to(&query[..=length], peer).expect("sent");
-        });
-        let gateway = gateway(&attachment);
-        let answer = inside(&attachment.netns, move || {
-            let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
-            socket.set_read_timeout(Some(PATIENCE)).expect("a deadline");
-            socket.send_to(b"query", (gateway, 53)).expect("sent");
-            let mut answer = [0; 512];
-            let length = socket.recv(&mut answer).expect("an answer");
-            answer[..length].to_vec()
-        });
-        assert_eq!(answer.await, b"query!");
-        echo.join().expect("the name server answered");
-
-        let server = TcpListener::bind("127.0.0.1:53").expect("the host's name server");
-        assert!(reach(&attachment.netns, gateway, &server).await.is_some(), "over TCP too");
         network.stop().await.expect("stopped");
     });
 }
@@ -385,6 +354,8 @@ impl World {
         NetConfig {
             tag: tag.to_owned(),
             dns: Vec::new(),
+            domain: "run.localhost".to_owned(),
+            ports: Vec::new(),
             subnet: None,
             run_dir: self.run_dir.path().to_owned(),
             kept: Vec::new(),
@@ -458,14 +429,27 @@ async fn listen(namespace: &OwnedFd) -> TcpListener {
 /// Connects from a namespace to `address` with the port of `server`, which is the one that has to
 /// answer; whom the server saw, if it did.
 async fn reach(from: &OwnedFd, address: Ipv4Addr, server: &TcpListener) -> Option<SocketAddr> {
+    reach_with(from, address, (server, b"")).await
+}
+
+/// The same for a server that says nothing before the client does.
+async fn reach_with(
+    from: &OwnedFd,
+    address: Ipv4Addr,
+    (server, first): (&TcpListener, &'static [u8]),
+) -> Option<SocketAddr> {
     let target = SocketAddr::from((address, server.local_addr().expect("bound").port()));
     let server = server.try_clone().expect("a descriptor");
     server.set_nonblocking(false).expect("blocking");
     inside(from, move || {
         let mut client = TcpStream::connect_timeout(&target, SILENCE).ok()?;
         client.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+        client.write_all(first).expect("sent");
         // Over the forwarder a connection is answered before its server is asked.
         let (mut seen, peer) = server.accept().expect("a connection that was answered");
+        let mut said = vec![0; first.len()];
+        seen.read_exact(&mut said).expect("received");
+        assert_eq!(said, first);
         seen.write_all(b"seen").expect("sent");
         let mut text = [0; 4];
         client.read_exact(&mut text).expect("received");

@@ -2,8 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    io,
-    net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener},
+    net::{IpAddr, Ipv4Addr, TcpListener},
     path::Path,
     sync::{Arc, Weak, mpsc},
     thread::{self, JoinHandle},
@@ -18,6 +17,7 @@ use updraft_model::instance::Egress;
 use super::{
     Attachment, NetConfig, NetError,
     attach::{self, Cable},
+    doors::Doors,
     forwarding::{Forwarding, is_global},
     link::{self, End, Via},
     link_prefix,
@@ -26,7 +26,7 @@ use super::{
     netns,
     resolver::Plan,
     retired::{Remains, Retired},
-    rules::{self, Dns, Firewall, Present},
+    rules::{self, Firewall, Present},
     subnet::{Lease, Pool, Subnet},
 };
 
@@ -53,10 +53,12 @@ pub(super) type Answer<T> = oneshot::Receiver<Result<T, NetError>>;
 pub(super) struct Ready {
     pub(super) gateway: Ipv4Addr,
     pub(super) subnet: Subnet,
-    /// Name servers that instances cannot reach themselves; empty when they need no help.
+    /// Name servers that are asked for them.
     pub(super) forward_dns_to: Vec<IpAddr>,
     /// Takes what instances send to the metadata server's address.
     pub(super) metadata: TcpListener,
+    /// The same for the server's own address, by the port of it.
+    pub(super) doors: Vec<(u16, TcpListener)>,
 }
 
 /// The host, as the thread has it in hand.
@@ -94,6 +96,7 @@ struct Made {
     mtu: u32,
     plan: Plan,
     metadata: TcpListener,
+    doors: Vec<(u16, TcpListener)>,
 }
 
 /// How often the thread looks for uplinks that do not forward: a VPN that came up, a link that was
@@ -140,13 +143,13 @@ pub(super) fn clear(tag: String, run_dir: &Path) -> Result<(), NetError> {
 }
 
 fn set_up(config: NetConfig) -> Result<(Working, Ready), NetError> {
-    let mut host = Host::open(config.tag, &config.run_dir)?;
+    let mut host = Host::open(config.tag.clone(), &config.run_dir)?;
     if config.kept.is_empty() {
         host.remove()?;
     }
-    let made = host.set_up(config.subnet, &config.dns, &config.kept);
+    let made = host.set_up(&config);
     match made {
-        Ok(Made { subnet, mtu, plan, metadata }) => {
+        Ok(Made { subnet, mtu, plan, metadata, doors }) => {
             let gateway = subnet.gateway();
             let resolv_conf = plan.resolv_conf(gateway).into();
             let pool = Pool::new(subnet);
@@ -155,7 +158,7 @@ fn set_up(config: NetConfig) -> Result<(Working, Ready), NetError> {
             let tells_listeners = Listeners::are_told(&metadata);
             let working =
                 Working { host, pool, gateway, mtu, resolv_conf, tells_listeners, kept, retired: Retired::default() };
-            Ok((working, Ready { gateway, subnet, forward_dns_to: plan.forward_to, metadata }))
+            Ok((working, Ready { gateway, subnet, forward_dns_to: plan.forward_to, metadata, doors }))
         }
         Err(error) => {
             if let Err(error) = host.remove() {
@@ -164,13 +167,6 @@ fn set_up(config: NetConfig) -> Result<(Working, Ready), NetError> {
             Err(error)
         }
     }
-}
-
-/// On any port: the address is ours, and others may listen on all addresses.
-fn listen(gateway: Ipv4Addr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind((gateway, 0))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 fn run(mut working: Working, orders: &mpsc::Receiver<Command>, clock: &Clock) {
@@ -214,14 +210,10 @@ impl Host {
         })
     }
 
-    fn set_up(
-        &mut self,
-        wanted: Option<Subnet>,
-        dns: &[IpAddr],
-        kept: &[(Ipv4Addr, Egress)],
-    ) -> Result<Made, NetError> {
+    fn set_up(&mut self, config: &NetConfig) -> Result<Made, NetError> {
+        let kept = &config.kept;
         let addresses = link::addresses(&mut self.route)?;
-        let plan = Plan::new(dns, &addresses.iter().map(|(address, _)| *address).collect::<Vec<_>>());
+        let plan = Plan::new(&config.dns);
         let routes = link::routes(&mut self.route)?;
         let mut taken: Vec<Subnet> = addresses.iter().map(|(address, length)| Subnet::of(*address, *length)).collect();
         taken.extend(routes.iter().map(|route| route.destination).filter(|destination| destination.length() > 0));
@@ -229,21 +221,18 @@ impl Host {
         taken.extend(plan.nameservers().map(|address| Subnet::of(address, 32)));
 
         let mtu = self.uplink_mtu(&routes)?;
-        let subnet = match kept {
-            [] => self.claim(wanted, &taken)?,
+        let subnet = match &kept[..] {
+            [] => self.claim(config.subnet, &taken)?,
             _ => self.inherit(kept, &routes)?,
         };
-        let dns = if plan.forward_to.is_empty() { Dns::NotAnswered } else { Dns::Answered };
-        let metadata = listen(subnet.gateway()).map_err(NetError::io("listen for the metadata server"))?;
-        let port = metadata.local_addr().map_err(NetError::io("listen for the metadata server"))?.port();
-        let place = SocketAddrV4::new(subnet.gateway(), port);
-        let firewall = Firewall { table: &self.table, ours: &self.prefix, subnet, dns, metadata: place };
+        let Doors { metadata, place, doors, places } = Doors::open(subnet.gateway(), &config.ports)?;
+        let firewall = Firewall { table: &self.table, ours: &self.prefix, subnet, metadata: place, doors: &places };
         self.forwarding.refresh(&mut self.route)?;
         // At once, and in place of what was there: instances that live on are never without.
         let guarded = self.to_be_guarded();
         rules::install(&mut self.nft, firewall, Present { restricted: kept, uplinks: &guarded })?;
         self.guarded = guarded;
-        Ok(Made { subnet, mtu, plan, metadata })
+        Ok(Made { subnet, mtu, plan, metadata, doors })
     }
 
     fn restrict(&mut self, address: Ipv4Addr, egress: Egress) -> Result<(), NetError> {

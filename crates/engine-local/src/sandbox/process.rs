@@ -78,16 +78,16 @@ pub(crate) fn working_dir(image: &str, template: Option<&str>) -> String {
     if chosen.starts_with('/') { chosen.to_owned() } else { format!("/{chosen}") }
 }
 
-/// `/etc/hosts`: the loopback names, and those of the instance's containers, which share it (Cloud Run maps them to
+/// `/etc/hosts`: `more`, the loopback names, and those of the instance's containers, which share it (Cloud Run maps them to
 /// 127.0.0.1).
-pub(crate) fn hosts<'a>(hostname: &'a str, containers: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn hosts<'a>(hostname: &'a str, containers: impl IntoIterator<Item = &'a str>, more: &str) -> String {
     let mut names = vec!["localhost"];
     for name in std::iter::once(hostname).chain(containers) {
         if !name.is_empty() && !names.contains(&name) {
             names.push(name);
         }
     }
-    format!("127.0.0.1\t{}\n::1\tlocalhost ip6-localhost ip6-loopback\n", names.join(" "))
+    format!("127.0.0.1\t{}\n::1\tlocalhost ip6-localhost ip6-loopback\n{more}", names.join(" "))
 }
 
 #[cfg(test)]
@@ -144,8 +144,8 @@ mod tests {
     #[test]
     fn hosts_names_each_container_once() {
         assert_eq!(
-            hosts("localhost", ["hello-1", "side", "localhost"]),
-            "127.0.0.1\tlocalhost hello-1 side\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+            hosts("localhost", ["hello-1", "side", "localhost"], "1.2.3.4\tmore\n"),
+            "127.0.0.1\tlocalhost hello-1 side\n::1\tlocalhost ip6-localhost ip6-loopback\n1.2.3.4\tmore\n"
         );
     }
 }

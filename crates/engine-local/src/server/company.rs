@@ -191,7 +191,8 @@ impl Shared {
         let who = who(spec, container);
         let name = launcher_id(id, who.as_ref());
         let env = secrets::environment(container, secrets).map_err(|cause| refused(id, &cause))?;
-        let launch = prepare::launch(&name, (spec, container, env), &prepared.rootfs, resolv_conf);
+        let names = prepare::Names::Own(resolv_conf);
+        let launch = prepare::launch(&name, (spec, container, env), &prepared.rootfs, names);
         let mut descriptors = vec![launch.write().map_err(|error| refused(id, &chain(&error)))?];
         if shell.is_none() {
             descriptors.push(netns.try_clone().map_err(|error| refused(id, &chain(&error)))?);

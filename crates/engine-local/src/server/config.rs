@@ -12,6 +12,10 @@ pub struct LocalConfig {
     pub data_dir: PathBuf,
     /// Name servers of instances; empty for those of the host.
     pub dns: Vec<IpAddr>,
+    /// Names below it are those of services: they lead instances to the server itself.
+    pub domain: String,
+    /// The ports of the server that instances reach there.
+    pub ports: Vec<u16>,
     /// How far instances are kept apart.
     pub isolation: Isolation,
     /// The OCI runtime that makes the sandboxes: a path, or a name to look for in `PATH`. `None` for ourselves; only
@@ -57,6 +61,8 @@ impl LocalConfig {
         Self {
             data_dir: data_dir.into(),
             dns: Vec::new(),
+            domain: "run.localhost".to_owned(),
+            ports: Vec::new(),
             isolation: Isolation::default(),
             runtime: None,
             sandboxes: 4,

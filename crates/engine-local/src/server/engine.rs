@@ -18,7 +18,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 use updraft_base::{Clock, OnFailure, Tasks};
-use updraft_engine::{Adopted, Engine, EngineError, EngineEvent};
+use updraft_engine::{Adopted, Engine, EngineError, EngineEvent, Visit};
 use updraft_model::instance::{Inspection, InstanceId, InstanceSpec, Secrets, Usage};
 use updraft_oci::ImageStore;
 
@@ -37,7 +37,7 @@ use super::{
     prepare::{self, Prepared},
     runtime::{self, Runtime},
     site::Site,
-    supervise,
+    supervise, visits,
 };
 use crate::{
     net::Network,
@@ -73,6 +73,8 @@ pub(super) struct Shared {
     pub(super) table: Table,
     /// Who answers for the metadata server.
     pub(super) desk: metadata::Desk,
+    /// Who takes what instances send to the server itself.
+    pub(super) hall: visits::Hall,
     pub(super) deliveries: mpsc::UnboundedSender<Delivery>,
     pub(super) down: AtomicBool,
     link: Mutex<Option<Link>>,
@@ -124,6 +126,7 @@ impl LocalEngine {
             tasks: tasks.clone(),
             table: Table::default(),
             desk: metadata::Desk::default(),
+            hall: visits::Hall::default(),
             deliveries,
             down: AtomicBool::new(false),
             link: Mutex::default(),
@@ -152,6 +155,9 @@ impl LocalEngine {
         if let Some(listener) = shared.network.as_ref().and_then(Network::metadata) {
             tasks.spawn("metadata", OnFailure::Stop, metadata::serve(shared.clone(), listener, ended.clone()));
         }
+        for door in shared.network.iter().flat_map(Network::doors) {
+            tasks.spawn("visits", OnFailure::Stop, visits::serve(shared.clone(), door, ended.clone()));
+        }
         Ok(Arc::new(Self { shared, events: Mutex::new(Some(receiver)), ended }))
     }
 
@@ -167,12 +173,6 @@ impl LocalEngine {
     /// How many sandboxes wait for an instance.
     pub fn spare_sandboxes(&self) -> usize {
         self.shared.pool.ready()
-    }
-
-    /// What instances send to the metadata server's address, 169.254.169.254 port 80: connections, and whose each is.
-    /// The first call gets it; until then everybody who asks is told that there is nothing (404).
-    pub fn metadata(&self) -> Option<mpsc::Receiver<(TcpStream, InstanceId)>> {
-        self.shared.desk.take()
     }
 
     /// Where the time of an instance's start went; `None` before its program runs and after its end.
@@ -312,6 +312,14 @@ impl Engine for LocalEngine {
 
     fn limit_cpu(&self, id: &InstanceId, sidecar: Option<&str>, millis: u32) -> io::Result<()> {
         self.shared.limit_cpu(id, sidecar, millis)
+    }
+
+    fn metadata(&self) -> Option<mpsc::Receiver<(TcpStream, InstanceId)>> {
+        self.shared.desk.take()
+    }
+
+    fn visits(&self) -> Option<mpsc::Receiver<Visit>> {
+        self.shared.hall.take()
     }
 
     async fn usage(&self, id: &InstanceId) -> Option<Usage> {

@@ -98,8 +98,8 @@ impl Commons {
         prepared: &Prepared,
     ) -> io::Result<(Footing, Launch)> {
         let lease = self.ports.lease()?;
-        let spec = container.0;
-        let mut launch = prepare::launch(&id.0, container, &prepared.rootfs, &self.resolv_conf);
+        let (spec, names) = (container.0, prepare::Names::Shared(&self.resolv_conf));
+        let mut launch = prepare::launch(&id.0, container, &prepared.rootfs, names);
         let own = [("PORT", lease.port.to_string()), (MARK, format!("{}/{id}", self.tag))];
         for (name, value) in own {
             launch.env.retain(|(known, _)| known != name);

@@ -2,11 +2,10 @@
 //!
 //! The network leads that address, from every instance, to a listener of ours and to nothing else; who asks is known by
 //! the address of the connection, which an instance cannot choose (`net`). Who answers takes the connections
-//! ([`super::LocalEngine::metadata`]). Until somebody does, the answer is that there is nothing: clients that look
+//! ([`updraft_engine::Engine::metadata`]). Until somebody does, the answer is that there is nothing: clients that look
 //! whether they run in Google's cloud must get an answer, or they wait.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -16,10 +15,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc, watch},
 };
-use updraft_base::{Backoff, Clock, OnFailure};
+use updraft_base::{Clock, OnFailure};
 use updraft_model::instance::InstanceId;
 
-use super::engine::Shared;
+use super::{callers, engine::Shared};
 
 /// Who answers, if anybody does.
 #[derive(Debug, Default)]
@@ -36,8 +35,6 @@ const HEAD: usize = 8 << 10;
 const NOTHING: &[u8] =
     b"HTTP/1.1 404 Not Found\r\nMetadata-Flavor: Google\r\nContent-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 10\r\nConnection: close\r\n\r\nNot found\n";
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 // === impl Desk ===
 
@@ -59,40 +56,22 @@ impl Desk {
 }
 
 /// Takes connections until the engine has ended.
-pub(super) async fn serve(shared: Arc<Shared>, listener: TcpListener, mut ended: watch::Receiver<bool>) {
+pub(super) async fn serve(shared: Arc<Shared>, listener: TcpListener, ended: watch::Receiver<bool>) {
     let answered = Arc::new(Semaphore::new(ANSWERED));
-    let mut backoff = Backoff::new(FIRST_PAUSE, LAST_PAUSE);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = ended.wait_for(|&ended| ended) => return,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Most often too many open files: some will be closed.
-                tracing::debug!(%error, "no connection to the metadata server could be taken");
-                shared.clock.sleep(backoff.next_delay()).await;
-                continue;
-            }
-        };
-        backoff.reset();
-        let IpAddr::V4(address) = peer.ip() else { continue };
-        // The host itself, or an instance that has just ended.
-        let Some(id) = shared.table.at(address) else { continue };
-        match shared.desk.sender() {
-            // Full, or gone: the connection is closed, and the client asks again.
-            Some(sender) => drop(sender.try_send((stream, id))),
-            None => {
-                let Ok(permit) = answered.clone().try_acquire_owned() else { continue };
-                let clock = shared.clock.clone();
-                shared.tasks.spawn("metadata answer", OnFailure::Log, async move {
-                    refuse(stream, &clock).await;
-                    drop(permit);
-                });
-            }
+    let desk = shared.clone();
+    callers::take(shared, listener, ended, move |stream, id| match desk.desk.sender() {
+        // Full, or gone: the connection is closed, and the client asks again.
+        Some(sender) => drop(sender.try_send((stream, id))),
+        None => {
+            let Ok(permit) = answered.clone().try_acquire_owned() else { return };
+            let clock = desk.clock.clone();
+            desk.tasks.spawn("metadata answer", OnFailure::Log, async move {
+                refuse(stream, &clock).await;
+                drop(permit);
+            });
         }
-    }
+    })
+    .await;
 }
 
 /// Reads a question and answers that there is nothing.
@@ -111,13 +90,4 @@ async fn refuse(mut stream: TcpStream, clock: &Clock) {
     };
     // Who does not read the answer does not want it.
     let _: Result<std::io::Result<()>, _> = clock.timeout(PATIENCE, talk).await;
-}
-
-// === impl Table ===
-
-impl super::live::Table {
-    /// The instance with this address of its own.
-    fn at(&self, address: Ipv4Addr) -> Option<InstanceId> {
-        self.find(|ground| matches!(ground, super::live::Ground::Own(own) if own.address == address))
-    }
 }

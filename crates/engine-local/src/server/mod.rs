@@ -1,5 +1,6 @@
 //! The server's half: the engine as its users see it.
 
+mod callers;
 mod causes;
 mod company;
 mod config;
@@ -25,6 +26,7 @@ mod runtime;
 mod secrets;
 mod site;
 mod supervise;
+mod visits;
 
 pub use config::{LauncherCommand, LocalConfig, Predecessor};
 pub use engine::LocalEngine;

@@ -11,7 +11,7 @@ use super::{
     live::{Ground, Live},
     memo::Memo,
     pool::Shell,
-    prepare::{self, Prepared},
+    prepare::{self, Names, Prepared},
     secrets::{self, Accompanied},
 };
 use crate::protocol::Request;
@@ -58,7 +58,7 @@ impl Shared {
         match (shell, &self.network, &self.commons) {
             (Some(Shell { name, mut attachment }), Some(network), _) => {
                 let ready = network.restrict(&mut attachment, spec.egress).await.map_err(|error| refused(&error));
-                let launch = prepare::launch(&id.0, container, &prepared.rootfs, attachment.resolv_conf());
+                let launch = prepare::launch(&id.0, container, &prepared.rootfs, Names::Own(attachment.resolv_conf()));
                 let file = ready.and_then(|()| launch.write().map_err(|error| refused(&error)));
                 // A sandbox that was taken is in nobody's hands any more.
                 let file = file.inspect_err(|_| self.request(&Request::Kill { id: name.clone() }))?;
@@ -69,7 +69,7 @@ impl Shared {
                 let mut attachment = network.attach().await.map_err(|error| refused(&error))?;
                 network.restrict(&mut attachment, spec.egress).await.map_err(|error| refused(&error))?;
                 let netns = attachment.netns.try_clone().map_err(|error| refused(&error))?;
-                let launch = prepare::launch(&id.0, container, &prepared.rootfs, attachment.resolv_conf());
+                let launch = prepare::launch(&id.0, container, &prepared.rootfs, Names::Own(attachment.resolv_conf()));
                 let file = launch.write().map_err(|error| refused(&error))?;
                 live.hold().network = since();
                 let request = start(None, memo(&attachment));

@@ -15,6 +15,7 @@ use updraft_oci::{ImageError, ImageStore, Rootfs, UnfitKind, is_full};
 
 use super::engine::host;
 use crate::{
+    net::METADATA,
     protocol::Launch,
     root::Blueprint,
     sandbox::{cgroups::Limits, entrypoint, isolation::Isolation, process},
@@ -114,15 +115,29 @@ fn check_static(
     }
 }
 
+/// How an instance finds others by their names.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Names<'a> {
+    /// In a network of its own, where the metadata server is ours. What `/etc/resolv.conf` says.
+    Own(&'a str),
+    /// In the host's, where its address is whoever's the host says.
+    Shared(&'a str),
+}
+
 /// What the launcher has to know to start a container of `spec` with this environment, which it calls `id`.
 pub(super) fn launch(
     id: &str,
     (spec, container, env): (&InstanceSpec, &ContainerSpec, Vec<(String, String)>),
     rootfs: &Rootfs,
-    resolv_conf: &str,
+    names: Names<'_>,
 ) -> Launch {
     let config = &rootfs.config;
-    let names = spec.containers().map(|container| container.name.as_str());
+    let (resolv_conf, more) = match names {
+        Names::Own(resolv_conf) => (resolv_conf, metadata_names()),
+        Names::Shared(resolv_conf) => (resolv_conf, String::new()),
+    };
+    let containers = spec.containers().map(|container| container.name.as_str());
+    let hosts = process::hosts(HOSTNAME, containers, &more);
     Launch {
         id: id.to_owned(),
         layers: rootfs.layers.clone(),
@@ -132,10 +147,15 @@ pub(super) fn launch(
         user: config.user.clone(),
         working_dir: process::working_dir(&config.working_dir, container.working_dir.as_deref()),
         hostname: HOSTNAME.to_owned(),
-        etc: [vec![("hosts".to_owned(), process::hosts(HOSTNAME, names))], etc_of_all(resolv_conf)].concat(),
+        etc: [vec![("hosts".to_owned(), hosts)], etc_of_all(resolv_conf)].concat(),
         mounts: container.mounts.iter().map(|mount| mount.path.clone()).collect(),
         limits: limits(container),
     }
+}
+
+/// The metadata server in `/etc/hosts`: libraries that look for it give it a moment, and no name server stands between.
+fn metadata_names() -> String {
+    format!("{METADATA}\tmetadata.google.internal metadata\n")
 }
 
 /// The files of `/etc` that are the same in every container: name and contents.

@@ -116,6 +116,8 @@ async fn network(
     let net = NetConfig {
         tag: premises.tag.clone(),
         dns: config.dns.clone(),
+        domain: config.domain.clone(),
+        ports: config.ports.clone(),
         subnet: None,
         run_dir: premises.run_dir.clone(),
         kept,

@@ -21,6 +21,7 @@ async fn a_request_is_served_by_the_instance_that_was_there_and_none_is_started(
     world.put(&name("a"), entry(&name("a")));
     let slot = world.fleet.admit(&name("a")).await.expect("it is there");
     assert_eq!((slot.instance(), slot.timing()), (&before, None));
+    assert_eq!(world.workload(&before).expect("as whom it acts is known again").account, ACCOUNT);
     assert_eq!((world.engine.records().len(), world.fleet.live_instances()), (1, 1));
     // It takes one request at a time, and this is one: the next needs another instance.
     let other = world.fleet.admit(&name("a")).await.expect("another comes up");

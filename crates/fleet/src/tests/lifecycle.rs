@@ -156,3 +156,27 @@ async fn a_revision_out_of_the_book_is_known_as_long_as_it_has_a_request_and_for
     until("it is forgotten", || world.fleet.timing(&app).is_none()).await;
     world.end().await;
 }
+
+#[tokio::test]
+async fn as_whom_an_instance_acts_is_known_from_before_it_runs_until_it_has_ended() {
+    let world = World::new();
+    let app = name("app-1");
+    world.put(&app, entry(&app));
+    let slot = world.fleet.admit(&app).await.expect("an instance comes up");
+    let first = slot.instance().clone();
+    assert_eq!(world.workload(&first), Some(Workload { revision: app.clone(), account: ACCOUNT.to_owned() }));
+    // What a later entry says is for later instances.
+    let other = BookEntry { account: "other@demo-project.iam.gserviceaccount.com".to_owned(), ..entry(&app) };
+    world.put(&app, other);
+    breathe().await;
+    let second = world.fleet.admit(&app).await.expect("another one comes up");
+    assert_eq!(world.workload(&first).expect("it is there").account, ACCOUNT);
+    assert!(world.workload(second.instance()).expect("it is there").account.starts_with("other@"));
+    drop(second);
+    world.engine.kill(&first, Exit::Code(0));
+    until("it is not known any more", || world.workload(&first).is_none()).await;
+    drop(slot);
+    let roll = world.roll.clone();
+    world.end().await;
+    assert!(roll.borrow().entries.is_empty());
+}

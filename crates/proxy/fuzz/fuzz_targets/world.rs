@@ -106,6 +106,7 @@ impl World {
             book: book_seen,
             health,
             logs,
+            instances: watch::Sender::default(),
             adopted: Vec::new(),
         };
         let fleet = Fleet::start(deps, &mut registry);
@@ -287,6 +288,7 @@ fn entry(revision: &RevisionName, behind: SocketAddr) -> BookEntry {
         health_probes: BTreeMap::new(),
         cpu: CpuTerms::default(),
         check: Check::Done,
+        account: String::new(),
     }
 }
 

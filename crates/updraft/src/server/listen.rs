@@ -45,6 +45,11 @@ impl Listeners {
         let registry_address = registry.local_addr().map_err(failed(config.registry_listen))?;
         Ok(Self { front, registry, address, tls_address, authority, registry_address })
     }
+
+    /// The ports of services and the API.
+    pub(super) fn ports(&self) -> Vec<u16> {
+        std::iter::once(self.address).chain(self.tls_address).map(|address| address.port()).collect()
+    }
 }
 
 fn certificates(config: &Config, settings: &TlsSettings, clock: &Clock) -> Result<Tls, StartError> {

@@ -8,6 +8,7 @@
 mod formats;
 mod gcloud;
 mod input;
+mod metadata;
 mod reality;
 mod secrets;
 mod tokens;

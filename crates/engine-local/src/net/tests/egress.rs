@@ -53,6 +53,40 @@ fn private_addresses_of_the_host_and_of_other_instances_are_not_meant() {
 }
 
 #[test]
+fn a_server_that_only_the_host_reaches_is_asked_through_the_gateway() {
+    World::run(async |world| {
+        let config = NetConfig { dns: vec![Ipv4Addr::LOCALHOST.into()], ..world.config("dns") };
+        let network = Network::start(config, &world.tasks, &Clock::system()).await.expect("started");
+        let attachment = network.attach().await.expect("attached");
+        assert_eq!(attachment.resolv_conf(), format!("nameserver {}\n", gateway(&attachment)));
+
+        let server = UdpSocket::bind("127.0.0.1:53").expect("the host's name server");
+        let echo = thread::spawn(move || {
+            let mut query = [0; 512];
+            let (length, peer) = server.recv_from(&mut query).expect("a query");
+            server.send_to(b"no answer to this query", peer).expect("sent");
+            query[length] = b'!';
+            server.send_to(&query[..=length], peer).expect("sent");
+        });
+        let gateway = gateway(&attachment);
+        let answer = inside(&attachment.netns, move || {
+            let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+            socket.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+            socket.send_to(b"query", (gateway, 53)).expect("sent");
+            let mut answer = [0; 512];
+            let length = socket.recv(&mut answer).expect("an answer");
+            answer[..length].to_vec()
+        });
+        assert_eq!(answer.await, b"query!");
+        echo.join().expect("the name server answered");
+
+        let server = TcpListener::bind("127.0.0.1:53").expect("the host's name server");
+        assert!(reach_with(&attachment.netns, gateway, (&server, QUERY)).await.is_some(), "over TCP too");
+        network.stop().await.expect("stopped");
+    });
+}
+
+#[test]
 fn names_are_for_those_who_may_go_somewhere() {
     World::run(async |world| {
         let config = NetConfig { dns: vec![Ipv4Addr::LOCALHOST.into()], ..world.config("names") };
@@ -61,7 +95,7 @@ fn names_are_for_those_who_may_go_somewhere() {
         for (egress, answered) in [(Egress::None, false), (Egress::Private, true), (Egress::All, true)] {
             let instance = restricted(&network, egress).await;
             let gateway = gateway(&instance);
-            assert_eq!(reach(&instance.netns, gateway, &server).await.is_some(), answered, "{egress}");
+            assert_eq!(reach_with(&instance.netns, gateway, (&server, QUERY)).await.is_some(), answered, "{egress}");
         }
         network.stop().await.expect("stopped");
     });
@@ -115,6 +149,69 @@ fn the_metadata_address_is_the_servers_and_tells_who_asks() {
         for (instance, port) in [(&one, 81), (&one, 22), (&closed, 80)] {
             let asked = inside(&instance.netns, move || TcpStream::connect_timeout(&place(port), SILENCE).map(drop));
             assert!(asked.await.is_err(), "{port}");
+        }
+        network.stop().await.expect("stopped");
+    });
+}
+
+/// A name server that answers whatever it is asked would hide who did.
+fn ask(gateway: Ipv4Addr, name: &str) -> Option<Ipv4Addr> {
+    let mut query = vec![1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        query.push(u8::try_from(label.len()).expect("short"));
+        query.extend_from_slice(label.as_bytes());
+    }
+    query.extend_from_slice(&[0, 0, 1, 0, 1]);
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+    socket.send_to(&query, (gateway, 53)).expect("sent");
+    let mut answer = [0; 512];
+    let length = socket.recv(&mut answer).expect("an answer, or that there is none");
+    (answer[3] & 0xf == 0).then(|| answer[..length].last_chunk::<4>().copied().map(Ipv4Addr::from)).flatten()
+}
+
+#[test]
+fn our_names_lead_to_the_ports_of_the_server_and_to_no_others_of_the_host() {
+    World::run(async |world| {
+        let config =
+            NetConfig { dns: vec![Ipv4Addr::LOCALHOST.into()], ports: vec![8080, 8443], ..world.config("door") };
+        let network = Network::start(config, &world.tasks, &Clock::system()).await.expect("started");
+        let doors = network.doors();
+        assert!(doors.iter().map(|(port, _)| *port).eq([8080, 8443]) && network.doors().is_empty());
+        // What else there is at those ports of the host is not meant.
+        let _others = [8080, 22].map(|port| TcpListener::bind(("0.0.0.0", port)).expect("the host's own"));
+        let (one, two) = (network.attach().await.expect("attached"), restricted(&network, Egress::Private).await);
+        let closed = restricted(&network, Egress::None).await;
+        let gateway = gateway(&one);
+        let server = inside(&one.netns, move || {
+            assert_eq!(ask(gateway, "metadata.google.internal"), Some(METADATA));
+            // No name server is there: said at once.
+            assert_eq!(ask(gateway, "example.com"), None);
+            assert_eq!(ask(gateway, "app-1.run.localhost"), ask(gateway, "updraft.internal"));
+            ask(gateway, "updraft.internal").expect("an address")
+        })
+        .await;
+        for instance in [&one, &two] {
+            for (port, door) in &doors {
+                let target = SocketAddr::from((server, *port));
+                let ask = inside(&instance.netns, move || TcpStream::connect_timeout(&target, PATIENCE).map(drop));
+                let (asked, accepted) = tokio::join!(ask, door.accept());
+                asked.expect("connected");
+                assert_eq!(accepted.expect("accepted").1.ip(), instance.address);
+            }
+        }
+        for (instance, address, port) in [
+            (&one, server, 22),
+            (&one, server, 80),
+            (&one, METADATA, 8080),
+            (&one, gateway, 8080),
+            (&one, UPLINK, 8080),
+            (&one, Ipv4Addr::new(169, 254, 169, 253), 8080),
+            (&closed, server, 8080),
+        ] {
+            let target = SocketAddr::from((address, port));
+            let asked = inside(&instance.netns, move || TcpStream::connect_timeout(&target, SILENCE).map(drop));
+            assert!(asked.await.is_err(), "{target}");
         }
         network.stop().await.expect("stopped");
     });

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// The Python that has `google-cloud-run` in it.
-fn python() -> Option<PathBuf> {
+pub(super) fn python() -> Option<PathBuf> {
     let python = std::env::var_os("UPDRAFT_TEST_PYTHON").map(PathBuf::from);
     let made = python.or_else(|| Some(here().ancestors().nth(5)?.join("target/python/bin/python")));
     let found = made.filter(|python| python.is_file());

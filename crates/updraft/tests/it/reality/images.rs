@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::OnceLock,
 };
@@ -53,14 +53,61 @@ pub(super) fn witness_with(name: &str, cmd: &[&str]) -> Vec<u8> {
 
 /// An image with the Python of this machine's Debian in it, pushed to the registry of `host`.
 pub(super) fn debian_python(host: &Host) -> Option<String> {
-    const PACKAGES: &[&str] =
-        &["python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib", "libc6", "libexpat1", "zlib1g"];
+    let context = TempDir::new().expect("a temporary directory");
+    let rootfs = python_rootfs(&context)?;
+    run(Command::new("tar").arg("-rf").arg(&rootfs).arg("-C").arg(here()).arg("snake.py"));
+    let process = Process { entrypoint: &["/usr/bin/python3.11", "/snake.py"], ..Process::default() };
+    Some(load_layer(host, "localhost/snake:latest", (&rootfs, &process)))
+}
+
+/// The same with Google's library for credentials, as the Python of `python` has it, which runs what it is sent.
+pub(super) fn google_python(host: &Host, python: &Path) -> Option<String> {
+    const LIBRARIES: &[&str] = &[
+        "google/auth",
+        "google/oauth2",
+        "requests",
+        "urllib3",
+        "certifi",
+        "charset_normalizer",
+        "idna",
+        "pyasn1",
+        "pyasn1_modules",
+        "cryptography",
+    ];
+    let context = TempDir::new().expect("a temporary directory");
+    let rootfs = python_rootfs(&context)?;
+    let packages = run(Command::new(python).args(["-c", "import google.auth; print(google.auth.__path__[0])"]));
+    let packages = Path::new(packages.trim()).ancestors().nth(2).expect("it is in a folder").to_owned();
+    // Named for the version of Python, which has to be Debian's.
+    let native = fs::read_dir(&packages).expect("a folder").map(|entry| entry.expect("readable").file_name());
+    let native: Vec<_> =
+        native.filter(|name| name.to_string_lossy().starts_with("_cffi_backend.cpython-311")).collect();
+    let mut add = Command::new("tar");
+    add.arg("-rf").arg(&rootfs).args(["--transform", "s,^,site/,"]).arg("-C").arg(packages);
+    run(add.args(LIBRARIES).args(native));
+    run(Command::new("tar").arg("-rf").arg(&rootfs).arg("-C").arg(here()).arg("inside.py"));
+    let env = ["PYTHONPATH=/site"];
+    let process = Process { entrypoint: &["/usr/bin/python3.11", "/inside.py"], env: &env, ..Process::default() };
+    Some(load_layer(host, "localhost/inside:latest", (&rootfs, &process)))
+}
+
+/// A layer with the Python of this machine's Debian in it.
+fn python_rootfs(context: &TempDir) -> Option<PathBuf> {
+    const PACKAGES: &[&str] = &[
+        "python3.11-minimal",
+        "libpython3.11-minimal",
+        "libpython3.11-stdlib",
+        "libc6",
+        "libexpat1",
+        "zlib1g",
+        "libssl3",
+        "libgcc-s1",
+    ];
     let listed = Command::new("dpkg").arg("-L").args(PACKAGES).output().expect("dpkg");
     if !listed.status.success() {
         skip("Debian's Python 3.11 is not installed");
         return None;
     }
-    let context = TempDir::new().expect("a temporary directory");
     let list = context.path().join("list");
     let mut files: Vec<&str> = std::str::from_utf8(&listed.stdout).expect("UTF-8").lines().collect();
     // Neither directories nor links to them: where /lib is a link, the files below it are packed below /lib all the same.
@@ -68,12 +115,13 @@ pub(super) fn debian_python(host: &Host) -> Option<String> {
     fs::write(&list, files.join("\n")).expect("writable");
     let rootfs = context.path().join("rootfs.tar");
     run(Command::new("tar").arg("-cf").arg(&rootfs).arg("-T").arg(&list));
-    run(Command::new("tar").arg("-rf").arg(&rootfs).arg("-C").arg(here()).arg("snake.py"));
-    let tar = fs::read(&rootfs).expect("written");
-    let name = "localhost/snake:latest";
-    let process = Process { entrypoint: &["/usr/bin/python3.11", "/snake.py"], ..Process::default() };
-    host.load(&updraft::image::archive_of_layer(name, &tar, &process).expect("in memory"));
-    Some(name.to_owned())
+    Some(rootfs)
+}
+
+fn load_layer(host: &Host, name: &str, (rootfs, process): (&Path, &Process<'_>)) -> String {
+    let tar = fs::read(rootfs).expect("written");
+    host.load(&updraft::image::archive_of_layer(name, &tar, process).expect("in memory"));
+    name.to_owned()
 }
 
 /// A network namespace of the tests' own with a name server and a web server in it.

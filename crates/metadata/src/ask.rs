@@ -77,7 +77,8 @@ impl Ask {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             Some((decode(name, Plus::IsSpace)?, decode(value, Plus::IsSpace)?))
         });
-        let query = query.collect::<Option<_>>().ok_or(Refusal::Invalid("the query is not well-formed".to_owned()))?;
+        let query =
+            query.collect::<Option<_>>().ok_or_else(|| Refusal::Invalid("the query is not well-formed".to_owned()))?;
         Ok(Self { segments, is_directory, query })
     }
 

@@ -13,6 +13,7 @@ mod error;
 mod listen;
 mod logs;
 mod sealing;
+mod wiring;
 
 pub use error::StartError;
 pub(crate) use error::check_config;
@@ -32,10 +33,8 @@ use updraft_apiserver::{Api, ApiDeps, ServerInfo};
 use updraft_base::{Clock, OnFailure, Shutdown, Tasks};
 use updraft_control::{Control, ControlConfig, ControlDeps, UrlConfig};
 use updraft_engine::Engine;
-use updraft_engine_local::{Isolation, LocalConfig, LocalEngine, Runtime};
-use updraft_fleet::{Fleet, FleetConfig, FleetDeps};
-use updraft_identity::{Authenticator, Issuer, Tokens};
-use updraft_metadata::{Metadata, MetadataDeps};
+use updraft_engine_local::{Isolation, LocalConfig, Runtime};
+use updraft_fleet::{Fleet, FleetConfig};
 use updraft_model::{
     Parent, ServiceName,
     account::AccountBook,
@@ -55,6 +54,7 @@ use crate::{
 };
 use listen::Listeners;
 use logs::Inbox;
+use wiring::{FleetEnds, answer_instances, identify, know_people, open_doors, start_engine, start_fleet};
 
 /// Lines that may wait for the disk before they are counted as lost.
 const LOG_QUEUE: usize = 8192;
@@ -137,45 +137,21 @@ impl Server {
         let (auth, tokens) = identify(&config, &listeners, accounts.clone(), &clock)?;
         let auth = know_people(auth, &config, &edges, &clock);
         let images = open_images(&config, &listeners, &clock)?;
-        let engine: Arc<dyn Engine> = match engine {
-            EngineChoice::Local(local) => {
-                let local = LocalConfig { ports: listeners.ports(), ..local };
-                start_engine(local, &images, &core, &clock).await?
-            }
-            EngineChoice::Given(engine) => engine,
-        };
+        let engine = start_engine(engine, &listeners, &images, (&core, &clock)).await?;
         let mut metrics = Metrics::new(&clock);
         let adopted = engine.adopted().await;
         let logs = logs::open(&config, (&*store, &adopted), &mut metrics, &clock).await?;
         let inbox = Inbox { lines: channels.logs.1, requests: channels.requests.1, deleted: channels.deleted.1 };
         logs::keep(&logs, inbox, &store, (&core, &clock));
 
-        let fleet = Fleet::start(
-            FleetDeps {
-                engine: engine.clone(),
-                clock: clock.clone(),
-                tasks: core.clone(),
-                config: fleet_config(&config),
-                book: channels.book.1,
-                health: channels.health.0,
-                logs: channels.logs.0,
-                instances: channels.instances.0,
-                adopted,
-            },
-            metrics.registry(),
-        );
-        if let Some(callers) = engine.metadata() {
-            let metadata = Metadata::new(MetadataDeps {
-                callers,
-                instances: channels.instances.1,
-                accounts,
-                tokens: tokens.clone(),
-                clock: clock.clone(),
-                tasks: core.clone(),
-            });
-            // Ends last: requests that are still being answered may need a token.
-            core.spawn("metadata server", OnFailure::Stop, metadata.serve());
-        }
+        let ends = FleetEnds {
+            book: channels.book.1,
+            health: channels.health.0,
+            logs: channels.logs.0,
+            instances: channels.instances.0,
+        };
+        let fleet = start_fleet((&engine, adopted), ends, fleet_config(&config), (&core, &clock), &mut metrics);
+        answer_instances(&*engine, (channels.instances.1, accounts), &tokens, (&core, &clock));
         let control = Control::start(ControlDeps {
             store,
             images: images.clone(),
@@ -220,10 +196,10 @@ impl Server {
             shutdown: edges.shutdown().clone(),
         })
         .map_err(StartError::Descriptors)?;
-        let (address, tls, registry_address) = (listeners.address, listeners.tls_address, listeners.registry_address);
+        let (address, tls, registered) = (listeners.address, listeners.tls_address, listeners.registry_address);
         open_doors(listeners, (proxy, api, registry), (&*engine, &config), &edges);
         let default_parent = Parent::new(&config.project, &config.region);
-        Ok(Self { address, tls, registry: registry_address, control, fleet, engine, default_parent, edges, core })
+        Ok(Self { address, tls, registry: registered, control, fleet, engine, default_parent, edges, core })
     }
 
     /// Where resources go that name no project and no region.
@@ -341,64 +317,6 @@ async fn open_store(config: &Config, core: &Tasks) -> Result<(Arc<dyn Store>, Sn
     let snapshots = store.snapshots();
     let sealer = sealing::open(config, &store).await?;
     Ok((Arc::new(store), snapshots, sealer))
-}
-
-/// Who tells who calls, and who makes what they show.
-fn identify(
-    config: &Config,
-    listeners: &Listeners,
-    accounts: watch::Receiver<Arc<AccountBook>>,
-    clock: &Clock,
-) -> Result<(Authenticator, Tokens), StartError> {
-    let auth = Authenticator::open(config.auth, &config.data_dir)?;
-    let tokens = Tokens::open(&config.data_dir, issuer(config, listeners), accounts, clock.clone())?;
-    Ok((auth.with_tokens(tokens.clone()), tokens))
-}
-
-/// People of an issuer elsewhere, whose keys are fetched from now on. Who may set it up may say where it is: its own host
-/// may be anywhere.
-fn know_people(auth: Authenticator, config: &Config, edges: &Tasks, clock: &Clock) -> Authenticator {
-    let Some(settings) = &config.oidc else { return auth };
-    let mut outbound = config.outbound.clone();
-    let host = settings.issuer.parse::<http::Uri>().ok().and_then(|uri| Some(uri.authority()?.as_str().parse()));
-    outbound.policy.allow.extend(host.and_then(Result::ok));
-    let (issuer, shutdown) = (Issuer::new(settings.clone(), clock.clone()), edges.shutdown().clone());
-    let fetching = issuer.clone().keep_fresh(updraft_outbound::Client::new(outbound));
-    edges.spawn("issuer", OnFailure::Log, async move {
-        tokio::select! {
-            () = fetching => {}
-            () = shutdown.asked() => {}
-        }
-    });
-    auth.with_issuer(issuer)
-}
-
-/// From here on requests are answered.
-fn open_doors(
-    listeners: Listeners,
-    (proxy, api, registry): (Proxy, Api, Registry),
-    (engine, config): (&dyn Engine, &Config),
-    edges: &Tasks,
-) {
-    let Listeners { front, registry: registry_listener, .. } = listeners;
-    let front = match engine.visits() {
-        Some(visits) => front.and_visits(visits),
-        None => front,
-    };
-    edges.spawn("registry", OnFailure::Stop, registry.serve(registry_listener, edges.clone()));
-    let door = front.run(proxy, config.domain.clone(), Arc::new(ApiFallback(api)), edges.clone());
-    edges.spawn("front door", OnFailure::Stop, door);
-}
-
-async fn start_engine(
-    local: LocalConfig,
-    images: &ImageStore,
-    core: &Tasks,
-    clock: &Clock,
-) -> Result<Arc<LocalEngine>, StartError> {
-    let (isolation, data_dir) = (local.isolation, local.data_dir.clone());
-    let started = LocalEngine::start(local, images.clone(), core, clock.clone()).await;
-    started.map_err(|failed| error::explained(failed, isolation, &data_dir))
 }
 
 fn backups(

@@ -121,6 +121,7 @@ fn an_id_token_has_googles_claims() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of bad tokens")]
 fn each_bad_token_is_refused_with_its_own_cause() {
     let world = World::new();
     let good = world.access();

@@ -1,5 +1,5 @@
 //! Names: what instances have in `/etc/resolv.conf`, and who answers them. That is always us: our own names are known to
-//! nobody else ([`names`](super::names)), and a list of two name servers is asked in any order, or at once. What is not ours
+//! nobody else ([`names`]), and a list of two name servers is asked in any order, or at once. What is not ours
 //! the host's name servers are asked, also those that only the host reaches.
 
 use std::{

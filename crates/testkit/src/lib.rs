@@ -137,8 +137,10 @@ impl World {
     /// A call of the API by who shows a bearer token.
     pub async fn call_as(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
         let method = method.parse().expect("a method");
-        let request = self.client.request(method, self.url(path)).bearer_auth(token);
-        let request = request.header("content-type", "application/json").body(body.to_string());
+        let mut request = self.client.request(method, self.url(path)).bearer_auth(token);
+        if !body.is_null() {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
         self.send(request).await
     }
 

@@ -1,6 +1,7 @@
 //! The reference engine: instances are tasks of this process with real TCP servers on loopback,
 //! time is the clock's, faults are injected by the test.
 
+mod metadata;
 mod run;
 pub(crate) mod secrets;
 
@@ -13,7 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{mpsc, oneshot, watch},
 };
 use updraft_base::{Clock, OnFailure, Tasks};
@@ -119,19 +120,6 @@ impl FakeEngine {
     /// From now on `connect` fails with this error of the system, which is ours and not an instance's; `None` repairs it.
     pub fn fail_connect(&self, errno: Option<i32>) {
         self.lock().connect_fault = errno;
-    }
-
-    /// A connection of the instance `id` to the metadata server, as its program would open it.
-    ///
-    /// # Errors
-    /// Those of the connection; `NotFound` when nobody answers.
-    pub async fn ask_metadata(&self, id: &InstanceId) -> io::Result<TcpStream> {
-        let sender = self.lock().metadata.clone().ok_or(io::ErrorKind::NotFound)?;
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let client = TcpStream::connect(listener.local_addr()?).await?;
-        let (server, _) = listener.accept().await?;
-        sender.send((server, id.clone())).await.map_err(|_| io::ErrorKind::NotFound)?;
-        Ok(client)
     }
 
     /// From now on this is what it knows of who listens.
@@ -499,30 +487,4 @@ impl Engine for FakeEngine {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Bed(Arc<FakeEngine>);
-
-    #[async_trait]
-    impl crate::contract::Bed for Bed {
-        fn engine(&self) -> Arc<dyn Engine> {
-            self.0.clone()
-        }
-
-        async fn successor(&mut self) {
-            self.0 = self.0.successor();
-        }
-
-        fn image(&self) -> String {
-            "registry.test/script@sha256:00".to_owned()
-        }
-    }
-
-    async fn bed() -> Option<Bed> {
-        Some(Bed(FakeEngine::new(Clock::system())))
-    }
-
-    crate::contract_suite!(bed);
-    crate::containers_suite!(bed);
-}
+mod tests;

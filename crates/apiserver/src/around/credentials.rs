@@ -31,6 +31,14 @@ const BLOB_MAX: usize = 1 << 20;
 /// A list that gcloud sends as null when it is empty.
 type Delegates = Option<Vec<String>>;
 
+/// Claims to be signed, or bytes in base64.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct ToSign {
+    delegates: Delegates,
+    payload: String,
+}
+
 pub(super) async fn generate_access_token(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
     #[derive(Deserialize, Default)]
     #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -74,13 +82,7 @@ pub(super) async fn generate_id_token(deps: &Served, caller: &Principal, asked: 
 }
 
 pub(super) async fn sign_jwt(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
-    #[derive(Deserialize, Default)]
-    #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-    struct Body {
-        delegates: Delegates,
-        payload: String,
-    }
-    let body: Body = asked.body()?;
+    let body: ToSign = asked.body()?;
     no_delegates(body.delegates)?;
     let claims = claims(&body.payload, deps.clock.now())?;
     let account = account(deps, caller, (asked, "iam.serviceAccounts.signJwt")).await?;
@@ -90,13 +92,7 @@ pub(super) async fn sign_jwt(deps: &Served, caller: &Principal, asked: &Asked) -
 }
 
 pub(super) async fn sign_blob(deps: &Served, caller: &Principal, asked: &Asked) -> Result<Value, Error> {
-    #[derive(Deserialize, Default)]
-    #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-    struct Body {
-        delegates: Delegates,
-        payload: String,
-    }
-    let body: Body = asked.body()?;
+    let body: ToSign = asked.body()?;
     no_delegates(body.delegates)?;
     let blob = STANDARD.decode(&body.payload).ok().filter(|blob| (1..=BLOB_MAX).contains(&blob.len()));
     let blob =

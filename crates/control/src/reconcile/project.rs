@@ -11,6 +11,7 @@ use crate::{Inner, around::ProjectRecord, failure::of_store};
 impl Inner {
     /// Publishes what all projects say.
     pub(super) async fn publish_projects(&self) -> Result<(), Error> {
+        let _turn = self.projects.lock().await;
         let all = Selection::of(Kind::Project);
         let stored = self.store.open(&PLATFORM).list(&all, &Page::default()).await.map_err(of_store)?;
         for envelope in &stored {
@@ -25,6 +26,7 @@ impl Inner {
 
     /// Publishes what a project says now.
     pub(super) async fn publish_project(&self, key: &Key) -> Result<(), Error> {
+        let _turn = self.projects.lock().await;
         let record = self.get(&PLATFORM, key).await.and_then(|found| ProjectRecord::of(found.as_ref()));
         let published = self.publish_record(&key.name, record);
         self.board.publish();

@@ -9,6 +9,8 @@ mod mortal;
 mod mounts;
 mod operations;
 mod sealer;
+mod secret_access;
+mod secret_keys;
 mod secrets;
 mod services;
 mod stuck;

@@ -1,6 +1,6 @@
 //! Secrets: their life, their values, who may have them.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use updraft_api::{
     iam,
@@ -17,44 +17,41 @@ use updraft_model::{
     Error, ErrorKind,
     iam::{Account, Principal},
     name::project_number,
-    secret::{Sealer, SecretReference, crc32c},
+    secret::{SecretReference, crc32c},
 };
-use updraft_store::{Kind, MemoryStore, Page, Selection};
+use updraft_store::{Kind, Page, Selection};
 
-use crate::{
-    mortal::{LastCommit, Mortal},
-    world::*,
-};
+use crate::world::*;
 
-const PROJECT: &str = "projects/demo-project";
-const RUNNER: &str = "runner@demo-project.iam.gserviceaccount.com";
-const ACCESSOR: &str = "roles/secretmanager.secretAccessor";
+pub(crate) const PROJECT: &str = "projects/demo-project";
+pub(crate) const RUNNER: &str = "runner@demo-project.iam.gserviceaccount.com";
+pub(crate) const ACCESSOR: &str = "roles/secretmanager.secretAccessor";
 
-fn automatic() -> Secret {
+pub(crate) fn automatic() -> Secret {
     let kind = replication::Replication::Automatic(replication::Automatic::default());
     Secret { replication: Some(Replication { replication: Some(kind) }), ..Secret::default() }
 }
 
-fn name(id: &str) -> String {
+pub(crate) fn name(id: &str) -> String {
     format!("{PROJECT}/secrets/{id}")
 }
 
 /// A name as answers have it.
-fn shown(rest: &str) -> String {
+pub(crate) fn shown(rest: &str) -> String {
     format!("projects/{}/secrets/{rest}", project_number("demo-project"))
 }
 
-async fn create(world: &World, id: &str, secret: Secret) -> Result<Secret, Error> {
+pub(crate) async fn create(world: &World, id: &str, secret: Secret) -> Result<Secret, Error> {
     let (parent, secret_id) = (PROJECT.to_owned(), id.to_owned());
     world.control.secrets_create(&ME, CreateSecretRequest { parent, secret_id, secret: Some(secret) }).await
 }
 
-async fn add(world: &World, id: &str, value: &str) -> Result<SecretVersion, Error> {
+pub(crate) async fn add(world: &World, id: &str, value: &str) -> Result<SecretVersion, Error> {
     let payload = Some(SecretPayload { data: value.as_bytes().to_vec(), data_crc32c: None });
     world.control.secret_versions_add(&ME, AddSecretVersionRequest { parent: name(id), payload }).await
 }
 
-async fn access_as(world: &World, caller: &Principal, version: &str) -> Result<(String, Vec<u8>), Error> {
+pub(crate) async fn access_as(world: &World, caller: &Principal, version: &str) -> Result<(String, Vec<u8>), Error> {
     let request = AccessSecretVersionRequest { name: name(version) };
     let answer = world.control.secret_versions_access(caller, request).await?;
     let payload = answer.payload.expect("a value");
@@ -63,7 +60,7 @@ async fn access_as(world: &World, caller: &Principal, version: &str) -> Result<(
 }
 
 /// The value of `SECRET/versions/VERSION`, or why there is none.
-async fn value(world: &World, version: &str) -> Result<String, Error> {
+pub(crate) async fn value(world: &World, version: &str) -> Result<String, Error> {
     access_as(world, &ME, version).await.map(|(_, data)| String::from_utf8(data).expect("text"))
 }
 
@@ -113,7 +110,7 @@ fn fields(error: &Error) -> Vec<&str> {
     error.violations().iter().map(|violation| violation.field.as_str()).collect()
 }
 
-fn binding(role: &str, member: &str, condition: &str) -> iam::Binding {
+pub(crate) fn binding(role: &str, member: &str, condition: &str) -> iam::Binding {
     let condition = (!condition.is_empty()).then(|| Expr {
         title: "t".to_owned(),
         expression: condition.to_owned(),
@@ -122,13 +119,13 @@ fn binding(role: &str, member: &str, condition: &str) -> iam::Binding {
     iam::Binding { role: role.to_owned(), members: vec![member.to_owned()], condition }
 }
 
-async fn bind(world: &World, id: &str, binding: iam::Binding) {
+pub(crate) async fn bind(world: &World, id: &str, binding: iam::Binding) {
     let policy = Some(iam::Policy { version: 3, bindings: vec![binding], ..Default::default() });
     let request = iam::SetIamPolicyRequest { resource: name(id), policy, update_mask: None };
     world.control.secrets_set_iam_policy(&ME, request).await.expect("is set");
 }
 
-fn runner() -> Principal {
+pub(crate) fn runner() -> Principal {
     let (email, unique_id, project) = (RUNNER.to_owned(), "1".repeat(21), "demo-project".to_owned());
     Principal::ServiceAccount(Account { email, unique_id, project })
 }
@@ -450,128 +447,4 @@ async fn a_container_gets_what_its_account_may_read_and_is_told_what_is_missing(
     let named = format!("{PROJECT}/serviceAccounts/{RUNNER}");
     world.control.accounts_change(&ME, (&named, "iam.serviceAccounts.disable"), &off).await.expect("is there");
     assert_eq!(read("latest").await.expect_err("is disabled").kind(), ErrorKind::PermissionDenied);
-}
-
-#[tokio::test]
-async fn policies_of_secret_and_project_add_up_and_conditions_see_the_number_of_the_version() {
-    let world = World::new().await;
-    create(&world, "db", automatic()).await.expect("is made");
-    for value in ["one", "two"] {
-        add(&world, "db", value).await.expect("is added");
-    }
-    let error = access_as(&world, &runner(), "db/versions/latest").await.expect_err("has no role");
-    let expected = format!(
-        "Permission 'secretmanager.versions.access' denied for resource '{PROJECT}/secrets/db/versions/latest' (or it may not exist)."
-    );
-    assert_eq!((error.kind(), error.message()), (ErrorKind::PermissionDenied, expected.as_str()));
-    let member = format!("serviceAccount:{RUNNER}");
-    let only_two = format!(
-        "resource.type == 'secretmanager.googleapis.com/SecretVersion' && resource.name == '{}'",
-        shown("db/versions/2")
-    );
-    bind(&world, "db", binding(ACCESSOR, &member, &only_two)).await;
-    for (version, may) in [("latest", true), ("2", true), ("1", false), ("3", false)] {
-        let outcome = access_as(&world, &runner(), &format!("db/versions/{version}")).await;
-        assert_eq!(outcome.is_ok(), may, "{version}: {outcome:?}");
-    }
-    let permissions = vec!["secretmanager.versions.access".to_owned(), "secretmanager.secrets.get".to_owned()];
-    let test = |resource: &str, permissions: Vec<String>| iam::TestIamPermissionsRequest {
-        resource: name(resource),
-        permissions,
-    };
-    let held = world.control.secrets_test_iam_permissions(&runner(), test("db", permissions.clone())).await;
-    assert!(held.expect("may ask").permissions.is_empty(), "the condition is about versions");
-    let policy =
-        Some(iam::Policy { bindings: vec![binding("roles/secretmanager.viewer", &member, "")], ..Default::default() });
-    let request = iam::SetIamPolicyRequest { resource: PROJECT.to_owned(), policy, update_mask: None };
-    world.control.projects_set_iam_policy(&ME, request).await.expect("is set");
-    let held = world.control.secrets_test_iam_permissions(&runner(), test("db", permissions.clone())).await;
-    assert_eq!(held.expect("may ask").permissions, ["secretmanager.secrets.get"]);
-    let held = world.control.secrets_test_iam_permissions(&runner(), test("none", permissions)).await;
-    assert_eq!(held.expect("it need not exist").permissions, ["secretmanager.secrets.get"]);
-    let error =
-        world.control.secrets_test_iam_permissions(&runner(), test("db", vec!["run.services.get".to_owned()])).await;
-    assert!(error.expect_err("is of another product").message().contains("not valid for this resource"));
-}
-
-#[tokio::test]
-async fn an_account_that_is_deleted_leaves_no_right_on_a_secret_to_the_next_of_its_address() {
-    let world = World::new().await;
-    create(&world, "db", automatic()).await.expect("is made");
-    add(&world, "db", "one").await.expect("is added");
-    let account = NewAccount { id: "runner".to_owned(), ..NewAccount::default() };
-    world.control.accounts_create(&ME, PROJECT, account.clone()).await.expect("is made");
-    bind(&world, "db", binding(ACCESSOR, &format!("serviceAccount:{RUNNER}"), "")).await;
-    access_as(&world, &runner(), "db/versions/1").await.expect("may read");
-    world.control.accounts_delete(&ME, &format!("{PROJECT}/serviceAccounts/{RUNNER}")).await.expect("is there");
-    world.control.accounts_create(&ME, PROJECT, account).await.expect("is made again");
-    assert!(access_as(&world, &runner(), "db/versions/1").await.is_err());
-}
-
-#[tokio::test]
-async fn a_new_key_is_put_on_every_value() {
-    let world = World::new().await;
-    for id in ["a", "b"] {
-        create(&world, id, automatic()).await.expect("is made");
-        // More than are read together.
-        for number in 0..70 {
-            add(&world, id, &format!("{id}{number}")).await.expect("is added");
-        }
-    }
-    let error = world.control.secrets_rotate_key(&runner()).await.expect_err("is the owner's");
-    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
-    let rotated = world.control.secrets_rotate_key(&ME).await.expect("is the owner");
-    assert_eq!((rotated.key.as_str(), rotated.resealed, rotated.values), ("key-2", 140, 140));
-    let new = Selection::of(Kind::SecretValue).owned_by("key-2");
-    assert_eq!(world.store.count(&new).await.expect("counts"), 140);
-    assert_eq!(value(&world, "b/versions/70").await.expect("is readable"), "b69");
-    assert_eq!(add(&world, "a", "x").await.expect("is added").name, shown("a/versions/71"));
-    assert_eq!(world.store.count(&new).await.expect("counts"), 141);
-}
-
-/// A rotation that is killed at its `last` call of the store. Was it?
-async fn killed_rotation(last: usize, last_commit: LastCommit) -> bool {
-    let (inner, bed) = (Arc::new(MemoryStore::new()), Bed::new());
-    let world = World::try_over(inner.clone(), bed.clone()).await.expect("starts");
-    create(&world, "db", automatic()).await.expect("is made");
-    for number in 1..=130 {
-        add(&world, "db", &format!("v{number}")).await.expect("is added");
-    }
-    world.end().await;
-    let mortal = Mortal::over(inner.clone(), last, last_commit);
-    let started = tokio::select! {
-        biased;
-        world = World::try_over(mortal.clone(), bed.clone()) => world.ok(),
-        () = mortal.death() => None,
-    };
-    if let Some(world) = started {
-        tokio::select! {
-            biased;
-            rotated = world.control.secrets_rotate_key(&ME) => assert_eq!(rotated.is_ok(), !mortal.is_dead()),
-            () = mortal.death() => {}
-        }
-        world.end().await;
-    }
-    let world = World::try_over(inner, bed.clone()).await.expect("starts again");
-    for number in [1, 64, 65, 130] {
-        let read = value(&world, &format!("db/versions/{number}")).await.expect("opens, whichever key it has");
-        assert_eq!(read, format!("v{number}"));
-    }
-    world.advance(Duration::from_secs(61)).await;
-    let current = Selection::of(Kind::SecretValue).owned_by(bed.sealer.current());
-    assert_eq!(world.store.count(&current).await.expect("counts"), 130, "the next start went on, call {last}");
-    world.end().await;
-    mortal.is_dead()
-}
-
-#[tokio::test]
-async fn a_rotation_that_is_killed_at_any_step_loses_nothing_and_the_next_start_goes_on() {
-    for last_commit in [LastCommit::Lost, LastCommit::Written] {
-        let mut last = 0;
-        while killed_rotation(last, last_commit).await {
-            last += 1;
-            assert!(last < 100, "a rotation of 130 values has fewer steps");
-        }
-        assert!(last > 10, "a start and a rotation have more steps");
-    }
 }

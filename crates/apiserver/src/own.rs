@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, Method as Verb, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
-use updraft_api::{location::ListLocationsRequest, method::Access, path::query_pairs};
+use updraft_api::{audit::Audited, location::ListLocationsRequest, method::Access, path::query_pairs};
 use updraft_model::{Error, ErrorKind, iam::Principal};
 use updraft_telemetry::CONTENT_TYPE;
 
@@ -157,6 +157,22 @@ enum Answer {
 // === impl OwnCall ===
 
 impl OwnCall {
+    /// The method and which of its calls are written down. They are spelt like Google's, which has none like them.
+    pub fn audited(&self) -> Audited {
+        let method = match self.work {
+            Work::Metrics => "updraft.v1.Metrics.GetMetrics",
+            Work::Info => "updraft.v1.Server.GetInfo",
+            Work::Authority => "updraft.v1.Server.GetAuthority",
+            Work::Logs => "updraft.v1.Logs.ListEntries",
+            Work::Backup => "updraft.v1.Backups.CreateBackup",
+            Work::Diagnosis => "updraft.v1.Services.DiagnoseService",
+            Work::ListImages => "updraft.v1.Images.ListImages",
+            Work::DeleteImage => "updraft.v1.Images.DeleteImage",
+            Work::LoadImages => "updraft.v1.Images.LoadImages",
+        };
+        Audited::new("updraft", method, self.access)
+    }
+
     async fn answer<B: AnyBody>(
         &self,
         api: &Api,

@@ -17,6 +17,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 use updraft_base::{OnFailure, Shutdown, Tasks};
+use updraft_model::audit::CallerAddress;
 
 use crate::{
     body::Body,
@@ -221,7 +222,7 @@ impl Door {
         }
     }
 
-    async fn answer(&self, request: Box<Request<Incoming>>, client: Client) -> Response<Body> {
+    async fn answer(&self, mut request: Box<Request<Incoming>>, client: Client) -> Response<Body> {
         if !is_addressed_once(&request) {
             return Rejection::Host.respond(&Asked::of(&request));
         }
@@ -230,7 +231,10 @@ impl Door {
             true => self.proxy.serve(request, client).await,
             // Any answer with success would open a tunnel that ends here.
             false if request.method() == Method::CONNECT => Rejection::Method.respond(&Asked::of(&request)),
-            false => self.fallback.call(*request).await,
+            false => {
+                request.extensions_mut().insert(CallerAddress(client.address.ip().to_canonical()));
+                self.fallback.call(*request).await
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use super::draft::{self, Intent, Revised};
 use crate::{
     Control, Inner,
     access::{Permitted, Resource},
+    audit,
     failure::{etag_mismatch, of_store},
     queue::Work,
     record::{self, OperationRecord, ServiceRecord},
@@ -160,6 +161,7 @@ impl Inner {
         source: Source<'_>,
         mode: Mode,
     ) -> Result<Done, Error> {
+        audit::makes(name);
         let intent = source.intent(name, None)?;
         self.permit_intent(permit, &intent, None).await?;
         self.await_deletion(permit, name).await?;

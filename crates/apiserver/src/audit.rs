@@ -113,19 +113,16 @@ impl Witness {
     /// The record of the call, if one is to be written.
     fn record(&self, failure: Option<(i32, String)>) -> Option<AuditRecord> {
         let Row { audited, resource } = self.row.as_ref()?;
-        let code = |kind| status::grpc_code(kind);
-        let is = |kinds: &[ErrorKind]| failure.as_ref().is_some_and(|(found, _)| kinds.iter().any(|k| code(*k) == *found));
-        let is_denied = is(&[ErrorKind::PermissionDenied, ErrorKind::Unauthenticated]);
+        let is = |kind| failure.as_ref().is_some_and(|(code, _)| *code == status::grpc_code(kind));
+        let is_denied = is(ErrorKind::PermissionDenied) || is(ErrorKind::Unauthenticated);
         if audited.calls == Calls::Denied && !is_denied {
             return None;
         }
         // Whoever is let in is bounded by the rates of calls.
-        if is_denied || is(&[ErrorKind::ResourceExhausted]) {
-            if !self.api.buckets().admit_refusal(&self.caller) {
-                self.api.inner.audit.withhold_audit();
-                return None;
-            }
-            self.api.inner.audit.admit_audit();
+        let is_refused = is_denied || is(ErrorKind::ResourceExhausted);
+        if is_refused && !self.api.buckets().admit_refusal(&self.caller) {
+            self.api.inner.audit.withhold_audit();
+            return None;
         }
         let Seen { checks, subject } = self.trail.seen();
         // Of a project that is made up there is no log: who may nothing could make any number of them.

@@ -13,7 +13,7 @@ use crate::audit;
 #[derive(Debug, Default)]
 pub(super) struct Withheld {
     count: Counter,
-    /// Has somebody been told? Once per spell, not once per record.
+    /// Has somebody been told? Once: whoever floods the log with refusals must not flood this one instead.
     is_told: AtomicBool,
 }
 
@@ -56,11 +56,6 @@ impl LogStore {
         if !withheld.is_told.swap(true, Ordering::Relaxed) {
             tracing::warn!("too many calls are refused: not all of them are in the audit log, the rest is counted");
         }
-    }
-
-    /// What is withheld from here on is worth another warning.
-    pub fn admit_audit(&self) {
-        self.inner.withheld.is_told.store(false, Ordering::Relaxed);
     }
 
     fn enter(&self, record: &AuditRecord) {

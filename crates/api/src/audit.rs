@@ -76,7 +76,9 @@ fn around_name(call: &around::Call) -> String {
     let name = call.name.split('(').next().unwrap_or_default();
     let method = name.split_once('/').map_or(name, |(_, method)| method);
     match call.api {
-        around::Api::ServiceUsage if name.starts_with("Operations/") => format!("google.longrunning.Operations.{method}"),
+        around::Api::ServiceUsage if name.starts_with("Operations/") => {
+            format!("google.longrunning.Operations.{method}")
+        }
         around::Api::ServiceUsage => format!("google.api.serviceusage.v1.ServiceUsage.{method}"),
         around::Api::ResourceManager | around::Api::IamCredentials => method.to_owned(),
         around::Api::Iam => format!("google.iam.admin.v1.{}", method.replace("IamPolicy", "IAMPolicy")),

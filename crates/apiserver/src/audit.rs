@@ -14,7 +14,9 @@ use http::{Request, Response, header};
 use updraft_api::{
     around,
     audit::{Audited, Calls},
-    method, status, v1,
+    method,
+    path::query_pairs,
+    status, v1,
 };
 use updraft_control::audit::{Seen, Trail};
 use updraft_model::{
@@ -88,7 +90,7 @@ impl Witness {
         let agent = request.headers().get(header::USER_AGENT);
         Self {
             api: api.clone(),
-            row: Row::of(request),
+            row: Row::of(api, request),
             caller: caller.clone(),
             address: request.extensions().get().map(|CallerAddress(address)| *address),
             user_agent: agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned()),
@@ -168,7 +170,7 @@ fn nearer<'a>(asked_on: &'a str, path: &'a str) -> &'a str {
 
 impl Row {
     /// By the same tables, in the same order, as a call finds its handler.
-    fn of<B>(request: &Request<B>) -> Option<Self> {
+    fn of<B>(api: &Api, request: &Request<B>) -> Option<Self> {
         let path = request.uri().path();
         if grpc::is_grpc(request.headers()) {
             // What it is about is in the message, and known once a permission has been asked for.
@@ -176,7 +178,11 @@ impl Row {
             return Some(Self { audited: Audited::v2(method), resource: String::new() });
         }
         if let Some(call) = OWN_CALLS.iter().find(|call| call.path == path && call.verb == request.method()) {
-            return Some(Self { audited: call.audited(), resource: String::new() });
+            // An image has no policy: the permission is asked for on the project.
+            let image = query_pairs(request.uri().query().unwrap_or_default()).find(|(name, _)| name == "name");
+            let project = &api.deps().info.default_project;
+            let resource = image.map(|(_, image)| format!("projects/{project}/images/{image}"));
+            return Some(Self { audited: call.audited(), resource: resource.unwrap_or_default() });
         }
         let meant = verb(request.method(), request.headers());
         if let around::Route::Found(call, fields) = around::route(&meant, path) {
@@ -201,13 +207,13 @@ mod tests {
     #[test]
     fn what_broke_a_rule_is_not_repeated() {
         let error = Error::invalid_field("service.template.containers[0].env[0]", "must not be, got 'hunter2'");
-        assert_eq!(
-            harmless(&error),
-            "Request contains an invalid argument: service.template.containers[0].env[0]"
-        );
+        assert_eq!(harmless(&error), "Request contains an invalid argument: service.template.containers[0].env[0]");
         let error = Error::new(ErrorKind::InvalidArgument, "Invalid JSON payload received. hunter2");
         assert_eq!(harmless(&error), "Request contains an invalid argument.");
-        assert_eq!(harmless(&Error::new(ErrorKind::PermissionDenied, "Permission 'a' denied")), "Permission 'a' denied");
+        assert_eq!(
+            harmless(&Error::new(ErrorKind::PermissionDenied, "Permission 'a' denied")),
+            "Permission 'a' denied"
+        );
     }
 
     #[test]

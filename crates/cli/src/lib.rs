@@ -6,6 +6,7 @@
 //! `settings` (flags → service) and `traffic` (shares and tags).
 
 mod args;
+mod audit;
 mod auth;
 mod backup;
 mod client;
@@ -34,9 +35,10 @@ mod update_traffic;
 mod values;
 
 pub use args::{
-    AuthCommand, BackupArgs, Command, DeployArgs, Egress, EnvArgs, ExportShell, ExportsArgs, Format, GcloudCommand,
-    Globals, IdentityTokenArgs, ImagesCommand, Ingress, LabelArgs, LoadArgs, LoginArgs, LogsArgs, ReplaceArgs,
-    RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs, SetupArgs, SwitchArgs, TrafficArgs, UpdateArgs,
+    AuditArgs, AuthCommand, BackupArgs, Command, DeployArgs, Egress, EnvArgs, ExportShell, ExportsArgs, Format,
+    GcloudCommand, Globals, IdentityTokenArgs, ImagesCommand, Ingress, LabelArgs, LoadArgs, LoginArgs, LogsArgs,
+    ReplaceArgs, RevisionsCommand, ScalingArgs, ServicesCommand, SettingsArgs, SetupArgs, SwitchArgs, TrafficArgs,
+    UpdateArgs,
 };
 pub use auth::{auth, print_kept_token};
 pub use completion::{Shell, completion};

@@ -112,6 +112,9 @@ fn resource(record: &AuditRecord) -> Value {
             ];
             ("cloud_run_revision", labels.into())
         }
+        (_, ["projects", _, "locations", location, "revisions", revision]) => {
+            ("cloud_run_revision", [("location", *location), ("revision_name", *revision)].into())
+        }
         (_, ["projects", _, "serviceAccounts", account, ..]) => {
             let is_number = account.bytes().all(|byte| byte.is_ascii_digit());
             let (email, unique) = if is_number { ("", *account) } else { (*account, "") };

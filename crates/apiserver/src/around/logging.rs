@@ -94,7 +94,8 @@ pub(super) async fn list_logs(deps: &Served, caller: &Principal, asked: &Asked) 
         let name = format!("projects/{project}/logs/{log}");
         let filter = Filter::parse(&format!("logName=\"{name}\"")).map_err(Error::internal)?;
         let (projects, private) = (vec![project.clone()], private.clone());
-        let search = Search { projects, private, filter, since: None, order: Order::NewestFirst, limit: 1, after: None };
+        let search =
+            Search { projects, private, filter, since: None, order: Order::NewestFirst, limit: 1, after: None };
         if !deps.logs.open(&permit).search(search).await.entries.is_empty() {
             names.push(name);
         }

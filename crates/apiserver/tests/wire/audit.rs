@@ -6,8 +6,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use googleapis_tonic_google_cloud_run_v2::google::cloud::run::v2 as run;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, StreamBody};
+use prost::Message as _;
 use serde_json::{Value, json};
 use updraft_identity::AuthMode;
 use updraft_model::{audit::CallerAddress, iam::Principal};
@@ -144,10 +146,7 @@ async fn a_create_that_is_allowed_one_that_is_denied_and_one_of_nobody_are_on_re
         assert_eq!(record["logName"], format!("{PROJECT}/logs/cloudaudit.googleapis.com%2Factivity"));
         assert_eq!(payload["@type"], "type.googleapis.com/google.cloud.audit.AuditLog");
         assert_eq!(payload["methodName"], "google.cloud.run.v2.Services.CreateService");
-        assert_eq!(
-            payload["requestMetadata"],
-            json!({"callerIp": "10.1.2.3", "callerSuppliedUserAgent": "gcloud/9"})
-        );
+        assert_eq!(payload["requestMetadata"], json!({"callerIp": "10.1.2.3", "callerSuppliedUserAgent": "gcloud/9"}));
         let time: jiff::Timestamp = record["timestamp"].as_str().expect("a time").parse().expect("RFC 3339");
         assert!(SystemTime::from(time) + Duration::from_secs(1) >= start, "{time}");
     }
@@ -166,6 +165,7 @@ async fn a_create_that_is_allowed_one_that_is_denied_and_one_of_nobody_are_on_re
     assert_eq!(payload["authenticationInfo"]["principalEmail"], "mallory@example.com");
     assert_eq!(payload["authorizationInfo"][0]["granted"], false);
     assert_eq!((&payload["status"]["code"], &denied["severity"]), (&json!(7), &json!("ERROR")));
+    assert_eq!(payload["resourceName"], format!("{place}/services/mine"));
 
     let payload = &nobody["protoPayload"];
     assert_eq!((&payload["authenticationInfo"], &payload["authorizationInfo"]), (&json!({}), &Value::Null));
@@ -174,6 +174,30 @@ async fn a_create_that_is_allowed_one_that_is_denied_and_one_of_nobody_are_on_re
     assert_eq!(invalid["protoPayload"]["status"]["code"], 3);
     let text = json!(found).to_string();
     assert!(!text.contains("hunter2") && !text.contains("swordfish") && !text.contains("PASSWORD"), "{text}");
+}
+
+#[tokio::test]
+async fn a_call_by_grpc_is_on_record_like_one_by_rest() {
+    let server = Server::start(AuthMode::Token).await;
+    let name = "projects/demo-project/locations/us-central1/services/hello";
+    let message = run::DeleteServiceRequest { name: name.to_owned(), ..run::DeleteServiceRequest::default() };
+    let message = message.encode_to_vec();
+    let frame = [&[0, 0, 0, 0, u8::try_from(message.len()).expect("short")], &message[..]].concat();
+    let request = || {
+        let request = Request::post("/google.cloud.run.v2.Services/DeleteService");
+        request.header(header::CONTENT_TYPE, "application/grpc").body(Full::from(frame.clone())).expect("valid")
+    };
+    for caller in [user("mallory"), Principal::AdminToken] {
+        call(&server, caller, request()).await;
+    }
+    server.send(request()).await;
+    let found = records(&server).await;
+    let codes: Vec<&Value> = found.iter().map(|record| &record["protoPayload"]["status"]["code"]).collect();
+    assert_eq!(codes, [&json!(7), &json!(5), &json!(16)]);
+    for record in &found {
+        assert_eq!(record["protoPayload"]["methodName"], "google.cloud.run.v2.Services.DeleteService");
+    }
+    assert_eq!(found[0]["protoPayload"]["resourceName"], name);
 }
 
 #[tokio::test]
@@ -238,7 +262,8 @@ async fn a_project_that_is_made_up_gets_no_log() {
     assert_eq!(call(&server, user("mallory"), post(path, &of_image())).await.0, StatusCode::FORBIDDEN);
     let found = records(&server).await;
     assert_eq!(found.len(), 1, "it is in the default project's");
-    assert_eq!(found[0]["protoPayload"]["resourceName"], "projects/made-up-project/locations/us-central1");
+    let name = "projects/made-up-project/locations/us-central1/services/hello";
+    assert_eq!(found[0]["protoPayload"]["resourceName"], name);
     assert!(!server.dir.path().join("logs/made-up-project").exists());
 }
 
@@ -246,7 +271,8 @@ async fn a_project_that_is_made_up_gets_no_log() {
 async fn a_client_that_goes_away_is_on_record_if_it_might_have_changed_something() {
     let server = Server::start(AuthMode::Token).await;
     for (verb, path) in [(Method::DELETE, format!("{SERVICES}/hello")), (Method::GET, SERVICES.to_owned())] {
-        let never = StreamBody::new(futures::stream::pending::<Result<http_body::Frame<bytes::Bytes>, std::io::Error>>());
+        let never =
+            StreamBody::new(futures::stream::pending::<Result<http_body::Frame<bytes::Bytes>, std::io::Error>>());
         let request = Request::builder().method(verb).uri(&path).body(never).expect("valid");
         let call = Box::pin(server.api.call_as(user("mallory"), request));
         // Polled once, it waits for the body.

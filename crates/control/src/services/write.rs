@@ -68,6 +68,7 @@ impl Control {
         let inner = &*self.inner;
         let parent: Parent = request.parent.parse()?;
         let parent = inner.places.parent("parent", &parent)?;
+        audit::makes(parent.service(&request.service_id));
         let permit = inner.permit(caller, "run.services.create", &Resource::Place(parent.clone())).await?;
         check_service_id("service_id", &request.service_id).map_err(|violation| Error::invalid(vec![violation]))?;
         let name = parent.service(&request.service_id);

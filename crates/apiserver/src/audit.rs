@@ -120,13 +120,13 @@ impl Witness {
         if audited.calls == Calls::Denied && !is_denied {
             return None;
         }
-        // Whoever is let in is bounded by the rates of calls.
-        let is_refused = is_denied || is(ErrorKind::ResourceExhausted);
-        if is_refused && !self.api.buckets().admit_refusal(&self.caller) {
+        let Seen { checks, subject } = self.trail.seen();
+        // Whoever is let in is bounded by the rates of calls of the project. Who is not could name any number of projects.
+        let was_let_in = checks.iter().any(|check| check.is_granted);
+        if failure.is_some() && !was_let_in && !self.api.buckets().admit_refusal(&self.caller) {
             self.api.inner.audit.withhold_audit();
             return None;
         }
-        let Seen { checks, subject } = self.trail.seen();
         // Of a project that is made up there is no log: who may nothing could make any number of them.
         let project = checks.iter().find_map(|check| check.project.clone());
         let asked_on = checks.first().map(|check| check.resource.as_str()).unwrap_or_default();

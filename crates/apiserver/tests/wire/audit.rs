@@ -241,6 +241,12 @@ async fn refused_calls_cannot_fill_the_disk() {
     for _ in 0..200 {
         assert_eq!(server.send(create("hello")).await.0, StatusCode::UNAUTHORIZED);
     }
+    for number in 0..200 {
+        // Refused before anybody asks who may do that.
+        let path = format!("/v2/projects/made-up-{number}/locations/us-central1/services?serviceId=hello");
+        let status = call(&server, Principal::Anonymous, post(&path, &json!("nothing"))).await.0;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+    }
     // One more for each second that this took.
     let of_nobody = records(&server).await.len();
     assert!((60..100).contains(&of_nobody), "{of_nobody}");
@@ -251,7 +257,7 @@ async fn refused_calls_cannot_fill_the_disk() {
     let metrics = Request::get("/metrics").body(Full::default()).expect("valid");
     let answer = server.api.call_as(Principal::AdminToken, metrics).await;
     let text = answer.into_body().collect().await.expect("whole").to_bytes();
-    let withheld = format!("updraft_audit_records_withheld_total {}", 200 - of_nobody);
+    let withheld = format!("updraft_audit_records_withheld_total {}", 400 - of_nobody);
     assert!(String::from_utf8_lossy(&text).contains(&withheld), "{withheld}");
 }
 

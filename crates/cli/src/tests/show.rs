@@ -332,8 +332,22 @@ async fn the_audit_log_says_who_did_what_the_newest_last() {
     let ask = "POST /logging/v2/entries:list";
     let answers = vec![Answer(ask, 200, page.to_string()), Answer(ask, 200, last.to_string())];
     let (text, _) = Try::new("audit --limit 3", answers).run().await;
-    expect![[r#""#]].assert_eq(&text);
-    Try::new("audit --denied", vec![Answer(ask, 200, "{}".to_owned())]).check(expect![[r#""#]]).await;
+    expect![[r#"
+        exit: Done
+        out:
+        TIME                 WHO     METHOD        RESOURCE                       OUTCOME
+        2026-11-21 08:14:40  a@x     CreateRole    projects/demo-project/roles/r  ok
+        2026-11-21 08:14:41  b@x     SetIamPolicy  projects/demo-project/roles/r  failed (5)
+        2026-11-21 08:14:42  nobody  DeleteRole    projects/demo-project/roles/r  denied
+    "#]]
+    .assert_eq(&text);
+    Try::new("audit --denied", vec![Answer(ask, 200, "{}".to_owned())])
+        .check(expect![[r#"
+        exit: Done
+        err:
+        Nothing is on record for project [demo-project].
+    "#]])
+        .await;
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use http::Method as Verb;
 
 use crate::{
+    audit::Reads,
     method::{self, Access},
     path::Template,
 };
@@ -40,6 +41,8 @@ pub struct Call {
     pub access: Access,
     /// How REST spells it: the verb, and the path templates.
     pub rest: (Verb, &'static [&'static str]),
+    /// Which of its calls the audit log has.
+    pub reads: Reads,
 }
 
 /// Where a request leads.
@@ -87,7 +90,12 @@ use Access::{Free, Permission as Needs};
 use Api::{Iam, IamCredentials, Logging, ResourceManager, ServiceUsage};
 
 const fn call(api: Api, name: &'static str, access: Access, rest: (Verb, &'static [&'static str])) -> Call {
-    Call { api, name, access, rest }
+    Call { api, name, access, rest, reads: Reads::Denied }
+}
+
+/// The same for a method that gives out secrets: the audit log has each of its calls.
+const fn secret(api: Api, name: &'static str, access: Access, rest: (Verb, &'static [&'static str])) -> Call {
+    Call { api, name, access, rest, reads: Reads::Always }
 }
 
 /// A project's own verb: by its id in v1, by its name in v3.
@@ -268,20 +276,20 @@ pub static CALLS: [Call; 45] = [
     call(Iam, "IAM/DeleteServiceAccountKey", Needs("iam.serviceAccountKeys.delete"), key!(DELETE)),
     call(Iam, "IAM/EnableServiceAccountKey", Needs("iam.serviceAccountKeys.enable"), key!("enable")),
     call(Iam, "IAM/DisableServiceAccountKey", Needs("iam.serviceAccountKeys.disable"), key!("disable")),
-    call(
+    secret(
         IamCredentials,
         "IAMCredentials/GenerateAccessToken",
         Needs("iam.serviceAccounts.getAccessToken"),
         account!("name", "generateAccessToken"),
     ),
-    call(
+    secret(
         IamCredentials,
         "IAMCredentials/GenerateIdToken",
         Needs("iam.serviceAccounts.getOpenIdToken"),
         account!("name", "generateIdToken"),
     ),
-    call(IamCredentials, "IAMCredentials/SignJwt", Needs("iam.serviceAccounts.signJwt"), account!("name", "signJwt")),
-    call(
+    secret(IamCredentials, "IAMCredentials/SignJwt", Needs("iam.serviceAccounts.signJwt"), account!("name", "signJwt")),
+    secret(
         IamCredentials,
         "IAMCredentials/SignBlob",
         Needs("iam.serviceAccounts.signBlob"),

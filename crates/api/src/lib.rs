@@ -2,6 +2,7 @@
 //! and the views between the wire and `model`. No behaviour.
 
 pub mod around;
+pub mod audit;
 mod descriptors;
 pub mod json;
 pub mod mask;

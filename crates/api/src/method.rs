@@ -15,6 +15,7 @@ use updraft_model::{Error, ErrorKind, iam::Permission};
 
 use crate::{
     Named,
+    audit::Reads,
     json::{self, bind_query, bind_text, to_dynamic},
     path::Template,
     pool,
@@ -27,6 +28,8 @@ pub struct Method {
     pub name: &'static str,
     /// What the caller needs on the resource.
     pub access: Access,
+    /// Which of its calls the audit log has.
+    pub reads: Reads,
     /// How REST spells it; the first is the one to tell people.
     pub bindings: &'static [Binding],
 }

@@ -5,6 +5,7 @@
 //! bytes into requests and answers into bytes. Beside the API there are paths of our own ([`own`]).
 
 mod around;
+mod audit;
 mod backup;
 mod body;
 mod call;
@@ -123,6 +124,8 @@ struct Served {
 
 struct Inner {
     deps: Served,
+    /// Only for writing records: whoever reads needs a permission.
+    audit: LogStore,
     memory: Memory,
     buckets: Buckets,
     /// Turns of archives that come in.
@@ -148,8 +151,9 @@ impl Api {
         images::sweep(&deps.scratch);
         let buckets = Buckets::new(rates, deps.clock.clone());
         let loads = Semaphore::new(images::LOADS_MAX);
+        let audit = deps.logs.clone();
         let deps = Served::of(deps);
-        let inner = Inner { deps, memory: Memory::new(IN_FLIGHT_MAX), buckets, loads };
+        let inner = Inner { deps, audit, memory: Memory::new(IN_FLIGHT_MAX), buckets, loads };
         Ok(Self { inner: Arc::new(inner), mixins: grpc::Mixins::new()? })
     }
 
@@ -174,8 +178,15 @@ impl Api {
         let entrance = request.extensions().get().copied().unwrap_or_default();
         match self.deps().auth.authenticate_at(entrance, request.headers()) {
             Ok(caller) => self.call_as(caller, request).await,
-            Err(error) if is_grpc => grpc::refuse(&error),
-            Err(error) => rest::Format::default().error(&error),
+            Err(error) => {
+                let refused = async {
+                    match is_grpc {
+                        true => grpc::refuse(&error),
+                        false => rest::Format::default().error(&error),
+                    }
+                };
+                audit::Witness::of(self, &Principal::Anonymous, &request).see(refused).await
+            }
         }
     }
 
@@ -186,6 +197,12 @@ impl Api {
         B::Error: Into<BoxError> + Send,
     {
         name_the_host(&mut request);
+        let witness = audit::Witness::of(self, &caller, &request);
+        // In a box: it is large, and would be held several times over.
+        witness.see(Box::pin(self.dispatch(caller, request))).await
+    }
+
+    async fn dispatch<B: AnyBody>(&self, caller: Principal, request: Request<B>) -> Response<BoxBody> {
         if grpc::is_grpc(request.headers()) {
             return grpc::serve(self, caller, request).await;
         }

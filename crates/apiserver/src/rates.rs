@@ -13,6 +13,9 @@ use updraft_plan::rate::{Bucket, Rate};
 
 /// The most buckets that are kept: a full one is forgotten, and when none is full, whoever is new shares one.
 const BUCKETS_MAX: usize = 4096;
+/// The refused calls of one caller that the audit log has, and those of everybody whom nobody knows.
+const REFUSALS: Rate = Rate::per_minute(600);
+const REFUSALS_OF_NOBODY: Rate = Rate::per_minute(60);
 
 /// How often one caller may call in one project and location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +50,8 @@ enum Kind {
     Write,
     /// It does not.
     Read,
+    /// It was refused, and the audit log is to have that.
+    Refusal,
 }
 
 // === impl CallRates ===
@@ -81,10 +86,17 @@ impl Buckets {
         self.take(caller, if *verb == Verb::GET { Kind::Read } else { Kind::Write }, "")
     }
 
+    /// Is there room in the audit log for one more refused call of this caller? Who may nothing must not fill it.
+    pub(crate) fn admit_refusal(&self, caller: &Principal) -> bool {
+        self.take(caller, Kind::Refusal, "").is_ok()
+    }
+
     fn take(&self, caller: &Principal, kind: Kind, resource: &str) -> Result<(), Error> {
         let (rate, what) = match kind {
             Kind::Write => (self.rates.writes, "Write requests"),
             Kind::Read => (self.rates.reads, "Read requests"),
+            Kind::Refusal if *caller == Principal::Anonymous => (REFUSALS_OF_NOBODY, "Refusals"),
+            Kind::Refusal => (REFUSALS, "Refusals"),
         };
         let mut owner = Owner::of(caller, resource, kind);
         let now = self.clock.instant();

@@ -6,6 +6,8 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use updraft_model::{Error, ErrorKind};
 
+use crate::audit;
+
 /// Any error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// The body of every answer.
@@ -37,8 +39,10 @@ pub(crate) fn json(status: StatusCode, body: Vec<u8>) -> Response<BoxBody> {
     text(status, JSON, body)
 }
 
-/// Logs what the caller must not see. The one place: every error of a call passes here once.
+/// Logs what the caller must not see, and tells the audit log what the caller is told. The one place: every error of a
+/// call passes here once.
 pub(crate) fn note(error: &Error) {
+    audit::failed(error);
     if error.kind() == ErrorKind::Internal {
         tracing::error!(cause = error.cause().unwrap_or_default(), "call failed");
     }

@@ -54,10 +54,7 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
     let path = parts.uri.path();
     let meant = verb(&parts.method, &parts.headers);
     let (product, plain) = prefixed(path);
-    let v1 = match product {
-        Some(Product::SecretManager) => v1::method::Route::Unknown,
-        _ => v1::method::route(&meant, plain),
-    };
+    let v1 = route_v1(product, &meant, plain);
     if let v1::method::Route::Found(found) = v1 {
         let (access, resource) = (found.access, found.parent());
         let call = crate::v1::Call { control: &api.deps().control, caller, found };
@@ -96,6 +93,14 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
             methods::serve(api.deps().control.clone(), caller, found.method, call).await
         }
         Err(error) => format.error(&error),
+    }
+}
+
+/// Where a path leads in version 1, which only Cloud Run has here.
+pub(crate) fn route_v1(product: Option<Product>, verb: &Verb, path: &str) -> v1::method::Route {
+    match product {
+        Some(Product::SecretManager) => v1::method::Route::Unknown,
+        _ => v1::method::route(verb, path),
     }
 }
 

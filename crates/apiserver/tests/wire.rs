@@ -4,6 +4,8 @@
 mod access;
 #[path = "wire/around.rs"]
 mod around;
+#[path = "wire/audit.rs"]
+mod audit;
 #[path = "wire/secrets.rs"]
 mod secrets;
 #[path = "wire/tokens.rs"]

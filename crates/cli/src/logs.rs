@@ -110,11 +110,7 @@ async fn print(session: &mut Session<'_>, wanted: Wanted<'_>) -> Result<usize, C
 /// `2026-11-21 08:14:40 hello`, as gcloud prints an entry: of a request its method, status and URL; of an object the
 /// JSON on a line.
 fn text(entry: &Value) -> String {
-    let time = entry["timestamp"].as_str().unwrap_or_default();
-    let time = match time.parse::<jiff::Timestamp>() {
-        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-        Err(_) => time.to_owned(),
-    };
+    let time = time_of(entry);
     let http = &entry["httpRequest"];
     if let (Some(method), Some(url)) = (http["requestMethod"].as_str(), http["requestUrl"].as_str()) {
         return format!("{time} {method} {} {url}\n", http["status"]);
@@ -126,6 +122,15 @@ fn text(entry: &Value) -> String {
         (Value::String(text), _) => format!("{time} {text}\n"),
         (_, Value::Null) => format!("{time}\n"),
         (_, object) => format!("{time} {object}\n"),
+    }
+}
+
+/// When an entry was written.
+pub(crate) fn time_of(entry: &Value) -> String {
+    let time = entry["timestamp"].as_str().unwrap_or_default();
+    match time.parse::<jiff::Timestamp>() {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => time.to_owned(),
     }
 }
 

@@ -4,7 +4,7 @@ use updraft_base::Clock;
 
 use crate::{
     args::{Command, Format, Globals, ImagesCommand, RevisionsCommand, ServicesCommand},
-    auth, backup,
+    audit, auth, backup,
     client::Client,
     console::{Answer, Console},
     deploy, doctor,
@@ -38,6 +38,7 @@ pub async fn run(command: Command, globals: Globals, mut console: Console<'_>, c
 async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), CliError> {
     match command {
         Command::Deploy(args) => deploy::deploy(session, &args).await,
+        Command::Audit(args) => audit::audit(session, &args).await,
         Command::Backup(args) => backup::backup(session, &args).await,
         Command::Services(command) => match command {
             ServicesCommand::List => services::list(session).await,

@@ -17,6 +17,7 @@
 
 mod access;
 pub mod around;
+pub mod audit;
 mod backup;
 mod board;
 mod diagnosis;

@@ -7,6 +7,7 @@
 //! client sent is kept in the message itself, so nothing is lost that these types do not name.
 
 pub mod account;
+pub mod audit;
 pub mod channel;
 pub mod condition;
 pub mod confidential;

@@ -19,7 +19,7 @@ use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 use updraft_base::{OnFailure, Seat, Shutdown, Tasks};
 use updraft_engine::Visit;
 use updraft_identity::Entrance;
-use updraft_model::instance::InstanceId;
+use updraft_model::{audit::CallerAddress, instance::InstanceId};
 
 use crate::{
     body::Body,
@@ -255,6 +255,7 @@ impl Door {
             false if request.method() == Method::CONNECT => Rejection::Method.respond(&Asked::of(&request)),
             false => {
                 request.extensions_mut().insert(client.entrance);
+                request.extensions_mut().insert(CallerAddress(client.address.ip().to_canonical()));
                 self.fallback.call(*request).await
             }
         }

@@ -16,7 +16,7 @@ use std::{
 
 use updraft_model::name::ServiceName;
 
-use crate::{entry::LogEntry, logs::LogConfig, opened::Opened};
+use crate::{audit, entry::LogEntry, logs::LogConfig, opened::Opened};
 
 /// Why logs could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +87,10 @@ impl Disk {
             fs::create_dir_all(&dir).map_err(failed("create", &dir))?;
             self.shelves.insert(service.clone(), Shelf { segments: segments(&dir)? });
         }
-        let config = self.config;
+        let mut config = self.config;
+        if audit::log_of(service).is_some() {
+            config.service_bytes = config.audit_bytes;
+        }
         let Some(shelf) = self.shelves.get_mut(service) else { return Ok(()) };
         let result = shelf.append(&dir, config, (nanos(time), lines), &mut self.opened);
         if result.is_err() {
@@ -124,7 +127,7 @@ impl Disk {
     /// Removes the logs of all services but these.
     pub(crate) fn keep(&mut self, services: &HashSet<ServiceName>) -> Result<usize, LogError> {
         let strays = strays(&self.dir, services)?;
-        self.shelves.retain(|service, _| services.contains(service));
+        self.shelves.retain(|service, _| services.contains(service) || audit::log_of(service).is_some());
         if !strays.is_empty() {
             self.opened.clear();
         }
@@ -245,14 +248,16 @@ pub(crate) fn entries(bytes: &[u8]) -> impl DoubleEndedIterator<Item = LogEntry>
 
 // === reading ===
 
-/// The directories of services that are none of these, such as those of services that were deleted.
+/// The directories of services that are none of these, such as those of services that were deleted. What services
+/// were asked to do outlives them: audit logs are no strays.
 ///
 /// # Errors
 /// [`LogError`] when a directory cannot be listed.
 pub fn strays(dir: &Path, services: &HashSet<ServiceName>) -> Result<Vec<PathBuf>, LogError> {
     let known: HashSet<PathBuf> = services.iter().map(|service| service_dir(dir, service)).collect();
     let mut strays = service_dirs(dir)?;
-    strays.retain(|path| !known.contains(path));
+    let is_audit = |path: &Path| service_of(path).is_some_and(|shelf| audit::log_of(&shelf).is_some());
+    strays.retain(|path| !known.contains(path) && !is_audit(path));
     strays.sort();
     Ok(strays)
 }

@@ -4,12 +4,14 @@
 //!   for later and in memory for now. [`LogStore::run`] is its task: it takes [`LogLine`]s and loses
 //!   none silently. [`LogStore::query`] reads, [`LogStore::follow`] listens, [`LogStore::search`] looks through all
 //!   services for what a [`filter::Filter`] of Cloud Logging means.
+//! * [`LogStore::audit`] keeps who asked for what, in logs of projects that are beside those of services.
 //! * [`LogEntry`] is one line as Cloud Logging would show it.
 //! * [`Metrics`] is the registry that every part registers its metrics with, and what `/metrics`
 //!   prints.
 //!
 //! [`LogLine`]: updraft_model::channel::LogLine
 
+mod audit;
 mod disk;
 mod entry;
 pub mod filter;

@@ -1,5 +1,7 @@
 //! The log store: lines in, entries out.
 
+mod audit;
+
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
@@ -37,6 +39,8 @@ pub struct LogConfig {
     /// What one service may take on disk, in bytes, give or take what is written in one go; the
     /// oldest entries make room.
     pub service_bytes: u64,
+    /// The same for each of the two audit logs of a project.
+    pub audit_bytes: u64,
     /// How long entries are kept.
     pub retention: Duration,
     /// What the newest entries of all services may take in memory, in bytes.
@@ -60,6 +64,7 @@ struct Inner {
     lines: Family<[(&'static str, &'static str); 1], Counter>,
     dropped: Counter,
     requests: RequestMetrics,
+    withheld: audit::Withheld,
 }
 
 #[derive(Debug)]
@@ -141,11 +146,12 @@ pub(crate) const DISORDER: Duration = Duration::from_secs(3600 + 60);
 // === impl LogConfig ===
 
 impl Default for LogConfig {
-    /// 64 MiB per service in segments of 4 MiB for 30 days (Cloud Logging's default), 8 MiB in memory.
+    /// 64 MiB per service and per audit log in segments of 4 MiB for 30 days (Cloud Logging's default), 8 MiB in memory.
     fn default() -> Self {
         Self {
             segment_bytes: 4 << 20,
             service_bytes: 64 << 20,
+            audit_bytes: 64 << 20,
             retention: Duration::from_secs(30 * 24 * 3600),
             recent_bytes: 8 << 20,
         }
@@ -190,8 +196,10 @@ impl LogStore {
         let disk = Writing { disk: Disk::open(dir, config)?, sequence: 0, health: Health::Well, gone: HashSet::new() };
         let recent = Mutex::new(Recent::new(config.recent_bytes));
         let (disk, searches) = (Mutex::new(disk), Arc::new(Semaphore::new(SEARCHES)));
+        let withheld = audit::Withheld::new(registry);
         let requests = RequestMetrics::new(registry, clock.instant());
-        let inner = Inner { dir: dir.to_owned(), config, clock, disk, recent, searches, lines, dropped, requests };
+        let dir = dir.to_owned();
+        let inner = Inner { dir, config, clock, disk, recent, searches, lines, dropped, requests, withheld };
         Ok(Self { inner: Arc::new(inner) })
     }
 

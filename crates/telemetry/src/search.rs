@@ -12,9 +12,10 @@ use std::{
 
 use jiff::Timestamp;
 use serde_json::Value;
-use updraft_model::name::ServiceName;
+use updraft_model::{audit::AuditLog, name::ServiceName};
 
 use crate::{
+    audit,
     disk::{self, Segment},
     filter::{Filter, Scope},
     logs::{DISORDER, Order},
@@ -34,6 +35,8 @@ pub(crate) struct Bounds {
 pub struct Search {
     /// In these projects, by id.
     pub projects: Vec<String>,
+    /// In which of them the audit log of what was read may be seen, too.
+    pub private: Vec<String>,
     /// Which entries.
     pub filter: Filter,
     /// Not older than this, whatever the filter says.
@@ -137,10 +140,14 @@ fn candidates(dir: &Path, search: &Search, scope: &Scope) -> Vec<Candidate> {
 
 fn is_meant(service: &ServiceName, search: &Search, scope: &Scope) -> bool {
     let fits = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|w| w.eq_ignore_ascii_case(found));
-    search.projects.contains(&service.parent.project)
-        && fits(&scope.project, &service.parent.project)
-        && fits(&scope.location, &service.parent.location)
-        && fits(&scope.service, &service.service)
+    let project = &service.parent.project;
+    let is_there = || match audit::log_of(service) {
+        // They have entries about all services of the project.
+        Some(AuditLog::Activity) => true,
+        Some(AuditLog::DataAccess) => search.private.contains(project),
+        None => fits(&scope.location, &service.parent.location) && fits(&scope.service, &service.service),
+    };
+    search.projects.contains(project) && fits(&scope.project, project) && is_there()
 }
 
 // === impl Position ===

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use updraft_model::{Error, ErrorKind, iam::Principal};
+use updraft_model::{Error, ErrorKind, audit::AuditLog, iam::Principal};
 use updraft_telemetry::{Order, Position, Search, filter::Filter};
 
 use super::Asked;
@@ -56,6 +56,7 @@ pub(super) async fn list_entries(deps: &Served, caller: &Principal, asked: &Aske
         projects.push(project);
         permits.push(permit);
     }
+    let private = private(deps, caller, &projects).await?;
     // There is at least one.
     let permit = permits.first().ok_or_else(|| Error::internal("logs of no project"))?;
     let filter =
@@ -66,7 +67,8 @@ pub(super) async fn list_entries(deps: &Served, caller: &Principal, asked: &Aske
         "" => None,
         token => Some(decode(token, digest)?),
     };
-    let found = deps.logs.open(permit).search(Search { projects, filter, since: None, order, limit, after }).await;
+    let search = Search { projects, private, filter, since: None, order, limit, after };
+    let found = deps.logs.open(permit).search(search).await;
     let mut answer = json!({});
     // As ProtoJSON has it: what is empty is not there.
     if !found.entries.is_empty() {
@@ -83,18 +85,35 @@ pub(super) async fn list_logs(deps: &Served, caller: &Principal, asked: &Asked) 
     let parent = asked.field("parent");
     let project = parent.strip_prefix("projects/").unwrap_or(parent);
     let (project, permit) = deps.control.authorise_project(caller, "logging.logs.list", project).await?;
+    let private = private(deps, caller, std::slice::from_ref(&project)).await?;
+    let of_services = LOGS.map(|log| format!("run.googleapis.com%2F{log}"));
+    let of_calls = AuditLog::ALL.map(|log| log.name().to_owned());
     let mut names = Vec::new();
-    for log in LOGS {
+    for log in of_calls.into_iter().chain(of_services) {
         // There is an entry of it, or it is not a log.
-        let name = format!("projects/{project}/logs/run.googleapis.com%2F{log}");
+        let name = format!("projects/{project}/logs/{log}");
         let filter = Filter::parse(&format!("logName=\"{name}\"")).map_err(Error::internal)?;
-        let projects = vec![project.clone()];
-        let search = Search { projects, filter, since: None, order: Order::NewestFirst, limit: 1, after: None };
+        let (projects, private) = (vec![project.clone()], private.clone());
+        let search =
+            Search { projects, private, filter, since: None, order: Order::NewestFirst, limit: 1, after: None };
         if !deps.logs.open(&permit).search(search).await.entries.is_empty() {
             names.push(name);
         }
     }
     Ok(if names.is_empty() { json!({}) } else { json!({"logNames": names}) })
+}
+
+/// Those of some projects whose log of what was read the caller may see. Who may not does not learn that there is one.
+async fn private(deps: &Served, caller: &Principal, projects: &[String]) -> Result<Vec<String>, Error> {
+    let mut private = Vec::new();
+    for project in projects {
+        match deps.control.authorise_project(caller, "logging.privateLogEntries.list", project).await {
+            Ok((project, _)) => private.push(project),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(private)
 }
 
 /// `projects/P`, `projects/P/locations/L/buckets/B/views/V`.

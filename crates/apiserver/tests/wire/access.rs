@@ -19,31 +19,31 @@ use updraft_model::iam::{Account, PERMISSIONS, Principal, User};
 
 use super::{SERVICES, Server, of_image};
 
-const PROJECT: &str = "projects/demo-project";
+pub(super) const PROJECT: &str = "projects/demo-project";
 const PLACE: &str = "projects/demo-project/locations/us-central1";
 const CI_ACCOUNT: &str = "ci-account@demo-project.iam.gserviceaccount.com";
 const CI: &str = "ci@demo-project.iam.gserviceaccount.com";
 
 /// A method, as a client would call it.
-struct Row {
-    table: &'static str,
-    name: String,
-    access: Access,
+pub(super) struct Row {
+    pub(super) table: &'static str,
+    pub(super) name: String,
+    pub(super) access: Access,
     verb: Method,
     /// With the names of patterns still in it.
     path: String,
 }
 
 /// A server with something of everything in it, and what that is called.
-struct World {
-    server: Server,
+pub(super) struct World {
+    pub(super) server: Server,
     operation: String,
     usage_operation: String,
     revision: String,
     key: String,
 }
 
-fn rows() -> Vec<Row> {
+pub(super) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for method in method::methods() {
         let binding = &method.bindings[0];
@@ -71,7 +71,7 @@ fn rows() -> Vec<Row> {
     rows
 }
 
-fn user(name: &str) -> Principal {
+pub(super) fn user(name: &str) -> Principal {
     let (email, issuer) = (format!("{name}@example.com"), "https://accounts.example.com".to_owned());
     Principal::User(User { email, issuer, groups: Vec::new(), domain: None })
 }
@@ -97,7 +97,7 @@ fn binding(role: &str, member: &str) -> Value {
 // === impl World ===
 
 impl World {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let server = Server::start(AuthMode::None).await;
         let ok = async |verb: Method, path: &str, body: Value| {
             let (status, answer) = server.ask(verb, path, body).await;
@@ -153,7 +153,7 @@ impl World {
     }
 
     /// What came of a call: `ok`, `denied`, or another status.
-    async fn outcome(&self, row: &Row, caller: &Principal) -> String {
+    pub(super) async fn outcome(&self, row: &Row, caller: &Principal) -> String {
         let (query, body) = sent(row);
         let path = format!("{}{query}", self.path(row));
         let body = if body.is_null() { Full::default() } else { Full::from(body.to_string()) };

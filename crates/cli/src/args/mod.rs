@@ -85,8 +85,21 @@ pub enum Command {
     Env(ExportsArgs),
     /// Print the certificate of the server's own authority, for clients that are to trust its TLS port.
     Ca,
+    /// Print who changed what in the project, and who tried to: the newest last.
+    Audit(AuditArgs),
     /// Write everything the server keeps to one file, while it runs: state, images, token. `updraft restore` reads it.
     Backup(BackupArgs),
+}
+
+/// Flags of `audit`.
+#[derive(Debug, Clone, Args)]
+pub struct AuditArgs {
+    /// At most so many calls, the latest.
+    #[arg(long, value_name = "CALLS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+    /// Only calls that were refused.
+    #[arg(long)]
+    pub denied: bool,
 }
 
 /// Flags of `backup`.

@@ -312,6 +312,45 @@ async fn revisions_are_deleted_by_their_name_alone() {
 }
 
 #[tokio::test]
+async fn the_audit_log_says_who_did_what_the_newest_last() {
+    let entry = |time: &str, who: Value, method: &str, status: Value| {
+        let payload = json!({
+            "authenticationInfo": who,
+            "methodName": method,
+            "resourceName": "projects/demo-project/roles/r",
+            "status": status,
+        });
+        json!({"timestamp": time, "protoPayload": payload})
+    };
+    let page = json!({"entries": [
+        entry("2026-11-21T08:14:42Z", json!({}), "google.iam.admin.v1.DeleteRole", json!({"code": 16})),
+        entry("2026-11-21T08:14:41Z", json!({"principalEmail": "b@x"}), "SetIamPolicy", json!({"code": 5})),
+    ], "nextPageToken": "more"});
+    let last = json!({"entries": [
+        entry("2026-11-21T08:14:40Z", json!({"principalEmail": "a@x"}), "google.iam.admin.v1.CreateRole", json!({})),
+    ]});
+    let ask = "POST /logging/v2/entries:list";
+    let answers = vec![Answer(ask, 200, page.to_string()), Answer(ask, 200, last.to_string())];
+    let (text, _) = Try::new("audit --limit 3", answers).run().await;
+    expect![[r#"
+        exit: Done
+        out:
+        TIME                 WHO     METHOD        RESOURCE                       OUTCOME
+        2026-11-21 08:14:40  a@x     CreateRole    projects/demo-project/roles/r  ok
+        2026-11-21 08:14:41  b@x     SetIamPolicy  projects/demo-project/roles/r  failed (5)
+        2026-11-21 08:14:42  nobody  DeleteRole    projects/demo-project/roles/r  denied
+    "#]]
+    .assert_eq(&text);
+    Try::new("audit --denied", vec![Answer(ask, 200, "{}".to_owned())])
+        .check(expect![[r#"
+        exit: Done
+        err:
+        Nothing is on record for project [demo-project].
+    "#]])
+        .await;
+}
+
+#[tokio::test]
 async fn logs_are_printed_as_they_come() {
     let lines = concat!(
         r#"{"timestamp":"2026-11-21T08:14:40.5Z","severity":"DEFAULT","textPayload":"hello"}"#,

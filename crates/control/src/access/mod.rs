@@ -12,12 +12,13 @@ use std::fmt;
 use updraft_api::iam;
 use updraft_model::{
     Error, ErrorKind,
+    audit::AccessCheck,
     iam::{CustomRoles, Permission, Policy, Principal, Target},
 };
 use updraft_plan::iam::{Decision, Layer, Question, decide, modified_roles};
 use updraft_store::Envelope;
 
-use crate::{Inner, policies};
+use crate::{Inner, audit, policies};
 
 pub(crate) use resource::{Resource, account_project};
 pub(crate) use vault::{Proof, Vault};
@@ -44,6 +45,8 @@ struct Standing {
     /// Whose policies have a say, the resource's own first.
     layers: Vec<(String, Policy)>,
     roles: CustomRoles,
+    /// Is there such a project? What callers name who may nothing can be made up.
+    is_known: bool,
 }
 
 // === impl Permitted ===
@@ -183,6 +186,12 @@ impl Inner {
     ) -> Result<Permitted, Error> {
         let decision = self.decided((caller, permission), &standing, modified_roles);
         tracing::debug!(%caller, permission, %resource, %decision, "authorisation");
+        audit::decided(|| AccessCheck {
+            permission: permission.to_owned(),
+            resource: standing.target.name.clone(),
+            is_granted: decision.is_allowed(),
+            project: resource.project().filter(|_| standing.is_known).map(str::to_owned),
+        });
         if !decision.is_allowed() {
             let message = if permission.starts_with(SECRETS) {
                 format!("Permission '{permission}' denied for resource '{resource}' (or it may not exist).")

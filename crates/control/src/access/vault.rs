@@ -136,7 +136,7 @@ impl Inner {
     pub(super) async fn standing(&self, caller: &Principal, resource: &Resource) -> Result<Standing, Error> {
         let alone = |found| {
             let (target, layers, roles) = (resource.target(), Vec::new(), CustomRoles::default());
-            Ok(Standing { found, target, layers, roles })
+            Ok(Standing { found, target, layers, roles, is_known: true })
         };
         let Some(project) = resource.project() else { return alone(None) };
         // No policy has a say about what the owner of everything does: those above need not be read.
@@ -144,13 +144,14 @@ impl Inner {
             return alone(self.store.own(resource).await?.0);
         }
         let above = self.store.get(&project_key(project)).await?;
+        let is_known = above.is_some() || *project == *self.config.default_project || caller.is_owner_of_everything();
         let record = ProjectRecord::of(above.as_ref())?;
         let top = (format!("projects/{project}"), policy::to_model(&record.policy.policy()?));
         let (found, own) = self.store.own(resource).await?;
         let found = if matches!(resource, Resource::Project(_)) { above } else { found };
         let roles = record.custom_roles(project);
         let target = canonical(resource, found.as_ref()).target();
-        Ok(Standing { found, target, layers: own.into_iter().chain([top]).collect(), roles })
+        Ok(Standing { found, target, layers: own.into_iter().chain([top]).collect(), roles, is_known })
     }
 }
 

@@ -16,6 +16,7 @@ use super::{ATTEMPTS, GLOBAL, busy, keys::KeyRecord};
 use crate::{
     Control, Inner,
     access::{Permitted, Resource, account_project},
+    audit,
     failure::{etag_mismatch, of_store},
     record::{self, PolicyRecord},
 };
@@ -132,6 +133,7 @@ impl Control {
         let (project, permit) = inner.permitted(caller, "iam.serviceAccounts.create", ("name", project)).await?;
         check_new(&account)?;
         let email = format!("{}@{}", account.id, domain(&project));
+        audit::makes(format!("projects/{project}/serviceAccounts/{email}"));
         if inner.accounts(&permit, &project).await?.len() > ACCOUNTS_MAX {
             let message = format!("Maximum number of service accounts on project {project} reached.");
             return Err(Error::new(ErrorKind::ResourceExhausted, message));

@@ -11,7 +11,7 @@ use updraft_model::{
 };
 
 use super::{ATTEMPTS, ProjectRecord, busy, seconds};
-use crate::{Control, access::Permitted, policies::refuse};
+use crate::{Control, access::Permitted, audit, policies::refuse};
 
 /// The most custom roles of a project.
 const ROLES_MAX: usize = 300;
@@ -132,6 +132,7 @@ impl Control {
             let now = seconds(self.inner.clock.now());
             record.roles.retain(|_, role| !role.is_forgotten(now));
             check_id(id)?;
+            audit::makes(format!("projects/{project}/roles/{id}"));
             match record.roles.get(id) {
                 Some(there) if there.deleted.is_none() => {
                     let message = format!("A role named {id} in projects/{project} already exists.");

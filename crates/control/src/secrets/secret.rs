@@ -20,6 +20,7 @@ use super::{ATTEMPTS, Found, SecretRecord, busy, secret_key, version_key};
 use crate::{
     Control, Inner,
     access::{Proof, Resource},
+    audit,
     failure::etag_mismatch,
     policies::refuse,
     record,
@@ -44,6 +45,7 @@ impl Control {
         let inner = &*self.inner;
         let parent = inner.secret_parent(&request.parent)?;
         let resource = Resource::Project(parent.project.clone());
+        audit::makes(SecretName { parent: parent.clone(), secret: request.secret_id.clone() });
         let permit = inner.permit(caller, "secretmanager.secrets.create", &resource).await?;
         let now = inner.clock.now();
         let sent = request.secret.unwrap_or_default();

@@ -14,6 +14,7 @@ use super::draft::{self, Intent, Revised};
 use crate::{
     Control, Inner,
     access::{Permitted, Resource},
+    audit,
     failure::{etag_mismatch, of_store},
     queue::Work,
     record::{self, OperationRecord, ServiceRecord},
@@ -67,6 +68,7 @@ impl Control {
         let inner = &*self.inner;
         let parent: Parent = request.parent.parse()?;
         let parent = inner.places.parent("parent", &parent)?;
+        audit::makes(parent.service(&request.service_id));
         let permit = inner.permit(caller, "run.services.create", &Resource::Place(parent.clone())).await?;
         check_service_id("service_id", &request.service_id).map_err(|violation| Error::invalid(vec![violation]))?;
         let name = parent.service(&request.service_id);
@@ -160,6 +162,7 @@ impl Inner {
         source: Source<'_>,
         mode: Mode,
     ) -> Result<Done, Error> {
+        audit::makes(name);
         let intent = source.intent(name, None)?;
         self.permit_intent(permit, &intent, None).await?;
         self.await_deletion(permit, name).await?;

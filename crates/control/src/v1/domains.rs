@@ -17,6 +17,7 @@ use super::{Found, Place, Wanted};
 use crate::{
     Control, Inner, Mode,
     access::{Permitted, Resource},
+    audit,
     failure::of_store,
     record, view,
 };
@@ -48,6 +49,7 @@ impl Control {
         let permit = inner.permit(caller, "run.domainmappings.create", &Resource::Place(parent.clone())).await?;
         inner.check_namespace(&parent, &written.namespace)?;
         let key = Key::new(Kind::DomainMapping, parent.clone(), &written.name);
+        audit::makes(format!("{parent}/domainmappings/{}", written.name));
         let taken = || {
             let message = format!("Resource '{}' already exists.", written.name);
             Err(Error::new(ErrorKind::AlreadyExists, message))

@@ -15,6 +15,7 @@ use super::{Found, Place, Wanted};
 use crate::{
     Control,
     access::Resource,
+    audit,
     services::{Mode, Source, is_deleting},
     view,
 };
@@ -82,6 +83,7 @@ impl Control {
     ) -> Result<Stored<run::Service>, Error> {
         let inner = &*self.inner;
         let parent = inner.parent_at(place)?;
+        audit::makes(parent.service(&written.name));
         let permit = inner.permit(caller, "run.services.create", &Resource::Place(parent.clone())).await?;
         inner.check_namespace(&parent, &written.namespace)?;
         let id = if written.name.is_empty() { generated(&written.generate_name) } else { written.name.clone() };

@@ -46,7 +46,8 @@ async fn store(dir: &TempDir, lines: &[(&str, u64)]) -> LogStore {
 
 fn search(filter: &str, order: Order, limit: usize) -> Search {
     let filter = Filter::parse(filter).expect("sound");
-    Search { projects: vec!["demo-project".to_owned()], filter, since: None, order, limit, after: None }
+    let projects = vec!["demo-project".to_owned()];
+    Search { projects, private: Vec::new(), filter, since: None, order, limit, after: None }
 }
 
 /// All pages of a search: the texts of the entries.

@@ -1,0 +1,74 @@
+//! What is written down of a call of an API: who asked for what, and whether they might.
+//!
+//! A record holds names and decisions. It has no place for the body of a request or of an answer, so that no secret can
+//! be in it.
+
+use std::{net::IpAddr, time::SystemTime};
+
+/// Which log a record belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AuditLog {
+    /// Calls that change something.
+    Activity,
+    /// Calls that read something.
+    DataAccess,
+}
+
+/// One call, as the audit log has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// When it was answered.
+    pub time: SystemTime,
+    /// The id of the project whose log it is in.
+    pub project: String,
+    /// Which log of it.
+    pub log: AuditLog,
+    /// Whose method it is: `run.googleapis.com`.
+    pub service: &'static str,
+    /// The method, as Google spells it: `google.cloud.run.v2.Services.CreateService`.
+    pub method: String,
+    /// What the call is about: `projects/p/locations/l/services/s`.
+    pub resource: String,
+    /// The address of who called; none when nobody knows.
+    pub principal: Option<String>,
+    /// What was asked of the policies, in this order.
+    pub checks: Vec<AccessCheck>,
+    /// Where the call came from.
+    pub caller: Option<IpAddr>,
+    /// What the client calls itself.
+    pub user_agent: Option<String>,
+    /// The code of `google.rpc.Code` and the message, when it went wrong.
+    pub failure: Option<(i32, String)>,
+}
+
+/// One decision about a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessCheck {
+    /// What was needed.
+    pub permission: String,
+    /// On what.
+    pub resource: String,
+    /// Does somebody grant it?
+    pub is_granted: bool,
+    /// The project whose policy had a say, if there is such a project.
+    pub project: Option<String>,
+}
+
+/// Where a call came from. The front door adds it to the request, for whoever answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallerAddress(pub IpAddr);
+
+// === impl AuditLog ===
+
+impl AuditLog {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Activity, Self::DataAccess];
+
+    /// Its name, as in `projects/{project}/logs/{name}`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Activity => "cloudaudit.googleapis.com%2Factivity",
+            Self::DataAccess => "cloudaudit.googleapis.com%2Fdata_access",
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Audit records on disk: where they are, and how they look.
+//!
+//! A project has two logs of them, beside those of its services: each is a directory as a service's is, with segments,
+//! an age and a size like theirs, in every backup and found by every search. What it is called no service can be.
+//!
+//! Source of the form: `google.cloud.audit.AuditLog` and the examples in "Understanding audit logs" of Google Cloud.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use updraft_model::{
+    audit::{AuditLog, AuditRecord},
+    name::{Parent, ServiceName},
+};
+
+use crate::Severity;
+
+/// The location of what belongs to no region.
+const GLOBAL: &str = "global";
+/// The longest text that callers choose, in characters: what they call themselves, what they ask for, what they are told.
+const TEXT_MAX: usize = 512;
+
+/// The log of a project, as it stands among those of services: ids of services have no dots.
+pub(crate) fn shelf(project: &str, log: AuditLog) -> ServiceName {
+    Parent::new(project, GLOBAL).service(id(log))
+}
+
+/// Which log of its project this is, if it is none of a service.
+pub(crate) fn log_of(shelf: &ServiceName) -> Option<AuditLog> {
+    AuditLog::ALL.into_iter().find(|log| shelf.service == id(*log))
+}
+
+fn id(log: AuditLog) -> &'static str {
+    match log {
+        AuditLog::Activity => "cloudaudit.activity",
+        AuditLog::DataAccess => "cloudaudit.data-access",
+    }
+}
+
+/// The entry of a record, written at `now`, and the end of its line. `sequence` makes its id unique.
+pub(crate) fn line(record: &AuditRecord, sequence: u64, now: SystemTime) -> Vec<u8> {
+    let nanos = record.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let severity = match (&record.failure, record.log) {
+        (Some(_), _) => Severity::Error,
+        (None, AuditLog::Activity) => Severity::Notice,
+        (None, AuditLog::DataAccess) => Severity::Info,
+    };
+    let entry = json!({
+        "logName": format!("projects/{}/logs/{}", record.project, record.log.name()),
+        "resource": resource(record),
+        "timestamp": time(record.time),
+        "receiveTimestamp": time(now),
+        "severity": severity,
+        "insertId": format!("{nanos:016x}{sequence:012x}"),
+        "protoPayload": payload(record),
+    });
+    format!("{entry}\n").into_bytes()
+}
+
+fn time(time: SystemTime) -> String {
+    // Out of range only beyond the year 9999.
+    Timestamp::try_from(time).unwrap_or(Timestamp::MAX).to_string()
+}
+
+fn payload(record: &AuditRecord) -> Value {
+    let checks = record.checks.iter().map(|check| {
+        // Told also when it is false, which ProtoJSON leaves out: filters ask for it.
+        json!({"resource": cut(&check.resource), "permission": check.permission, "granted": check.is_granted})
+    });
+    let mut payload = json!({
+        "@type": "type.googleapis.com/google.cloud.audit.AuditLog",
+        "serviceName": record.service,
+        "methodName": record.method,
+        "resourceName": cut(&record.resource),
+        "authenticationInfo": {},
+        "requestMetadata": {},
+        "status": {},
+    });
+    if let Some(principal) = &record.principal {
+        payload["authenticationInfo"]["principalEmail"] = cut(principal).into();
+    }
+    if !record.checks.is_empty() {
+        payload["authorizationInfo"] = checks.collect();
+    }
+    if let Some(caller) = record.caller {
+        payload["requestMetadata"]["callerIp"] = caller.to_string().into();
+    }
+    if let Some(agent) = &record.user_agent {
+        payload["requestMetadata"]["callerSuppliedUserAgent"] = cut(agent).into();
+    }
+    if let Some((code, message)) = &record.failure {
+        payload["status"] = json!({"code": code, "message": cut(message)});
+    }
+    payload
+}
+
+/// What it is about, as Cloud Logging classes it.
+fn resource(record: &AuditRecord) -> Value {
+    let parts: Vec<&str> = record.resource.split('/').collect();
+    let (kind, mut labels): (_, BTreeMap<&str, &str>) = match (record.service, &parts[..]) {
+        (_, ["projects", _, "locations", location, "services", service, rest @ ..]) => {
+            let revision = match rest {
+                ["revisions", revision] => revision,
+                _ => "",
+            };
+            let labels = [
+                ("location", *location),
+                ("service_name", service),
+                ("configuration_name", service),
+                ("revision_name", revision),
+            ];
+            ("cloud_run_revision", labels.into())
+        }
+        (_, ["projects", _, "locations", location, "revisions", revision]) => {
+            ("cloud_run_revision", [("location", *location), ("revision_name", *revision)].into())
+        }
+        (_, ["projects", _, "serviceAccounts", account, ..]) => {
+            let is_number = account.bytes().all(|byte| byte.is_ascii_digit());
+            let (email, unique) = if is_number { ("", *account) } else { (*account, "") };
+            ("service_account", [("email_id", email), ("unique_id", unique)].into())
+        }
+        (_, ["projects", _, "roles", _]) => ("iam_role", [("role_name", &*record.resource)].into()),
+        ("cloudresourcemanager.googleapis.com", _) => ("project", BTreeMap::new()),
+        (service, _) => ("audited_resource", [("service", service), ("method", &*record.method)].into()),
+    };
+    labels.insert("project_id", &record.project);
+    let labels: BTreeMap<&str, String> = labels.into_iter().map(|(name, value)| (name, cut(value))).collect();
+    json!({"type": kind, "labels": labels})
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(TEXT_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use updraft_model::{audit::AccessCheck, name::check_service_id};
+
+    use super::*;
+
+    fn record(service: &'static str, resource: &str) -> AuditRecord {
+        AuditRecord {
+            time: SystemTime::UNIX_EPOCH,
+            project: "p".to_owned(),
+            log: AuditLog::Activity,
+            service,
+            method: "m".to_owned(),
+            resource: resource.to_owned(),
+            principal: Some("me@example.com".to_owned()),
+            checks: vec![AccessCheck {
+                permission: "run.services.create".to_owned(),
+                resource: "projects/p/locations/l".to_owned(),
+                is_granted: false,
+                project: None,
+            }],
+            caller: Some([127, 0, 0, 1].into()),
+            user_agent: Some("curl/8".to_owned()),
+            failure: Some((7, "no".to_owned())),
+        }
+    }
+
+    #[test]
+    fn an_entry_has_the_form_of_cloud_audit_logs() {
+        let line = line(&record("run.googleapis.com", "projects/p/locations/l/services/s"), 1, SystemTime::UNIX_EPOCH);
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        let entry: Value = serde_json::from_slice(&line).expect("JSON");
+        let expected = json!({
+            "logName": "projects/p/logs/cloudaudit.googleapis.com%2Factivity",
+            "resource": {"type": "cloud_run_revision", "labels": {
+                "project_id": "p", "location": "l", "service_name": "s", "configuration_name": "s", "revision_name": "",
+            }},
+            "timestamp": "1970-01-01T00:00:00Z",
+            "receiveTimestamp": "1970-01-01T00:00:00Z",
+            "severity": "ERROR",
+            "insertId": "0000000000000000000000000001",
+            "protoPayload": {
+                "@type": "type.googleapis.com/google.cloud.audit.AuditLog",
+                "serviceName": "run.googleapis.com",
+                "methodName": "m",
+                "resourceName": "projects/p/locations/l/services/s",
+                "authenticationInfo": {"principalEmail": "me@example.com"},
+                "authorizationInfo": [
+                    {"resource": "projects/p/locations/l", "permission": "run.services.create", "granted": false},
+                ],
+                "requestMetadata": {"callerIp": "127.0.0.1", "callerSuppliedUserAgent": "curl/8"},
+                "status": {"code": 7, "message": "no"},
+            },
+        });
+        assert_eq!(entry, expected);
+    }
+
+    #[test]
+    fn what_a_call_is_about_is_classed_as_cloud_logging_does() {
+        for (service, name, kind, label) in [
+            ("iam.googleapis.com", "projects/p/serviceAccounts/a@p/keys/k", "service_account", ("email_id", "a@p")),
+            ("iam.googleapis.com", "projects/p/serviceAccounts/123", "service_account", ("unique_id", "123")),
+            ("iam.googleapis.com", "projects/p/roles/r", "iam_role", ("role_name", "projects/p/roles/r")),
+            ("cloudresourcemanager.googleapis.com", "projects/p", "project", ("project_id", "p")),
+            ("run.googleapis.com", "projects/p/locations/l/operations/o", "audited_resource", ("method", "m")),
+        ] {
+            let resource = resource(&record(service, name));
+            assert_eq!((&resource["type"], &resource["labels"][label.0]), (&kind.into(), &label.1.into()), "{name}");
+            assert_eq!(resource["labels"]["project_id"], "p");
+        }
+    }
+
+    #[test]
+    fn no_service_can_have_the_place_of_an_audit_log() {
+        for log in AuditLog::ALL {
+            let shelf = shelf("p", log);
+            assert!(check_service_id("name", &shelf.service).is_err());
+            assert_eq!(log_of(&shelf), Some(log));
+        }
+        assert_eq!(log_of(&Parent::new("p", GLOBAL).service("cloudaudit")), None);
+    }
+
+    #[test]
+    fn what_callers_choose_takes_no_more_room_than_there_is() {
+        let long = AuditRecord {
+            user_agent: Some("ä".repeat(100_000)),
+            failure: Some((3, "x".repeat(100_000))),
+            ..record("run.googleapis.com", &"y".repeat(100_000))
+        };
+        assert!(line(&long, 1, SystemTime::UNIX_EPOCH).len() < 5000);
+    }
+}

@@ -37,8 +37,10 @@ enum Access {
 pub(crate) async fn deploy(session: &mut Session<'_>, args: &DeployArgs) -> Result<(), CliError> {
     let (name, settings) = (args.service.as_str(), &args.settings);
     let env_file = env_file(settings)?;
+    let project = session.client.project.clone();
     let wish = Wish {
         id: name,
+        project: &project,
         image: Some(&args.image),
         settings,
         env_file: env_file.as_deref(),
@@ -74,8 +76,10 @@ pub(crate) async fn update(session: &mut Session<'_>, args: &UpdateArgs) -> Resu
         return Err(CliError::usage("no change was asked for").with_hint("see 'updraft services update --help'"));
     }
     let env_file = env_file(settings)?;
+    let project = session.client.project.clone();
     let wish = Wish {
         id: name,
+        project: &project,
         image: args.image.as_deref(),
         settings,
         env_file: env_file.as_deref(),

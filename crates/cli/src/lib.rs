@@ -36,11 +36,11 @@ mod update_traffic;
 mod values;
 
 pub use args::{
-    AuditArgs, AuthCommand, BackupArgs, Command, CreateSecretArgs, DeployArgs, Egress, EnvArgs, ExportShell,
-    ExportsArgs, Format, GcloudCommand, Globals, IdentityTokenArgs, ImagesCommand, Ingress, LabelArgs, ListSecretsArgs,
-    LoadArgs, LoginArgs, LogsArgs, ReplaceArgs, ReplicationPolicy, RevisionsCommand, ScalingArgs, SecretsArgs,
-    SecretsCommand, ServicesCommand, SettingsArgs, SetupArgs, SwitchArgs, TrafficArgs, UpdateArgs, VersionArgs,
-    VersionsCommand,
+    AuditArgs, AuthCommand, BackupArgs, Command, ContainerSecretArgs, CreateSecretArgs, DeployArgs, Egress, EnvArgs,
+    ExportShell, ExportsArgs, Format, GcloudCommand, Globals, IdentityTokenArgs, ImagesCommand, Ingress, LabelArgs,
+    ListSecretsArgs, LoadArgs, LoginArgs, LogsArgs, ReplaceArgs, ReplicationPolicy, RevisionsCommand, ScalingArgs,
+    SecretsArgs, SecretsCommand, ServicesCommand, SettingsArgs, SetupArgs, SwitchArgs, TrafficArgs, UpdateArgs,
+    VersionArgs, VersionsCommand,
 };
 pub use auth::{auth, print_kept_token};
 pub use completion::{Shell, completion};

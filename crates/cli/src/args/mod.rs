@@ -11,7 +11,7 @@ pub use gcloud::{ExportShell, ExportsArgs, GcloudCommand, SetupArgs};
 pub use secrets::{
     CreateSecretArgs, ListSecretsArgs, ReplicationPolicy, SecretsArgs, SecretsCommand, VersionArgs, VersionsCommand,
 };
-pub use settings::{Egress, EnvArgs, Ingress, LabelArgs, ScalingArgs, SettingsArgs, SwitchArgs};
+pub use settings::{ContainerSecretArgs, Egress, EnvArgs, Ingress, LabelArgs, ScalingArgs, SettingsArgs, SwitchArgs};
 pub use traffic::TrafficArgs;
 
 use std::path::PathBuf;

@@ -6,6 +6,7 @@ mod doctor;
 pub(crate) mod fake;
 mod gcloud;
 mod images;
+mod secret_flags;
 mod secrets;
 mod show;
 mod terminal;

@@ -3,13 +3,16 @@
 use updraft_base::Clock;
 
 use crate::{
-    args::{Command, Format, Globals, ImagesCommand, RevisionsCommand, ServicesCommand},
+    accounts,
+    args::{Command, Format, Globals, IamCommand, ImagesCommand, ProjectsCommand, RevisionsCommand, ServicesCommand},
     audit, auth, backup,
     client::Client,
     console::{Answer, Console},
     deploy, doctor,
     error::{CliError, Exit},
-    gcloud, images, logs, replace, revisions, secrets, services, update_traffic,
+    gcloud, images, logs,
+    policy::{self, Policed},
+    replace, revisions, secrets, services, update_traffic,
 };
 
 /// What every verb works with.
@@ -54,6 +57,7 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Cli
             }
             ServicesCommand::Explain(args) => logs::explain(session, &args).await,
             ServicesCommand::Logs(args) => logs::read(session, &args).await,
+            ServicesCommand::Policy(command) => policy::policy(session, command, Policed::service).await,
         },
         Command::Revisions(command) => match command {
             RevisionsCommand::List { service } => revisions::list(session, service.as_deref()).await,
@@ -68,6 +72,10 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Cli
             ImagesCommand::Delete { image } => images::delete(session, &image).await,
         },
         Command::Secrets(args) => secrets::secrets(session, args).await,
+        Command::Projects(ProjectsCommand::Policy(command)) => {
+            policy::policy(session, command, |_, project| Policed::project(project)).await
+        }
+        Command::Iam(IamCommand::ServiceAccounts(command)) => accounts::accounts(session, command).await,
         Command::Gcloud(command) => gcloud::gcloud(session, command).await,
         Command::Env(args) => gcloud::env(session, &args).await,
         Command::Ca => gcloud::ca(session).await,

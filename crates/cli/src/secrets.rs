@@ -24,7 +24,8 @@ use crate::{
     },
     client::{Ask, encode},
     error::CliError,
-    output,
+    objects, output,
+    policy::{self, Policed},
     run::Session,
     values::Pairs,
 };
@@ -45,11 +46,14 @@ pub(crate) async fn secrets(session: &mut Session<'_>, args: SecretsArgs) -> Res
         SecretsCommand::List(list) => self::list(session, &place, &list).await,
         SecretsCommand::Describe { secret } => {
             let shown = session.client.call(Method::GET, &place.path(&[&secret]), Ask::default()).await?;
-            show(session, &shown)
+            objects::show(session, &shown)
         }
         SecretsCommand::Delete { secret, etag } => delete(session, &place, (&secret, etag.as_deref())).await,
         SecretsCommand::Versions(command) => versions(session, &place, command).await,
         SecretsCommand::RotateKey => rotate(session).await,
+        SecretsCommand::Policy(command) => {
+            policy::policy(session, command, |_, secret| Policed::secret(secret, &place.path(&[secret]))).await
+        }
     }
 }
 
@@ -66,7 +70,7 @@ async fn versions(session: &mut Session<'_>, place: &Place, command: VersionsCom
         VersionsCommand::Describe(args) => {
             let path = place.path(&[&args.secret, "versions", &args.version]);
             let shown = session.client.call(Method::GET, &path, Ask::default()).await?;
-            show(session, &shown)
+            objects::show(session, &shown)
         }
         VersionsCommand::Disable(args) => change(session, place, (&args, "disable", "Disabled")).await,
         VersionsCommand::Enable(args) => change(session, place, (&args, "enable", "Enabled")).await,
@@ -213,7 +217,7 @@ async fn list(session: &mut Session<'_>, place: &Place, args: &ListSecretsArgs) 
     };
     let values = secrets.iter().map(encode).collect::<Result<Vec<Value>, _>>()?;
     let rows = secrets.iter().map(row).collect();
-    print(session, &values, (&["NAME", "CREATED", "REPLICATION_POLICY", "LOCATIONS"], rows))
+    objects::rows(session, &values, (&["NAME", "CREATED", "REPLICATION_POLICY", "LOCATIONS"], rows))
 }
 
 async fn list_versions(
@@ -246,7 +250,7 @@ async fn list_versions(
     };
     let values = versions.iter().map(encode).collect::<Result<Vec<Value>, _>>()?;
     let rows = versions.iter().map(row).collect();
-    print(session, &values, (&["NAME", "STATE", "CREATED", "DESTROYED"], rows))
+    objects::rows(session, &values, (&["NAME", "STATE", "CREATED", "DESTROYED"], rows))
 }
 
 async fn rotate(session: &mut Session<'_>) -> Result<(), CliError> {
@@ -259,30 +263,6 @@ async fn rotate(session: &mut Session<'_>) -> Result<(), CliError> {
          for backups that need them."
     ));
     Ok(())
-}
-
-/// One resource: gcloud prints it as YAML when nothing else is asked for.
-fn show(session: &mut Session<'_>, value: &Value) -> Result<(), CliError> {
-    let format = session.format.or(Some(crate::args::Format::Yaml));
-    match output::one(format, value)? {
-        Some(text) => session.console.print(&text),
-        None => session.console.print(&output::one(Some(crate::args::Format::Yaml), value)?.unwrap_or_default()),
-    }
-}
-
-fn print(
-    session: &mut Session<'_>,
-    values: &[Value],
-    (headings, rows): (&[&str], Vec<Vec<String>>),
-) -> Result<(), CliError> {
-    if let Some(text) = output::many(session.format, values)? {
-        return session.console.print(&text);
-    }
-    if rows.is_empty() {
-        session.console.say("Listed 0 items.");
-        return Ok(());
-    }
-    session.console.print(&output::table(headings, rows))
 }
 
 fn query<'a>(filter: &'a str, token: &'a str) -> Vec<(&'a str, &'a str)> {

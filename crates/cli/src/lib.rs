@@ -43,7 +43,8 @@ pub use args::{
     Globals, IamCommand, IdentityTokenArgs, ImagesCommand, Ingress, KeyArgs, KeysCommand, LabelArgs, ListSecretsArgs,
     LoadArgs, LoginArgs, LogsArgs, ManagedBy, PolicyCommand, ProjectsCommand, RemoveBindingArgs, ReplaceArgs,
     ReplicationPolicy, RevisionsCommand, ScalingArgs, SecretsArgs, SecretsCommand, ServiceAccountsCommand,
-    ServicesCommand, SettingsArgs, SetupArgs, SwitchArgs, TrafficArgs, UpdateArgs, VersionArgs, VersionsCommand,
+    ServicesCommand, SettingsArgs, SetupArgs, SetupAuth, SwitchArgs, TrafficArgs, UpdateArgs, VersionArgs,
+    VersionsCommand,
 };
 pub use auth::{auth, print_kept_token};
 pub use completion::{Shell, completion};

@@ -5,7 +5,9 @@ use updraft_base::Clock;
 use crate::{
     accounts,
     args::{Command, Format, Globals, IamCommand, ImagesCommand, ProjectsCommand, RevisionsCommand, ServicesCommand},
-    audit, auth, backup,
+    audit,
+    auth::{self, Source},
+    backup,
     client::Client,
     console::{Answer, Console},
     deploy, doctor,
@@ -21,17 +23,19 @@ pub(crate) struct Session<'a> {
     pub(crate) client: Client,
     pub(crate) console: Console<'a>,
     pub(crate) format: Option<Format>,
+    /// Where the client's token comes from.
+    pub(crate) source: Source,
     quiet: bool,
 }
 
 /// Carries out `command`: data goes to the console's `out`, talk and errors to its `err`.
 pub async fn run(command: Command, globals: Globals, mut console: Console<'_>, clock: Clock) -> Exit {
     let made = auth::authenticated(globals.clone(), &clock).await;
-    let client = match made.and_then(|globals| Client::new(&globals, clock)) {
-        Ok(client) => client,
+    let (client, source) = match made.and_then(|(globals, source)| Ok((Client::new(&globals, clock)?, source))) {
+        Ok(made) => made,
         Err(error) => return report(&mut console, &error),
     };
-    let mut session = Session { client, console, format: globals.format, quiet: globals.quiet };
+    let mut session = Session { client, console, format: globals.format, source, quiet: globals.quiet };
     match dispatch(&mut session, command).await {
         Ok(()) => Exit::Done,
         Err(error) => report(&mut session.console, &error),

@@ -9,7 +9,7 @@ mod settings;
 mod traffic;
 
 pub use auth::{AuthCommand, IdentityTokenArgs, LoginArgs};
-pub use gcloud::{ExportShell, ExportsArgs, GcloudCommand, SetupArgs};
+pub use gcloud::{ExportShell, ExportsArgs, GcloudCommand, SetupArgs, SetupAuth};
 pub use iam::{
     AccountArgs, CreateAccountArgs, IamCommand, KeyArgs, KeysCommand, ManagedBy, ProjectsCommand,
     ServiceAccountsCommand,

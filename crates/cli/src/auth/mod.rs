@@ -29,6 +29,17 @@ const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// gcloud's sentence.
 const NO_IDENTITY: &str = "No identity token can be obtained from the current credentials.";
 
+/// Where the token of a command comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// From the command line or the environment; or there is none.
+    Given,
+    /// From the key file of this account, which is kept.
+    KeyFile(String),
+    /// It is one that is kept.
+    Kept,
+}
+
 /// Carries out a verb about credentials: tokens go to the console's `out`, talk and errors to its `err`.
 pub async fn auth(command: AuthCommand, globals: Globals, mut console: Console<'_>, clock: Clock) -> Exit {
     let done = match Kept::open() {
@@ -50,7 +61,7 @@ pub async fn print_kept_token(globals: &Globals) -> Option<Exit> {
     let kept = Kept::open().ok()?;
     let mut console = Console::stdio();
     let printed = match kept_token(globals, &kept, &Clock::system()).await {
-        Ok(token) => console.print(&format!("{}\n", token?)),
+        Ok(found) => console.print(&format!("{}\n", found?.0)),
         Err(error) => Err(error),
     };
     Some(match printed {
@@ -62,11 +73,12 @@ pub async fn print_kept_token(globals: &Globals) -> Option<Exit> {
     })
 }
 
-/// The same flags, with the token of the credentials that are kept for their endpoint where they give none.
-pub(crate) async fn authenticated(globals: Globals, clock: &Clock) -> Result<Globals, CliError> {
+/// The same flags, with the token of the credentials that are kept for their endpoint where they give none; and where the
+/// token comes from.
+pub(crate) async fn authenticated(globals: Globals, clock: &Clock) -> Result<(Globals, Source), CliError> {
     match Kept::open() {
         Ok(kept) => with_token(globals, &kept, clock).await,
-        Err(_) => Ok(globals),
+        Err(_) => Ok((globals, Source::Given)),
     }
 }
 
@@ -127,24 +139,27 @@ async fn login(
     Ok(())
 }
 
-async fn with_token(globals: Globals, kept: &Kept, clock: &Clock) -> Result<Globals, CliError> {
+async fn with_token(globals: Globals, kept: &Kept, clock: &Clock) -> Result<(Globals, Source), CliError> {
     if globals.token.is_some() || globals.token_file.is_some() {
-        return Ok(globals);
+        return Ok((globals, Source::Given));
     }
-    let token = kept_token(&globals, kept, clock).await?;
-    Ok(Globals { token, ..globals })
+    match kept_token(&globals, kept, clock).await? {
+        Some((token, source)) => Ok((Globals { token: Some(token), ..globals }, source)),
+        None => Ok((globals, Source::Given)),
+    }
 }
 
-/// An access token of the credentials that are kept for the endpoint.
-async fn kept_token(globals: &Globals, kept: &Kept, clock: &Clock) -> Result<Option<String>, CliError> {
+/// An access token of the credentials that are kept for the endpoint, and which they are.
+async fn kept_token(globals: &Globals, kept: &Kept, clock: &Clock) -> Result<Option<(String, Source)>, CliError> {
     let without = Globals { token: None, token_file: None, ..globals.clone() };
     let client = Client::new(&without, clock.clone())?;
     match kept.find(&client.name())? {
         None => Ok(None),
-        Some(Credential::Token(token)) => Ok(Some(token)),
+        Some(Credential::Token(token)) => Ok(Some((token, Source::Kept))),
         Some(Credential::KeyFile(text)) => {
-            let answer = exchange(&client, &parsed(&text)?, Want::Scope(SCOPE), clock).await?;
-            field(&answer, "access_token").map(Some)
+            let key = parsed(&text)?;
+            let answer = exchange(&client, &key, Want::Scope(SCOPE), clock).await?;
+            Ok(Some((field(&answer, "access_token")?, Source::KeyFile(key.email().to_owned()))))
         }
     }
 }
@@ -155,7 +170,7 @@ async fn identity_token(
     clock: &Clock,
 ) -> Result<String, CliError> {
     if let Some(email) = &args.impersonate_service_account {
-        let globals = with_token(globals.clone(), kept, clock).await?;
+        let (globals, _) = with_token(globals.clone(), kept, clock).await?;
         let client = Client::new(&globals, clock.clone())?;
         let method = format!("{email}:generateIdToken");
         let path = ["iamcredentials", "v1", "projects", "-", "serviceAccounts", &method];

@@ -77,13 +77,14 @@ async fn a_key_file_that_was_logged_in_with_gets_tokens_for_later_commands() {
         "{form}"
     );
     assert!(!seen[0].head.to_lowercase().contains("authorization"), "an assertion needs no token");
-    let found = with_token(globals.clone(), &kept, &Clock::system()).await.unwrap();
+    let (found, source) = with_token(globals.clone(), &kept, &Clock::system()).await.unwrap();
     assert_eq!(found.token.as_deref(), Some("a.b.c"));
+    assert_eq!(source, Source::KeyFile("robot@p.iam.gserviceaccount.com".to_owned()));
     let (exit, out, err, _) = run(identity("https://a.example", None), &globals, &kept, &fake).await;
     assert_eq!((exit, out.as_str()), (Exit::Done, "i.d.t\n"), "{err}");
     let (exit, _, err, _) = run(AuthCommand::Logout, &globals, &kept, &fake).await;
     assert_eq!((exit, err.as_str()), (Exit::Done, "Forgot the credentials for ENDPOINT/.\n"));
-    assert_eq!(with_token(globals, &kept, &Clock::system()).await.unwrap().token, None);
+    assert_eq!(with_token(globals, &kept, &Clock::system()).await.unwrap().0.token, None);
 }
 
 #[tokio::test]
@@ -107,7 +108,7 @@ async fn a_token_is_tried_and_kept_and_one_that_is_given_wins() {
     assert!(seen[1].head.contains("Bearer 0123456789abcdef"));
     assert_eq!(seen[1].json(), json!({"audience": "x", "includeEmail": true}));
     let given = Globals { token: Some("another".to_owned()), ..without };
-    assert_eq!(with_token(given, &kept, &Clock::system()).await.unwrap().token.as_deref(), Some("another"));
+    assert_eq!(with_token(given, &kept, &Clock::system()).await.unwrap().0.token.as_deref(), Some("another"));
 }
 
 #[tokio::test]

@@ -31,14 +31,18 @@ pub(crate) struct Session<'a> {
 /// Carries out `command`: data goes to the console's `out`, talk and errors to its `err`.
 pub async fn run(command: Command, globals: Globals, mut console: Console<'_>, clock: Clock) -> Exit {
     let made = auth::authenticated(globals.clone(), &clock).await;
-    let (client, source) = match made.and_then(|(globals, source)| Ok((Client::new(&globals, clock)?, source))) {
+    let (client, source) = match made.and_then(|(globals, source)| Ok((Client::new(&globals, clock.clone())?, source)))
+    {
         Ok(made) => made,
         Err(error) => return report(&mut console, &error),
     };
     let mut session = Session { client, console, format: globals.format, source, quiet: globals.quiet };
     match dispatch(&mut session, command).await {
         Ok(()) => Exit::Done,
-        Err(error) => report(&mut session.console, &error),
+        Err(error) => {
+            let error = session.source.explained(error, clock.now());
+            report(&mut session.console, &error)
+        }
     }
 }
 

@@ -149,7 +149,7 @@ fn is_by_account(asked: Option<SetupAuth>, source: &Source) -> bool {
 fn account_advice(source: &Source) -> String {
     let which = match source {
         Source::KeyFile(email) => format!("{email} by its key file"),
-        Source::Given | Source::Kept => "a service account by its key file".to_owned(),
+        Source::Given | Source::Kept(_) => "a service account by its key file".to_owned(),
     };
     format!(
         "gcloud uses the account that is active in this configuration. To activate {which}:\n  \
@@ -251,7 +251,7 @@ mod tests {
         let key_file = Source::KeyFile("a@p.iam.gserviceaccount.com".to_owned());
         for (asked, source, expected) in [
             (None, &key_file, true),
-            (None, &Source::Kept, false),
+            (None, &Source::Kept(None), false),
             (None, &Source::Given, false),
             (Some(SetupAuth::Token), &key_file, false),
             (Some(SetupAuth::Account), &Source::Given, true),

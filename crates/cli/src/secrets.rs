@@ -23,7 +23,7 @@ use crate::{
         CreateSecretArgs, ListSecretsArgs, ReplicationPolicy, SecretsArgs, SecretsCommand, VersionArgs, VersionsCommand,
     },
     client::{Ask, encode},
-    error::CliError,
+    error::{CliError, Exit},
     objects, output,
     policy::{self, Policed},
     run::Session,
@@ -88,7 +88,10 @@ async fn create(session: &mut Session<'_>, place: &Place, args: &CreateSecretArg
     let ask = Ask { query: vec![("secretId", args.secret.as_str())], body: Some(described(place, args)) };
     session.client.call(Method::POST, &place.path(&[]), ask).await?;
     match value {
-        Some(value) => add(session, place, (&args.secret, &value)).await,
+        Some(value) => {
+            let added = add(session, place, (&args.secret, &value)).await;
+            added.map_err(|error| half_made(place, &args.secret, error))
+        }
         None => {
             session.console.say(format_args!("Created secret [{}].", args.secret));
             Ok(())
@@ -96,11 +99,24 @@ async fn create(session: &mut Session<'_>, place: &Place, args: &CreateSecretArg
     }
 }
 
+/// The secret is there and its first version is not: to create it again would be refused.
+fn half_made(place: &Place, secret: &str, error: CliError) -> CliError {
+    let note = match error.exit() {
+        // The answer may be what was lost.
+        Exit::Unreachable => format!("the secret [{secret}] was created; it may be without a version"),
+        _ => format!("the secret [{secret}] was created and is without a version"),
+    };
+    let location = place.location().map(|location| format!(" --location {location}")).unwrap_or_default();
+    error
+        .with_note(note)
+        .with_hint(format!("add its value with 'updraft secrets versions add {secret}{location} --data-file FILE'"))
+}
+
 /// The secret that `secrets create` makes.
 fn described(place: &Place, args: &CreateSecretArgs) -> Value {
     let mut secret = Map::new();
     // What belongs to a region is there and nowhere else.
-    if !place.is_regional() {
+    if place.location().is_none() {
         let replication = match args.replication_policy {
             ReplicationPolicy::Automatic => json!({"automatic": {}}),
             ReplicationPolicy::UserManaged => {
@@ -298,8 +314,10 @@ impl Place {
         Self(segments)
     }
 
-    fn is_regional(&self) -> bool {
-        self.0.iter().any(|segment| segment == "locations")
+    /// The region, if they are of one.
+    fn location(&self) -> Option<&str> {
+        let before = self.0.iter().position(|segment| segment == "locations")?;
+        self.0.get(before + 1).map(String::as_str)
     }
 
     fn path<'a>(&'a self, rest: &[&'a str]) -> Vec<&'a str> {

@@ -9,7 +9,7 @@ use std::{
 use http::Method;
 use reqwest::{Body, RequestBuilder, Response, Url};
 use serde_json::Value;
-use updraft_api::{Named, iam, json, longrunning::Operation, run, unpack};
+use updraft_api::{Named, json, longrunning::Operation, run, unpack};
 use updraft_base::Clock;
 
 use crate::{
@@ -185,18 +185,6 @@ impl Client {
             Err(error) if error.is("NOT_FOUND") => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// The policy of a service.
-    pub(crate) async fn policy(&self, id: &str) -> Result<iam::Policy, CliError> {
-        self.message(Method::GET, &self.path(&["services", &format!("{id}:getIamPolicy")]), Ask::default()).await
-    }
-
-    /// Replaces the policy of a service.
-    pub(crate) async fn set_policy(&self, id: &str, policy: &iam::Policy) -> Result<(), CliError> {
-        let body = Some(serde_json::json!({ "policy": encode(policy)? }));
-        let path = format!("{id}:setIamPolicy");
-        self.call(Method::POST, &self.path(&["services", &path]), Ask { query: Vec::new(), body }).await.map(drop)
     }
 
     /// Looks at an operation again: when it ends, or a moment later.

@@ -17,6 +17,7 @@ use crate::{
     follow::{self, Change},
     objects,
     output::id,
+    policy::Policed,
     progress::{Progress, Stage},
     run::Session,
     settings::{self, NewRevision, Plan, Wish},
@@ -37,8 +38,10 @@ enum Access {
 pub(crate) async fn deploy(session: &mut Session<'_>, args: &DeployArgs) -> Result<(), CliError> {
     let (name, settings) = (args.service.as_str(), &args.settings);
     let env_file = env_file(settings)?;
+    let project = session.client.project.clone();
     let wish = Wish {
         id: name,
+        project: &project,
         image: Some(&args.image),
         settings,
         env_file: env_file.as_deref(),
@@ -74,8 +77,10 @@ pub(crate) async fn update(session: &mut Session<'_>, args: &UpdateArgs) -> Resu
         return Err(CliError::usage("no change was asked for").with_hint("see 'updraft services update --help'"));
     }
     let env_file = env_file(settings)?;
+    let project = session.client.project.clone();
     let wish = Wish {
         id: name,
+        project: &project,
         image: args.image.as_deref(),
         settings,
         env_file: env_file.as_deref(),
@@ -205,14 +210,9 @@ fn access(session: &mut Session<'_>, args: &DeployArgs, before: Option<&Service>
 /// The deployment goes on when the policy cannot be set: that is told, and can be done later.
 async fn set_access(client: &Client, name: &str, access: Access, progress: &mut Progress<'_, '_>) {
     progress.show(&[(POLICY, Stage::Running)]);
-    let set = async {
-        match with_access(client.policy(name).await?, access) {
-            Some(policy) => client.set_policy(name, &policy).await,
-            None => Ok(()),
-        }
-    };
-    match set.await {
-        Ok(()) => progress.show(&[(POLICY, Stage::Done)]),
+    let service = Policed::service(client, name);
+    match service.edit(client, |policy| Ok(with_access(policy, access))).await {
+        Ok(_) => progress.show(&[(POLICY, Stage::Done)]),
         Err(error) => {
             progress.fail();
             let text = error.to_string();
@@ -223,7 +223,7 @@ async fn set_access(client: &Client, name: &str, access: Access, progress: &mut 
 }
 
 /// The policy with, or without, everybody among the invokers; `None` when it is that way already.
-fn with_access(before: Policy, access: Access) -> Option<Policy> {
+fn with_access(before: &Policy, access: Access) -> Option<Policy> {
     let mut after = before.clone();
     let everybody = |member: &String| member == ALL_USERS;
     match access {
@@ -246,7 +246,7 @@ fn with_access(before: Policy, access: Access) -> Option<Policy> {
             }
         }
     }
-    (after != before).then_some(after)
+    (after != *before).then_some(after)
 }
 
 // === files ===
@@ -287,15 +287,15 @@ mod tests {
     #[test]
     fn everybody_becomes_an_invoker_once_and_others_stay() {
         let ours = policy(&[("roles/run.admin", &["user:a@b.c"]), (ROLE_INVOKER, &["user:a@b.c"])]);
-        let open = with_access(ours.clone(), Access::Everybody).unwrap();
+        let open = with_access(&ours, Access::Everybody).unwrap();
         assert_eq!(open.bindings[1].members, ["user:a@b.c", ALL_USERS]);
         assert_eq!(open.etag, ours.etag);
-        assert_eq!(with_access(open.clone(), Access::Everybody), None);
-        assert_eq!(with_access(open, Access::Members), Some(ours.clone()));
-        assert_eq!(with_access(ours, Access::Members), None);
-        let first = with_access(policy(&[]), Access::Everybody).unwrap();
+        assert_eq!(with_access(&open, Access::Everybody), None);
+        assert_eq!(with_access(&open, Access::Members), Some(ours.clone()));
+        assert_eq!(with_access(&ours, Access::Members), None);
+        let first = with_access(&policy(&[]), Access::Everybody).unwrap();
         assert_eq!(first.bindings, policy(&[(ROLE_INVOKER, &[ALL_USERS])]).bindings);
-        assert_eq!(with_access(first, Access::Members).unwrap().bindings, []);
+        assert_eq!(with_access(&first, Access::Members).unwrap().bindings, []);
     }
 
     #[test]

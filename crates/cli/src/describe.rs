@@ -6,8 +6,9 @@ use std::{
 };
 
 use updraft_api::run::{
-    Container, IngressTraffic, Probe, Revision, RevisionScaling, Service, TrafficTarget, TrafficTargetAllocationType,
-    Volume, env_var::Values, probe::ProbeType, service_scaling::ScalingMode, volume::VolumeType,
+    Container, EnvVarSource, IngressTraffic, Probe, Revision, RevisionScaling, Service, TrafficTarget,
+    TrafficTargetAllocationType, Volume, env_var::Values, probe::ProbeType, service_scaling::ScalingMode,
+    volume::VolumeType,
 };
 
 use crate::{
@@ -90,6 +91,35 @@ fn volume(volume: &Volume) -> String {
         Some(VolumeType::Gcs(gcs)) => format!("bucket {}", gcs.bucket),
         None => "nothing".to_owned(),
     }
+}
+
+/// The secrets of a container as the flags of `deploy` take them: variables by name, files by path.
+fn secrets(container: &Container, volumes: &[Volume]) -> Vec<(String, String)> {
+    let pinned = |secret: &str, version: &str| match version {
+        "" => format!("{secret}:latest"),
+        version => format!("{secret}:{version}"),
+    };
+    let variables = container.env.iter().filter_map(|variable| match &variable.values {
+        Some(Values::ValueSource(EnvVarSource { secret_key_ref: Some(key) })) => {
+            Some((variable.name.clone(), pinned(&key.secret, &key.version)))
+        }
+        _ => None,
+    });
+    let files = container.volume_mounts.iter().flat_map(|mount| {
+        let dir = mount.mount_path.trim_end_matches('/');
+        let volume = volumes.iter().find(|volume| volume.name == mount.name);
+        match volume.and_then(|volume| volume.volume_type.as_ref()) {
+            Some(VolumeType::Secret(source)) if source.items.is_empty() => {
+                vec![(format!("{dir}/{}", id(&source.secret)), pinned(&source.secret, ""))]
+            }
+            Some(VolumeType::Secret(source)) => {
+                let items = source.items.iter();
+                items.map(|item| (format!("{dir}/{}", item.path), pinned(&source.secret, &item.version))).collect()
+            }
+            _ => Vec::new(),
+        }
+    });
+    variables.chain(files).collect()
 }
 
 /// Where a service is and where its traffic goes: also what `update-traffic` prints.
@@ -215,7 +245,7 @@ impl Page {
                 1 => self.line(indent, "Container"),
                 _ => self.line(indent, &format!("Container {}", container.name)),
             }
-            self.container(indent + 2, container);
+            self.container(indent + 2, container, spec.volumes);
         }
         if !spec.volumes.is_empty() {
             self.line(indent, "Volumes:");
@@ -237,7 +267,7 @@ impl Page {
         );
     }
 
-    fn container(&mut self, indent: usize, container: &Container) {
+    fn container(&mut self, indent: usize, container: &Container, volumes: &[Volume]) {
         let limit = |name| container.resources.as_ref().and_then(|resources| resources.limits.get(name)).cloned();
         let throttled = container.resources.as_ref().map(|resources| match resources.cpu_idle {
             true => "only during request processing",
@@ -261,18 +291,17 @@ impl Page {
             let mounts = container.volume_mounts.iter().map(|mount| (mount.name.as_str(), mount.mount_path.clone()));
             self.columns(indent + 2, &mounts.collect::<Vec<_>>());
         }
-        if !container.env.is_empty() {
+        let plain = container.env.iter().filter_map(|variable| match &variable.values {
+            Some(Values::Value(value)) => Some((variable.name.as_str(), value.clone())),
+            Some(Values::ValueSource(_)) => None,
+            None => Some((variable.name.as_str(), String::new())),
+        });
+        let plain: Vec<_> = plain.collect();
+        if !plain.is_empty() {
             self.line(indent, "Env vars:");
-            let variables = container.env.iter().map(|variable| {
-                let value = match &variable.values {
-                    Some(Values::Value(value)) => value.clone(),
-                    Some(Values::ValueSource(_)) => "(from a secret)".to_owned(),
-                    None => String::new(),
-                };
-                (variable.name.as_str(), value)
-            });
-            self.columns(indent + 2, &variables.collect::<Vec<_>>());
+            self.columns(indent + 2, &plain);
         }
+        self.secrets(indent, &secrets(container, volumes));
         for (title, found) in [
             ("Startup Probe", &container.startup_probe),
             ("Liveness Probe", &container.liveness_probe),
@@ -284,6 +313,15 @@ impl Page {
                 self.line(indent + 2, &what);
                 self.fields(indent + 2, &fields);
             }
+        }
+    }
+
+    /// Which versions of which secrets; values are nowhere in a service.
+    fn secrets(&mut self, indent: usize, secrets: &[(String, String)]) {
+        if !secrets.is_empty() {
+            self.line(indent, "Secrets:");
+            let rows: Vec<_> = secrets.iter().map(|(place, secret)| (place.as_str(), secret.clone())).collect();
+            self.columns(indent + 2, &rows);
         }
     }
 

@@ -34,7 +34,7 @@ pub enum Exit {
 pub(crate) struct CliError {
     exit: Exit,
     message: String,
-    /// Broken rules, one line each.
+    /// What belongs to it, such as broken rules, one line each.
     notes: Vec<String>,
     hint: Option<String>,
     /// The status of the server's answer, such as `NOT_FOUND`.
@@ -84,6 +84,12 @@ impl CliError {
 
     pub(crate) fn with_notes(self, notes: Vec<String>) -> Self {
         Self { notes, ..self }
+    }
+
+    /// One more line below the message.
+    pub(crate) fn with_note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
     }
 
     pub(crate) fn with_status(self, status: impl Into<String>) -> Self {

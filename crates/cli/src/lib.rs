@@ -5,6 +5,7 @@
 //! carries one out; [`completion()`] prints the completion of the whole. What is edited is pure:
 //! `settings` (flags → service) and `traffic` (shares and tags).
 
+mod accounts;
 mod args;
 mod audit;
 mod auth;
@@ -22,6 +23,7 @@ mod images;
 mod logs;
 mod objects;
 mod output;
+mod policy;
 mod progress;
 mod replace;
 mod revisions;
@@ -36,10 +38,12 @@ mod update_traffic;
 mod values;
 
 pub use args::{
-    AuditArgs, AuthCommand, BackupArgs, Command, CreateSecretArgs, DeployArgs, Egress, EnvArgs, ExportShell,
-    ExportsArgs, Format, GcloudCommand, Globals, IdentityTokenArgs, ImagesCommand, Ingress, LabelArgs, ListSecretsArgs,
-    LoadArgs, LoginArgs, LogsArgs, ReplaceArgs, ReplicationPolicy, RevisionsCommand, ScalingArgs, SecretsArgs,
-    SecretsCommand, ServicesCommand, SettingsArgs, SetupArgs, SwitchArgs, TrafficArgs, UpdateArgs, VersionArgs,
+    AccountArgs, AuditArgs, AuthCommand, BackupArgs, BindingArgs, Command, ConditionArg, ContainerSecretArgs,
+    CreateAccountArgs, CreateSecretArgs, DeployArgs, Egress, EnvArgs, ExportShell, ExportsArgs, Format, GcloudCommand,
+    Globals, IamCommand, IdentityTokenArgs, ImagesCommand, Ingress, KeyArgs, KeysCommand, LabelArgs, ListSecretsArgs,
+    LoadArgs, LoginArgs, LogsArgs, ManagedBy, PolicyCommand, ProjectsCommand, RemoveBindingArgs, ReplaceArgs,
+    ReplicationPolicy, RevisionsCommand, ScalingArgs, SecretsArgs, SecretsCommand, ServiceAccountsCommand,
+    ServicesCommand, SettingsArgs, SetupArgs, SetupAuth, SwitchArgs, TrafficArgs, UpdateArgs, VersionArgs,
     VersionsCommand,
 };
 pub use auth::{auth, print_kept_token};

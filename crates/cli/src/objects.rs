@@ -63,6 +63,28 @@ pub(crate) async fn print_all(session: &mut Session<'_>, collection: &str, selec
     }
 }
 
+/// Prints one resource: as YAML when nothing else is asked for, as gcloud does.
+pub(crate) fn show(session: &mut Session<'_>, value: &Value) -> Result<(), CliError> {
+    let format = session.format.filter(|format| *format != Format::Table).unwrap_or(Format::Yaml);
+    session.console.print(&output::one(Some(format), value)?.unwrap_or_default())
+}
+
+/// Prints resources in the format that was asked for, else as rows under headings.
+pub(crate) fn rows(
+    session: &mut Session<'_>,
+    values: &[Value],
+    (headings, rows): (&[&str], Vec<Vec<String>>),
+) -> Result<(), CliError> {
+    if let Some(text) = output::many(session.format, values)? {
+        return session.console.print(&text);
+    }
+    if rows.is_empty() {
+        session.console.say("Listed 0 items.");
+        return Ok(());
+    }
+    session.console.print(&output::table(headings, rows))
+}
+
 /// An object by its path below project and region.
 pub(crate) async fn one(client: &Client, path: &[&str]) -> Result<Value, CliError> {
     client.call(Method::GET, &client.object_path(path), Ask::default()).await

@@ -3,13 +3,18 @@
 use updraft_base::Clock;
 
 use crate::{
-    args::{Command, Format, Globals, ImagesCommand, RevisionsCommand, ServicesCommand},
-    audit, auth, backup,
+    accounts,
+    args::{Command, Format, Globals, IamCommand, ImagesCommand, ProjectsCommand, RevisionsCommand, ServicesCommand},
+    audit,
+    auth::{self, Source},
+    backup,
     client::Client,
     console::{Answer, Console},
     deploy, doctor,
     error::{CliError, Exit},
-    gcloud, images, logs, replace, revisions, secrets, services, update_traffic,
+    gcloud, images, logs,
+    policy::{self, Policed},
+    replace, revisions, secrets, services, update_traffic,
 };
 
 /// What every verb works with.
@@ -18,20 +23,26 @@ pub(crate) struct Session<'a> {
     pub(crate) client: Client,
     pub(crate) console: Console<'a>,
     pub(crate) format: Option<Format>,
+    /// Where the client's token comes from.
+    pub(crate) source: Source,
     quiet: bool,
 }
 
 /// Carries out `command`: data goes to the console's `out`, talk and errors to its `err`.
 pub async fn run(command: Command, globals: Globals, mut console: Console<'_>, clock: Clock) -> Exit {
     let made = auth::authenticated(globals.clone(), &clock).await;
-    let client = match made.and_then(|globals| Client::new(&globals, clock)) {
-        Ok(client) => client,
+    let (client, source) = match made.and_then(|(globals, source)| Ok((Client::new(&globals, clock.clone())?, source)))
+    {
+        Ok(made) => made,
         Err(error) => return report(&mut console, &error),
     };
-    let mut session = Session { client, console, format: globals.format, quiet: globals.quiet };
+    let mut session = Session { client, console, format: globals.format, source, quiet: globals.quiet };
     match dispatch(&mut session, command).await {
         Ok(()) => Exit::Done,
-        Err(error) => report(&mut session.console, &error),
+        Err(error) => {
+            let error = session.source.explained(error, clock.now());
+            report(&mut session.console, &error)
+        }
     }
 }
 
@@ -54,6 +65,7 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Cli
             }
             ServicesCommand::Explain(args) => logs::explain(session, &args).await,
             ServicesCommand::Logs(args) => logs::read(session, &args).await,
+            ServicesCommand::Policy(command) => policy::policy(session, command, Policed::service).await,
         },
         Command::Revisions(command) => match command {
             RevisionsCommand::List { service } => revisions::list(session, service.as_deref()).await,
@@ -68,6 +80,10 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Cli
             ImagesCommand::Delete { image } => images::delete(session, &image).await,
         },
         Command::Secrets(args) => secrets::secrets(session, args).await,
+        Command::Projects(ProjectsCommand::Policy(command)) => {
+            policy::policy(session, command, |_, project| Policed::project(project)).await
+        }
+        Command::Iam(IamCommand::ServiceAccounts(command)) => accounts::accounts(session, command).await,
         Command::Gcloud(command) => gcloud::gcloud(session, command).await,
         Command::Env(args) => gcloud::env(session, &args).await,
         Command::Ca => gcloud::ca(session).await,

@@ -23,8 +23,9 @@ use crate::{
         CreateSecretArgs, ListSecretsArgs, ReplicationPolicy, SecretsArgs, SecretsCommand, VersionArgs, VersionsCommand,
     },
     client::{Ask, encode},
-    error::CliError,
-    output,
+    error::{CliError, Exit},
+    objects, output,
+    policy::{self, Policed},
     run::Session,
     values::Pairs,
 };
@@ -45,11 +46,14 @@ pub(crate) async fn secrets(session: &mut Session<'_>, args: SecretsArgs) -> Res
         SecretsCommand::List(list) => self::list(session, &place, &list).await,
         SecretsCommand::Describe { secret } => {
             let shown = session.client.call(Method::GET, &place.path(&[&secret]), Ask::default()).await?;
-            show(session, &shown)
+            objects::show(session, &shown)
         }
         SecretsCommand::Delete { secret, etag } => delete(session, &place, (&secret, etag.as_deref())).await,
         SecretsCommand::Versions(command) => versions(session, &place, command).await,
         SecretsCommand::RotateKey => rotate(session).await,
+        SecretsCommand::Policy(command) => {
+            policy::policy(session, command, |_, secret| Policed::secret(secret, &place.path(&[secret]))).await
+        }
     }
 }
 
@@ -66,7 +70,7 @@ async fn versions(session: &mut Session<'_>, place: &Place, command: VersionsCom
         VersionsCommand::Describe(args) => {
             let path = place.path(&[&args.secret, "versions", &args.version]);
             let shown = session.client.call(Method::GET, &path, Ask::default()).await?;
-            show(session, &shown)
+            objects::show(session, &shown)
         }
         VersionsCommand::Disable(args) => change(session, place, (&args, "disable", "Disabled")).await,
         VersionsCommand::Enable(args) => change(session, place, (&args, "enable", "Enabled")).await,
@@ -84,7 +88,10 @@ async fn create(session: &mut Session<'_>, place: &Place, args: &CreateSecretArg
     let ask = Ask { query: vec![("secretId", args.secret.as_str())], body: Some(described(place, args)) };
     session.client.call(Method::POST, &place.path(&[]), ask).await?;
     match value {
-        Some(value) => add(session, place, (&args.secret, &value)).await,
+        Some(value) => {
+            let added = add(session, place, (&args.secret, &value)).await;
+            added.map_err(|error| half_made(place, &args.secret, error))
+        }
         None => {
             session.console.say(format_args!("Created secret [{}].", args.secret));
             Ok(())
@@ -92,11 +99,24 @@ async fn create(session: &mut Session<'_>, place: &Place, args: &CreateSecretArg
     }
 }
 
+/// The secret is there and its first version is not: to create it again would be refused.
+fn half_made(place: &Place, secret: &str, error: CliError) -> CliError {
+    let note = match error.exit() {
+        // The answer may be what was lost.
+        Exit::Unreachable => format!("the secret [{secret}] was created; it may be without a version"),
+        _ => format!("the secret [{secret}] was created and is without a version"),
+    };
+    let location = place.location().map(|location| format!(" --location {location}")).unwrap_or_default();
+    error
+        .with_note(note)
+        .with_hint(format!("add its value with 'updraft secrets versions add {secret}{location} --data-file FILE'"))
+}
+
 /// The secret that `secrets create` makes.
 fn described(place: &Place, args: &CreateSecretArgs) -> Value {
     let mut secret = Map::new();
     // What belongs to a region is there and nowhere else.
-    if !place.is_regional() {
+    if place.location().is_none() {
         let replication = match args.replication_policy {
             ReplicationPolicy::Automatic => json!({"automatic": {}}),
             ReplicationPolicy::UserManaged => {
@@ -213,7 +233,7 @@ async fn list(session: &mut Session<'_>, place: &Place, args: &ListSecretsArgs) 
     };
     let values = secrets.iter().map(encode).collect::<Result<Vec<Value>, _>>()?;
     let rows = secrets.iter().map(row).collect();
-    print(session, &values, (&["NAME", "CREATED", "REPLICATION_POLICY", "LOCATIONS"], rows))
+    objects::rows(session, &values, (&["NAME", "CREATED", "REPLICATION_POLICY", "LOCATIONS"], rows))
 }
 
 async fn list_versions(
@@ -246,7 +266,7 @@ async fn list_versions(
     };
     let values = versions.iter().map(encode).collect::<Result<Vec<Value>, _>>()?;
     let rows = versions.iter().map(row).collect();
-    print(session, &values, (&["NAME", "STATE", "CREATED", "DESTROYED"], rows))
+    objects::rows(session, &values, (&["NAME", "STATE", "CREATED", "DESTROYED"], rows))
 }
 
 async fn rotate(session: &mut Session<'_>) -> Result<(), CliError> {
@@ -259,30 +279,6 @@ async fn rotate(session: &mut Session<'_>) -> Result<(), CliError> {
          for backups that need them."
     ));
     Ok(())
-}
-
-/// One resource: gcloud prints it as YAML when nothing else is asked for.
-fn show(session: &mut Session<'_>, value: &Value) -> Result<(), CliError> {
-    let format = session.format.or(Some(crate::args::Format::Yaml));
-    match output::one(format, value)? {
-        Some(text) => session.console.print(&text),
-        None => session.console.print(&output::one(Some(crate::args::Format::Yaml), value)?.unwrap_or_default()),
-    }
-}
-
-fn print(
-    session: &mut Session<'_>,
-    values: &[Value],
-    (headings, rows): (&[&str], Vec<Vec<String>>),
-) -> Result<(), CliError> {
-    if let Some(text) = output::many(session.format, values)? {
-        return session.console.print(&text);
-    }
-    if rows.is_empty() {
-        session.console.say("Listed 0 items.");
-        return Ok(());
-    }
-    session.console.print(&output::table(headings, rows))
 }
 
 fn query<'a>(filter: &'a str, token: &'a str) -> Vec<(&'a str, &'a str)> {
@@ -318,8 +314,10 @@ impl Place {
         Self(segments)
     }
 
-    fn is_regional(&self) -> bool {
-        self.0.iter().any(|segment| segment == "locations")
+    /// The region, if they are of one.
+    fn location(&self) -> Option<&str> {
+        let before = self.0.iter().position(|segment| segment == "locations")?;
+        self.0.get(before + 1).map(String::as_str)
     }
 
     fn path<'a>(&'a self, rest: &[&'a str]) -> Vec<&'a str> {

@@ -3,6 +3,7 @@
 
 mod container;
 mod mask;
+mod secrets;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,8 @@ const NONCE: &str = "client.knative.dev/nonce";
 pub(crate) struct Wish<'a> {
     /// The service's id.
     pub(crate) id: &'a str,
+    /// The service's project, by the name that is used here.
+    pub(crate) project: &'a str,
     /// The image, if it is to change.
     pub(crate) image: Option<&'a str>,
     /// The flags.
@@ -125,7 +128,11 @@ fn apply(service: &mut Service, wish: &Wish<'_>) -> Result<(), CliError> {
     let template = template(service);
     labels(&mut template.labels, &settings.labels);
     revision_settings(template, settings);
-    container::apply(container::ingress(template), wish)
+    let secrets = secrets::Changes::read(&settings.secrets)?;
+    // What goes makes room, also for a plain variable of the same name.
+    secrets.take_away(template);
+    container::apply(container::ingress(template), wish)?;
+    secrets.put(template, wish.project)
 }
 
 fn revision_settings(template: &mut RevisionTemplate, settings: &SettingsArgs) {

@@ -17,6 +17,18 @@ pub struct SetupArgs {
     /// gcloud's configuration directory [default: $CLOUDSDK_CONFIG, else ~/.config/gcloud].
     #[arg(long, value_name = "DIR")]
     pub config_dir: Option<PathBuf>,
+    /// How gcloud proves who it is [default: account, if that is a key file that 'updraft auth login' keeps; else token].
+    #[arg(long, value_enum, value_name = "AUTH")]
+    pub auth: Option<SetupAuth>,
+}
+
+/// How gcloud proves who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SetupAuth {
+    /// As this command does: by its token, which is put into a file, or not at all.
+    Token,
+    /// By the account that gcloud has active, such as a service account by its key file.
+    Account,
 }
 
 /// Flags of `env`.

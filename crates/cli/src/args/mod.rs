@@ -2,16 +2,23 @@
 
 mod auth;
 mod gcloud;
+mod iam;
+mod policy;
 mod secrets;
 mod settings;
 mod traffic;
 
 pub use auth::{AuthCommand, IdentityTokenArgs, LoginArgs};
-pub use gcloud::{ExportShell, ExportsArgs, GcloudCommand, SetupArgs};
+pub use gcloud::{ExportShell, ExportsArgs, GcloudCommand, SetupArgs, SetupAuth};
+pub use iam::{
+    AccountArgs, CreateAccountArgs, IamCommand, KeyArgs, KeysCommand, ManagedBy, ProjectsCommand,
+    ServiceAccountsCommand,
+};
+pub use policy::{BindingArgs, ConditionArg, PolicyCommand, RemoveBindingArgs};
 pub use secrets::{
     CreateSecretArgs, ListSecretsArgs, ReplicationPolicy, SecretsArgs, SecretsCommand, VersionArgs, VersionsCommand,
 };
-pub use settings::{Egress, EnvArgs, Ingress, LabelArgs, ScalingArgs, SettingsArgs, SwitchArgs};
+pub use settings::{ContainerSecretArgs, Egress, EnvArgs, Ingress, LabelArgs, ScalingArgs, SettingsArgs, SwitchArgs};
 pub use traffic::TrafficArgs;
 
 use std::path::PathBuf;
@@ -78,6 +85,12 @@ pub enum Command {
     /// Keep secrets: create, list, describe and delete them, and their versions.
     #[command(visible_alias = "secret")]
     Secrets(SecretsArgs),
+    /// Say who has which role in a project.
+    #[command(subcommand, visible_alias = "project")]
+    Projects(ProjectsCommand),
+    /// Keep service accounts and their keys.
+    #[command(subcommand)]
+    Iam(IamCommand),
     /// Point the real gcloud at the server.
     #[command(subcommand)]
     Gcloud(GcloudCommand),
@@ -171,6 +184,9 @@ pub enum ServicesCommand {
     Explain(ExplainArgs),
     /// Print what a service has written: `logs SERVICE`, or as gcloud has it `logs read SERVICE`.
     Logs(LogsArgs),
+    #[expect(missing_docs, reason = "a doc comment on a flattened group would become its help heading")]
+    #[command(flatten)]
+    Policy(PolicyCommand),
 }
 
 /// Flags of `services update`.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::policy::PolicyCommand;
 use crate::values::{List, Pairs};
 
 /// Flags of `secrets`.
@@ -42,6 +43,9 @@ pub enum SecretsCommand {
     Versions(VersionsCommand),
     /// Make a new installation key and put it on every value, while the server runs.
     RotateKey,
+    #[expect(missing_docs, reason = "a doc comment on a flattened group would become its help heading")]
+    #[command(flatten)]
+    Policy(PolicyCommand),
 }
 
 /// Flags of `secrets create`.

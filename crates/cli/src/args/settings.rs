@@ -65,6 +65,9 @@ pub struct SettingsArgs {
     pub env: EnvArgs,
     #[expect(missing_docs, reason = "a doc comment on a flattened group would become its help heading")]
     #[command(flatten)]
+    pub secrets: ContainerSecretArgs,
+    #[expect(missing_docs, reason = "a doc comment on a flattened group would become its help heading")]
+    #[command(flatten)]
     pub labels: LabelArgs,
     #[expect(missing_docs, reason = "a doc comment on a flattened group would become its help heading")]
     #[command(flatten)]
@@ -113,6 +116,28 @@ pub struct EnvArgs {
     /// The environment variables of this YAML file, and no others.
     #[arg(long, value_name = "FILE")]
     pub env_vars_file: Option<PathBuf>,
+}
+
+/// Secrets of the container, as variables or as files.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+pub struct ContainerSecretArgs {
+    /// These secrets, and no others: `NAME=SECRET:VERSION` is an environment variable, `/DIR/FILE=SECRET:VERSION` a file.
+    /// VERSION is a number, an alias or `latest`; a secret of another project is `projects/PROJECT/secrets/SECRET`.
+    #[arg(
+        long,
+        value_name = "NAME|PATH=SECRET:VERSION,…",
+        conflicts_with_all = ["update_secrets", "remove_secrets", "clear_secrets"]
+    )]
+    pub set_secrets: Vec<Pairs>,
+    /// These secrets as well.
+    #[arg(long, value_name = "NAME|PATH=SECRET:VERSION,…", conflicts_with = "clear_secrets")]
+    pub update_secrets: Vec<Pairs>,
+    /// Without the secrets of these variables and files; before others are added.
+    #[arg(long, value_name = "NAME|PATH,…", conflicts_with = "clear_secrets")]
+    pub remove_secrets: Vec<List>,
+    /// Without secrets.
+    #[arg(long)]
+    pub clear_secrets: bool,
 }
 
 /// Labels, of the service and of its new revision.

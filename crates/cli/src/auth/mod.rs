@@ -3,7 +3,10 @@
 //! A key file never leaves this machine: what is sent is an assertion that it signed. Each command that needs a token
 //! asks for one; tokens are kept nowhere.
 
+mod expiry;
 mod kept;
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::Method;
 use serde_json::{Value, json};
@@ -26,8 +29,21 @@ use kept::{Credential, Kept};
 const SCOPE: &str = CLOUD_PLATFORM;
 /// The grant of RFC 7523, section 2.1.
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+/// What a refusal is called whose caller is not known.
+const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
 /// gcloud's sentence.
 const NO_IDENTITY: &str = "No identity token can be obtained from the current credentials.";
+
+/// Where the token of a command comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// From the command line or the environment; or there is none.
+    Given,
+    /// From the key file of this account, which is kept.
+    KeyFile(String),
+    /// It is one that is kept, and ends then, in seconds since 1970, if it says when.
+    Kept(Option<i64>),
+}
 
 /// Carries out a verb about credentials: tokens go to the console's `out`, talk and errors to its `err`.
 pub async fn auth(command: AuthCommand, globals: Globals, mut console: Console<'_>, clock: Clock) -> Exit {
@@ -50,7 +66,7 @@ pub async fn print_kept_token(globals: &Globals) -> Option<Exit> {
     let kept = Kept::open().ok()?;
     let mut console = Console::stdio();
     let printed = match kept_token(globals, &kept, &Clock::system()).await {
-        Ok(token) => console.print(&format!("{}\n", token?)),
+        Ok(found) => console.print(&format!("{}\n", found?.0)),
         Err(error) => Err(error),
     };
     Some(match printed {
@@ -62,11 +78,12 @@ pub async fn print_kept_token(globals: &Globals) -> Option<Exit> {
     })
 }
 
-/// The same flags, with the token of the credentials that are kept for their endpoint where they give none.
-pub(crate) async fn authenticated(globals: Globals, clock: &Clock) -> Result<Globals, CliError> {
+/// The same flags, with the token of the credentials that are kept for their endpoint where they give none; and where the
+/// token comes from.
+pub(crate) async fn authenticated(globals: Globals, clock: &Clock) -> Result<(Globals, Source), CliError> {
     match Kept::open() {
         Ok(kept) => with_token(globals, &kept, clock).await,
-        Err(_) => Ok(globals),
+        Err(_) => Ok((globals, Source::Given)),
     }
 }
 
@@ -93,6 +110,28 @@ async fn carry_out(
     }
 }
 
+// === impl Source ===
+
+impl Source {
+    /// A refusal with the advice that fits: a token that has ended is not a token that is missing.
+    pub(crate) fn explained(&self, error: CliError, now: SystemTime) -> CliError {
+        match self {
+            Self::Kept(Some(end)) if error.is(UNAUTHENTICATED) && is_over(*end, now) => {
+                let end = expiry::shown(*end);
+                error.with_hint(format!(
+                    "the token that was kept expired at {end}; log in again with 'updraft auth login'"
+                ))
+            }
+            _ => error,
+        }
+    }
+}
+
+fn is_over(end: i64, now: SystemTime) -> bool {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    u64::try_from(end).is_ok_and(|end| end <= now)
+}
+
 /// Tries the credentials before they are kept: a mistake shows here and not in the next command.
 async fn login(
     args: &LoginArgs,
@@ -113,8 +152,16 @@ async fn login(
             (Credential::KeyFile(text), who)
         }
         (None, Some((token, _))) => {
-            client.call(Method::GET, &["updraft", "v1", "info"], Ask::default()).await?;
-            (Credential::Token(token.to_owned()), "the holder of the token".to_owned())
+            let end = expiry::of(token);
+            let tried = client.call(Method::GET, &["updraft", "v1", "info"], Ask::default()).await;
+            tried.map_err(|error| match end {
+                Some(end) if error.is(UNAUTHENTICATED) && is_over(end, clock.now()) => {
+                    error.with_hint(format!("the token expired at {}: get a new one", expiry::shown(end)))
+                }
+                _ => error,
+            })?;
+            let until = end.map(|end| format!(", which is good until {}", expiry::shown(end))).unwrap_or_default();
+            (Credential::Token(token.to_owned()), format!("the holder of the token{until}"))
         }
         (None, None) => {
             return Err(CliError::usage("there are no credentials to keep")
@@ -127,24 +174,30 @@ async fn login(
     Ok(())
 }
 
-async fn with_token(globals: Globals, kept: &Kept, clock: &Clock) -> Result<Globals, CliError> {
+async fn with_token(globals: Globals, kept: &Kept, clock: &Clock) -> Result<(Globals, Source), CliError> {
     if globals.token.is_some() || globals.token_file.is_some() {
-        return Ok(globals);
+        return Ok((globals, Source::Given));
     }
-    let token = kept_token(&globals, kept, clock).await?;
-    Ok(Globals { token, ..globals })
+    match kept_token(&globals, kept, clock).await? {
+        Some((token, source)) => Ok((Globals { token: Some(token), ..globals }, source)),
+        None => Ok((globals, Source::Given)),
+    }
 }
 
-/// An access token of the credentials that are kept for the endpoint.
-async fn kept_token(globals: &Globals, kept: &Kept, clock: &Clock) -> Result<Option<String>, CliError> {
+/// An access token of the credentials that are kept for the endpoint, and which they are.
+async fn kept_token(globals: &Globals, kept: &Kept, clock: &Clock) -> Result<Option<(String, Source)>, CliError> {
     let without = Globals { token: None, token_file: None, ..globals.clone() };
     let client = Client::new(&without, clock.clone())?;
     match kept.find(&client.name())? {
         None => Ok(None),
-        Some(Credential::Token(token)) => Ok(Some(token)),
+        Some(Credential::Token(token)) => {
+            let end = expiry::of(&token);
+            Ok(Some((token, Source::Kept(end))))
+        }
         Some(Credential::KeyFile(text)) => {
-            let answer = exchange(&client, &parsed(&text)?, Want::Scope(SCOPE), clock).await?;
-            field(&answer, "access_token").map(Some)
+            let key = parsed(&text)?;
+            let answer = exchange(&client, &key, Want::Scope(SCOPE), clock).await?;
+            Ok(Some((field(&answer, "access_token")?, Source::KeyFile(key.email().to_owned()))))
         }
     }
 }
@@ -155,13 +208,13 @@ async fn identity_token(
     clock: &Clock,
 ) -> Result<String, CliError> {
     if let Some(email) = &args.impersonate_service_account {
-        let globals = with_token(globals.clone(), kept, clock).await?;
+        let (globals, source) = with_token(globals.clone(), kept, clock).await?;
         let client = Client::new(&globals, clock.clone())?;
         let method = format!("{email}:generateIdToken");
         let path = ["iamcredentials", "v1", "projects", "-", "serviceAccounts", &method];
         let body = json!({"audience": args.audiences, "includeEmail": true});
-        let answer = client.call(Method::POST, &path, Ask { query: Vec::new(), body: Some(body) }).await?;
-        return field(&answer, "token");
+        let answer = client.call(Method::POST, &path, Ask { query: Vec::new(), body: Some(body) }).await;
+        return field(&answer.map_err(|error| source.explained(error, clock.now()))?, "token");
     }
     let client = Client::new(globals, clock.clone())?;
     let Some(Credential::KeyFile(text)) = kept.find(&client.name())? else {

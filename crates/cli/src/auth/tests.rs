@@ -77,13 +77,14 @@ async fn a_key_file_that_was_logged_in_with_gets_tokens_for_later_commands() {
         "{form}"
     );
     assert!(!seen[0].head.to_lowercase().contains("authorization"), "an assertion needs no token");
-    let found = with_token(globals.clone(), &kept, &Clock::system()).await.unwrap();
+    let (found, source) = with_token(globals.clone(), &kept, &Clock::system()).await.unwrap();
     assert_eq!(found.token.as_deref(), Some("a.b.c"));
+    assert_eq!(source, Source::KeyFile("robot@p.iam.gserviceaccount.com".to_owned()));
     let (exit, out, err, _) = run(identity("https://a.example", None), &globals, &kept, &fake).await;
     assert_eq!((exit, out.as_str()), (Exit::Done, "i.d.t\n"), "{err}");
     let (exit, _, err, _) = run(AuthCommand::Logout, &globals, &kept, &fake).await;
     assert_eq!((exit, err.as_str()), (Exit::Done, "Forgot the credentials for ENDPOINT/.\n"));
-    assert_eq!(with_token(globals, &kept, &Clock::system()).await.unwrap().token, None);
+    assert_eq!(with_token(globals, &kept, &Clock::system()).await.unwrap().0.token, None);
 }
 
 #[tokio::test]
@@ -107,7 +108,7 @@ async fn a_token_is_tried_and_kept_and_one_that_is_given_wins() {
     assert!(seen[1].head.contains("Bearer 0123456789abcdef"));
     assert_eq!(seen[1].json(), json!({"audience": "x", "includeEmail": true}));
     let given = Globals { token: Some("another".to_owned()), ..without };
-    assert_eq!(with_token(given, &kept, &Clock::system()).await.unwrap().token.as_deref(), Some("another"));
+    assert_eq!(with_token(given, &kept, &Clock::system()).await.unwrap().0.token.as_deref(), Some("another"));
 }
 
 #[tokio::test]
@@ -131,4 +132,62 @@ async fn what_does_not_work_is_not_kept_and_says_why() {
     let (exit, out, err, _) = run(identity("x", None), &globals, &kept, &fake).await;
     assert_eq!((exit, out.as_str()), (Exit::Denied, ""));
     assert!(err.starts_with(&format!("error: {NO_IDENTITY}\nhint: ")), "{err}");
+}
+
+/// A token that says it ends at this second since 1970.
+fn ending(seconds: i64) -> String {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(json!({ "exp": seconds }).to_string()))
+}
+
+#[tokio::test]
+async fn a_token_that_ends_says_when_at_the_login_and_after_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = Kept::at(dir.path().join("kept.json"));
+    let unknown = json!({"error": {"code": 401, "status": "UNAUTHENTICATED", "message": "Who?"}});
+    let generate = "POST /iamcredentials/v1/projects/-/serviceAccounts/a@p.iam.gserviceaccount.com:generateIdToken";
+    let info = "GET /updraft/v1/info";
+    let fake = Fake::new(vec![
+        Answer(info, 200, "{}".to_owned()),
+        Answer(generate, 401, unknown.to_string()),
+        Answer(info, 401, unknown.to_string()),
+        Answer(info, 200, "{}".to_owned()),
+        Answer(generate, 401, unknown.to_string()),
+    ]);
+    let without = globals(&fake.endpoint);
+    let login = |end| {
+        let with = Globals { token: Some(ending(end)), ..without.clone() };
+        let (kept, fake) = (&kept, &fake);
+        async move { run(AuthCommand::Login(LoginArgs { key_file: None }), &with, kept, fake).await }
+    };
+    let past = "2020-01-01 00:00:00 UTC";
+
+    // The server may have another clock.
+    let (exit, _, err, _) = login(1_577_836_800).await;
+    assert_eq!(exit, Exit::Done, "{err}");
+    assert!(
+        err.starts_with(&format!("Logged in at ENDPOINT/ as the holder of the token, which is good until {past}; "))
+    );
+    let now = UNIX_EPOCH + std::time::Duration::from_secs(1_577_836_801);
+    let (_, source) = with_token(without.clone(), &kept, &Clock::system()).await.unwrap();
+    assert_eq!(source, Source::Kept(Some(1_577_836_800)));
+    let told = |status: &str, now| {
+        let refused = CliError::new(Exit::Denied, "Who?").with_status(status).with_hint("pass the server's token");
+        source.explained(refused, now).to_string()
+    };
+    let expired = format!("hint: the token that was kept expired at {past}; log in again with 'updraft auth login'\n");
+    assert_eq!(told("UNAUTHENTICATED", now), format!("error: Who?\n{expired}"));
+    for (status, now) in [("PERMISSION_DENIED", now), ("UNAUTHENTICATED", now - std::time::Duration::from_secs(2))] {
+        assert_eq!(told(status, now), "error: Who?\nhint: pass the server's token\n", "{status}");
+    }
+    let (exit, _, err, _) = run(identity("x", Some("a@p.iam.gserviceaccount.com")), &without, &kept, &fake).await;
+    assert!(exit == Exit::Denied && err.contains(&expired), "{err}");
+
+    let (exit, _, err, _) = login(1).await;
+    assert_eq!(exit, Exit::Denied);
+    assert!(err.contains("hint: the token expired at 1970-01-01 00:00:01 UTC: get a new one"), "{err}");
+    // One of 2100 is not taken for one that has ended.
+    login(4_102_444_800).await;
+    let (_, _, err, _) = run(identity("x", Some("a@p.iam.gserviceaccount.com")), &without, &kept, &fake).await;
+    assert!(err.contains("hint: pass the server's token"), "{err}");
 }

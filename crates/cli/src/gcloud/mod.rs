@@ -14,7 +14,8 @@ use http::Method;
 use serde_json::{Map, Value};
 
 use crate::{
-    args::{ExportShell, ExportsArgs, Format, GcloudCommand, SetupArgs},
+    args::{ExportShell, ExportsArgs, Format, GcloudCommand, SetupArgs, SetupAuth},
+    auth::Source,
     client::{Ask, Client},
     error::CliError,
     output,
@@ -24,6 +25,17 @@ use properties::{Place, Secret, overruled, properties, variables};
 
 /// The name of the configuration.
 const NAME: &str = "updraft";
+/// The file with the token, beside that of the authority.
+const TOKEN: &str = "token";
+
+/// What becomes of the client's own token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token {
+    /// It is put where others read it.
+    Kept,
+    /// It is nobody else's.
+    Left,
+}
 
 /// `gcloud …`.
 pub(crate) async fn gcloud(session: &mut Session<'_>, command: GcloudCommand) -> Result<(), CliError> {
@@ -51,7 +63,11 @@ async fn setup(session: &mut Session<'_>, args: &SetupArgs) -> Result<(), CliErr
         (None, _) => home(".config/gcloud")?,
     };
     let dir = std::path::absolute(&dir).map_err(|error| unwritable(&dir, &error))?;
-    let place = find(&session.client, &dir.join(NAME)).await?;
+    let own = dir.join(NAME);
+    let place = match is_by_account(args.auth, &session.source) {
+        true => Place { secret: Secret::Account, ..find(&session.client, &own, Token::Left).await? },
+        false => find(&session.client, &own, Token::Kept).await?,
+    };
     let path = dir.join("configurations").join(format!("config_{NAME}"));
     let before = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -63,6 +79,8 @@ async fn setup(session: &mut Session<'_>, args: &SetupArgs) -> Result<(), CliErr
     if after != before {
         write(&path, after.as_bytes(), 0o600)?;
     }
+    // Now that no configuration names it.
+    forget(&own.join(TOKEN), &place.secret)?;
     let console = &mut session.console;
     let done = if after == before { "is as it should be" } else { "written" };
     console.say(format_args!("gcloud configuration [{NAME}] {done}: {}", path.display()));
@@ -77,6 +95,9 @@ async fn setup(session: &mut Session<'_>, args: &SetupArgs) -> Result<(), CliErr
          For one command:   gcloud --configuration {NAME} run services list\n\
          For one shell:     export CLOUDSDK_ACTIVE_CONFIG_NAME={NAME}"
     ));
+    if place.secret == Secret::Account {
+        console.say(account_advice(&session.source));
+    }
     for variable in overruled(&properties, |name| std::env::var(name).ok()) {
         console.say(format_args!("${variable} is set and says something else: gcloud heeds it first. Unset it."));
     }
@@ -97,7 +118,7 @@ pub(crate) async fn env(session: &mut Session<'_>, args: &ExportsArgs) -> Result
         (None, _) => home()?.join(".config").join(NAME),
     };
     let dir = std::path::absolute(&dir).map_err(|error| unwritable(&dir, &error))?;
-    let place = find(&session.client, &dir).await?;
+    let place = find(&session.client, &dir, Token::Kept).await?;
     let variables = variables(&place);
     let format = session.format.filter(|format| *format != Format::Table);
     if format.is_some() {
@@ -116,9 +137,44 @@ pub(crate) async fn env(session: &mut Session<'_>, args: &ExportsArgs) -> Result
     session.console.print(&text)
 }
 
+/// Does gcloud prove who it is by an account of its own? A key file that is kept is the better one of the two: a token of
+/// it ends after an hour.
+fn is_by_account(asked: Option<SetupAuth>, source: &Source) -> bool {
+    match asked {
+        Some(auth) => auth == SetupAuth::Account,
+        None => matches!(source, Source::KeyFile(_)),
+    }
+}
+
+fn account_advice(source: &Source) -> String {
+    let which = match source {
+        Source::KeyFile(email) => format!("{email} by its key file"),
+        Source::Given | Source::Kept(_) => "a service account by its key file".to_owned(),
+    };
+    format!(
+        "gcloud uses the account that is active in this configuration. To activate {which}:\n  \
+         gcloud --configuration {NAME} auth activate-service-account --key-file KEY_FILE"
+    )
+}
+
+/// Takes the token away that an earlier setup wrote, if it is not the one that is used now, by whatever name.
+fn forget(own: &Path, secret: &Secret) -> Result<(), CliError> {
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    if let Secret::File(file) = secret
+        && real(Path::new(file)) == real(own)
+    {
+        return Ok(());
+    }
+    match fs::remove_file(own) {
+        Ok(()) => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
+        Err(error) => Err(CliError::failed(format!("cannot remove {}: {error}", own.display()))),
+    }
+}
+
 /// Where the server is and how it is spoken to. What clients read from files is kept in `dir`: the authority, and the
 /// token if it did not come from a file.
-async fn find(client: &Client, dir: &Path) -> Result<Place, CliError> {
+async fn find(client: &Client, dir: &Path, token: Token) -> Result<Place, CliError> {
     let info = client.call(Method::GET, &["updraft", "v1", "info"], Ask::default()).await?;
     let (base, is_secure) = client.base(info["tls"].as_str());
     let authority = match is_secure {
@@ -129,13 +185,13 @@ async fn find(client: &Client, dir: &Path) -> Result<Place, CliError> {
         Some(pem) => Some(keep(&dir.join("ca.pem"), pem.as_bytes(), 0o644)?),
         None => None,
     };
-    let secret = match client.secret() {
+    let secret = match client.secret().filter(|_| token == Token::Kept) {
         None => Secret::None,
         Some((_, Some(file))) => {
             let file = std::path::absolute(file).map_err(|error| unwritable(file, &error))?;
             Secret::File(file.display().to_string())
         }
-        Some((token, None)) => Secret::File(keep(&dir.join("token"), token.as_bytes(), 0o600)?),
+        Some((token, None)) => Secret::File(keep(&dir.join(TOKEN), token.as_bytes(), 0o600)?),
     };
     Ok(Place { base, ca_file, secret, project: client.project.clone(), region: client.region.clone() })
 }
@@ -189,6 +245,21 @@ fn unwritable(path: &Path, error: &io::Error) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_account_is_used_when_it_is_asked_for_or_its_key_file_is_kept() {
+        let key_file = Source::KeyFile("a@p.iam.gserviceaccount.com".to_owned());
+        for (asked, source, expected) in [
+            (None, &key_file, true),
+            (None, &Source::Kept(None), false),
+            (None, &Source::Given, false),
+            (Some(SetupAuth::Token), &key_file, false),
+            (Some(SetupAuth::Account), &Source::Given, true),
+        ] {
+            assert_eq!(is_by_account(asked, source), expected, "{asked:?} {source:?}");
+        }
+        assert!(account_advice(&key_file).contains("activate a@p.iam.gserviceaccount.com by its key file:"));
+    }
 
     #[test]
     fn values_survive_the_shell() {

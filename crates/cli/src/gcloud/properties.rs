@@ -24,6 +24,8 @@ pub(super) enum Secret {
     None,
     /// By the token in this file. A token itself is written nowhere else.
     File(String),
+    /// By the account that is active in gcloud. It looks at none while a property says otherwise, so there is none then.
+    Account,
 }
 
 /// A property of gcloud; without a value it is taken out.
@@ -66,6 +68,7 @@ pub(super) fn properties(place: &Place) -> Vec<Property> {
     let (no_credentials, token_file) = match &place.secret {
         Secret::None => (Some("True"), None),
         Secret::File(file) => (None, Some(file.as_str())),
+        Secret::Account => (None, None),
     };
     let mut all = vec![
         of("core", "project", Some(&place.project)),
@@ -159,6 +162,8 @@ mod tests {
         assert_eq!(value(&place(), "access_token_file").as_deref(), Some("/c/token"));
         assert_eq!(value(&open, "disable_credentials").as_deref(), Some("True"));
         assert_eq!((value(&open, "access_token_file"), value(&open, "custom_ca_certs_file")), (None, None));
+        let account = Place { secret: Secret::Account, ..place() };
+        assert_eq!((value(&account, "access_token_file"), value(&account, "disable_credentials")), (None, None));
     }
 
     #[test]

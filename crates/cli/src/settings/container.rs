@@ -17,11 +17,16 @@ const DEFAULT_PORT: i32 = 8080;
 
 /// The container that takes the traffic: the one with a port, else the first; made if there is none.
 pub(super) fn ingress(template: &mut RevisionTemplate) -> &mut Container {
+    let index = ingress_index(template);
+    &mut template.containers[index]
+}
+
+/// Its place among the containers.
+pub(super) fn ingress_index(template: &mut RevisionTemplate) -> usize {
     if template.containers.is_empty() {
         template.containers.push(Container::default());
     }
-    let index = template.containers.iter().position(|container| !container.ports.is_empty()).unwrap_or(0);
-    &mut template.containers[index]
+    template.containers.iter().position(|container| !container.ports.is_empty()).unwrap_or(0)
 }
 
 /// The resources, made if there are none. CPU only while requests are in flight is what a container
@@ -48,8 +53,7 @@ pub(super) fn apply(container: &mut Container, wish: &Wish<'_>) -> Result<(), Cl
     if let Some(fields) = &settings.startup_probe {
         container.startup_probe = probe(container.startup_probe.take(), fields)?;
     }
-    env(&mut container.env, &settings.env, wish.env_file);
-    Ok(())
+    env(&mut container.env, &settings.env, wish.env_file)
 }
 
 fn limits(container: &mut Container, settings: &SettingsArgs) {
@@ -92,9 +96,9 @@ fn port(container: &mut Container, settings: &SettingsArgs) {
     }
 }
 
-/// Plain variables are what these flags are about: those that come from secrets stay, unless one is
-/// set or removed by name.
-fn env(env: &mut Vec<EnvVar>, args: &EnvArgs, file: Option<&[(String, String)]>) {
+/// Plain variables are what these flags are about: those that come from secrets stay, unless one is removed by name. One
+/// that is to become plain is taken for a mistake, as gcloud does: it would uncover what was a secret.
+fn env(env: &mut Vec<EnvVar>, args: &EnvArgs, file: Option<&[(String, String)]>) -> Result<(), CliError> {
     if args.clear_env_vars || !args.set_env_vars.is_empty() || file.is_some() {
         env.retain(|variable| matches!(variable.values, Some(Values::ValueSource(_))));
     }
@@ -105,10 +109,18 @@ fn env(env: &mut Vec<EnvVar>, args: &EnvArgs, file: Option<&[(String, String)]>)
     for (name, value) in Pairs::all(&args.set_env_vars).chain(file).chain(Pairs::all(&args.update_env_vars)) {
         let values = Some(Values::Value(value.to_owned()));
         match env.iter_mut().find(|variable| variable.name == name) {
+            Some(EnvVar { values: Some(Values::ValueSource(_)), .. }) => {
+                let message = format!(
+                    "Cannot update environment variable [{name}] to string literal because it has already been set with a \
+                     different type."
+                );
+                return Err(CliError::usage(message).with_hint(format!("add --remove-secrets {name}")));
+            }
             Some(variable) => variable.values = values,
             None => env.push(EnvVar { name: name.to_owned(), values }),
         }
     }
+    Ok(())
 }
 
 /// The probe with these fields of a v1 Probe changed; none when there are no fields.

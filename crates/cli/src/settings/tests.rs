@@ -1,3 +1,6 @@
+mod egress;
+mod secrets;
+
 use clap::Parser;
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
@@ -19,7 +22,7 @@ fn flags(line: &str) -> Flags {
 
 fn wish<'a>(flags: &'a Flags, revision: NewRevision) -> Wish<'a> {
     let (image, settings) = (flags.image.as_deref(), &flags.settings);
-    Wish { id: "hello", image, settings, env_file: None, revision, seed: 12_345 }
+    Wish { id: "hello", project: "demo-project", image, settings, env_file: None, revision, seed: 12_345 }
 }
 
 /// A service as the server gives it, with everything written in.

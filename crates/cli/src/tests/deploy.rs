@@ -28,7 +28,7 @@ async fn a_first_deploy_tells_its_stages_then_the_revision_its_share_and_the_url
     let answers = vec![
         missing(),
         ok("POST /services?serviceId=hello", &running(reconciling(1, "CONDITION_RECONCILING", 1))),
-        ok("GET /services/hello:getIamPolicy", &json!({ "etag": "ZTE=" })),
+        ok("GET /services/hello:getIamPolicy?options.requestedPolicyVersion=3", &json!({ "etag": "ZTE=" })),
         ok("POST /services/hello:setIamPolicy", &json!({})),
         ok(WAIT, &running(reconciling(1, "CONDITION_SUCCEEDED", 1))),
         ok(WAIT, &done(service(1))),
@@ -52,7 +52,7 @@ async fn a_first_deploy_tells_its_stages_then_the_revision_its_share_and_the_url
     assert_eq!(sent["template"]["containers"][0]["resources"]["limits"], json!({ "memory": "256Mi" }));
     assert_eq!(
         fake.seen()[3].json(),
-        json!({ "policy": { "bindings": [{ "role": "roles/run.invoker", "members": ["allUsers"] }], "etag": "ZTE=" } })
+        json!({ "policy": { "bindings": [{ "role": "roles/run.invoker", "members": ["allUsers"] }], "etag": "ZTE=", "version": 3 } })
     );
 }
 
@@ -139,7 +139,7 @@ async fn a_policy_that_cannot_be_set_is_a_warning() {
         ok(GET, &service(1)),
         ok(PATCH_IMAGE, &running(reconciling(2, "CONDITION_RECONCILING", 2))),
         refused(
-            "GET /services/hello:getIamPolicy",
+            "GET /services/hello:getIamPolicy?options.requestedPolicyVersion=3",
             403,
             "PERMISSION_DENIED",
             "Permission 'run.services.getIamPolicy' denied",

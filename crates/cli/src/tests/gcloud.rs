@@ -91,6 +91,55 @@ async fn setup_writes_a_configuration_once_and_says_how_to_switch() {
 }
 
 #[tokio::test]
+async fn an_account_of_gclouds_is_used_when_nothing_is_written_that_comes_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().display().to_string();
+    let (file, token) = (dir.path().join("configurations/config_updraft"), dir.path().join("updraft/token"));
+    let line = |auth: &str| format!("gcloud setup --token 0123456789abcdef --config-dir {path} {auth}");
+    let written = || std::fs::read_to_string(&file).unwrap();
+    Try::new(&line(""), secure()).run().await;
+    assert!(written().contains("access_token_file") && token.exists());
+    let with_account = written().replace("[core]\n", "[core]\naccount = a@p.iam.gserviceaccount.com\n");
+    std::fs::write(&file, with_account).unwrap();
+
+    let (text, _) = Try::new(&line("--auth account"), secure()).run().await;
+    let advice = "  gcloud --configuration updraft auth activate-service-account --key-file KEY_FILE\n";
+    assert!(text.contains(advice), "{text}");
+    assert!(!written().contains("access_token_file") && !written().contains("disable_credentials"), "{}", written());
+    assert!(written().contains("account = a@p.iam.gserviceaccount.com"), "{}", written());
+    assert!(!token.exists(), "nobody reads it any more");
+
+    let (text, _) = Try::new(&line("--auth token"), secure()).run().await;
+    assert!(!text.contains(advice) && written().contains("access_token_file") && token.exists(), "{text}");
+
+    // One that was written without credentials gives way too.
+    let open = || vec![Answer(INFO, 200, "{}".to_owned())];
+    let without = format!("gcloud setup --config-dir {path}");
+    Try::new(&without, open()).run().await;
+    assert!(written().contains("disable_credentials = True") && !token.exists(), "{}", written());
+    Try::new(&without, open()).with(&["--auth", "account"]).run().await;
+    assert!(!written().contains("disable_credentials"), "{}", written());
+}
+
+#[tokio::test]
+async fn a_token_that_is_read_from_where_an_earlier_setup_put_it_stays_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().display().to_string();
+    let (file, token) = (dir.path().join("configurations/config_updraft"), dir.path().join("updraft/token"));
+    Try::new(&format!("gcloud setup --token 0123456789abcdef --config-dir {path}"), secure()).run().await;
+    let line = format!("gcloud setup --token-file {} --config-dir {path}", token.display());
+    let (text, _) = Try::new(&line, secure()).run().await;
+    assert!(text.contains("is as it should be") && token.exists(), "{text}");
+    let elsewhere = dir.path().join("elsewhere");
+    std::fs::rename(&token, &elsewhere).unwrap();
+    std::fs::write(&token, "old").unwrap();
+    Try::new(&format!("gcloud setup --token-file {} --config-dir {path}", elsewhere.display()), secure()).run().await;
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(written.contains(&format!("access_token_file = {}", elsewhere.display())), "{written}");
+    assert!(!token.exists() && elsewhere.exists());
+}
+
+#[tokio::test]
 async fn a_server_without_tls_and_token_is_reached_in_the_clear() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().display().to_string();

@@ -3,7 +3,7 @@
 use expect_test::expect;
 use serde_json::json;
 
-use super::{Try, fake::Answer};
+use super::{Try, fake::Answer, refused};
 
 fn ok(line: &'static str, body: &serde_json::Value) -> Answer {
     Answer(line, 200, body.to_string())
@@ -47,6 +47,34 @@ async fn a_file_that_is_not_there_leaves_no_secret_behind() {
         error: cannot read /nonexistent/value: No such file or directory (os error 2)
     "#]])
         .await;
+}
+
+#[tokio::test]
+async fn a_secret_that_got_no_version_is_said_to_be_there() {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let file = dir.path().join("value");
+    std::fs::write(&file, "hunter2").expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let made = |line| ok(line, &json!({"name": "projects/1/secrets/db"}));
+    let add = "POST /v1/projects/demo-project/secrets/db:addVersion";
+    let denied = refused(add, 403, "PERMISSION_DENIED", "Permission 'secretmanager.versions.add' denied");
+    let answers = vec![made("POST /v1/projects/demo-project/secrets?secretId=db"), denied];
+    Try::new("secrets create db --data-file", answers)
+        .with(&[file])
+        .check(expect![[r#"
+            exit: Denied
+            err:
+            error: Permission 'secretmanager.versions.add' denied
+              the secret [db] was created and is without a version
+            hint: add its value with 'updraft secrets versions add db --data-file FILE'
+        "#]])
+        .await;
+    // One of a region is added to where it is; and an answer that did not come says nothing of what was done.
+    let only = vec![made("POST /v1/projects/demo-project/locations/us-central1/secrets?secretId=db")];
+    let (text, _) = Try::new("secrets create db --location us-central1 --data-file", only).with(&[file]).run().await;
+    assert!(text.starts_with("exit: Unreachable\n"), "{text}");
+    assert!(text.contains("  the secret [db] was created; it may be without a version\n"), "{text}");
+    assert!(text.contains("versions add db --location us-central1 --data-file FILE'"), "{text}");
 }
 
 #[tokio::test]

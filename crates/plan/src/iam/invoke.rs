@@ -10,7 +10,7 @@ use updraft_model::{
     },
 };
 
-use super::{Decision, Layer, Question, decide};
+use super::{Decision, Layer, Question, condition, decide};
 
 /// Whether callers of a service have to say who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +43,11 @@ pub fn of_project(policy: &Policy, roles: &CustomRoles) -> ProjectInvokers {
     ProjectInvokers { policy: filtered(policy, |role| roles.grants(role, INVOKE)), roles }
 }
 
+/// The bindings of the roles that are kept, with their conditions parsed: the front door asks with every request.
 fn filtered(policy: &Policy, keeps: impl Fn(&str) -> bool) -> Policy {
-    Policy { bindings: policy.bindings.iter().filter(|binding| keeps(&binding.role)).cloned().collect() }
+    let mut kept: Vec<Binding> = policy.bindings.iter().filter(|binding| keeps(&binding.role)).cloned().collect();
+    kept.iter_mut().filter_map(|binding| binding.condition.as_mut()).for_each(condition::prepare);
+    Policy { bindings: kept }
 }
 
 /// May `caller` call `service`? By its own policy or that of its project.

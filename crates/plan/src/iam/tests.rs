@@ -28,8 +28,8 @@ fn binding(role: &str, members: &[&str], condition: Option<(&str, &str)>) -> Bin
         members: members.iter().map(|member| (*member).to_owned()).collect(),
         condition: condition.map(|(title, expression)| Condition {
             title: title.to_owned(),
-            description: String::new(),
             expression: expression.to_owned(),
+            ..Condition::default()
         }),
     }
 }

@@ -161,13 +161,18 @@ impl Inner {
 
     /// Running something as a service account needs the right to act as it, and that it is there. What a project's policy
     /// gives on all its accounts it does not give on one that may be made by somebody else one day. As at Google the owner is
-    /// told the same: the account may be mistyped.
+    /// told the same: the account may be mistyped. `home` is the project that it is run in.
     ///
     /// # Errors
     /// `PermissionDenied`, in Google's words.
-    pub(crate) async fn permit_act_as(&self, caller: &Principal, email: &str) -> Result<Permitted, Error> {
-        let project = account_project(email).and_then(|project| self.places.project("", project).ok());
-        let is_default = project.as_deref().is_some_and(|project| email == default_email(project));
+    pub(crate) async fn permit_act_as(&self, caller: &Principal, email: &str, home: &str) -> Result<Permitted, Error> {
+        // Before its first service a project is not known by its number, which is in the address of its default account.
+        let is_own_default = email == default_email(home);
+        let project = match is_own_default {
+            true => Some(home.to_owned()),
+            false => account_project(email).and_then(|project| self.places.project("", project).ok()),
+        };
+        let is_default = is_own_default || project.as_deref().is_some_and(|project| email == default_email(project));
         let account = Resource::Account { project, account: email.to_owned() };
         let mut standing = self.standing(caller, &account).await?;
         let is_there = is_default || standing.found.is_some();

@@ -272,7 +272,8 @@ impl Inner {
         before: Option<&run::Service>,
     ) -> Result<(), Error> {
         let caller = permit.caller();
-        self.permit_act_as(caller, &intent.model.template.service_account).await?;
+        let (account, home) = (&intent.model.template.service_account, &intent.model.name.parent.project);
+        self.permit_act_as(caller, account, home).await?;
         let is_open = |service: &run::Service| service.invoker_iam_disabled;
         if is_open(&intent.message) && !before.is_some_and(is_open) {
             let resource = Resource::Service(intent.model.name.clone());

@@ -81,7 +81,7 @@ async fn another_project_gets_an_image_of_this_machine_only_by_who_may_read_it()
     let update = |service| run::UpdateServiceRequest { service: Some(service), ..Default::default() };
     let same = run::Service { description: "new".to_owned(), ..there.clone() };
     world.control.services_update(&user(), update(same)).await.expect("runs nothing new");
-    let mut again = there;
+    let mut again = run::Service { etag: String::new(), ..there };
     again.template.as_mut().expect("there is one").timeout = Some(prost_types::Duration { seconds: 7, nanos: 0 });
     let error = world.control.services_update(&user(), update(again)).await.expect_err("resolves its tag anew");
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);

@@ -83,7 +83,7 @@ static LANGUAGE: LazyLock<Arc<Env>> =
 
 /// What conditions see of a question, and which of them hold for it. They do not see the permission: what was found for one
 /// counts for all that are asked of the same caller, target and time.
-pub struct Facts<'a> {
+pub(super) struct Facts<'a> {
     target: &'a Target,
     now: SystemTime,
     modified_roles: &'a [String],
@@ -93,7 +93,7 @@ pub struct Facts<'a> {
 }
 
 /// Parses the expression of a condition that is going to be asked about again and again.
-pub fn prepare(condition: &mut Condition) {
+pub(super) fn prepare(condition: &mut Condition) {
     condition.parsed = Parsed::new(parsed(&condition.expression));
 }
 
@@ -123,7 +123,7 @@ pub fn check(expression: &str) -> Result<(), String> {
 
 impl<'a> Facts<'a> {
     /// What there is to see of a question.
-    pub fn of(question: &Question<'a>) -> Self {
+    pub(super) fn of(question: &Question<'a>) -> Self {
         let Question { target, now, modified_roles, .. } = *question;
         Self { target, now, modified_roles, context: None, found: HashMap::new() }
     }
@@ -133,7 +133,7 @@ impl<'a> Facts<'a> {
     /// # Errors
     /// Why it cannot be said, in one line: it does not parse, names what is not there, compares what cannot be compared, or
     /// is neither true nor false.
-    pub fn holds(&mut self, condition: &'a Condition) -> Result<bool, String> {
+    pub(super) fn holds(&mut self, condition: &'a Condition) -> Result<bool, String> {
         if let Some(found) = self.found.get(&*condition.expression) {
             return found.clone();
         }

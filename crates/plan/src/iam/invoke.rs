@@ -123,6 +123,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_front_door_keeps_is_parsed_once_whether_it_makes_sense_or_not() {
+        let account = "serviceAccount:robot@p.iam.gserviceaccount.com";
+        let own = policy(&["true", "nonsense"].map(|it| at(binding("roles/run.invoker", account), it)));
+        let InvokerAccess::Restricted(invokers) = of_service(&own, InvokerCheck::On, Invokers::default()) else {
+            panic!("it is open");
+        };
+        let kept = [invokers.policy.clone(), of_project(&own, &CustomRoles::default()).policy];
+        for condition in kept.iter().flat_map(|policy| &policy.bindings).map(|binding| &binding.condition) {
+            assert!(condition.as_ref().is_some_and(|it| format!("{:?}", it.parsed) == "Parsed"), "{condition:?}");
+        }
+        assert_eq!(invokers.policy, own, "the same policy all the same");
+    }
+
+    #[test]
     fn who_may_call_is_said_by_the_service_and_by_its_project() {
         let service = Parent::new("p", "l").service("s");
         let (account, custom) = ("serviceAccount:robot@p.iam.gserviceaccount.com", "projects/p/roles/caller");

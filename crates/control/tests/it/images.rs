@@ -58,8 +58,10 @@ async fn another_project_gets_an_image_of_this_machine_only_by_who_may_read_it()
     }
     let remote = image("app").replace("localhost:5000", "registry.example.com");
     let local = image("app");
-    create(&world, OTHER, "remote", of(&[remote.clone()])).await.expect("is none of this machine's");
-    create(&world, "projects/demo-project", "own", of(&[local.clone()])).await.expect("is its own project's");
+    create(&world, OTHER, "remote", of(std::slice::from_ref(&remote))).await.expect("is none of this machine's");
+    create(&world, "projects/demo-project", "own", of(std::slice::from_ref(&local)))
+        .await
+        .expect("is its own project's");
     let error =
         create(&world, OTHER, "hello", of(&[remote.clone(), local.clone()])).await.expect_err("may not read it");
     let expected = format!(

@@ -24,7 +24,7 @@ use updraft_model::{
 };
 
 use claims::Claims;
-pub(crate) use claims::Hosts;
+pub(crate) use claims::{Admission, Hosts};
 
 /// How long a revision stays in the book after its last route is gone.
 pub(crate) const RETIRE_AFTER: Duration = Duration::from_secs(30);
@@ -217,6 +217,12 @@ impl Board {
     pub(crate) fn route(&self, service: &ServiceName, created: SystemTime, hosts: Hosts) {
         let mut state = self.lock();
         state.routes_changed |= state.claims.set(service, created, hosts);
+    }
+
+    /// Sets who may call a service, and from where, on the routes that there are.
+    pub(crate) fn admit(&self, service: &ServiceName, admission: &Admission) {
+        let mut state = self.lock();
+        state.routes_changed |= state.claims.admit(service, admission);
     }
 
     /// Sets what a project says about who may call the services in it.

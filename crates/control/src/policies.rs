@@ -80,13 +80,12 @@ pub(crate) fn changed(
     Ok(before.set(&policy))
 }
 
-/// The policy that a request to set one would make of `own`, as far as a decision about that request needs it.
+/// The policy that a request to set one would make of `own`, as far as a decision about that request needs it: read as the
+/// write reads it, so that no spelling of a mask is one thing to the decision and another to the write.
 pub(crate) fn meant(own: &Policy, request: &iam::SetIamPolicyRequest) -> Policy {
-    let paths = request.update_mask.as_ref().map(|mask| mask.paths.as_slice()).unwrap_or_default();
-    if !paths.is_empty() && !paths.iter().any(|path| path == "*" || path.starts_with("bindings")) {
-        return own.clone();
-    }
-    request.policy.as_ref().map(policy::to_model).unwrap_or_default()
+    let merged = merged(&policy::from_model(own), request);
+    // The write refuses a mask that cannot be read. Who may not even make the change is told that first.
+    policy::to_model(&merged.unwrap_or_else(|_| request.policy.clone().unwrap_or_default()))
 }
 
 /// An error if something was found.

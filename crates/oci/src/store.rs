@@ -147,6 +147,11 @@ impl ImageStore {
         self.inner.local_port.store(port, Relaxed);
     }
 
+    /// Does an image's name lead to the embedded store? Not so for what is no name of an image.
+    pub fn is_local_name(&self, image: &str) -> bool {
+        image.parse().is_ok_and(|reference| self.is_local(&reference))
+    }
+
     /// The content store, for the registry.
     pub fn content(&self) -> &ContentStore {
         &self.inner.content

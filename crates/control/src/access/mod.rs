@@ -12,10 +12,11 @@ use std::fmt;
 use updraft_api::iam;
 use updraft_model::{
     Error, ErrorKind,
+    account::default_email,
     audit::AccessCheck,
     iam::{CustomRoles, Permission, Policy, Principal, Target},
 };
-use updraft_plan::iam::{Decision, Layer, Question, decide, modified_roles};
+use updraft_plan::iam::{Decision, Layer, Question, decide, held, modified_roles};
 use updraft_store::Envelope;
 
 use crate::{Inner, audit, policies};
@@ -122,19 +123,19 @@ impl Inner {
         self.let_in((caller, permission), resource, standing, &modified)
     }
 
-    /// Which of some permissions `caller` has on `resource`.
+    /// Which of some permissions `caller` has on `resource`, each told once.
     ///
     /// # Errors
     /// When the policies cannot be read.
     pub(crate) async fn held(
         &self,
         caller: &Principal,
-        mut permissions: Vec<String>,
+        permissions: Vec<String>,
         resource: &Resource,
     ) -> Result<Vec<String>, Error> {
         let standing = self.standing(caller, resource).await?;
-        permissions.retain(|asked| self.decided((caller, asked), &standing, &[]).is_allowed());
-        Ok(permissions)
+        let (question, layers) = self.question((caller, ""), &standing, &[]);
+        Ok(held(&question, permissions, &layers, &standing.roles))
     }
 
     /// The projects on each of which `caller` has `permission`. Who may not see a project does not learn that it is there.
@@ -158,23 +159,39 @@ impl Inner {
         Ok(permitted)
     }
 
-    /// Running something as a service account needs the right to act as it.
+    /// Running something as a service account needs the right to act as it, and that it is there. What a project's policy
+    /// gives on all its accounts it does not give on one that may be made by somebody else one day. As at Google the owner is
+    /// told the same: the account may be mistyped. `home` is the project that it is run in.
     ///
     /// # Errors
     /// `PermissionDenied`, in Google's words.
-    pub(crate) async fn permit_act_as(&self, caller: &Principal, email: &str) -> Result<Permitted, Error> {
-        let project = account_project(email).and_then(|project| self.places.project("", project).ok());
+    pub(crate) async fn permit_act_as(&self, caller: &Principal, email: &str, home: &str) -> Result<Permitted, Error> {
+        // Before its first service a project is not known by its number, which is in the address of its default account.
+        let is_own_default = email == default_email(home);
+        let project = match is_own_default {
+            true => Some(home.to_owned()),
+            false => account_project(email).and_then(|project| self.places.project("", project).ok()),
+        };
+        let is_default = is_own_default || project.as_deref().is_some_and(|project| email == default_email(project));
         let account = Resource::Account { project, account: email.to_owned() };
-        let permitted = self.permit(caller, "iam.serviceAccounts.actAs", &account).await;
-        permitted.map_err(|error| match error.kind() {
-            ErrorKind::PermissionDenied => {
-                let message = format!(
-                    "Permission 'iam.serviceaccounts.actAs' denied on service account {email} (or it may not exist)."
-                );
-                Error::new(ErrorKind::PermissionDenied, message)
-            }
-            _ => error,
-        })
+        let mut standing = self.standing(caller, &account).await?;
+        let is_there = is_default || standing.found.is_some();
+        if !is_there {
+            tracing::debug!(%account, "there is no such account, and no policy has a say about it");
+            standing.layers.clear();
+        }
+        let permitted = self.let_in((caller, "iam.serviceAccounts.actAs"), &account, standing, &[]);
+        let denied = || {
+            let message = format!(
+                "Permission 'iam.serviceaccounts.actAs' denied on service account {email} (or it may not exist)."
+            );
+            Error::new(ErrorKind::PermissionDenied, message)
+        };
+        match permitted {
+            Ok(permit) if is_there => Ok(permit),
+            Err(error) if error.kind() != ErrorKind::PermissionDenied => Err(error),
+            Ok(_) | Err(_) => Err(denied()),
+        }
     }
 
     fn let_in(
@@ -204,16 +221,19 @@ impl Inner {
         Ok(Permitted { caller, permission, resource, decision, found: standing.found })
     }
 
-    fn decided(
-        &self,
-        (caller, permission): (&Principal, &str),
-        standing: &Standing,
-        modified_roles: &[String],
-    ) -> Decision {
-        let now = self.clock.now();
-        let question = Question { principal: caller, permission, target: &standing.target, now, modified_roles };
-        let layers: Vec<Layer<'_>> =
-            standing.layers.iter().map(|(of, policy)| Layer { of: of.as_str(), policy }).collect();
+    fn decided(&self, asked: (&Principal, &str), standing: &Standing, modified_roles: &[String]) -> Decision {
+        let (question, layers) = self.question(asked, standing, modified_roles);
         decide(&question, &layers, &standing.roles)
+    }
+
+    fn question<'a>(
+        &self,
+        (principal, permission): (&'a Principal, &'a str),
+        standing: &'a Standing,
+        modified_roles: &'a [String],
+    ) -> (Question<'a>, Vec<Layer<'a>>) {
+        let now = self.clock.now();
+        let layers = standing.layers.iter().map(|(of, policy)| Layer { of: of.as_str(), policy }).collect();
+        (Question { principal, permission, target: &standing.target, now, modified_roles }, layers)
     }
 }

@@ -232,8 +232,9 @@ impl Control {
         Err(busy(name))
     }
 
-    /// Deletes a service account; gives its unique id back, by which others may keep something of it. The policies of its project, and of what is in it, name it as deleted from then on, so
-    /// that a later account of the same address gets nothing that this one was given.
+    /// Deletes a service account; gives its unique id back, by which others may keep something of it. All policies that name
+    /// it, those of other projects too, name it as deleted from then on, so that a later account of the same address gets
+    /// nothing that this one was given.
     ///
     /// # Errors
     /// `NotFound`, `PermissionDenied`, `FailedPrecondition` for the default one.
@@ -244,8 +245,8 @@ impl Control {
                 let message = format!("{} is what services run as when they name no account; it stays.", found.email);
                 return Err(Error::new(ErrorKind::FailedPrecondition, message));
             }
-            let mut changes = self.inner.without_account(&permit, &found).await?;
             let key = key(&found.project, &found.email);
+            let mut changes = self.inner.without_account(&permit, &found, &key).await?;
             changes.push(Change::Delete { key: key.clone(), resource_version: 0 });
             if self.inner.committed(&permit, changes).await?.is_some() {
                 self.inner.accounts.publish(self.inner.store.open(&permit), &key).await?;

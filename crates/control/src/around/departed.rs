@@ -2,13 +2,12 @@
 //!
 //! Source: Google's documentation of policies with deleted principals.
 
-use updraft_model::{Error, Parent};
-use updraft_store::{Change, Envelope, Kind, Page, Selection};
+use updraft_model::Error;
+use updraft_store::{Change, Envelope, Key, Kind};
 
 use super::{
-    GLOBAL, ProjectRecord,
+    ProjectRecord,
     accounts::{AccountRecord, Found},
-    project_key,
 };
 use crate::{
     Inner,
@@ -17,6 +16,11 @@ use crate::{
     record::{self, PolicyRecord, ServiceRecord},
     secrets::SecretRecord,
 };
+
+/// What has a policy.
+const KINDS: [Kind; 4] = [Kind::Project, Kind::Service, Kind::Secret, Kind::ServiceAccount];
+/// How many of them are in memory at a time.
+const PAGE: usize = 500;
 
 /// A member that is to be called something else.
 struct Renamed {
@@ -27,57 +31,68 @@ struct Renamed {
 // === impl Inner ===
 
 impl Inner {
-    /// The changes that make the policies of a project, its services, secrets and service accounts name an account as deleted.
-    /// Those of other projects are left as they are.
-    pub(super) async fn without_account(&self, permit: &Permitted, account: &Found) -> Result<Vec<Change>, Error> {
-        let Found { project, email, record, .. } = account;
+    /// The changes that make every policy that names an account name it as deleted, in whichever project: to be committed
+    /// with the deletion, so that there is no moment, and after a crash no state, in which a later account of the address has
+    /// what this one was given.
+    pub(super) async fn without_account(
+        &self,
+        permit: &Permitted,
+        account: &Found,
+        key: &Key,
+    ) -> Result<Vec<Change>, Error> {
+        let Found { email, record, .. } = account;
         let renamed = Renamed {
             from: format!("serviceAccount:{email}"),
             to: format!("deleted:serviceAccount:{email}?uid={}", record.unique_id),
         };
         let mut changes = Vec::new();
-        if let Some(envelope) = self.get(permit, &project_key(project)).await? {
-            let record = ProjectRecord::of(Some(&envelope))?;
-            if let Some(policy) = renamed.in_policy(&record.policy)? {
-                changes.push(put(envelope, &ProjectRecord { policy, ..record }));
-            }
-        }
-        for location in self.places.locations() {
-            for envelope in self.all(permit, Kind::Service, Parent::new(project, location)).await? {
-                let record: ServiceRecord = record::read(&envelope)?;
-                if let Some(policy) = renamed.in_policy(&record.policy)? {
-                    changes.push(put(envelope, &ServiceRecord { policy, ..record }));
+        for kind in KINDS {
+            let mut last = None;
+            loop {
+                let page = self.store.open(permit).scan(kind, last.as_ref(), PAGE).await.map_err(of_store)?;
+                let Some(end) = page.last() else { break };
+                last = Some(end.key.clone());
+                // The account itself goes.
+                for envelope in page.into_iter().filter(|envelope| envelope.key != *key) {
+                    changes.extend(renamed.in_envelope(envelope)?);
                 }
-            }
-        }
-        for location in self.places.locations().iter().map(String::as_str).chain([GLOBAL]) {
-            for envelope in self.all(permit, Kind::Secret, Parent::new(project, location)).await? {
-                let record: SecretRecord = record::read(&envelope)?;
-                if let Some(policy) = renamed.in_policy(&record.policy)? {
-                    changes.push(put(envelope, &SecretRecord { policy, ..record }));
-                }
-            }
-        }
-        for envelope in self.all(permit, Kind::ServiceAccount, Parent::new(project, GLOBAL)).await? {
-            let mut record: AccountRecord = record::read(&envelope)?;
-            let is_other = envelope.key.name != *email;
-            if let Some(policy) = renamed.in_policy(&record.policy)?.filter(|_| is_other) {
-                record.policy = policy;
-                changes.push(put(envelope, &record));
             }
         }
         Ok(changes)
-    }
-
-    async fn all(&self, permit: &Permitted, kind: Kind, parent: Parent) -> Result<Vec<Envelope>, Error> {
-        let selection = Selection::of(kind).under(parent);
-        self.store.open(permit).list(&selection, &Page::default()).await.map_err(of_store)
     }
 }
 
 // === impl Renamed ===
 
 impl Renamed {
+    /// The change that gives what has a policy the other name; `None` when its policy does not have this one.
+    fn in_envelope(&self, envelope: Envelope) -> Result<Option<Change>, Error> {
+        match envelope.key.kind {
+            Kind::Project => {
+                let record = ProjectRecord::of(Some(&envelope))?;
+                let policy = self.in_policy(&record.policy)?;
+                Ok(policy.map(|policy| put(envelope, &ProjectRecord { policy, ..record })))
+            }
+            Kind::Service => {
+                let record: ServiceRecord = record::read(&envelope)?;
+                let policy = self.in_policy(&record.policy)?;
+                Ok(policy.map(|policy| put(envelope, &ServiceRecord { policy, ..record })))
+            }
+            Kind::Secret => {
+                let record: SecretRecord = record::read(&envelope)?;
+                let policy = self.in_policy(&record.policy)?;
+                Ok(policy.map(|policy| put(envelope, &SecretRecord { policy, ..record })))
+            }
+            Kind::ServiceAccount => {
+                let mut record: AccountRecord = record::read(&envelope)?;
+                let Some(policy) = self.in_policy(&record.policy)? else { return Ok(None) };
+                record.policy = policy;
+                Ok(Some(put(envelope, &record)))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// The policy with the other name; `None` when it does not have this one.
     fn in_policy(&self, record: &PolicyRecord) -> Result<Option<PolicyRecord>, Error> {
         let mut policy = record.policy()?;

@@ -6,10 +6,13 @@ use std::{
     time::SystemTime,
 };
 
-use updraft_model::{ServiceName, level::Level, route::Route};
+use updraft_model::{ServiceName, iam::InvokerAccess, level::Level, route::Route, service::Ingress};
 
 /// The hosts of one service, and where each leads.
 pub(crate) type Hosts = Vec<(Arc<str>, Arc<Route>)>;
+
+/// Who may call a service, and from where.
+pub(crate) type Admission = (Ingress, InvokerAccess);
 
 /// The hosts of all services. Of several that claim one, as `a---b` may be a service of earlier days and a tag of `b`, the
 /// oldest has it.
@@ -47,6 +50,15 @@ impl Claims {
             self.claim(&host, (created, service.clone()));
         }
         true
+    }
+
+    /// Sets who may call a service by the hosts that it has, wherever they lead; says whether that is news.
+    pub(super) fn admit(&mut self, service: &ServiceName, (ingress, invoker): &Admission) -> bool {
+        let Some(Claim { created, hosts }) = self.by_service.get(service) else { return false };
+        let admitted =
+            |route: &Route| Arc::new(Route { ingress: *ingress, invoker: invoker.clone(), ..Route::clone(route) });
+        let (created, hosts) = (*created, hosts.iter().map(|(host, route)| (host.clone(), admitted(route))).collect());
+        self.set(service, created, hosts)
     }
 
     /// Forgets what a service claims; says whether that was anything.
@@ -100,7 +112,7 @@ impl Claims {
 mod tests {
     use std::time::Duration;
 
-    use updraft_model::{Parent, iam::InvokerAccess, service::Ingress};
+    use updraft_model::Parent;
 
     use super::*;
 
@@ -147,6 +159,22 @@ mod tests {
         assert_eq!((holder(&claims, "x"), holder(&claims, "y").as_deref()), (None, Some("a")));
         assert!(claims.remove(&name("a")) && !claims.remove(&name("a")));
         assert!(claims.hosts.is_empty());
+    }
+
+    #[test]
+    fn who_may_call_changes_where_a_service_has_the_host_and_nowhere_else() {
+        let mut claims = Claims::default();
+        claims.set(&name("a"), age(1), hosts("a", &["x", "y"]));
+        claims.set(&name("b"), age(2), hosts("b", &["y", "z"]));
+        let closed = (Ingress::Internal, InvokerAccess::default());
+        assert!(claims.admit(&name("b"), &closed) && !claims.admit(&name("b"), &closed));
+        assert!(!claims.admit(&name("c"), &closed));
+        let said = |host: &str| {
+            let route = claims.hosts.get(host).expect("is claimed");
+            (route.service.service.clone(), route.invoker == InvokerAccess::Open, route.ingress)
+        };
+        assert_eq!([said("x"), said("y")], ["a", "a"].map(|id| (id.to_owned(), true, Ingress::All)));
+        assert_eq!(said("z"), ("b".to_owned(), false, Ingress::Internal));
     }
 
     /// Many steps over few services and hosts, beside what follows from the claims themselves.

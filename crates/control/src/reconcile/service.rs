@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     Inner,
-    board::Hosts,
+    board::{Admission, Hosts},
     failure::of_store,
     queue::Work,
     record::{self, RevisionRecord, ServiceRecord},
@@ -164,10 +164,18 @@ fn apply(inner: &Inner, observed: &Observed, plan: &Rollout) -> Result<Applied, 
             inner.queue.wake(Work::Revision(name));
         }
     }
+    let admission = admission(inner, observed)?;
     if waiting {
+        // Traffic waits, and may do so for long; who may call does not. Whoever closes a service relies on it.
+        if observed.model.default_uri_disabled {
+            board.route(&observed.name, observed.envelope.created, Hosts::new());
+        } else {
+            board.admit(&observed.name, &admission);
+        }
+        board.publish();
         return Ok(Applied::Waiting);
     }
-    board.route(&observed.name, observed.envelope.created, routes(inner, observed, plan)?);
+    board.route(&observed.name, observed.envelope.created, routes(inner, observed, plan, &admission));
     board.publish();
     let mut later: Option<Duration> = None;
     for action in &plan.actions {
@@ -184,18 +192,26 @@ fn apply(inner: &Inner, observed: &Observed, plan: &Rollout) -> Result<Applied, 
     Ok(Applied::Wholly(later))
 }
 
-/// The hosts of the service and of its tags, and where each leads.
-fn routes(inner: &Inner, observed: &Observed, plan: &Rollout) -> Result<Hosts, Error> {
-    let (model, domain) = (&observed.model, &inner.config.url.domain);
-    if model.default_uri_disabled {
-        return Ok(Vec::new());
-    }
+/// Who may call the service now, and from where.
+fn admission(inner: &Inner, observed: &Observed) -> Result<Admission, Error> {
+    let model = &observed.model;
     let policy = policy::to_model(&observed.record.policy.policy()?);
-    let own: Vec<Arc<str>> = hosts::service_hosts(&observed.name, domain).into_iter().map(Into::into).collect();
-    let invokers =
-        Invokers { hosts: own.clone(), audiences: model.custom_audiences.clone(), policy: Policy::default() };
+    let hosts = own_hosts(inner, observed);
+    let invokers = Invokers { hosts, audiences: model.custom_audiences.clone(), policy: Policy::default() };
     let check = if model.invoker_iam_disabled { InvokerCheck::Off } else { InvokerCheck::On };
-    let invoker = iam::of_service(&policy, check, invokers);
+    Ok((model.ingress.unwrap_or(Ingress::All), iam::of_service(&policy, check, invokers)))
+}
+
+/// The hosts of the service itself.
+fn own_hosts(inner: &Inner, observed: &Observed) -> Vec<Arc<str>> {
+    hosts::service_hosts(&observed.name, &inner.config.url.domain).into_iter().map(Into::into).collect()
+}
+
+/// The hosts of the service and of its tags, and where each leads.
+fn routes(inner: &Inner, observed: &Observed, plan: &Rollout, (ingress, invoker): &Admission) -> Hosts {
+    if observed.model.default_uri_disabled {
+        return Hosts::new();
+    }
     let route = |targets: &[(&str, u32)]| {
         let target = |(id, percent): &(&str, u32)| {
             let template = &observed.find(id)?.template;
@@ -209,7 +225,7 @@ fn routes(inner: &Inner, observed: &Observed, plan: &Rollout) -> Result<Hosts, E
         };
         Arc::new(Route {
             service: observed.name.clone(),
-            ingress: model.ingress.unwrap_or(Ingress::All),
+            ingress: *ingress,
             invoker: invoker.clone(),
             targets: targets.iter().filter_map(target).collect(),
         })
@@ -218,14 +234,14 @@ fn routes(inner: &Inner, observed: &Observed, plan: &Rollout) -> Result<Hosts, E
     let shares = plan.shares();
     if !shares.is_empty() {
         let all = route(&shares);
-        routes.extend(own.into_iter().map(|host| (host, all.clone())));
+        routes.extend(own_hosts(inner, observed).into_iter().map(|host| (host, all.clone())));
     }
     for (tag, id) in plan.tags() {
         let one = route(&[(id, 100)]);
-        let own = hosts::tag_hosts(&observed.name, tag, domain);
-        routes.extend(own.into_iter().map(|host| (host.into(), one.clone())));
+        let tagged = hosts::tag_hosts(&observed.name, tag, &inner.config.url.domain);
+        routes.extend(tagged.into_iter().map(|host| (host.into(), one.clone())));
     }
-    Ok(routes)
+    routes
 }
 
 /// Writes the status and ends the operations that waited for it, in one commit.

@@ -4,6 +4,7 @@ use tokio::sync::watch;
 use updraft_api::secretmanager::{AccessSecretVersionRequest, AccessSecretVersionResponse, SecretPayload};
 use updraft_model::{
     Confidential, Error, ErrorKind, Parent,
+    account::default_email,
     iam::{Account, Principal},
     name::project_number,
     secret::{SecretName, SecretReference, VersionId, VersionName, crc32c},
@@ -45,7 +46,7 @@ impl Control {
     /// What a container gets that runs as `account`: the number of a version and its value. Nobody else is asked.
     ///
     /// # Errors
-    /// In Cloud Run's words: `PermissionDenied` when the account may not read it or is disabled, `NotFound`,
+    /// In Cloud Run's words: `PermissionDenied` when the account may not read it, is disabled or is not there, `NotFound`,
     /// `FailedPrecondition` for a version that is not enabled; `InvalidArgument` for what is no version.
     pub async fn runtime_secret(
         &self,
@@ -92,9 +93,12 @@ impl Inner {
             ErrorKind::PermissionDenied => denied(),
             _ => error,
         })?;
-        if let Some(home) = home
-            && self.is_disabled(&permit, &home, account).await?
-        {
+        let is_usable = match home {
+            Some(home) => self.is_usable(&permit, &home, account).await?,
+            // Whoever it may be, it is no account of ours.
+            None => false,
+        };
+        if !is_usable {
             return Err(denied());
         }
         self.opened(permit, &name).await.map_err(|error| match error.kind() {
@@ -143,11 +147,13 @@ impl Inner {
         record.version().readable(&shown, self.clock.now())
     }
 
-    async fn is_disabled(&self, permit: &Permitted, project: &str, account: &str) -> Result<bool, Error> {
+    /// Is the account there, and not switched off? A policy may name one that was deleted, or that never was, and whoever
+    /// makes it one day is not who was meant. The default one is there before anything is written down of it.
+    async fn is_usable(&self, permit: &Permitted, project: &str, account: &str) -> Result<bool, Error> {
         let key = Key::new(Kind::ServiceAccount, Parent::new(project, GLOBAL), account);
         match self.get(permit, &key).await? {
-            Some(envelope) => Ok(record::read::<AccountRecord>(&envelope)?.disabled),
-            None => Ok(false),
+            Some(envelope) => Ok(!record::read::<AccountRecord>(&envelope)?.disabled),
+            None => Ok(account == default_email(project)),
         }
     }
 }

@@ -27,6 +27,9 @@ const ATTEMPTS: usize = 16;
 /// The most services, and the most domain mappings, of a project and location.
 const SERVICES_MAX: usize = 1000;
 
+/// What it takes to run an image of this machine in a project that is not the default one.
+const READ_IMAGE: &str = "artifactregistry.repositories.downloadArtifacts";
+
 /// What a client wrote.
 #[derive(Clone, Copy)]
 pub(crate) enum Source<'a> {
@@ -197,6 +200,7 @@ impl Inner {
         let name = &intent.model.name;
         self.check_room(permit, &name.parent, Kind::Service).await?;
         let revised = intent.revised((self, permit), None).await?;
+        self.permit_images(permit.caller(), intent, &revised).await?;
         intent.check_traffic((self, permit), &revised).await?;
         let now = self.clock.now();
         let key = Key::new(Kind::Service, name.parent.clone(), &name.service);
@@ -243,6 +247,7 @@ impl Inner {
         let intent = source.intent(&name, Some(&before))?;
         self.permit_intent(permit, &intent, Some(&before.message)).await?;
         let revised = intent.revised((self, permit), Some((&before, &record))).await?;
+        self.permit_images(permit.caller(), &intent, &revised).await?;
         intent.check_traffic((self, permit), &revised).await?;
         let written = self.written(permit.caller(), &intent, (current, record), &revised)?;
         if mode == Mode::ValidateOnly {
@@ -267,13 +272,42 @@ impl Inner {
         before: Option<&run::Service>,
     ) -> Result<(), Error> {
         let caller = permit.caller();
-        self.permit_act_as(caller, &intent.model.template.service_account).await?;
+        let (account, home) = (&intent.model.template.service_account, &intent.model.name.parent.project);
+        self.permit_act_as(caller, account, home).await?;
         let is_open = |service: &run::Service| service.invoker_iam_disabled;
         if is_open(&intent.message) && !before.is_some_and(is_open) {
             let resource = Resource::Service(intent.model.name.clone());
             self.permit(caller, "run.services.setIamPolicy", &resource).await?;
         }
         Ok(())
+    }
+
+    /// The images of this machine are the default project's. Who makes a revision with one elsewhere has to be allowed to read
+    /// it: what is in it could be had from a container of one's own. Within the default project who deploys may.
+    async fn permit_images(&self, caller: &Principal, intent: &Intent, revised: &Revised) -> Result<(), Error> {
+        let (project, owner) = (&intent.model.name.parent.project, &self.config.default_project);
+        if *project == **owner || matches!(revised, Revised::Same) {
+            return Ok(());
+        }
+        let mut containers = intent.model.template.containers.iter().enumerate();
+        let Some((index, container)) = containers.find(|(_, container)| self.images.is_local_name(&container.image))
+        else {
+            return Ok(());
+        };
+        let permitted = self.permit(caller, READ_IMAGE, &Resource::Project(owner.to_string())).await;
+        permitted.map(drop).map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => {
+                let message = format!(
+                    "spec.template.spec.containers[{index}].image: User must have permission to read the image, {}. Ensure \
+                     that the provided container image URL is correct and that the above account has permission to access the \
+                     image. Note that the image is from project [{owner}], which is not the same as this project [{project}]. \
+                     Permission '{READ_IMAGE}' must be granted to the User from this project.",
+                    container.image
+                );
+                Error::new(ErrorKind::PermissionDenied, message)
+            }
+            _ => error,
+        })
     }
 
     /// What a write of `intent` over the service as it is would store.

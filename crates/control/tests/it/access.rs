@@ -153,6 +153,27 @@ async fn who_may_set_a_policy_can_be_held_to_some_roles() {
 }
 
 #[tokio::test]
+async fn a_mask_is_read_by_the_decision_as_it_is_read_by_the_write() {
+    let world = World::new().await;
+    let only = "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly(['roles/run.viewer'])";
+    let keep = when(binding("roles/resourcemanager.projectIamAdmin", &member("me")), only);
+    of_project(&world, vec![keep.clone()]).await;
+    let me = user("me");
+    let masked = |role: &str, path: &str| {
+        let mask = prost_types::FieldMask { paths: vec![path.to_owned()] };
+        let request = set(PROJECT, vec![keep.clone(), binding(role, &member("friend"))]);
+        iam::SetIamPolicyRequest { update_mask: Some(mask), ..request }
+    };
+    for path in ["bindings", " bindings", "bindings\t", " * ", "Bindings", "nothing"] {
+        assert!(is_denied(world.control.projects_set_iam_policy(&me, masked("roles/owner", path)).await), "{path}");
+    }
+    for (path, bindings) in [(" etag", 1), (" bindings", 2), (" *", 2)] {
+        let set = world.control.projects_set_iam_policy(&me, masked("roles/run.viewer", path)).await;
+        assert_eq!(set.expect("is allowed").bindings.len(), bindings, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_deploy_needs_the_right_to_act_as_the_account_that_the_service_runs_as() {
     let world = World::new().await;
     let account = NewAccount { id: "runner".to_owned(), ..NewAccount::default() };
@@ -179,6 +200,33 @@ async fn a_deploy_needs_the_right_to_act_as_the_account_that_the_service_runs_as
     }
     let request = run::UpdateServiceRequest { service: Some(changed), ..Default::default() };
     assert!(is_denied(world.control.services_update(&me, request).await));
+}
+
+#[tokio::test]
+async fn nobody_acts_as_an_account_that_is_not_there() {
+    let world = World::new().await;
+    let roles = ["roles/run.developer", "roles/iam.serviceAccountUser"].map(|role| binding(role, &member("me")));
+    of_project(&world, roles.to_vec()).await;
+    let denied = |email: &str| {
+        format!("Permission 'iam.serviceaccounts.actAs' denied on service account {email} (or it may not exist).")
+    };
+    // The owner of everything, who may have mistyped it, is told the same.
+    for caller in [user("me"), ME] {
+        for email in [ACCOUNT, "1-compute@developer.gserviceaccount.com", "somebody@example.com"] {
+            let error = create(&world, &caller, "a", email).await.expect_err(email);
+            assert_eq!(
+                (error.kind(), error.message()),
+                (ErrorKind::PermissionDenied, denied(email).as_str()),
+                "{caller}"
+            );
+        }
+    }
+    create(&world, &user("me"), "a", "").await.expect("the default one is there by itself");
+    let account = NewAccount { id: "runner".to_owned(), ..NewAccount::default() };
+    world.control.accounts_create(&ME, PROJECT, account).await.expect("is made");
+    create(&world, &user("me"), "b", ACCOUNT).await.expect("is there");
+    world.control.accounts_delete(&ME, &format!("{PROJECT}/serviceAccounts/{ACCOUNT}")).await.expect("is deleted");
+    assert!(is_denied(create(&world, &user("me"), "c", ACCOUNT).await));
 }
 
 #[tokio::test]
@@ -286,7 +334,8 @@ async fn permissions_are_told_as_they_are_decided() {
     let missing = ask(format!("{PARENT}/services/missing"), &all);
     let held = world.control.services_test_iam_permissions(&runner, missing).await.expect("answers");
     assert_eq!(held.permissions, ["run.routes.invoke"], "the project's alone");
-    let project = ask(PROJECT.to_owned(), &["run.routes.invoke", "run.services.get", "made.up.permission"]);
+    let twice = ["run.routes.invoke", "run.services.get", "run.routes.invoke", "made.up.permission"];
+    let project = ask(PROJECT.to_owned(), &twice);
     let held = world.control.projects_test_iam_permissions(&runner, project).await.expect("answers");
     assert_eq!(held.permissions, ["run.routes.invoke"]);
 }

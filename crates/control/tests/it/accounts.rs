@@ -2,10 +2,14 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use updraft_api::{iam, run};
 use updraft_control::around::{AccountChange, KEYS_MAX, KeyOrigin, NewAccount, NewKey};
 use updraft_model::{ErrorKind, account::Standing, iam::Principal};
 
-use crate::world::{ME, World};
+use crate::{
+    secrets,
+    world::{ME, World, service},
+};
 
 const ROBOT: &str = "projects/demo-project/serviceAccounts/deployer@demo-project.iam.gserviceaccount.com";
 
@@ -133,6 +137,56 @@ async fn who_has_no_permission_learns_nothing_of_keys() {
         control.account_identity(&nobody, "iam.serviceAccounts.signJwt", ROBOT).await.map(drop).expect_err("sign"),
     ] {
         assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_a_deleted_account_was_given_in_other_projects_is_not_the_next_ones() {
+    let (world, id) = with_robot().await;
+    let email = ROBOT.rsplit('/').next().expect("an address");
+    let (named, other) = (format!("serviceAccount:{email}"), "projects/other-project");
+    let parent = format!("{other}/locations/us-central1");
+    let create = run::CreateServiceRequest {
+        parent: parent.clone(),
+        service_id: "hello".to_owned(),
+        service: Some(service("app")),
+        validate_only: false,
+    };
+    world.control.services_create(&ME, create).await.expect("is created");
+    let secret = updraft_api::secretmanager::CreateSecretRequest {
+        parent: other.to_owned(),
+        secret_id: "db".to_owned(),
+        secret: Some(secrets::automatic()),
+    };
+    world.control.secrets_create(&ME, secret).await.expect("is made");
+    let new = NewAccount { id: "another".to_owned(), ..NewAccount::default() };
+    let account = world.control.accounts_create(&ME, other, new).await.expect("made").name;
+    let (hello, db) = (format!("{parent}/services/hello"), format!("{other}/secrets/db"));
+    let ask = |resource: &str| {
+        let binding =
+            secrets::binding("roles/viewer", &named.to_uppercase().replace("SERVICEACCOUNT", "serviceAccount"), "");
+        let policy = iam::Policy {
+            bindings: vec![binding, secrets::binding("roles/browser", "allUsers", "")],
+            ..Default::default()
+        };
+        iam::SetIamPolicyRequest { resource: resource.to_owned(), policy: Some(policy), update_mask: None }
+    };
+    world.control.projects_set_iam_policy(&ME, ask(other)).await.expect("is set");
+    world.control.services_set_iam_policy(&ME, ask(&hello)).await.expect("is set");
+    world.control.secrets_set_iam_policy(&ME, ask(&db)).await.expect("is set");
+    world.control.accounts_set_iam_policy(&ME, ask(&account)).await.expect("is set");
+    world.control.accounts_delete(&ME, ROBOT).await.expect("deleted");
+    let get = |resource: &str| iam::GetIamPolicyRequest { resource: resource.to_owned(), options: None };
+    for policy in [
+        world.control.projects_get_iam_policy(&ME, get(other)).await,
+        world.control.services_get_iam_policy(&ME, get(&hello)).await,
+        world.control.secrets_get_iam_policy(&ME, get(&db)).await,
+        world.control.accounts_get_iam_policy(&ME, get(&account)).await,
+    ] {
+        let bindings = policy.expect("is there").bindings;
+        assert_eq!(bindings[0].members, [format!("deleted:{named}?uid={id}")]);
+        assert_eq!(bindings[1].members, ["allUsers"]);
     }
     world.end().await;
 }

@@ -1,12 +1,15 @@
 //! Policies.
 
+use std::time::Duration;
+
 use updraft_api::{iam, run};
 use updraft_model::{
     ErrorKind,
     iam::{InvokerAccess, Principal},
+    service::Ingress,
 };
 
-use crate::world::*;
+use crate::{stuck::until, world::*};
 
 fn resource() -> String {
     format!("{PARENT}/services/hello")
@@ -42,6 +45,33 @@ async fn all_users_open_a_service_and_their_removal_closes_it() {
     let error = set(&world, closed).await.expect_err("has an old etag");
     assert_eq!(error.kind(), ErrorKind::Aborted);
     assert_eq!(world.get("hello").await.generation, 1, "a policy is no intent of the service");
+}
+
+#[tokio::test]
+async fn who_may_call_does_not_wait_for_a_revision_that_traffic_waits_for() {
+    let world = World::new().await;
+    let old = id(&world.deploy("hello").await.latest_ready_revision);
+    let service = world.redeploy("hello", "app2").await;
+    let (new, host) = (id(&service.latest_ready_revision), host(&service.uri));
+    set(&world, policy("roles/run.invoker", "allUsers")).await.expect("is set");
+    world.advance(Duration::from_secs(31)).await;
+    assert!(world.booked("hello", &old).is_none(), "it has to be prepared again before traffic goes to it");
+    world.stuck.hold();
+    world.update(run::Service { traffic: vec![to(&old, 100, "")], ..service }).await;
+    until("the old one is being prepared", || world.stuck.stuck() > 0).await;
+    let route = || world.route(&host).expect("a route");
+    assert_eq!((route().invoker.clone(), route().targets.len()), (InvokerAccess::Open, 1));
+    // The answer comes once the front door knows.
+    set(&world, iam::Policy::default()).await.expect("is set");
+    assert_ne!(route().invoker, InvokerAccess::Open, "closed");
+    set(&world, policy("roles/run.invoker", "allUsers")).await.expect("is set");
+    assert_eq!(route().invoker, InvokerAccess::Open, "opened");
+    let internal = i32::from(run::IngressTraffic::InternalOnly);
+    world.update(run::Service { ingress: internal, ..world.get("hello").await }).await;
+    until("only from inside", || route().ingress == Ingress::Internal).await;
+    assert_eq!(world.targets(&host), [(new, 100)], "traffic stays where it is");
+    world.update(run::Service { default_uri_disabled: true, ..world.get("hello").await }).await;
+    until("nobody by this address", || world.route(&host).is_none()).await;
 }
 
 #[tokio::test]

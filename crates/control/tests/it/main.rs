@@ -4,6 +4,7 @@ mod access;
 mod accounts;
 mod crashes;
 mod iam;
+mod images;
 mod lifecycle;
 mod mortal;
 mod mounts;

@@ -8,6 +8,7 @@ use updraft_api::{
         Replication, Secret, SecretPayload, replication,
     },
 };
+use updraft_control::around::NewAccount;
 use updraft_model::{channel::BookEntry, name::project_number};
 use updraft_store::{Kind, Page, Selection};
 
@@ -18,6 +19,14 @@ const RUNNER: &str = "runner@demo-project.iam.gserviceaccount.com";
 /// Values that are nothing else.
 const ONE: &str = "first-value-51d0";
 const TWO: &str = "second-value-9e7b";
+
+/// A world with the account that its services run as.
+async fn world() -> World {
+    let world = World::new().await;
+    let account = NewAccount { id: "runner".to_owned(), ..NewAccount::default() };
+    world.control.accounts_create(&ME, PROJECT, account).await.expect("is made");
+    world
+}
 
 /// A secret with a first version.
 async fn secret(world: &World, id: &str, value: &[u8]) {
@@ -81,7 +90,7 @@ async fn latest_entry(world: &World) -> std::sync::Arc<BookEntry> {
 
 #[tokio::test]
 async fn a_rollout_resolves_a_variable_once_also_over_a_restart_and_a_file_follows() {
-    let world = World::new().await;
+    let world = world().await;
     secret(&world, "db", ONE.as_bytes()).await;
     allow(&world, "db", &[RUNNER]).await;
     world.create("hello", with_secrets("latest")).await;
@@ -112,7 +121,7 @@ async fn a_rollout_resolves_a_variable_once_also_over_a_restart_and_a_file_follo
 
 #[tokio::test]
 async fn an_account_that_may_not_read_a_secret_fails_the_revision_with_googles_sentence() {
-    let world = World::new().await;
+    let world = world().await;
     secret(&world, "db", ONE.as_bytes()).await;
     let operation = world.create("hello", with_secrets("latest")).await;
     world.settle().await;
@@ -143,7 +152,7 @@ async fn an_account_that_may_not_read_a_secret_fails_the_revision_with_googles_s
 
 #[tokio::test]
 async fn a_secret_or_a_version_that_is_not_there_is_named() {
-    let world = World::new().await;
+    let world = world().await;
     let message = |error: (i32, String)| error.1.split_once("secret_key_ref.name: ").map(|(_, rest)| rest.to_owned());
     for (id, version, want) in [("none", "latest", "was not found"), ("seven", "7", "/versions/7 was not found")] {
         let operation = world.create(id, with_secrets(version)).await;
@@ -162,7 +171,7 @@ async fn a_secret_or_a_version_that_is_not_there_is_named() {
 
 #[tokio::test]
 async fn a_version_that_is_disabled_later_stops_new_starts_and_says_so_until_it_is_enabled() {
-    let world = World::new().await;
+    let world = world().await;
     secret(&world, "db", ONE.as_bytes()).await;
     allow(&world, "db", &[RUNNER]).await;
     world.create("hello", with_secrets("1")).await;
@@ -193,7 +202,7 @@ async fn a_version_that_is_disabled_later_stops_new_starts_and_says_so_until_it_
 
 #[tokio::test]
 async fn what_is_no_text_can_be_a_file_and_no_variable() {
-    let world = World::new().await;
+    let world = world().await;
     secret(&world, "db", &[0xff, 0, 1]).await;
     allow(&world, "db", &[RUNNER]).await;
     let operation = world.create("hello", with_secrets("latest")).await;

@@ -2,7 +2,7 @@
 
 use updraft_api::iam;
 use updraft_control::around::NewAccount;
-use updraft_model::ErrorKind;
+use updraft_model::{ErrorKind, account::default_email, secret::SecretReference};
 
 use crate::{
     secrets::{ACCESSOR, PROJECT, RUNNER, access_as, add, automatic, bind, binding, create, name, runner, shown},
@@ -63,4 +63,28 @@ async fn an_account_that_is_deleted_leaves_no_right_on_a_secret_to_the_next_of_i
     world.control.accounts_delete(&ME, &format!("{PROJECT}/serviceAccounts/{RUNNER}")).await.expect("is there");
     world.control.accounts_create(&ME, PROJECT, account).await.expect("is made again");
     assert!(access_as(&world, &runner(), "db/versions/1").await.is_err());
+}
+
+#[tokio::test]
+async fn only_an_account_that_is_there_gets_what_everybody_with_an_account_may_read() {
+    let world = World::new().await;
+    create(&world, "db", automatic()).await.expect("is made");
+    add(&world, "db", "one").await.expect("is added");
+    bind(&world, "db", binding(ACCESSOR, "allAuthenticatedUsers", "")).await;
+    let reference = SecretReference::read("f", "db", "demo-project").expect("sound");
+    let reads = async |account: &str| {
+        let outcome = world.control.runtime_secret(account, &reference, "1").await;
+        outcome.map(drop).map_err(|error| error.kind())
+    };
+    let elsewhere =
+        ["runner@unknown-project.iam.gserviceaccount.com", "1-compute@developer.gserviceaccount.com", "a@b.c"];
+    for account in [RUNNER].into_iter().chain(elsewhere) {
+        assert_eq!(reads(account).await, Err(ErrorKind::PermissionDenied), "{account}");
+    }
+    assert_eq!(reads(&default_email("demo-project")).await, Ok(()), "it is there by itself");
+    let account = NewAccount { id: "runner".to_owned(), ..NewAccount::default() };
+    world.control.accounts_create(&ME, PROJECT, account).await.expect("is made");
+    assert_eq!(reads(RUNNER).await, Ok(()));
+    world.control.accounts_delete(&ME, &format!("{PROJECT}/serviceAccounts/{RUNNER}")).await.expect("is there");
+    assert_eq!(reads(RUNNER).await, Err(ErrorKind::PermissionDenied), "deleted");
 }

@@ -428,6 +428,10 @@ async fn a_container_gets_what_its_account_may_read_and_is_told_what_is_missing(
     );
     assert_eq!((error.kind(), error.message()), (ErrorKind::PermissionDenied, expected.as_str()));
     bind(&world, "db", binding(ACCESSOR, &format!("serviceAccount:{RUNNER}"), "")).await;
+    let error = read("latest").await.expect_err("is named and not there");
+    assert_eq!((error.kind(), error.message()), (ErrorKind::PermissionDenied, expected.as_str()));
+    let account = NewAccount { id: "runner".to_owned(), ..NewAccount::default() };
+    world.control.accounts_create(&ME, PROJECT, account).await.expect("is made");
     let (number, value) = read("latest").await.expect("may read");
     assert_eq!((number, value.expose()), (1, &b"one"[..]));
     let mut changes = world.control.secrets_changed();
@@ -441,8 +445,6 @@ async fn a_container_gets_what_its_account_may_read_and_is_told_what_is_missing(
         format!("Secret {} was not found", shown("db/versions/7"))
     );
     assert_eq!(read("").await.expect_err("is no version").kind(), ErrorKind::InvalidArgument);
-    let account = NewAccount { id: "runner".to_owned(), ..NewAccount::default() };
-    world.control.accounts_create(&ME, PROJECT, account).await.expect("is made");
     let off = AccountChange { disabled: Some(true), ..AccountChange::default() };
     let named = format!("{PROJECT}/serviceAccounts/{RUNNER}");
     world.control.accounts_change(&ME, (&named, "iam.serviceAccounts.disable"), &off).await.expect("is there");

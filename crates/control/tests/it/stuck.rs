@@ -27,6 +27,8 @@ use crate::world::*;
 pub(crate) struct StuckEngine {
     fake: Arc<FakeEngine>,
     stuck: AtomicUsize,
+    /// Every registry is the one that never answers.
+    is_holding: AtomicBool,
 }
 
 /// Counts while it lives.
@@ -36,10 +38,15 @@ struct Counted<'a>(&'a AtomicUsize);
 
 impl StuckEngine {
     pub(crate) fn over(fake: Arc<FakeEngine>) -> Self {
-        Self { fake, stuck: AtomicUsize::new(0) }
+        Self { fake, stuck: AtomicUsize::new(0), is_holding: AtomicBool::new(false) }
     }
 
-    fn stuck(&self) -> usize {
+    /// From now on nothing that is to be prepared gets ready.
+    pub(crate) fn hold(&self) {
+        self.is_holding.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn stuck(&self) -> usize {
         self.stuck.load(Ordering::SeqCst)
     }
 }
@@ -47,7 +54,7 @@ impl StuckEngine {
 #[async_trait]
 impl Engine for StuckEngine {
     async fn prepare(&self, spec: &InstanceSpec) -> Result<(), EngineError> {
-        if spec.ingress.image.starts_with("stuck.example/") {
+        if self.is_holding.load(Ordering::SeqCst) || spec.ingress.image.starts_with("stuck.example/") {
             self.stuck.fetch_add(1, Ordering::SeqCst);
             let _counted = Counted(&self.stuck);
             std::future::pending::<()>().await;
@@ -125,7 +132,7 @@ fn from(registry: &str) -> run::Service {
 }
 
 /// Lets the others work until `is_so`; nothing here waits for time to pass.
-async fn until(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
     for _ in 0..100_000 {
         if is_so() {
             return;

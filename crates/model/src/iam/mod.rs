@@ -7,12 +7,14 @@
 //! Whether a principal has a permission is decided by `updraft-plan`.
 
 mod invokers;
+mod parsed;
 mod permissions;
 mod principal;
 mod roles;
 pub mod validation;
 
 pub use invokers::{INVOKE, InvokerAccess, Invokers, ProjectInvokers};
+pub use parsed::Parsed;
 pub use permissions::{PERMISSIONS, Permission, known_permission};
 pub use principal::{Account, Principal, User};
 pub use roles::{CustomRoles, ROLES, Role, predefined_role};
@@ -51,6 +53,8 @@ pub struct Condition {
     pub description: String,
     /// An expression in CEL that is true or false.
     pub expression: String,
+    /// What that was parsed into, where it was done ahead.
+    pub parsed: Parsed,
 }
 
 /// What a permission is asked on, as conditions see it.

@@ -8,7 +8,8 @@
 mod functions;
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
+    collections::HashMap,
+    panic::{AssertUnwindSafe, UnwindSafe, catch_unwind},
     sync::{Arc, LazyLock},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -18,7 +19,7 @@ use cel::{
     common::ast::{Expr, operators},
     parser::PrattParser,
 };
-use updraft_model::iam::{Principal, Target};
+use updraft_model::iam::{Condition, Parsed, Principal, Target};
 
 use super::Question;
 
@@ -80,21 +81,20 @@ const OPERATORS: [&str; 16] = [
 static LANGUAGE: LazyLock<Arc<Env>> =
     LazyLock::new(|| Arc::new(Env::default().with_optional_support(false).with_stdlib()));
 
-/// Does an expression hold for a question?
-///
-/// # Errors
-/// Why it cannot be said, in one line: it does not parse, names what is not there, compares what cannot be compared, or
-/// is neither true nor false.
-pub fn holds(expression: &str, question: &Question<'_>) -> Result<bool, String> {
-    // What the library panics at is as little of an answer as what it refuses.
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let parsed = parse(expression)?;
-        match value(&parsed, question)? {
-            Value::Bool(outcome) => Ok(outcome),
-            other => Err(format!("must be true or false, is of type {}", other.type_of())),
-        }
-    }));
-    outcome.unwrap_or_else(|_| Err("it cannot be evaluated".to_owned()))
+/// What conditions see of a question, and which of them hold for it. They do not see the permission: what was found for one
+/// counts for all that are asked of the same caller, target and time.
+pub(super) struct Facts<'a> {
+    target: &'a Target,
+    now: SystemTime,
+    modified_roles: &'a [String],
+    /// Made with the first condition: most decisions need none.
+    context: Option<Context<'static, 'static>>,
+    found: HashMap<&'a str, Result<bool, String>>,
+}
+
+/// Parses the expression of a condition that is going to be asked about again and again.
+pub(super) fn prepare(condition: &mut Condition) {
+    condition.parsed = Parsed::new(parsed(&condition.expression));
 }
 
 /// Checks an expression before it is stored.
@@ -115,7 +115,58 @@ pub fn check(expression: &str) -> Result<(), String> {
         now: UNIX_EPOCH,
         modified_roles: &[],
     };
-    holds(expression, &question).map(drop)
+    let condition = Condition { expression: expression.to_owned(), ..Condition::default() };
+    Facts::of(&question).holds(&condition).map(drop)
+}
+
+// === impl Facts ===
+
+impl<'a> Facts<'a> {
+    /// What there is to see of a question.
+    pub(super) fn of(question: &Question<'a>) -> Self {
+        let Question { target, now, modified_roles, .. } = *question;
+        Self { target, now, modified_roles, context: None, found: HashMap::new() }
+    }
+
+    /// Does a condition hold?
+    ///
+    /// # Errors
+    /// Why it cannot be said, in one line: it does not parse, names what is not there, compares what cannot be compared, or
+    /// is neither true nor false.
+    pub(super) fn holds(&mut self, condition: &'a Condition) -> Result<bool, String> {
+        if let Some(found) = self.found.get(&*condition.expression) {
+            return found.clone();
+        }
+        let found = match condition.parsed.get() {
+            Some(ahead) => self.evaluated(ahead),
+            None => self.evaluated(&parsed(&condition.expression)),
+        };
+        self.found.insert(&condition.expression, found.clone());
+        found
+    }
+
+    fn evaluated(&mut self, parsed: &Result<IdedExpr, String>) -> Result<bool, String> {
+        let parsed = parsed.as_ref().map_err(Clone::clone)?;
+        guarded(AssertUnwindSafe(|| {
+            let context = match &mut self.context {
+                Some(context) => context,
+                none => none.insert(context(self.target, self.now, self.modified_roles)?),
+            };
+            match Value::resolve(parsed, context).map_err(|error| one_line(&error.to_string()))? {
+                Value::Bool(outcome) => Ok(outcome),
+                other => Err(format!("must be true or false, is of type {}", other.type_of())),
+            }
+        }))
+    }
+}
+
+/// What the library panics at is as little of an answer as what it refuses.
+fn guarded<T>(work: impl FnOnce() -> Result<T, String> + UnwindSafe) -> Result<T, String> {
+    catch_unwind(work).unwrap_or_else(|_| Err("it cannot be evaluated".to_owned()))
+}
+
+fn parsed(expression: &str) -> Result<IdedExpr, String> {
+    guarded(|| parse(expression))
 }
 
 /// Parses an expression and checks that it says only what it may.
@@ -185,21 +236,20 @@ fn is_api(expr: &IdedExpr) -> bool {
     matches!(&expr.expr, Expr::Ident(name) if name == "api")
 }
 
-/// The value of an expression for a question.
-fn value(expr: &IdedExpr, question: &Question<'_>) -> Result<Value, String> {
+/// The names and functions of expressions, with what they mean here and now.
+fn context(target: &Target, now: SystemTime, modified_roles: &[String]) -> Result<Context<'static, 'static>, String> {
     let mut context = Context::with_env(Arc::clone(&LANGUAGE));
-    let declared = functions::declare(&mut context, question.modified_roles);
+    let declared = functions::declare(&mut context, modified_roles);
     declared.map_err(|error| one_line(&error.to_string()))?;
-    let target = question.target;
-    let resource = std::collections::HashMap::from([
+    let resource = HashMap::from([
         ("name", Value::from(target.name.as_str())),
         ("type", Value::from(target.kind)),
         ("service", Value::from(target.service)),
     ]);
     context.add_variable_from_value("resource", resource);
-    let time = Value::Timestamp(timestamp(question.now)?);
-    context.add_variable_from_value("request", std::collections::HashMap::from([("time", time)]));
-    Value::resolve(expr, &context).map_err(|error| one_line(&error.to_string()))
+    let time = Value::Timestamp(timestamp(now)?);
+    context.add_variable_from_value("request", HashMap::from([("time", time)]));
+    Ok(context)
 }
 
 fn timestamp(time: SystemTime) -> Result<chrono::DateTime<chrono::FixedOffset>, String> {

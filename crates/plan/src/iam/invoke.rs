@@ -10,7 +10,7 @@ use updraft_model::{
     },
 };
 
-use super::{Decision, Layer, Question, decide};
+use super::{Decision, Layer, Question, condition, decide};
 
 /// Whether callers of a service have to say who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +43,11 @@ pub fn of_project(policy: &Policy, roles: &CustomRoles) -> ProjectInvokers {
     ProjectInvokers { policy: filtered(policy, |role| roles.grants(role, INVOKE)), roles }
 }
 
+/// The bindings of the roles that are kept, with their conditions parsed: the front door asks with every request.
 fn filtered(policy: &Policy, keeps: impl Fn(&str) -> bool) -> Policy {
-    Policy { bindings: policy.bindings.iter().filter(|binding| keeps(&binding.role)).cloned().collect() }
+    let mut kept: Vec<Binding> = policy.bindings.iter().filter(|binding| keeps(&binding.role)).cloned().collect();
+    kept.iter_mut().filter_map(|binding| binding.condition.as_mut()).for_each(condition::prepare);
+    Policy { bindings: kept }
 }
 
 /// May `caller` call `service`? By its own policy or that of its project.
@@ -117,6 +120,20 @@ mod tests {
             assert_eq!(open(&policy(&bindings), InvokerCheck::On), expected, "{bindings:?}");
             assert!(open(&policy(&bindings), InvokerCheck::Off));
         }
+    }
+
+    #[test]
+    fn what_the_front_door_keeps_is_parsed_once_whether_it_makes_sense_or_not() {
+        let account = "serviceAccount:robot@p.iam.gserviceaccount.com";
+        let own = policy(&["true", "nonsense"].map(|it| at(binding("roles/run.invoker", account), it)));
+        let InvokerAccess::Restricted(invokers) = of_service(&own, InvokerCheck::On, Invokers::default()) else {
+            panic!("it is open");
+        };
+        let kept = [invokers.policy.clone(), of_project(&own, &CustomRoles::default()).policy];
+        for condition in kept.iter().flat_map(|policy| &policy.bindings).map(|binding| &binding.condition) {
+            assert!(condition.as_ref().is_some_and(|it| format!("{:?}", it.parsed) == "Parsed"), "{condition:?}");
+        }
+        assert_eq!(invokers.policy, own, "the same policy all the same");
     }
 
     #[test]

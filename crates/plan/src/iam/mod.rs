@@ -11,10 +11,11 @@ pub mod condition;
 mod invoke;
 mod members;
 
-use std::{fmt, time::SystemTime};
+use std::{collections::HashSet, fmt, time::SystemTime};
 
 use updraft_model::iam::{Binding, CustomRoles, Policy, Principal, Target};
 
+use condition::Facts;
 pub use invoke::{InvokerCheck, may_invoke, of_project, of_service};
 pub use members::is_member;
 
@@ -53,7 +54,28 @@ pub enum Decision {
 
 /// Decides a question by the policies of the target and of what it belongs to. They add up: none takes away what another
 /// one grants.
-pub fn decide(question: &Question<'_>, layers: &[Layer<'_>], roles: &CustomRoles) -> Decision {
+pub fn decide<'a>(question: &Question<'a>, layers: &[Layer<'a>], roles: &CustomRoles) -> Decision {
+    decided(question, layers, roles, &mut Facts::of(question))
+}
+
+/// Those of some permissions of which the question would be answered with yes, each once, in their order. The question's own
+/// does not matter.
+pub fn held<'a>(
+    question: &Question<'a>,
+    mut permissions: Vec<String>,
+    layers: &[Layer<'a>],
+    roles: &CustomRoles,
+) -> Vec<String> {
+    // Each condition is evaluated once, however many permissions it stands before.
+    let (mut facts, mut asked) = (Facts::of(question), HashSet::new());
+    permissions.retain(|permission| {
+        let is_new = asked.insert(permission.clone());
+        is_new && decided(&Question { permission, ..*question }, layers, roles, &mut facts).is_allowed()
+    });
+    permissions
+}
+
+fn decided<'a>(question: &Question<'_>, layers: &[Layer<'a>], roles: &CustomRoles, facts: &mut Facts<'a>) -> Decision {
     match question.principal {
         Principal::Local => return Decision::Allowed("without authentication the caller owns everything".to_owned()),
         Principal::AdminToken => return Decision::Allowed("the holder of the admin token owns everything".to_owned()),
@@ -63,7 +85,7 @@ pub fn decide(question: &Question<'_>, layers: &[Layer<'_>], roles: &CustomRoles
     let mut unmet = Vec::new();
     for layer in layers {
         for binding in &layer.policy.bindings {
-            match granted(question, binding, roles) {
+            match granted(question, binding, roles, facts) {
                 Grant::Yes(member) => return Decision::Allowed(told(binding, member, layer)),
                 Grant::Unless(why) => unmet.push(format!("{} of {}: {why}", binding.role, layer.of)),
                 Grant::No => {}
@@ -83,7 +105,7 @@ enum Grant<'a> {
     No,
 }
 
-fn granted<'a>(question: &Question<'_>, binding: &'a Binding, roles: &CustomRoles) -> Grant<'a> {
+fn granted<'a>(question: &Question<'_>, binding: &'a Binding, roles: &CustomRoles, facts: &mut Facts<'a>) -> Grant<'a> {
     if !roles.grants(&binding.role, question.permission) {
         return Grant::No;
     }
@@ -91,7 +113,7 @@ fn granted<'a>(question: &Question<'_>, binding: &'a Binding, roles: &CustomRole
         return Grant::No;
     };
     let Some(condition) = &binding.condition else { return Grant::Yes(member) };
-    match condition::holds(&condition.expression, question) {
+    match facts.holds(condition) {
         Ok(true) => Grant::Yes(member),
         Ok(false) => Grant::Unless(format!("its condition '{}' does not hold", condition.title)),
         // What cannot be evaluated grants nothing, as at Google.

@@ -28,8 +28,8 @@ fn binding(role: &str, members: &[&str], condition: Option<(&str, &str)>) -> Bin
         members: members.iter().map(|member| (*member).to_owned()).collect(),
         condition: condition.map(|(title, expression)| Condition {
             title: title.to_owned(),
-            description: String::new(),
             expression: expression.to_owned(),
+            ..Condition::default()
         }),
     }
 }
@@ -213,4 +213,29 @@ fn the_roles_that_a_new_policy_changes_are_told() {
     };
     assert_eq!(modified_roles(&before, &after), ["roles/browser", "roles/run.admin", "roles/run.invoker"]);
     assert!(modified_roles(&before, &before).is_empty());
+}
+
+#[test]
+fn what_is_held_is_what_each_permission_by_itself_is_decided_to_be_and_told_once() {
+    let me = user("me@example.com");
+    let on = |role, expression| binding(role, &["user:me@example.com"], Some(("t", expression)));
+    let policy = Policy {
+        bindings: vec![
+            on("roles/run.viewer", "resource.name.endsWith('/hello')"),
+            on("roles/run.developer", "resource.name.endsWith('/other')"),
+            on("roles/run.invoker", "resource.name.endsWith('/hello')"),
+            on("roles/run.admin", "nonsense"),
+            on("roles/logging.viewer", "resource.name.endsWith('/other')"),
+        ],
+    };
+    let target = Target { name: "projects/demo/locations/l/services/hello".to_owned(), ..Target::default() };
+    let question = Question { principal: &me, permission: "", target: &target, now: UNIX_EPOCH, modified_roles: &[] };
+    let (layers, roles) = ([Layer { of: "projects/demo", policy: &policy }], CustomRoles::default());
+    let all: Vec<String> = updraft_model::iam::PERMISSIONS.iter().map(|name| (*name).to_owned()).collect();
+    let alone = |permission: &String| decide(&Question { permission, ..question }, &layers, &roles).is_allowed();
+    let expected: Vec<String> = all.iter().filter(|permission| alone(permission)).cloned().collect();
+    assert!(expected.contains(&"run.services.get".to_owned()) && expected.contains(&"run.routes.invoke".to_owned()));
+    assert!(!expected.contains(&"run.services.create".to_owned()), "{expected:?}");
+    let twice = [all.clone(), all].concat();
+    assert_eq!(held(&question, twice, &layers, &roles), expected);
 }

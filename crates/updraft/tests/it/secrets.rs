@@ -10,6 +10,12 @@ const SECRETS: &str = "/secretmanager/v1/projects/demo-project/secrets";
 const SERVICES: &str = "/v2/projects/demo-project/locations/us-central1/services";
 const RUNNER: &str = "runner@demo-project.iam.gserviceaccount.com";
 
+const ACCOUNTS: &str = "/v1/projects/demo-project/serviceAccounts";
+
+async fn account(world: &World, id: &str) {
+    world.ok("POST", ACCOUNTS, json!({"accountId": id})).await;
+}
+
 async fn secret(world: &World, id: &str, value: &str) {
     world.ok("POST", &format!("{SECRETS}?secretId={id}"), json!({"replication": {"automatic": {}}})).await;
     let accessor =
@@ -56,6 +62,7 @@ async fn until(world: &World, uri: &str, path: &str, body: &str) {
 async fn instances_of_a_revision_agree_on_a_variable_whatever_was_added_and_their_files_follow() {
     let world = World::start().await;
     let image = world.image("hello").await;
+    account(&world, "runner").await;
     secret(&world, "db", "one").await;
     let service = world.deploy("hello", template(&image)).await;
     let uri = service["uri"].as_str().expect("a URL").to_owned();
@@ -84,14 +91,16 @@ async fn instances_of_a_revision_agree_on_a_variable_whatever_was_added_and_thei
 async fn without_the_right_a_deploy_fails_and_names_it_and_no_answer_has_a_value() {
     let world = World::start().await;
     let image = world.image("hello").await;
+    account(&world, "runner").await;
     secret(&world, "db", "a-value-of-its-own").await;
     let mut other = template(&image);
-    other["serviceAccount"] = json!("other@demo-project.iam.gserviceaccount.com");
+    account(&world, "another").await;
+    other["serviceAccount"] = json!("another@demo-project.iam.gserviceaccount.com");
     let path = format!("{SERVICES}?serviceId=hello");
     let operation = world.done(&world.ok("POST", &path, json!({"template": other})).await).await;
     let message = operation["error"]["message"].as_str().expect("a message");
     assert!(
-        message.contains("Permission denied on secret: ") && message.contains("for Revision service account other@"),
+        message.contains("Permission denied on secret: ") && message.contains("for Revision service account another@"),
         "{message}"
     );
     world.deploy("fine", template(&image)).await;

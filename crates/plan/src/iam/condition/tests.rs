@@ -21,7 +21,12 @@ fn asked(expression: &str) -> String {
         now: UNIX_EPOCH + Duration::from_secs(NOW),
         modified_roles: &["roles/run.invoker".to_owned(), "roles/run.viewer".to_owned()],
     };
-    match holds(expression, &question) {
+    let mut condition = Condition { expression: expression.to_owned(), ..Condition::default() };
+    let at_once = Facts::of(&question).holds(&condition);
+    prepare(&mut condition);
+    let ahead = Facts::of(&question).holds(&condition);
+    assert_eq!(at_once, ahead, "{expression}");
+    match ahead {
         Ok(outcome) => outcome.to_string(),
         Err(why) => format!("error: {why}"),
     }

@@ -190,7 +190,7 @@ fn changes() -> Vec<Value> {
         json!({"spec": {"template": {"metadata": {"labels": {"client.knative.dev/nonce": "abcdefghij"}}}}}),
         in_spec("containerConcurrency", json!(7)),
         in_spec("timeoutSeconds", json!(77)),
-        in_spec("serviceAccountName", json!("sa@demo-project.iam.gserviceaccount.com")),
+        in_spec("serviceAccountName", json!("runner@demo-project.iam.gserviceaccount.com")),
         in_spec("terminationGracePeriodSeconds", json!(5)),
         in_spec("runtimeClassName", json!("run.googleapis.com/linux-base-image-update")),
         in_spec("volumes", json!([{"name": "t", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}])),
@@ -212,6 +212,7 @@ fn changes() -> Vec<Value> {
 #[tokio::test]
 async fn every_field_of_forty_different_deploys_comes_back_and_the_same_again_changes_nothing() {
     let world = World::start().await;
+    world.ok("POST", "/v1/projects/demo-project/serviceAccounts", json!({"accountId": "runner"})).await;
     let image = world.image("hello").await;
     let base = json!({
         "apiVersion": "serving.knative.dev/v1", "kind": "Service",

@@ -165,6 +165,8 @@ fn check(reads: &Value, call: &Value, answer: &Value, what: &str) {
 #[tokio::test]
 async fn every_request_of_gcloud_is_answered_with_every_field_that_it_reads() {
     let world = World::start().await;
+    // What the commands deploy as.
+    world.ok("POST", "/v1/projects/demo-project/serviceAccounts", json!({"accountId": "runner"})).await;
     let script: Value = serde_json::from_str(COMMANDS).expect("JSON");
     let mut memory = Memory { image: world.image("hello").await, ..Memory::default() };
     for command in script["commands"].as_array().expect("commands") {

@@ -86,6 +86,7 @@ async fn a_container_reads_what_its_account_may_also_after_kill_9_and_no_value_i
     let host = Host::start(&[]);
     let traces = Traces::of(&host);
     host.load(&images::witness("witness"));
+    post(&host, "v1/projects/demo-project/serviceAccounts", json!({"accountId": "runner"})).await;
     post(&host, &format!("{SECRETS}?secretId=db"), json!({"replication": {"automatic": {}}})).await;
     add(&host, ONE).await;
     let denied = replace(&host, MANIFEST);

@@ -1,6 +1,6 @@
 //! From headers to a principal.
 
-use std::{fmt, path::Path, str::FromStr, sync::Arc};
+use std::{borrow::Cow, fmt, path::Path, str::FromStr, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, header};
@@ -157,6 +157,18 @@ impl Authenticator {
         }
     }
 
+    /// Might the API take what this value of `Authorization` holds, as a person's or as a service account's? Then whoever
+    /// gets it whole can act as them. What it says of itself decides, since nothing of it is proved, and it is read as
+    /// the API reads it. The token of the data directory is another matter: [`Authenticator::is_token`].
+    pub fn is_for_the_api(&self, shown: &HeaderValue) -> bool {
+        let Some(credential) = credential(shown.as_bytes()) else { return false };
+        let Ok(token) = std::str::from_utf8(&credential) else { return false };
+        let Ok(token) = Unverified::parse(token) else { return false };
+        let Ok(claims) = token.unproved() else { return false };
+        self.issuer.as_ref().is_some_and(|issuer| issuer.is_claimed_by(&claims))
+            || self.tokens.as_ref().is_some_and(|tokens| tokens.is_claimed_by(&token, &claims))
+    }
+
     fn by_credential(&self, headers: &HeaderMap, token: Option<&Token>) -> Result<Principal, Error> {
         let mut all = headers.get_all(header::AUTHORIZATION).iter();
         let Some(shown) = all.next() else {
@@ -223,17 +235,17 @@ fn wrong() -> Error {
 
 /// The secret of `Bearer SECRET` or of `Basic base64(anybody:SECRET)`, which is what registry
 /// clients send.
-fn credential(authorization: &[u8]) -> Option<Vec<u8>> {
+fn credential(authorization: &[u8]) -> Option<Cow<'_, [u8]>> {
     let space = authorization.iter().position(|&byte| byte == b' ')?;
     let (scheme, rest) = authorization.split_at(space);
     let rest = rest.trim_ascii();
     if scheme.eq_ignore_ascii_case(b"bearer") {
-        return Some(rest.to_vec());
+        return Some(rest.into());
     }
     if scheme.eq_ignore_ascii_case(b"basic") {
         let pair = STANDARD.decode(rest).ok()?;
         let colon = pair.iter().position(|&byte| byte == b':')?;
-        return Some(pair[colon + 1..].to_vec());
+        return Some(pair[colon + 1..].to_vec().into());
     }
     None
 }

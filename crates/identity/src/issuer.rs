@@ -16,6 +16,7 @@ use updraft_outbound::{Client, FetchError};
 
 use crate::{
     TokenError, Verified,
+    jwt::Claims,
     oidc::{ExternalIssuer, OidcError, OidcSettings},
 };
 
@@ -68,6 +69,13 @@ impl Issuer {
     /// Its URL, as its tokens have it.
     pub fn url(&self) -> &str {
         &self.settings.issuer
+    }
+
+    /// Does a token with these claims say that it is one of its, and for us? Nothing of it is proved.
+    pub(crate) fn is_claimed_by(&self, claims: &Claims) -> bool {
+        let ours = |audience: &&str| self.settings.audiences.iter().any(|own| own == audience);
+        claims.text("iss").is_ok_and(|issuer| issuer == self.settings.issuer)
+            && claims.audiences().is_some_and(|named| named.iter().any(ours))
     }
 
     /// Whose ID token this is.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use updraft_model::account::HeldKey;
 
-use super::{Account, CLOUD_PLATFORM, Tokens, Verified, account, unknown};
+use super::{ACCESS, Account, CLOUD_PLATFORM, Tokens, Verified, account, unknown};
 use crate::{
     jwt::{self, CLOCK_SKEW, Claims, TokenError, Unverified},
     key::PublicKey,
@@ -124,6 +124,22 @@ impl Tokens {
             scopes,
             expires: UNIX_EPOCH + Duration::from_secs(claims.seconds("exp")?),
         })
+    }
+
+    /// Does a token say of itself that the API takes it: an access token of ours, one that an account signed, or what
+    /// the account gets one of those for? Nothing of it is proved.
+    pub(crate) fn is_claimed_by(&self, token: &Unverified<'_>, claims: &Claims) -> bool {
+        let Ok(issuer) = claims.text("iss") else { return false };
+        if token.kind() == ACCESS {
+            return issuer == self.issuer();
+        }
+        let is_account = self.0.accounts.borrow().find(issuer).is_some();
+        let is_for_us = |audience: &&str| {
+            let is_exchanged = GOOGLE_AUDIENCES.contains(audience) || *audience == self.issuer();
+            is_exchanged || *audience == self.token_uri() || self.is_of_ours(audience)
+        };
+        // Where scopes say what it is for, no audience does.
+        is_account && claims.audiences().is_none_or(|named| named.iter().any(is_for_us))
     }
 
     /// Is it an API of this server, under our name or Google's? Not the token endpoint: an assertion is no token.

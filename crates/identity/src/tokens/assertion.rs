@@ -22,6 +22,18 @@ pub const GOOGLE_AUDIENCES: [&str; 4] = [
     "https://oauth2.googleapis.com/",
 ];
 
+/// The hosts of Google's whose APIs are served here: what an account signs itself for another one is shown elsewhere, and
+/// whoever gets it there must not be able to act as the account here.
+pub const API_HOSTS: [&str; 7] = [
+    "cloudresourcemanager.googleapis.com",
+    "iam.googleapis.com",
+    "iamcredentials.googleapis.com",
+    "logging.googleapis.com",
+    "run.googleapis.com",
+    "secretmanager.googleapis.com",
+    "serviceusage.googleapis.com",
+];
+
 /// An account that shows an assertion, and the keys that it has.
 #[derive(Debug, Clone)]
 pub struct Asserter {
@@ -144,9 +156,8 @@ impl Tokens {
 
     /// Is it an API of this server, under our name or Google's? Not the token endpoint: an assertion is no token.
     fn is_of_ours(&self, audience: &str) -> bool {
-        let Some(host) = audience.strip_suffix('/') else { return false };
-        let google = host.strip_prefix("https://").and_then(|host| host.strip_suffix(".googleapis.com"));
-        host == self.issuer() || google.is_some_and(|api| api != "oauth2" && updraft_model::name::is_label(api))
+        let Some(origin) = audience.strip_suffix('/') else { return false };
+        origin == self.issuer() || origin.strip_prefix("https://").is_some_and(is_api_host)
     }
 
     /// The key of this id, among those that others hold of the account and those that sign for it here.
@@ -156,6 +167,13 @@ impl Tokens {
             robot.and_then(|robot| robot.find(kid)).map(|key| key.key.public().clone()).ok_or_else(|| unknown(kid))
         })
     }
+}
+
+/// Is it one of [`API_HOSTS`], or that of a region: `REGION-run.googleapis.com`, `secretmanager.REGION.rep.googleapis.com`?
+fn is_api_host(host: &str) -> bool {
+    let run = || host.strip_suffix("-run.googleapis.com");
+    let secrets = || host.strip_prefix("secretmanager.")?.strip_suffix(".rep.googleapis.com");
+    API_HOSTS.contains(&host) || run().or_else(secrets).is_some_and(updraft_model::name::is_label)
 }
 
 /// The key of this id among `keys`, or why it may not be used; `None` when it is not among them.

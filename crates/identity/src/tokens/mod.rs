@@ -37,7 +37,7 @@ use crate::{
     key::PublicKey,
 };
 
-pub use assertion::{Asserter, Assertion, GOOGLE_AUDIENCES};
+pub use assertion::{API_HOSTS, Asserter, Assertion, GOOGLE_AUDIENCES};
 use keyring::Keyring;
 
 /// How long a token is valid unless another time is asked for.

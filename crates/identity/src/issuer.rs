@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Notify;
 use updraft_base::{Backoff, Clock};
-use updraft_outbound::{Client, FetchError};
+use updraft_outbound::{Client, Document, FetchError, Request};
 
 use crate::{
     TokenError, Verified,
@@ -122,11 +122,11 @@ impl Issuer {
     /// Fetches the keys; says how long they may be kept.
     async fn fetch(&self, client: &Client) -> Result<Option<Duration>, Fault> {
         let at = format!("{}/.well-known/openid-configuration", self.settings.issuer.trim_end_matches('/'));
-        let found: Discovered = client.get_json(&at, DOCUMENT_MAX).await?.value;
+        let Document { value: found, peer, .. } = client.get_json::<Discovered>(Request::get(at), DOCUMENT_MAX).await?;
         if found.issuer != self.settings.issuer {
             return Err(Fault::Other(found.issuer));
         }
-        let keys = client.get_json::<Value>(&found.jwks_uri, DOCUMENT_MAX).await?;
+        let keys = client.get_json::<Value>(Request::get(found.jwks_uri).sent_by(&peer), DOCUMENT_MAX).await?;
         let fresh = ExternalIssuer::new(self.settings.clone(), &keys.value.to_string())?;
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(fresh));
         tracing::debug!(issuer = self.settings.issuer, "has the keys of the issuer");

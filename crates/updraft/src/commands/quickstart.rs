@@ -110,6 +110,7 @@ async fn tour(flags: &QuickstartArgs, place: Layer) -> Result<(), Failure> {
     };
     let isolation = config.isolation;
     let engine = EngineChoice::Local(local_engine(&config));
+    serve::keep_memory();
     let server = Server::start(Options { config, engine, clock: Clock::system() }).await?;
     match fallback {
         Some(cause) => warn(isolation, &cause),

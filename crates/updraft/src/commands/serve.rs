@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal as _, process::ExitCode};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tracing_subscriber::EnvFilter;
 use updraft_base::{Clock, Shutdown};
 use updraft_cli::Exit;
@@ -27,6 +27,7 @@ pub(super) async fn run(config: Config) -> ExitCode {
         return fail(error.as_ref(), None);
     }
     raise_open_files();
+    keep_memory();
     let hangup = if std::io::stdin().is_terminal() { Hangup::Ends } else { Hangup::Reloads };
     let mut signals = match Signals::catch(hangup) {
         Ok(signals) => signals,
@@ -46,6 +47,24 @@ fn raise_open_files() {
     let most = getrlimit(Resource::Nofile).maximum;
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
         tracing::warn!(%error, "the limit of open files stays as it was");
+    }
+}
+
+/// Sees to it that no crash leaves the server's memory on a disk or with another program: values of secrets are in it, and
+/// every key. A core of one byte is too small for a file, and the only one for which the kernel does not start what
+/// `core_pattern` names; with a limit of 0 it does. The launcher, which has values as well, inherits that. That the server
+/// is not to be dumped holds whatever the limits are, and keeps other processes of its user from looking into it.
+pub(super) fn keep_memory() {
+    let core = Some(1);
+    let is_none_yet = getrlimit(Resource::Core).maximum == Some(0);
+    // Who has no right to more than nothing has no file at least.
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: core, maximum: core })
+        && !is_none_yet
+    {
+        tracing::warn!(%error, "a crash may leave the server's memory in a file");
+    }
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "other processes of the same user may look into the server's memory");
     }
 }
 

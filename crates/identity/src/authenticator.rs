@@ -169,6 +169,16 @@ impl Authenticator {
             || self.tokens.as_ref().is_some_and(|tokens| tokens.is_claimed_by(&token, &claims))
     }
 
+    /// May whoever was let in before still be let in? For what goes on after its call, whose credentials are not at hand: an
+    /// account that was disabled or deleted since may not.
+    ///
+    /// # Errors
+    /// As [`Authenticator::authenticate`] for a token of the account.
+    pub fn still_stands(&self, who: &Principal) -> Result<(), Error> {
+        let (Principal::ServiceAccount(account), Some(tokens)) = (who, &self.tokens) else { return Ok(()) };
+        tokens.stands(account).map_err(refused)
+    }
+
     fn by_credential(&self, headers: &HeaderMap, token: Option<&Token>) -> Result<Principal, Error> {
         let mut all = headers.get_all(header::AUTHORIZATION).iter();
         let Some(shown) = all.next() else {
@@ -211,7 +221,6 @@ impl Authenticator {
         // What does not look like one of ours gets Google's sentence alone.
         let looks_like_one = |text: &&str| text.bytes().filter(|&byte| byte == b'.').count() == 2;
         let shown = std::str::from_utf8(shown).ok().filter(looks_like_one);
-        let refused = |cause| Error::new(ErrorKind::Unauthenticated, format!("{WRONG} ({cause}.)"));
         let (Some(tokens), Some(shown)) = (&self.tokens, shown) else { return Err(wrong()) };
         if let Some(issuer) = self.issuer_of(shown) {
             return issuer.verify(shown).map(|verified| verified.who).map_err(refused);
@@ -227,6 +236,10 @@ impl Authenticator {
 /// By whom a token says that it is; nothing of it is proved.
 fn claimed_issuer(token: &str) -> Option<String> {
     Some(Unverified::parse(token).ok()?.unproved().ok()?.text("iss").ok()?.to_owned())
+}
+
+fn refused(cause: TokenError) -> Error {
+    Error::new(ErrorKind::Unauthenticated, format!("{WRONG} ({cause}.)"))
 }
 
 fn wrong() -> Error {

@@ -292,6 +292,11 @@ impl Tokens {
         Ok(claims)
     }
 
+    /// May this account still be used?
+    pub(crate) fn stands(&self, account: &Account) -> Result<(), TokenError> {
+        self.check_standing(&account.unique_id, &account.email, &account.project)
+    }
+
     fn check_standing(&self, unique_id: &str, email: &str, project: &str) -> Result<(), TokenError> {
         match self.0.accounts.borrow().standing(unique_id, project) {
             Standing::Active => Ok(()),

@@ -17,6 +17,7 @@ mod scale;
 mod simulation;
 mod smuggling;
 mod tls;
+mod told;
 mod websocket;
 mod wire;
 

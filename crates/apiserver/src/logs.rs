@@ -1,15 +1,21 @@
 //! Log entries of a service, line by line.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use futures::{Stream, StreamExt, future, stream};
+use futures::{Stream, StreamExt, stream};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use serde::Serialize;
 use serde_json::json;
-use updraft_control::Permitted;
+use updraft_api::{json::EnumEncoding, status};
+use updraft_base::{Clock, Shutdown};
+use updraft_control::{Control, Permitted};
+use updraft_identity::Authenticator;
 use updraft_model::{
     Error, Parent, ServiceName,
+    iam::{Permission, Principal},
     name::{check_location_id, check_project_id, check_service_id},
 };
 use updraft_telemetry::{Followed, Follower, LogQuery, Which};
@@ -17,25 +23,28 @@ use updraft_telemetry::{Followed, Follower, LogQuery, Which};
 use crate::{
     Served,
     own::{Parameters, uncached},
-    respond::{BoxBody, BoxError, boxed, text},
+    respond::{BoxBody, BoxError, boxed, note, text},
 };
 
 /// Entries when the query does not say.
 const LIMIT: usize = 100;
 /// The most entries of one answer.
 const LIMIT_MAX: usize = 10_000;
+/// How often whoever follows is asked for the permission again.
+const AGAIN: Duration = Duration::from_secs(60);
 /// One JSON object per line.
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
 /// `GET /updraft/v1/logs?service=&revision=&which=&limit=&follow=&project=&location=`: the newest entries, or with
 /// `which=decisions` those of the scaler, which are left out otherwise; the oldest of them first, each an object in the form of Cloud Logging; with `follow=true` also those that
-/// come after. A follower that is too slow gets `{"lost": N}` for what it missed.
+/// come after. A follower that is too slow gets `{"lost": N}` for what it missed, and one that may not read them any more
+/// an error in the form of the API's, at the end.
 ///
 /// # Errors
 /// `InvalidArgument` for a parameter that is missing or wrong.
 pub(crate) async fn read(
     deps: &Served,
-    permit: &Permitted,
+    (caller, permission, permit): (&Principal, Permission, &Permitted),
     parameters: &Parameters,
 ) -> Result<Response<BoxBody>, Error> {
     let limit = parameters.parse::<usize>("limit")?.unwrap_or(LIMIT);
@@ -50,7 +59,8 @@ pub(crate) async fn read(
             return Err(Error::invalid_field("which", format!("must be output or decisions, got '{other}'")));
         }
     };
-    let query = LogQuery { revision, which, limit, ..LogQuery::of(service(deps, parameters)?) };
+    let service = service(deps, parameters)?;
+    let query = LogQuery { revision, which, limit, ..LogQuery::of(service.clone()) };
     if !parameters.parse::<bool>("follow")?.unwrap_or_default() {
         let entries = deps.logs.open(permit).query(query).await;
         let lines: Vec<u8> = entries.iter().rev().flat_map(line).collect();
@@ -58,9 +68,9 @@ pub(crate) async fn read(
     }
     let (entries, follower) = deps.logs.open(permit).tail(query).await;
     let before: Vec<Bytes> = entries.iter().rev().map(line).collect();
-    // Without an end of its own it would hold up the end of the server.
-    let shutdown = deps.shutdown.clone();
-    let after = follow(follower).take_until(async move { shutdown.asked().await });
+    let (control, auth, clock) = (deps.control.clone(), deps.auth.clone(), deps.clock.clone());
+    let standing = Standing { control, auth, clock, caller: caller.clone(), permission, service };
+    let after = follow(follower, end(deps.shutdown.clone(), standing));
     let lines = stream::iter(before).chain(after).map(|line| Ok::<_, BoxError>(Frame::data(line)));
     let mut answer = text(StatusCode::OK, NDJSON, "");
     *answer.body_mut() = boxed(StreamBody::new(lines));
@@ -83,17 +93,65 @@ pub(crate) fn service(deps: &Served, parameters: &Parameters) -> Result<ServiceN
     }
 }
 
-fn follow(follower: Follower) -> impl Stream<Item = Bytes> {
-    let heard = stream::unfold(follower, |mut follower| async move {
-        let heard = follower.next().await?;
-        Some((heard, follower))
-    });
-    heard.then(|heard| {
-        future::ready(match heard {
-            Followed::Entry(entry) => line(&*entry),
-            Followed::Lost(lost) => line(&json!({"lost": lost})),
-        })
+/// Who follows, and what they were permitted.
+struct Standing {
+    control: Control,
+    auth: Authenticator,
+    clock: Clock,
+    caller: Principal,
+    permission: Permission,
+    service: ServiceName,
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// Ends when it is not permitted any more, with what a call would be told now. A stream may last for weeks, and nothing
+    /// of it is asked for again by itself.
+    async fn withdrawn(self) -> Error {
+        loop {
+            self.clock.sleep(AGAIN).await;
+            if let Err(error) = self.again().await {
+                return error;
+            }
+        }
+    }
+
+    async fn again(&self) -> Result<(), Error> {
+        self.auth.still_stands(&self.caller)?;
+        self.control.authorise_service(&self.caller, self.permission, &self.service).await.map(drop)
+    }
+}
+
+/// When a stream ends, and with which error. Without an end of its own it would hold up the end of the server.
+async fn end(shutdown: Shutdown, standing: Standing) -> Option<Error> {
+    tokio::select! {
+        () = shutdown.asked() => None,
+        error = standing.withdrawn() => Some(error),
+    }
+}
+
+/// What is heard until `end`, whose error is the last line.
+fn follow(follower: Follower, end: impl Future<Output = Option<Error>>) -> impl Stream<Item = Bytes> {
+    stream::unfold(Some((follower, Box::pin(end))), |state| async move {
+        let (mut follower, mut end) = state?;
+        tokio::select! {
+            biased;
+            error = &mut end => error.map(|error| (refusal(&error), None)),
+            heard = follower.next() => {
+                let line = match heard? {
+                    Followed::Entry(entry) => line(&*entry),
+                    Followed::Lost(lost) => line(&json!({"lost": lost})),
+                };
+                Some((line, Some((follower, end))))
+            }
+        }
     })
+}
+
+fn refusal(error: &Error) -> Bytes {
+    note(error);
+    line(&status::error_body(error, EnumEncoding::default()))
 }
 
 fn line(entry: &impl Serialize) -> Bytes {

@@ -206,7 +206,7 @@ impl OwnCall {
         };
         Ok(match self.work {
             Work::Metrics => Answer::Whole(metrics(deps.metrics.open(&permit).clone()).await),
-            Work::Logs => Answer::Whole(logs::read(deps, &permit, parameters).await?),
+            Work::Logs => Answer::Whole(logs::read(deps, (caller, permission, &permit), parameters).await?),
             Work::Backup => Answer::Whole(backup::take(deps, caller.clone(), parameters).await?),
             Work::Diagnosis => Answer::Json(diagnosis::read(deps, caller, parameters).await?),
             Work::ListImages => Answer::Json(images::list(deps, &permit).await?),

@@ -255,7 +255,7 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// What the server says when it refuses: `google.rpc.Status`, or whatever else answers there.
-fn refusal(code: reqwest::StatusCode, text: &str) -> CliError {
+pub(crate) fn refusal(code: reqwest::StatusCode, text: &str) -> CliError {
     let exit = match code.as_u16() {
         401 | 403 => Exit::Denied,
         404 => Exit::NotFound,

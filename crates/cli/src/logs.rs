@@ -1,12 +1,14 @@
 //! `services logs`, `services explain`.
 
 use futures::TryStreamExt;
+use reqwest::StatusCode;
 use serde_json::Value;
 use tokio::io::AsyncBufReadExt;
 use tokio_util::io::StreamReader;
 
 use crate::{
     args::{ExplainArgs, Format, LogsArgs},
+    client::refusal,
     deploy,
     error::CliError,
     output,
@@ -84,6 +86,12 @@ async fn print(session: &mut Session<'_>, wanted: Wanted<'_>) -> Result<usize, C
         if let Some(lost) = entry["lost"].as_u64() {
             session.console.say(format_args!("{lost} lines came too fast to be shown; they are in the log"));
             continue;
+        }
+        // The last line of who may not go on reading.
+        let code =
+            entry["error"]["code"].as_u64().and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok());
+        if let Some(code) = code {
+            return Err(refusal(code, &line));
         }
         match session.format {
             // There is no end to wait for.

@@ -1,9 +1,8 @@
 //! `secrets`: values in from files, out as they are.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt as _,
+    fs::{self, File},
+    io::{self, Read},
     path::Path,
 };
 
@@ -24,6 +23,7 @@ use crate::{
     },
     client::{Ask, encode},
     error::{CliError, Exit},
+    gcloud::replace,
     objects, output,
     policy::{self, Policed},
     run::Session,
@@ -168,9 +168,22 @@ async fn access(
         return Err(CliError::failed("the value was damaged on its way: it does not have its checksum"));
     }
     let Some(file) = file else { return session.console.write(value.expose()) };
-    let written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file);
-    let written = written.and_then(|mut file| file.write_all(value.expose()));
-    written.map_err(|error| CliError::failed(format!("cannot write {}: {error}", file.display())))
+    keep(file, &value)
+}
+
+/// Writes a value for its owner alone. Into a file and nothing else: whoever else can write where it is to be could have
+/// put a link or a pipe there, and the place of a device such as `/dev/stdout` is not to be taken by a file.
+fn keep(file: &Path, value: &Confidential) -> Result<(), CliError> {
+    let failed = |error| CliError::failed(format!("cannot write {}: {error}", file.display()));
+    match fs::symlink_metadata(file) {
+        Ok(there) if !there.is_file() => {
+            return Err(CliError::failed(format!("cannot write {}: it is there, and no file", file.display()))
+                .with_hint("without --out-file the value goes to standard output"));
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    replace(file, value.expose(), 0o600).map_err(failed)
 }
 
 async fn change(

@@ -1,6 +1,6 @@
 //! From headers to a principal.
 
-use std::{fmt, path::Path, str::FromStr, sync::Arc};
+use std::{borrow::Cow, fmt, path::Path, str::FromStr, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, header};
@@ -157,6 +157,28 @@ impl Authenticator {
         }
     }
 
+    /// Might the API take what this value of `Authorization` holds, as a person's or as a service account's? Then whoever
+    /// gets it whole can act as them. What it says of itself decides, since nothing of it is proved, and it is read as
+    /// the API reads it. The token of the data directory is another matter: [`Authenticator::is_token`].
+    pub fn is_for_the_api(&self, shown: &HeaderValue) -> bool {
+        let Some(credential) = credential(shown.as_bytes()) else { return false };
+        let Ok(token) = std::str::from_utf8(&credential) else { return false };
+        let Ok(token) = Unverified::parse(token) else { return false };
+        let Ok(claims) = token.unproved() else { return false };
+        self.issuer.as_ref().is_some_and(|issuer| issuer.is_claimed_by(&claims))
+            || self.tokens.as_ref().is_some_and(|tokens| tokens.is_claimed_by(&token, &claims))
+    }
+
+    /// May whoever was let in before still be let in? For what goes on after its call, whose credentials are not at hand: an
+    /// account that was disabled or deleted since may not.
+    ///
+    /// # Errors
+    /// As [`Authenticator::authenticate`] for a token of the account.
+    pub fn still_stands(&self, who: &Principal) -> Result<(), Error> {
+        let (Principal::ServiceAccount(account), Some(tokens)) = (who, &self.tokens) else { return Ok(()) };
+        tokens.stands(account).map_err(refused)
+    }
+
     fn by_credential(&self, headers: &HeaderMap, token: Option<&Token>) -> Result<Principal, Error> {
         let mut all = headers.get_all(header::AUTHORIZATION).iter();
         let Some(shown) = all.next() else {
@@ -199,7 +221,6 @@ impl Authenticator {
         // What does not look like one of ours gets Google's sentence alone.
         let looks_like_one = |text: &&str| text.bytes().filter(|&byte| byte == b'.').count() == 2;
         let shown = std::str::from_utf8(shown).ok().filter(looks_like_one);
-        let refused = |cause| Error::new(ErrorKind::Unauthenticated, format!("{WRONG} ({cause}.)"));
         let (Some(tokens), Some(shown)) = (&self.tokens, shown) else { return Err(wrong()) };
         if let Some(issuer) = self.issuer_of(shown) {
             return issuer.verify(shown).map(|verified| verified.who).map_err(refused);
@@ -217,23 +238,27 @@ fn claimed_issuer(token: &str) -> Option<String> {
     Some(Unverified::parse(token).ok()?.unproved().ok()?.text("iss").ok()?.to_owned())
 }
 
+fn refused(cause: TokenError) -> Error {
+    Error::new(ErrorKind::Unauthenticated, format!("{WRONG} ({cause}.)"))
+}
+
 fn wrong() -> Error {
     Error::new(ErrorKind::Unauthenticated, WRONG)
 }
 
 /// The secret of `Bearer SECRET` or of `Basic base64(anybody:SECRET)`, which is what registry
 /// clients send.
-fn credential(authorization: &[u8]) -> Option<Vec<u8>> {
+fn credential(authorization: &[u8]) -> Option<Cow<'_, [u8]>> {
     let space = authorization.iter().position(|&byte| byte == b' ')?;
     let (scheme, rest) = authorization.split_at(space);
     let rest = rest.trim_ascii();
     if scheme.eq_ignore_ascii_case(b"bearer") {
-        return Some(rest.to_vec());
+        return Some(rest.into());
     }
     if scheme.eq_ignore_ascii_case(b"basic") {
         let pair = STANDARD.decode(rest).ok()?;
         let colon = pair.iter().position(|&byte| byte == b':')?;
-        return Some(pair[colon + 1..].to_vec());
+        return Some(pair[colon + 1..].to_vec().into());
     }
     None
 }

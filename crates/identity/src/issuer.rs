@@ -12,10 +12,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Notify;
 use updraft_base::{Backoff, Clock};
-use updraft_outbound::{Client, FetchError};
+use updraft_outbound::{Client, Document, FetchError, Request};
 
 use crate::{
     TokenError, Verified,
+    jwt::Claims,
     oidc::{ExternalIssuer, OidcError, OidcSettings},
 };
 
@@ -70,6 +71,13 @@ impl Issuer {
         &self.settings.issuer
     }
 
+    /// Does a token with these claims say that it is one of its, and for us? Nothing of it is proved.
+    pub(crate) fn is_claimed_by(&self, claims: &Claims) -> bool {
+        let ours = |audience: &&str| self.settings.audiences.iter().any(|own| own == audience);
+        claims.text("iss").is_ok_and(|issuer| issuer == self.settings.issuer)
+            && claims.audiences().is_some_and(|named| named.iter().any(ours))
+    }
+
     /// Whose ID token this is.
     ///
     /// # Errors
@@ -114,11 +122,11 @@ impl Issuer {
     /// Fetches the keys; says how long they may be kept.
     async fn fetch(&self, client: &Client) -> Result<Option<Duration>, Fault> {
         let at = format!("{}/.well-known/openid-configuration", self.settings.issuer.trim_end_matches('/'));
-        let found: Discovered = client.get_json(&at, DOCUMENT_MAX).await?.value;
+        let Document { value: found, peer, .. } = client.get_json::<Discovered>(Request::get(at), DOCUMENT_MAX).await?;
         if found.issuer != self.settings.issuer {
             return Err(Fault::Other(found.issuer));
         }
-        let keys = client.get_json::<Value>(&found.jwks_uri, DOCUMENT_MAX).await?;
+        let keys = client.get_json::<Value>(Request::get(found.jwks_uri).sent_by(&peer), DOCUMENT_MAX).await?;
         let fresh = ExternalIssuer::new(self.settings.clone(), &keys.value.to_string())?;
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(fresh));
         tracing::debug!(issuer = self.settings.issuer, "has the keys of the issuer");

@@ -254,13 +254,18 @@ impl Claims {
         self.check_times(rules.now)
     }
 
+    /// Whom it is meant for; `None` where it does not say so.
+    pub(crate) fn audiences(&self) -> Option<Vec<&str>> {
+        match self.0.get("aud") {
+            Some(Value::String(one)) => Some(vec![one]),
+            Some(Value::Array(many)) => Some(many.iter().filter_map(Value::as_str).collect()),
+            _ => None,
+        }
+    }
+
     /// One of `expected` must be the token's audience, or among them (RFC 7519, section 4.1.3).
     pub(crate) fn check_audience(&self, expected: &[&str]) -> Result<(), TokenError> {
-        let named: Vec<&str> = match self.0.get("aud") {
-            Some(Value::String(one)) => vec![one],
-            Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).collect(),
-            _ => return Err(TokenError::Claim("aud")),
-        };
+        let named = self.audiences().ok_or(TokenError::Claim("aud"))?;
         if named.iter().any(|audience| expected.contains(audience)) {
             return Ok(());
         }

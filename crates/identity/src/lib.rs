@@ -29,6 +29,6 @@ pub use sealing::{KeySource, Sealing, SealingError, UnknownKeySource};
 pub use tls::{Certificate, Tls, TlsError, names as certificate_names};
 pub use token::{read_token, token_path};
 pub use tokens::{
-    Asserter, Assertion, CLOUD_PLATFORM, EmailClaim, GOOGLE_AUDIENCES, KEYS_MAX_AGE, LIFETIME, LIFETIME_MAX, Minted,
-    Signed, SystemKey, Tokens, Verified,
+    API_HOSTS, Asserter, Assertion, CLOUD_PLATFORM, EmailClaim, GOOGLE_AUDIENCES, KEYS_MAX_AGE, LIFETIME, LIFETIME_MAX,
+    Minted, Signed, SystemKey, Tokens, Verified,
 };

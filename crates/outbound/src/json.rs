@@ -8,12 +8,13 @@ use serde::de::DeserializeOwned;
 use crate::{
     client::{Client, Request, within},
     error::FetchError,
+    policy::Peer,
 };
 
 /// A document is some kilobytes; whoever takes longer is not to be waited for.
 const TIME: Duration = Duration::from_secs(20);
 
-/// A document, and how long it is good for.
+/// A document, whose it is, and how long it is good for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document<T> {
     /// What it says.
@@ -21,41 +22,39 @@ pub struct Document<T> {
     /// How much longer it may be kept, if who sent it says so; zero: not at all. Not bounded here: an hour is a good
     /// upper and a minute a good lower bound for keys.
     pub max_age: Option<Duration>,
+    /// Who answered, after redirects: whoever fetches what the document names says so ([`Request::sent_by`]).
+    pub peer: Peer,
 }
 
 // === impl Client ===
 
 impl Client {
-    /// The JSON at `url`, of at most `limit` bytes, in at most 20 seconds, redirects included.
+    /// The JSON that answers `request`, of at most `limit` bytes, in at most 20 seconds, redirects included.
     ///
     /// # Errors
     /// Every [`FetchError`]; none of them shows what came.
-    pub async fn get_json<T: DeserializeOwned>(&self, url: &str, limit: usize) -> Result<Document<T>, FetchError> {
-        self.document_within(TIME, url, limit).await
-    }
-
-    async fn document_within<T>(&self, time: Duration, url: &str, limit: usize) -> Result<Document<T>, FetchError>
+    pub async fn get_json<T>(&self, request: Request, limit: usize) -> Result<Document<T>, FetchError>
     where
         T: DeserializeOwned,
     {
-        within(time, self.document(url, limit)).await?
+        within(TIME, self.document(request, limit)).await?
     }
 
-    async fn document<T: DeserializeOwned>(&self, url: &str, limit: usize) -> Result<Document<T>, FetchError> {
-        let request = Request::get(url).header(ACCEPT, HeaderValue::from_static("application/json"));
+    async fn document<T: DeserializeOwned>(&self, request: Request, limit: usize) -> Result<Document<T>, FetchError> {
+        let request = request.header(ACCEPT, HeaderValue::from_static("application/json"));
         let response = self.send(request).await?;
-        let (peer, status) = (response.peer().to_string(), response.status());
+        let (peer, status) = (response.peer().clone(), response.status());
         if !status.is_success() {
-            return Err(FetchError::Status { peer, status });
+            return Err(FetchError::Status { peer: peer.to_string(), status });
         }
         let max_age = max_age(response.headers());
         let body = response.read(limit).await?;
         let value = serde_json::from_slice(&body).map_err(|error| FetchError::NotJson {
-            peer,
+            peer: peer.to_string(),
             line: error.line(),
             column: error.column(),
         })?;
-        Ok(Document { value, max_age })
+        Ok(Document { value, max_age, peer })
     }
 }
 
@@ -90,7 +89,7 @@ mod tests {
         let policy = Policy { allow: vec![Allow::loopback()] };
         let client = Client::new(Config { policy, ..Config::default() });
         let time = Duration::from_millis(20);
-        let outcome = client.document_within::<serde_json::Value>(time, &url, 1000).await;
+        let outcome = within(time, client.document::<serde_json::Value>(Request::get(url), 1000)).await;
         assert!(matches!(outcome, Err(FetchError::TooSlow(said)) if said == time), "{outcome:?}");
     }
 

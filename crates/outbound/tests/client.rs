@@ -232,7 +232,7 @@ async fn a_document_comes_with_how_long_it_may_be_kept() {
     let client = net.client("");
     let ask = |path: &str| {
         let (client, url) = (client.clone(), format!("https://issuer.example{path}"));
-        async move { client.get_json::<serde_json::Value>(&url, 1000).await }
+        async move { client.get_json::<serde_json::Value>(Request::get(url), 1000).await }
     };
     let document = ask("/jwks").await.expect("a document");
     assert_eq!((document.value["keys"][1].as_u64(), document.max_age), (Some(2), Some(Duration::from_secs(540))));

@@ -26,7 +26,7 @@ const GCLOUD: &str = "32555940559.apps.googleusercontent.com";
 pub(crate) enum Caller {
     /// Nothing that is for the front door.
     Anybody,
-    /// A token, not looked at yet: most services are open, and then it is the application's.
+    /// A token, not looked at yet: most services are open, and then it is for the application.
     Bearer(Shown),
     /// The admin token.
     Admin,
@@ -92,12 +92,19 @@ impl Caller {
         caller
     }
 
-    /// Takes the signature off a token that was for the front door of a service with this access.
-    pub(crate) fn cover(&self, headers: &mut HeaderMap, access: &InvokerAccess) {
-        let (Self::Bearer(shown), InvokerAccess::Restricted(_)) = (self, access) else { return };
-        let Some((signed, _)) = shown.value.to_str().ok().and_then(|value| value.rsplit_once('.')) else { return };
-        if let Ok(value) = HeaderValue::from_str(&format!("{signed}.{NO_SIGNATURE}")) {
+    /// Takes the signature off a token that was for the front door of a service with this access, and off every one
+    /// that the API would take: whoever wrote the container could act as the caller with it. All others are the
+    /// application's, and pass as they are.
+    pub(crate) fn cover(&self, headers: &mut HeaderMap, access: &InvokerAccess, auth: &Authenticator) {
+        if let (Self::Bearer(shown), InvokerAccess::Restricted(_)) = (self, access)
+            && let Some(value) = unsigned(&shown.value)
+        {
             headers.insert(&shown.name, value);
+        }
+        for name in &CREDENTIALS {
+            if headers.get_all(name).iter().any(|shown| auth.is_for_the_api(shown)) {
+                disarm(headers, name, auth);
+            }
         }
     }
 
@@ -113,6 +120,29 @@ impl Caller {
             }
         }
     }
+}
+
+/// Takes the signatures off what the API would take, and leaves the rest of this name as it is. What is no bearer goes
+/// as a whole: its user has a token for a password, and there is no use for half of one.
+fn disarm(headers: &mut HeaderMap, name: &HeaderName, auth: &Authenticator) {
+    let shown: Vec<HeaderValue> = headers.get_all(name).iter().cloned().collect();
+    headers.remove(name);
+    for value in shown {
+        let kept = match auth.is_for_the_api(&value) {
+            true if is_bearer(value.as_bytes()) => unsigned(&value),
+            true => None,
+            false => Some(value),
+        };
+        if let Some(kept) = kept {
+            headers.append(name, kept);
+        }
+    }
+}
+
+/// The same with another text where the signature was.
+fn unsigned(value: &HeaderValue) -> Option<HeaderValue> {
+    let (signed, _) = value.to_str().ok()?.rsplit_once('.')?;
+    HeaderValue::from_str(&format!("{signed}.{NO_SIGNATURE}")).ok()
 }
 
 /// Is a token with this audience for the service? It names one of its URLs, whatever the scheme and port that it is

@@ -132,7 +132,7 @@ impl Proxy {
             }
             chosen => chosen?,
         };
-        caller.cover(request.headers_mut(), chosen.access());
+        caller.cover(request.headers_mut(), chosen.access(), &self.0.deps.auth);
         // The time limit is of the whole request: the wait for an instance and its start included.
         let mut timer = self.0.deps.clock.sleep(chosen.timeout());
         let outgoing = Box::new(Outgoing::new(*request, client, chosen.protocol())?);
@@ -222,7 +222,7 @@ impl Proxy {
                 Err(Rejection::NoRevision) => {
                     refused = Rejection::NoRevision;
                     chosen = self.choose_anew(&chosen, &outgoing.request, caller, trip).await?;
-                    caller.cover(outgoing.request.headers_mut(), chosen.access());
+                    caller.cover(outgoing.request.headers_mut(), chosen.access(), &deps.auth);
                     *outgoing = outgoing.retarget(chosen.protocol())?;
                     continue;
                 }

@@ -17,6 +17,7 @@ mod scale;
 mod simulation;
 mod smuggling;
 mod tls;
+mod told;
 mod websocket;
 mod wire;
 
@@ -154,7 +155,7 @@ impl World {
         let auth = Authenticator::open(AuthMode::Token, secrets.path()).expect("a token");
         let accounts = watch::channel(Arc::new(invoker::accounts())).1;
         let tokens = Tokens::open(secrets.path(), "http://127.0.0.1:8080", accounts, clock.clone()).expect("opens");
-        let auth = auth.with_tokens(tokens.clone());
+        let auth = auth.with_tokens(tokens.clone()).with_issuer(invoker::people(&clock));
         let (fleet_of, tasks_of) = (fleet.clone(), tasks.clone());
         let deps =
             ProxyDeps { fleet: fleet_of, routes: routes_seen, auth, clock, tasks: tasks_of, requests: log, config };

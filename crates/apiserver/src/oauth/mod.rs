@@ -111,3 +111,18 @@ pub(crate) async fn blocking<T: Send + 'static, E: Into<IdentityError> + Send + 
 pub(crate) fn as_account(identity: updraft_control::around::AccountIdentity) -> Account {
     Account { email: identity.email, unique_id: identity.unique_id, project: identity.project }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use updraft_api::{around, method};
+    use updraft_identity::API_HOSTS;
+
+    #[test]
+    fn what_accounts_sign_themselves_is_taken_for_the_apis_that_are_served_and_no_others() {
+        let served = method::methods().map(|method| method.product().domain());
+        let served: BTreeSet<&str> = served.chain(around::CALLS.iter().map(|call| call.api.domain())).collect();
+        assert_eq!(BTreeSet::from(API_HOSTS), served);
+    }
+}

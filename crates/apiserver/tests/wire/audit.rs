@@ -128,7 +128,7 @@ fn create(id: &str) -> Request<Full<bytes::Bytes>> {
 #[tokio::test]
 async fn a_create_that_is_allowed_one_that_is_denied_and_one_of_nobody_are_on_record() {
     let server = Server::start(AuthMode::Token).await;
-    let start = SystemTime::now();
+    let start = updraft_base::Clock::system().now();
     assert_eq!(call(&server, Principal::AdminToken, create("hello")).await.0, StatusCode::OK);
     assert_eq!(call(&server, user("mallory"), create("mine")).await.0, StatusCode::FORBIDDEN);
     let mut wrong = create("other");

@@ -202,3 +202,23 @@ async fn a_log_that_is_followed_shows_requests_and_what_was_lost() {
     let (text, _) = Try::new("services logs read hello -f --format json", answer()).run().await;
     assert_eq!(text.lines().filter(|line| line.starts_with('{')).count(), 2, "{text}");
 }
+
+#[tokio::test]
+async fn who_may_not_follow_a_log_any_more_is_told_why_it_ended() {
+    let follow = "GET /updraft/v1/logs?project=demo-project&location=us-central1&service=hello&limit=100&follow=true";
+    let lines = concat!(
+        r#"{"timestamp":"2026-11-21T08:14:41Z","textPayload":"hello"}"#,
+        "\n",
+        r#"{"error":{"code":403,"message":"Permission 'x' denied on resource 'y'.","status":"PERMISSION_DENIED"}}"#,
+        "\n"
+    );
+    Try::new("services logs hello --follow", vec![Answer(follow, 200, lines.to_owned())])
+        .check(expect![[r#"
+            exit: Denied
+            out:
+            2026-11-21 08:14:41 hello
+            err:
+            error: Permission 'x' denied on resource 'y'.
+        "#]])
+        .await;
+}

@@ -1,5 +1,7 @@
 //! `secrets`.
 
+use std::{io::Read as _, os::unix::fs::PermissionsExt};
+
 use expect_test::expect;
 use serde_json::json;
 
@@ -96,6 +98,41 @@ async fn a_value_comes_out_as_it_is_if_it_is_whole() {
     assert_eq!(std::fs::read(&file).expect("written"), b"hunter2");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).expect("is there").permissions());
     assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_value_takes_the_place_of_a_file_for_its_owner_alone_and_of_nothing_else() {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let access = "GET /v1/projects/demo-project/secrets/db/versions/1:access";
+    let value = json!({"name": "n", "payload": {"data": "aHVudGVyMg==", "dataCrc32c": "1736498283"}});
+    let out = async |name: &str| {
+        let file = dir.path().join(name);
+        let line = Try::new("secrets versions access 1 --secret db", vec![ok(access, &value)]);
+        line.with(&["--out-file", file.to_str().expect("UTF-8")]).run().await.0
+    };
+    // Somebody could read the file that was there, and has it open.
+    let file = dir.path().join("out");
+    std::fs::write(&file, "old").expect("written");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).expect("ours");
+    let mut open = std::fs::File::open(&file).expect("readable");
+    let text = out("out").await;
+    assert_eq!(std::fs::read(&file).expect("written"), b"hunter2", "{text}");
+    assert_eq!(std::fs::metadata(&file).expect("is there").permissions().mode() & 0o777, 0o600);
+    let mut seen = String::new();
+    open.read_to_string(&mut seen).expect("readable");
+    assert_eq!(seen, "old");
+
+    let elsewhere = dir.path().join("elsewhere");
+    std::os::unix::fs::symlink(&elsewhere, dir.path().join("link")).expect("made");
+    std::fs::create_dir(dir.path().join("directory")).expect("made");
+    for name in ["link", "directory"] {
+        let text = out(name).await;
+        assert!(text.contains("exit: Failed") && text.contains("it is there, and no file"), "{name}: {text}");
+    }
+    assert!(!elsewhere.exists());
+    let text = out("nowhere/out").await;
+    assert!(text.contains("exit: Failed") && text.contains("No such file or directory"), "{text}");
+    assert_eq!(std::fs::read_dir(dir.path()).expect("readable").count(), 3, "no draft is left");
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ use crate::{
         entrypoint::{self, HEAD, Looks, Tried},
         isolation::Isolation,
         mounts::{anticipating, finishing, staging},
-        process::{OPEN_FILES, STACK},
+        process::{CORE, OPEN_FILES, STACK},
         seccomp::Instruction,
         step::Step,
         user::{self, Identity},
@@ -328,8 +328,10 @@ fn bounds(birth: &Birth<'_>) -> Result<(), String> {
 
 /// What a process may open, and how large its stack and its core may become.
 pub(super) fn limit_process() -> Result<(), String> {
-    let (files, stack) = (Some(OPEN_FILES), Some(STACK));
-    for (resource, soft, hard) in [(Resource::Nofile, files, files), (Resource::Stack, stack, None)] {
+    let (files, stack, core) = (Some(OPEN_FILES), Some(STACK), Some(CORE));
+    for (resource, soft, hard) in
+        [(Resource::Nofile, files, files), (Resource::Stack, stack, None), (Resource::Core, core, core)]
+    {
         let wanted = Rlimit { current: soft, maximum: hard };
         if rustix::process::setrlimit(resource, wanted).is_err() {
             // A host that keeps even root below that (no CAP_SYS_RESOURCE): as far as it lets us.
@@ -338,9 +340,7 @@ pub(super) fn limit_process() -> Result<(), String> {
             rustix::process::setrlimit(resource, limit).map_err(failed("set the limits of the process"))?;
         }
     }
-    // A core would be written by the host, where its core_pattern says.
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    rustix::process::setrlimit(Resource::Core, none).map_err(failed("set the limits of the process"))
+    Ok(())
 }
 
 fn enter_working_dir(dir: &str, folder: Option<BorrowedFd<'_>>) -> Result<(), Fault> {

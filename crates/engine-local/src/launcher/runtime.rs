@@ -229,6 +229,7 @@ fn write_bundle(launch: &Launch, identity: &Identity, (netns, group): (&str, &st
         oom_score: OOM_SCORE.parse().unwrap_or_default(),
         open_files: limit(Resource::Nofile),
         stack: limit(Resource::Stack),
+        core: limit(Resource::Core),
     };
     let config = bundle::config(launch, identity, &place);
     fs::write("config.json", serde_json::to_vec(&config)?)

@@ -35,6 +35,8 @@ pub(crate) struct Place<'a> {
     pub(crate) open_files: (Option<u64>, Option<u64>),
     /// How large its stack may become, in bytes, in the same way.
     pub(crate) stack: (Option<u64>, Option<u64>),
+    /// The same of the size of a core.
+    pub(crate) core: (Option<u64>, Option<u64>),
 }
 
 /// The whole `config.json`.
@@ -84,7 +86,7 @@ fn process(launch: &Launch, identity: &Identity, place: &Place<'_>) -> Value {
         "rlimits": [
             rlimit("RLIMIT_NOFILE", place.open_files),
             rlimit("RLIMIT_STACK", place.stack),
-            rlimit("RLIMIT_CORE", (Some(0), Some(0))),
+            rlimit("RLIMIT_CORE", place.core),
         ],
         "noNewPrivileges": true,
         "oomScoreAdj": place.oom_score,
@@ -164,6 +166,7 @@ mod tests {
             group: "/updraft-ab12cd/i1",
             oom_score: 500,
             open_files: (Some(25_000), Some(25_000)),
+            core: (Some(1), Some(1)),
             stack: (Some(8 << 20), None),
         };
         config(&launch(), &identity, &place)
@@ -178,6 +181,7 @@ mod tests {
         assert_eq!(process["noNewPrivileges"], json!(true));
         assert_eq!(process["rlimits"][0], json!({"type": "RLIMIT_NOFILE", "soft": 25_000, "hard": 25_000}));
         assert_eq!(process["rlimits"][1]["hard"], json!(u64::MAX));
+        assert_eq!(process["rlimits"][2], json!({"type": "RLIMIT_CORE", "soft": 1, "hard": 1}));
     }
 
     #[test]

@@ -12,6 +12,11 @@ pub(crate) const OPEN_FILES: u64 = 25_000;
 /// What the main thread's stack may grow to, in bytes.
 pub(crate) const STACK: u64 = 8 << 20;
 
+/// What a core may have, in bytes. The host would write it, where its `core_pattern` says: no file is as small as this, and
+/// it is the one value for which the kernel does not start a program for it either. With 0 it does (core(5), and
+/// `coredump_pipe` of the kernel).
+pub(crate) const CORE: u64 = 1;
+
 /// What arguments and environment may take together, in bytes: Linux gives them a quarter of the stack
 /// (execve(2)). Less what comes to them later: the path that is executed and `HOME`.
 pub(crate) const STRINGS: usize = STACK as usize / 4 - (16 << 10);

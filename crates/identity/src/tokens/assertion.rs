@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use updraft_model::account::HeldKey;
 
-use super::{Account, CLOUD_PLATFORM, Tokens, Verified, account, unknown};
+use super::{ACCESS, Account, CLOUD_PLATFORM, Tokens, Verified, account, unknown};
 use crate::{
     jwt::{self, CLOCK_SKEW, Claims, TokenError, Unverified},
     key::PublicKey,
@@ -20,6 +20,18 @@ pub const GOOGLE_AUDIENCES: [&str; 4] = [
     "https://www.googleapis.com/oauth2/v4/token",
     "https://accounts.google.com/o/oauth2/token",
     "https://oauth2.googleapis.com/",
+];
+
+/// The hosts of Google's whose APIs are served here: what an account signs itself for another one is shown elsewhere, and
+/// whoever gets it there must not be able to act as the account here.
+pub const API_HOSTS: [&str; 7] = [
+    "cloudresourcemanager.googleapis.com",
+    "iam.googleapis.com",
+    "iamcredentials.googleapis.com",
+    "logging.googleapis.com",
+    "run.googleapis.com",
+    "secretmanager.googleapis.com",
+    "serviceusage.googleapis.com",
 ];
 
 /// An account that shows an assertion, and the keys that it has.
@@ -126,11 +138,26 @@ impl Tokens {
         })
     }
 
+    /// Does a token say of itself that the API takes it: an access token of ours, one that an account signed, or what
+    /// the account gets one of those for? Nothing of it is proved.
+    pub(crate) fn is_claimed_by(&self, token: &Unverified<'_>, claims: &Claims) -> bool {
+        let Ok(issuer) = claims.text("iss") else { return false };
+        if token.kind() == ACCESS {
+            return issuer == self.issuer();
+        }
+        let is_account = self.0.accounts.borrow().find(issuer).is_some();
+        let is_for_us = |audience: &&str| {
+            let is_exchanged = GOOGLE_AUDIENCES.contains(audience) || *audience == self.issuer();
+            is_exchanged || *audience == self.token_uri() || self.is_of_ours(audience)
+        };
+        // Where scopes say what it is for, no audience does.
+        is_account && claims.audiences().is_none_or(|named| named.iter().any(is_for_us))
+    }
+
     /// Is it an API of this server, under our name or Google's? Not the token endpoint: an assertion is no token.
     fn is_of_ours(&self, audience: &str) -> bool {
-        let Some(host) = audience.strip_suffix('/') else { return false };
-        let google = host.strip_prefix("https://").and_then(|host| host.strip_suffix(".googleapis.com"));
-        host == self.issuer() || google.is_some_and(|api| api != "oauth2" && updraft_model::name::is_label(api))
+        let Some(origin) = audience.strip_suffix('/') else { return false };
+        origin == self.issuer() || origin.strip_prefix("https://").is_some_and(is_api_host)
     }
 
     /// The key of this id, among those that others hold of the account and those that sign for it here.
@@ -140,6 +167,13 @@ impl Tokens {
             robot.and_then(|robot| robot.find(kid)).map(|key| key.key.public().clone()).ok_or_else(|| unknown(kid))
         })
     }
+}
+
+/// Is it one of [`API_HOSTS`], or that of a region: `REGION-run.googleapis.com`, `secretmanager.REGION.rep.googleapis.com`?
+fn is_api_host(host: &str) -> bool {
+    let run = || host.strip_suffix("-run.googleapis.com");
+    let secrets = || host.strip_prefix("secretmanager.")?.strip_suffix(".rep.googleapis.com");
+    API_HOSTS.contains(&host) || run().or_else(secrets).is_some_and(updraft_model::name::is_label)
 }
 
 /// The key of this id among `keys`, or why it may not be used; `None` when it is not among them.

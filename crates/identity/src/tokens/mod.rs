@@ -37,7 +37,7 @@ use crate::{
     key::PublicKey,
 };
 
-pub use assertion::{Asserter, Assertion, GOOGLE_AUDIENCES};
+pub use assertion::{API_HOSTS, Asserter, Assertion, GOOGLE_AUDIENCES};
 use keyring::Keyring;
 
 /// How long a token is valid unless another time is asked for.
@@ -290,6 +290,11 @@ impl Tokens {
             .verify(|kid| self.0.ring.find(kid).map(|key| key.key.public().clone()).ok_or_else(|| unknown(kid)))?;
         claims.check(Rules { issuer: &self.0.issuer, audiences, now: self.0.clock.now() })?;
         Ok(claims)
+    }
+
+    /// May this account still be used?
+    pub(crate) fn stands(&self, account: &Account) -> Result<(), TokenError> {
+        self.check_standing(&account.unique_id, &account.email, &account.project)
     }
 
     fn check_standing(&self, unique_id: &str, email: &str, project: &str) -> Result<(), TokenError> {

@@ -391,6 +391,9 @@ fn a_token_that_an_account_signed_itself_is_taken_for_an_api_and_nothing_else() 
     };
     for changes in [
         json!({"aud": "https://run.googleapis.com/"}),
+        json!({"aud": "https://europe-west1-run.googleapis.com/"}),
+        json!({"aud": "https://iamcredentials.googleapis.com/"}),
+        json!({"aud": "https://secretmanager.europe-west1.rep.googleapis.com/"}),
         json!({"aud": format!("{ISSUER}/")}),
         json!({"scope": format!("openid {CLOUD_PLATFORM}")}),
     ] {
@@ -406,7 +409,14 @@ fn a_token_that_an_account_signed_itself_is_taken_for_an_api_and_nothing_else() 
         ),
         (json!({"aud": GOOGLE_AUDIENCES[3]}), "audience is 'https://oauth2.googleapis.com/'"),
         (json!({"aud": ISSUER}), "audience is"),
-        (json!({"aud": "https://a.b.googleapis.com/"}), "audience is"),
+        // What an account shows to Google, or to another server, is not to be good here.
+        (json!({"aud": "https://storage.googleapis.com/"}), "audience is 'https://storage.googleapis.com/'"),
+        (json!({"aud": "https://europe-west1-storage.googleapis.com/"}), "audience is"),
+        (json!({"aud": "https://-run.googleapis.com/"}), "audience is"),
+        (json!({"aud": "https://secretmanager.a.b.rep.googleapis.com/"}), "audience is"),
+        (json!({"aud": "https://run.googleapis.com.evil.example/"}), "audience is"),
+        (json!({"aud": "http://run.googleapis.com/"}), "audience is"),
+        (json!({"aud": "https://run.googleapis.com"}), "audience is"),
         (json!({"aud": ["https://run.googleapis.com/"]}), "audience is"),
         (json!({"aud": "https://run.googleapis.com/", "sub": "ann@example.com"}), "subject is 'ann@example.com'"),
         (json!({"aud": "https://run.googleapis.com/", "sub": null}), "claim 'sub'"),

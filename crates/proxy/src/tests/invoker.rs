@@ -5,12 +5,18 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use updraft_base::Clock;
-use updraft_identity::{EmailClaim, LIFETIME, Tokens};
+use updraft_identity::{
+    CLOUD_PLATFORM, EmailClaim, Issuer, LIFETIME, Tokens,
+    oidc::{ClaimMapping, EmailTrust, OidcSettings},
+};
 use updraft_model::{
     account::{AccountBook, AccountEntry, Standing},
     iam::{Account, Binding, Policy, ProjectInvokers, ROLE_INVOKER},
@@ -37,6 +43,24 @@ pub(super) fn accounts() -> AccountBook {
         book.insert(unique_id.into(), AccountEntry { email, project, standing, keys: Vec::new() });
     }
     book
+}
+
+/// The issuer of people that every world trusts; nobody has fetched its keys.
+pub(super) fn people(clock: &Clock) -> Arc<Issuer> {
+    let settings = OidcSettings {
+        issuer: "https://login.example.com".to_owned(),
+        audiences: vec!["updraft".to_owned()],
+        claims: ClaimMapping::default(),
+        trust: EmailTrust::Verified,
+        domains: Vec::new(),
+    };
+    Issuer::new(settings, clock.clone())
+}
+
+/// A token of this type with these claims, which nobody signed.
+fn unproved(kind: &str, claims: &Value) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}.c2lnbmF0dXJl", part(&json!({"alg": "RS256", "kid": "k", "typ": kind})), part(claims))
 }
 
 fn id_token(tokens: &Tokens, name: &str, audience: &str) -> String {
@@ -98,6 +122,65 @@ async fn an_open_service_leaves_tokens_to_the_application() {
     let mut world = World::with(App::default()).await;
     let (status, head, _) = world.called_with("any.token.atall").await;
     assert!(status == StatusCode::OK && head.contains("Bearer any.token.atall"), "{head}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_open_service_gets_no_token_that_the_api_would_take() {
+    let mut world = World::with(App::default()).await;
+    let account = account("caller");
+    let access = world.tokens.access_token(&account, CLOUD_PLATFORM, LIFETIME).expect("a token").token;
+    let of_a_person = |audience: Value| unproved("JWT", &json!({"iss": "https://login.example.com", "aud": audience}));
+    let signed_itself = |audience: &str| unproved("JWT", &json!({"iss": account.email, "aud": audience}));
+    let taken = [
+        access,
+        of_a_person(json!("updraft")),
+        of_a_person(json!(["shop", "updraft"])),
+        signed_itself("https://run.googleapis.com/"),
+        signed_itself("https://oauth2.googleapis.com/token"),
+        unproved("JWT", &json!({"iss": account.email, "scope": CLOUD_PLATFORM})),
+    ];
+    for token in &taken {
+        let (signed, signature) = token.rsplit_once('.').expect("three parts");
+        for name in ["authorization", "x-serverless-authorization"] {
+            // The other header, and another value of the same one, are nobody's cover.
+            let other = if name == "authorization" { "x-serverless-authorization" } else { "authorization" };
+            let shown = [(other, "Bearer its.own.token".to_owned()), (name, "Bearer a.b.c".to_owned())];
+            let shown = [&shown[..], &[(name, format!("bearer  {token}"))]].concat();
+            let (status, head, _) = world.called(&shown).await;
+            assert_eq!(status, StatusCode::OK, "{head}");
+            assert!(!head.contains(&format!(".{signature}")), "{name}: {head}");
+            assert!(head.contains(&format!("{signed}.SIGNATURE_REMOVED_BY_GOOGLE")), "{name}: {head}");
+            assert!(head.contains("its.own.token") && head.contains("a.b.c"), "{name}: {head}");
+        }
+        let basic = format!("Basic {}", STANDARD.encode(format!("oauth2accesstoken:{token}")));
+        let (_, head, _) = world.called(&[("authorization", basic)]).await;
+        assert!(!head.to_ascii_lowercase().contains("basic"), "{head}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_open_service_gets_its_own_tokens_whole_whoever_issued_them() {
+    let mut world = World::with(App::default()).await;
+    let person = |issuer: &str, audience: &str| unproved("JWT", &json!({"iss": issuer, "aud": audience}));
+    for token in [
+        // Of the issuer that is trusted here, and for an application that is a client of its own there.
+        person("https://login.example.com", "shop"),
+        person("https://securetoken.google.com/shop", "shop"),
+        person("https://login.example.com.evil.example", "updraft"),
+        person(&account("caller").email, "https://identitytoolkit.googleapis.com/google.identity.v1.IdentityToolkit"),
+        unproved("at+jwt", &json!({"iss": "https://elsewhere.example", "aud": "shop"})),
+        id_token(&world.tokens, "caller", URL),
+        "opaque".to_owned(),
+        "a.b.c".to_owned(),
+    ] {
+        let (status, head, _) = world.called_with(&token).await;
+        assert!(status == StatusCode::OK && head.contains(&format!("Bearer {token}\n")), "{token}: {head}");
+        let basic = format!("Basic {}", STANDARD.encode(format!("me:{token}")));
+        let (_, head, _) = world.called(&[("authorization", basic.clone())]).await;
+        assert!(head.contains(&basic), "{head}");
+    }
     world.end().await;
 }
 

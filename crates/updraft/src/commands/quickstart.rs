@@ -108,12 +108,13 @@ async fn tour(flags: &QuickstartArgs, place: Layer) -> Result<(), Failure> {
         Some(_) => None,
         None => fall_back(&mut config)?,
     };
-    let isolation = config.isolation;
+    let (isolation, auth) = (config.isolation, config.auth);
     let engine = EngineChoice::Local(local_engine(&config));
+    serve::keep_memory();
     let server = Server::start(Options { config, engine, clock: Clock::system() }).await?;
     match fallback {
         Some(cause) => warn(isolation, &cause),
-        None => serve::warn_of(isolation),
+        None => serve::warn_of(isolation, auth),
     }
     let told = tokio::select! {
         told = tell(&server, data_dir, isolation) => told,

@@ -2,11 +2,12 @@
 
 use std::{io::IsTerminal as _, process::ExitCode};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tracing_subscriber::EnvFilter;
 use updraft_base::{Clock, Shutdown};
 use updraft_cli::Exit;
 use updraft_engine_local::Isolation;
+use updraft_identity::AuthMode;
 use updraft_oci::ImageError;
 use updraft_store::StoreError;
 
@@ -27,6 +28,7 @@ pub(super) async fn run(config: Config) -> ExitCode {
         return fail(error.as_ref(), None);
     }
     raise_open_files();
+    keep_memory();
     let hangup = if std::io::stdin().is_terminal() { Hangup::Ends } else { Hangup::Reloads };
     let mut signals = match Signals::catch(hangup) {
         Ok(signals) => signals,
@@ -49,8 +51,26 @@ fn raise_open_files() {
     }
 }
 
+/// Sees to it that no crash leaves the server's memory on a disk or with another program: values of secrets are in it, and
+/// every key. A core of one byte is too small for a file, and the only one for which the kernel does not start what
+/// `core_pattern` names; with a limit of 0 it does. The launcher, which has values as well, inherits that. That the server
+/// is not to be dumped holds whatever the limits are, and keeps other processes of its user from looking into it.
+pub(super) fn keep_memory() {
+    let core = Some(1);
+    let is_none_yet = getrlimit(Resource::Core).maximum == Some(0);
+    // Who has no right to more than nothing has no file at least.
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: core, maximum: core })
+        && !is_none_yet
+    {
+        tracing::warn!(%error, "a crash may leave the server's memory in a file");
+    }
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "other processes of the same user may look into the server's memory");
+    }
+}
+
 async fn serve(config: Config, signals: &mut Signals, notifier: &Notifier) -> ExitCode {
-    let isolation = config.isolation;
+    let (isolation, auth) = (config.isolation, config.auth);
     let engine = EngineChoice::Local(local_engine(&config));
     let started = tokio::select! {
         started = Server::start(Options { config, engine, clock: Clock::system() }) => started,
@@ -60,7 +80,7 @@ async fn serve(config: Config, signals: &mut Signals, notifier: &Notifier) -> Ex
         Ok(server) => server,
         Err(error) => return not_started(&error),
     };
-    warn_of(isolation);
+    warn_of(isolation, auth);
     print(format_args!("API http://{}", server.address));
     if let Some(tls) = server.tls {
         print(format_args!("TLS https://{tls}"));
@@ -98,9 +118,25 @@ async fn serve(config: Config, signals: &mut Signals, notifier: &Notifier) -> Ex
 }
 
 /// Says so when instances are not kept apart.
-pub(super) fn warn_of(isolation: Isolation) {
-    if isolation.is_shared() {
-        tracing::warn!(%isolation, "instances are not kept apart from this machine and from each other: docs/isolation.md");
+pub(super) fn warn_of(isolation: Isolation, auth: AuthMode) {
+    if let Some(warning) = warning(isolation, auth) {
+        tracing::warn!(%isolation, %auth, "{warning}");
+    }
+}
+
+/// What to say of instances of this isolation. Those that share the host's network come to the server as everybody on this
+/// machine does, so that nothing tells them from its operator.
+fn warning(isolation: Isolation, auth: AuthMode) -> Option<&'static str> {
+    match (isolation, auth) {
+        (Isolation::Namespaces, _) => None,
+        (Isolation::Chroot | Isolation::None, AuthMode::Token) => {
+            Some("instances are not kept apart from this machine and from each other: docs/isolation.md")
+        }
+        (Isolation::Chroot | Isolation::None, AuthMode::None) => Some(
+            "instances are not kept apart from this machine and from each other, and each of them may do everything that \
+             the API can: they have this machine's network, on which nobody is asked for a token. Run only code that you \
+             trust, or set auth = \"token\": docs/isolation.md",
+        ),
     }
 }
 
@@ -164,5 +200,22 @@ fn hint(error: &StartError) -> Option<String> {
         ),
         StartError::Store(StoreError::Full { .. }) => Some("make room on the disk of the data directory".to_owned()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_shares_the_hosts_network_with_a_server_that_asks_for_no_token_is_told_to_be_its_operator() {
+        let is_operator =
+            |isolation, auth| warning(isolation, auth).map(|warning| warning.contains("may do everything"));
+        for shared in [Isolation::Chroot, Isolation::None] {
+            assert!(shared.is_shared());
+            assert_eq!(is_operator(shared, AuthMode::None), Some(true));
+            assert_eq!(is_operator(shared, AuthMode::Token), Some(false));
+        }
+        assert_eq!(is_operator(Isolation::Namespaces, AuthMode::None), None);
     }
 }

@@ -46,6 +46,8 @@ TimeoutStopSec=60
 Delegate=yes
 TasksMax=infinity
 LimitNOFILE=1048576
+# A core would hold values of secrets, and keys. One byte is the only limit that programs in core_pattern do not get past.
+LimitCORE=1
 OOMScoreAdjust=-500
 StateDirectory=updraft
 StateDirectoryMode=0700

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::Mutex,
@@ -219,6 +220,13 @@ impl Host {
         self.child.lock().expect("not poisoned").kill().expect("our own child");
         self.wait();
         self.into_data_dir()
+    }
+
+    /// SIGABRT; returns once the server is gone, says whether there is a core of it and gives the data directory back.
+    pub(crate) fn abort(self) -> (bool, TempDir) {
+        self.signal(rustix::process::Signal::ABORT);
+        let status = self.child.lock().expect("not poisoned").wait().expect("our own child");
+        (status.core_dumped(), self.into_data_dir())
     }
 
     fn wait(&self) -> i32 {

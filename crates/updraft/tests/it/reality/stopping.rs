@@ -126,6 +126,31 @@ async fn a_second_signal_hastens_the_end_and_still_leaves_nothing() {
 }
 
 #[test]
+fn a_server_that_crashes_leaves_no_core_wherever_it_was_started() {
+    let folder = TempDir::new().expect("a directory");
+    let mut serve = Command::new("sh");
+    serve.args(["-c", "ulimit -c unlimited; exec \"$0\" \"$@\"", UPDRAFT]).current_dir(folder.path());
+    let host =
+        Host::start_by(serve, TempDir::with_prefix("updraft-it-").expect("a directory"), &["--isolation", "none"]);
+    let limits = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("it runs");
+    let core = |limits: &str| {
+        let line = limits.lines().find(|line| line.starts_with("Max core file size")).expect("Linux has it");
+        line.split_whitespace().skip(4).take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", host.pid())).expect("it runs");
+    let launchers = children.split_whitespace().map(|pid| pid.parse::<u32>().expect("a number"));
+    for pid in launchers.chain([host.pid()]) {
+        assert_eq!(core(&limits(pid)), ["1", "1"], "of {pid}");
+    }
+    let (is_dumped, data_dir) = host.abort();
+    assert!(!is_dumped);
+    let left = std::fs::read_dir(folder.path()).expect("readable").map(|file| file.expect("readable").file_name());
+    assert_eq!(left.collect::<Vec<_>>(), Vec::<std::ffi::OsString>::new());
+    // The next one ends what the launcher of this one kept.
+    assert_eq!(Host::start_in(data_dir, &["--isolation", "none"]).stop().0, 0);
+}
+
+#[test]
 fn the_unit_that_is_installed_is_one_that_systemd_takes() {
     let root = TempDir::new().expect("a directory");
     let install = |verb: &str| {

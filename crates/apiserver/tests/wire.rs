@@ -13,7 +13,7 @@ mod secrets;
 #[path = "wire/tokens.rs"]
 mod tokens;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use googleapis_tonic_google_cloud_run_v2::google::cloud::run::v2 as run;
@@ -120,7 +120,7 @@ impl Server {
         let now = Clock::system().now();
         for (index, text) in lines.iter().enumerate() {
             let line = LogLine {
-                time: now + std::time::Duration::from_millis(index as u64),
+                time: now + Duration::from_millis(index as u64),
                 revision: Parent::new("demo-project", "us-central1").service("hello").revision("hello-00001-abc"),
                 instance: None,
                 container: None,
@@ -447,12 +447,16 @@ async fn few_archives_are_loaded_at_a_time() {
     for call in &mut under_way {
         assert!(futures::poll!(call.as_mut()).is_pending());
     }
-    let more = load();
     // More than one look: the record of the refusal is written first.
-    let refused =
-        tokio::time::timeout(std::time::Duration::from_secs(10), more).await.expect("it is not taken as well");
-    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-    // Each that ends makes room.
+    let refused = || async {
+        let refused = Clock::system().timeout(Duration::from_secs(10), load()).await.expect("it is not taken as well");
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    };
+    refused().await;
+    // Each that ends makes room, for one.
     drop(under_way.pop());
-    assert!(futures::poll!(load().as_mut()).is_pending());
+    let mut next = load();
+    assert!(futures::poll!(next.as_mut()).is_pending());
+    refused().await;
+    assert!(futures::poll!(next.as_mut()).is_pending(), "it was taken: a refusal would be written by now");
 }

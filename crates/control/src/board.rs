@@ -230,10 +230,10 @@ impl Board {
         let mut state = self.lock();
         let before = state.projects.get(project).map(|before| **before == said);
         match before {
-            // Most say nothing, and take no room.
-            None if said.policy.bindings.is_empty() => return,
+            // Most say nothing, and take no room. Roles alone say something: the policies of services name them.
+            None if said == ProjectInvokers::default() => return,
             Some(true) => return,
-            Some(false) if said.policy.bindings.is_empty() => drop(state.projects.remove(project)),
+            Some(false) if said == ProjectInvokers::default() => drop(state.projects.remove(project)),
             None | Some(false) => drop(state.projects.insert(project.into(), Arc::new(said))),
         }
         state.routes_changed = true;

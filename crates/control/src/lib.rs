@@ -145,8 +145,6 @@ struct Inner {
     /// Held while what projects say is read and published: who comes later has read later, or a right that was taken
     /// back would come back with what somebody read before.
     projects: tokio::sync::Mutex<()>,
-    /// Counts changes of secrets that containers may have values of.
-    secrets: watch::Sender<u64>,
     deleted: mpsc::Sender<ServiceName>,
 }
 
@@ -194,7 +192,6 @@ impl Control {
             pulls: Pulls::new(),
             resync: Notify::new(),
             projects: tokio::sync::Mutex::default(),
-            secrets: watch::Sender::new(0),
             deleted: deps.deleted,
         });
         reconcile::start(&inner);

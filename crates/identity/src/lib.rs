@@ -30,5 +30,5 @@ pub use tls::{Certificate, Tls, TlsError, names as certificate_names};
 pub use token::{read_token, token_path};
 pub use tokens::{
     API_HOSTS, Asserter, Assertion, CLOUD_PLATFORM, EmailClaim, GOOGLE_AUDIENCES, KEYS_MAX_AGE, LIFETIME, LIFETIME_MAX,
-    Minted, Signed, SystemKey, Tokens, Verified,
+    Minted, PartyClaim, Signed, SystemKey, Tokens, Verified,
 };

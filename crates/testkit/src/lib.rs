@@ -115,11 +115,18 @@ impl World {
 
     /// Puts an image of one file into the registry, as `localhost/{name}:latest`.
     pub async fn image(&self, name: &str) -> String {
+        self.image_as("", name).await
+    }
+
+    /// The same by who shows a bearer token; nobody with an empty one.
+    pub async fn image_as(&self, token: &str, name: &str) -> String {
         let reference = format!("localhost/{name}:latest");
         let files = [File { path: "app", contents: name.as_bytes(), mode: 0o755 }];
         let process = Process { entrypoint: &["/app"], ..Process::default() };
         let bytes = archive(&reference, &files, &process).expect("in memory");
-        let answer = self.send(self.client.post(self.url("/updraft/v1/images:load")).body(bytes)).await;
+        let load = self.client.post(self.url("/updraft/v1/images:load")).body(bytes);
+        let load = if token.is_empty() { load } else { load.bearer_auth(token) };
+        let answer = self.send(load).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         reference
     }
@@ -182,8 +189,13 @@ impl World {
 
     /// A request to a service, by the host of its URL.
     pub async fn get(&self, url: &str, path: &str) -> Answer {
-        let host = url.trim_start_matches("http://").split(['/', ':']).next().unwrap_or_default().to_owned();
-        self.drive(self.send(self.client.get(self.url(path)).header("host", host))).await
+        self.drive(self.send(self.client.get(self.url(path)).header("host", host(url)))).await
+    }
+
+    /// The same with a bearer token.
+    pub async fn get_as(&self, token: &str, url: &str, path: &str) -> Answer {
+        let request = self.client.get(self.url(path)).header("host", host(url)).bearer_auth(token);
+        self.drive(self.send(request)).await
     }
 
     /// Ends the world: the server must stop, and must not have complained.
@@ -211,6 +223,11 @@ impl World {
         let status = answer.status().as_u16();
         Answer { status, body: answer.text().await.expect("a body") }
     }
+}
+
+/// The host of a service's URL.
+fn host(url: &str) -> &str {
+    url.trim_start_matches("http://").split(['/', ':']).next().unwrap_or_default()
 }
 
 impl std::fmt::Debug for World {

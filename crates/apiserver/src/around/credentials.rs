@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use updraft_identity::{EmailClaim, LIFETIME, LIFETIME_MAX};
+use updraft_identity::{EmailClaim, LIFETIME, LIFETIME_MAX, PartyClaim};
 use updraft_model::{
     Error, ErrorKind,
     iam::{Account, Principal},
@@ -64,6 +64,7 @@ pub(super) async fn generate_id_token(deps: &Served, caller: &Principal, asked: 
         delegates: Delegates,
         audience: String,
         include_email: Option<bool>,
+        use_email_azp: Option<bool>,
         /// There are no organisations to have a number.
         #[serde(rename = "organizationNumberIncluded")]
         _organization: Option<bool>,
@@ -75,9 +76,10 @@ pub(super) async fn generate_id_token(deps: &Served, caller: &Principal, asked: 
         return Err(Error::invalid_field("audience", rule));
     }
     let email = if body.include_email == Some(true) { EmailClaim::Told } else { EmailClaim::Hidden };
+    let party = if body.use_email_azp == Some(true) { PartyClaim::Email } else { PartyClaim::UniqueId };
     let account = account(deps, caller, (asked, "iam.serviceAccounts.getOpenIdToken")).await?;
     let tokens = deps.tokens.clone();
-    let minted = blocking(move || tokens.id_token(&account, &body.audience, email)).await?;
+    let minted = blocking(move || tokens.id_token_naming(&account, &body.audience, (email, party))).await?;
     Ok(json!({"token": minted.token}))
 }
 

@@ -342,6 +342,11 @@ async fn who_may_act_as_an_account_gets_its_credentials_and_signatures() {
     let made = place.ok(Method::POST, &format!("{base}:generateIdToken"), body).await;
     assert_eq!(place.proved("/oauth2/v3/certs", &made["token"]).await["email"], EMAIL);
     let unique_id = claims["sub"].as_str().expect("an id");
+    // As Google's library for Node sends it.
+    let body = json!({"audience": "a", "includeEmail": true, "useEmailAzp": true});
+    let made = place.ok(Method::POST, &format!("{base}:generateIdToken"), body).await;
+    assert_eq!(place.proved("/oauth2/v3/certs", &made["token"]).await["azp"], EMAIL);
+    assert_eq!(claims["azp"], unique_id, "unless it asks");
     let by_id = format!("/v1/projects/-/serviceAccounts/{unique_id}:generateIdToken");
     place.ok(Method::POST, &by_id, json!({"audience": "a"})).await;
 

@@ -127,6 +127,11 @@ impl Inner {
         changes.extend(rest);
         let written = self.committed(permit, changes).await?;
         self.places.created(project);
+        if written.is_some() {
+            // Whoever is told that nobody may call any more finds that so. If this fails it is written all the same; the
+            // watch over the store tries again, and logs.
+            let _ = self.publish_project(&project_key(project)).await;
+        }
         Ok(written)
     }
 

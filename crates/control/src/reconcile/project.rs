@@ -25,7 +25,7 @@ impl Inner {
     }
 
     /// Publishes what a project says now.
-    pub(super) async fn publish_project(&self, key: &Key) -> Result<(), Error> {
+    pub(crate) async fn publish_project(&self, key: &Key) -> Result<(), Error> {
         let _turn = self.projects.lock().await;
         let record = self.get(&PLATFORM, key).await.and_then(|found| ProjectRecord::of(found.as_ref()));
         let published = self.publish_record(&key.name, record);

@@ -62,9 +62,14 @@ impl Inner {
                 let Some(end) = page.last().map(|envelope| envelope.key.clone()) else { break };
                 last = Some(end);
                 for envelope in page {
-                    match kind {
-                        Kind::Secret => self.sweep_secret(envelope, now).await?,
-                        _ => self.sweep_version(envelope, now).await?,
+                    let key = envelope.key.clone();
+                    let swept = match kind {
+                        Kind::Secret => self.sweep_secret(envelope, now).await,
+                        _ => self.sweep_version(envelope, now).await,
+                    };
+                    // One that cannot be read is no reason to keep the others.
+                    if let Err(error) = swept {
+                        tracing::error!(%error, cause = error.cause(), %key, "secret could not be looked at");
                     }
                 }
             }

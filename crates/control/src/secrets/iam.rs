@@ -57,7 +57,6 @@ impl Control {
             let record = SecretRecord { policy, ..found.record };
             let envelope = Envelope { internal: record::write(&record), ..found.envelope };
             if inner.committed(&permit, vec![Change::Put(Box::new(envelope))]).await?.is_some() {
-                inner.tell_secrets_changed();
                 return Ok(answer);
             }
         }

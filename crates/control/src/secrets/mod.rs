@@ -220,9 +220,4 @@ impl Inner {
         let now = self.clock.now();
         if is_expired(found.expires(now)?, now) { Err(missing_secret(name)) } else { Ok(found) }
     }
-
-    /// Tells whoever put values somewhere that there may be others now.
-    fn tell_secrets_changed(&self) {
-        self.secrets.send_modify(|count| *count += 1);
-    }
 }

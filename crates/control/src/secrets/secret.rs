@@ -78,7 +78,6 @@ impl Control {
             changes.push(Change::Put(Box::new(envelope.clone())));
             if inner.committed(&permit, changes).await?.is_some() {
                 inner.places.created(&name.parent.project);
-                inner.tell_secrets_changed();
                 return Ok(Found::of(envelope)?.shown());
             }
         }
@@ -135,7 +134,6 @@ impl Control {
                 ..found.envelope
             };
             if inner.committed(&permit, vec![Change::Put(Box::new(envelope.clone()))]).await?.is_some() {
-                inner.tell_secrets_changed();
                 return Ok(Found::of(envelope)?.shown());
             }
         }
@@ -185,11 +183,7 @@ impl Inner {
 
     /// Removes a secret and all that is of it, in one commit; `None` when it was changed meanwhile.
     pub(crate) async fn removed(&self, proof: &impl Proof, found: &Found) -> Result<Option<()>, Error> {
-        let removed = self.committed(proof, removal(found)).await?;
-        if removed.is_some() {
-            self.tell_secrets_changed();
-        }
-        Ok(removed)
+        self.committed(proof, removal(found)).await
     }
 }
 

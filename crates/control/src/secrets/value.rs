@@ -1,6 +1,5 @@
 //! Values: for clients, and for what puts them into containers.
 
-use tokio::sync::watch;
 use updraft_api::secretmanager::{AccessSecretVersionRequest, AccessSecretVersionResponse, SecretPayload};
 use updraft_model::{
     Confidential, Error, ErrorKind, Parent,
@@ -56,11 +55,6 @@ impl Control {
     ) -> Result<(u64, Confidential), Error> {
         self.inner.secret_value(account, secret, version).await
     }
-
-    /// Changes whenever what [`Control::runtime_secret`] answers may have changed. The number says nothing by itself.
-    pub fn secrets_changed(&self) -> watch::Receiver<u64> {
-        self.inner.secrets_changed()
-    }
 }
 
 // === impl Inner ===
@@ -108,12 +102,6 @@ impl Inner {
             }
             _ => error,
         })
-    }
-
-    /// Changes whenever what [`Inner::secret_value`] answers may have changed: a version was added, enabled, disabled or
-    /// destroyed, an alias moved, a secret deleted or its policy set. The number says nothing by itself.
-    pub(crate) fn secrets_changed(&self) -> watch::Receiver<u64> {
-        self.secrets.subscribe()
     }
 
     /// The value of a version that may be read, and its number.

@@ -47,7 +47,6 @@ impl Control {
             let now = inner.clock.now();
             let (changes, version) = inner.addition(&found, (&value, checksum.is_some()), now)?;
             if inner.committed(&permit, changes).await?.is_some() {
-                inner.tell_secrets_changed();
                 return found.shown_version(&version, now);
             }
         }
@@ -184,11 +183,7 @@ impl Inner {
             let key = version_key(Kind::SecretValue, name, super::number_of(&envelope.key));
             changes.push(Change::Delete { key, resource_version: 0 });
         }
-        let written = self.committed(proof, changes).await?;
-        if written.is_some() {
-            self.tell_secrets_changed();
-        }
-        Ok(written.map(|()| envelope))
+        Ok(self.committed(proof, changes).await?.map(|()| envelope))
     }
 
     /// The changes that add a version, and its envelope.

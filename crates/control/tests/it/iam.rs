@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use updraft_api::{iam, run};
+use updraft_control::around::RoleChange;
 use updraft_model::{
     ErrorKind,
     iam::{InvokerAccess, Principal},
@@ -95,12 +96,23 @@ async fn the_front_door_learns_what_the_project_says_and_which_audiences_are_the
     let mut said = policy("roles/run.invoker", "user:me@example.com");
     said.bindings.extend(policy("roles/viewer", "user:you@example.com").bindings);
     world.control.projects_set_iam_policy(&ME, ask(said)).await.expect("is set");
-    world.settle().await;
+    // Before the answer, so nothing has to settle.
     let invokers = world.project_invokers().expect("somebody may call");
     assert_eq!(invokers.policy.bindings.len(), 1, "viewers are not the front door's business: {invokers:?}");
     world.control.projects_set_iam_policy(&ME, ask(iam::Policy::default())).await.expect("is set");
-    world.settle().await;
     assert!(world.project_invokers().is_none());
+}
+
+#[tokio::test]
+async fn a_custom_role_counts_at_the_front_door_though_only_a_services_policy_names_it() {
+    let world = World::new().await;
+    let permissions = Some(vec!["run.routes.invoke".to_owned()]);
+    let role = RoleChange { permissions, ..RoleChange::default() };
+    let role = world.control.roles_create(&ME, "projects/demo-project", ("caller", role)).await.expect("is made");
+    let said = world.project_invokers().expect("its role is known");
+    assert!(said.policy.bindings.is_empty() && said.roles.grants(&role.name, "run.routes.invoke"), "{said:?}");
+    world.control.roles_delete(&ME, &role.name, "").await.expect("is there");
+    assert!(world.project_invokers().is_none(), "it grants nothing any more");
 }
 
 #[tokio::test]

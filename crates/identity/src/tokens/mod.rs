@@ -83,6 +83,15 @@ pub enum EmailClaim {
     Hidden,
 }
 
+/// By what an ID token calls the account it was issued to, in `azp`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartyClaim {
+    /// Its unique id.
+    UniqueId,
+    /// Its address (`useEmailAzp` of IAM Service Account Credentials).
+    Email,
+}
+
 /// A token that was just made. Never printed: its `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Minted {
@@ -177,8 +186,25 @@ impl Tokens {
     /// # Errors
     /// When a key has to be made and cannot.
     pub fn id_token(&self, account: &Account, audience: &str, email: EmailClaim) -> Result<Minted, IdentityError> {
+        self.id_token_naming(account, audience, (email, PartyClaim::UniqueId))
+    }
+
+    /// As [`Tokens::id_token`], and it is said by what `azp` names the account.
+    ///
+    /// # Errors
+    /// As for [`Tokens::id_token`].
+    pub fn id_token_naming(
+        &self,
+        account: &Account,
+        audience: &str,
+        (email, party): (EmailClaim, PartyClaim),
+    ) -> Result<Minted, IdentityError> {
         let mut claims = self.claims(account, audience, LIFETIME);
-        claims.insert("azp".to_owned(), account.unique_id.clone().into());
+        let party = match party {
+            PartyClaim::UniqueId => account.unique_id.clone(),
+            PartyClaim::Email => account.email.clone(),
+        };
+        claims.insert("azp".to_owned(), party.into());
         if email == EmailClaim::Told {
             claims.insert("email".to_owned(), account.email.clone().into());
             claims.insert("email_verified".to_owned(), true.into());

@@ -1,8 +1,11 @@
 //! The settings of an issuer that knows people.
 
-use updraft_identity::oidc::{ClaimMapping, EmailTrust, OidcSettings};
+use updraft_identity::{
+    AuthMode,
+    oidc::{ClaimMapping, EmailTrust, OidcSettings},
+};
 
-use super::{ConfigError, values::Values};
+use super::{ConfigError, Origin, values::Values};
 
 const ISSUER: &str = "oidc-issuer";
 const AUDIENCE: &str = "oidc-audience";
@@ -16,10 +19,14 @@ impl Values<'_> {
     pub(super) fn oidc(&self) -> Result<Option<OidcSettings>, ConfigError> {
         let issuer = self.text(ISSUER);
         if issuer.is_empty() {
-            return match [AUDIENCE, CLAIMS, DOMAINS].iter().find(|key| !self.text(key).is_empty()) {
+            let is_said = |key: &&&str| self.origin(key) != Origin::Default && !self.text(key).is_empty();
+            return match [AUDIENCE, CLAIMS, DOMAINS, EMAILS].iter().find(is_said) {
                 Some(key) => Err(self.refuse(key, "means nothing without 'oidc-issuer'")),
                 None => Ok(None),
             };
+        }
+        if self.auth()? == AuthMode::None {
+            return Err(self.refuse(ISSUER, "means nothing with auth = none, where nobody is asked: say auth = token"));
         }
         let audiences = self.list(AUDIENCE);
         if audiences.is_empty() {
@@ -81,7 +88,8 @@ mod tests {
     use crate::config::{Layer, combine};
 
     fn read(flags: &[(&'static str, &str)]) -> Result<Option<OidcSettings>, String> {
-        let flags = flags.iter().map(|(key, value)| (*key, ((*value).to_owned(), None))).collect();
+        let flags =
+            [("auth", "token")].iter().chain(flags).map(|(key, value)| (*key, ((*value).to_owned(), None))).collect();
         Values::new(&combine(&[Layer(flags)])).oidc().map_err(|error| error.to_string())
     }
 
@@ -107,6 +115,8 @@ mod tests {
         let issuer = (ISSUER, "https://login.example.com");
         for (flags, word) in [
             (&[(AUDIENCE, "updraft")][..], "means nothing without 'oidc-issuer'"),
+            (&[(EMAILS, "verified")], "means nothing without 'oidc-issuer'"),
+            (&[issuer, (AUDIENCE, "a"), ("auth", "none")], "say auth = token"),
             (&[issuer], "oidc-audience"),
             (&[(ISSUER, "http://login.example.com"), (AUDIENCE, "a")], "http only for this machine"),
             (&[(ISSUER, "login.example.com"), (AUDIENCE, "a")], "must be a URL"),

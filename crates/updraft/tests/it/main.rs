@@ -11,5 +11,6 @@ mod input;
 mod metadata;
 mod reality;
 mod secrets;
+mod signing;
 mod tokens;
 mod world;

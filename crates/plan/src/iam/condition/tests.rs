@@ -114,6 +114,18 @@ fn what_cannot_be_evaluated_says_why_and_holds_for_nobody() {
 }
 
 #[test]
+fn what_makes_sense_for_one_kind_of_thing_or_at_some_time_is_taken() {
+    for expression in [
+        "1000 / request.time.getMilliseconds() > 1",
+        "resource.name.extract('secrets/{name}/versions') == 'db' && 1 / size(resource.name.extract('secrets/{name}/versions')) < 1",
+        "int(resource.name.extract('versions/{number}')) > 3",
+    ] {
+        assert_eq!(check(expression), Ok(()), "{expression}");
+    }
+    assert!(check("int(resource.name) > 3").is_err(), "of nothing");
+}
+
+#[test]
 fn expressions_have_bounds() {
     let long = format!("resource.name == '{}'", "x".repeat(EXPRESSION_BYTES_MAX));
     assert_eq!(check(&long).unwrap_err(), format!("must have at most 4096 bytes, got {}", long.len()));

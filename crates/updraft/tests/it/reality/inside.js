@@ -23,4 +23,6 @@ async function answer(request, response) {
   response.end(request.method === "POST" ? await run(Buffer.concat(parts).toString()) : "here");
 }
 
+// As process 1 it would not hear of it, and be waited for.
+process.on("SIGTERM", () => process.exit(0));
 http.createServer(answer).listen(process.env.PORT, "0.0.0.0");

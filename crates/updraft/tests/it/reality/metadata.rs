@@ -34,7 +34,7 @@ impl Pair {
         }
         let python = compatibility::python()?;
         let host = Host::start(flags);
-        let image = images::google_python(&host, &python)?;
+        let image = images::google_python(&host, &python, images::Libraries::Credentials)?;
         let client = Client::new();
         let account = json!({"accountId": "runner"}).to_string();
         let url = format!("http://{}/v1/projects/demo-project/serviceAccounts", host.address);

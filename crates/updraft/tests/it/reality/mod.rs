@@ -16,6 +16,7 @@ mod health;
 mod killed;
 mod lan;
 mod leaks;
+mod libraries;
 mod metadata;
 mod mounted_secrets;
 mod outbound;

@@ -12,10 +12,10 @@ use serde_json::json;
 use updraft_api::{json::EnumEncoding, status};
 use updraft_base::{Clock, Shutdown};
 use updraft_control::{Control, Permitted};
-use updraft_identity::Authenticator;
+use updraft_identity::Standing;
 use updraft_model::{
     Error, Parent, ServiceName,
-    iam::{Permission, Principal},
+    iam::Permission,
     name::{check_location_id, check_project_id, check_service_id},
 };
 use updraft_telemetry::{Followed, Follower, LogQuery, Which};
@@ -44,7 +44,7 @@ const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 /// `InvalidArgument` for a parameter that is missing or wrong.
 pub(crate) async fn read(
     deps: &Served,
-    (caller, permission, permit): (&Principal, Permission, &Permitted),
+    (standing, permission, permit): (&Standing, Permission, &Permitted),
     parameters: &Parameters,
 ) -> Result<Response<BoxBody>, Error> {
     let limit = parameters.parse::<usize>("limit")?.unwrap_or(LIMIT);
@@ -68,9 +68,9 @@ pub(crate) async fn read(
     }
     let (entries, follower) = deps.logs.open(permit).tail(query).await;
     let before: Vec<Bytes> = entries.iter().rev().map(line).collect();
-    let (control, auth, clock) = (deps.control.clone(), deps.auth.clone(), deps.clock.clone());
-    let standing = Standing { control, auth, clock, caller: caller.clone(), permission, service };
-    let after = follow(follower, end(deps.shutdown.clone(), standing));
+    let (control, clock) = (deps.control.clone(), deps.clock.clone());
+    let reader = Reader { control, clock, standing: standing.clone(), permission, service };
+    let after = follow(follower, end(deps.shutdown.clone(), reader));
     let lines = stream::iter(before).chain(after).map(|line| Ok::<_, BoxError>(Frame::data(line)));
     let mut answer = text(StatusCode::OK, NDJSON, "");
     *answer.body_mut() = boxed(StreamBody::new(lines));
@@ -94,18 +94,17 @@ pub(crate) fn service(deps: &Served, parameters: &Parameters) -> Result<ServiceN
 }
 
 /// Who follows, and what they were permitted.
-struct Standing {
+struct Reader {
     control: Control,
-    auth: Authenticator,
     clock: Clock,
-    caller: Principal,
+    standing: Standing,
     permission: Permission,
     service: ServiceName,
 }
 
-// === impl Standing ===
+// === impl Reader ===
 
-impl Standing {
+impl Reader {
     /// Ends when it is not permitted any more, with what a call would be told now. A stream may last for weeks, and nothing
     /// of it is asked for again by itself.
     async fn withdrawn(self) -> Error {
@@ -118,16 +117,16 @@ impl Standing {
     }
 
     async fn again(&self) -> Result<(), Error> {
-        self.auth.still_stands(&self.caller)?;
-        self.control.authorise_service(&self.caller, self.permission, &self.service).await.map(drop)
+        self.standing.check(self.clock.now())?;
+        self.control.authorise_service(self.standing.who(), self.permission, &self.service).await.map(drop)
     }
 }
 
 /// When a stream ends, and with which error. Without an end of its own it would hold up the end of the server.
-async fn end(shutdown: Shutdown, standing: Standing) -> Option<Error> {
+async fn end(shutdown: Shutdown, reader: Reader) -> Option<Error> {
     tokio::select! {
         () = shutdown.asked() => None,
-        error = standing.withdrawn() => Some(error),
+        error = reader.withdrawn() => Some(error),
     }
 }
 

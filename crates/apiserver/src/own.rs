@@ -146,7 +146,8 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
         let verbs: Vec<Verb> = there.iter().map(|call| call.verb.clone()).collect();
         return format.wrong_verb(&parts.method, path, &verbs);
     };
-    match call.answer(api, &caller, &parameters, body).await {
+    let standing = api.deps().auth.standing(&caller, &parts.headers);
+    match call.answer(api, &standing, &parameters, body).await {
         Ok(Answer::Json(value)) => format.body(StatusCode::OK, &value),
         Ok(Answer::Whole(answer)) => answer,
         Err(error) => format.error(&error),
@@ -182,11 +183,11 @@ impl OwnCall {
     async fn answer<B: AnyBody>(
         &self,
         api: &Api,
-        caller: &Principal,
+        standing: &Standing,
         parameters: &Parameters,
         body: B,
     ) -> Result<Answer, Error> {
-        let deps = api.deps();
+        let (deps, caller) = (api.deps(), standing.who());
         let Needs(permission) = self.access else {
             return match (self.work, &deps.authority) {
                 (Work::Authority, Some(pem)) => Ok(Answer::Whole(text(StatusCode::OK, PEM, pem.to_string()))),
@@ -206,7 +207,7 @@ impl OwnCall {
         };
         Ok(match self.work {
             Work::Metrics => Answer::Whole(metrics(deps.metrics.open(&permit).clone()).await),
-            Work::Logs => Answer::Whole(logs::read(deps, (caller, permission, &permit), parameters).await?),
+            Work::Logs => Answer::Whole(logs::read(deps, (standing, permission, &permit), parameters).await?),
             Work::Backup => Answer::Whole(backup::take(deps, caller.clone(), parameters).await?),
             Work::Diagnosis => Answer::Json(diagnosis::read(deps, caller, parameters).await?),
             Work::ListImages => Answer::Json(images::list(deps, &permit).await?),

@@ -136,7 +136,12 @@ async fn create_key(session: &mut Session<'_>, email: &str, file: &Path) -> Resu
     };
     let written = match &mut kept {
         Some(kept) => {
-            kept.write_all(made.file.expose()).and_then(|()| kept.sync_all()).map_err(|error| unwritable(file, &error))
+            let written = kept.write_all(made.file.expose()).and_then(|()| kept.sync_all());
+            if written.is_err() {
+                // Half of a key is of no use, and no less of a secret.
+                let _ = fs::remove_file(file);
+            }
+            written.map_err(|error| unwritable(file, &error))
         }
         None => session.console.write(made.file.expose()),
     };

@@ -1,9 +1,17 @@
 //! From headers to a principal.
 
-use std::{borrow::Cow, fmt, path::Path, str::FromStr, sync::Arc};
+use std::{
+    borrow::Cow,
+    fmt,
+    path::Path,
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, header};
+use serde_json::Value;
 use updraft_model::{Error, ErrorKind, iam::Principal};
 
 use crate::{IdentityError, Issuer, TokenError, Tokens, jwt::Unverified, origin, token::Token};
@@ -74,6 +82,37 @@ impl fmt::Display for AuthMode {
             Self::None => "none",
             Self::Token => "token",
         })
+    }
+}
+
+/// Who was let in, and for how long.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    tokens: Option<Tokens>,
+    who: Principal,
+    /// When the token that they showed ends; `None` when what they showed has no end.
+    ends: Option<SystemTime>,
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// Whom it is about.
+    pub fn who(&self) -> &Principal {
+        &self.who
+    }
+
+    /// May they still be let in at this time? Not when the token that they showed has ended: whatever was taken from its
+    /// holder elsewhere since then shows in no other way. And not when the account was disabled or deleted.
+    ///
+    /// # Errors
+    /// As [`Authenticator::authenticate`].
+    pub fn check(&self, now: SystemTime) -> Result<(), Error> {
+        if self.ends.is_some_and(|ends| ends <= now) {
+            return Err(Error::new(ErrorKind::Unauthenticated, "The token that this call was made with has ended."));
+        }
+        let (Principal::ServiceAccount(account), Some(tokens)) = (&self.who, &self.tokens) else { return Ok(()) };
+        tokens.stands(account).map_err(refused)
     }
 }
 
@@ -169,14 +208,20 @@ impl Authenticator {
             || self.tokens.as_ref().is_some_and(|tokens| tokens.is_claimed_by(&token, &claims))
     }
 
-    /// May whoever was let in before still be let in? For what goes on after its call, whose credentials are not at hand: an
-    /// account that was disabled or deleted since may not.
-    ///
-    /// # Errors
-    /// As [`Authenticator::authenticate`] for a token of the account.
-    pub fn still_stands(&self, who: &Principal) -> Result<(), Error> {
-        let (Principal::ServiceAccount(account), Some(tokens)) = (who, &self.tokens) else { return Ok(()) };
-        tokens.stands(account).map_err(refused)
+    /// What decides for how long `who`, who was let in by these headers, stays let in: for what goes on after the call.
+    pub fn standing(&self, who: &Principal, headers: &HeaderMap) -> Standing {
+        let is_by_token = matches!(who, Principal::ServiceAccount(_) | Principal::User(_));
+        let shown = headers.get(header::AUTHORIZATION).filter(|_| is_by_token);
+        let credential = shown.and_then(|shown| credential(shown.as_bytes()));
+        // Its signature was checked when they were let in.
+        let claims = credential.and_then(|credential| {
+            let token = std::str::from_utf8(&credential).ok()?;
+            Unverified::parse(token).ok()?.unproved().ok()
+        });
+        let seconds = claims.and_then(|claims| claims.0.get("exp").and_then(Value::as_f64));
+        let ends = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let ends = ends.and_then(|since| UNIX_EPOCH.checked_add(since));
+        Standing { tokens: self.tokens.clone(), who: who.clone(), ends }
     }
 
     fn by_credential(&self, headers: &HeaderMap, token: Option<&Token>) -> Result<Principal, Error> {

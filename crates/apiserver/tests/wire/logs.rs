@@ -5,6 +5,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use http::{Method, Request, StatusCode, header};
@@ -47,7 +48,12 @@ async fn let_in(server: &Server, members: &[&str]) {
 }
 
 async fn followed(server: &Server, caller: Principal) -> BoxBody {
-    let request = Request::get(FOLLOW).body(Full::<Bytes>::default()).expect("valid");
+    followed_with(server, caller, "").await
+}
+
+async fn followed_with(server: &Server, caller: Principal, token: &str) -> BoxBody {
+    let request = Request::get(FOLLOW).header(header::AUTHORIZATION, format!("Bearer {token}"));
+    let request = request.body(Full::<Bytes>::default()).expect("valid");
     let answer = server.api.call_as(caller, request).await;
     assert_eq!(answer.status(), StatusCode::OK);
     answer.into_body()
@@ -81,6 +87,20 @@ async fn a_log_is_followed_for_as_long_as_that_is_permitted() {
     let why = last["error"]["message"].as_str().expect("a text");
     assert!(why.starts_with("Permission 'logging.logEntries.list' denied on resource"), "{why}");
     assert_eq!(said(&mut body, &hand, 1).await, None, "it ends");
+}
+
+#[tokio::test]
+async fn a_log_is_followed_until_the_token_ends_that_it_was_asked_for_with() {
+    let (server, hand) = with_service().await;
+    let_in(&server, &["user:ann@example.com"]).await;
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    // Who calls is known already: only when the token ends is read of it.
+    let token = format!("{}.{}.c2ln", part(json!({"alg": "RS256"})), part(json!({"exp": 1_800_000_000 + 300})));
+    let mut body = followed_with(&server, user("ann"), &token).await;
+    assert_eq!(said(&mut body, &hand, 4).await, Some(Value::Null), "it goes on");
+    let last = said(&mut body, &hand, 3).await.expect("why it ends");
+    assert_eq!(last["error"]["status"], "UNAUTHENTICATED", "{last}");
+    assert!(last["error"]["message"].as_str().is_some_and(|why| why.contains("has ended")), "{last}");
 }
 
 #[tokio::test]

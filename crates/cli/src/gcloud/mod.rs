@@ -6,7 +6,7 @@ mod properties;
 use std::{
     fs, io,
     io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -215,9 +215,10 @@ fn quoted(text: &str, escape: &str) -> String {
     format!("'{}'", text.replace('\'', escape))
 }
 
-/// Writes a file unless it is there already, and gives its name.
+/// Writes a file unless it is there already, with this mode, and gives its name.
 fn keep(path: &Path, content: &[u8], mode: u32) -> Result<String, CliError> {
-    if fs::read(path).ok().as_deref() != Some(content) {
+    let has_mode = fs::symlink_metadata(path).is_ok_and(|there| there.is_file() && there.mode() & 0o7777 == mode);
+    if !has_mode || fs::read(path).ok().as_deref() != Some(content) {
         write(path, content, mode)?;
     }
     Ok(path.display().to_string())

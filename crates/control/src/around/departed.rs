@@ -32,8 +32,8 @@ struct Renamed {
 
 impl Inner {
     /// The changes that make every policy that names an account name it as deleted, in whichever project: to be committed
-    /// with the deletion, so that there is no moment, and after a crash no state, in which a later account of the address has
-    /// what this one was given.
+    /// with the deletion, so that after a crash there is no state in which a later account of the address has what this one
+    /// was given. What begins to name the address after this look at the policies means whoever has it then.
     pub(super) async fn without_account(
         &self,
         permit: &Permitted,
@@ -54,7 +54,14 @@ impl Inner {
                 last = Some(end.key.clone());
                 // The account itself goes.
                 for envelope in page.into_iter().filter(|envelope| envelope.key != *key) {
-                    changes.extend(renamed.in_envelope(envelope)?);
+                    let key = envelope.key.clone();
+                    match renamed.in_envelope(envelope) {
+                        Ok(change) => changes.extend(change),
+                        // A policy that cannot be read lets nobody in; it is no reason to keep the account.
+                        Err(error) => {
+                            tracing::error!(%error, cause = error.cause(), %key, "policy could not be read");
+                        }
+                    }
                 }
             }
         }

@@ -53,7 +53,8 @@ fn raise_open_files() {
 
 /// Sees to it that no crash leaves the server's memory on a disk or with another program: values of secrets are in it, and
 /// every key. A core of one byte is too small for a file, and the only one for which the kernel does not start what
-/// `core_pattern` names; with a limit of 0 it does. The launcher, which has values as well, inherits that. That the server
+/// `core_pattern` names; with a limit of 0 it does. The launcher, and what of it holds values on their way into a container, inherits
+/// that. That the server
 /// is not to be dumped holds whatever the limits are, and keeps other processes of its user from looking into it.
 pub(super) fn keep_memory() {
     let core = Some(1);

@@ -6,6 +6,7 @@ use http::{HeaderValue, Method as Verb, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use updraft_api::{audit::Audited, location::ListLocationsRequest, method::Access, path::query_pairs};
 use updraft_control::Rotated;
+use updraft_identity::Standing;
 use updraft_model::{Error, ErrorKind, iam::Principal};
 use updraft_telemetry::{CONTENT_TYPE, Metrics};
 

@@ -2,18 +2,22 @@
 
 use std::{
     fmt::{self, Write as _},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
 use tracing::{
-    Event, Level, Subscriber,
+    Dispatch, Event, Level, Subscriber,
     field::{Field, Visit},
-    subscriber::DefaultGuard,
+    subscriber::{DefaultGuard, NoSubscriber},
 };
 use tracing_subscriber::{
     layer::{Context, Layer, SubscriberExt as _},
     registry::Registry,
 };
+
+/// One more listener than the only one: with one, what a thread without a world says first is decided for all by that
+/// thread, where nobody listens, and a world would miss it.
+static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
 
 /// The complaints of one world: those of its thread, on which all of it runs.
 pub(crate) struct Log {
@@ -36,6 +40,7 @@ struct Text(String);
 impl Log {
     /// Begins to collect, until it is dropped.
     pub(crate) fn capture() -> Self {
+        LazyLock::force(&SECOND);
         let complaints = Arc::<Mutex<Complaints>>::default();
         let subscriber = Registry::default().with(Collector(complaints.clone()));
         Self { complaints, _guard: tracing::subscriber::set_default(subscriber) }

@@ -8,9 +8,10 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::Request;
 use tracing::{
-    Event, Metadata, Subscriber,
+    Dispatch, Event, Metadata, Subscriber,
     field::{Field, Visit},
     span,
+    subscriber::NoSubscriber,
 };
 
 use super::{APP, App, World};
@@ -51,6 +52,9 @@ impl Visit for Heard {
 #[tokio::test]
 async fn no_log_has_what_a_caller_shows_whatever_becomes_of_the_call() {
     let heard = Heard::default();
+    // While there is one listener only, what a thread of another test says first is decided for all by that thread, where
+    // nobody listens: https://docs.rs/tracing-core, `callsite`.
+    let _second = Dispatch::new(NoSubscriber::default());
     let _guard = tracing::subscriber::set_default(heard.clone());
     // Opaque, of the right form, a password, of no form at all; the last word of each is the secret.
     let basic = STANDARD.encode("me:hunter2-hunter2");

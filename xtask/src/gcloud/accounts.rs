@@ -126,7 +126,7 @@ pub(super) const COMMANDS: &[Line] = &[
         1,
         &["is not ready and cannot serve traffic.", "/secrets/absent"],
     ),
-    line("run services update private --clear-secrets --set-secrets ANSWER=db:latest", 2, &["at most one of"]),
+    line("run services update private --clear-secrets --set-secrets ANSWER=db:latest", 2, &["most one of"]),
     line("run services update private --set-secrets ANSWER=db:latest,/etc/tls/key=tls:1", 0, DEPLOYED),
     line(
         "run services add-iam-policy-binding private --member serviceAccount:{caller} --role roles/run.invoker",

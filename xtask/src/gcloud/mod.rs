@@ -30,7 +30,7 @@ use shown::Shown;
 pub(crate) struct Choice {
     /// The program; or the directory of an SDK, whose `lib/gcloud.py` is then run.
     pub(crate) gcloud: PathBuf,
-    /// Only commands that have this in them, or those of the group of this name; `None`: all.
+    /// Only the commands of the group of this name, or else those that have this in them; `None`: all.
     pub(crate) only: Option<String>,
     /// A server's program that is built already.
     pub(crate) updraft: Option<PathBuf>,
@@ -110,9 +110,7 @@ fn run_in(root: &Path, choice: &Choice, dir: &Path) -> Result<(), Error> {
     server.updraft(&["gcloud", "setup", "--auth", "account", "--config-dir", &config])?;
     let (mut failed, mut count) = (Vec::new(), 0);
     for (group, line) in GROUPS.iter().flat_map(|group| group.lines.iter().map(move |line| (group, line))) {
-        let is_wanted =
-            choice.only.as_ref().is_none_or(|only| group.name == only || line.words.contains(only.as_str()));
-        if !is_wanted {
+        if !choice.is_wanted(group, line) {
             continue;
         }
         count += 1;
@@ -150,6 +148,19 @@ fn put(server: &Server, dir: &Path, (image, name): (&str, &str), program: &[u8])
     let archive = dir.join(format!("{name}.tar"));
     fs::write(&archive, image::archive(image, &files, &process)?)?;
     server.updraft(&["images", "load", &archive.display().to_string()]).map(drop)
+}
+
+// === impl Choice ===
+
+impl Choice {
+    fn is_wanted(&self, group: &Group, line: &Line) -> bool {
+        match self.only.as_deref() {
+            None => true,
+            // A name of a group may be in many commands.
+            Some(only) if GROUPS.iter().any(|group| group.name == only) => group.name == only,
+            Some(only) => line.words.contains(only),
+        }
+    }
 }
 
 // === impl Line ===

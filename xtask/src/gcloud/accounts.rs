@@ -210,7 +210,7 @@ pub(super) const COMMANDS: &[Line] = &[
     line(
         "iam service-accounts update {caller} --display-name Calls",
         0,
-        &["Updated service account [{caller}].", "displayName: Calls"],
+        &["Updated serviceAccount [{caller}].", "displayName: Calls"],
     ),
     line(
         "iam service-accounts get-iam-policy {runner}",
@@ -246,10 +246,12 @@ pub(super) const COMMANDS: &[Line] = &[
         &["Updated IAM policy for secret [db]."],
     ),
     line("iam service-accounts disable {caller}", 0, &["Disabled service account [{caller}]."]),
-    account("run services list", 1, &["is disabled"]),
+    account("run services list", 1, &["invalid_grant: Invalid grant: account not found"]),
     line("iam service-accounts enable {caller}", 0, &["Enabled service account [{caller}]."]),
     line("iam service-accounts keys delete {key} --iam-account {caller} --quiet", 0, &["deleted key ["]),
-    account("auth print-identity-token --audiences {url}", 1, &["Invalid JWT Signature."]),
+    account("auth activate-service-account --key-file {dir}/key.json", 1, &["invalid_grant: Invalid JWT Signature."]),
+    // gcloud prints the one that it kept, and it is good: the end of a key ends no token.
+    token("auth print-identity-token --audiences {url}", Opens("/", "piped value")),
     line("iam service-accounts delete {caller} --quiet", 0, &["deleted service account [{caller}]"]),
     line("secrets delete near --quiet", 0, &["Deleted secret [near]."]),
     line("secrets versions list near", 1, &["NOT_FOUND", "/secrets/near] not found."]),

@@ -55,7 +55,7 @@ enum Task {
         /// The program, or the directory of an SDK.
         #[arg(long, value_name = "PATH")]
         gcloud: PathBuf,
-        /// Only commands with this in them.
+        /// Only the commands of a group (run, accounts), or else those with this in them.
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
         /// A server's program that is built already.

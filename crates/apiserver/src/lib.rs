@@ -176,7 +176,7 @@ impl Api {
             Err(request) => request,
         };
         let entrance = request.extensions().get().copied().unwrap_or_default();
-        match self.deps().auth.authenticate_at(entrance, request.headers()) {
+        match self.deps().auth.authenticate_at(entrance, request.headers(), around::purpose(&request)) {
             Ok(caller) => self.call_as(caller, request).await,
             Err(error) => {
                 let refused = async {

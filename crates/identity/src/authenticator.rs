@@ -42,6 +42,17 @@ pub enum Entrance {
     Inside,
 }
 
+/// What a service account's token has to be good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Purpose {
+    /// Whatever the API does: the scope that stands for all of it.
+    #[default]
+    Platform,
+    /// Tokens and signatures of another account. gcloud and Google's libraries get a token of IAM's scope alone for that,
+    /// so that who takes it on the way can do little else with it.
+    Impersonation,
+}
+
 /// The word is none of [`AuthMode`]'s.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown authentication mode '{0}', expected 'none' or 'token'")]
@@ -179,20 +190,25 @@ impl Authenticator {
                 "while the server asks for no token it answers only to 127.0.0.1, [::1], localhost and names below localhost",
             )),
             Means::None => Ok(Principal::Local),
-            Means::Token(token) => self.by_credential(headers, Some(token)),
+            Means::Token(token) => self.by_credential(headers, Some(token), Purpose::Platform),
         }
     }
 
-    /// The same of a request that came in there. Code in an instance is nobody without credentials, also where others need
-    /// none: it shows the access token that the metadata server gave it.
+    /// The same of a request that came in there, for this purpose. Code in an instance is nobody without credentials, also
+    /// where others need none: it shows the access token that the metadata server gave it.
     ///
     /// # Errors
     /// As [`Authenticator::authenticate`].
-    pub fn authenticate_at(&self, entrance: Entrance, headers: &HeaderMap) -> Result<Principal, Error> {
+    pub fn authenticate_at(
+        &self,
+        entrance: Entrance,
+        headers: &HeaderMap,
+        purpose: Purpose,
+    ) -> Result<Principal, Error> {
         match (entrance, &*self.means) {
-            (Entrance::Outside, _) => self.authenticate(headers),
-            (Entrance::Inside, Means::None) => self.by_credential(headers, None),
-            (Entrance::Inside, Means::Token(token)) => self.by_credential(headers, Some(token)),
+            (Entrance::Outside, Means::None) => self.authenticate(headers),
+            (Entrance::Inside, Means::None) => self.by_credential(headers, None, purpose),
+            (_, Means::Token(token)) => self.by_credential(headers, Some(token), purpose),
         }
     }
 
@@ -224,7 +240,7 @@ impl Authenticator {
         Standing { tokens: self.tokens.clone(), who: who.clone(), ends }
     }
 
-    fn by_credential(&self, headers: &HeaderMap, token: Option<&Token>) -> Result<Principal, Error> {
+    fn by_credential(&self, headers: &HeaderMap, token: Option<&Token>, purpose: Purpose) -> Result<Principal, Error> {
         let mut all = headers.get_all(header::AUTHORIZATION).iter();
         let Some(shown) = all.next() else {
             return Err(Error::new(ErrorKind::Unauthenticated, MISSING));
@@ -233,7 +249,7 @@ impl Authenticator {
         match credential(shown.as_bytes()) {
             Some(_) if all.next().is_some() => Err(wrong()),
             Some(credential) if token.is_some_and(|token| token.is(&credential)) => Ok(Principal::AdminToken),
-            Some(credential) => self.by_access_token(&credential),
+            Some(credential) => self.by_access_token(&credential, purpose),
             None => Err(wrong()),
         }
     }
@@ -262,7 +278,7 @@ impl Authenticator {
         (claimed_issuer(token)? == issuer.url()).then_some(issuer)
     }
 
-    fn by_access_token(&self, shown: &[u8]) -> Result<Principal, Error> {
+    fn by_access_token(&self, shown: &[u8], purpose: Purpose) -> Result<Principal, Error> {
         // What does not look like one of ours gets Google's sentence alone.
         let looks_like_one = |text: &&str| text.bytes().filter(|&byte| byte == b'.').count() == 2;
         let shown = std::str::from_utf8(shown).ok().filter(looks_like_one);
@@ -271,7 +287,7 @@ impl Authenticator {
             return issuer.verify(shown).map(|verified| verified.who).map_err(refused);
         }
         let verified = tokens.verify_bearer(shown).map_err(refused)?;
-        if !verified.is_for_the_platform() {
+        if !verified.is_for(purpose) {
             return Err(Error::new(ErrorKind::PermissionDenied, NARROW));
         }
         Ok(verified.who)
@@ -395,16 +411,20 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let open = Authenticator::open(AuthMode::None, dir.path()).unwrap();
         for host in ["localhost", "127.0.0.1:8080", "updraft.internal:8080", "[::1]"] {
-            let error = open.authenticate_at(Entrance::Inside, &headers(header::HOST, host)).unwrap_err();
+            let error =
+                open.authenticate_at(Entrance::Inside, &headers(header::HOST, host), Purpose::Platform).unwrap_err();
             assert_eq!((error.kind(), error.message()), (ErrorKind::Unauthenticated, MISSING), "{host}");
         }
         let any = headers(header::AUTHORIZATION, "Bearer whatever");
-        assert_eq!(open.authenticate_at(Entrance::Inside, &any).unwrap_err().message(), WRONG);
-        assert_eq!(open.authenticate_at(Entrance::Outside, &any).unwrap(), Principal::Local);
+        assert_eq!(open.authenticate_at(Entrance::Inside, &any, Purpose::Platform).unwrap_err().message(), WRONG);
+        assert_eq!(open.authenticate_at(Entrance::Outside, &any, Purpose::Platform).unwrap(), Principal::Local);
         let (closed, token, _dir) = with_token();
         let shown = headers(header::AUTHORIZATION, &format!("Bearer {token}"));
-        assert_eq!(closed.authenticate_at(Entrance::Inside, &shown).unwrap(), Principal::AdminToken);
-        assert_eq!(closed.authenticate_at(Entrance::Inside, &HeaderMap::new()).unwrap_err().message(), MISSING);
+        assert_eq!(closed.authenticate_at(Entrance::Inside, &shown, Purpose::Platform).unwrap(), Principal::AdminToken);
+        assert_eq!(
+            closed.authenticate_at(Entrance::Inside, &HeaderMap::new(), Purpose::Platform).unwrap_err().message(),
+            MISSING
+        );
     }
 
     #[test]

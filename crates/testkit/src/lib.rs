@@ -115,20 +115,23 @@ impl World {
 
     /// Puts an image of one file into the registry, as `localhost/{name}:latest`.
     pub async fn image(&self, name: &str) -> String {
-        self.image_as("", name).await
-    }
-
-    /// The same by who shows a bearer token; nobody with an empty one.
-    pub async fn image_as(&self, token: &str, name: &str) -> String {
         let reference = format!("localhost/{name}:latest");
         let files = [File { path: "app", contents: name.as_bytes(), mode: 0o755 }];
         let process = Process { entrypoint: &["/app"], ..Process::default() };
         let bytes = archive(&reference, &files, &process).expect("in memory");
-        let load = self.client.post(self.url("/updraft/v1/images:load")).body(bytes);
-        let load = if token.is_empty() { load } else { load.bearer_auth(token) };
-        let answer = self.send(load).await;
+        let mut request = self.client.post(self.url("/updraft/v1/images:load")).body(bytes);
+        if let Some(token) = self.kept_token() {
+            request = request.bearer_auth(token);
+        }
+        let answer = self.send(request).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         reference
+    }
+
+    /// A form that is sent to an address of the API, as it was told.
+    pub async fn form(&self, url: &str, body: String) -> Answer {
+        let form = "application/x-www-form-urlencoded";
+        self.send(self.client.post(url).header("content-type", form).body(body)).await
     }
 
     /// A call of the API.
@@ -153,8 +156,13 @@ impl World {
 
     /// The token of its operator, with `auth = token`.
     pub fn token(&self) -> String {
+        self.kept_token().expect("a token")
+    }
+
+    /// The same, if there is one.
+    fn kept_token(&self) -> Option<String> {
         let path = updraft_identity::token_path(&self.dir.path().join("data"));
-        std::fs::read_to_string(path).expect("a token").trim().to_owned()
+        Some(std::fs::read_to_string(path).ok()?.trim().to_owned())
     }
 
     /// A call of the API that must succeed, with its answer as JSON.
@@ -189,13 +197,17 @@ impl World {
 
     /// A request to a service, by the host of its URL.
     pub async fn get(&self, url: &str, path: &str) -> Answer {
-        self.drive(self.send(self.client.get(self.url(path)).header("host", host(url)))).await
+        self.drive(self.send(self.to_service(url, path))).await
     }
 
-    /// The same with a bearer token.
+    /// The same by who shows a token.
     pub async fn get_as(&self, token: &str, url: &str, path: &str) -> Answer {
-        let request = self.client.get(self.url(path)).header("host", host(url)).bearer_auth(token);
-        self.drive(self.send(request)).await
+        self.drive(self.send(self.to_service(url, path).bearer_auth(token))).await
+    }
+
+    fn to_service(&self, url: &str, path: &str) -> reqwest::RequestBuilder {
+        let host = url.trim_start_matches("http://").split(['/', ':']).next().unwrap_or_default().to_owned();
+        self.client.get(self.url(path)).header("host", host)
     }
 
     /// Ends the world: the server must stop, and must not have complained.
@@ -223,11 +235,6 @@ impl World {
         let status = answer.status().as_u16();
         Answer { status, body: answer.text().await.expect("a body") }
     }
-}
-
-/// The host of a service's URL.
-fn host(url: &str) -> &str {
-    url.trim_start_matches("http://").split(['/', ':']).next().unwrap_or_default()
 }
 
 impl std::fmt::Debug for World {

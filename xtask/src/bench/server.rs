@@ -94,11 +94,16 @@ impl Server {
         self.child.id()
     }
 
-    /// The host of a service's URL.
-    pub(crate) fn host_of(&self, service: &str) -> Result<String, Error> {
+    /// A service's URL.
+    pub(crate) fn url_of(&self, service: &str) -> Result<String, Error> {
         let described = self.updraft(&["services", "describe", service, "--format", "json"])?;
         let described: serde_json::Value = serde_json::from_str(&described)?;
-        let url = described["status"]["url"].as_str().ok_or("the service has no URL")?;
+        Ok(described["status"]["url"].as_str().ok_or("the service has no URL")?.to_owned())
+    }
+
+    /// The host of a service's URL.
+    pub(crate) fn host_of(&self, service: &str) -> Result<String, Error> {
+        let url = self.url_of(service)?;
         Ok(url.trim_start_matches("http://").split(['/', ':']).next().unwrap_or_default().to_owned())
     }
 
@@ -131,6 +136,11 @@ impl Server {
     pub(crate) fn updraft(&self, arguments: &[&str]) -> Result<String, Error> {
         let mut client = Command::new(&self.program);
         client.arg("--endpoint").arg(format!("http://{}", self.address)).args(arguments);
+        // Only a server that asks for a token has one; that of another server would be refused.
+        client.env_remove("UPDRAFT_TOKEN").env_remove("UPDRAFT_TOKEN_FILE");
+        if self.token_file().exists() {
+            client.env("UPDRAFT_TOKEN_FILE", self.token_file());
+        }
         let output = client.output()?;
         if output.status.success() {
             return Ok(String::from_utf8(output.stdout)?);
@@ -138,12 +148,22 @@ impl Server {
         Err(format!("updraft {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)).into())
     }
 
+    /// Where the token of its operator is, if it asks for one.
+    pub(crate) fn token_file(&self) -> PathBuf {
+        self.data_dir.join("token")
+    }
+
     /// A request on a connection of its own, sent; the answer is for the caller to read.
     pub(crate) fn send(&self, host: &str, path: &str) -> Result<TcpStream, Error> {
+        self.send_with(host, path, "")
+    }
+
+    /// The same with further headers, each with its line end.
+    fn send_with(&self, host: &str, path: &str, headers: &str) -> Result<TcpStream, Error> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Connection: close\r\n\r\n")?;
         Ok(stream)
     }
 
@@ -151,6 +171,14 @@ impl Server {
     pub(crate) fn get(&self, host: &str, path: &str) -> Result<String, Error> {
         let mut answer = String::new();
         self.send(host, path)?.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// The same for who shows this token.
+    pub(crate) fn get_as(&self, token: &str, host: &str, path: &str) -> Result<String, Error> {
+        let mut answer = String::new();
+        let shown = format!("Authorization: Bearer {token}\r\n");
+        self.send_with(host, path, &shown)?.read_to_string(&mut answer)?;
         Ok(answer)
     }
 }

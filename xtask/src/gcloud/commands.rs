@@ -1,13 +1,13 @@
 //! What is typed, and what Google's Cloud Run lets gcloud print.
 
-use super::Line;
+use super::{Line, Then, Who};
 
 const fn line(words: &'static str, exit: i32, says: &'static [&'static str]) -> Line {
-    Line { words, exit, says, then: None }
+    Line { words, who: Who::Operator, exit, says, then: Then::Unsaid }
 }
 
 const fn answered(words: &'static str, says: &'static [&'static str], then: &'static str) -> Line {
-    Line { words, exit: 0, says, then: Some(then) }
+    Line { words, who: Who::Operator, exit: 0, says, then: Then::Answers(then) }
 }
 
 /// Files that commands name.
@@ -248,11 +248,6 @@ pub(super) const COMMANDS: &[Line] = &[
         "run deploy wrong --image localhost/hello:latest --cpu 17 --no-allow-unauthenticated",
         1,
         &["spec.template.spec.containers[0].resources.limits[cpu]"],
-    ),
-    line(
-        "run deploy secret --image localhost/hello:latest --set-secrets S=key:latest --no-allow-unauthenticated",
-        1,
-        &["is not ready and cannot serve traffic.", "value_source"],
     ),
     line(
         "beta run domain-mappings create --service demo --domain app.example.com --region us-central1",

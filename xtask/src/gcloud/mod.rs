@@ -3,13 +3,18 @@
 //! Every command that README promises is run as a user would type it; its exit code and the words that users and
 //! scripts look for are compared with those against Google. gcloud itself is not part of this repository: the tests
 //! replay its requests instead (`crates/updraft/tests/it/gcloud`).
+//!
+//! The server asks for a token. Most commands are its operator's, by variables; those of a service account find the
+//! server by the configuration that `updraft gcloud setup --auth account` writes, and prove who they are by its key.
 
+mod accounts;
 mod commands;
+mod shown;
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     time::Instant,
 };
 
@@ -18,14 +23,14 @@ use crate::{
     bench::{image, server::Server},
     test,
 };
-use commands::COMMANDS;
+use shown::Shown;
 
 /// Which commands of which gcloud to run.
 #[derive(Debug)]
 pub(crate) struct Choice {
     /// The program; or the directory of an SDK, whose `lib/gcloud.py` is then run.
     pub(crate) gcloud: PathBuf,
-    /// Only commands that have this in them, and those that prepare something.
+    /// Only the commands of the group of this name, or else those that have this in them; `None`: all.
     pub(crate) only: Option<String>,
     /// A server's program that is built already.
     pub(crate) updraft: Option<PathBuf>,
@@ -34,17 +39,49 @@ pub(crate) struct Choice {
 /// A command of gcloud and what it should do.
 #[derive(Debug)]
 struct Line {
-    /// What is typed after `gcloud`. `{dir}` is a directory with the manifests, `{oldest}` the oldest revision of
-    /// the service `demo`.
+    /// What is typed after `gcloud`, with words in braces: see [`filled`].
     words: &'static str,
+    who: Who,
     exit: i32,
     /// What is printed, among other things, on either stream.
     says: &'static [&'static str],
-    /// What a call of the service `demo` answers afterwards, if anything is said of that.
-    then: Option<&'static str>,
+    then: Then,
 }
 
+/// As whom a command is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Operator,
+    /// The account that is active in gcloud's configuration.
+    Account,
+}
+
+/// What holds afterwards.
+#[derive(Debug)]
+enum Then {
+    /// Nothing is said of that.
+    Unsaid,
+    /// The service `demo` answers this to anybody.
+    Answers(&'static str),
+    /// The service `private` heeds the token that was printed in this way.
+    Heeds(Shown),
+}
+
+/// Commands that belong together, in their order.
+struct Group {
+    name: &'static str,
+    lines: &'static [Line],
+}
+
+const GROUPS: [Group; 2] =
+    [Group { name: "run", lines: commands::COMMANDS }, Group { name: "accounts", lines: accounts::COMMANDS }];
+
 const IMAGE: &str = "localhost/hello:latest";
+/// The APIs that commands call, by the names of their prefixes and overrides.
+const APIS: [&str; 7] =
+    ["run", "serviceusage", "cloudresourcemanager", "iam", "iamcredentials", "logging", "secretmanager"];
+/// The image of the program that tells what it was given.
+const WITNESS: &str = "localhost/witness:latest";
 
 /// Runs the commands in order and says which did not do what they should.
 pub(crate) fn run(root: &Path, choice: &Choice) -> Result<(), Error> {
@@ -64,15 +101,16 @@ fn run_in(root: &Path, choice: &Choice, dir: &Path) -> Result<(), Error> {
         }
     };
     test::example(root)?;
-    let server = Server::spawn(program, &["--idle-timeout", "15m"])?;
+    let server = Server::spawn(program, &["--idle-timeout", "15m", "--auth", "token"])?;
     load(&server, root, dir)?;
-    for (name, text) in commands::MANIFESTS {
+    for (name, text) in commands::MANIFESTS.iter().chain(&accounts::FILES) {
         fs::write(dir.join(name), text)?;
     }
+    let config = dir.join("config").display().to_string();
+    server.updraft(&["gcloud", "setup", "--auth", "account", "--config-dir", &config])?;
     let (mut failed, mut count) = (Vec::new(), 0);
-    for line in COMMANDS {
-        let is_wanted = choice.only.as_ref().is_none_or(|only| line.words.contains(only.as_str()));
-        if !is_wanted {
+    for (group, line) in GROUPS.iter().flat_map(|group| group.lines.iter().map(move |line| (group, line))) {
+        if !choice.is_wanted(group, line) {
             continue;
         }
         count += 1;
@@ -92,14 +130,37 @@ fn run_in(root: &Path, choice: &Choice, dir: &Path) -> Result<(), Error> {
     if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join("; ")).into()) }
 }
 
-/// Puts the example's image into the server's registry.
+/// Puts the images into the server's registry.
 fn load(server: &Server, root: &Path, dir: &Path) -> Result<(), Error> {
     let hello = fs::read(root.join("target/examples/x86_64-unknown-linux-gnu/release/hello"))?;
-    let files = [image::File { path: "hello", contents: &hello, mode: 0o755 }];
-    let process = image::Process { entrypoint: &["/hello"], ..image::Process::default() };
-    let archive = dir.join("hello.tar");
-    fs::write(&archive, image::archive(IMAGE, &files, &process)?)?;
+    put(server, dir, (IMAGE, "hello"), &hello)?;
+    let program = dir.join("witness");
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--edition", "2024", "-C", "target-feature=+crt-static", "--target", "x86_64-unknown-linux-gnu"]);
+    test::command(rustc.arg("-o").arg(&program).arg(root.join("examples/witness.rs")))?;
+    put(server, dir, (WITNESS, "witness"), &fs::read(program)?)
+}
+
+fn put(server: &Server, dir: &Path, (image, name): (&str, &str), program: &[u8]) -> Result<(), Error> {
+    let files = [image::File { path: name, contents: program, mode: 0o755 }];
+    let entrypoint = format!("/{name}");
+    let process = image::Process { entrypoint: &[&entrypoint], ..image::Process::default() };
+    let archive = dir.join(format!("{name}.tar"));
+    fs::write(&archive, image::archive(image, &files, &process)?)?;
     server.updraft(&["images", "load", &archive.display().to_string()]).map(drop)
+}
+
+// === impl Choice ===
+
+impl Choice {
+    fn is_wanted(&self, group: &Group, line: &Line) -> bool {
+        match self.only.as_deref() {
+            None => true,
+            // A name of a group may be in many commands.
+            Some(only) if GROUPS.iter().any(|group| group.name == only) => group.name == only,
+            Some(only) => line.words.contains(only),
+        }
+    }
 }
 
 // === impl Line ===
@@ -107,35 +168,63 @@ fn load(server: &Server, root: &Path, dir: &Path) -> Result<(), Error> {
 impl Line {
     /// Runs the command; says what was not as it should be.
     fn run(&self, choice: &Choice, server: &Server, dir: &Path) -> Result<Option<String>, Error> {
-        let typed = match self.words.contains("{oldest}") {
-            true => self.words.replace("{oldest}", &oldest(server)?),
-            false => self.words.to_owned(),
-        };
-        let output = command(&typed, choice, (server, dir)).stdin(Stdio::null()).output()?;
+        let typed: Result<Vec<String>, Error> =
+            words(self.words).iter().map(|word| filled(word, server, dir)).collect();
+        // What comes through a pipe, where a command asks for it.
+        let piped = fs::File::open(dir.join(accounts::PIPED))?;
+        let output = command(&typed?, self.who, choice, (server, dir)).stdin(piped).output()?;
+        let token = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         let printed = [output.stdout, output.stderr].map(|bytes| plain(&String::from_utf8_lossy(&bytes))).concat();
         let exit = output.status.code().unwrap_or(-1);
         let mut wrong = Vec::new();
         if exit != self.exit {
             wrong.push(format!("  exit code {exit}, should be {}", self.exit));
         }
-        let missing = self.says.iter().filter(|part| !printed.contains(**part));
+        let says = self.says.iter().map(|part| accounts::addressed(part));
+        let missing = says.filter(|part| !printed.contains(part));
         wrong.extend(missing.map(|part| format!("  does not say: {part}")));
-        if let Some(then) = self.then {
-            let described = server.updraft(&["services", "describe", "demo", "--format", "json"])?;
-            let described: serde_json::Value = serde_json::from_str(&described)?;
-            let url = described["status"]["url"].as_str().unwrap_or_default();
-            let host = url.trim_start_matches("http://").split(['/', ':']).next().unwrap_or_default();
-            let answer = server.get(host, "/")?;
-            if !answer.contains(then) {
-                wrong.push(format!("  the service does not answer '{then}' but: {answer}"));
-            }
-        }
+        wrong.extend(self.then.check(server, &token)?);
         if wrong.is_empty() {
             return Ok(None);
         }
         let shown: String = printed.lines().map(|line| format!("  | {line}\n")).collect();
         Ok(Some(format!("{}\n{shown}", wrong.join("\n"))))
     }
+}
+
+// === impl Then ===
+
+impl Then {
+    /// What is not so.
+    fn check(&self, server: &Server, token: &str) -> Result<Option<String>, Error> {
+        match self {
+            Self::Unsaid => Ok(None),
+            Self::Answers(part) => {
+                let answer = server.get(&server.host_of("demo")?, "/")?;
+                let wrong = || format!("  the service does not answer '{part}' but: {answer}");
+                Ok((!answer.contains(part)).then(wrong))
+            }
+            Self::Heeds(shown) => shown.check(server, token),
+        }
+    }
+}
+
+/// A word with what stands for those in braces: `{dir}` a directory with the files, `{oldest}` the oldest revision of
+/// the service `demo`, `{url}` the URL of the service `private`, `{key}` the id of the key in `key.json`; and those of
+/// [`accounts::addressed`].
+fn filled(word: &str, server: &Server, dir: &Path) -> Result<String, Error> {
+    let mut filled = accounts::addressed(word).replace("{dir}", &dir.display().to_string());
+    if filled.contains("{oldest}") {
+        filled = filled.replace("{oldest}", &oldest(server)?);
+    }
+    if filled.contains("{url}") {
+        filled = filled.replace("{url}", &server.url_of("private")?);
+    }
+    if filled.contains("{key}") {
+        let file: serde_json::Value = serde_json::from_slice(&fs::read(dir.join("key.json"))?)?;
+        filled = filled.replace("{key}", file["private_key_id"].as_str().ok_or("the key file has no id")?);
+    }
+    Ok(filled)
 }
 
 fn oldest(server: &Server) -> Result<String, Error> {
@@ -146,7 +235,7 @@ fn oldest(server: &Server) -> Result<String, Error> {
     Ok(name.ok_or("there is no revision")?.to_owned())
 }
 
-fn command(typed: &str, choice: &Choice, (server, dir): (&Server, &Path)) -> Command {
+fn command(typed: &[String], who: Who, choice: &Choice, (server, dir): (&Server, &Path)) -> Command {
     let mut gcloud = match choice.gcloud.is_dir() {
         true => {
             let mut python = Command::new("python3");
@@ -155,18 +244,8 @@ fn command(typed: &str, choice: &Choice, (server, dir): (&Server, &Path)) -> Com
         }
         false => Command::new(&choice.gcloud),
     };
-    let place = dir.display().to_string();
-    gcloud.args(words(typed).into_iter().map(|word| word.replace("{dir}", &place)));
-    for api in ["run", "serviceusage", "cloudresourcemanager", "iam", "logging"] {
-        let name = format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{}", api.to_uppercase());
-        gcloud.env(name, format!("http://{}/{api}/", server.address));
-    }
+    gcloud.args(typed);
     for (name, value) in [
-        ("CLOUDSDK_REGIONAL_ENDPOINT_MODE", "regional-preferred"),
-        ("CLOUDSDK_REGIONAL_ENDPOINT_COMPATIBILITY", "supported"),
-        ("CLOUDSDK_AUTH_ACCESS_TOKEN", "local"),
-        ("CLOUDSDK_CORE_PROJECT", "demo-project"),
-        ("CLOUDSDK_RUN_REGION", "us-central1"),
         ("CLOUDSDK_CORE_DISABLE_PROMPTS", "1"),
         ("CLOUDSDK_CORE_DISABLE_COLOR", "1"),
         ("CLOUDSDK_CORE_DISABLE_USAGE_REPORTING", "true"),
@@ -178,6 +257,23 @@ fn command(typed: &str, choice: &Choice, (server, dir): (&Server, &Path)) -> Com
         gcloud.env(name, value);
     }
     gcloud.env("CLOUDSDK_CONFIG", dir.join("config"));
+    if who == Who::Account {
+        gcloud.env("CLOUDSDK_ACTIVE_CONFIG_NAME", "updraft");
+        return gcloud;
+    }
+    for api in APIS {
+        let name = format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{}", api.to_uppercase());
+        gcloud.env(name, format!("http://{}/{api}/", server.address));
+    }
+    for (name, value) in [
+        ("CLOUDSDK_REGIONAL_ENDPOINT_MODE", "regional-preferred"),
+        ("CLOUDSDK_REGIONAL_ENDPOINT_COMPATIBILITY", "supported"),
+        ("CLOUDSDK_CORE_PROJECT", "demo-project"),
+        ("CLOUDSDK_RUN_REGION", "us-central1"),
+    ] {
+        gcloud.env(name, value);
+    }
+    gcloud.env("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", server.token_file());
     gcloud
 }
 

@@ -16,6 +16,7 @@ use updraft_api::{
     json::{EnumEncoding, from_json, parse, to_json},
     path::query_pairs,
 };
+use updraft_identity::Purpose;
 use updraft_model::{Error, ErrorKind, iam::Principal};
 
 use crate::{
@@ -32,6 +33,14 @@ pub(crate) struct Asked {
     fields: Fields,
     query: Vec<(String, String)>,
     body: Bytes,
+}
+
+/// What its caller's token has to be good for.
+pub(crate) fn purpose<B>(request: &Request<B>) -> Purpose {
+    match around::route(&verb(request.method(), request.headers()), request.uri().path()) {
+        Route::Found(call, _) if call.api == around::Api::IamCredentials => Purpose::Impersonation,
+        _ => Purpose::Platform,
+    }
 }
 
 /// Answers a call of one of these APIs; gives back what is none.

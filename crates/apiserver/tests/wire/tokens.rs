@@ -415,3 +415,35 @@ async fn without_credentials_nobody_gets_a_key_or_a_token() {
         assert_eq!(status, StatusCode::FORBIDDEN, "{verb}: {answer:#}");
     }
 }
+
+#[tokio::test]
+async fn a_token_for_iam_alone_acts_as_accounts_and_does_nothing_else() {
+    let place = Place::new().await;
+    let key = place.key().await;
+    let runner = "runner@demo-project.iam.gserviceaccount.com";
+    place.ok(Method::POST, ACCOUNTS, json!({"accountId": "runner"})).await;
+    let creator =
+        json!({"role": "roles/iam.serviceAccountTokenCreator", "members": [format!("serviceAccount:{EMAIL}")]});
+    let policy = json!({"policy": {"bindings": [creator]}});
+    place.ok(Method::POST, &format!("{ACCOUNTS}/{runner}:setIamPolicy"), policy).await;
+    // What `gcloud --impersonate-service-account` gets first, for the account that is active.
+    let (_, answer) = place.exchange(&key, json!({"scope": "https://www.googleapis.com/auth/iam"})).await;
+    let narrow = answer["access_token"].as_str().expect("a token").to_owned();
+    for path in ["/v1/projects/-", "/iamcredentials/v1/projects/-"] {
+        let path = format!("{path}/serviceAccounts/{runner}:generateAccessToken");
+        let (status, answer) = place.ask_as(&narrow, Method::POST, &path, json!({"scope": [PLATFORM]})).await;
+        assert_eq!(status, StatusCode::OK, "{answer:#}");
+        let token = answer["accessToken"].as_str().expect("a token");
+        assert_eq!(place.ask_as(token, Method::GET, "/updraft/v1/info", Value::Null).await.0, StatusCode::OK);
+    }
+    for path in [SERVICES, ACCOUNTS, "/updraft/v1/info"] {
+        let (status, answer) = place.ask_as(&narrow, Method::GET, path, Value::Null).await;
+        assert_eq!(answer["error"]["message"], "Request had insufficient authentication scopes.", "{path}: {status}");
+    }
+    // Other narrow ones are for nothing here.
+    let (_, answer) = place.exchange(&key, json!({"scope": "openid"})).await;
+    let other = answer["access_token"].as_str().expect("a token");
+    let path = format!("/v1/projects/-/serviceAccounts/{runner}:generateAccessToken");
+    let (status, answer) = place.ask_as(other, Method::POST, &path, json!({"scope": [PLATFORM]})).await;
+    assert_eq!(answer["error"]["message"], "Request had insufficient authentication scopes.", "{status}");
+}

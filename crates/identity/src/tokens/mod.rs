@@ -32,7 +32,7 @@ use updraft_model::{
 };
 
 use crate::{
-    IdentityError, durable,
+    IdentityError, Purpose, durable,
     jwt::{self, Rules, TokenError, Unverified, seconds},
     key::PublicKey,
 };
@@ -50,6 +50,8 @@ const _: () = assert!(KEYS_MAX_AGE.as_secs() < plan::AHEAD, "whoever keeps a lis
 
 /// The scope that stands for all of the API.
 pub const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
+/// The scope that stands for acting as service accounts.
+const IAM: &str = "https://www.googleapis.com/auth/iam";
 /// The type of an access token (RFC 9068, section 2.1).
 const ACCESS: &str = "at+jwt";
 /// The type of all others.
@@ -425,9 +427,13 @@ impl<T> fmt::Debug for Signed<T> {
 // === impl Verified ===
 
 impl Verified {
-    /// May the token be used for all of the API?
-    pub fn is_for_the_platform(&self) -> bool {
-        self.scopes.iter().any(|scope| scope == CLOUD_PLATFORM)
+    /// May the token be used for this?
+    pub fn is_for(&self, purpose: Purpose) -> bool {
+        let fits = |scope: &str| match purpose {
+            Purpose::Platform => scope == CLOUD_PLATFORM,
+            Purpose::Impersonation => scope == CLOUD_PLATFORM || scope == IAM,
+        };
+        self.scopes.iter().any(|scope| fits(scope))
     }
 }
 

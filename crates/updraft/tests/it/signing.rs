@@ -49,7 +49,7 @@ impl Place {
         let admin = world.token();
         let place = Self { world, admin, uri: String::new(), unique_id: String::new() };
         let account = place.ok("POST", &format!("{PROJECT}/serviceAccounts"), json!({"accountId": "caller"})).await;
-        let image = place.world.image_as(&place.admin, "hello").await;
+        let image = place.world.image("hello").await;
         let services = format!("/v2/{}/services", place.world.server.default_parent());
         let body = json!({"template": {"containers": [{"image": image, "args": ["serve"]}]}});
         let made = place.ok("POST", &format!("{services}?serviceId=hello"), body).await;

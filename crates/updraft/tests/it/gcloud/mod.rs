@@ -2,13 +2,18 @@
 //! their answers.
 //!
 //! `commands.json` was written down from measurements: nothing of gcloud is in it. A request is a verb and a path,
-//! with a body or with a change of the service that was read last (gcloud writes whole objects back). Words in
-//! braces stand for what earlier answers said.
+//! with a body or with a change of the service that was read last (gcloud writes whole objects back); `api` is the
+//! prefix of the API that it goes to, `run` where nothing is said. Words in braces stand for what earlier answers said.
+//! Tokens, keys and signatures are made anew, so no transcript has one: `as` says whose token a request shows, `sign` is
+//! what an assertion for the token endpoint says, `service` is a call of a service with what was got there.
 
 use serde_json::{Value, json};
 use updraft_testkit::World;
 
+mod hand;
 mod manifests;
+
+use hand::Hand;
 
 const COMMANDS: &str = include_str!("commands.json");
 
@@ -22,6 +27,7 @@ struct Memory {
     token: String,
     /// Revisions of the last list, oldest last.
     revisions: Vec<String>,
+    hand: Hand,
 }
 
 // === impl Memory ===
@@ -40,6 +46,8 @@ impl Memory {
             ("{digest}", self.digest.clone()),
             ("{token}", self.token.clone()),
             ("{oldest}", self.revisions.last().cloned().unwrap_or_default()),
+            ("{url}", said("status.url")),
+            ("{key}", self.hand.key_id()),
         ];
         pairs.iter().fold(text.to_owned(), |text, (word, value)| text.replace(word, value))
     }
@@ -69,7 +77,8 @@ impl Memory {
             _ => {}
         }
         if let Some(etag) = answer["etag"].as_str() {
-            self.etag = etag.to_owned();
+            // gcloud has it as bytes in between, and writes those in the other alphabet of base64.
+            self.etag = etag.replace('+', "-").replace('/', "_");
         }
     }
 }
@@ -121,14 +130,17 @@ async fn send(world: &World, memory: &Memory, call: &Value, what: &str) -> Value
     let (verb, path) = line.split_once(' ').expect("a verb and a path");
     let expected = call["status"].as_u64().unwrap_or(200);
     let body = memory.body(call);
+    let api = call["api"].as_str().unwrap_or("run");
     let path = match path.contains('?') {
-        true => format!("/run{path}&alt=json"),
-        false => format!("/run{path}?alt=json"),
+        true => format!("/{api}{path}&alt=json"),
+        false => format!("/{api}{path}?alt=json"),
     };
+    let operator = world.token();
+    let token = memory.hand.token(call["as"].as_str()).unwrap_or(&operator);
     world
         .drive(async {
             loop {
-                let answer = world.call(verb, &path, body.clone()).await;
+                let answer = world.call_as(token, verb, &path, body.clone()).await;
                 assert_eq!(u64::from(answer.status), expected, "{what}: {line}: {}", answer.body);
                 let answer: Value = serde_json::from_str(&answer.body).expect("JSON");
                 if call.get("ends").is_none() || answer["done"] == true {
@@ -139,15 +151,32 @@ async fn send(world: &World, memory: &Memory, call: &Value, what: &str) -> Value
         .await
 }
 
+/// What a request is answered, wherever it goes.
+async fn answer(world: &World, memory: &Memory, call: &Value, what: &str) -> Value {
+    if let Some(claims) = call.get("sign") {
+        let claims = serde_json::from_str(&memory.fill(&claims.to_string())).expect("still JSON");
+        return memory.hand.exchange(world, &claims, call["status"].as_u64().unwrap_or(200), what).await;
+    }
+    if call.get("service").is_some() {
+        let url = at(&memory.service, "status.url").and_then(Value::as_str).expect("a URL");
+        memory.hand.ask(world, url, call, what).await;
+        return Value::Null;
+    }
+    send(world, memory, call, what).await
+}
+
 fn check(reads: &Value, call: &Value, answer: &Value, what: &str) {
     if let Some(kind) = call["reads"].as_str() {
         assert_reads(&reads[kind], answer, what);
     }
     if let Some(kind) = call["each"].as_str() {
-        let items = answer["items"].as_array().unwrap_or_else(|| panic!("{what}: no items: {answer:#}"));
+        let items = answer[call["in"].as_str().unwrap_or("items")]
+            .as_array()
+            .unwrap_or_else(|| panic!("{what}: no items: {answer:#}"));
         assert_eq!(items.len() as u64, call["count"].as_u64().expect("a count"), "{what}: {answer:#}");
         items.iter().for_each(|item| assert_reads(&reads[kind], item, what));
-        assert_eq!(answer["metadata"]["continue"].is_string(), call["token"] == true, "{what}: {answer:#}");
+        let goes_on = answer["metadata"]["continue"].is_string() || answer["nextPageToken"].is_string();
+        assert_eq!(goes_on, call["token"] == true, "{what}: {answer:#}");
     }
     match call["ends"].as_str() {
         Some("ready") => {
@@ -162,21 +191,37 @@ fn check(reads: &Value, call: &Value, answer: &Value, what: &str) {
     }
 }
 
-#[tokio::test]
-async fn every_request_of_gcloud_is_answered_with_every_field_that_it_reads() {
-    let world = World::start().await;
-    // What the commands deploy as.
-    world.ok("POST", "/v1/projects/demo-project/serviceAccounts", json!({"accountId": "runner"})).await;
+/// Sends what the commands of this part of the script send.
+async fn replay(world: &World, memory: &mut Memory, part: &str) {
     let script: Value = serde_json::from_str(COMMANDS).expect("JSON");
-    let mut memory = Memory { image: world.image("hello").await, ..Memory::default() };
-    for command in script["commands"].as_array().expect("commands") {
+    for command in script[part].as_array().expect("commands") {
         let words = command["gcloud"].as_str().expect("words");
         for (index, call) in command["calls"].as_array().expect("calls").iter().enumerate() {
             let what = format!("gcloud {words} [{}]", index + 1);
-            let answer = send(&world, &memory, call, &what).await;
+            let answer = answer(world, memory, call, &what).await;
             check(&script["reads"], call, &answer, &what);
             memory.note(&answer);
+            memory.hand.note(call, &answer);
         }
     }
+}
+
+#[tokio::test]
+async fn every_request_of_gcloud_is_answered_with_every_field_that_it_reads() {
+    let world = World::start_with(&[("auth", "token")]).await;
+    // What the commands deploy as.
+    let runner = json!({"accountId": "runner"});
+    let accounts = "/v1/projects/demo-project/serviceAccounts";
+    assert_eq!(world.call_as(&world.token(), "POST", accounts, runner).await.status, 200);
+    let mut memory = Memory { image: world.image("hello").await, ..Memory::default() };
+    replay(&world, &mut memory, "commands").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn gclouds_secrets_accounts_keys_and_tokens_open_a_private_service_to_whom_its_policy_names() {
+    let world = World::start_with(&[("auth", "token")]).await;
+    let mut memory = Memory { image: world.image("hello").await, ..Memory::default() };
+    replay(&world, &mut memory, "accounts").await;
     world.end().await;
 }

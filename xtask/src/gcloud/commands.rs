@@ -127,12 +127,7 @@ pub(super) const COMMANDS: &[Line] = &[
         0,
         DEPLOYED,
     ),
-    // Cloud Run honours it; here it is stored, and a condition says so.
-    line(
-        "run deploy demo --image localhost/hello:latest --session-affinity",
-        0,
-        &["Completed with warnings:", "SettingsApplied", "sessionAffinity", "has been deployed"],
-    ),
+    line("run deploy demo --image localhost/hello:latest --session-affinity", 0, DEPLOYED),
     line("run deploy demo --image localhost/hello:latest --no-session-affinity --min 0 --max 10", 0, DEPLOYED),
     answered("run services update demo --update-env-vars C=3", UPDATED, "Hello"),
     line("run services update demo --min 1", 0, &["Service [demo] has been updated."]),

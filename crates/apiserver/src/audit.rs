@@ -41,6 +41,10 @@ type Failure = Arc<Mutex<Option<(i32, String)>>>;
 
 /// Of a call whose client went away before there was an answer: what it began may have been done.
 const CUT_OFF: (i32, &str) = (1, "The client went away before there was an answer.");
+/// Of a call that a library refused before any of our code saw it. What it says may repeat what the caller had sent.
+const UNREADABLE: &str = "The request could not be read.";
+/// The code of what nobody knows more about.
+const UNKNOWN: i32 = 2;
 
 /// Sees one call.
 pub(crate) struct Witness {
@@ -68,6 +72,17 @@ pub(crate) fn failed(error: &Error) {
         let told = (status::grpc_code(error.kind()), harmless(error));
         *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
     });
+}
+
+/// The failure that an answer tells of without anybody having noted one: what a library answers by itself, such as gRPC's
+/// to a message that is none. Such a call is no success, whoever wrote the answer.
+fn unnoted<B>(answer: &Response<B>) -> Option<(i32, String)> {
+    let code = match answer.headers().get("grpc-status") {
+        Some(code) => code.to_str().ok().and_then(|code| code.parse().ok()).unwrap_or(UNKNOWN),
+        None if answer.status().is_client_error() || answer.status().is_server_error() => UNKNOWN,
+        None => 0,
+    };
+    (code != 0).then(|| (code, UNREADABLE.to_owned()))
 }
 
 /// The message of an error, without what the caller had sent: of a value that broke a rule the name of its field only.
@@ -105,7 +120,8 @@ impl Witness {
         let trail = self.trail.clone();
         let answer = FAILURE.scope(self.failure.clone(), trail.follow(call)).await;
         self.is_over = true;
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let noted = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failure = noted.or_else(|| unnoted(&answer));
         if let Some(record) = self.record(failure) {
             self.api.inner.audit.audit(record).await;
         }
@@ -121,16 +137,10 @@ impl Witness {
             return None;
         }
         let Seen { checks, subject } = self.trail.seen();
-        // Whoever is let in is bounded by the rates of calls of the project. Who is not could name any number of projects.
-        let was_let_in = checks.iter().any(|check| check.is_granted);
-        if failure.is_some() && !was_let_in && !self.api.buckets().admit_refusal(&self.caller) {
-            self.api.inner.audit.withhold_audit();
-            return None;
-        }
         // Of a project that is made up there is no log: who may nothing could make any number of them.
         let project = checks.iter().find_map(|check| check.project.clone());
         let asked_on = checks.first().map(|check| check.resource.as_str()).unwrap_or_default();
-        Some(AuditRecord {
+        let record = AuditRecord {
             time: self.api.deps().clock.now(),
             project: project.unwrap_or_else(|| self.api.deps().info.default_project.clone()),
             log: audited.log,
@@ -142,7 +152,13 @@ impl Witness {
             caller: self.address,
             user_agent: self.user_agent.clone(),
             failure,
-        })
+        };
+        // Whoever is let in is bounded by the rates of calls of the project. Who is not could name any number of projects.
+        if !record.was_let_in() && !self.api.buckets().admit_refusal(&self.caller) {
+            self.api.inner.audit.withhold_audit();
+            return None;
+        }
+        Some(record)
     }
 }
 

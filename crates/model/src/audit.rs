@@ -58,6 +58,21 @@ pub struct AccessCheck {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallerAddress(pub IpAddr);
 
+// === impl AuditRecord ===
+
+impl AuditRecord {
+    /// Did somebody grant everything that was asked of the policies? Who was refused, or was before anything was asked, has
+    /// done nothing, and could go on like that for ever.
+    pub fn was_let_in(&self) -> bool {
+        let is_granted = |check: &AccessCheck| check.is_granted;
+        match &self.failure {
+            Some(_) => !self.checks.is_empty() && self.checks.iter().all(is_granted),
+            // Lists leave out what the caller may not see.
+            None => self.checks.iter().any(is_granted),
+        }
+    }
+}
+
 // === impl AuditLog ===
 
 impl AuditLog {

@@ -200,6 +200,43 @@ async fn a_call_by_grpc_is_on_record_like_one_by_rest() {
     assert_eq!(found[0]["protoPayload"]["resourceName"], name);
 }
 
+/// A call by gRPC with this body, and what it says of its encoding.
+fn by_grpc(body: &'static [u8], encoding: &'static str) -> Request<Full<bytes::Bytes>> {
+    let request = Request::post("/google.cloud.run.v2.Services/DeleteService");
+    let request = request.header(header::CONTENT_TYPE, "application/grpc").header("grpc-encoding", encoding);
+    request.body(Full::from(body)).expect("valid")
+}
+
+#[tokio::test]
+async fn a_call_by_grpc_that_nobody_can_read_is_no_success_and_cannot_fill_the_disk() {
+    let server = Server::start(AuthMode::Token).await;
+    for (body, encoding) in [
+        (&[][..], "identity"),
+        (&[0, 0xff, 0xff, 0xff, 0xff], "identity"),
+        (&[7, 0, 0, 0, 0], "identity"),
+        (&[0, 0, 0, 0, 0], "gzip"),
+        (&[0, 0, 0, 0, 0], "hunter2"),
+    ] {
+        call(&server, user("mallory"), by_grpc(body, encoding)).await;
+    }
+    let found = records(&server).await;
+    let codes: Vec<&Value> = found.iter().map(|record| &record["protoPayload"]["status"]["code"]).collect();
+    assert_eq!(codes, [13, 11, 13, 12, 12].map(|code| json!(code)).iter().collect::<Vec<_>>());
+    for record in &found {
+        assert_eq!(
+            (&record["severity"], &record["protoPayload"]["authorizationInfo"]),
+            (&json!("ERROR"), &Value::Null)
+        );
+    }
+    assert!(!json!(found).to_string().contains("hunter2"));
+    for _ in 0..900 {
+        call(&server, user("mallory"), by_grpc(&[], "identity")).await;
+    }
+    // Some more for each second that this took.
+    let of_mallory = records(&server).await.len();
+    assert!((600..900).contains(&of_mallory), "{of_mallory}");
+}
+
 #[tokio::test]
 async fn entries_list_finds_records_for_who_may_see_them() {
     let world = World::new().await;

@@ -1,7 +1,9 @@
 //! Audit records on disk: where they are, and how they look.
 //!
 //! A project has two logs of them, beside those of its services: each is a directory as a service's is, with segments,
-//! an age and a size like theirs, in every backup and found by every search. What it is called no service can be.
+//! an age and a size like theirs, in every backup and found by every search. What it is called no service can be. Calls
+//! that nobody let in are in the same log and in a directory of their own: with as many as one likes, whoever may nothing
+//! pushes out those of others who may nothing, and not what was changed.
 //!
 //! Source of the form: `google.cloud.audit.AuditLog` and the examples in "Understanding audit logs" of Google Cloud.
 
@@ -18,24 +20,29 @@ use crate::Severity;
 
 /// The location of what belongs to no region.
 const GLOBAL: &str = "global";
-/// The longest text that callers choose, in characters: what they call themselves, what they ask for, what they are told.
+/// The longest text that callers choose, in bytes as it is written: what they call themselves, what they ask for, what they
+/// are told.
 const TEXT_MAX: usize = 512;
+/// The places of a project's records among the logs of services, whose ids have no dots: which log it is, and whether of
+/// calls that were let in.
+const SHELVES: [(&str, AuditLog, bool); 4] = [
+    ("cloudaudit.activity", AuditLog::Activity, true),
+    ("cloudaudit.activity.refused", AuditLog::Activity, false),
+    ("cloudaudit.data-access", AuditLog::DataAccess, true),
+    ("cloudaudit.data-access.refused", AuditLog::DataAccess, false),
+];
 
-/// The log of a project, as it stands among those of services: ids of services have no dots.
-pub(crate) fn shelf(project: &str, log: AuditLog) -> ServiceName {
-    Parent::new(project, GLOBAL).service(id(log))
+/// Where a record belongs.
+pub(crate) fn shelf(record: &AuditRecord) -> ServiceName {
+    let is_its = |(_, log, let_in): &&(&str, AuditLog, bool)| *log == record.log && *let_in == record.was_let_in();
+    // There is one for each.
+    let (id, ..) = SHELVES.iter().find(is_its).unwrap_or(&SHELVES[0]);
+    Parent::new(&record.project, GLOBAL).service(*id)
 }
 
 /// Which log of its project this is, if it is none of a service.
 pub(crate) fn log_of(shelf: &ServiceName) -> Option<AuditLog> {
-    AuditLog::ALL.into_iter().find(|log| shelf.service == id(*log))
-}
-
-fn id(log: AuditLog) -> &'static str {
-    match log {
-        AuditLog::Activity => "cloudaudit.activity",
-        AuditLog::DataAccess => "cloudaudit.data-access",
-    }
+    SHELVES.iter().find(|(id, ..)| shelf.service == *id).map(|(_, log, _)| *log)
 }
 
 /// The entry of a record, written at `now`, and the end of its line. `sequence` makes its id unique.
@@ -129,12 +136,24 @@ fn resource(record: &AuditRecord) -> Value {
     json!({"type": kind, "labels": labels})
 }
 
+/// The beginning of a text. What counts is how it is written: a character may take six bytes, and a log's room is in bytes.
 fn cut(text: &str) -> String {
-    text.chars().take(TEXT_MAX).collect()
+    let mut left = TEXT_MAX;
+    let fits = |c: &char| {
+        let size = match c {
+            '"' | '\\' | '\u{8}' | '\t' | '\n' | '\u{c}' | '\r' => 2,
+            '\0'..' ' => 6,
+            c => c.len_utf8(),
+        };
+        left.checked_sub(size).inspect(|&rest| left = rest).is_some()
+    };
+    text.chars().take_while(fits).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use updraft_model::{audit::AccessCheck, name::check_service_id};
 
     use super::*;
@@ -207,21 +226,37 @@ mod tests {
 
     #[test]
     fn no_service_can_have_the_place_of_an_audit_log() {
+        let mut shelves = HashSet::new();
         for log in AuditLog::ALL {
-            let shelf = shelf("p", log);
-            assert!(check_service_id("name", &shelf.service).is_err());
-            assert_eq!(log_of(&shelf), Some(log));
+            for is_granted in [true, false] {
+                let mut record = AuditRecord { log, ..record("run.googleapis.com", "projects/p") };
+                record.checks[0].is_granted = is_granted;
+                let shelf = shelf(&record);
+                assert!(check_service_id("name", &shelf.service).is_err());
+                assert_eq!(log_of(&shelf), Some(log));
+                shelves.insert(shelf);
+            }
         }
+        assert_eq!(shelves.len(), 4);
         assert_eq!(log_of(&Parent::new("p", GLOBAL).service("cloudaudit")), None);
     }
 
     #[test]
     fn what_callers_choose_takes_no_more_room_than_there_is() {
-        let long = AuditRecord {
-            user_agent: Some("ä".repeat(100_000)),
-            failure: Some((3, "x".repeat(100_000))),
-            ..record("run.googleapis.com", &"y".repeat(100_000))
-        };
-        assert!(line(&long, 1, SystemTime::UNIX_EPOCH).len() < 5000);
+        for evil in ["x", "ä", "\u{1}", "\"", "\u{1f600}"] {
+            let evil = evil.repeat(100_000);
+            let name = format!("projects/p/locations/{evil}/services/{evil}");
+            let long = AuditRecord {
+                user_agent: Some(evil.clone()),
+                failure: Some((3, evil.clone())),
+                ..record("run.googleapis.com", &name)
+            };
+            let size = line(&long, 1, SystemTime::UNIX_EPOCH).len();
+            assert!((3000..5000).contains(&size), "{size}");
+        }
+        for c in ('\0'..='\u{100}').chain(['\u{2028}', '\u{ffff}', '\u{10ffff}']) {
+            let written = json!(cut(&c.to_string().repeat(1000))).to_string().len() - 2;
+            assert!((TEXT_MAX - 5..=TEXT_MAX).contains(&written), "{c:?}: {written}");
+        }
     }
 }

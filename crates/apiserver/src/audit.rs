@@ -21,7 +21,7 @@ use updraft_api::{
 use updraft_control::audit::{Seen, Trail};
 use updraft_model::{
     Error, ErrorKind,
-    audit::{AuditLog, AuditRecord, CallerAddress},
+    audit::{AccessCheck, AuditLog, AuditRecord, CallerAddress},
     iam::Principal,
 };
 
@@ -137,16 +137,22 @@ impl Witness {
             return None;
         }
         let Seen { checks, subject } = self.trail.seen();
+        let refused = failure.as_ref().and_then(|_| refused_elsewhere(&checks));
         // Of a project that is made up there is no log: who may nothing could make any number of them.
-        let project = checks.iter().find_map(|check| check.project.clone());
+        let project = refused.or_else(|| home(&checks)).and_then(|check| check.project.clone());
         let asked_on = checks.first().map(|check| check.resource.as_str()).unwrap_or_default();
+        let resource = match refused {
+            // Who reads it there has nothing to do with what was to be made elsewhere.
+            Some(check) => check.resource.clone(),
+            None => subject.unwrap_or_else(|| nearer(asked_on, resource).to_owned()),
+        };
         let record = AuditRecord {
             time: self.api.deps().clock.now(),
             project: project.unwrap_or_else(|| self.api.deps().info.default_project.clone()),
             log: audited.log,
             service: audited.service,
             method: audited.method.clone(),
-            resource: subject.unwrap_or_else(|| nearer(asked_on, resource).to_owned()),
+            resource,
             principal: Some(self.caller.email()).filter(|_| self.caller != Principal::Anonymous),
             checks,
             caller: self.address,
@@ -174,6 +180,19 @@ impl Drop for Witness {
             self.api.inner.audit.audit_unattended(record);
         }
     }
+}
+
+/// The decision that says whose project a call is about: the first that a project has a say in.
+fn home(checks: &[AccessCheck]) -> Option<&AccessCheck> {
+    checks.iter().find(|check| check.project.is_some())
+}
+
+/// The decision that ended a call, if another project than its own refused it: that one's log is to have it. What ended a
+/// call is what was refused last.
+fn refused_elsewhere(checks: &[AccessCheck]) -> Option<&AccessCheck> {
+    let refused = checks.iter().rev().find(|check| !check.is_granted)?;
+    let home = home(checks)?;
+    (refused.project.is_some() && refused.project != home.project).then_some(refused)
 }
 
 /// The name that says more. Names of the control plane have the project's id, paths have what the caller wrote.

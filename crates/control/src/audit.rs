@@ -55,7 +55,14 @@ pub(crate) fn decided(check: impl FnOnce() -> AccessCheck) {
         trail.with(|seen| {
             let check = check();
             // A use case that another one is made of asks the same again.
-            if seen.checks.len() < CHECKS_MAX && !seen.checks.contains(&check) {
+            if seen.checks.contains(&check) {
+                return;
+            }
+            // What was refused is what the call ended with, and the record is about it.
+            if seen.checks.len() == CHECKS_MAX && !check.is_granted {
+                seen.checks.pop();
+            }
+            if seen.checks.len() < CHECKS_MAX {
                 seen.checks.push(check);
             }
         });
@@ -118,5 +125,9 @@ mod tests {
         let trail = Trail::default();
         trail.follow(async { (0..1000).for_each(|n| decided(|| check(&n.to_string()))) }).await;
         assert_eq!(trail.seen().checks.len(), CHECKS_MAX);
+        let refused = AccessCheck { is_granted: false, ..check("refused") };
+        trail.follow(async { decided(|| refused.clone()) }).await;
+        let checks = trail.seen().checks;
+        assert_eq!((checks.len(), checks.last()), (CHECKS_MAX, Some(&refused)), "what it ended with is known");
     }
 }

@@ -17,13 +17,18 @@ use updraft_telemetry::{Order, Search, filter::Filter};
 
 use super::{
     SERVICES, Server,
-    access::{PROJECT, World, rows, user},
+    access::{CI_ACCOUNT, PROJECT, World, rows, user},
     of_image,
 };
 
 /// What is on record, the oldest first.
 async fn records(server: &Server) -> Vec<Value> {
-    let projects = vec!["demo-project".to_owned()];
+    records_of(server, "demo-project").await
+}
+
+/// The same of any project.
+async fn records_of(server: &Server, project: &str) -> Vec<Value> {
+    let projects = vec![project.to_owned()];
     let search = Search {
         private: projects.clone(),
         projects,
@@ -273,6 +278,29 @@ async fn entries_list_finds_records_for_who_may_see_them() {
 }
 
 #[tokio::test]
+async fn a_project_that_refuses_a_call_of_another_one_has_it_on_record() {
+    let World { server, .. } = &World::new().await;
+    let mut service = of_image();
+    service["template"]["serviceAccount"] = json!(CI_ACCOUNT);
+    let path = "/v2/projects/other-project/locations/us-central1/services?serviceId=mine";
+    assert_eq!(call(server, user("foreign"), post(path, &service)).await.0, StatusCode::FORBIDDEN);
+    let both = json!({"resourceNames": ["projects/other-project", PROJECT]});
+    assert_eq!(call(server, user("foreign"), post("/v2/entries:list", &both)).await.0, StatusCode::FORBIDDEN);
+    let found = records(server).await;
+    let [.., deployed, listed] = &found[..] else { panic!("{found:#?}") };
+    assert_eq!(deployed["protoPayload"]["resourceName"], format!("{PROJECT}/serviceAccounts/{CI_ACCOUNT}"));
+    assert_eq!(listed["protoPayload"]["resourceName"], PROJECT);
+    let asked = [
+        "activity ERROR run.googleapis.com google.cloud.run.v2.Services.CreateService service_account \
+         [+run.services.create -iam.serviceAccounts.actAs] 7",
+        "data_access ERROR logging.googleapis.com google.logging.v2.LoggingServiceV2.ListLogEntries audited_resource \
+         [+logging.logEntries.list -logging.logEntries.list] 7",
+    ];
+    assert_eq!([told(deployed), told(listed)], asked);
+    assert_eq!(records_of(server, "other-project").await.len(), 1, "the policy that was set");
+}
+
+#[tokio::test]
 async fn refused_calls_cannot_fill_the_disk() {
     let server = Server::start(AuthMode::Token).await;
     for _ in 0..200 {
@@ -310,25 +338,34 @@ async fn a_project_that_is_made_up_gets_no_log() {
     assert!(!server.dir.path().join("logs/made-up-project").exists());
 }
 
+/// A part of a body.
+type Part = Result<http_body::Frame<bytes::Bytes>, std::io::Error>;
+
+/// Those of calls that nobody answers. Nobody waits for them either.
+async fn unattended(server: &Server) -> Vec<Value> {
+    let wait = async {
+        loop {
+            let found = records(server).await;
+            if !found.is_empty() {
+                break found;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    updraft_base::Clock::system().timeout(Duration::from_secs(30), wait).await.expect("written soon")
+}
+
 #[tokio::test]
 async fn a_client_that_goes_away_is_on_record_if_it_might_have_changed_something() {
     let server = Server::start(AuthMode::Token).await;
     for (verb, path) in [(Method::DELETE, format!("{SERVICES}/hello")), (Method::GET, SERVICES.to_owned())] {
-        let never =
-            StreamBody::new(futures::stream::pending::<Result<http_body::Frame<bytes::Bytes>, std::io::Error>>());
+        let never = StreamBody::new(futures::stream::pending::<Part>());
         let request = Request::builder().method(verb).uri(&path).body(never).expect("valid");
         let call = Box::pin(server.api.call_as(user("mallory"), request));
         // Polled once, it waits for the body.
         assert!(futures::FutureExt::now_or_never(call).is_none());
     }
-    // Nobody waits for it.
-    let found = loop {
-        let found = records(&server).await;
-        if !found.is_empty() {
-            break found;
-        }
-        tokio::task::yield_now().await;
-    };
+    let found = unattended(&server).await;
     assert_eq!(found.len(), 1);
     assert_eq!(found[0]["protoPayload"]["status"]["code"], 1);
     assert_eq!(found[0]["protoPayload"]["methodName"], "google.cloud.run.v2.Services.DeleteService");

@@ -41,6 +41,8 @@ type Failure = Arc<Mutex<Option<(i32, String)>>>;
 
 /// Of a call whose client went away before there was an answer: what it began may have been done.
 const CUT_OFF: (i32, &str) = (1, "The client went away before there was an answer.");
+/// Of a call whose handler panicked. Not the same: nobody went away, and somebody has to know.
+const BROKEN: (i32, &str) = (13, "The server failed before there was an answer.");
 /// Of a call that a library refused before any of our code saw it. What it says may repeat what the caller had sent.
 const UNREADABLE: &str = "The request could not be read.";
 /// The code of what nobody knows more about.
@@ -175,8 +177,8 @@ impl Drop for Witness {
         if self.is_over || !self.row.as_ref().is_some_and(begun) {
             return;
         }
-        let failure = (CUT_OFF.0, CUT_OFF.1.to_owned());
-        if let Some(record) = self.record(Some(failure)) {
+        let (code, message) = if std::thread::panicking() { BROKEN } else { CUT_OFF };
+        if let Some(record) = self.record(Some((code, message.to_owned()))) {
             self.api.inner.audit.audit_unattended(record);
         }
     }

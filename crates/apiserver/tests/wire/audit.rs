@@ -356,6 +356,19 @@ async fn unattended(server: &Server) -> Vec<Value> {
 }
 
 #[tokio::test]
+async fn a_call_whose_handler_panics_is_on_record_as_a_fault_of_ours() {
+    let server = Server::start(AuthMode::Token).await;
+    let broken = futures::stream::poll_fn(|_| -> std::task::Poll<Option<Part>> { panic!("a fault") });
+    let request = Request::delete(format!("{SERVICES}/hello")).body(StreamBody::new(broken)).expect("valid");
+    let call = server.api.call_as(user("mallory"), request);
+    assert!(futures::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(call)).await.is_err());
+    let found = unattended(&server).await;
+    assert_eq!(found.len(), 1);
+    let status = &found[0]["protoPayload"]["status"];
+    assert_eq!(status, &json!({"code": 13, "message": "The server failed before there was an answer."}));
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_is_on_record_if_it_might_have_changed_something() {
     let server = Server::start(AuthMode::Token).await;
     for (verb, path) in [(Method::DELETE, format!("{SERVICES}/hello")), (Method::GET, SERVICES.to_owned())] {

@@ -138,7 +138,7 @@ impl Witness {
         if audited.calls == Calls::Denied && !is_denied {
             return None;
         }
-        let Seen { checks, subject } = self.trail.seen();
+        let Seen { checks, subject, deltas } = self.trail.seen();
         let refused = failure.as_ref().and_then(|_| refused_elsewhere(&checks));
         // Of a project that is made up there is no log: who may nothing could make any number of them.
         let project = refused.or_else(|| home(&checks)).and_then(|check| check.project.clone());
@@ -159,6 +159,7 @@ impl Witness {
             checks,
             caller: self.address,
             user_agent: self.user_agent.clone(),
+            deltas,
             failure,
         };
         // Whoever is let in is bounded by the rates of calls of the project. Who is not could name any number of projects.

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use updraft_model::audit::AccessCheck;
+use updraft_model::audit::{AccessCheck, BindingDelta};
 
 tokio::task_local! {
     static TRAIL: Trail;
@@ -29,6 +29,8 @@ pub struct Seen {
     pub checks: Vec<AccessCheck>,
     /// What the call makes, when the permission is asked on something above it.
     pub subject: Option<String>,
+    /// What the call changes in a policy.
+    pub deltas: Vec<BindingDelta>,
 }
 
 // === impl Trail ===
@@ -71,9 +73,14 @@ pub(crate) fn decided(check: impl FnOnce() -> AccessCheck) {
     let _ = TRAIL.try_with(note);
 }
 
-/// Notes the name of what the call makes.
-pub(crate) fn makes(name: impl ToString) {
+/// Notes the name of what the call makes. Also for whoever keeps something beside the store, such as images.
+pub fn makes(name: impl ToString) {
     let _ = TRAIL.try_with(|trail| trail.with(|seen| seen.subject = Some(name.to_string())));
+}
+
+/// Notes what the call changes in a policy. A try that another write forestalled has changed nothing.
+pub(crate) fn changes(deltas: impl FnOnce() -> Vec<BindingDelta>) {
+    let _ = TRAIL.try_with(|trail| trail.with(|seen| seen.deltas = deltas()));
 }
 
 #[cfg(test)]
@@ -99,7 +106,8 @@ mod tests {
         };
         tokio::join!(one.follow(call("a")), two.follow(call("b")));
         for (trail, permission) in [(one, "a"), (two, "b")] {
-            let expected = Seen { checks: vec![check(permission)], subject: Some(permission.to_owned()) };
+            let subject = Some(permission.to_owned());
+            let expected = Seen { checks: vec![check(permission)], subject, deltas: Vec::new() };
             assert_eq!(trail.seen(), expected);
         }
         decided(|| panic!("nobody follows"));

@@ -1,9 +1,11 @@
 //! What is written down of a call of an API: who asked for what, and whether they might.
 //!
-//! A record holds names and decisions. It has no place for the body of a request or of an answer, so that no secret can
-//! be in it.
+//! A record holds names, decisions and who was given what. It has no place for the body of a request or of an answer, so
+//! that no secret can be in it.
 
 use std::{net::IpAddr, time::SystemTime};
+
+use crate::iam::Condition;
 
 /// Which log a record belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,6 +39,8 @@ pub struct AuditRecord {
     pub caller: Option<IpAddr>,
     /// What the client calls itself.
     pub user_agent: Option<String>,
+    /// What the call changed in a policy, what it gives before what it takes.
+    pub deltas: Vec<BindingDelta>,
     /// The code of `google.rpc.Code` and the message, when it went wrong.
     pub failure: Option<(i32, String)>,
 }
@@ -52,6 +56,19 @@ pub struct AccessCheck {
     pub is_granted: bool,
     /// The project whose policy had a say, if there is such a project.
     pub project: Option<String>,
+}
+
+/// A role that a call gave to a member, or took from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BindingDelta {
+    /// Is it given?
+    pub is_added: bool,
+    /// The role.
+    pub role: String,
+    /// The member.
+    pub member: String,
+    /// When it counts; `None` means always.
+    pub condition: Option<Condition>,
 }
 
 /// Where a call came from. The front door adds it to the request, for whoever answers.

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, time::SystemTime};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use updraft_model::{
-    audit::{AuditLog, AuditRecord},
+    audit::{AuditLog, AuditRecord, BindingDelta},
     name::{Parent, ServiceName},
 };
 
@@ -23,6 +23,8 @@ const GLOBAL: &str = "global";
 /// The longest text that callers choose, in bytes as it is written: what they call themselves, what they ask for, what they
 /// are told.
 const TEXT_MAX: usize = 512;
+/// What is told of the changes of a policy, in bytes. One may have thousands of members, and all may be new.
+const DELTAS_MAX: usize = 64 << 10;
 /// The places of a project's records among the logs of services, whose ids have no dots: which log it is, and whether of
 /// calls that were let in.
 const SHELVES: [(&str, AuditLog, bool); 4] = [
@@ -99,7 +101,42 @@ fn payload(record: &AuditRecord) -> Value {
     if let Some((code, message)) = &record.failure {
         payload["status"] = json!({"code": code, "message": cut(message)});
     }
+    if !record.deltas.is_empty() {
+        let told = deltas(&record.deltas);
+        // Whoever pads a change until what matters does not fit can be seen to have done so.
+        if told.len() < record.deltas.len() {
+            payload["metadata"] = json!({"bindingDeltasLeftOut": record.deltas.len() - told.len()});
+        }
+        payload["serviceData"] = json!({
+            "@type": "type.googleapis.com/google.iam.v1.logging.AuditData",
+            "policyDelta": {"bindingDeltas": told},
+        });
+    }
     payload
+}
+
+/// The first changes of a policy, as many as there is room for.
+fn deltas(deltas: &[BindingDelta]) -> Vec<Value> {
+    let told = deltas.iter().map(|delta| {
+        let action = if delta.is_added { "ADD" } else { "REMOVE" };
+        let mut told = json!({"action": action, "role": cut(&delta.role), "member": cut(&delta.member)});
+        if let Some(condition) = &delta.condition {
+            let texts = [
+                ("title", &condition.title),
+                ("description", &condition.description),
+                ("expression", &condition.expression),
+            ];
+            told["condition"] =
+                texts.into_iter().filter(|(_, text)| !text.is_empty()).map(|(key, text)| (key, cut(text))).collect();
+        }
+        told
+    });
+    let mut room = DELTAS_MAX;
+    let fits = |told: &Value| {
+        let size = told.to_string().len();
+        room.checked_sub(size).inspect(|&rest| room = rest).is_some()
+    };
+    told.take_while(fits).collect()
 }
 
 /// What it is about, as Cloud Logging classes it.
@@ -154,7 +191,7 @@ fn cut(text: &str) -> String {
 mod tests {
     use std::collections::HashSet;
 
-    use updraft_model::{audit::AccessCheck, name::check_service_id};
+    use updraft_model::{audit::AccessCheck, iam::Condition, name::check_service_id};
 
     use super::*;
 
@@ -175,6 +212,7 @@ mod tests {
             }],
             caller: Some([127, 0, 0, 1].into()),
             user_agent: Some("curl/8".to_owned()),
+            deltas: Vec::new(),
             failure: Some((7, "no".to_owned())),
         }
     }
@@ -222,6 +260,38 @@ mod tests {
             assert_eq!((&resource["type"], &resource["labels"][label.0]), (&kind.into(), &label.1.into()), "{name}");
             assert_eq!(resource["labels"]["project_id"], "p");
         }
+    }
+
+    #[test]
+    fn a_policy_that_was_set_tells_what_it_changed_and_how_much_of_that_is_not_told() {
+        let condition = Condition { title: "t".to_owned(), expression: "true".to_owned(), ..Condition::default() };
+        let (role, member) = ("roles/owner".to_owned(), "user:a@x.org".to_owned());
+        let given = BindingDelta { is_added: true, role, member, condition: Some(condition) };
+        let taken = BindingDelta { is_added: false, condition: None, ..given.clone() };
+        let entry = |deltas: Vec<BindingDelta>| -> Value {
+            let record = AuditRecord { deltas, ..record("run.googleapis.com", "projects/p") };
+            let line = line(&record, 1, SystemTime::UNIX_EPOCH);
+            assert!(line.len() < DELTAS_MAX + 10_000);
+            serde_json::from_slice::<Value>(&line).expect("JSON")["protoPayload"].take()
+        };
+        let payload = entry(vec![given.clone(), taken]);
+        let expected = json!({
+            "@type": "type.googleapis.com/google.iam.v1.logging.AuditData",
+            "policyDelta": {"bindingDeltas": [
+                {
+                    "action": "ADD",
+                    "role": "roles/owner",
+                    "member": "user:a@x.org",
+                    "condition": {"title": "t", "expression": "true"},
+                },
+                {"action": "REMOVE", "role": "roles/owner", "member": "user:a@x.org"},
+            ]},
+        });
+        assert_eq!((&payload["serviceData"], &payload["metadata"]), (&expected, &Value::Null));
+        let payload = entry(vec![given; 3000]);
+        let told = payload["serviceData"]["policyDelta"]["bindingDeltas"].as_array().map_or(0, Vec::len);
+        assert!(told > 300, "{told}");
+        assert_eq!(payload["metadata"]["bindingDeltasLeftOut"], 3000 - told);
     }
 
     #[test]

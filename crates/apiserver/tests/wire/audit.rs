@@ -22,7 +22,7 @@ use super::{
 };
 
 /// What is on record, the oldest first.
-async fn records(server: &Server) -> Vec<Value> {
+pub(super) async fn records(server: &Server) -> Vec<Value> {
     records_of(server, "demo-project").await
 }
 
@@ -110,7 +110,11 @@ async fn every_method_leaves_what_the_table_says_and_nothing_else() {
     expect_test::expect_file!["audit.txt"].assert_eq(&table);
 }
 
-async fn call(server: &Server, caller: Principal, request: Request<Full<bytes::Bytes>>) -> (StatusCode, Value) {
+pub(super) async fn call(
+    server: &Server,
+    caller: Principal,
+    request: Request<Full<bytes::Bytes>>,
+) -> (StatusCode, Value) {
     let answer = server.api.call_as(caller, request).await;
     let status = answer.status();
     let body = answer.into_body().collect().await.expect("whole").to_bytes();

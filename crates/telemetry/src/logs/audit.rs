@@ -113,6 +113,7 @@ mod tests {
             checks: vec![check(true)],
             caller: None,
             user_agent: None,
+            deltas: Vec::new(),
             failure: None,
         }
     }

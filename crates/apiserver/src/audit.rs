@@ -21,7 +21,7 @@ use updraft_api::{
 use updraft_control::audit::{Seen, Trail};
 use updraft_model::{
     Error, ErrorKind,
-    audit::{AuditLog, AuditRecord, CallerAddress},
+    audit::{AccessCheck, AuditLog, AuditRecord, CallerAddress},
     iam::Principal,
 };
 
@@ -41,6 +41,12 @@ type Failure = Arc<Mutex<Option<(i32, String)>>>;
 
 /// Of a call whose client went away before there was an answer: what it began may have been done.
 const CUT_OFF: (i32, &str) = (1, "The client went away before there was an answer.");
+/// Of a call whose handler panicked. Not the same: nobody went away, and somebody has to know.
+const BROKEN: (i32, &str) = (13, "The server failed before there was an answer.");
+/// Of a call that a library refused before any of our code saw it. What it says may repeat what the caller had sent.
+const UNREADABLE: &str = "The request could not be read.";
+/// The code of what nobody knows more about.
+const UNKNOWN: i32 = 2;
 
 /// Sees one call.
 pub(crate) struct Witness {
@@ -68,6 +74,17 @@ pub(crate) fn failed(error: &Error) {
         let told = (status::grpc_code(error.kind()), harmless(error));
         *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
     });
+}
+
+/// The failure that an answer tells of without anybody having noted one: what a library answers by itself, such as gRPC's
+/// to a message that is none. Such a call is no success, whoever wrote the answer.
+fn unnoted<B>(answer: &Response<B>) -> Option<(i32, String)> {
+    let code = match answer.headers().get("grpc-status") {
+        Some(code) => code.to_str().ok().and_then(|code| code.parse().ok()).unwrap_or(UNKNOWN),
+        None if answer.status().is_client_error() || answer.status().is_server_error() => UNKNOWN,
+        None => 0,
+    };
+    (code != 0).then(|| (code, UNREADABLE.to_owned()))
 }
 
 /// The message of an error, without what the caller had sent: of a value that broke a rule the name of its field only.
@@ -105,7 +122,8 @@ impl Witness {
         let trail = self.trail.clone();
         let answer = FAILURE.scope(self.failure.clone(), trail.follow(call)).await;
         self.is_over = true;
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let noted = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failure = noted.or_else(|| unnoted(&answer));
         if let Some(record) = self.record(failure) {
             self.api.inner.audit.audit(record).await;
         }
@@ -120,29 +138,36 @@ impl Witness {
         if audited.calls == Calls::Denied && !is_denied {
             return None;
         }
-        let Seen { checks, subject } = self.trail.seen();
-        // Whoever is let in is bounded by the rates of calls of the project. Who is not could name any number of projects.
-        let was_let_in = checks.iter().any(|check| check.is_granted);
-        if failure.is_some() && !was_let_in && !self.api.buckets().admit_refusal(&self.caller) {
-            self.api.inner.audit.withhold_audit();
-            return None;
-        }
+        let Seen { checks, subject, deltas } = self.trail.seen();
+        let refused = failure.as_ref().and_then(|_| refused_elsewhere(&checks));
         // Of a project that is made up there is no log: who may nothing could make any number of them.
-        let project = checks.iter().find_map(|check| check.project.clone());
+        let project = refused.or_else(|| home(&checks)).and_then(|check| check.project.clone());
         let asked_on = checks.first().map(|check| check.resource.as_str()).unwrap_or_default();
-        Some(AuditRecord {
+        let resource = match refused {
+            // Who reads it there has nothing to do with what was to be made elsewhere.
+            Some(check) => check.resource.clone(),
+            None => subject.unwrap_or_else(|| nearer(asked_on, resource).to_owned()),
+        };
+        let record = AuditRecord {
             time: self.api.deps().clock.now(),
             project: project.unwrap_or_else(|| self.api.deps().info.default_project.clone()),
             log: audited.log,
             service: audited.service,
             method: audited.method.clone(),
-            resource: subject.unwrap_or_else(|| nearer(asked_on, resource).to_owned()),
+            resource,
             principal: Some(self.caller.email()).filter(|_| self.caller != Principal::Anonymous),
             checks,
             caller: self.address,
             user_agent: self.user_agent.clone(),
+            deltas,
             failure,
-        })
+        };
+        // Whoever is let in is bounded by the rates of calls of the project. Who is not could name any number of projects.
+        if !record.was_let_in() && !self.api.buckets().admit_refusal(&self.caller) {
+            self.api.inner.audit.withhold_audit();
+            return None;
+        }
+        Some(record)
     }
 }
 
@@ -153,11 +178,24 @@ impl Drop for Witness {
         if self.is_over || !self.row.as_ref().is_some_and(begun) {
             return;
         }
-        let failure = (CUT_OFF.0, CUT_OFF.1.to_owned());
-        if let Some(record) = self.record(Some(failure)) {
+        let (code, message) = if std::thread::panicking() { BROKEN } else { CUT_OFF };
+        if let Some(record) = self.record(Some((code, message.to_owned()))) {
             self.api.inner.audit.audit_unattended(record);
         }
     }
+}
+
+/// The decision that says whose project a call is about: the first that a project has a say in.
+fn home(checks: &[AccessCheck]) -> Option<&AccessCheck> {
+    checks.iter().find(|check| check.project.is_some())
+}
+
+/// The decision that ended a call, if another project than its own refused it: that one's log is to have it. What ended a
+/// call is what was refused last.
+fn refused_elsewhere(checks: &[AccessCheck]) -> Option<&AccessCheck> {
+    let refused = checks.iter().rev().find(|check| !check.is_granted)?;
+    let home = home(checks)?;
+    (refused.project.is_some() && refused.project != home.project).then_some(refused)
 }
 
 /// The name that says more. Names of the control plane have the project's id, paths have what the caller wrote.

@@ -5,7 +5,7 @@ use std::{io, path::Path, time::Duration};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
-use updraft_control::Permitted;
+use updraft_control::{Permitted, audit};
 use updraft_model::{Error, ErrorKind};
 use updraft_oci::{ImageError, check_space, is_full};
 
@@ -66,6 +66,9 @@ pub(crate) async fn load<B: AnyBody>(
         let message = error.message().replace(&archive.path().display().to_string(), "the uploaded archive");
         error.with_message(message)
     })?;
+    // An archive says itself what is in it.
+    let references: Vec<&str> = loaded.iter().map(|image| image.reference.as_str()).collect();
+    audit::makes(format!("projects/{}/images/{}", deps.info.default_project, references.join(",")));
     let image = |image: updraft_oci::LoadedImage| json!({"reference": image.reference, "digest": image.digest});
     Ok(json!({"images": loaded.into_iter().map(image).collect::<Vec<_>>()}))
 }

@@ -8,6 +8,8 @@ mod around;
 mod audit;
 #[path = "wire/logs.rs"]
 mod logs;
+#[path = "wire/made.rs"]
+mod made;
 #[path = "wire/secrets.rs"]
 mod secrets;
 #[path = "wire/tokens.rs"]

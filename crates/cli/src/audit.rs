@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{args::AuditArgs, client::Ask, error::CliError, logs::time_of, output, run::Session};
+use crate::{args::AuditArgs, client::Ask, console::one_line, error::CliError, logs::time_of, output, run::Session};
 
 /// Prints the latest calls of the audit log, the oldest first. Of calls that read something there are those that the
 /// caller may see.
@@ -62,5 +62,6 @@ fn row(entry: &Value) -> Vec<String> {
     };
     // What is before the name of the method is the same for most of them.
     let method = method.rsplit('.').next().unwrap_or_default().to_owned();
-    vec![time_of(entry), who, method, text(&payload["resourceName"]), outcome]
+    // Callers choose what they ask for, and who had no right to has a row as well.
+    [time_of(entry), who, method, text(&payload["resourceName"]), outcome].map(|cell| one_line(&cell)).into()
 }

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use updraft_model::audit::AccessCheck;
+use updraft_model::audit::{AccessCheck, BindingDelta};
 
 tokio::task_local! {
     static TRAIL: Trail;
@@ -29,6 +29,8 @@ pub struct Seen {
     pub checks: Vec<AccessCheck>,
     /// What the call makes, when the permission is asked on something above it.
     pub subject: Option<String>,
+    /// What the call changes in a policy.
+    pub deltas: Vec<BindingDelta>,
 }
 
 // === impl Trail ===
@@ -55,7 +57,14 @@ pub(crate) fn decided(check: impl FnOnce() -> AccessCheck) {
         trail.with(|seen| {
             let check = check();
             // A use case that another one is made of asks the same again.
-            if seen.checks.len() < CHECKS_MAX && !seen.checks.contains(&check) {
+            if seen.checks.contains(&check) {
+                return;
+            }
+            // What was refused is what the call ended with, and the record is about it.
+            if seen.checks.len() == CHECKS_MAX && !check.is_granted {
+                seen.checks.pop();
+            }
+            if seen.checks.len() < CHECKS_MAX {
                 seen.checks.push(check);
             }
         });
@@ -64,9 +73,14 @@ pub(crate) fn decided(check: impl FnOnce() -> AccessCheck) {
     let _ = TRAIL.try_with(note);
 }
 
-/// Notes the name of what the call makes.
-pub(crate) fn makes(name: impl ToString) {
+/// Notes the name of what the call makes. Also for whoever keeps something beside the store, such as images.
+pub fn makes(name: impl ToString) {
     let _ = TRAIL.try_with(|trail| trail.with(|seen| seen.subject = Some(name.to_string())));
+}
+
+/// Notes what the call changes in a policy. A try that another write forestalled has changed nothing.
+pub(crate) fn changes(deltas: impl FnOnce() -> Vec<BindingDelta>) {
+    let _ = TRAIL.try_with(|trail| trail.with(|seen| seen.deltas = deltas()));
 }
 
 #[cfg(test)]
@@ -92,7 +106,8 @@ mod tests {
         };
         tokio::join!(one.follow(call("a")), two.follow(call("b")));
         for (trail, permission) in [(one, "a"), (two, "b")] {
-            let expected = Seen { checks: vec![check(permission)], subject: Some(permission.to_owned()) };
+            let subject = Some(permission.to_owned());
+            let expected = Seen { checks: vec![check(permission)], subject, deltas: Vec::new() };
             assert_eq!(trail.seen(), expected);
         }
         decided(|| panic!("nobody follows"));
@@ -118,5 +133,9 @@ mod tests {
         let trail = Trail::default();
         trail.follow(async { (0..1000).for_each(|n| decided(|| check(&n.to_string()))) }).await;
         assert_eq!(trail.seen().checks.len(), CHECKS_MAX);
+        let refused = AccessCheck { is_granted: false, ..check("refused") };
+        trail.follow(async { decided(|| refused.clone()) }).await;
+        let checks = trail.seen().checks;
+        assert_eq!((checks.len(), checks.last()), (CHECKS_MAX, Some(&refused)), "what it ended with is known");
     }
 }

@@ -8,9 +8,9 @@ use updraft_model::{
     Error, ErrorKind, Violation,
     iam::{Policy, validation},
 };
-use updraft_plan::iam::condition;
+use updraft_plan::iam::{condition, deltas};
 
-use crate::{failure::etag_mismatch, record::PolicyRecord};
+use crate::{audit, failure::etag_mismatch, record::PolicyRecord};
 
 /// The first version that has conditions.
 const CONDITIONAL: i32 = 3;
@@ -72,10 +72,13 @@ pub(crate) fn changed(
     }
     let mut policy = merged(&current, request)?;
     let model = policy::to_model(&policy);
-    check_downgrade(&policy::to_model(&current), policy.version, sent_etag)?;
+    let current = policy::to_model(&current);
+    check_downgrade(&current, policy.version, sent_etag)?;
     let mut found = validation::check(&model, policy.version);
     found.extend(check_expressions(&model));
     refuse(found)?;
+    // The one place that all of them pass, also the owner's, about whom no policy is read.
+    audit::changes(|| deltas(&current, &model));
     policy.etag.clear();
     Ok(before.set(&policy))
 }

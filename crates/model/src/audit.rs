@@ -1,9 +1,11 @@
 //! What is written down of a call of an API: who asked for what, and whether they might.
 //!
-//! A record holds names and decisions. It has no place for the body of a request or of an answer, so that no secret can
-//! be in it.
+//! A record holds names, decisions and who was given what. It has no place for the body of a request or of an answer, so
+//! that no secret can be in it.
 
 use std::{net::IpAddr, time::SystemTime};
+
+use crate::iam::Condition;
 
 /// Which log a record belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,6 +39,8 @@ pub struct AuditRecord {
     pub caller: Option<IpAddr>,
     /// What the client calls itself.
     pub user_agent: Option<String>,
+    /// What the call changed in a policy, what it gives before what it takes.
+    pub deltas: Vec<BindingDelta>,
     /// The code of `google.rpc.Code` and the message, when it went wrong.
     pub failure: Option<(i32, String)>,
 }
@@ -54,9 +58,37 @@ pub struct AccessCheck {
     pub project: Option<String>,
 }
 
+/// A role that a call gave to a member, or took from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BindingDelta {
+    /// Is it given?
+    pub is_added: bool,
+    /// The role.
+    pub role: String,
+    /// The member.
+    pub member: String,
+    /// When it counts; `None` means always.
+    pub condition: Option<Condition>,
+}
+
 /// Where a call came from. The front door adds it to the request, for whoever answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallerAddress(pub IpAddr);
+
+// === impl AuditRecord ===
+
+impl AuditRecord {
+    /// Did somebody grant everything that was asked of the policies? Who was refused, or was before anything was asked, has
+    /// done nothing, and could go on like that for ever.
+    pub fn was_let_in(&self) -> bool {
+        let is_granted = |check: &AccessCheck| check.is_granted;
+        match &self.failure {
+            Some(_) => !self.checks.is_empty() && self.checks.iter().all(is_granted),
+            // Lists leave out what the caller may not see.
+            None => self.checks.iter().any(is_granted),
+        }
+    }
+}
 
 // === impl AuditLog ===
 

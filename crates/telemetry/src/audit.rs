@@ -1,7 +1,9 @@
 //! Audit records on disk: where they are, and how they look.
 //!
 //! A project has two logs of them, beside those of its services: each is a directory as a service's is, with segments,
-//! an age and a size like theirs, in every backup and found by every search. What it is called no service can be.
+//! an age and a size like theirs, in every backup and found by every search. What it is called no service can be. Calls
+//! that nobody let in are in the same log and in a directory of their own: with as many as one likes, whoever may nothing
+//! pushes out those of others who may nothing, and not what was changed.
 //!
 //! Source of the form: `google.cloud.audit.AuditLog` and the examples in "Understanding audit logs" of Google Cloud.
 
@@ -10,7 +12,7 @@ use std::{collections::BTreeMap, time::SystemTime};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use updraft_model::{
-    audit::{AuditLog, AuditRecord},
+    audit::{AuditLog, AuditRecord, BindingDelta},
     name::{Parent, ServiceName},
 };
 
@@ -18,24 +20,31 @@ use crate::Severity;
 
 /// The location of what belongs to no region.
 const GLOBAL: &str = "global";
-/// The longest text that callers choose, in characters: what they call themselves, what they ask for, what they are told.
+/// The longest text that callers choose, in bytes as it is written: what they call themselves, what they ask for, what they
+/// are told.
 const TEXT_MAX: usize = 512;
+/// What is told of the changes of a policy, in bytes. One may have thousands of members, and all may be new.
+const DELTAS_MAX: usize = 64 << 10;
+/// The places of a project's records among the logs of services, whose ids have no dots: which log it is, and whether of
+/// calls that were let in.
+const SHELVES: [(&str, AuditLog, bool); 4] = [
+    ("cloudaudit.activity", AuditLog::Activity, true),
+    ("cloudaudit.activity.refused", AuditLog::Activity, false),
+    ("cloudaudit.data-access", AuditLog::DataAccess, true),
+    ("cloudaudit.data-access.refused", AuditLog::DataAccess, false),
+];
 
-/// The log of a project, as it stands among those of services: ids of services have no dots.
-pub(crate) fn shelf(project: &str, log: AuditLog) -> ServiceName {
-    Parent::new(project, GLOBAL).service(id(log))
+/// Where a record belongs.
+pub(crate) fn shelf(record: &AuditRecord) -> ServiceName {
+    let is_its = |(_, log, let_in): &&(&str, AuditLog, bool)| *log == record.log && *let_in == record.was_let_in();
+    // There is one for each.
+    let (id, ..) = SHELVES.iter().find(is_its).unwrap_or(&SHELVES[0]);
+    Parent::new(&record.project, GLOBAL).service(*id)
 }
 
 /// Which log of its project this is, if it is none of a service.
 pub(crate) fn log_of(shelf: &ServiceName) -> Option<AuditLog> {
-    AuditLog::ALL.into_iter().find(|log| shelf.service == id(*log))
-}
-
-fn id(log: AuditLog) -> &'static str {
-    match log {
-        AuditLog::Activity => "cloudaudit.activity",
-        AuditLog::DataAccess => "cloudaudit.data-access",
-    }
+    SHELVES.iter().find(|(id, ..)| shelf.service == *id).map(|(_, log, _)| *log)
 }
 
 /// The entry of a record, written at `now`, and the end of its line. `sequence` makes its id unique.
@@ -92,7 +101,42 @@ fn payload(record: &AuditRecord) -> Value {
     if let Some((code, message)) = &record.failure {
         payload["status"] = json!({"code": code, "message": cut(message)});
     }
+    if !record.deltas.is_empty() {
+        let told = deltas(&record.deltas);
+        // Whoever pads a change until what matters does not fit can be seen to have done so.
+        if told.len() < record.deltas.len() {
+            payload["metadata"] = json!({"bindingDeltasLeftOut": record.deltas.len() - told.len()});
+        }
+        payload["serviceData"] = json!({
+            "@type": "type.googleapis.com/google.iam.v1.logging.AuditData",
+            "policyDelta": {"bindingDeltas": told},
+        });
+    }
     payload
+}
+
+/// The first changes of a policy, as many as there is room for.
+fn deltas(deltas: &[BindingDelta]) -> Vec<Value> {
+    let told = deltas.iter().map(|delta| {
+        let action = if delta.is_added { "ADD" } else { "REMOVE" };
+        let mut told = json!({"action": action, "role": cut(&delta.role), "member": cut(&delta.member)});
+        if let Some(condition) = &delta.condition {
+            let texts = [
+                ("title", &condition.title),
+                ("description", &condition.description),
+                ("expression", &condition.expression),
+            ];
+            told["condition"] =
+                texts.into_iter().filter(|(_, text)| !text.is_empty()).map(|(key, text)| (key, cut(text))).collect();
+        }
+        told
+    });
+    let mut room = DELTAS_MAX;
+    let fits = |told: &Value| {
+        let size = told.to_string().len();
+        room.checked_sub(size).inspect(|&rest| room = rest).is_some()
+    };
+    told.take_while(fits).collect()
 }
 
 /// What it is about, as Cloud Logging classes it.
@@ -129,13 +173,25 @@ fn resource(record: &AuditRecord) -> Value {
     json!({"type": kind, "labels": labels})
 }
 
+/// The beginning of a text. What counts is how it is written: a character may take six bytes, and a log's room is in bytes.
 fn cut(text: &str) -> String {
-    text.chars().take(TEXT_MAX).collect()
+    let mut left = TEXT_MAX;
+    let fits = |c: &char| {
+        let size = match c {
+            '"' | '\\' | '\u{8}' | '\t' | '\n' | '\u{c}' | '\r' => 2,
+            '\0'..' ' => 6,
+            c => c.len_utf8(),
+        };
+        left.checked_sub(size).inspect(|&rest| left = rest).is_some()
+    };
+    text.chars().take_while(fits).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use updraft_model::{audit::AccessCheck, name::check_service_id};
+    use std::collections::HashSet;
+
+    use updraft_model::{audit::AccessCheck, iam::Condition, name::check_service_id};
 
     use super::*;
 
@@ -156,6 +212,7 @@ mod tests {
             }],
             caller: Some([127, 0, 0, 1].into()),
             user_agent: Some("curl/8".to_owned()),
+            deltas: Vec::new(),
             failure: Some((7, "no".to_owned())),
         }
     }
@@ -206,22 +263,70 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_that_was_set_tells_what_it_changed_and_how_much_of_that_is_not_told() {
+        let condition = Condition { title: "t".to_owned(), expression: "true".to_owned(), ..Condition::default() };
+        let (role, member) = ("roles/owner".to_owned(), "user:a@x.org".to_owned());
+        let given = BindingDelta { is_added: true, role, member, condition: Some(condition) };
+        let taken = BindingDelta { is_added: false, condition: None, ..given.clone() };
+        let entry = |deltas: Vec<BindingDelta>| -> Value {
+            let record = AuditRecord { deltas, ..record("run.googleapis.com", "projects/p") };
+            let line = line(&record, 1, SystemTime::UNIX_EPOCH);
+            assert!(line.len() < DELTAS_MAX + 10_000);
+            serde_json::from_slice::<Value>(&line).expect("JSON")["protoPayload"].take()
+        };
+        let payload = entry(vec![given.clone(), taken]);
+        let expected = json!({
+            "@type": "type.googleapis.com/google.iam.v1.logging.AuditData",
+            "policyDelta": {"bindingDeltas": [
+                {
+                    "action": "ADD",
+                    "role": "roles/owner",
+                    "member": "user:a@x.org",
+                    "condition": {"title": "t", "expression": "true"},
+                },
+                {"action": "REMOVE", "role": "roles/owner", "member": "user:a@x.org"},
+            ]},
+        });
+        assert_eq!((&payload["serviceData"], &payload["metadata"]), (&expected, &Value::Null));
+        let payload = entry(vec![given; 3000]);
+        let told = payload["serviceData"]["policyDelta"]["bindingDeltas"].as_array().map_or(0, Vec::len);
+        assert!(told > 300, "{told}");
+        assert_eq!(payload["metadata"]["bindingDeltasLeftOut"], 3000 - told);
+    }
+
+    #[test]
     fn no_service_can_have_the_place_of_an_audit_log() {
+        let mut shelves = HashSet::new();
         for log in AuditLog::ALL {
-            let shelf = shelf("p", log);
-            assert!(check_service_id("name", &shelf.service).is_err());
-            assert_eq!(log_of(&shelf), Some(log));
+            for is_granted in [true, false] {
+                let mut record = AuditRecord { log, ..record("run.googleapis.com", "projects/p") };
+                record.checks[0].is_granted = is_granted;
+                let shelf = shelf(&record);
+                assert!(check_service_id("name", &shelf.service).is_err());
+                assert_eq!(log_of(&shelf), Some(log));
+                shelves.insert(shelf);
+            }
         }
+        assert_eq!(shelves.len(), 4);
         assert_eq!(log_of(&Parent::new("p", GLOBAL).service("cloudaudit")), None);
     }
 
     #[test]
     fn what_callers_choose_takes_no_more_room_than_there_is() {
-        let long = AuditRecord {
-            user_agent: Some("ä".repeat(100_000)),
-            failure: Some((3, "x".repeat(100_000))),
-            ..record("run.googleapis.com", &"y".repeat(100_000))
-        };
-        assert!(line(&long, 1, SystemTime::UNIX_EPOCH).len() < 5000);
+        for evil in ["x", "ä", "\u{1}", "\"", "\u{1f600}"] {
+            let evil = evil.repeat(100_000);
+            let name = format!("projects/p/locations/{evil}/services/{evil}");
+            let long = AuditRecord {
+                user_agent: Some(evil.clone()),
+                failure: Some((3, evil.clone())),
+                ..record("run.googleapis.com", &name)
+            };
+            let size = line(&long, 1, SystemTime::UNIX_EPOCH).len();
+            assert!((3000..5000).contains(&size), "{size}");
+        }
+        for c in ('\0'..='\u{100}').chain(['\u{2028}', '\u{ffff}', '\u{10ffff}']) {
+            let written = json!(cut(&c.to_string().repeat(1000))).to_string().len() - 2;
+            assert!((TEXT_MAX - 5..=TEXT_MAX).contains(&written), "{c:?}: {written}");
+        }
     }
 }

@@ -16,7 +16,7 @@ use std::{
 
 use updraft_model::name::ServiceName;
 
-use crate::{audit, entry::LogEntry, logs::LogConfig, opened::Opened};
+use crate::{audit, config::LogConfig, entry::LogEntry, opened::Opened};
 
 /// Why logs could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -87,10 +87,7 @@ impl Disk {
             fs::create_dir_all(&dir).map_err(failed("create", &dir))?;
             self.shelves.insert(service.clone(), Shelf { segments: segments(&dir)? });
         }
-        let mut config = self.config;
-        if audit::log_of(service).is_some() {
-            config.service_bytes = config.audit_bytes;
-        }
+        let config = self.config.of(service);
         let Some(shelf) = self.shelves.get_mut(service) else { return Ok(()) };
         let result = shelf.append(&dir, config, (nanos(time), lines), &mut self.opened);
         if result.is_err() {
@@ -140,10 +137,11 @@ impl Disk {
         Ok(strays.len())
     }
 
-    /// Removes the segments whose last entry is older than the retention.
+    /// Removes the segments whose last entry is older than the retention of their log.
     pub(crate) fn expire(&mut self, now: SystemTime) -> Result<(), LogError> {
-        let limit = nanos(now.checked_sub(self.config.retention).unwrap_or(SystemTime::UNIX_EPOCH));
         for dir in service_dirs(&self.dir)? {
+            let config = service_of(&dir).map_or(self.config, |log| self.config.of(&log));
+            let limit = nanos(config.oldest(now));
             let segments = segments(&dir)?;
             let expired: Vec<&Segment> = segments.iter().filter(|s| s.start < limit && s.end() < limit).collect();
             if !expired.is_empty() {
@@ -267,12 +265,15 @@ pub(crate) fn service_segments(dir: &Path, service: &ServiceName) -> Result<Vec<
     segments(&service_dir(dir, service))
 }
 
-/// The segments of every service that `is_meant`, oldest first.
-pub(crate) fn services(dir: &Path, is_meant: impl Fn(&ServiceName) -> bool) -> Result<Vec<Vec<Segment>>, LogError> {
+/// Every service that `is_meant`, with its segments, oldest first.
+pub(crate) fn services(
+    dir: &Path,
+    is_meant: impl Fn(&ServiceName) -> bool,
+) -> Result<Vec<(ServiceName, Vec<Segment>)>, LogError> {
     let mut found = Vec::new();
     for dir in service_dirs(dir)? {
-        if service_of(&dir).is_some_and(|service| is_meant(&service)) {
-            found.push(segments(&dir)?);
+        if let Some(service) = service_of(&dir).filter(&is_meant) {
+            found.push((service, segments(&dir)?));
         }
     }
     Ok(found)

@@ -12,6 +12,7 @@
 //! [`LogLine`]: updraft_model::channel::LogLine
 
 mod audit;
+mod config;
 mod disk;
 mod entry;
 pub mod filter;
@@ -24,10 +25,11 @@ mod requests;
 mod search;
 mod which;
 
+pub use config::LogConfig;
 pub use disk::{FrozenLog, LogError, strays};
 pub use entry::{LogEntry, Resource, Severity};
 pub use follow::{Followed, Follower};
-pub use logs::{LogConfig, LogQuery, LogStore, Order};
+pub use logs::{LogQuery, LogStore, Order};
 pub use metrics::{CONTENT_TYPE, Metrics};
 pub use search::{Found, Position, Search};
 pub use which::Which;

@@ -20,6 +20,7 @@ use updraft_model::{
 };
 
 use crate::{
+    config::LogConfig,
     disk::{self, Disk, FrozenLog, LogError},
     entry::{LogEntry, request::RequestLine},
     follow::Follower,
@@ -29,23 +30,6 @@ use crate::{
     search::{self, Bounds, Found, Search},
     which::Which,
 };
-
-/// How much is kept, and for how long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogConfig {
-    /// A file that has reached this size is followed by a new one, in bytes; so is one that spans a day, or a quarter
-    /// of the retention. What is removed is always a whole file.
-    pub segment_bytes: u64,
-    /// What one service may take on disk, in bytes, give or take what is written in one go; the
-    /// oldest entries make room.
-    pub service_bytes: u64,
-    /// The same for each of the two audit logs of a project.
-    pub audit_bytes: u64,
-    /// How long entries are kept.
-    pub retention: Duration,
-    /// What the newest entries of all services may take in memory, in bytes.
-    pub recent_bytes: usize,
-}
 
 /// Keeps and finds log entries. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -131,7 +115,6 @@ pub enum Order {
 const SEARCHES: usize = 4;
 /// What one page of a search may cost.
 const BOUNDS: Bounds = Bounds { scan: 256 << 20, page: 8 << 20 };
-const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How many lines are written in one go.
 const BATCH: usize = 1024;
 /// What comes so soon after the last write is written in one go. A write for each request would cost more than the
@@ -142,29 +125,6 @@ const EXPIRY: Duration = Duration::from_secs(3600);
 /// Entries do not come in order of time: instances are read side by side, and a request is entered when it is over,
 /// with the time at which it began, which is up to an hour before (the longest timeout of a service).
 pub(crate) const DISORDER: Duration = Duration::from_secs(3600 + 60);
-
-// === impl LogConfig ===
-
-impl Default for LogConfig {
-    /// 64 MiB per service and per audit log in segments of 4 MiB for 30 days (Cloud Logging's default), 8 MiB in memory.
-    fn default() -> Self {
-        Self {
-            segment_bytes: 4 << 20,
-            service_bytes: 64 << 20,
-            audit_bytes: 64 << 20,
-            retention: Duration::from_secs(30 * 24 * 3600),
-            recent_bytes: 8 << 20,
-        }
-    }
-}
-
-impl LogConfig {
-    /// How much time one segment spans at most. What is removed is whole segments: in one that a quiet service fills
-    /// for years, the first entries would be kept as long as the last.
-    pub(crate) fn segment_age(&self) -> Duration {
-        (self.retention / 4).min(DAY)
-    }
-}
 
 // === impl LogQuery ===
 
@@ -239,8 +199,7 @@ impl LogStore {
 
     /// The entries that a query asks for. Entries that cannot be read are left out.
     pub async fn query(&self, mut query: LogQuery) -> Vec<LogEntry> {
-        let oldest = self.inner.clock.now().checked_sub(self.inner.config.retention);
-        query.since = query.since.max(oldest);
+        query.since = query.since.max(Some(self.inner.config.oldest(self.inner.clock.now())));
         if query.limit == 0 {
             return Vec::new();
         }
@@ -377,13 +336,12 @@ impl LogStore {
 
 impl LogStore {
     /// The entries that `search` asks for, over all services. What cannot be read is left out.
-    pub async fn search(&self, mut search: Search) -> Found {
-        let oldest = self.inner.clock.now().checked_sub(self.inner.config.retention);
-        search.since = search.since.max(oldest);
+    pub async fn search(&self, search: Search) -> Found {
+        let (config, now) = (self.inner.config, self.inner.clock.now());
         let (dir, searches) = (self.inner.dir.clone(), self.inner.searches.clone());
         let Ok(turn) = searches.acquire_owned().await else { return Found::default() };
         let work = move || {
-            let found = search::run(&dir, &search, BOUNDS);
+            let found = search::run(&dir, &search, |log| disk::nanos(config.of(log).oldest(now)), BOUNDS);
             // Not before: who no longer waits for a search does not end it.
             drop(turn);
             found

@@ -72,6 +72,8 @@ struct Candidate {
     segment: Segment,
     first: u64,
     last: u64,
+    /// From when on entries of its log are kept.
+    kept: u64,
 }
 
 /// The best entries so far, in the order that is asked for.
@@ -89,14 +91,15 @@ struct Page<'s> {
     is_more: bool,
 }
 
-/// Carries out a search over the logs below `dir`.
-pub(crate) fn run(dir: &Path, search: &Search, bounds: Bounds) -> Found {
+/// Carries out a search over the logs below `dir`. `oldest` says from when on entries of a log are kept, in nanoseconds:
+/// what is to go soon is not shown on some days and missing on others.
+pub(crate) fn run(dir: &Path, search: &Search, oldest: impl Fn(&ServiceName) -> u64, bounds: Bounds) -> Found {
     let scope = search.filter.scope();
     let since = search.since.max(scope.since).map_or(0, disk::nanos);
     let until = scope.until.map_or(u64::MAX, disk::nanos);
     let entries = BTreeMap::new();
     let mut page = Page { search, since, until, entries, bytes: 0, bytes_max: bounds.page, cut: None, is_more: false };
-    let mut candidates = candidates(dir, search, &scope);
+    let mut candidates = candidates(dir, search, &scope, oldest);
     candidates.retain(|candidate| page.may_hold(candidate));
     match search.order {
         Order::NewestFirst => candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.last)),
@@ -114,25 +117,26 @@ pub(crate) fn run(dir: &Path, search: &Search, bounds: Bounds) -> Found {
             break;
         }
         read += candidate.segment.size();
-        page.read(&candidate.segment);
+        page.read(candidate);
     }
     page.finish(stopped)
 }
 
 /// The segments of everything that the scope allows.
-fn candidates(dir: &Path, search: &Search, scope: &Scope) -> Vec<Candidate> {
+fn candidates(dir: &Path, search: &Search, scope: &Scope, oldest: impl Fn(&ServiceName) -> u64) -> Vec<Candidate> {
     let services = disk::services(dir, |service| is_meant(service, search, scope)).unwrap_or_else(|error| {
         tracing::warn!(%error, cause = %error.source, "logs cannot be read");
         Vec::new()
     });
     let disorder = u64::try_from(DISORDER.as_nanos()).unwrap_or(u64::MAX);
     let mut found = Vec::new();
-    for segments in services {
+    for (service, segments) in services {
+        let kept = oldest(&service);
         let ends: Vec<u64> = segments.iter().skip(1).map(|next| next.start).collect();
         for (index, segment) in segments.into_iter().enumerate() {
             let first = segment.start.saturating_sub(disorder);
             let last = ends.get(index).copied().unwrap_or_else(|| segment.last_time());
-            found.push(Candidate { segment, first, last: last.saturating_add(disorder) });
+            found.push(Candidate { segment, first, last: last.saturating_add(disorder), kept });
         }
     }
     found
@@ -168,7 +172,7 @@ impl Position {
 
 impl Page<'_> {
     fn may_hold(&self, candidate: &Candidate) -> bool {
-        let fits_time = candidate.last >= self.since && candidate.first <= self.until;
+        let fits_time = candidate.last >= self.since.max(candidate.kept) && candidate.first <= self.until;
         fits_time
             && match (&self.search.after, self.search.order) {
                 (Some(after), Order::NewestFirst) => candidate.first <= after.nanos,
@@ -201,7 +205,7 @@ impl Page<'_> {
         }
     }
 
-    fn read(&mut self, segment: &Segment) {
+    fn read(&mut self, Candidate { segment, kept, .. }: &Candidate) {
         let bytes = segment.read().unwrap_or_else(|error| {
             tracing::warn!(path = %segment.path.display(), %error, "a part of the logs cannot be read");
             Vec::new()
@@ -209,7 +213,7 @@ impl Page<'_> {
         for line in bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             let Ok(entry) = serde_json::from_slice::<Value>(line) else { continue };
             let Some(position) = Position::of(&entry) else { continue };
-            let in_time = (self.since..=self.until).contains(&position.nanos);
+            let in_time = (self.since.max(*kept)..=self.until).contains(&position.nanos);
             if in_time && self.is_wanted(&position) && self.search.filter.matches(&entry) {
                 self.put(position, entry, line.len());
             }

@@ -21,7 +21,7 @@ use super::{SERVICES, Server, of_image};
 
 pub(super) const PROJECT: &str = "projects/demo-project";
 const PLACE: &str = "projects/demo-project/locations/us-central1";
-const CI_ACCOUNT: &str = "ci-account@demo-project.iam.gserviceaccount.com";
+pub(super) const CI_ACCOUNT: &str = "ci-account@demo-project.iam.gserviceaccount.com";
 const CI: &str = "ci@demo-project.iam.gserviceaccount.com";
 
 /// A method, as a client would call it.

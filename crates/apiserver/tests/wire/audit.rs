@@ -17,13 +17,18 @@ use updraft_telemetry::{Order, Search, filter::Filter};
 
 use super::{
     SERVICES, Server,
-    access::{PROJECT, World, rows, user},
+    access::{CI_ACCOUNT, PROJECT, World, rows, user},
     of_image,
 };
 
 /// What is on record, the oldest first.
-async fn records(server: &Server) -> Vec<Value> {
-    let projects = vec!["demo-project".to_owned()];
+pub(super) async fn records(server: &Server) -> Vec<Value> {
+    records_of(server, "demo-project").await
+}
+
+/// The same of any project.
+async fn records_of(server: &Server, project: &str) -> Vec<Value> {
+    let projects = vec![project.to_owned()];
     let search = Search {
         private: projects.clone(),
         projects,
@@ -105,7 +110,11 @@ async fn every_method_leaves_what_the_table_says_and_nothing_else() {
     expect_test::expect_file!["audit.txt"].assert_eq(&table);
 }
 
-async fn call(server: &Server, caller: Principal, request: Request<Full<bytes::Bytes>>) -> (StatusCode, Value) {
+pub(super) async fn call(
+    server: &Server,
+    caller: Principal,
+    request: Request<Full<bytes::Bytes>>,
+) -> (StatusCode, Value) {
     let answer = server.api.call_as(caller, request).await;
     let status = answer.status();
     let body = answer.into_body().collect().await.expect("whole").to_bytes();
@@ -200,6 +209,43 @@ async fn a_call_by_grpc_is_on_record_like_one_by_rest() {
     assert_eq!(found[0]["protoPayload"]["resourceName"], name);
 }
 
+/// A call by gRPC with this body, and what it says of its encoding.
+fn by_grpc(body: &'static [u8], encoding: &'static str) -> Request<Full<bytes::Bytes>> {
+    let request = Request::post("/google.cloud.run.v2.Services/DeleteService");
+    let request = request.header(header::CONTENT_TYPE, "application/grpc").header("grpc-encoding", encoding);
+    request.body(Full::from(body)).expect("valid")
+}
+
+#[tokio::test]
+async fn a_call_by_grpc_that_nobody_can_read_is_no_success_and_cannot_fill_the_disk() {
+    let server = Server::start(AuthMode::Token).await;
+    for (body, encoding) in [
+        (&[][..], "identity"),
+        (&[0, 0xff, 0xff, 0xff, 0xff], "identity"),
+        (&[7, 0, 0, 0, 0], "identity"),
+        (&[0, 0, 0, 0, 0], "gzip"),
+        (&[0, 0, 0, 0, 0], "hunter2"),
+    ] {
+        call(&server, user("mallory"), by_grpc(body, encoding)).await;
+    }
+    let found = records(&server).await;
+    let codes: Vec<&Value> = found.iter().map(|record| &record["protoPayload"]["status"]["code"]).collect();
+    assert_eq!(codes, [13, 11, 13, 12, 12].map(|code| json!(code)).iter().collect::<Vec<_>>());
+    for record in &found {
+        assert_eq!(
+            (&record["severity"], &record["protoPayload"]["authorizationInfo"]),
+            (&json!("ERROR"), &Value::Null)
+        );
+    }
+    assert!(!json!(found).to_string().contains("hunter2"));
+    for _ in 0..900 {
+        call(&server, user("mallory"), by_grpc(&[], "identity")).await;
+    }
+    // Some more for each second that this took.
+    let of_mallory = records(&server).await.len();
+    assert!((600..900).contains(&of_mallory), "{of_mallory}");
+}
+
 #[tokio::test]
 async fn entries_list_finds_records_for_who_may_see_them() {
     let world = World::new().await;
@@ -233,6 +279,29 @@ async fn entries_list_finds_records_for_who_may_see_them() {
     let reads = format!("{PROJECT}/logs/cloudaudit.googleapis.com%2Fdata_access");
     assert_eq!(names("viewer").await, json!([activity]));
     assert_eq!(names("owner").await, json!([activity, reads]));
+}
+
+#[tokio::test]
+async fn a_project_that_refuses_a_call_of_another_one_has_it_on_record() {
+    let World { server, .. } = &World::new().await;
+    let mut service = of_image();
+    service["template"]["serviceAccount"] = json!(CI_ACCOUNT);
+    let path = "/v2/projects/other-project/locations/us-central1/services?serviceId=mine";
+    assert_eq!(call(server, user("foreign"), post(path, &service)).await.0, StatusCode::FORBIDDEN);
+    let both = json!({"resourceNames": ["projects/other-project", PROJECT]});
+    assert_eq!(call(server, user("foreign"), post("/v2/entries:list", &both)).await.0, StatusCode::FORBIDDEN);
+    let found = records(server).await;
+    let [.., deployed, listed] = &found[..] else { panic!("{found:#?}") };
+    assert_eq!(deployed["protoPayload"]["resourceName"], format!("{PROJECT}/serviceAccounts/{CI_ACCOUNT}"));
+    assert_eq!(listed["protoPayload"]["resourceName"], PROJECT);
+    let asked = [
+        "activity ERROR run.googleapis.com google.cloud.run.v2.Services.CreateService service_account \
+         [+run.services.create -iam.serviceAccounts.actAs] 7",
+        "data_access ERROR logging.googleapis.com google.logging.v2.LoggingServiceV2.ListLogEntries audited_resource \
+         [+logging.logEntries.list -logging.logEntries.list] 7",
+    ];
+    assert_eq!([told(deployed), told(listed)], asked);
+    assert_eq!(records_of(server, "other-project").await.len(), 1, "the policy that was set");
 }
 
 #[tokio::test]
@@ -273,25 +342,47 @@ async fn a_project_that_is_made_up_gets_no_log() {
     assert!(!server.dir.path().join("logs/made-up-project").exists());
 }
 
+/// A part of a body.
+type Part = Result<http_body::Frame<bytes::Bytes>, std::io::Error>;
+
+/// Those of calls that nobody answers. Nobody waits for them either.
+async fn unattended(server: &Server) -> Vec<Value> {
+    let wait = async {
+        loop {
+            let found = records(server).await;
+            if !found.is_empty() {
+                break found;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    updraft_base::Clock::system().timeout(Duration::from_secs(30), wait).await.expect("written soon")
+}
+
+#[tokio::test]
+async fn a_call_whose_handler_panics_is_on_record_as_a_fault_of_ours() {
+    let server = Server::start(AuthMode::Token).await;
+    let broken = futures::stream::poll_fn(|_| -> std::task::Poll<Option<Part>> { panic!("a fault") });
+    let request = Request::delete(format!("{SERVICES}/hello")).body(StreamBody::new(broken)).expect("valid");
+    let call = server.api.call_as(user("mallory"), request);
+    assert!(futures::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(call)).await.is_err());
+    let found = unattended(&server).await;
+    assert_eq!(found.len(), 1);
+    let status = &found[0]["protoPayload"]["status"];
+    assert_eq!(status, &json!({"code": 13, "message": "The server failed before there was an answer."}));
+}
+
 #[tokio::test]
 async fn a_client_that_goes_away_is_on_record_if_it_might_have_changed_something() {
     let server = Server::start(AuthMode::Token).await;
     for (verb, path) in [(Method::DELETE, format!("{SERVICES}/hello")), (Method::GET, SERVICES.to_owned())] {
-        let never =
-            StreamBody::new(futures::stream::pending::<Result<http_body::Frame<bytes::Bytes>, std::io::Error>>());
+        let never = StreamBody::new(futures::stream::pending::<Part>());
         let request = Request::builder().method(verb).uri(&path).body(never).expect("valid");
         let call = Box::pin(server.api.call_as(user("mallory"), request));
         // Polled once, it waits for the body.
         assert!(futures::FutureExt::now_or_never(call).is_none());
     }
-    // Nobody waits for it.
-    let found = loop {
-        let found = records(&server).await;
-        if !found.is_empty() {
-            break found;
-        }
-        tokio::task::yield_now().await;
-    };
+    let found = unattended(&server).await;
     assert_eq!(found.len(), 1);
     assert_eq!(found[0]["protoPayload"]["status"]["code"], 1);
     assert_eq!(found[0]["protoPayload"]["methodName"], "google.cloud.run.v2.Services.DeleteService");

@@ -46,6 +46,24 @@ async fn what_a_container_wrote_is_shown_and_not_obeyed() {
 }
 
 #[tokio::test]
+async fn nobody_writes_the_row_of_another_into_the_audit_log() {
+    let forged = "projects/p\n2026-11-21 08:14:41  admin@updraft.local  DeleteService  projects/p\u{202e}ko\t\u{2028}";
+    let entry = json!({"timestamp": "2026-11-21T08:14:40Z", "protoPayload": {
+        "authenticationInfo": {"principalEmail": forged},
+        "methodName": forged,
+        "resourceName": forged,
+        "status": {"code": 7},
+    }});
+    let page = json!({"entries": [entry]});
+    let answers = vec![Answer("POST /logging/v2/entries:list", 200, page.to_string())];
+    let (text, _) = Try::new("audit", answers).run().await;
+    let rows: Vec<&str> = text.split_once("out:\n").expect("a table").1.lines().collect();
+    assert_eq!(rows.len(), 2, "{text}");
+    assert!(rows[1].contains(r"projects/p\n2026") && rows[1].contains(r"\u{202e}ko\t\u{2028}"), "{text}");
+    assert!(!text.contains(['\u{202e}', '\u{2028}', '\t']), "{text:?}");
+}
+
+#[tokio::test]
 async fn what_the_server_says_of_a_failure_is_shown_and_not_obeyed() {
     let list = "GET /services?pageSize=100";
     assert_tame("services list", vec![refused(list, 400, "INVALID_ARGUMENT", EVIL)]).await;

@@ -87,6 +87,20 @@ impl fmt::Display for Permitted {
     }
 }
 
+// === impl Standing ===
+
+impl Standing {
+    /// Tells the audit log what was decided.
+    fn note(&self, permission: Permission, resource: &Resource, is_granted: bool) {
+        audit::decided(|| AccessCheck {
+            permission: permission.to_owned(),
+            resource: self.target.name.clone(),
+            is_granted,
+            project: resource.project().filter(|_| self.is_known).map(str::to_owned),
+        });
+    }
+}
+
 // === impl Inner ===
 
 impl Inner {
@@ -174,23 +188,21 @@ impl Inner {
         };
         let is_default = is_own_default || project.as_deref().is_some_and(|project| email == default_email(project));
         let account = Resource::Account { project, account: email.to_owned() };
-        let mut standing = self.standing(caller, &account).await?;
-        let is_there = is_default || standing.found.is_some();
-        if !is_there {
-            tracing::debug!(%account, "there is no such account, and no policy has a say about it");
-            standing.layers.clear();
-        }
-        let permitted = self.let_in((caller, "iam.serviceAccounts.actAs"), &account, standing, &[]);
+        let (permission, standing) = ("iam.serviceAccounts.actAs", self.standing(caller, &account).await?);
         let denied = || {
             let message = format!(
                 "Permission 'iam.serviceaccounts.actAs' denied on service account {email} (or it may not exist)."
             );
             Error::new(ErrorKind::PermissionDenied, message)
         };
-        match permitted {
-            Ok(permit) if is_there => Ok(permit),
-            Err(error) if error.kind() != ErrorKind::PermissionDenied => Err(error),
-            Ok(_) | Err(_) => Err(denied()),
+        if !is_default && standing.found.is_none() {
+            tracing::debug!(%caller, %account, "there is no such account, and no policy has a say about it");
+            standing.note(permission, &account, false);
+            return Err(denied());
+        }
+        match self.let_in((caller, permission), &account, standing, &[]) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(denied()),
+            permitted => permitted,
         }
     }
 
@@ -203,12 +215,7 @@ impl Inner {
     ) -> Result<Permitted, Error> {
         let decision = self.decided((caller, permission), &standing, modified_roles);
         tracing::debug!(%caller, permission, %resource, %decision, "authorisation");
-        audit::decided(|| AccessCheck {
-            permission: permission.to_owned(),
-            resource: standing.target.name.clone(),
-            is_granted: decision.is_allowed(),
-            project: resource.project().filter(|_| standing.is_known).map(str::to_owned),
-        });
+        standing.note(permission, resource, decision.is_allowed());
         if !decision.is_allowed() {
             let message = if permission.starts_with(SECRETS) {
                 format!("Permission '{permission}' denied for resource '{resource}' (or it may not exist).")

@@ -14,7 +14,7 @@ use updraft_model::{
 };
 
 use super::{ATTEMPTS, accounts::Found, busy};
-use crate::Control;
+use crate::{Control, audit};
 
 /// The most keys that others may hold of one account; Google's limit.
 pub const KEYS_MAX: usize = 10;
@@ -135,6 +135,7 @@ impl Control {
             let added = KeyRecord::of(&key);
             record.keys.push(added.clone());
             let shown = added.shown(&found);
+            audit::makes(&shown.name);
             if self.inner.write_account(&permit, found, &record).await?.is_some() {
                 return Ok(shown);
             }

@@ -13,10 +13,13 @@ use updraft_model::{
 };
 use updraft_store::{Change, Envelope, Kind};
 
-use super::{ATTEMPTS, Found, SecretRecord, VersionRecord, at, busy, missing_version, nanos, sealed_name, version_key};
+use super::{
+    ATTEMPTS, Found, SecretRecord, VersionRecord, at, busy, missing_version, nanos, number_of, sealed_name, version_key,
+};
 use crate::{
     Control, Inner,
     access::{Permitted, Proof, Resource},
+    audit,
     failure::etag_mismatch,
     record,
     view::etag,
@@ -46,6 +49,7 @@ impl Control {
             check_value(&value, checksum)?;
             let now = inner.clock.now();
             let (changes, version) = inner.addition(&found, (&value, checksum.is_some()), now)?;
+            audit::makes(name.version(VersionId::Number(number_of(&version.key))));
             if inner.committed(&permit, changes).await?.is_some() {
                 return found.shown_version(&version, now);
             }

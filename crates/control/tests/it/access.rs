@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use updraft_api::{iam, run, r#type::Expr};
-use updraft_control::around::{NewAccount, RoleChange};
+use updraft_control::{
+    around::{NewAccount, RoleChange},
+    audit::Trail,
+};
 use updraft_model::{
     Error, ErrorKind,
+    audit::AccessCheck,
     iam::{Account, Principal, User},
 };
 
@@ -213,7 +217,11 @@ async fn nobody_acts_as_an_account_that_is_not_there() {
     // The owner of everything, who may have mistyped it, is told the same.
     for caller in [user("me"), ME] {
         for email in [ACCOUNT, "1-compute@developer.gserviceaccount.com", "somebody@example.com"] {
-            let error = create(&world, &caller, "a", email).await.expect_err(email);
+            let trail = Trail::default();
+            let error = trail.follow(create(&world, &caller, "a", email)).await.expect_err(email);
+            let is_act_as = |check: &AccessCheck| check.permission == "iam.serviceAccounts.actAs";
+            let told: Vec<AccessCheck> = trail.seen().checks.into_iter().filter(is_act_as).collect();
+            assert!(told.len() == 1 && !told[0].is_granted, "nobody granted it: {told:?}");
             assert_eq!(
                 (error.kind(), error.message()),
                 (ErrorKind::PermissionDenied, denied(email).as_str()),

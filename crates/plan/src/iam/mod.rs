@@ -11,9 +11,16 @@ pub mod condition;
 mod invoke;
 mod members;
 
-use std::{collections::HashSet, fmt, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    time::SystemTime,
+};
 
-use updraft_model::iam::{Binding, CustomRoles, Policy, Principal, Target};
+use updraft_model::{
+    audit::BindingDelta,
+    iam::{Binding, Condition, CustomRoles, Policy, Principal, Target},
+};
 
 use condition::Facts;
 pub use invoke::{InvokerCheck, may_invoke, of_project, of_service};
@@ -158,6 +165,35 @@ pub fn modified_roles(before: &Policy, after: &Policy) -> Vec<String> {
     roles.dedup();
     roles.retain(|role| grants(before, role) != grants(after, role));
     roles
+}
+
+/// What a new policy gives that the old one did not, then what it does not give any more, each in alphabetical order.
+/// Somebody who may still do what they might before under another condition has lost one and been given the other.
+pub fn deltas(before: &Policy, after: &Policy) -> Vec<BindingDelta> {
+    let (old, new) = (grants(before), grants(after));
+    let delta = |is_added| {
+        move |((role, member, _), condition): (&GrantKey<'_>, &Option<&Condition>)| BindingDelta {
+            is_added,
+            role: (*role).to_owned(),
+            member: (*member).to_owned(),
+            condition: condition.cloned(),
+        }
+    };
+    let added = new.iter().filter(|(grant, _)| !old.contains_key(*grant)).map(delta(true));
+    let removed = old.iter().filter(|(grant, _)| !new.contains_key(*grant)).map(delta(false));
+    added.chain(removed).collect()
+}
+
+/// A role, who has it, and the title, the description and the expression of when.
+type GrantKey<'a> = (&'a str, &'a str, Option<[&'a str; 3]>);
+
+fn grants(policy: &Policy) -> BTreeMap<GrantKey<'_>, Option<&Condition>> {
+    let mut grants = BTreeMap::new();
+    for Binding { role, members, condition } in &policy.bindings {
+        let when = condition.as_ref().map(|it| [&*it.title, &*it.description, &*it.expression]);
+        grants.extend(members.iter().map(|member| ((role.as_str(), member.as_str(), when), condition.as_ref())));
+    }
+    grants
 }
 
 // === impl Decision ===

@@ -213,6 +213,26 @@ fn the_roles_that_a_new_policy_changes_are_told() {
     };
     assert_eq!(modified_roles(&before, &after), ["roles/browser", "roles/run.admin", "roles/run.invoker"]);
     assert!(modified_roles(&before, &before).is_empty());
+    let told = |deltas: Vec<BindingDelta>| -> Vec<String> {
+        let tell = |delta: BindingDelta| {
+            let sign = if delta.is_added { '+' } else { '-' };
+            format!(
+                "{sign}{} {} {}",
+                delta.role,
+                delta.member,
+                delta.condition.map_or_else(|| "always".to_owned(), |it| it.title)
+            )
+        };
+        deltas.into_iter().map(tell).collect()
+    };
+    let expected = [
+        "+roles/browser user:a@x.org always",
+        "+roles/run.admin user:a@x.org c",
+        "-roles/run.admin user:a@x.org always",
+        "-roles/run.invoker user:a@x.org always",
+    ];
+    assert_eq!(told(deltas(&before, &after)), expected);
+    assert!(deltas(&after, &after).is_empty());
 }
 
 #[test]

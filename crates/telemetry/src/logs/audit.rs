@@ -63,18 +63,24 @@ impl LogStore {
         let mut writing = self.disk();
         writing.sequence += 1;
         let line = audit::line(record, writing.sequence, self.inner.clock.now());
-        let result = writing.disk.append(&audit::shelf(&record.project, record.log), record.time, &line);
+        let result = writing.disk.append(&audit::shelf(record), record.time, &line);
         self.note(&mut writing.health, result, 1);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashSet, time::SystemTime};
+    use std::{
+        collections::HashSet,
+        time::{Duration, SystemTime},
+    };
 
     use tempfile::TempDir;
     use updraft_base::Clock;
-    use updraft_model::{audit::AuditLog, name::Parent};
+    use updraft_model::{
+        audit::{AccessCheck, AuditLog},
+        name::Parent,
+    };
 
     use super::*;
     use crate::{LogConfig, Metrics, Order, Search, filter::Filter};
@@ -86,6 +92,15 @@ mod tests {
         (store, metrics)
     }
 
+    fn check(is_granted: bool) -> AccessCheck {
+        AccessCheck {
+            permission: "run.services.create".to_owned(),
+            resource: "projects/demo-project".to_owned(),
+            is_granted,
+            project: Some("demo-project".to_owned()),
+        }
+    }
+
     fn record(log: AuditLog, method: &str) -> AuditRecord {
         AuditRecord {
             time: SystemTime::UNIX_EPOCH,
@@ -95,9 +110,10 @@ mod tests {
             method: method.to_owned(),
             resource: "projects/demo-project/locations/l/services/hello".to_owned(),
             principal: None,
-            checks: Vec::new(),
+            checks: vec![check(true)],
             caller: None,
             user_agent: None,
+            deltas: Vec::new(),
             failure: None,
         }
     }
@@ -160,6 +176,45 @@ mod tests {
         assert_eq!(found(&store, &[], "").await, ["first"], "what is read does not crowd out what is changed");
         let kept = found(&store, &["demo-project"], "protoPayload.methodName!=first").await;
         assert!((5..30).contains(&kept.len()) && kept.last().is_some_and(|last| last == "99"), "{kept:?}");
+    }
+
+    #[tokio::test]
+    async fn who_may_nothing_cannot_push_out_what_was_changed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = LogConfig { segment_bytes: 2000, audit_bytes: 8000, ..LogConfig::default() };
+        let (store, _metrics) = open(&dir, config);
+        for log in AuditLog::ALL {
+            store.audit(record(log, "granted")).await;
+        }
+        for (method, checks) in [("refused", vec![check(true), check(false)]), ("unread", Vec::new())] {
+            for log in [AuditLog::Activity, AuditLog::DataAccess].repeat(50) {
+                let failure = Some((7, "no".to_owned()));
+                store.audit(AuditRecord { failure, checks: checks.clone(), ..record(log, method) }).await;
+            }
+        }
+        assert_eq!(found(&store, &["demo-project"], "protoPayload.methodName=granted").await.len(), 2);
+        let all = found(&store, &[], "logName:activity").await;
+        assert_eq!(all.first().map(String::as_str), Some("granted"));
+        let refused = all.iter().filter(|method| *method == "unread").count();
+        assert!((5..30).contains(&refused), "they have a bound, too: {all:?}");
+    }
+
+    #[tokio::test]
+    async fn records_have_an_age_of_their_own() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (store, _metrics) = open(&dir, LogConfig::default());
+        store.audit(record(AuditLog::Activity, "create")).await;
+        drop(store);
+        for (days, kept) in [(399, 1), (401, 0)] {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(days * 24 * 3600);
+            let (clock, _hand) = Clock::stopped_at(now);
+            let store = LogStore::open(dir.path(), LogConfig::default(), &mut Metrics::new(&clock), clock);
+            let store = store.expect("opened");
+            assert_eq!(found(&store, &[], "").await.len(), kept, "after {days} days");
+            store.expire();
+            let files = store.freeze(tempfile::tempdir_in(dir.path()).expect("a directory").path()).await;
+            assert_eq!(files.expect("listed").len(), kept, "after {days} days");
+        }
     }
 
     #[tokio::test]

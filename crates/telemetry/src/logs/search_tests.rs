@@ -54,7 +54,7 @@ fn search(filter: &str, order: Order, limit: usize) -> Search {
 fn pages(dir: &TempDir, mut search: Search, bounds: Bounds) -> Vec<String> {
     let mut found = Vec::new();
     for _ in 0..1000 {
-        let page = search::run(dir.path(), &search, bounds);
+        let page = search::run(dir.path(), &search, |_| 0, bounds);
         assert!(page.entries.len() <= search.limit);
         found.extend(page.entries.iter().map(|entry| entry["textPayload"].as_str().expect("text").to_owned()));
         let Some(next) = page.next else { return found };
@@ -102,7 +102,7 @@ async fn a_page_of_a_rare_filter_ends_early_and_says_where_to_go_on() {
     let lines: Vec<(&str, u64)> = (0..60).map(|n| ("a", n * 100)).collect();
     store(&dir, &lines).await;
     let rare = search("textPayload=\"7\"", Order::NewestFirst, 5);
-    let first = search::run(dir.path(), &rare, STINGY);
+    let first = search::run(dir.path(), &rare, |_| 0, STINGY);
     assert!(first.entries.is_empty() && first.next.is_some(), "{first:?}");
     for order in [Order::NewestFirst, Order::OldestFirst] {
         assert_eq!(pages(&dir, search("textPayload=\"7\"", order, 5), STINGY), ["7"]);

@@ -195,6 +195,12 @@ struct ServeArgs {
     /// What the log of one service may take on disk [default: 64Mi].
     #[arg(long, value_name = "SIZE")]
     log_max_size: Option<String>,
+    /// How long the audit log is kept, such as 30d, 400d [default: 400d].
+    #[arg(long, value_name = "DURATION")]
+    audit_retention: Option<String>,
+    /// What each part of a project's audit log may take on disk [default: 64Mi].
+    #[arg(long, value_name = "SIZE")]
+    audit_max_size: Option<String>,
     /// What the server says on stderr: error, warn, info, debug, or per module [default: info].
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -339,6 +345,8 @@ impl ServeArgs {
             ("outbound-ca", self.outbound_ca.clone()),
             ("log-retention", self.log_retention.clone()),
             ("log-max-size", self.log_max_size.clone()),
+            ("audit-retention", self.audit_retention.clone()),
+            ("audit-max-size", self.audit_max_size.clone()),
             ("log", self.log.clone()),
             ("log-format", self.log_format.clone()),
         ];

@@ -242,6 +242,18 @@ pub const SETTINGS: &[Setting] = &[
         help: "What the log of one service may take on disk, at least 1Mi; the oldest entries make room",
     },
     Setting {
+        key: "audit-retention",
+        variable: "UPDRAFT_AUDIT_RETENTION",
+        default: "400d",
+        help: "How long the audit log is kept, such as 30d, 400d",
+    },
+    Setting {
+        key: "audit-max-size",
+        variable: "UPDRAFT_AUDIT_MAX_SIZE",
+        default: "64Mi",
+        help: "What each part of a project's audit log (docs/audit.md) may take on disk, at least 1Mi",
+    },
+    Setting {
         key: "log",
         variable: "UPDRAFT_LOG",
         default: "info",
@@ -313,6 +325,10 @@ pub struct Config {
     pub log_retention: Duration,
     /// What one service's may take on disk, in bytes.
     pub log_max_size: u64,
+    /// How long audit logs are kept.
+    pub audit_retention: Duration,
+    /// What each part of one may take on disk, in bytes.
+    pub audit_max_size: u64,
     /// The filter of the server's own log.
     pub log: String,
     /// Its form.
@@ -430,6 +446,8 @@ impl Config {
             outbound: values.outbound()?,
             log_retention: values.duration("log-retention")?,
             log_max_size: values.size("log-max-size", LOG_MIN_SIZE)?,
+            audit_retention: values.duration("audit-retention")?,
+            audit_max_size: values.size("audit-max-size", LOG_MIN_SIZE)?,
             log: values.log()?,
             log_format: values.log_format()?,
         })

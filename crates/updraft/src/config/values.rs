@@ -277,7 +277,9 @@ mod tests {
         assert_eq!(config.idle_timeout, Duration::from_secs(900));
         assert_eq!(config.freeze_after, Some(Duration::from_secs(10)));
         assert!(config.dns.is_empty() && config.registry_names.is_empty());
-        assert_eq!((config.log_retention, config.log_max_size), (Duration::from_secs(30 * 24 * 3600), 64 << 20));
+        let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+        assert_eq!((config.log_retention, config.log_max_size), (days(30), 64 << 20));
+        assert_eq!((config.audit_retention, config.audit_max_size), (days(400), 64 << 20));
         assert_eq!(config.isolation, Isolation::Namespaces, "a weaker sandbox has to be asked for");
     }
 
@@ -311,6 +313,8 @@ mod tests {
             ("log-format", "xml"),
             ("log-retention", "a month"),
             ("log-max-size", "1Ki"),
+            ("audit-retention", "a year"),
+            ("audit-max-size", "1Ki"),
             ("registry-names", "http://images.example.com"),
             ("log", "a=b=c"),
             ("registry-credentials", "/nonexistent/config.json"),

@@ -133,8 +133,14 @@ pub(super) async fn open(
 /// Segments small enough that what is removed at a time is a part of the whole.
 fn settings(config: &Config) -> LogConfig {
     let default = LogConfig::default();
-    let segment_bytes = default.segment_bytes.min(config.log_max_size / 4);
-    LogConfig { segment_bytes, service_bytes: config.log_max_size, retention: config.log_retention, ..default }
+    LogConfig {
+        segment_bytes: default.segment_bytes.min(config.log_max_size / 4),
+        service_bytes: config.log_max_size,
+        audit_bytes: config.audit_max_size,
+        retention: config.log_retention,
+        audit_retention: config.audit_retention,
+        ..default
+    }
 }
 
 #[cfg(test)]

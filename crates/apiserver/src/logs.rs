@@ -12,7 +12,7 @@ use serde_json::json;
 use updraft_api::{json::EnumEncoding, status};
 use updraft_base::{Clock, Shutdown};
 use updraft_control::{Control, Permitted};
-use updraft_identity::Standing;
+use updraft_identity::Authenticated;
 use updraft_model::{
     Error, Parent, ServiceName,
     iam::Permission,
@@ -44,7 +44,7 @@ const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 /// `InvalidArgument` for a parameter that is missing or wrong.
 pub(crate) async fn read(
     deps: &Served,
-    (standing, permission, permit): (&Standing, Permission, &Permitted),
+    (who, permission, permit): (impl FnOnce() -> Authenticated, Permission, &Permitted),
     parameters: &Parameters,
 ) -> Result<Response<BoxBody>, Error> {
     let limit = parameters.parse::<usize>("limit")?.unwrap_or(LIMIT);
@@ -69,7 +69,7 @@ pub(crate) async fn read(
     let (entries, follower) = deps.logs.open(permit).tail(query).await;
     let before: Vec<Bytes> = entries.iter().rev().map(line).collect();
     let (control, clock) = (deps.control.clone(), deps.clock.clone());
-    let reader = Reader { control, clock, standing: standing.clone(), permission, service };
+    let reader = Reader { control, clock, who: who(), permission, service };
     let after = follow(follower, end(deps.shutdown.clone(), reader));
     let lines = stream::iter(before).chain(after).map(|line| Ok::<_, BoxError>(Frame::data(line)));
     let mut answer = text(StatusCode::OK, NDJSON, "");
@@ -97,7 +97,7 @@ pub(crate) fn service(deps: &Served, parameters: &Parameters) -> Result<ServiceN
 struct Reader {
     control: Control,
     clock: Clock,
-    standing: Standing,
+    who: Authenticated,
     permission: Permission,
     service: ServiceName,
 }
@@ -117,8 +117,8 @@ impl Reader {
     }
 
     async fn again(&self) -> Result<(), Error> {
-        self.standing.check(self.clock.now())?;
-        self.control.authorise_service(self.standing.who(), self.permission, &self.service).await.map(drop)
+        self.who.check(self.clock.now())?;
+        self.control.authorise_service(self.who.principal(), self.permission, &self.service).await.map(drop)
     }
 }
 

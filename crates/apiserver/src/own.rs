@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Method as Verb, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method as Verb, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use updraft_api::{audit::Audited, location::ListLocationsRequest, method::Access, path::query_pairs};
 use updraft_control::Rotated;
-use updraft_identity::Standing;
 use updraft_model::{Error, ErrorKind, iam::Principal};
 use updraft_telemetry::{CONTENT_TYPE, Metrics};
 
@@ -147,8 +146,7 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
         let verbs: Vec<Verb> = there.iter().map(|call| call.verb.clone()).collect();
         return format.wrong_verb(&parts.method, path, &verbs);
     };
-    let standing = api.deps().auth.standing(&caller, &parts.headers);
-    match call.answer(api, &standing, &parameters, body).await {
+    match call.answer(api, (&caller, &parts.headers), &parameters, body).await {
         Ok(Answer::Json(value)) => format.body(StatusCode::OK, &value),
         Ok(Answer::Whole(answer)) => answer,
         Err(error) => format.error(&error),
@@ -184,11 +182,11 @@ impl OwnCall {
     async fn answer<B: AnyBody>(
         &self,
         api: &Api,
-        standing: &Standing,
+        (caller, headers): (&Principal, &HeaderMap),
         parameters: &Parameters,
         body: B,
     ) -> Result<Answer, Error> {
-        let (deps, caller) = (api.deps(), standing.who());
+        let deps = api.deps();
         let Needs(permission) = self.access else {
             return match (self.work, &deps.authority) {
                 (Work::Authority, Some(pem)) => Ok(Answer::Whole(text(StatusCode::OK, PEM, pem.to_string()))),
@@ -208,7 +206,10 @@ impl OwnCall {
         };
         Ok(match self.work {
             Work::Metrics => Answer::Whole(metrics(deps.metrics.open(&permit).clone()).await),
-            Work::Logs => Answer::Whole(logs::read(deps, (standing, permission, &permit), parameters).await?),
+            Work::Logs => {
+                let who = || deps.auth.authenticated(caller, headers);
+                Answer::Whole(logs::read(deps, (who, permission, &permit), parameters).await?)
+            }
             Work::Backup => Answer::Whole(backup::take(deps, caller.clone(), parameters).await?),
             Work::Diagnosis => Answer::Json(diagnosis::read(deps, caller, parameters).await?),
             Work::ListImages => Answer::Json(images::list(deps, &permit).await?),

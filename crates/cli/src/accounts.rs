@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::{self, Write},
+    io::Write,
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
@@ -16,6 +16,7 @@ use crate::{
     args::{CreateAccountArgs, KeyArgs, KeysCommand, ManagedBy, ServiceAccountsCommand},
     client::Ask,
     error::CliError,
+    gcloud::unwritable,
     objects, output,
     policy::{self, Policed},
     run::Session,
@@ -221,8 +222,4 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 
 fn yes(value: &Value, field: &str) -> &'static str {
     if value[field].as_bool() == Some(true) { "True" } else { "False" }
-}
-
-fn unwritable(file: &Path, error: &io::Error) -> CliError {
-    CliError::failed(format!("cannot write {}: {error}", file.display()))
 }

@@ -23,7 +23,7 @@ use crate::{
     },
     client::{Ask, encode},
     error::{CliError, Exit},
-    gcloud::replace,
+    gcloud::{replace, unwritable},
     objects, output,
     policy::{self, Policed},
     run::Session,
@@ -174,16 +174,15 @@ async fn access(
 /// Writes a value for its owner alone. Into a file and nothing else: whoever else can write where it is to be could have
 /// put a link or a pipe there, and the place of a device such as `/dev/stdout` is not to be taken by a file.
 fn keep(file: &Path, value: &Confidential) -> Result<(), CliError> {
-    let failed = |error| CliError::failed(format!("cannot write {}: {error}", file.display()));
     match fs::symlink_metadata(file) {
         Ok(there) if !there.is_file() => {
             return Err(CliError::failed(format!("cannot write {}: it is there, and no file", file.display()))
                 .with_hint("without --out-file the value goes to standard output"));
         }
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritable(file, &error)),
         _ => {}
     }
-    replace(file, value.expose(), 0o600).map_err(failed)
+    replace(file, value.expose(), 0o600).map_err(|error| unwritable(file, &error))
 }
 
 async fn change(

@@ -14,7 +14,12 @@ use http::{HeaderMap, HeaderValue, header};
 use serde_json::Value;
 use updraft_model::{Error, ErrorKind, iam::Principal};
 
-use crate::{IdentityError, Issuer, TokenError, Tokens, jwt::Unverified, origin, token::Token};
+use crate::{
+    IdentityError, Issuer, TokenError, Tokens,
+    jwt::{Claims, Unverified},
+    origin,
+    token::Token,
+};
 
 /// Google's sentences for callers without, and with wrong, credentials.
 const MISSING: &str = "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.";
@@ -51,6 +56,15 @@ pub enum Purpose {
     /// Tokens and signatures of another account. gcloud and Google's libraries get a token of IAM's scope alone for that,
     /// so that who takes it on the way can do little else with it.
     Impersonation,
+}
+
+/// Who was let in, and for how long.
+#[derive(Debug, Clone)]
+pub struct Authenticated {
+    tokens: Option<Tokens>,
+    who: Principal,
+    /// When the token that they showed ends; `None` when what they showed has no end.
+    ends: Option<SystemTime>,
 }
 
 /// The word is none of [`AuthMode`]'s.
@@ -96,20 +110,11 @@ impl fmt::Display for AuthMode {
     }
 }
 
-/// Who was let in, and for how long.
-#[derive(Debug, Clone)]
-pub struct Standing {
-    tokens: Option<Tokens>,
-    who: Principal,
-    /// When the token that they showed ends; `None` when what they showed has no end.
-    ends: Option<SystemTime>,
-}
+// === impl Authenticated ===
 
-// === impl Standing ===
-
-impl Standing {
-    /// Whom it is about.
-    pub fn who(&self) -> &Principal {
+impl Authenticated {
+    /// Who it is.
+    pub fn principal(&self) -> &Principal {
         &self.who
     }
 
@@ -225,19 +230,16 @@ impl Authenticator {
     }
 
     /// What decides for how long `who`, who was let in by these headers, stays let in: for what goes on after the call.
-    pub fn standing(&self, who: &Principal, headers: &HeaderMap) -> Standing {
+    pub fn authenticated(&self, who: &Principal, headers: &HeaderMap) -> Authenticated {
         let is_by_token = matches!(who, Principal::ServiceAccount(_) | Principal::User(_));
         let shown = headers.get(header::AUTHORIZATION).filter(|_| is_by_token);
         let credential = shown.and_then(|shown| credential(shown.as_bytes()));
         // Its signature was checked when they were let in.
-        let claims = credential.and_then(|credential| {
-            let token = std::str::from_utf8(&credential).ok()?;
-            Unverified::parse(token).ok()?.unproved().ok()
-        });
+        let claims = credential.and_then(|credential| claimed(std::str::from_utf8(&credential).ok()?));
         let seconds = claims.and_then(|claims| claims.0.get("exp").and_then(Value::as_f64));
         let ends = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let ends = ends.and_then(|since| UNIX_EPOCH.checked_add(since));
-        Standing { tokens: self.tokens.clone(), who: who.clone(), ends }
+        Authenticated { tokens: self.tokens.clone(), who: who.clone(), ends }
     }
 
     fn by_credential(&self, headers: &HeaderMap, token: Option<&Token>, purpose: Purpose) -> Result<Principal, Error> {
@@ -296,7 +298,12 @@ impl Authenticator {
 
 /// By whom a token says that it is; nothing of it is proved.
 fn claimed_issuer(token: &str) -> Option<String> {
-    Some(Unverified::parse(token).ok()?.unproved().ok()?.text("iss").ok()?.to_owned())
+    Some(claimed(token)?.text("iss").ok()?.to_owned())
+}
+
+/// What a token says, of which nothing is proved.
+fn claimed(token: &str) -> Option<Claims> {
+    Unverified::parse(token).ok()?.unproved().ok()
 }
 
 fn refused(cause: TokenError) -> Error {

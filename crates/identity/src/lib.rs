@@ -20,7 +20,7 @@ mod tls;
 mod token;
 mod tokens;
 
-pub use authenticator::{AuthMode, Authenticator, Entrance, Purpose, Standing, UnknownAuthMode};
+pub use authenticator::{AuthMode, Authenticated, Authenticator, Entrance, Purpose, UnknownAuthMode};
 pub use bind::{OpenBind, check_bind};
 pub use error::IdentityError;
 pub use issuer::Issuer;

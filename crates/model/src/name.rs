@@ -33,6 +33,8 @@ pub struct RevisionName {
     pub revision: String,
 }
 
+/// What code in an instance calls the API.
+pub const INTERNAL_HOST: &str = "updraft.internal";
 /// The longest service id, in characters.
 pub const SERVICE_ID_MAX: usize = 49;
 /// The longest DNS label, in characters (RFC 1035).

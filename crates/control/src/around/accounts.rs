@@ -247,29 +247,15 @@ impl Control {
             }
             let key = key(&found.project, &found.email);
             let mut changes = self.inner.without_account(&permit, &found, &key).await?;
-            let projects = changes.iter().filter_map(put_at).filter(|key| key.kind == Kind::Project);
-            let projects: Vec<Key> = projects.cloned().collect();
             // This one, and not what somebody may have made under its address meanwhile.
             let resource_version = found.envelope.as_ref().map_or(0, |envelope| envelope.resource_version);
             changes.push(Change::Delete { key: key.clone(), resource_version });
             if self.inner.committed(&permit, changes).await?.is_some() {
                 self.inner.accounts.publish(self.inner.store.open(&permit), &key).await?;
-                for project in &projects {
-                    // As for every change of what a project says; the watch over the store comes after, and logs.
-                    let _ = self.inner.publish_project(project).await;
-                }
                 return Ok(found.record.unique_id);
             }
         }
         Err(busy(name))
-    }
-}
-
-/// Where a change writes.
-fn put_at(change: &Change) -> Option<&Key> {
-    match change {
-        Change::Put(envelope) => Some(&envelope.key),
-        Change::Delete { .. } => None,
     }
 }
 

@@ -127,21 +127,32 @@ impl Inner {
         changes.extend(rest);
         let written = self.committed(permit, changes).await?;
         self.places.created(project);
-        if written.is_some() {
-            // Whoever is told that nobody may call any more finds that so. If this fails it is written all the same; the
-            // watch over the store tries again, and logs.
-            let _ = self.publish_project(&project_key(project)).await;
-        }
         Ok(written)
     }
 
-    /// Commits; `None` when somebody else was faster.
+    /// Commits; `None` when somebody else was faster. What projects say from now on is published when this returns: whoever is
+    /// told that nobody may call any more finds that so.
     pub(crate) async fn committed(&self, proof: &impl Proof, changes: Vec<Change>) -> Result<Option<()>, Error> {
+        let projects: Vec<Key> = changes.iter().filter_map(project_put).cloned().collect();
         match self.store.open(proof).commit(changes).await {
-            Ok(_) => Ok(Some(())),
+            Ok(_) => {
+                for project in &projects {
+                    // If this fails it is written all the same; the watch over the store tries again, and logs.
+                    let _ = self.publish_project(project).await;
+                }
+                Ok(Some(()))
+            }
             Err(StoreError::Conflict { .. }) => Ok(None),
             Err(error) => Err(of_store(error)),
         }
+    }
+}
+
+/// The project that a change writes.
+fn project_put(change: &Change) -> Option<&Key> {
+    match change {
+        Change::Put(envelope) if envelope.key.kind == Kind::Project => Some(&envelope.key),
+        Change::Put(_) | Change::Delete { .. } => None,
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::net::Ipv4Addr;
 
+use updraft_model::name::INTERNAL_HOST;
+
 use super::rules::{METADATA, SERVER};
 
 /// Names that lead to us.
@@ -21,8 +23,6 @@ struct Question {
     end: usize,
 }
 
-/// The API, from inside.
-pub(super) const API: &str = "updraft.internal";
 /// The metadata server's names: Google's, and what is left of it with a search list that nobody has to have.
 pub(super) const OF_METADATA: [&str; 2] = ["metadata.google.internal", "metadata"];
 
@@ -75,7 +75,7 @@ impl Names {
             return Some(METADATA);
         }
         let is_below = name.strip_suffix(&self.domain).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'));
-        (name == API || is_below).then_some(SERVER)
+        (name == INTERNAL_HOST || is_below).then_some(SERVER)
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::net::IpAddr;
 
-/// What containers call the server.
-const INSIDE: &str = "updraft.internal";
+use updraft_model::name::INTERNAL_HOST;
 
 /// The names of a server: its services' hosts, this machine, the address it listens on, what containers call it, and
 /// what else it is called.
 /// For every name of the API also the one that `gcloud` makes of it, with the region in front.
 pub fn names(domain: &str, regions: &[String], address: IpAddr, others: &[String]) -> Vec<String> {
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned(), INSIDE.to_owned()];
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned(), INTERNAL_HOST.to_owned()];
     if !address.is_unspecified() {
         names.push(address.to_canonical().to_string());
     }

@@ -16,7 +16,7 @@ use crate::{
     args::{CreateAccountArgs, KeyArgs, KeysCommand, ManagedBy, ServiceAccountsCommand},
     client::Ask,
     error::CliError,
-    gcloud::unwritable,
+    files::unwritable,
     objects, output,
     policy::{self, Policed},
     run::Session,

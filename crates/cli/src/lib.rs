@@ -17,6 +17,7 @@ mod deploy;
 mod describe;
 mod doctor;
 mod error;
+mod files;
 mod follow;
 mod gcloud;
 mod images;

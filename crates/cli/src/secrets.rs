@@ -23,7 +23,7 @@ use crate::{
     },
     client::{Ask, encode},
     error::{CliError, Exit},
-    gcloud::{replace, unwritable},
+    files::{replace, unwritable},
     objects, output,
     policy::{self, Policed},
     run::Session,

@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::CliError, gcloud::write};
+use crate::{error::CliError, files::write};
 
 /// What is kept for an endpoint. Never printed: its `Debug` hides it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

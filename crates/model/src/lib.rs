@@ -17,6 +17,7 @@ pub mod error;
 pub mod fault;
 pub mod iam;
 pub mod instance;
+pub mod job;
 pub mod label;
 pub mod level;
 pub mod name;

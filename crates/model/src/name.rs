@@ -226,7 +226,7 @@ pub fn is_label(text: &str) -> bool {
         && bytes.iter().all(|&c| edge(c) || c == b'-')
 }
 
-fn starts_with_letter(text: &str) -> bool {
+pub(crate) fn starts_with_letter(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
 }
 
@@ -253,12 +253,12 @@ pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-fn segments(name: &str) -> Vec<&str> {
+pub(crate) fn segments(name: &str) -> Vec<&str> {
     let parts: Vec<&str> = name.split('/').collect();
     if parts.iter().any(|part| part.is_empty()) { Vec::new() } else { parts }
 }
 
-fn malformed(field: &str, name: &str, form: &str) -> Error {
+pub(crate) fn malformed(field: &str, name: &str, form: &str) -> Error {
     Error::invalid_field(field, format!("must have the form {form}, got '{name}'"))
 }
 

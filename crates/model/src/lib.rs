@@ -21,6 +21,7 @@ pub mod job;
 pub mod label;
 pub mod level;
 pub mod name;
+pub mod owner;
 pub mod quantity;
 pub mod receipt;
 pub mod revision;

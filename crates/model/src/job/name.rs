@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr};
 
 use crate::{
     error::{Error, Violation},
-    name::{Parent, SERVICE_ID_MAX, is_label, malformed, segments, starts_with_letter},
+    name::{Collection, Parent, SERVICE_ID_MAX, ServiceName, is_label, malformed, segments, starts_with_letter},
 };
 
 /// `projects/{project}/locations/{location}/jobs/{job}`.
@@ -73,6 +73,11 @@ impl JobName {
     /// The execution `id` of this job.
     pub fn execution(&self, id: impl Into<String>) -> ExecutionName {
         ExecutionName { job: self.clone(), execution: id.into() }
+    }
+
+    /// The same among all that has a log.
+    pub fn resource(&self) -> ServiceName {
+        self.parent.resource(Collection::Jobs, &self.job)
     }
 }
 

@@ -48,6 +48,21 @@ impl Rest {
         })
     }
 
+    /// With more values below these fields.
+    #[must_use]
+    pub(super) fn and(mut self, path: &[&str], values: &[(&str, Value)]) -> Self {
+        let place = path.iter().fold(&mut self, |node, field| node.inner.entry((*field).to_owned()).or_default());
+        place.whole.extend(values.iter().map(|(field, value)| ((*field).to_owned(), value.clone())));
+        self
+    }
+
+    /// Of each pair: what is below the fields, under another one.
+    #[must_use]
+    pub(super) fn moved(&self, parts: &[(&[&str], &str)]) -> Self {
+        let inner = parts.iter().map(|(path, field)| ((*field).to_owned(), self.below(path)));
+        Self { inner: inner.filter(|(_, part)| !part.is_empty()).collect(), ..Self::default() }
+    }
+
     /// What `sent` has and `view` lacks. Where both have a value that differs, the view's counts: there the
     /// message holds what was meant.
     pub(super) fn between(sent: &Value, view: &Value) -> Self {

@@ -3,7 +3,10 @@
 use serde_json::Value;
 use updraft_model::{Error, Violation};
 
-use super::{Object, Rest, Stored, keys, tree::text};
+use super::{
+    Object, Rest, Stored, keys,
+    tree::{is_empty, text},
+};
 use crate::run;
 
 /// A service as a v1 client sent it.
@@ -39,13 +42,12 @@ impl<M: Object> WrittenAs<M> {
     pub fn read(object: &Value) -> Result<Self, Error> {
         let mut normal = M::normal(object)?;
         check_kind(object, M::API_VERSION, M::KIND)?;
-        let name = match normal["metadata"].as_object_mut().and_then(|metadata| metadata.remove("name")) {
-            Some(Value::String(name)) => name,
-            _ => String::new(),
-        };
-        drop_outputs(&mut normal["metadata"]);
-        if let Some(metadata) = normal.pointer_mut("/spec/template/metadata") {
-            drop_outputs(metadata);
+        let name = normal.pointer_mut("/metadata/name").map(Value::take);
+        let name = name.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+        for place in ["/metadata", "/spec/template/metadata"] {
+            if let Some(metadata) = normal.pointer_mut(place) {
+                drop_outputs(metadata);
+            }
         }
         let mut found: Vec<Violation> = Vec::new();
         for name in ["resourceVersion", "generateName"] {
@@ -134,7 +136,7 @@ pub(super) fn drop_outputs(metadata: &mut Value) {
             map.retain(|key, _| !keys::is_output(key));
         }
     }
-    fields.retain(|_, value| value.as_object().is_none_or(|map| !map.is_empty()));
+    fields.retain(|_, value| !is_empty(value));
 }
 
 /// Refuses an object of another kind than the path is for. Clients that leave it out mean this one.

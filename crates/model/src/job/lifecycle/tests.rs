@@ -181,7 +181,7 @@ fn a_task_tells_its_last_attempt() {
         &times(None, Some(2000)),
         expect![[r#"
             Started: pending @9000000
-            Completed: failed [Cancelled] The task had not started when its execution was cancelled. @2000
+            Completed: failed [Cancelled] The task had not started when its execution ended. @2000
         "#]],
     );
 }

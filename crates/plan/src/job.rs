@@ -251,7 +251,7 @@ impl Progress {
             TaskPhase::Running => {
                 let since = task.since.unwrap_or(now);
                 // Nobody knows whether the stop arrived: it is sent again.
-                let deadline = task.stop.map_or(later(since, self.terms.timeout), |stop| stop.at);
+                let deadline = task.stop.map_or_else(|| later(since, self.terms.timeout), |stop| stop.at);
                 self.running.insert(index, Running { since, deadline, stop: task.stop });
                 self.deadlines.insert((deadline, index));
             }

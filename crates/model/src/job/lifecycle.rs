@@ -59,7 +59,7 @@ pub enum TaskPhase {
     Failed,
     /// It had begun when its execution was cancelled.
     Cancelled,
-    /// It had not begun when its execution was cancelled, and never will.
+    /// It had not begun when its execution was cancelled or found unable to begin, and never will.
     Abandoned,
 }
 
@@ -231,7 +231,7 @@ pub fn task_conditions(phase: TaskPhase, last: Option<&AttemptEnd>, times: &Time
             Condition::failed(kind::COMPLETED, Reason::Cancelled, AttemptEnd::Cancelled.message(), end)
         }
         (TaskPhase::Abandoned, _) => {
-            let message = "The task had not started when its execution was cancelled.";
+            let message = "The task had not started when its execution ended.";
             Condition::failed(kind::COMPLETED, Reason::Cancelled, message, end)
         }
     };

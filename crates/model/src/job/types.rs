@@ -106,6 +106,6 @@ impl TaskTemplate {
     /// The container whose end is the end of an attempt: the one with a port, or the first. The others are there for
     /// its sake and are stopped when it has ended.
     pub fn main_container(&self) -> Option<&Container> {
-        self.containers.iter().find(|container| container.port_count > 0).or(self.containers.first())
+        self.containers.iter().find(|container| container.port_count > 0).or_else(|| self.containers.first())
     }
 }

@@ -73,7 +73,10 @@ struct World {
     kept: BTreeMap<Attempt, (AttemptEnd, SystemTime)>,
     told: Vec<(Attempt, AttemptEnd)>,
     ever: HashSet<Attempt>,
+    /// Who was told to end since the server started.
     stops: HashSet<Attempt>,
+    /// Who was ever told, for what first.
+    first_stops: BTreeMap<Attempt, Stop>,
     now: SystemTime,
 }
 
@@ -89,6 +92,7 @@ impl World {
             told: Vec::new(),
             ever: HashSet::new(),
             stops: HashSet::new(),
+            first_stops: BTreeMap::new(),
             now: at(0),
         }
     }
@@ -114,22 +118,21 @@ impl World {
     }
 
     fn deliver(&mut self, attempt: Attempt, end: AttemptEnd, when: SystemTime) {
-        let is_success = end.is_success();
-        let follows = self.progress.ended(attempt, end.clone(), when);
+        let told = self.first_stops.get(&attempt).filter(|stop| when >= stop.at);
+        let want = told.map_or_else(|| end.clone(), |stop| stop.why.end());
+        let ran = self.runs(attempt);
+        match self.progress.ended(attempt, end.clone(), when) {
+            Follows::Nothing => assert!(!ran, "{attempt} runs, and its end is not taken"),
+            Follows::Over { end, .. } | Follows::Retry { end, .. } => assert_eq!(end, want, "{attempt}"),
+        }
         self.write_down();
         self.kept.remove(&attempt);
-        if is_success && !self.stops.contains(&attempt) {
-            let row = self.rows.get(&attempt.index).cloned().unwrap_or_default();
-            assert!(
-                follows == Follows::Nothing || row.phase == TaskPhase::Succeeded,
-                "a success counts, unless it was told to end: {follows:?}"
-            );
-        }
         self.told.push((attempt, end));
     }
 
     /// The server dies; of what runs and of the ends that are kept each `of`th is there when it is back.
     fn crash(&mut self, of: usize) {
+        self.now += 3 * SECOND;
         let mut place = 0;
         let mut is_there = |_: &Attempt| {
             place += 1;
@@ -166,8 +169,14 @@ impl World {
         self.write_down();
         for attempt in told {
             assert!(self.stops.insert(attempt), "{attempt} is told twice");
-            assert!(self.rows[&attempt.index].stop.is_some(), "written down before it is sent");
+            let stop = self.rows[&attempt.index].stop.expect("written down before it is sent");
+            let first = *self.first_stops.entry(attempt).or_insert(stop);
+            assert_eq!(stop, first, "what it was told for first stays");
         }
+    }
+
+    fn runs(&self, attempt: Attempt) -> bool {
+        self.progress.running().any(|one| one == attempt)
     }
 
     fn pick(&self, which: usize) -> Option<Attempt> {

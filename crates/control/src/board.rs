@@ -172,6 +172,11 @@ impl Board {
         self.lock().entries.get(revision).map(|entry| entry.check)
     }
 
+    /// The memory that an instance of the revision is promised, in bytes; 0 when it is not in the book.
+    pub(crate) fn memory(&self, revision: &RevisionName) -> u64 {
+        self.lock().entries.get(revision).map_or(0, |entry| entry.spec.limits().memory_bytes)
+    }
+
     /// Sets the bounds of a revision in the book, which stays there.
     pub(crate) fn serve(&self, revision: &RevisionName, (min, max): (u32, u32)) {
         let mut state = self.lock();

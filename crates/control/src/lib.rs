@@ -1,16 +1,16 @@
 //! The control plane: intent is written down here, and made true.
 //!
-//! * Use cases (`services`, `revisions`, `operations`, `locations`, `secrets`): authorise → normalise → default →
+//! * Use cases (`services`, `revisions`, `jobs`, `operations`, `locations`, `secrets`): authorise → normalise → default →
 //!   validate → diff → one atomic commit of resource and operation. They decide nothing about traffic and
 //!   start nothing; they wake a key. What they may see and change they get from `access`, the one place that
 //!   authorises: without its [`Permitted`] the store does not open.
 //! * Reconcilers (`reconcile`): wake → observe → plan → apply → report, per key, fenced by version. What
 //!   is to be done is decided by `updraft-plan`; what was found out goes into the status, which nobody
 //!   else writes.
-//! * What comes out is published through channels ([`ControlDeps`]): the book, the routes. What comes in
-//!   from the fleet is its health.
+//! * What comes out is published through channels ([`ControlDeps`]): the books, the routes. What comes in
+//!   from the fleet is its health, and how tasks ended.
 //!
-//! Tasks: `reconcile` (several workers on one keyed queue), `pull` (one per revision whose image is being
+//! Tasks: `reconcile` (several workers on one keyed queue), `task-ends`, `pull` (one per revision whose image is being
 //! fetched), `store-watch`, `health-watch`, `resync`, `images` (removes what no revision needs),
 //! `secrets` (removes those whose time is over, seals values with the current key).
 //! A crash between any two steps is repaired by running the same steps again.
@@ -21,9 +21,11 @@ pub mod audit;
 mod backup;
 mod board;
 mod diagnosis;
+mod executions;
 mod failure;
 mod fault;
 mod guard;
+mod jobs;
 mod locations;
 mod operations;
 mod page;
@@ -44,7 +46,7 @@ pub use backup::images_of;
 pub use diagnosis::{Report, Standing};
 pub use secrets::Rotated;
 pub use services::Mode;
-pub use updraft_plan::hosts::UrlConfig;
+pub use updraft_plan::{hosts::UrlConfig, room::Machine};
 pub use v1::{Found, Place, Wanted};
 
 use std::{
@@ -59,7 +61,7 @@ use updraft_engine::Engine;
 use updraft_model::{
     Error, RevisionName, ServiceName,
     account::AccountBook,
-    channel::{RevisionBook, RevisionHealth},
+    channel::{RevisionBook, RevisionHealth, TaskBook, TaskEnd},
     route::RouteTable,
     secret::Sealer,
 };
@@ -70,10 +72,11 @@ use crate::{
     access::{Proof, Vault},
     around::AccountsBook,
     board::Board,
+    executions::Executions,
     failure::of_store,
     place::Places,
     pull::Pulls,
-    queue::Queue,
+    queue::{Queue, Work},
 };
 
 /// What the control plane works with.
@@ -96,6 +99,10 @@ pub struct ControlDeps {
     pub book: watch::Sender<Arc<RevisionBook>>,
     /// From the fleet: how it fares.
     pub health: watch::Receiver<Arc<RevisionHealth>>,
+    /// To the fleet: which attempts at tasks are to run.
+    pub task_book: watch::Sender<Arc<TaskBook>>,
+    /// From the fleet: how they ended.
+    pub task_ends: mpsc::Receiver<TaskEnd>,
     /// To the proxy: where hosts lead.
     pub routes: watch::Sender<Arc<RouteTable>>,
     /// To whoever checks tokens: which service accounts may be used.
@@ -115,6 +122,8 @@ pub struct ControlConfig {
     pub url: UrlConfig,
     /// The longest that one call of `operations_wait` holds on.
     pub wait_max: Duration,
+    /// What of this machine tasks may have.
+    pub machine: Machine,
     /// How long a finished operation can be read.
     pub operations_kept: Duration,
 }
@@ -138,6 +147,7 @@ struct Inner {
     places: Places,
     accounts: AccountsBook,
     board: Board,
+    executions: Executions,
     queue: Queue,
     pulls: Pulls,
     /// Told that everything is to be looked at.
@@ -157,6 +167,7 @@ impl Default for ControlConfig {
             locations: vec!["us-central1".to_owned()],
             url: UrlConfig { scheme: "http".to_owned(), domain: "run.localhost".to_owned(), port: 8080 },
             wait_max: Duration::from_secs(30),
+            machine: Machine { memory: 8 << 30, tasks: 16 },
             operations_kept: Duration::from_secs(24 * 3600),
         }
     }
@@ -175,6 +186,7 @@ impl Control {
         let places = Places::load(&*deps.store, config.locations.clone(), &config.default_project).await?;
         let accounts = AccountsBook::load(&*deps.store, deps.accounts).await?;
         let seen = deps.health.borrow().clone();
+        let machine = config.machine;
         let inner = Arc::new(Inner {
             store: Vault::new(deps.store),
             images: deps.images,
@@ -188,13 +200,14 @@ impl Control {
             places,
             accounts,
             board: Board::new(deps.book, deps.routes),
+            executions: Executions::new(machine, deps.task_book),
             queue: Queue::new(),
             pulls: Pulls::new(),
             resync: Notify::new(),
             projects: tokio::sync::Mutex::default(),
             deleted: deps.deleted,
         });
-        reconcile::start(&inner);
+        reconcile::start(&inner, deps.task_ends);
         Ok(Self { inner })
     }
 
@@ -257,7 +270,7 @@ impl Inner {
 
     /// Forgets everything of a revision that is gone, and ends the pull for it.
     fn forget(&self, revision: &RevisionName) {
-        self.pulls.forget(revision);
+        self.pulls.forget(&Work::Revision(revision.clone()));
         self.board.forget(revision);
     }
 

@@ -10,13 +10,18 @@ use updraft_api::{
     },
     pack,
 };
-use updraft_model::{Error, Parent, RevisionName, ServiceName, iam::Principal};
+use updraft_model::{
+    Error, Parent, RevisionName, ServiceName,
+    iam::Principal,
+    job::{ExecutionName, JobName},
+};
 use updraft_store::{Change, Envelope, Key, Kind, Selection};
 
 use crate::{
     Control, Inner,
     access::{Permitted, Resource},
     failure::of_store,
+    jobs::keys,
     page::{self, Wish},
     record::{self, OperationRecord},
     view,
@@ -147,6 +152,14 @@ impl Inner {
 
     /// The resource of an operation as it is now, if it is there.
     async fn resource(&self, permit: &Permitted, name: &str) -> Result<Option<Any>, Error> {
+        if let Ok(name) = name.parse::<ExecutionName>() {
+            let found = self.get(permit, &keys::execution(&name)).await?;
+            return found.map(|envelope| Ok(pack(&self.execution(&envelope)?))).transpose();
+        }
+        if let Ok(name) = name.parse::<JobName>() {
+            let Some(envelope) = self.get(permit, &keys::job(&name)).await? else { return Ok(None) };
+            return Ok(Some(pack(&self.stored_job(permit, &envelope).await?.message)));
+        }
         if let Ok(name) = name.parse::<RevisionName>() {
             let found = self.get_revision(permit, &name).await?;
             return found.map(|envelope| Ok(pack(&view::revision(&envelope)?))).transpose();

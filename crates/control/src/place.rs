@@ -11,6 +11,7 @@ use std::{
 
 use updraft_model::{
     Error, Parent, RevisionName, ServiceName,
+    job::{ExecutionName, JobName, TaskName},
     name::{check_project_id, project_number},
 };
 use updraft_store::{Change, Key, Kind, Page, Selection, Store};
@@ -80,6 +81,25 @@ impl Places {
         let name: RevisionName = name.parse()?;
         let service = self.parent("name", &name.service.parent)?.service(name.service.service);
         Ok(service.revision(name.revision))
+    }
+
+    /// A job's name as a request gives it in `field`, with the project's id.
+    pub(crate) fn job(&self, field: &str, name: &str) -> Result<JobName, Error> {
+        let name: JobName = name.parse()?;
+        Ok(self.parent(field, &name.parent)?.job(name.job))
+    }
+
+    /// An execution's name as a request gives it, with the project's id.
+    pub(crate) fn execution(&self, name: &str) -> Result<ExecutionName, Error> {
+        let name: ExecutionName = name.parse()?;
+        Ok(self.parent("name", &name.job.parent)?.job(name.job.job).execution(name.execution))
+    }
+
+    /// A task's name as a request gives it, with the project's id.
+    pub(crate) fn task(&self, name: &str) -> Result<TaskName, Error> {
+        let name: TaskName = name.parse()?;
+        let job = self.parent("name", &name.execution.job.parent)?.job(name.execution.job.job);
+        Ok(job.execution(name.execution.execution).task(name.index))
     }
 
     /// The change that makes the project exist, if it does not yet.

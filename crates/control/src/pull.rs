@@ -1,7 +1,7 @@
-//! Pulls: what a revision waits for that may take minutes, outside of the workers.
+//! Pulls: what a revision or an execution waits for that may take minutes, outside of the workers.
 //!
 //! A pass asks for a pull and ends; the end of the pull wakes its key, and the next pass finds the outcome.
-//! So a registry that never answers holds up its own revisions, not the deletes and deploys of others: a
+//! So a registry that never answers holds up who wants its images, not the deletes and deploys of others: a
 //! pull waits only for other pulls from the same registry. Nothing here is durable; after a restart the
 //! passes ask again.
 
@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock, Semaphore, oneshot, watch};
 use updraft_base::OnFailure;
-use updraft_model::{Reason, RevisionName, diagnosis::ImageFault};
+use updraft_model::{Reason, diagnosis::ImageFault};
 use updraft_plan::diagnosis::Happened;
 
 use crate::{Inner, guard, queue::Work};
@@ -48,7 +48,7 @@ pub(crate) struct Pulls {
 
 #[derive(Debug, Default)]
 struct State {
-    jobs: HashMap<RevisionName, Job>,
+    jobs: HashMap<Work, Job>,
     /// How many of them are running.
     running: usize,
     registries: HashMap<String, Arc<Semaphore>>,
@@ -87,10 +87,10 @@ impl Pulls {
         Self { state: Mutex::default(), busy: watch::Sender::new(0), gate: Arc::default() }
     }
 
-    /// Ends the pull for a revision, if there is one, and forgets how long it has taken.
-    pub(crate) fn forget(&self, revision: &RevisionName) {
+    /// Ends the pull for a revision or an execution, if there is one, and forgets how long it has taken.
+    pub(crate) fn forget(&self, work: &Work) {
         let mut state = self.lock();
-        if let Some(Job { stage: Stage::Running { .. }, .. }) = state.jobs.remove(revision) {
+        if let Some(Job { stage: Stage::Running { .. }, .. }) = state.jobs.remove(work) {
             state.running -= 1;
             self.tell(&state);
         }
@@ -137,14 +137,14 @@ impl Pulls {
 // === impl Inner ===
 
 impl Inner {
-    /// The outcome of a pull for `revision`; `None` while it is under way. The first call begins it.
-    pub(crate) fn pull<F>(self: &Arc<Self>, revision: &RevisionName, image: &str, work: F) -> Option<Outcome>
+    /// The outcome of a pull for `key`, a revision or an execution; `None` while it is under way. The first call begins it.
+    pub(crate) fn pull<F>(self: &Arc<Self>, key: &Work, image: &str, work: F) -> Option<Outcome>
     where
         F: Future<Output = Outcome> + Send + 'static,
     {
         let now = self.clock.instant();
         let mut state = self.pulls.lock();
-        let job = state.jobs.entry(revision.clone()).or_insert(Job { began: now, stage: Stage::Idle });
+        let job = state.jobs.entry(key.clone()).or_insert(Job { began: now, stage: Stage::Idle });
         match std::mem::replace(&mut job.stage, Stage::Idle) {
             Stage::Done(outcome) => return Some(outcome),
             running @ Stage::Running { .. } => {
@@ -162,7 +162,7 @@ impl Inner {
         state.running += 1;
         self.pulls.tell(&state);
         drop(state);
-        let (inner, revision, gate) = (self.clone(), revision.clone(), self.pulls.gate.clone());
+        let (inner, key, gate) = (self.clone(), key.clone(), self.pulls.gate.clone());
         let pull = async move {
             let _permit = permits.acquire_owned().await;
             let _open = gate.read_owned().await;
@@ -170,7 +170,7 @@ impl Inner {
         };
         let wait = Wait { image: image.to_owned(), left, ended };
         self.tasks.spawn("pull", OnFailure::Log, async move {
-            inner.clone().run_pull(revision, wait, pull).await;
+            inner.clone().run_pull(key, wait, pull).await;
             inner.pulls.leave(&registry);
         });
         None
@@ -178,7 +178,7 @@ impl Inner {
 
     async fn run_pull(
         self: Arc<Self>,
-        revision: RevisionName,
+        key: Work,
         Wait { image, left, mut ended }: Wait,
         pull: impl Future<Output = Outcome> + Send,
     ) {
@@ -190,7 +190,7 @@ impl Inner {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(_)) => Err(Fault::late(image)),
                 Err(panic) => {
-                    tracing::error!(%revision, panic, "a pull panicked");
+                    tracing::error!(?key, panic, "a pull panicked");
                     let operation = "internal error while the image was fetched".to_owned();
                     let cause = "its task panicked".to_owned();
                     Err(Fault { lasting: None, happened: Happened::Host { operation, cause } })
@@ -200,9 +200,9 @@ impl Inner {
         // One lock over both: between them nothing would be under way.
         let mut state = self.pulls.lock();
         let is_wanted = ended.try_recv() == Err(oneshot::error::TryRecvError::Empty);
-        if let (true, Some(job)) = (is_wanted, state.jobs.get_mut(&revision)) {
+        if let (true, Some(job)) = (is_wanted, state.jobs.get_mut(&key)) {
             job.stage = Stage::Done(outcome);
-            self.queue.wake(Work::Revision(revision));
+            self.queue.wake(key);
             state.running -= 1;
             self.pulls.tell(&state);
         }

@@ -11,7 +11,10 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 use updraft_base::Backoff;
-use updraft_model::{RevisionName, ServiceName};
+use updraft_model::{
+    RevisionName, ServiceName,
+    job::{ExecutionName, JobName},
+};
 
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_CAP: Duration = Duration::from_secs(60);
@@ -23,6 +26,10 @@ pub(crate) enum Work {
     Service(ServiceName),
     /// A revision: its way to ready.
     Revision(RevisionName),
+    /// A job: which of its executions are kept, and its end.
+    Job(JobName),
+    /// An execution: its tasks, to the last one's end.
+    Execution(ExecutionName),
 }
 
 /// Keys that wait, and keys that are worked on.

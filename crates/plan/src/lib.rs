@@ -25,6 +25,7 @@ pub mod patience;
 pub mod rate;
 pub mod readiness;
 pub mod rollout;
+pub mod room;
 pub mod scaling;
 pub mod secret_filter;
 pub mod startup;

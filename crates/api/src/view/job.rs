@@ -1,14 +1,14 @@
 //! Jobs and their executions: message ↔ model.
 
 use googleapis_tonic_google_api::google::api::LaunchStage;
-use run::{job::CreateExecution, run_job_request, task_template::Retries};
+use run::{job::CreateExecution, task_template::Retries};
 use updraft_model::{
     Error, Violation,
     job::{ContainerOverride, ExecutionName, ExecutionTemplate, FirstExecution, Job, JobName, Overrides, TaskTemplate},
 };
 
 use super::{Issues, container, enums::unknown_values, proto_duration, revision};
-use crate::run;
+use crate::{run, run_job};
 
 /// Where a job stands in the requests that carry one.
 const ROOT: &str = "job";
@@ -124,7 +124,7 @@ pub fn execution_to_model(message: &run::Execution) -> Result<ExecutionTemplate,
 ///
 /// # Errors
 /// As [`to_model`].
-pub fn overrides_to_model(message: &run_job_request::Overrides) -> Result<Overrides, Error> {
+pub fn overrides_to_model(message: &run_job::Overrides) -> Result<Overrides, Error> {
     let mut issues = Issues::default();
     let containers = message.container_overrides.iter().enumerate().map(|(index, own)| {
         let path = format!("overrides.container_overrides[{index}]");
@@ -140,7 +140,7 @@ pub fn overrides_to_model(message: &run_job_request::Overrides) -> Result<Overri
         containers,
         task_count: Some(message.task_count).filter(|count| *count != 0),
         timeout: message.timeout.as_ref().and_then(|timeout| issues.duration("overrides.timeout", timeout)),
-        parallelism: None,
+        parallelism: message.parallelism,
     };
     issues.finish(overrides)
 }

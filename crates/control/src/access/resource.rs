@@ -5,6 +5,7 @@ use std::fmt;
 use updraft_model::{
     Parent, RevisionName, ServiceName,
     iam::Target,
+    job::{ExecutionName, JobName, TaskName},
     secret::{SecretName, VersionName},
 };
 
@@ -25,6 +26,14 @@ pub(crate) enum Resource {
     Revision(RevisionName),
     /// A revision, by its id alone.
     RevisionId(Parent, String),
+    /// A job.
+    Job(JobName),
+    /// An execution. The policies of its job have a say.
+    Execution(ExecutionName),
+    /// An execution, by its id alone.
+    ExecutionId(Parent, String),
+    /// A task. The policies of its job have a say.
+    Task(TaskName),
     /// A service account, by its address or unique id.
     Account {
         /// Its project; `None` when its address is not of an account of ours, about which no policy has a say.
@@ -65,6 +74,10 @@ impl Resource {
             Self::Place(parent) | Self::Within(parent, ..) | Self::RevisionId(parent, _) => Some(&parent.project),
             Self::Service(name) => Some(&name.parent.project),
             Self::Revision(name) => Some(&name.service.parent.project),
+            Self::ExecutionId(parent, _) => Some(&parent.project),
+            Self::Job(name) => Some(&name.parent.project),
+            Self::Execution(name) => Some(&name.job.parent.project),
+            Self::Task(name) => Some(&name.execution.job.parent.project),
             Self::Account { project, .. } => project.as_deref(),
             Self::Secret(name) => Some(&name.parent.project),
             Self::SecretVersion(name) => Some(&name.secret.parent.project),
@@ -81,6 +94,9 @@ impl Resource {
             Self::Within(..) => ("run.googleapis.com/DomainMapping", RUN),
             Self::Service(_) => ("run.googleapis.com/Service", RUN),
             Self::Revision(_) | Self::RevisionId(..) => ("run.googleapis.com/Revision", RUN),
+            Self::Job(_) => ("run.googleapis.com/Job", RUN),
+            Self::Execution(_) | Self::ExecutionId(..) => ("run.googleapis.com/Execution", RUN),
+            Self::Task(_) => ("run.googleapis.com/Task", RUN),
             Self::Account { .. } => ("iam.googleapis.com/ServiceAccount", IAM),
             Self::Secret(_) => ("secretmanager.googleapis.com/Secret", SECRETS),
             Self::SecretVersion(_) => ("secretmanager.googleapis.com/SecretVersion", SECRETS),
@@ -105,6 +121,10 @@ impl fmt::Display for Resource {
             Self::Service(name) => name.fmt(f),
             Self::Revision(name) => name.fmt(f),
             Self::RevisionId(parent, id) => write!(f, "{parent}/revisions/{id}"),
+            Self::Job(name) => name.fmt(f),
+            Self::Execution(name) => name.fmt(f),
+            Self::ExecutionId(parent, id) => write!(f, "{parent}/executions/{id}"),
+            Self::Task(name) => name.fmt(f),
             Self::Account { project, account } => {
                 write!(f, "projects/{}/serviceAccounts/{account}", project.as_deref().unwrap_or("-"))
             }

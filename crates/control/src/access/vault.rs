@@ -7,6 +7,7 @@ use updraft_model::{
     Error, Parent,
     account::{default_email, default_unique_id},
     iam::{CustomRoles, Policy, Principal},
+    job::{ExecutionName, JobName},
     secret::{SecretName, VersionId},
 };
 use updraft_store::{Envelope, Key, Kind, Page, Selection, Store};
@@ -16,7 +17,8 @@ use crate::{
     Inner,
     around::{AccountRecord, GLOBAL, ProjectRecord, project_key},
     failure::of_store,
-    record::{self, ServiceRecord},
+    jobs::keys,
+    record::{self, ExecutionRecord, JobRecord, ServiceRecord},
     secrets::{SecretRecord, resolved, secret_key},
 };
 
@@ -88,6 +90,30 @@ impl Vault {
         Ok((found, Some((name.to_string(), policy))))
     }
 
+    /// A job and its policy.
+    async fn job(&self, name: &JobName) -> Result<(Option<Envelope>, Option<(String, Policy)>), Error> {
+        let found = match self.get(&keys::job(name)).await? {
+            Some(found) if record::read::<JobRecord>(&found)?.deleting.is_some() => None,
+            found => found,
+        };
+        let policy = match &found {
+            Some(found) => policy::to_model(&record::read::<JobRecord>(found)?.policy.policy()?),
+            None => Policy::default(),
+        };
+        Ok((found, Some((name.to_string(), policy))))
+    }
+
+    /// An execution that is not being deleted, and the policy of its job.
+    async fn execution(&self, name: &ExecutionName) -> Result<(Option<Envelope>, Option<(String, Policy)>), Error> {
+        let found = self.get(&keys::execution(name)).await?.filter(|found| found.owner == name.job.job);
+        let found = match found {
+            Some(found) if record::read::<ExecutionRecord>(&found)?.deleting.is_some() => None,
+            found => found,
+        };
+        let (_, policy) = self.job(&name.job).await?;
+        Ok((found, policy))
+    }
+
     /// A resource that is stored by itself, and the policy that it or its service has.
     async fn own(&self, resource: &Resource) -> Result<(Option<Envelope>, Option<(String, Policy)>), Error> {
         match resource {
@@ -111,6 +137,16 @@ impl Vault {
                 let policy = service_policy(service.as_ref())?;
                 Ok((Some(revision), Some((name.to_string(), policy))))
             }
+            Resource::Job(name) => self.job(name).await,
+            // Neither an execution nor a task has a policy; that of the job has a say.
+            Resource::Execution(name) => self.execution(name).await,
+            Resource::ExecutionId(parent, id) => {
+                let key = Key::new(Kind::Execution, parent.clone(), id);
+                let Some(execution) = self.get(&key).await? else { return Ok((None, None)) };
+                self.execution(&parent.job(&execution.owner).execution(id)).await
+            }
+            // What is found of a task is its execution: one that was not begun is not stored.
+            Resource::Task(name) => self.execution(&name.execution).await,
             Resource::Secret(name) => self.secret(name).await,
             // A version has no policy; that of its secret has a say.
             Resource::SecretVersion(name) => self.secret(&name.secret).await,
@@ -162,6 +198,7 @@ fn canonical(resource: &Resource, found: Option<&Envelope>) -> Resource {
         (Resource::RevisionId(parent, id), Some(found)) => {
             Resource::Revision(parent.service(&found.owner).revision(id))
         }
+        (Resource::ExecutionId(parent, id), Some(found)) => Resource::Execution(parent.job(&found.owner).execution(id)),
         (Resource::Account { project, .. }, Some(found)) => {
             Resource::Account { project: project.clone(), account: found.key.name.clone() }
         }

@@ -15,7 +15,7 @@ use updraft_model::{
     name::Collection,
     owner::Owner,
     quantity,
-    revision::{Container, EnvValue, RevisionTemplate, Volume, VolumeKind, defaults},
+    revision::{Container, EnvValue, RevisionTemplate, ScalingTargets, Volume, VolumeKind, defaults},
 };
 
 use super::values;
@@ -205,6 +205,27 @@ pub(super) fn entry(
         spec: Arc::new(spec),
         secrets: Arc::new(secrets),
     })
+}
+
+/// What the fleet is told of an attempt: it takes no requests, so of the rest only what is about its start has a meaning.
+pub(super) fn task_entry((spec, secrets): (InstanceSpec, Arc<Secrets>), template: &TaskTemplate) -> BookEntry {
+    let probe = |container: &Container| container.startup_probe.clone();
+    let main = template.main_container();
+    let others = template.containers.iter().filter(|container| container.name != spec.ingress.name);
+    BookEntry {
+        concurrency: 1,
+        min: 0,
+        max: 1,
+        targets: ScalingTargets::default(),
+        cpu: CpuTerms { billing: Billing::Instance, boost: StartupBoost::Off },
+        startup_probe: main.and_then(probe),
+        sidecar_probes: others.filter_map(|one| Some((one.name.clone(), probe(one)?))).collect(),
+        health_probes: BTreeMap::new(),
+        check: Check::Done,
+        account: template.service_account.clone(),
+        spec: Arc::new(spec),
+        secrets,
+    }
 }
 
 /// The name of a container, and what it is asked once it is up; `None` if that is nothing.

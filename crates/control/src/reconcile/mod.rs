@@ -4,8 +4,10 @@
 //! woken by use cases, by changes of the store, by news from the fleet and by a slow timer. What goes
 //! wrong comes back with backoff; nothing else retries.
 
+mod execution;
 mod images;
 mod instance;
+mod job;
 mod operation;
 mod project;
 mod revision;
@@ -15,15 +17,24 @@ mod values;
 
 use std::{sync::Arc, sync::PoisonError, time::Duration};
 
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast::error::RecvError, mpsc};
 use updraft_base::{Backoff, OnFailure};
 use updraft_model::{
     Error, ErrorKind, RevisionName,
-    channel::{CheckOutcome, RevisionHealth},
+    channel::{CheckOutcome, RevisionHealth, TaskEnd},
 };
-use updraft_store::{Key, Kind};
+use updraft_store::{Envelope, Key, Kind};
 
-use crate::{Inner, access::Proof, failure::of_store, guard, queue::Work, view};
+use crate::{
+    Inner,
+    access::Proof,
+    failure::of_store,
+    guard,
+    jobs::keys,
+    queue::Work,
+    record::{self, ExecutionRecord, JobRecord},
+    view,
+};
 
 /// How many keys are worked on at a time. A pass waits for the store, never for a registry.
 const WORKERS: usize = 8;
@@ -38,6 +49,8 @@ const OPENING_CAP: Duration = Duration::from_secs(60);
 const PAGE: usize = 500;
 /// How long the next services wait for revisions of those before, which may take long.
 const PAGE_WAIT: Duration = Duration::from_secs(1);
+/// How many ends of attempts are taken in together.
+const ENDS: usize = 1024;
 /// How long it takes until the services are listed again that could not be at the start.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(10);
@@ -60,7 +73,7 @@ enum Passed {
 }
 
 /// Starts the tasks, which look at everything that is stored first.
-pub(crate) fn start(inner: &Arc<Inner>) {
+pub(crate) fn start(inner: &Arc<Inner>, mut task_ends: mpsc::Receiver<TaskEnd>) {
     let mut changes = inner.store.open(&PLATFORM).watch();
     for _ in 0..WORKERS {
         inner.spawn("reconcile", |inner| async move {
@@ -93,6 +106,14 @@ pub(crate) fn start(inner: &Arc<Inner>) {
             inner.take_in(latest);
         }
     });
+    inner.spawn("task-ends", |inner| async move {
+        let mut ends = Vec::new();
+        while task_ends.recv_many(&mut ends, ENDS).await > 0 {
+            for name in inner.executions.told(std::mem::take(&mut ends)) {
+                inner.queue.wake(Work::Execution(name));
+            }
+        }
+    });
     inner.spawn("resync", |inner| async move {
         // Until they could be listed nothing is known of any: to open then would tell their clients that they are gone.
         let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
@@ -102,6 +123,7 @@ pub(crate) fn start(inner: &Arc<Inner>) {
         }
         let _ = inner.clock.timeout(OPENING_CAP, inner.looked_at_all()).await;
         inner.board.open();
+        inner.executions.open();
         loop {
             inner.collect_operations_or_log().await;
             inner.wake_for_all_secrets();
@@ -113,6 +135,21 @@ pub(crate) fn start(inner: &Arc<Inner>) {
     });
     inner.spawn("images", |inner| async move { inner.collect_images().await });
     inner.spawn("secrets", |inner| async move { inner.tend_secrets().await });
+}
+
+/// What is left to be done about an execution or a job.
+fn unfinished(envelope: &Envelope) -> Result<Option<Work>, Error> {
+    Ok(match envelope.key.kind {
+        Kind::Execution => {
+            let record: ExecutionRecord = record::read(envelope)?;
+            (!record.is_over || record.deleting.is_some()).then(|| Work::Execution(keys::execution_name(envelope)))
+        }
+        Kind::Job => {
+            let record: JobRecord = record::read(envelope)?;
+            record.deleting.is_some().then(|| Work::Job(keys::job_name(envelope)))
+        }
+        _ => None,
+    })
 }
 
 // === impl Inner ===
@@ -138,6 +175,8 @@ impl Inner {
             match &work {
                 Work::Service(name) => service::pass(self, name).await,
                 Work::Revision(name) => revision::pass(self, name).await,
+                Work::Job(name) => job::pass(self, name).await,
+                Work::Execution(name) => execution::pass(self, name).await,
             }
         };
         let passed = guard::caught(pass).await.unwrap_or_else(|panic| {
@@ -183,11 +222,31 @@ impl Inner {
             for service in &page {
                 self.queue.wake(Work::Service(view::service_name(service)));
             }
-            let Some(service) = page.into_iter().next_back() else { return Ok(()) };
+            let Some(service) = page.into_iter().next_back() else { break };
             last = Some(service.key);
             self.queue.has_room(PAGE).await;
             let _ = self.clock.timeout(PAGE_WAIT, self.pulls.has_room(PAGE)).await;
         }
+        self.wake_all_jobs().await
+    }
+
+    /// The same for executions that are not over, and what is being deleted.
+    async fn wake_all_jobs(&self) -> Result<(), Error> {
+        for kind in [Kind::Execution, Kind::Job] {
+            let mut last = None;
+            loop {
+                let page = self.store.open(&PLATFORM).scan(kind, last.as_ref(), PAGE).await.map_err(of_store)?;
+                for envelope in &page {
+                    if let Some(work) = unfinished(envelope)? {
+                        self.queue.wake(work);
+                    }
+                }
+                let Some(envelope) = page.into_iter().next_back() else { break };
+                last = Some(envelope.key);
+                self.queue.has_room(PAGE).await;
+            }
+        }
+        Ok(())
     }
 
     /// Ends when nothing is left to be looked at, or when nothing has come of it for a while: the routes that are missing
@@ -240,6 +299,7 @@ impl Inner {
                 self.wake_for_secrets(key);
             }
             Kind::Secret | Kind::SecretVersion => self.wake_for_secrets(key),
+            // Who writes one of a job's wakes what it is about: a pass over an execution writes all the time.
             Kind::Operation
             | Kind::DomainMapping
             | Kind::SecretValue

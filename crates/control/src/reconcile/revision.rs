@@ -74,7 +74,7 @@ pub(super) async fn pass(inner: &Arc<Inner>, name: &RevisionName) -> Result<Pass
         }
         match plan(&observed) {
             Step::Rest => {
-                inner.pulls.forget(name);
+                inner.pulls.forget(&Work::Revision(name.clone()));
                 report(inner, observed).await?;
                 return Ok(Passed::Done);
             }
@@ -105,7 +105,8 @@ async fn observe(inner: &Inner, name: &RevisionName) -> Result<Option<Observed>,
         phase: record.phase(),
         unsupported: lifecycle::unsupported(&template),
         prepared: false,
-        secrets_open: record.secret_versions.is_none() && values::has_secrets((&template.containers, &template.volumes)),
+        secrets_open: record.secret_versions.is_none()
+            && values::has_secrets((&template.containers, &template.volumes)),
         secrets_stale: false,
         offered: None,
         check_skipped: record.health_check_disabled || is_switched_off,
@@ -171,7 +172,7 @@ async fn resolve(inner: &Arc<Inner>, mut observed: Observed) -> Result<Went, Err
         }
         Ok(pinned)
     };
-    match inner.pull(&observed.name, &image, work) {
+    match inner.pull(&observed.work(), &image, work) {
         None => return Ok(Went::Pulling),
         Some(Ok(pinned)) => {
             observed.pin(pinned);
@@ -204,11 +205,11 @@ async fn prepare(inner: &Arc<Inner>, observed: Observed) -> Result<Went, Error> 
     let (engine, spec) = (inner.engine.clone(), observed.spec()?);
     let image = spec.ingress.image.clone();
     let work = async move { engine.prepare(&spec).await.map(|()| Vec::new()).map_err(Fault::from) };
-    let fault = match inner.pull(&observed.name, &image, work) {
+    let fault = match inner.pull(&observed.work(), &image, work) {
         None => return Ok(Went::Pulling),
         Some(Ok(_)) => {
             inner.board.prepared(&observed.name);
-            inner.pulls.forget(&observed.name);
+            inner.pulls.forget(&observed.work());
             return Ok(Went::Published(Box::new(observed)));
         }
         Some(Err(fault)) => fault,
@@ -216,7 +217,7 @@ async fn prepare(inner: &Arc<Inner>, observed: Observed) -> Result<Went, Error> 
     if observed.facts.phase == Phase::Ready {
         // It was fine before, and traffic is meant for it: what can be started goes on being started, and
         // the rest of the service's traffic does not wait for it.
-        inner.pulls.forget(&observed.name);
+        inner.pulls.forget(&observed.work());
         inner.board.offer(&observed.name, observed.entry(inner, Check::Done).await?);
         inner.board.publish();
         observed.wake_service(inner);
@@ -229,7 +230,7 @@ async fn prepare(inner: &Arc<Inner>, observed: Observed) -> Result<Went, Error> 
 
 /// Fails the revision for a lasting cause, or when a passing one has lasted too long.
 async fn fail_or_repeat(inner: &Inner, observed: Observed, fault: Fault) -> Result<(), Error> {
-    let tried = inner.queue.failures(&Work::Revision(observed.name.clone()));
+    let tried = inner.queue.failures(&observed.work());
     let reason = match fault.lasting {
         Some(reason) => reason,
         None if tried + 1 < ATTEMPTS => return Err(Error::new(ErrorKind::Unavailable, fault.cause())),
@@ -244,7 +245,7 @@ async fn fail(inner: &Inner, observed: Observed, failure: Failure) -> Result<(),
     let name = observed.name.clone();
     observed.save(inner, &Phase::Failed(failure)).await?;
     inner.board.withdraw(&name);
-    inner.pulls.forget(&name);
+    inner.pulls.forget(&Work::Revision(name));
     inner.board.publish();
     Ok(())
 }
@@ -328,6 +329,10 @@ impl Observed {
             Secrets::default()
         };
         instance::entry((spec, values), (&self.template, &view::rest(&self.envelope)?), check)
+    }
+
+    fn work(&self) -> Work {
+        Work::Revision(self.name.clone())
     }
 
     fn wake_service(&self, inner: &Inner) {

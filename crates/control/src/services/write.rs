@@ -24,7 +24,7 @@ use crate::{
 /// How often a write is tried again because the reconciler wrote its report meanwhile.
 const ATTEMPTS: usize = 16;
 
-/// The most services, and the most domain mappings, of a project and location.
+/// The most services, and the most of each of jobs, worker pools and domain mappings, of a project and location.
 const SERVICES_MAX: usize = 1000;
 
 /// What it takes to run an image of this machine in a project that is not the default one.
@@ -183,10 +183,15 @@ impl Inner {
         Err(Error::new(ErrorKind::Aborted, format!("Resource '{}' is being changed; try again.", name.service)))
     }
 
-    /// Is there room for one more of services or domain mappings? Two creations at the same moment may both find the
+    /// Is there room for one more of services, jobs, worker pools or domain mappings? Two creations at the same moment may both find the
     /// last place.
     pub(crate) async fn check_room(&self, permit: &Permitted, parent: &Parent, kind: Kind) -> Result<(), Error> {
-        let what = if kind == Kind::DomainMapping { "domain mappings" } else { "services" };
+        let what = match kind {
+            Kind::DomainMapping => "domain mappings",
+            Kind::Job => "jobs",
+            Kind::WorkerPool => "worker pools",
+            _ => "services",
+        };
         let selection = Selection::of(kind).under(parent.clone());
         if self.store.open(permit).count(&selection).await.map_err(of_store)? < SERVICES_MAX {
             return Ok(());
@@ -285,24 +290,36 @@ impl Inner {
     /// The images of this machine are the default project's. Who makes a revision with one elsewhere has to be allowed to read
     /// it: what is in it could be had from a container of one's own. Within the default project who deploys may.
     async fn permit_images(&self, caller: &Principal, intent: &Intent, revised: &Revised) -> Result<(), Error> {
-        let (project, owner) = (&intent.model.name.parent.project, &self.config.default_project);
-        if *project == **owner || matches!(revised, Revised::Same) {
+        if matches!(revised, Revised::Same) {
             return Ok(());
         }
-        let mut containers = intent.model.template.containers.iter().enumerate();
-        let Some((index, container)) = containers.find(|(_, container)| self.images.is_local_name(&container.image))
-        else {
+        let images = intent.model.template.containers.iter().map(|container| container.image.as_str());
+        self.permit_local_images(caller, &intent.model.name.parent.project, ("spec.template.spec", images)).await
+    }
+
+    /// The same of images in a template at `path` of an object.
+    pub(crate) async fn permit_local_images(
+        &self,
+        caller: &Principal,
+        project: &str,
+        (path, images): (&str, impl Iterator<Item = &str>),
+    ) -> Result<(), Error> {
+        let owner = &self.config.default_project;
+        if project == owner {
+            return Ok(());
+        }
+        let Some((index, image)) = images.enumerate().find(|(_, image)| self.images.is_local_name(image)) else {
             return Ok(());
         };
         let permitted = self.permit(caller, READ_IMAGE, &Resource::Project(owner.to_string())).await;
         permitted.map(drop).map_err(|error| match error.kind() {
             ErrorKind::PermissionDenied => {
                 let message = format!(
-                    "spec.template.spec.containers[{index}].image: User must have permission to read the image, {}. Ensure \
+                    "{path}.containers[{index}].image: User must have permission to read the image, {}. Ensure \
                      that the provided container image URL is correct and that the above account has permission to access the \
                      image. Note that the image is from project [{owner}], which is not the same as this project [{project}]. \
                      Permission '{READ_IMAGE}' must be granted to the User from this project.",
-                    container.image
+                    image
                 );
                 Error::new(ErrorKind::PermissionDenied, message)
             }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::name::JobName;
 use crate::{
     instance::Egress,
+    quantity,
     revision::{Container, Volume, egress},
 };
 
@@ -103,6 +104,14 @@ impl ExecutionTemplate {
 // === impl TaskTemplate ===
 
 impl TaskTemplate {
+    /// The memory that all its containers may have together, in bytes; that of one that cannot be read counts as none.
+    pub fn memory_bytes(&self) -> u64 {
+        let limit = |container: &Container| {
+            container.resources.limits.get("memory").and_then(|text| quantity::memory_bytes(text)).unwrap_or_default()
+        };
+        self.containers.iter().map(limit).sum()
+    }
+
     /// The container whose end is the end of an attempt: the one with a port, or the first. The others are there for
     /// its sake and are stopped when it has ended.
     pub fn main_container(&self) -> Option<&Container> {

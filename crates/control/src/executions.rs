@@ -1,0 +1,247 @@
+//! The executions that are under way, in memory: how far they have come, what of them the fleet is told, what it tells,
+//! and how much of the machine they have.
+//!
+//! Everything here can be made again from the store. What the fleet tells is kept until it is written down: its receipts
+//! are dropped then, and not before.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use tokio::sync::watch;
+use updraft_model::{
+    Parent,
+    channel::{TaskBook, TaskEnd, TaskEntry, Wish},
+    job::{AttemptName, Counts, ExecutionName, ExecutionTemplate},
+    level::Level,
+};
+use updraft_plan::{
+    job::Progress,
+    room::{self, Asker, Machine, Taken},
+};
+
+/// They.
+#[derive(Debug)]
+pub(crate) struct Executions {
+    machine: Machine,
+    state: Mutex<State>,
+    book: watch::Sender<Arc<TaskBook>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What is known of each, also while a pass works on it.
+    known: HashMap<ExecutionName, Known>,
+    /// Those that no pass works on.
+    live: HashMap<ExecutionName, Live>,
+    /// What the fleet has told and no pass has taken.
+    ends: HashMap<ExecutionName, Vec<TaskEnd>>,
+    /// What the fleet is told.
+    entries: Level<Arc<AttemptName>, Arc<TaskEntry>>,
+    is_whole: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    counts: Counts,
+    /// Tasks that have a part of the machine.
+    running: u32,
+    /// How much memory each has.
+    size: u64,
+    /// Could more tasks begin, if there were room?
+    wants: bool,
+}
+
+/// How far an execution has come: what a pass works with.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) template: ExecutionTemplate,
+    pub(crate) progress: Progress,
+    /// What is written down of its tasks, by their places.
+    pub(crate) rows: BTreeMap<u32, Row>,
+    /// Has the engine its image ready?
+    pub(crate) is_prepared: bool,
+    /// When its first attempt began.
+    pub(crate) started: Option<SystemTime>,
+    /// When it is going to be woken.
+    pub(crate) alarm: Option<SystemTime>,
+    /// How much memory a task is promised.
+    pub(crate) size: u64,
+}
+
+/// What is known of a row, so that it can be written again without being read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    /// The version it has in the store.
+    pub(crate) version: i64,
+    /// When it was written first.
+    pub(crate) created: SystemTime,
+    /// When the first attempt began.
+    pub(crate) started: SystemTime,
+}
+
+// === impl Executions ===
+
+impl Executions {
+    pub(crate) fn new(machine: Machine, book: watch::Sender<Arc<TaskBook>>) -> Self {
+        Self { machine, state: Mutex::default(), book }
+    }
+
+    /// Says of what is published from now on that it is everything.
+    pub(crate) fn open(&self) {
+        self.lock().is_whole = true;
+        self.publish();
+    }
+
+    /// How many are under way in a place.
+    pub(crate) fn count(&self, parent: &Parent) -> usize {
+        self.lock().known.keys().filter(|name| name.job.parent == *parent).count()
+    }
+
+    /// How many of its tasks are in which phase; `None` of one that is not under way.
+    pub(crate) fn counts(&self, name: &ExecutionName) -> Option<Counts> {
+        self.lock().known.get(name).map(|known| known.counts)
+    }
+
+    /// What is known of one. Comes back by [`Executions::put_back`].
+    pub(crate) fn take(&self, name: &ExecutionName) -> Option<Live> {
+        self.lock().live.remove(name)
+    }
+
+    /// What a pass came to.
+    pub(crate) fn put_back(&self, name: &ExecutionName, live: Live) {
+        let mut state = self.lock();
+        let counts = live.progress.counts();
+        let limit = live.progress.terms().limit();
+        let wants = !live.progress.is_cancelled()
+            && counts.pending(live.progress.terms().task_count) > 0
+            && counts.running < limit;
+        let known = Known { counts, running: counts.running, size: live.size, wants };
+        state.known.insert(name.clone(), known);
+        state.live.insert(name.clone(), live);
+    }
+
+    /// Forgets one, but for what the fleet was told of it and has told: it is read from the store again.
+    pub(crate) fn reread(&self, name: &ExecutionName) {
+        self.lock().live.remove(name);
+    }
+
+    /// Forgets everything of one. Whatever of it runs is ended.
+    pub(crate) fn forget(&self, name: &ExecutionName) {
+        let mut state = self.lock();
+        state.known.remove(name);
+        state.live.remove(name);
+        state.ends.remove(name);
+        let gone: Vec<_> = state.entries.keys().filter(|one| one.task.execution == *name).cloned().collect();
+        for attempt in &gone {
+            state.entries.remove(attempt);
+        }
+        drop(state);
+        if !gone.is_empty() {
+            self.publish();
+        }
+    }
+
+    /// The fleet has told how attempts ended. Returns the executions that these are of.
+    pub(crate) fn told(&self, ends: Vec<TaskEnd>) -> Vec<ExecutionName> {
+        let (mut state, mut names) = (self.lock(), Vec::new());
+        for end in ends {
+            let name = end.name.task.execution.clone();
+            let waiting = state.ends.entry(name.clone()).or_default();
+            if waiting.is_empty() {
+                names.push(name);
+            }
+            waiting.push(end);
+        }
+        names
+    }
+
+    /// What was told of one, to be written down.
+    pub(crate) fn ends(&self, name: &ExecutionName) -> Vec<TaskEnd> {
+        self.lock().ends.remove(name).unwrap_or_default()
+    }
+
+    /// It could not be written down: the next pass gets it again.
+    pub(crate) fn give_back(&self, name: &ExecutionName, mut ends: Vec<TaskEnd>) {
+        if ends.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        let waiting = state.ends.entry(name.clone()).or_default();
+        ends.append(waiting);
+        *waiting = ends;
+    }
+
+    /// Is this attempt among those that the fleet was told of?
+    pub(crate) fn is_told(&self, name: &AttemptName) -> bool {
+        self.lock().entries.contains_key(name)
+    }
+
+    /// How many more of its tasks may begin, of which each is promised `size` bytes; they have their part from here on.
+    pub(crate) fn claim(&self, name: &ExecutionName, (want, size): (u32, u64), services: u64) -> u32 {
+        if want == 0 {
+            return 0;
+        }
+        let mut state = self.lock();
+        let others = state.known.iter().filter(|(one, known)| *one != name && (known.running > 0 || known.wants));
+        let askers = u32::try_from(others.count() + 1).unwrap_or(u32::MAX);
+        let mut taken = Taken { services, ..Taken::default() };
+        for known in state.known.values() {
+            taken.tasks += known.running;
+            taken.memory += u64::from(known.running) * known.size;
+        }
+        let known = state.known.entry(name.clone()).or_default();
+        let asker = Asker { size, running: known.running, askers };
+        let granted = room::room(self.machine, taken, asker).min(want);
+        known.running += granted;
+        known.size = size;
+        granted
+    }
+
+    /// Those that would begin more tasks if there were room, but for one.
+    pub(crate) fn waiting(&self, but: &ExecutionName) -> Vec<ExecutionName> {
+        let state = self.lock();
+        let waiting = state.known.iter().filter(|(name, known)| known.wants && *name != but);
+        waiting.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Tells the fleet: these attempts are to run, these to end, and of these everything is written down.
+    pub(crate) fn tell(
+        &self,
+        begun: Vec<(AttemptName, TaskEntry)>,
+        stopped: &[(AttemptName, Wish)],
+        over: &[AttemptName],
+    ) {
+        if begun.is_empty() && stopped.is_empty() && over.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        for name in over {
+            state.entries.remove(name);
+        }
+        for (name, wish) in stopped {
+            if let Some(entry) = state.entries.get(name).cloned() {
+                let entry = TaskEntry { wish: *wish, ..TaskEntry::clone(&entry) };
+                state.entries.insert(Arc::new(name.clone()), Arc::new(entry));
+            }
+        }
+        for (name, entry) in begun {
+            state.entries.insert(Arc::new(name), Arc::new(entry));
+        }
+        drop(state);
+        self.publish();
+    }
+
+    fn publish(&self) {
+        let state = self.lock();
+        let (entries, is_whole) = (state.entries.clone(), state.is_whole);
+        // Under the lock, so that an older version does not come after a newer one.
+        self.book.send_replace(Arc::new(TaskBook { entries, is_whole }));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,20 @@
+//! Jobs, executions and tasks: the use cases.
+//!
+//! A run writes an execution down, together with the operation that ends when it is over. What happens to it then is the
+//! reconciler's (`reconcile/execution`). A task has no row before its first attempt is begun: until then it is what its
+//! execution says, at its number.
+
+mod delete;
+mod draft;
+mod executions;
+mod iam;
+pub(crate) mod keys;
+mod read;
+mod rerun;
+mod run;
+mod tasks;
+pub(crate) mod view;
+mod write;
+
+pub(crate) use draft::Intent;
+pub(crate) use write::Source;

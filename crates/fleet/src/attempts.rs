@@ -123,8 +123,7 @@ impl Attempts {
                 (instance, Begun::Now)
             }
         };
-        let running =
-            Running { name: name.clone(), instance, entry: entry.clone(), stopped: OnceLock::new() };
+        let running = Running { name: name.clone(), instance, entry: entry.clone(), stopped: OnceLock::new() };
         let running = Arc::new(running);
         state.running.insert(name.clone(), running.clone());
         running.heed(entry.wish);

@@ -24,8 +24,8 @@ use updraft_base::{Clock, Tasks, VirtualClock};
 use updraft_engine::{Adopted, Engine as _, FakeEngine};
 use updraft_model::{
     channel::{
-        BookEntry, Check, CheckOutcome, Health, InstanceBook, LogLine, LogSource, RevisionBook, RevisionHealth, TaskBook,
-        TaskEnd, Workload,
+        BookEntry, Check, CheckOutcome, Health, InstanceBook, LogLine, LogSource, RevisionBook, RevisionHealth,
+        TaskBook, TaskEnd, Workload,
     },
     cpu::CpuTerms,
     instance::{ContainerSpec, Egress, InstanceId, InstanceSpec, Limits},

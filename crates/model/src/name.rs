@@ -170,7 +170,16 @@ impl FromStr for RevisionName {
 
     fn from_str(name: &str) -> Result<Self, Error> {
         match segments(name)[..] {
-            ["projects", project, "locations", location, segment @ ("services" | "workerPools"), service, "revisions", revision] => {
+            [
+                "projects",
+                project,
+                "locations",
+                location,
+                segment @ ("services" | "workerPools"),
+                service,
+                "revisions",
+                revision,
+            ] => {
                 let collection = Collection::from_segment(segment).unwrap_or_default();
                 Ok(Parent::new(project, location).resource(collection, service).revision(revision))
             }

@@ -130,12 +130,7 @@ impl LogEntry {
         entry
     }
 
-    fn bare(
-        log: &str,
-        resource: Resource,
-        time: SystemTime,
-        (sequence, now): (u64, SystemTime),
-    ) -> Self {
+    fn bare(log: &str, resource: Resource, time: SystemTime, (sequence, now): (u64, SystemTime)) -> Self {
         let nanos = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
         Self {
             log_name: format!("projects/{}/logs/run.googleapis.com%2F{log}", resource.project()),

@@ -285,8 +285,10 @@ impl LogStore {
             *sources.entry(incoming.source()).or_default() += 1;
             writing.sequence += 1;
             if !services.contains_key(&*incoming.service()) {
-                services
-                    .insert(incoming.service().into_owned(), Share { lines: Vec::new(), count: 0, time: incoming.time() });
+                services.insert(
+                    incoming.service().into_owned(),
+                    Share { lines: Vec::new(), count: 0, time: incoming.time() },
+                );
             }
             let Some(share) = services.get_mut(&*incoming.service()) else { continue };
             incoming.write(&mut share.lines, writing.sequence, now);

@@ -20,7 +20,7 @@ use updraft_model::{
 use updraft_plan::{
     hosts,
     iam::{self, InvokerCheck},
-    rollout::{self, Action, Assignment, Rollout},
+    rollout::{self, Action, Assignment, Rollout, Sizing},
 };
 use updraft_store::{Change, Envelope, Key, Kind, Page, Selection};
 
@@ -117,7 +117,8 @@ fn plan(inner: &Inner, observed: &Observed) -> Rollout {
         })
         .collect();
     rollout::plan(&rollout::Input {
-        service: &observed.model,
+        targets: &observed.model.traffic,
+        sizing: Sizing::Requests(observed.model.scaling),
         latest_created: &observed.record.latest_created,
         revisions: &revisions,
         current: &current(&observed.status),

@@ -97,8 +97,7 @@ fn mentions(name: &Owner, (containers, volumes): Parts<'_>) -> Result<Vec<Mentio
 pub(super) fn has_secrets((containers, volumes): Parts<'_>) -> bool {
     let is_secret =
         |container: &Container| container.env.iter().any(|variable| matches!(variable.value, EnvValue::Secret { .. }));
-    containers.iter().any(is_secret)
-        || volumes.iter().any(|volume| matches!(volume.kind, VolumeKind::Secret(_)))
+    containers.iter().any(is_secret) || volumes.iter().any(|volume| matches!(volume.kind, VolumeKind::Secret(_)))
 }
 
 /// May the revision's account read everything that it names? The numbers of its variables' versions if so, by [`key`];

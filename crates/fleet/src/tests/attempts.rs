@@ -48,10 +48,9 @@ impl World {
 #[tokio::test]
 async fn an_attempt_runs_once_and_its_end_is_told_with_what_it_was() {
     let mut world = World::new();
-    for (index, steps, expected) in [
-        (0, &["print=done"][..], AttemptEnd::Succeeded),
-        (1, &["exit=7"], AttemptEnd::Exited(7)),
-    ] {
+    for (index, steps, expected) in
+        [(0, &["print=done"][..], AttemptEnd::Succeeded), (1, &["exit=7"], AttemptEnd::Exited(7))]
+    {
         world.put_task(&attempt(index), task(&attempt(index), steps));
         assert_eq!(world.next_end().await, (attempt(index), expected));
     }

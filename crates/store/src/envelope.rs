@@ -171,6 +171,16 @@ impl Kind {
         }
     }
 
+    /// Where what has an id of its own in a place belongs.
+    pub fn collection(self) -> Option<Collection> {
+        match self {
+            Self::Service => Some(Collection::Services),
+            Self::WorkerPool => Some(Collection::WorkerPools),
+            Self::Job => Some(Collection::Jobs),
+            _ => None,
+        }
+    }
+
     /// The kind of a word.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
@@ -188,6 +198,11 @@ impl Key {
     /// The key of a service, a worker pool or a job.
     pub fn of(name: &ServiceName) -> Self {
         Self::new(Kind::of(name.collection), name.parent.clone(), &name.service)
+    }
+
+    /// The service, worker pool or job that it is of.
+    pub fn resource(&self) -> Option<ServiceName> {
+        Some(self.parent.resource(self.kind.collection()?, &self.name))
     }
 }
 

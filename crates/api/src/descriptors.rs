@@ -75,8 +75,6 @@ struct Builder {
 /// A declaration whose members follow.
 enum Open {
     Message(String, DescriptorProto),
-    /// More fields of a message that is there.
-    Extension(String, DescriptorProto),
     Enum(String, EnumDescriptorProto),
     Service(ServiceDescriptorProto),
 }
@@ -123,7 +121,10 @@ impl Builder {
         let short = name.rsplit('.').next().unwrap_or(name).to_owned();
         match word {
             "package" => self.package_begins(name),
-            "extend" => self.open = Some(Open::Extension(name.to_owned(), DescriptorProto::default())),
+            "extend" => {
+                let file = self.files.last_mut().ok_or("a declaration outside a package")?;
+                self.open = Some(Open::Message(name.to_owned(), taken(file, name)?));
+            }
             "message" => {
                 let message = DescriptorProto { name: Some(short), ..DescriptorProto::default() };
                 self.open = Some(Open::Message(name.to_owned(), message));
@@ -156,7 +157,7 @@ impl Builder {
     fn member(&mut self, words: &[&str]) -> Result<(), &'static str> {
         let package = self.package()?;
         match (self.open.as_mut().ok_or("a member of nothing")?, words) {
-            (Open::Message(name, message) | Open::Extension(name, message), [number, field, kind, flags @ ..]) => {
+            (Open::Message(name, message), [number, field, kind, flags @ ..]) => {
                 let scope = format!("{package}.{name}");
                 let reader = FieldReader { package: &package, scope: &scope, enums: &self.enums };
                 reader.add(message, (number, field, kind), flags)
@@ -192,10 +193,6 @@ impl Builder {
                 Some(outer) => outer.nested_type.push(message),
                 None => file.message_type.push(message),
             },
-            Open::Extension(name, more) => {
-                let path: Vec<&str> = name.split('.').collect();
-                inside(file, &path)?.ok_or("more fields of nothing")?.field.extend(more.field);
-            }
             Open::Enum(name, declared) => match outer(file, &name)? {
                 Some(outer) => outer.enum_type.push(declared),
                 None => file.enum_type.push(declared),
@@ -213,15 +210,7 @@ impl Builder {
 fn outer<'a>(file: &'a mut FileDescriptorProto, name: &str) -> Result<Option<&'a mut DescriptorProto>, &'static str> {
     let mut path: Vec<&str> = name.split('.').collect();
     path.pop();
-    inside(file, &path)
-}
-
-/// The message at this path; `None` for the file itself.
-fn inside<'a>(
-    file: &'a mut FileDescriptorProto,
-    path: &[&str],
-) -> Result<Option<&'a mut DescriptorProto>, &'static str> {
-    let mut path = path.iter();
+    let mut path = path.into_iter();
     let Some(first) = path.next() else { return Ok(None) };
     let find = |messages: &'a mut Vec<DescriptorProto>, name: &str| {
         messages.iter_mut().find(|message| message.name() == name).ok_or("a type inside an unknown message")
@@ -231,6 +220,17 @@ fn inside<'a>(
         found = find(&mut found.nested_type, name)?;
     }
     Ok(Some(found))
+}
+
+/// The message `name`, which is taken out to be put back with more fields.
+fn taken(file: &mut FileDescriptorProto, name: &str) -> Result<DescriptorProto, &'static str> {
+    let messages = match outer(file, name)? {
+        Some(outer) => &mut outer.nested_type,
+        None => &mut file.message_type,
+    };
+    let short = name.rsplit('.').next().unwrap_or(name);
+    let at = messages.iter().position(|message| message.name() == short).ok_or("more fields of nothing")?;
+    Ok(messages.remove(at))
 }
 
 /// Reads the fields of one message.

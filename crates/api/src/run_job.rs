@@ -40,9 +40,10 @@ pub struct Overrides {
     /// How long an attempt of a task may take; nothing leaves it to the template.
     #[prost(message, optional, tag = "4")]
     pub timeout: Option<Duration>,
-    /// How many tasks run at the same time; 0 leaves it to the template. Not in Google's API.
-    #[prost(int32, tag = "50000")]
-    pub parallelism: i32,
+    /// How many tasks run at the same time; 0 is as many as there is room for, nothing leaves it to the template. Not in
+    /// Google's API.
+    #[prost(int32, optional, tag = "50000")]
+    pub parallelism: Option<i32>,
 }
 
 // === impl RunJobRequest ===
@@ -70,8 +71,10 @@ mod tests {
         let sent = json!({"overrides": {"taskCount": 6, "parallelism": 2, "timeout": "90s"}});
         let read: RunJobRequest = from_json(&sent, "").expect("well formed");
         let overrides = read.overrides().expect("there are some");
-        assert_eq!((overrides.task_count, overrides.parallelism), (6, 2));
+        assert_eq!((overrides.task_count, overrides.parallelism), (6, Some(2)));
         assert_eq!(to_json(&read, EnumEncoding::Names).expect("fits"), sent);
+        let all: RunJobRequest = from_json(&json!({"overrides": {"parallelism": 0}}), "").expect("well formed");
+        assert_eq!(all.overrides().and_then(|overrides| overrides.parallelism), Some(0), "0 is a number");
     }
 
     #[test]
@@ -89,7 +92,7 @@ mod tests {
         };
         let mut ours = RunJobRequest::decode(&*theirs.encode_to_vec()).expect("the same bytes");
         assert_eq!(ours.encode_to_vec(), theirs.encode_to_vec());
-        ours.overrides.get_or_insert_default().parallelism = 2;
+        ours.overrides.get_or_insert_default().parallelism = Some(2);
         assert_eq!(run::RunJobRequest::decode(&*ours.encode_to_vec()).expect("skipped"), theirs);
     }
 

@@ -186,7 +186,7 @@ const CONTAINER_OVERRIDE: &[Field] = &[("args", Texts), ("clearArgs", Flag), ("e
 const OVERRIDES: &[Field] = &[
     ("containerOverrides", List(CONTAINER_OVERRIDE)),
     ("delayExecution", Flag),
-    ("parallelism", Number),
+    ("parallelism", Count),
     ("taskCount", Number),
     ("timeoutSeconds", Number),
 ];

@@ -370,7 +370,7 @@ fn what_a_run_has_otherwise_is_read() {
     }}));
     let request = request.expect("well formed");
     let overrides = request.overrides().expect("there are some");
-    assert_eq!((overrides.task_count, overrides.parallelism), (3, 2));
+    assert_eq!((overrides.task_count, overrides.parallelism), (3, Some(2)));
     assert_eq!(overrides.timeout.map(|timeout| timeout.seconds), Some(100));
     let [first, second] = &overrides.container_overrides[..] else { panic!("{overrides:?}") };
     assert_eq!((first.args.len(), first.env.len(), first.clear_args), (2, 2, false));
@@ -395,10 +395,12 @@ fn a_task_says_in_one_word_where_it_stands() {
         message(&json!({"conditions": [completed, started]}))
     };
     let completed = |state: &str| json!({"type": "Completed", "state": state});
+    let again = json!({"type": "Completed", "state": "CONDITION_RECONCILING", "reason": "POSTPONED_RETRY"});
     let cancelled = json!({"type": "Completed", "state": "CONDITION_FAILED", "executionReason": "CANCELLED"});
     for (is_started, completed, word) in [
         (false, completed("CONDITION_PENDING"), "Pending"),
         (true, completed("CONDITION_RECONCILING"), "Running"),
+        (true, again, "Pending"),
         (true, completed("CONDITION_SUCCEEDED"), "Succeeded"),
         (true, completed("CONDITION_FAILED"), "Failed"),
         (false, completed("CONDITION_FAILED"), "Failed"),

@@ -11,6 +11,8 @@ use std::{
 use super::ExecutionTemplate;
 use crate::{
     condition::{Condition, Reason, State, kind},
+    fault::StartFault,
+    instance::Exit,
     revision::lifecycle::{Failure, unsupported_parts},
 };
 
@@ -312,6 +314,28 @@ impl AttemptEnd {
             Self::TimedOut => Some(Reason::ProgressDeadlineExceeded),
             Self::Cancelled => Some(Reason::Cancelled),
             Self::Lost => Some(Reason::Internal),
+        }
+    }
+}
+
+/// What the engine says of an instance, said of an attempt. A container that was refused a process or thread ended as it
+/// did; whoever knows more than the cause of one that never ran makes [`AttemptEnd::NotStarted`] of it.
+impl From<&Exit> for AttemptEnd {
+    fn from(exit: &Exit) -> Self {
+        match exit {
+            Exit::Code(0) => Self::Succeeded,
+            // As a shell says it: 128 and the signal.
+            Exit::OutOfProcesses { status, .. } if *status > 128 => Self::Signalled(status - 128),
+            Exit::Code(code) | Exit::OutOfProcesses { status: code, .. } => Self::Exited(*code),
+            Exit::Signal(signal) => Self::Signalled(*signal),
+            Exit::OutOfMemory { limit, used } => Self::OutOfMemory { limit: *limit, used: *used },
+            Exit::NotStarted { cause } => {
+                // The platform's fault is not the container's.
+                let is_ours = matches!(cause, StartFault::Sandbox(_));
+                let reason = if is_ours { Reason::Internal } else { Reason::NonZeroExitCode };
+                Self::NotStarted { reason, message: format!("The container failed to start: {cause}") }
+            }
+            Exit::Lost => Self::Lost,
         }
     }
 }

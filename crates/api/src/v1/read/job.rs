@@ -89,7 +89,7 @@ pub fn run_job_request(object: &Value) -> Result<RunJobRequest, Error> {
         container_overrides: items(overrides, "containerOverrides").map(container).collect(),
         task_count: integer(overrides, "taskCount"),
         timeout: overrides["timeoutSeconds"].as_i64().map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
-        parallelism: integer(overrides, "parallelism"),
+        parallelism: overrides["parallelism"].as_i64().and_then(|tasks| i32::try_from(tasks).ok()),
     };
     Ok(RunJobRequest { overrides: Some(overrides), ..RunJobRequest::default() })
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     run::{
         self, TaskTemplate,
-        condition::{ExecutionReason, Reasons, State},
+        condition::{CommonReason, ExecutionReason, Reasons, State},
     },
     v1::{
         Stored, Words, alike, keys,
@@ -107,20 +107,21 @@ pub fn task_labels(task: &run::Task) -> Vec<(String, String)> {
     labels
 }
 
-/// The word for where a task stands: `Pending`, `Running`, `Succeeded`, `Failed`, `Cancelled`, and `Abandoned` for one
+/// The word for where a task stands: `Pending`, also between two attempts, `Running`, `Succeeded`, `Failed`, `Cancelled`, and `Abandoned` for one
 /// that had not begun when its execution was cancelled.
 pub fn task_state(task: &run::Task) -> &'static str {
     let find = |kind: &str| task.conditions.iter().find(|condition| condition.r#type == kind);
     let is_started = task.start_time.is_some()
         || find("Started").is_some_and(|condition| condition.state() == State::ConditionSucceeded);
     let Some(completed) = find("Completed") else { return if is_started { "Running" } else { "Pending" } };
+    let later = Some(Reasons::Reason(CommonReason::PostponedRetry.into()));
     let cancelled = Some(Reasons::ExecutionReason(ExecutionReason::Cancelled.into()));
     match completed.state() {
         State::ConditionSucceeded => "Succeeded",
         State::ConditionFailed if completed.reasons == cancelled && is_started => "Cancelled",
         State::ConditionFailed if completed.reasons == cancelled => "Abandoned",
         State::ConditionFailed => "Failed",
-        _ if is_started => "Running",
+        _ if is_started && completed.reasons != later => "Running",
         _ => "Pending",
     }
 }

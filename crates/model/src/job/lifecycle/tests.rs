@@ -206,6 +206,26 @@ fn an_attempt_has_an_exit_code_or_a_signal_and_never_both() {
 }
 
 #[test]
+fn what_the_engine_says_of_an_instance_is_said_of_the_attempt() {
+    let not_started = |cause| Exit::NotStarted { cause };
+    for (exit, want) in [
+        (Exit::Code(0), "succeeded"),
+        (Exit::Code(255), "exited 255"),
+        (Exit::Signal(9), "signal 9"),
+        (Exit::OutOfMemory { limit: 8, used: 0 }, "out of memory (0 of 8 bytes)"),
+        (Exit::OutOfProcesses { limit: 10, status: 1 }, "exited 1"),
+        (Exit::OutOfProcesses { limit: 10, status: 134 }, "signal 6"),
+        (not_started(StartFault::Settings("no such user".to_owned())), "not started (NonZeroExitCode)"),
+        (not_started(StartFault::Sandbox("clone failed".to_owned())), "not started (Internal)"),
+        (Exit::Lost, "lost"),
+    ] {
+        assert_eq!(AttemptEnd::from(&exit).to_string(), want, "{exit:?}");
+    }
+    let end = AttemptEnd::from(&not_started(StartFault::Settings("no such user".to_owned())));
+    assert_eq!(end.message(), "The container failed to start: no such user");
+}
+
+#[test]
 fn words_of_phases_are_read_back_and_counts_leave_the_rest_pending() {
     for phase in TaskPhase::ALL {
         assert_eq!(TaskPhase::from_word(phase.as_str()), Some(phase));

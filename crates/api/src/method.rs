@@ -332,6 +332,8 @@ mod tests {
         let free: Vec<&str> = methods().filter(|method| method.access == Free).map(|method| method.name).collect();
         let expected = [
             "google.cloud.run.v2.Services/TestIamPermissions",
+            "google.cloud.run.v2.Jobs/TestIamPermissions",
+            "google.cloud.run.v2.WorkerPools/TestIamPermissions",
             "google.cloud.secretmanager.v1.SecretManagerService/TestIamPermissions",
         ];
         assert_eq!(free, expected);
@@ -359,6 +361,42 @@ mod tests {
         let Route::Found(found) = route(None, &Verb::GET, &format!("/v2/{name}")) else { panic!("it is there") };
         assert_eq!(found.resource(), name);
         assert_eq!(update.resource(&run::UpdateServiceRequest::default()), "");
+    }
+
+    #[test]
+    fn what_runs_a_job_or_ends_an_execution_is_a_write_and_leads_to_its_method() {
+        let job = "projects/demo/locations/us-central1/jobs/nightly";
+        let body = r#"{"overrides": {"taskCount": 2, "parallelism": 1}}"#;
+        let run: crate::run_job::RunJobRequest =
+            request(Verb::POST, &format!("/v2/{job}:run"), "", body).expect("well formed");
+        assert_eq!(run.name, job);
+        assert_eq!(run.overrides().and_then(|overrides| overrides.parallelism), Some(1));
+        let Route::Found(found) = route(None, &Verb::POST, &format!("/v2/{job}:run")) else { panic!("it is there") };
+        assert_eq!((found.method.access, found.method.is_write()), (Needs("run.jobs.run"), true));
+        assert_eq!(found.method.resource(&run), job);
+        let execution = format!("{job}/executions/nightly-1");
+        let cancel: run::CancelExecutionRequest =
+            request(Verb::POST, &format!("/v2/{execution}:cancel"), "", "{}").expect("well formed");
+        assert_eq!(cancel.name, execution);
+        let cancel = find("google.cloud.run.v2.Executions/CancelExecution").expect("there");
+        assert!(cancel.is_write());
+        let tasks: run::ListTasksRequest =
+            request(Verb::GET, &format!("/v2/{execution}/tasks"), "pageSize=5", "").expect("well formed");
+        assert_eq!((tasks.parent, tasks.page_size), (execution, 5));
+    }
+
+    #[test]
+    fn policies_of_jobs_and_worker_pools_are_found_by_the_paths_of_both_versions() {
+        for (path, method) in [
+            ("/v1/projects/p/locations/l/jobs/j", "google.cloud.run.v2.Jobs/GetIamPolicy"),
+            ("/v2/projects/p/locations/l/jobs/j", "google.cloud.run.v2.Jobs/GetIamPolicy"),
+            ("/v1/projects/p/locations/l/workerpools/w", "google.cloud.run.v2.WorkerPools/GetIamPolicy"),
+            ("/v2/projects/p/locations/l/workerPools/w", "google.cloud.run.v2.WorkerPools/GetIamPolicy"),
+        ] {
+            let path = format!("{path}:getIamPolicy");
+            let Route::Found(found) = route(None, &Verb::GET, &path) else { panic!("{path} leads nowhere") };
+            assert_eq!(found.method.name, method);
+        }
     }
 
     #[test]

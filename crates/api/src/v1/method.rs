@@ -30,6 +30,23 @@ pub enum Method {
     DomainMappingsGet,
     DomainMappingsDelete,
     AuthorizedDomainsList,
+    JobsList,
+    JobsCreate,
+    JobsGet,
+    JobsReplace,
+    JobsDelete,
+    JobsRun,
+    ExecutionsList,
+    ExecutionsGet,
+    ExecutionsDelete,
+    ExecutionsCancel,
+    TasksList,
+    TasksGet,
+    WorkerPoolsList,
+    WorkerPoolsCreate,
+    WorkerPoolsGet,
+    WorkerPoolsReplace,
+    WorkerPoolsDelete,
     OperationsList,
     OperationsGet,
     OperationsDelete,
@@ -45,7 +62,7 @@ pub struct Row {
     pub access: Access,
     /// The verb.
     pub verb: Verb,
-    /// Its paths: with a namespace, with a project and a location.
+    /// Its paths: with a namespace, with a project and a location. Some have the first only.
     pub paths: &'static [&'static str],
 }
 
@@ -88,6 +105,12 @@ macro_rules! collection {
     };
 }
 
+macro_rules! run {
+    ($name:literal) => {
+        &[concat!("/apis/run.googleapis.com/v1/namespaces/{project}/", $name)]
+    };
+}
+
 macro_rules! domains {
     ($name:literal) => {
         &[
@@ -98,7 +121,7 @@ macro_rules! domains {
 }
 
 /// Every method that is served.
-pub static METHODS: [Row; 21] = [
+pub static METHODS: [Row; 38] = [
     row(Method::ServicesList, "run.services.list", Verb::GET, collection!("services")),
     row(Method::ServicesCreate, "run.services.create", Verb::POST, collection!("services")),
     row(Method::ServicesGet, "run.services.get", Verb::GET, collection!("services/{name}")),
@@ -115,6 +138,23 @@ pub static METHODS: [Row; 21] = [
     row(Method::DomainMappingsCreate, "run.domainmappings.create", Verb::POST, domains!("domainmappings")),
     row(Method::DomainMappingsGet, "run.domainmappings.get", Verb::GET, domains!("domainmappings/{name}")),
     row(Method::DomainMappingsDelete, "run.domainmappings.delete", Verb::DELETE, domains!("domainmappings/{name}")),
+    row(Method::JobsList, "run.jobs.list", Verb::GET, run!("jobs")),
+    row(Method::JobsCreate, "run.jobs.create", Verb::POST, run!("jobs")),
+    row(Method::JobsGet, "run.jobs.get", Verb::GET, run!("jobs/{name}")),
+    row(Method::JobsReplace, "run.jobs.update", Verb::PUT, run!("jobs/{name}")),
+    row(Method::JobsDelete, "run.jobs.delete", Verb::DELETE, run!("jobs/{name}")),
+    row(Method::JobsRun, "run.jobs.run", Verb::POST, run!("jobs/{name}:run")),
+    row(Method::ExecutionsList, "run.executions.list", Verb::GET, run!("executions")),
+    row(Method::ExecutionsGet, "run.executions.get", Verb::GET, run!("executions/{name}")),
+    row(Method::ExecutionsDelete, "run.executions.delete", Verb::DELETE, run!("executions/{name}")),
+    row(Method::ExecutionsCancel, "run.executions.cancel", Verb::POST, run!("executions/{name}:cancel")),
+    row(Method::TasksList, "run.tasks.list", Verb::GET, run!("tasks")),
+    row(Method::TasksGet, "run.tasks.get", Verb::GET, run!("tasks/{name}")),
+    row(Method::WorkerPoolsList, "run.workerpools.list", Verb::GET, run!("workerpools")),
+    row(Method::WorkerPoolsCreate, "run.workerpools.create", Verb::POST, run!("workerpools")),
+    row(Method::WorkerPoolsGet, "run.workerpools.get", Verb::GET, run!("workerpools/{name}")),
+    row(Method::WorkerPoolsReplace, "run.workerpools.update", Verb::PUT, run!("workerpools/{name}")),
+    row(Method::WorkerPoolsDelete, "run.workerpools.delete", Verb::DELETE, run!("workerpools/{name}")),
     Row {
         method: Method::AuthorizedDomainsList,
         // It tells nothing about anybody: every domain is authorised.
@@ -219,6 +259,27 @@ mod tests {
         assert_eq!((wait.method, wait.name.as_str()), (Method::OperationsWait, "1-2"));
         let mapping = found(Verb::GET, "/apis/domains.cloudrun.com/v1/namespaces/p/domainmappings/app.example.com");
         assert_eq!((mapping.method, mapping.name.as_str()), (Method::DomainMappingsGet, "app.example.com"));
+    }
+
+    #[test]
+    fn jobs_and_what_comes_of_them_stand_beside_each_other() {
+        let root = "/apis/run.googleapis.com/v1/namespaces/813766736138";
+        for (verb, path, method, name) in [
+            (Verb::POST, "jobs/nightly:run", Method::JobsRun, "nightly"),
+            (Verb::PUT, "jobs/nightly", Method::JobsReplace, "nightly"),
+            (Verb::GET, "executions", Method::ExecutionsList, ""),
+            (Verb::POST, "executions/nightly-x2v9k:cancel", Method::ExecutionsCancel, "nightly-x2v9k"),
+            (Verb::GET, "tasks/nightly-x2v9k-task0", Method::TasksGet, "nightly-x2v9k-task0"),
+            (Verb::GET, "workerpools/puller", Method::WorkerPoolsGet, "puller"),
+        ] {
+            let found = found(verb, &format!("{root}/{path}"));
+            assert_eq!((found.method, found.name.as_str(), found.is_namespaced), (method, name, true));
+            assert_eq!((found.project.as_str(), found.location), ("813766736138", None));
+        }
+        let run = METHODS.iter().find(|row| row.method == Method::JobsRun).expect("there");
+        assert!(run.access.is_write());
+        let twin = "/v1/projects/p/locations/l/jobs";
+        assert!(matches!(route(&Verb::GET, twin), Route::Unknown), "only policies of jobs have such paths");
     }
 
     #[test]

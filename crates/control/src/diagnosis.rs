@@ -56,6 +56,9 @@ impl Control {
         revision: Option<&str>,
     ) -> Result<Report, Error> {
         let inner = &*self.inner;
+        if service.collection == Collection::Jobs {
+            return Err(Error::invalid_field("job", format!("has no revisions, got '{}'", service.service)));
+        }
         let service = inner.places.resource(service.collection, &service.to_string())?;
         let permit = inner.permit(caller, "run.revisions.get", &Resource::Service(service.clone())).await?;
         let found = inner.get(&permit, &Key::of(&service)).await?.ok_or_else(|| Error::not_found(&service.service))?;

@@ -24,7 +24,7 @@ use crate::{
 /// How often a write is tried again because the reconciler wrote its report meanwhile.
 const ATTEMPTS: usize = 16;
 
-/// The most services, the most worker pools, and the most domain mappings, of a project and location.
+/// The most services, and the most of each of jobs, worker pools and domain mappings, of a project and location.
 const SERVICES_MAX: usize = 1000;
 
 /// What it takes to run an image of this machine in a project that is not the default one.
@@ -237,6 +237,7 @@ impl Inner {
     pub(crate) async fn check_room(&self, permit: &Permitted, parent: &Parent, kind: Kind) -> Result<(), Error> {
         let what = match kind {
             Kind::DomainMapping => "domain mappings",
+            Kind::Job => "jobs",
             Kind::WorkerPool => "worker pools",
             _ => "services",
         };

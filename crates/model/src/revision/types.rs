@@ -251,7 +251,7 @@ impl RevisionTemplate {
     pub fn ingress_container(&self) -> Option<&Container> {
         match &self.containers[..] {
             [only] => Some(only),
-            several => several.iter().find(|container| container.port_count > 0).or(several.first()),
+            several => several.iter().find(|container| container.port_count > 0).or_else(|| several.first()),
         }
     }
 }

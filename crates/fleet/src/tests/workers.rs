@@ -60,12 +60,29 @@ async fn a_startup_probe_is_asked_where_there_is_one() {
 }
 
 #[tokio::test]
+async fn a_probe_that_fails_is_told_by_its_own_port() {
+    let world = World::new();
+    let mut entry = BookEntry { check: Check::Wanted, ..worker(1, &["serve=9000"]) };
+    entry.startup_probe = Some(probe(ProbeKind::Tcp { port: 9001 }, 1, 1));
+    world.put(&workers(), entry);
+    until("it runs", || world.engine.live() == 1).await;
+    world.pass(SECOND * 2, SECOND).await;
+    until("the check fails", || matches!(world.outcome(&workers()), Some(CheckOutcome::Failed(_)))).await;
+    let Some(CheckOutcome::Failed(failure)) = world.outcome(&workers()) else { panic!("just seen") };
+    expect!["The user-provided container failed the configured startup probe checks. It listens on 0.0.0.0:9000, and nothing listens on port 9001. Make it listen on port 9001, or let its startup probe ask the port on which it does."].assert_eq(&failure.diagnosis.to_string());
+    world.end().await;
+}
+
+#[tokio::test]
 async fn so_many_are_kept_as_are_wanted_however_long_nothing_is_asked_of_them() {
     let mut world = World::new();
     world.put(&workers(), worker(3, &["sleep"]));
     until("all run", || world.engine.live() == 3).await;
     world.pass(SECOND * 7200, SECOND * 60).await;
     assert_eq!((world.engine.live(), world.engine.records().len()), (3, 3));
+    let active = "updraft_container_instance_count{project_id=\"demo-project\",location=\"us-central1\",\
+                  worker_pool_name=\"consumer\",revision_name=\"consumer-1\",state=\"active\"}";
+    assert_eq!(world.metric(active), 3, "nobody is idle to whom nothing is sent");
     assert_eq!(world.decisions(), ["+3 (0 → 3): below the minimum"]);
     world.put(&workers(), worker(1, &["sleep"]));
     until("two are ended", || world.engine.live() == 1).await;

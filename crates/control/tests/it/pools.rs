@@ -275,7 +275,7 @@ async fn deletion_leaves_nothing_and_a_service_of_the_same_name_alone() {
     world.settle().await;
     let gone: run::WorkerPool = world.response_of(&operation).await;
     assert!(gone.delete_time.is_some() && gone.name == pool.name);
-    assert_eq!((world.book_len(), world.hosts().len() > 0), (1, true), "the service is as it was");
+    assert_eq!((world.book_len(), world.hosts().is_empty()), (1, false), "the service is as it was");
     assert_eq!(world.revisions("consumer").await.len(), 1);
     assert_eq!(world.pool_revisions("consumer").await.len(), 0);
     assert_eq!(world.deleted.try_recv().map(|name| name.to_string()), Ok(pool.name));

@@ -1,4 +1,4 @@
-//! Log entries of a service, line by line.
+//! Log entries of a service, a worker pool or a job, line by line.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use updraft_identity::Authenticated;
 use updraft_model::{
     Error, Parent, ServiceName,
     iam::Permission,
-    name::{check_location_id, check_project_id, check_service_id},
+    name::{Collection, check_location_id, check_project_id, check_service_id},
 };
 use updraft_telemetry::{Followed, Follower, LogQuery, Which};
 
@@ -35,7 +35,8 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// One JSON object per line.
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
-/// `GET /updraft/v1/logs?service=&revision=&which=&limit=&follow=&project=&location=`: the newest entries, or with
+/// `GET /updraft/v1/logs?service=&revision=&which=&limit=&follow=&project=&location=`, with `workerPool` or `job` instead
+/// of `service` for those: the newest entries, or with
 /// `which=decisions` those of the scaler, which are left out otherwise; the oldest of them first, each an object in the form of Cloud Logging; with `follow=true` also those that
 /// come after. A follower that is too slow gets `{"lost": N}` for what it missed, and one that may not read them any more
 /// an error in the form of the API's, at the end.
@@ -77,19 +78,25 @@ pub(crate) async fn read(
     Ok(uncached(answer))
 }
 
-/// The service that a query names.
+/// What a query names what has a log by.
+const NAMED: [(&str, Collection); 3] =
+    [("service", Collection::Services), ("workerPool", Collection::WorkerPools), ("job", Collection::Jobs)];
+
+/// The service, worker pool or job that a query names.
 pub(crate) fn service(deps: &Served, parameters: &Parameters) -> Result<ServiceName, Error> {
-    let service = parameters.need("service")?;
+    let mut named = NAMED.into_iter().filter(|(parameter, _)| parameters.get(parameter).is_some());
+    let (field, collection) = named.next().unwrap_or(NAMED[0]);
+    if let Some((other, _)) = named.next() {
+        return Err(Error::invalid_field(other, format!("must not be given together with {field}")));
+    }
+    let id = parameters.need(field)?;
     let project = parameters.get("project").unwrap_or(&deps.info.default_project);
     let location = parameters.get("location").unwrap_or(&deps.info.default_location);
-    let checks = [
-        check_service_id("service", service),
-        check_project_id("project", project),
-        check_location_id("location", location),
-    ];
+    let checks =
+        [check_service_id(field, id), check_project_id("project", project), check_location_id("location", location)];
     match checks.into_iter().find_map(Result::err) {
         Some(violation) => Err(Error::invalid(vec![violation])),
-        None => Ok(Parent::new(project, location).service(service)),
+        None => Ok(Parent::new(project, location).resource(collection, id)),
     }
 }
 

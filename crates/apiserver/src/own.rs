@@ -38,7 +38,7 @@ pub enum On {
     Server,
     /// The default project: images and metrics are of no project, and that one is always there.
     DefaultProject,
-    /// The service that the query names.
+    /// The service, worker pool or job that the query names.
     Service,
 }
 

@@ -123,7 +123,7 @@ impl Server {
         for (index, text) in lines.iter().enumerate() {
             let line = LogLine {
                 time: now + Duration::from_millis(index as u64),
-                revision: Parent::new("demo-project", "us-central1").service("hello").revision("hello-00001-abc"),
+                owner: Parent::new("demo-project", "us-central1").service("hello").revision("hello-00001-abc").into(),
                 instance: None,
                 container: None,
                 source: LogSource::Container(Stream::Stdout),

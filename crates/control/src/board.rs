@@ -203,6 +203,11 @@ impl Board {
         None
     }
 
+    /// Has the service or worker pool revisions that are going to leave the book?
+    pub(crate) fn is_leaving(&self, service: &ServiceName) -> bool {
+        self.lock().leaving.keys().any(|revision| revision.service == *service)
+    }
+
     /// Takes a revision out of the book at once.
     pub(crate) fn withdraw(&self, revision: &RevisionName) {
         self.lock().withdraw(revision);

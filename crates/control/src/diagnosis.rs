@@ -7,13 +7,15 @@ use updraft_model::{
     Error, RevisionName, ServiceName,
     channel::StartFailure,
     iam::Principal,
+    name::Collection,
     revision::lifecycle::{Failure, Phase},
 };
-use updraft_store::{Key, Kind};
+use updraft_store::Key;
 
 use crate::{
     Control, Inner,
     access::Resource,
+    deployed::Deployed as _,
     record::{self, RevisionRecord, ServiceRecord},
 };
 
@@ -24,7 +26,7 @@ pub struct Report {
     pub revision: RevisionName,
     /// How it stands.
     pub standing: Standing,
-    /// The revisions that take traffic, by their ids.
+    /// The revisions that take traffic, or of a worker pool have instances, by their ids.
     pub serving: Vec<String>,
 }
 
@@ -42,7 +44,7 @@ pub enum Standing {
 // === impl Control ===
 
 impl Control {
-    /// How a revision of `service` came up, or why it did not; without `revision` the latest one.
+    /// How a revision of `service`, which may be a worker pool, came up, or why it did not; without `revision` the latest one.
     ///
     /// # Errors
     /// `NotFound` for a service or a revision that is not there, `PermissionDenied`, `InvalidArgument` for
@@ -54,12 +56,19 @@ impl Control {
         revision: Option<&str>,
     ) -> Result<Report, Error> {
         let inner = &*self.inner;
-        let service = inner.places.service(&service.to_string())?;
+        if service.collection == Collection::Jobs {
+            return Err(Error::invalid_field("job", format!("has no revisions, got '{}'", service.service)));
+        }
+        let service = inner.places.resource(service.collection, &service.to_string())?;
         let permit = inner.permit(caller, "run.revisions.get", &Resource::Service(service.clone())).await?;
-        let key = Key::new(Kind::Service, service.parent.clone(), &service.service);
-        let found = inner.get(&permit, &key).await?.ok_or_else(|| Error::not_found(&service.service))?;
+        let found = inner.get(&permit, &Key::of(&service)).await?.ok_or_else(|| Error::not_found(&service.service))?;
         let record: ServiceRecord = record::read(&found)?;
-        let status: run::Service = record::message(&found, &found.status)?;
+        let lines = match service.collection {
+            Collection::WorkerPools => record::message::<run::WorkerPool>(&found, &found.status)?.current(),
+            Collection::Services | Collection::Jobs => {
+                record::message::<run::Service>(&found, &found.status)?.current()
+            }
+        };
         let name = service.revision(revision.unwrap_or(&record.latest_created));
         let revision = inner.get_revision(&permit, &name).await?.ok_or_else(|| Error::not_found(&name.revision))?;
         let record: RevisionRecord = record::read(&revision)?;
@@ -68,8 +77,8 @@ impl Control {
             Phase::Ready => Standing::Ready(inner.trouble(&name)),
             Phase::Failed(failure) => Standing::Failed(failure),
         };
-        let routed = status.traffic_statuses.iter().filter(|line| line.percent > 0);
-        let mut serving: Vec<String> = routed.map(|line| id(&line.revision).to_owned()).collect();
+        let routed = lines.into_iter().filter(|line| line.target.percent > 0);
+        let mut serving: Vec<String> = routed.map(|line| line.revision).collect();
         serving.dedup();
         Ok(Report { revision: name, standing, serving })
     }
@@ -82,9 +91,4 @@ impl Inner {
         let seen = self.health_seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.entries.get(name).and_then(|health| health.trouble.clone())
     }
-}
-
-/// The last part of a name.
-fn id(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! The control plane: intent is written down here, and made true.
 //!
-//! * Use cases (`services`, `revisions`, `jobs`, `operations`, `locations`, `secrets`): authorise → normalise → default →
+//! * Use cases (`services`, `pools`, `revisions`, `jobs`, `operations`, `locations`, `secrets`): authorise → normalise → default →
 //!   validate → diff → one atomic commit of resource and operation. They decide nothing about traffic and
 //!   start nothing; they wake a key. What they may see and change they get from `access`, the one place that
 //!   authorises: without its [`Permitted`] the store does not open.
@@ -20,6 +20,7 @@ pub mod around;
 pub mod audit;
 mod backup;
 mod board;
+mod deployed;
 mod diagnosis;
 mod executions;
 mod failure;
@@ -31,6 +32,7 @@ mod operations;
 mod page;
 mod place;
 mod policies;
+mod pools;
 mod pull;
 mod queue;
 mod reconcile;
@@ -107,7 +109,7 @@ pub struct ControlDeps {
     pub routes: watch::Sender<Arc<RouteTable>>,
     /// To whoever checks tokens: which service accounts may be used.
     pub accounts: watch::Sender<Arc<AccountBook>>,
-    /// To whoever keeps something of services elsewhere: this one is deleted. What finds no room is lost.
+    /// To whoever keeps something of services or worker pools elsewhere: this one is deleted. What finds no room is lost.
     pub deleted: mpsc::Sender<ServiceName>,
 }
 
@@ -253,7 +255,7 @@ impl Inner {
     /// The envelope of a revision, if it belongs to the service that its name says.
     async fn get_revision(&self, proof: &impl Proof, name: &RevisionName) -> Result<Option<Envelope>, Error> {
         let key = Key::new(Kind::Revision, name.service.parent.clone(), &name.revision);
-        Ok(self.get(proof, &key).await?.filter(|envelope| envelope.owner == name.service.service))
+        Ok(self.get(proof, &key).await?.filter(|envelope| record::owned_by(envelope) == name.service))
     }
 
     /// Ends when nothing is queued, worked on or pulled.

@@ -14,6 +14,7 @@ use updraft_model::{
     Error, Parent, RevisionName, ServiceName,
     iam::Principal,
     job::{ExecutionName, JobName},
+    name::Collection,
 };
 use updraft_store::{Change, Envelope, Key, Kind, Selection};
 
@@ -165,8 +166,12 @@ impl Inner {
             return found.map(|envelope| Ok(pack(&view::revision(&envelope)?))).transpose();
         }
         let name: ServiceName = name.parse()?;
-        let found = self.get(permit, &Key::new(Kind::Service, name.parent.clone(), &name.service)).await?;
-        found.map(|envelope| Ok(pack(&view::service(&envelope, &self.config.url)?))).transpose()
+        let found = self.get(permit, &Key::of(&name)).await?;
+        let resource = |envelope: Envelope| match name.collection {
+            Collection::WorkerPools => Ok(pack(&view::worker_pool(&envelope)?)),
+            Collection::Services | Collection::Jobs => Ok(pack(&view::service(&envelope, &self.config.url)?)),
+        };
+        found.map(resource).transpose()
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 use updraft_model::{
     Error, Parent, RevisionName, ServiceName,
     job::{ExecutionName, JobName, TaskName},
-    name::{check_project_id, project_number},
+    name::{Collection, check_project_id, project_number},
 };
 use updraft_store::{Change, Key, Kind, Page, Selection, Store};
 
@@ -70,17 +70,25 @@ impl Places {
         Ok(Parent::new(project, &parent.location))
     }
 
-    /// A service's name as a request gives it, with the project's id.
-    pub(crate) fn service(&self, name: &str) -> Result<ServiceName, Error> {
-        let name: ServiceName = name.parse()?;
-        Ok(self.parent("name", &name.parent)?.service(name.service))
+    /// The name of a service, worker pool or job as a request gives it, with the project's id.
+    pub(crate) fn resource(&self, collection: Collection, name: &str) -> Result<ServiceName, Error> {
+        match name.parse::<ServiceName>() {
+            Ok(name) if name.collection == collection => {
+                Ok(self.parent("name", &name.parent)?.resource(collection, name.service))
+            }
+            _ => {
+                let (segment, id) = (collection.segment(), collection.segment().trim_end_matches('s'));
+                let form = format!("projects/{{project}}/locations/{{location}}/{segment}/{{{id}}}");
+                Err(Error::invalid_field("name", format!("must have the form {form}, got '{name}'")))
+            }
+        }
     }
 
     /// A revision's name as a request gives it, with the project's id.
     pub(crate) fn revision(&self, name: &str) -> Result<RevisionName, Error> {
         let name: RevisionName = name.parse()?;
-        let service = self.parent("name", &name.service.parent)?.service(name.service.service);
-        Ok(service.revision(name.revision))
+        let parent = self.parent("name", &name.service.parent)?;
+        Ok(parent.resource(name.service.collection, name.service.service).revision(name.revision))
     }
 
     /// A job's name as a request gives it in `field`, with the project's id.

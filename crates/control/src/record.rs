@@ -11,15 +11,16 @@ use prost::Message;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use updraft_api::iam;
 use updraft_model::{
-    Error, Reason,
+    Error, Reason, ServiceName,
     diagnosis::{Code, Diagnosis},
+    name::Collection,
     revision::lifecycle::{Failure, Phase},
 };
 use updraft_store::{Envelope, FORMAT, Key};
 
 pub(crate) use job::{ExecutionRecord, JobRecord, TaskRecord};
 
-/// Of a service.
+/// Of a service, or of a worker pool.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct ServiceRecord {
@@ -108,6 +109,24 @@ pub(crate) struct OperationRecord {
     pub(crate) resource: String,
     /// The id of the revision it made, if it made one.
     pub(crate) revision: String,
+}
+
+/// What the envelopes say that belong to `name`. Services came first: theirs say the id alone.
+pub(crate) fn owner(name: &ServiceName) -> String {
+    match name.collection {
+        Collection::Services => name.service.clone(),
+        other => format!("{}/{}", other.segment(), name.service),
+    }
+}
+
+/// Whose an envelope is, by what it says.
+pub(crate) fn owned_by(envelope: &Envelope) -> ServiceName {
+    let (parent, owner) = (&envelope.key.parent, envelope.owner.as_str());
+    let other = owner.split_once('/').and_then(|(segment, id)| Some((Collection::from_segment(segment)?, id)));
+    match other {
+        Some((collection, id)) => parent.resource(collection, id),
+        None => parent.service(owner),
+    }
 }
 
 /// Reads the internal part of an envelope.

@@ -1,12 +1,13 @@
-//! Revisions: the use cases. They are made by changes of a service, never by a call of their own.
+//! Revisions: the use cases. They are made by changes of a service or a worker pool, never by a call of their own.
 
 use updraft_api::{longrunning::Operation, pack, run};
-use updraft_model::{Error, ErrorKind, Parent, RevisionName, ServiceName, iam::Principal, service::Allocation};
+use updraft_model::{Error, ErrorKind, RevisionName, ServiceName, iam::Principal, name::Collection};
 use updraft_store::{Change, Envelope, Key, Kind, Selection, StoreError};
 
 use crate::{
     Control, Inner,
     access::{Permitted, Resource},
+    deployed::Deployed,
     failure::{etag_mismatch, of_store},
     page::{self, PAGE_MAX, Wish},
     queue::Work,
@@ -35,7 +36,7 @@ impl Control {
         view::revision(&self.inner.live_revision(&permit, &name).await?)
     }
 
-    /// Revisions of a service, or of all services with `-`; newest first.
+    /// Revisions of a service or a worker pool, or of all of them with `-`; newest first.
     ///
     /// # Errors
     /// `InvalidArgument` for a bad page token or size and for the location `-`; `PermissionDenied`.
@@ -50,12 +51,16 @@ impl Control {
         let mut selection = Selection::of(Kind::Revision).under(parent.clone());
         let mut resource = Resource::Place(parent.clone());
         if sent.service != "-" {
-            selection = selection.owned_by(&sent.service);
-            resource = Resource::Service(parent.service(&sent.service));
+            let of = parent.resource(sent.collection, &sent.service);
+            selection = selection.owned_by(record::owner(&of));
+            resource = Resource::Service(of);
         }
         let permit = inner.permit(caller, "run.revisions.list", &resource).await?;
         let wish = Wish { size: request.page_size, token: &request.page_token, max: PAGE_MAX };
-        let keep = |envelope: &Envelope| Ok(request.show_deleted || !is_deleting(envelope)?);
+        let keep = |envelope: &Envelope| {
+            let is_meant = record::owned_by(envelope).collection == sent.collection;
+            Ok(is_meant && (request.show_deleted || !is_deleting(envelope)?))
+        };
         let (found, next_page_token) = page::list(inner.store.open(&permit), &selection, wish, keep).await?;
         let revisions = found.iter().map(shown).collect::<Result<_, _>>()?;
         Ok(run::ListRevisionsResponse { revisions, next_page_token })
@@ -79,7 +84,10 @@ impl Control {
             if !request.etag.is_empty() && request.etag != view::etag(&envelope) {
                 return Err(etag_mismatch(&name.revision));
             }
-            let service = inner.deletable(&permit, &name).await?;
+            let service = match name.service.collection {
+                Collection::WorkerPools => inner.deletable::<run::WorkerPool>(&permit, &name).await?,
+                Collection::Services | Collection::Jobs => inner.deletable::<run::Service>(&permit, &name).await?,
+            };
             let now = inner.clock.now();
             let deleted = view::deleted_revision(view::revision(&envelope)?, now);
             let id = uuid::Uuid::new_v4().to_string();
@@ -120,29 +128,31 @@ impl Inner {
         }
     }
 
-    /// The envelope of the service of a revision that may be deleted.
-    async fn deletable(&self, permit: &Permitted, name: &RevisionName) -> Result<Envelope, Error> {
-        let parent: &Parent = &name.service.parent;
-        let key = Key::new(Kind::Service, parent.clone(), &name.service.service);
-        let envelope = self.get(permit, &key).await?.ok_or_else(|| Error::not_found(&name.revision))?;
+    /// The envelope of the service or worker pool of a revision that may be deleted.
+    async fn deletable<M: Deployed>(&self, permit: &Permitted, name: &RevisionName) -> Result<Envelope, Error> {
+        let envelope =
+            self.get(permit, &Key::of(&name.service)).await?.ok_or_else(|| Error::not_found(&name.revision))?;
         let record: ServiceRecord = record::read(&envelope)?;
-        let intent: run::Service = record::message(&envelope, &envelope.spec)?;
-        let status: run::Service = record::message(&envelope, &envelope.status)?;
-        let model = updraft_api::view::service::to_model(&name.service, &intent)?;
-        let wanted = Allocation::Revision(name.revision.clone());
+        let intent: M = record::message(&envelope, &envelope.spec)?;
+        let status: M = record::message(&envelope, &envelope.status)?;
+        let model = intent.to_model(&name.service)?;
+        let word = name.service.collection.word();
         let refuse = |why: &str| {
             let message = format!("Revision '{}' cannot be deleted: {why}.", name.revision);
             Err(Error::new(ErrorKind::FailedPrecondition, message))
         };
         if record.latest_created == name.revision {
-            return refuse("it is the latest created revision of its service");
+            return refuse(&format!("it is the latest created revision of its {word}"));
         }
-        if status.latest_ready_revision == name.to_string() {
-            return refuse("it is the latest ready revision of its service");
+        if status.latest_ready() == name.revision {
+            return refuse(&format!("it is the latest ready revision of its {word}"));
         }
-        let routed = status.traffic_statuses.iter().any(|line| line.revision == name.revision);
-        if routed || model.traffic.iter().any(|target| target.allocation == wanted) {
-            return refuse("traffic is sent to it, by a share or a tag");
+        let serves = status.current().iter().any(|line| line.revision == name.revision);
+        if serves || M::wish(&model).named_revisions().any(|id| id == name.revision) {
+            return refuse(match M::COLLECTION {
+                Collection::WorkerPools => "a split gives it instances",
+                Collection::Services | Collection::Jobs => "traffic is sent to it, by a share or a tag",
+            });
         }
         Ok(envelope)
     }

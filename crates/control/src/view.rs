@@ -7,26 +7,24 @@ use sha2::{Digest, Sha256};
 use updraft_api::{
     longrunning::{self, operation},
     rpc, run,
-    v1::{Rest, Stored, notice_condition},
+    v1::{Rest, Stored, notice_condition, worker_pool_notice_condition},
     view::{condition, revision::template_of, timestamp},
 };
 use updraft_model::{
-    Condition, Error, Parent, RevisionName, ServiceName, State,
+    Condition, Error, Parent, RevisionName, State,
     condition::kind::{CONFIGURATIONS_READY, READY, ROUTES_READY},
 };
 use updraft_plan::hosts::UrlConfig;
 use updraft_store::Envelope;
 
-use crate::record::{self, RevisionRecord, ServiceRecord};
-
-/// The name of the service in an envelope.
-pub(crate) fn service_name(envelope: &Envelope) -> ServiceName {
-    envelope.key.parent.service(&envelope.key.name)
-}
+use crate::{
+    deployed::Deployed,
+    record::{self, RevisionRecord, ServiceRecord},
+};
 
 /// The name of the revision in an envelope.
 pub(crate) fn revision_name(envelope: &Envelope) -> RevisionName {
-    envelope.key.parent.service(&envelope.owner).revision(&envelope.key.name)
+    record::owned_by(envelope).revision(&envelope.key.name)
 }
 
 /// The name of an operation.
@@ -41,8 +39,8 @@ pub(crate) fn etag(envelope: &Envelope) -> String {
     format!("\"{}\"", STANDARD.encode(&digest[..12]))
 }
 
-/// What a client wrote of a service, by whichever version of the API.
-pub(crate) fn intent(envelope: &Envelope) -> Result<Stored<run::Service>, Error> {
+/// What a client wrote of a service or a worker pool, by whichever version of the API.
+pub(crate) fn intent<M: Deployed>(envelope: &Envelope) -> Result<Stored<M>, Error> {
     let message = record::message(envelope, &envelope.spec)?;
     Ok(Stored { message, rest: rest(envelope)?, operation: String::new() })
 }
@@ -53,10 +51,10 @@ pub(crate) fn rest(envelope: &Envelope) -> Result<Rest, Error> {
         .map_err(|error| Error::internal(format!("{}: unreadable rest: {error}", envelope.key)))
 }
 
-/// A service as v1's clients see it.
-pub(crate) fn stored_service(envelope: &Envelope, urls: &UrlConfig) -> Result<Stored<run::Service>, Error> {
+/// A service or a worker pool as v1's clients see it.
+pub(crate) fn stored<M: Deployed>(envelope: &Envelope, urls: &UrlConfig) -> Result<Stored<M>, Error> {
     let record: ServiceRecord = record::read(envelope)?;
-    Ok(Stored { message: service(envelope, urls)?, rest: rest(envelope)?, operation: record.operation })
+    Ok(Stored { message: M::shown(envelope, urls)?, rest: rest(envelope)?, operation: record.operation })
 }
 
 /// A revision as v1's clients see it.
@@ -69,7 +67,7 @@ pub(crate) fn service(envelope: &Envelope, urls: &UrlConfig) -> Result<run::Serv
     let record: ServiceRecord = record::read(envelope)?;
     let intent: run::Service = record::message(envelope, &envelope.spec)?;
     let status: run::Service = record::message(envelope, &envelope.status)?;
-    let name = service_name(envelope);
+    let name = envelope.key.parent.service(&envelope.key.name);
     let urls = if intent.default_uri_disabled { Vec::new() } else { urls.service_urls(&name) };
     let reconciling = record.settled_generation != envelope.generation;
     let mut service = run::Service {
@@ -92,7 +90,6 @@ pub(crate) fn service(envelope: &Envelope, urls: &UrlConfig) -> Result<run::Serv
         etag: etag(envelope),
         ..intent
     };
-    let is_settled = |condition: &run::Condition| condition::to_model(condition).is_none_or(|c| c.state.is_terminal());
     if reconciling && service.terminal_condition.as_ref().is_none_or(is_settled) {
         // The status still speaks of the intent before.
         let waits = |kind| Condition::new(kind, State::Reconciling, envelope.updated);
@@ -103,6 +100,46 @@ pub(crate) fn service(envelope: &Envelope, urls: &UrlConfig) -> Result<run::Serv
     let since = Some(timestamp(envelope.updated));
     service.conditions.extend(notice.map(|notice| run::Condition { last_transition_time: since, ..notice }));
     Ok(service)
+}
+
+/// A worker pool as clients see it.
+pub(crate) fn worker_pool(envelope: &Envelope) -> Result<run::WorkerPool, Error> {
+    let record: ServiceRecord = record::read(envelope)?;
+    let intent: run::WorkerPool = record::message(envelope, &envelope.spec)?;
+    let status: run::WorkerPool = record::message(envelope, &envelope.status)?;
+    let name = envelope.key.parent.worker_pool(&envelope.key.name);
+    let reconciling = record.settled_generation != envelope.generation;
+    let mut pool = run::WorkerPool {
+        name: name.to_string(),
+        uid: envelope.uid.clone(),
+        generation: envelope.generation,
+        create_time: Some(timestamp(envelope.created)),
+        update_time: Some(timestamp(envelope.updated)),
+        creator: record.creator,
+        last_modifier: record.last_modifier,
+        observed_generation: status.observed_generation,
+        terminal_condition: status.terminal_condition,
+        conditions: status.conditions,
+        latest_ready_revision: status.latest_ready_revision,
+        latest_created_revision: name.revision(record.latest_created).to_string(),
+        instance_split_statuses: status.instance_split_statuses,
+        reconciling,
+        etag: etag(envelope),
+        ..intent
+    };
+    if reconciling && pool.terminal_condition.as_ref().is_none_or(is_settled) {
+        // The status still speaks of the intent before.
+        let waits = Condition::new(READY, State::Reconciling, envelope.updated);
+        condition::write_to_worker_pool(&mut pool, &[waits]);
+    }
+    let notice = worker_pool_notice_condition(&pool, &rest(envelope)?);
+    let since = Some(timestamp(envelope.updated));
+    pool.conditions.extend(notice.map(|notice| run::Condition { last_transition_time: since, ..notice }));
+    Ok(pool)
+}
+
+fn is_settled(condition: &run::Condition) -> bool {
+    condition::to_model(condition).is_none_or(|condition| condition.state.is_terminal())
 }
 
 /// A revision as clients see it.
@@ -121,9 +158,10 @@ pub(crate) fn revision(envelope: &Envelope) -> Result<run::Revision, Error> {
     revision.scaling_status = status.scaling_status;
     revision.reconciling = !record.phase().is_terminal();
     revision.etag = etag(envelope);
-    let alone = revision.containers.len() == 1;
-    for container in &mut revision.containers {
-        let is_ingress = alone || !container.ports.is_empty();
+    // As the model has it: the one with a port, or the first.
+    let main = revision.containers.iter().position(|container| !container.ports.is_empty()).unwrap_or_default();
+    for (index, container) in revision.containers.iter_mut().enumerate() {
+        let is_ingress = index == main;
         let pinned = if is_ingress { Some(&record.image) } else { record.sidecar_images.get(&container.name) };
         if let Some(pinned) = pinned.filter(|image| !image.is_empty()) {
             container.image.clone_from(pinned);
@@ -167,12 +205,37 @@ pub(crate) fn without_outputs(service: run::Service) -> run::Service {
     intent
 }
 
-/// A deleted resource carries the time of its deletion.
-pub(crate) fn deleted_service(mut service: run::Service, now: SystemTime) -> run::Service {
-    service.delete_time = Some(timestamp(now));
-    service.expire_time = Some(timestamp(now));
-    service.reconciling = false;
-    service
+/// Takes out of a client's worker pool what only the server writes.
+#[expect(deprecated, reason = "a field that Google ignores is ignored")]
+pub(crate) fn worker_pool_without_outputs(pool: run::WorkerPool) -> run::WorkerPool {
+    let mut intent = run::WorkerPool {
+        name: String::new(),
+        uid: String::new(),
+        generation: 0,
+        create_time: None,
+        update_time: None,
+        delete_time: None,
+        expire_time: None,
+        creator: String::new(),
+        last_modifier: String::new(),
+        observed_generation: 0,
+        terminal_condition: None,
+        conditions: Vec::new(),
+        latest_ready_revision: String::new(),
+        latest_created_revision: String::new(),
+        instance_split_statuses: Vec::new(),
+        threat_detection_enabled: false,
+        // Google: deprecated, and ignored.
+        custom_audiences: Vec::new(),
+        satisfies_pzs: false,
+        reconciling: false,
+        etag: String::new(),
+        ..pool
+    };
+    for container in intent.template.iter_mut().flat_map(|template| &mut template.containers) {
+        container.build_info = None;
+    }
+    intent
 }
 
 /// A deleted resource carries the time of its deletion.

@@ -18,8 +18,11 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 use updraft_base::{Clock, OnFailure, Tasks};
-use updraft_model::instance::{
-    ContainerSpec, Exit, Inspection, InstanceId, InstanceSpec, Listener, Process, ProcessState, Secrets, Usage,
+use updraft_model::{
+    instance::{
+        ContainerSpec, Exit, Inspection, InstanceId, InstanceSpec, Listener, Process, ProcessState, Secrets, Usage,
+    },
+    owner::Owner,
 };
 
 use crate::{
@@ -195,6 +198,11 @@ impl FakeEngine {
     /// The most instances that were there at one time.
     pub fn peak_live(&self) -> usize {
         self.lock().peak_live
+    }
+
+    /// Whose the instances are that run now.
+    pub fn owners(&self) -> Vec<Owner> {
+        self.lock().live.values().map(|instance| instance.record.owner.clone()).collect()
     }
 
     /// How often `prepare` was called.

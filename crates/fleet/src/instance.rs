@@ -37,6 +37,8 @@ use crate::{
 };
 
 /// The container's lines that are kept for the message of a failed start.
+/// So long an instance without a startup probe has to run until it counts as up.
+const STEADY: Duration = Duration::from_secs(1);
 const LAST_LINES: usize = 20;
 /// The longest of them, in bytes.
 const LAST_LINE_MAX: usize = 2000;
@@ -299,7 +301,11 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
     // Before its program can ask who it is.
     context.instances.enlist(&instance, &entry.account);
     context.say(&instance, format!("Starting new instance. Reason: {}", reason(why)));
-    match bring_up(&context, &instance, &entry).await {
+    let start = match bring_up(&context, &instance, &entry).await {
+        Start::Up(timing) if entry.startup_probe.is_none() => steady(&context, &instance, (&entry, timing)).await,
+        start => start,
+    };
+    match start {
         Start::Up(timing) => {
             instance.came_up(timing);
             context.metrics.start_seconds.observe(timing.ready.duration_since(timing.asked).as_secs_f64());
@@ -328,6 +334,22 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
         }
     }
     context.instances.remove(&instance.id);
+}
+
+/// What nobody asks whether it is up is so when it has run for a moment: a program that is not there, or that lacks a
+/// setting, ends within that.
+async fn steady(context: &Context, instance: &Instance, (entry, timing): (&BookEntry, Timing)) -> Start {
+    tokio::select! {
+        biased;
+        ended = instance.until_exit() => {
+            context.say_end(instance, &ended);
+            let after = context.clock.instant().saturating_duration_since(timing.started);
+            Start::Failed(Cause::Exited(ended, after), Remains::Nothing)
+        }
+        () = instance.until_ordered() => Start::Unwanted,
+        never = secrets::follow(context, instance, &entry.spec) => match never {},
+        () = context.clock.sleep(STEADY) => Start::Up(Timing { ready: context.clock.instant(), ..timing }),
+    }
 }
 
 /// The life of an instance that another server had started, from its revision's point of view: probe, serve, stop. It

@@ -19,7 +19,7 @@ use updraft_base::Backoff;
 use updraft_engine::SpecDigest;
 use updraft_model::{
     channel::{BookEntry, Check, CheckOutcome, Health, StartFailure},
-    name::RevisionName,
+    name::{Collection, RevisionName},
 };
 use updraft_plan::{
     patience::Starts,
@@ -198,7 +198,8 @@ impl Revision {
     /// What is to be told of it.
     pub(crate) fn reading(&self) -> Reading {
         let state = self.lock();
-        let is_active = |place: &&Place| place.about == About::Starting || place.in_flight > 0;
+        let is_worker = self.name.service.collection == Collection::WorkerPools;
+        let is_active = |place: &&Place| is_worker || place.about == About::Starting || place.in_flight > 0;
         let active = state.places.iter().filter(is_active).count();
         Reading {
             active: u32::try_from(active).unwrap_or(u32::MAX),

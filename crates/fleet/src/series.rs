@@ -14,14 +14,14 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
     metrics::{counter::ConstCounter, gauge::ConstGauge},
 };
-use updraft_model::name::RevisionName;
+use updraft_model::name::{Collection, RevisionName};
 
 use crate::context::Revisions;
 
 /// One revision, at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Reading {
-    /// Instances with requests, and those on their way up.
+    /// Instances with requests, those on their way up, and all to which none are sent.
     pub(crate) active: u32,
     /// The others.
     pub(crate) idle: u32,
@@ -49,13 +49,8 @@ pub(crate) struct Used {
 /// Reads them.
 pub(crate) struct Series(Weak<Revisions>);
 
-#[derive(Clone, EncodeLabelSet)]
-struct Whose {
-    project_id: String,
-    location: String,
-    service_name: String,
-    revision_name: String,
-}
+/// Labels and their values.
+type Whose = Vec<(&'static str, String)>;
 
 #[derive(EncodeLabelSet)]
 struct State {
@@ -76,7 +71,7 @@ impl Series {
 
     fn read(&self) -> Vec<(Whose, Reading)> {
         let Some(revisions) = self.0.upgrade() else { return Vec::new() };
-        let read = |name: &RevisionName| Some((Whose::of(name), revisions.known(name)?.reading()));
+        let read = |name: &RevisionName| Some((whose(name), revisions.known(name)?.reading()));
         let mut names = revisions.with_instances();
         names.extend(revisions.waited_for());
         names.iter().filter_map(read).collect()
@@ -155,16 +150,18 @@ impl fmt::Debug for Series {
     }
 }
 
-// === impl Whose ===
-
-impl Whose {
-    fn of(name: &RevisionName) -> Self {
-        let service = &name.service;
-        Self {
-            project_id: service.parent.project.clone(),
-            location: service.parent.location.clone(),
-            service_name: service.service.clone(),
-            revision_name: name.revision.clone(),
-        }
-    }
+/// The labels of a revision: a service and a worker pool of the same name are two.
+fn whose(name: &RevisionName) -> Whose {
+    let service = &name.service;
+    let by = match service.collection {
+        Collection::Services => "service_name",
+        Collection::WorkerPools => "worker_pool_name",
+        Collection::Jobs => "job_name",
+    };
+    vec![
+        ("project_id", service.parent.project.clone()),
+        ("location", service.parent.location.clone()),
+        (by, service.service.clone()),
+        ("revision_name", name.revision.clone()),
+    ]
 }

@@ -11,6 +11,7 @@ mod scaling;
 mod secrets;
 mod simulation;
 mod starts;
+mod workers;
 
 use std::{
     collections::BTreeMap,

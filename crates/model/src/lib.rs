@@ -22,6 +22,7 @@ pub mod label;
 pub mod level;
 pub mod name;
 pub mod owner;
+pub mod pool;
 pub mod quantity;
 pub mod receipt;
 pub mod revision;

@@ -101,7 +101,8 @@ impl FromStr for Parent {
 // === impl Collection ===
 
 impl Collection {
-    const EVERY: [Self; 3] = [Self::Services, Self::WorkerPools, Self::Jobs];
+    /// All of them.
+    pub const EVERY: [Self; 3] = [Self::Services, Self::WorkerPools, Self::Jobs];
 
     /// As it is written in names.
     pub fn segment(self) -> &'static str {
@@ -112,9 +113,9 @@ impl Collection {
         }
     }
 
-    /// The one that is written so, if there is one.
+    /// The one that is written so, if there is one; in v1 without a capital.
     pub fn from_segment(text: &str) -> Option<Self> {
-        Self::EVERY.into_iter().find(|one| one.segment() == text)
+        Self::EVERY.into_iter().find(|one| one.segment() == text || one.segment().to_ascii_lowercase() == text)
     }
 
     /// For people.

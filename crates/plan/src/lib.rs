@@ -13,6 +13,7 @@
 //! * [`scaling`]: how many instances a revision needs.
 //! * [`health`]: what the probes of a running instance mean.
 //! * [`secret_filter`]: which secrets and versions a list is to have.
+//! * [`split`]: how the instances of a worker pool are divided among its revisions.
 //! * [`startup`]: in which order the containers of an instance start.
 
 pub mod cpu;
@@ -28,4 +29,5 @@ pub mod rollout;
 pub mod room;
 pub mod scaling;
 pub mod secret_filter;
+pub mod split;
 pub mod startup;

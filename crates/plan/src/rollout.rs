@@ -1,6 +1,6 @@
-//! What becomes of a service: which revisions serve, by which share, and what the service says of it.
+//! What becomes of a service or a worker pool: which revisions serve, by which share, and what it says of itself.
 //!
-//! The rules, in short: LATEST follows the newest ready revision; a share or a tag on a revision that is
+//! Of a worker pool the traffic is its instances. The rules, in short: LATEST follows the newest ready revision; a share or a tag on a revision that is
 //! not ready leaves all traffic where it is; a revision without share and tag has no instances.
 
 use std::{collections::BTreeMap, fmt, time::SystemTime};
@@ -13,10 +13,21 @@ use updraft_model::{
         lifecycle::{Activity, Phase, not_ready},
     },
     service::{
-        Allocation, Scaling, ScalingMode, Service, TrafficTarget,
+        Allocation, Scaling, ScalingMode, TrafficTarget,
         lifecycle::{self, Half},
     },
 };
+
+use crate::split;
+
+/// How many instances those revisions have that serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sizing {
+    /// As requests need them, within bounds.
+    Requests(Scaling),
+    /// So many, of all of them together.
+    Count(u32),
+}
 
 /// More revisions than this are not kept; the oldest without traffic go first. Cloud Run's limit.
 pub const REVISIONS_KEPT: usize = 1000;
@@ -46,8 +57,10 @@ pub struct Assignment {
 /// What is known when a rollout is planned.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
-    /// The intent.
-    pub service: &'a Service,
+    /// Where traffic is meant to go.
+    pub targets: &'a [TrafficTarget],
+    /// How many instances are meant.
+    pub sizing: Sizing,
     /// The revision that the template made last.
     pub latest_created: &'a str,
     /// All revisions of the service, in any order.
@@ -102,6 +115,10 @@ pub fn plan(input: &Input<'_>) -> Rollout {
     let latest_ready = latest_ready(input.revisions);
     let (traffic, routes) = route(input, latest_ready);
     let shares = shares(&traffic);
+    let counts = match input.sizing {
+        Sizing::Requests(_) => BTreeMap::new(),
+        Sizing::Count(count) => split::divide(count, &shares),
+    };
     let collected = collected(input, latest_ready, &shares);
     let mut actions = Vec::new();
     let mut activity = BTreeMap::new();
@@ -116,7 +133,10 @@ pub fn plan(input: &Input<'_>) -> Rollout {
         let reserve = latest_ready.is_some_and(|latest| latest.id == id);
         match shares.get(id.as_str()) {
             Some(&percent) => {
-                let (min, max) = bounds(&input.service.scaling, revision.scaling, percent);
+                let (min, max) = match input.sizing {
+                    Sizing::Requests(scaling) => bounds(&scaling, revision.scaling, percent),
+                    Sizing::Count(_) => [counts.get(id.as_str()).copied().unwrap_or_default(); 2].into(),
+                };
                 actions.push(Action::Serve { revision: id.clone(), min, max });
                 activity.insert(id, Activity::Active);
             }
@@ -160,7 +180,7 @@ fn route(input: &Input<'_>, latest_ready: Option<&Observed>) -> (Vec<Assignment>
     let find = |id: &str| input.revisions.iter().find(|revision| revision.id == id);
     let mut resolved = Vec::new();
     let mut blocked = Vec::new();
-    for target in &input.service.traffic {
+    for target in input.targets {
         let revision = match &target.allocation {
             Allocation::Latest => latest_ready,
             Allocation::Revision(id) => find(id).filter(|revision| revision.phase == Phase::Ready),
@@ -184,7 +204,7 @@ fn route(input: &Input<'_>, latest_ready: Option<&Observed>) -> (Vec<Assignment>
 
 /// Every line has a ready revision: the routes hold, unless LATEST is about to move.
 fn latest_half(input: &Input<'_>, latest_ready: Option<&Observed>) -> Half {
-    let follows = input.service.traffic.iter().any(|target| target.allocation == Allocation::Latest);
+    let follows = input.targets.iter().any(|target| target.allocation == Allocation::Latest);
     let created = input.revisions.iter().find(|revision| revision.id == input.latest_created);
     match created {
         Some(created) if follows && !created.phase.is_terminal() && latest_ready != Some(created) => {
@@ -241,7 +261,7 @@ fn collected<'a>(input: &Input<'a>, latest_ready: Option<&Observed>, shares: &BT
         id == input.latest_created
             || latest_ready.is_some_and(|latest| latest.id == id)
             || shares.contains_key(id)
-            || input.service.traffic.iter().any(|target| target.allocation == wanted)
+            || input.targets.iter().any(|target| target.allocation == wanted)
     };
     let mut free: Vec<&Observed> = input.revisions.iter().collect();
     if surplus == 0 {

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::SystemTime};
 
-use updraft_model::Parent;
+use updraft_model::{Parent, ServiceName, name::Collection};
 
 /// The format of [`Envelope::spec`], [`Envelope::status`] and [`Envelope::internal`] that this version
 /// writes. It reads every earlier one; see `migration`.
@@ -162,6 +162,25 @@ impl Kind {
         }
     }
 
+    /// The kind of what has an id of its own in a place.
+    pub fn of(collection: Collection) -> Self {
+        match collection {
+            Collection::Services => Self::Service,
+            Collection::WorkerPools => Self::WorkerPool,
+            Collection::Jobs => Self::Job,
+        }
+    }
+
+    /// Where what has an id of its own in a place belongs.
+    pub fn collection(self) -> Option<Collection> {
+        match self {
+            Self::Service => Some(Collection::Services),
+            Self::WorkerPool => Some(Collection::WorkerPools),
+            Self::Job => Some(Collection::Jobs),
+            _ => None,
+        }
+    }
+
     /// The kind of a word.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
@@ -174,6 +193,16 @@ impl Key {
     /// The key of `name` under `parent`.
     pub fn new(kind: Kind, parent: Parent, name: impl Into<String>) -> Self {
         Self { kind, parent, name: name.into() }
+    }
+
+    /// The key of a service, a worker pool or a job.
+    pub fn of(name: &ServiceName) -> Self {
+        Self::new(Kind::of(name.collection), name.parent.clone(), &name.service)
+    }
+
+    /// The service, worker pool or job that it is of.
+    pub fn resource(&self) -> Option<ServiceName> {
+        Some(self.parent.resource(self.kind.collection()?, &self.name))
     }
 }
 

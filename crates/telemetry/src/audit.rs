@@ -156,6 +156,14 @@ fn resource(record: &AuditRecord) -> Value {
             ];
             ("cloud_run_revision", labels.into())
         }
+        (_, ["projects", _, "locations", location, "workerPools" | "workerpools", pool, rest @ ..]) => {
+            let revision = match rest {
+                ["revisions", revision] => revision,
+                _ => "",
+            };
+            let labels = [("location", *location), ("worker_pool_name", pool), ("revision_name", revision)];
+            ("cloud_run_worker_pool", labels.into())
+        }
         (_, ["projects", _, "locations", location, "revisions", revision]) => {
             ("cloud_run_revision", [("location", *location), ("revision_name", *revision)].into())
         }
@@ -254,6 +262,12 @@ mod tests {
             ("iam.googleapis.com", "projects/p/serviceAccounts/123", "service_account", ("unique_id", "123")),
             ("iam.googleapis.com", "projects/p/roles/r", "iam_role", ("role_name", "projects/p/roles/r")),
             ("cloudresourcemanager.googleapis.com", "projects/p", "project", ("project_id", "p")),
+            (
+                "run.googleapis.com",
+                "projects/p/locations/l/workerPools/w/revisions/w-1",
+                "cloud_run_worker_pool",
+                ("revision_name", "w-1"),
+            ),
             ("run.googleapis.com", "projects/p/locations/l/operations/o", "audited_resource", ("method", "m")),
         ] {
             let resource = resource(&record(service, name));

@@ -102,6 +102,13 @@ pub fn write_to_service(message: &mut run::Service, conditions: &[Condition]) {
     message.conditions = rest.into_iter().map(from_model).collect();
 }
 
+/// Writes a worker pool's condition where v2 has it: there is `Ready` alone.
+pub fn write_to_worker_pool(message: &mut run::WorkerPool, conditions: &[Condition]) {
+    let ready = conditions.iter().find(|condition| condition.kind == READY);
+    message.terminal_condition = ready.map(from_model);
+    message.conditions.clear();
+}
+
 /// Writes a revision's conditions where v2 has them: all in one list, `Ready` among them.
 pub fn write_to_revision(message: &mut run::Revision, conditions: &[Condition]) {
     message.conditions = conditions.iter().map(from_model).collect();

@@ -15,6 +15,7 @@ mod container;
 pub mod enums;
 pub mod job;
 pub mod policy;
+pub mod pool;
 pub mod revision;
 pub mod secret;
 pub mod service;

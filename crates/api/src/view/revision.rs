@@ -3,6 +3,7 @@
 use googleapis_tonic_google_api::google::api::LaunchStage;
 use updraft_model::{
     Error, RevisionName,
+    name::Collection,
     revision::{RevisionScaling, RevisionTemplate, SecretItem, SecretSource, Volume, VolumeKind},
 };
 
@@ -36,7 +37,11 @@ pub fn from_template(name: &RevisionName, template: &run::RevisionTemplate) -> r
         labels: template.labels,
         annotations: template.annotations,
         launch_stage: LaunchStage::Ga.into(),
-        service: name.service.service.clone(),
+        service: match name.service.collection {
+            Collection::Services => name.service.service.clone(),
+            // Source: its documentation, "the name of the parent service". A worker pool is none.
+            Collection::WorkerPools | Collection::Jobs => String::new(),
+        },
         scaling: template.scaling,
         vpc_access: template.vpc_access,
         max_instance_request_concurrency: template.max_instance_request_concurrency,

@@ -41,7 +41,7 @@ fn line(issues: &mut Issues, path: &str, message: &run::TrafficTarget) -> Traffi
 }
 
 /// The id of a revision that may be given by its full name.
-fn short(revision: &str) -> String {
+pub(super) fn short(revision: &str) -> String {
     let id = revision.rsplit_once("/revisions/").map_or(revision, |(_, id)| id);
     id.to_owned()
 }

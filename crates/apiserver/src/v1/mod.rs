@@ -16,13 +16,15 @@ use updraft_api::{
     },
 };
 use updraft_control::{Control, Found, Place};
-use updraft_model::{Error, iam::Principal};
+use updraft_model::{Error, ErrorKind, iam::Principal};
 
 use crate::{respond::BoxBody, rest::Format};
 use query::{Query, deletion};
 
 /// Knative's group.
 const SERVING: &str = "serving.knative.dev";
+/// The group of what Knative does not have.
+const RUN: &str = "run.googleapis.com";
 const SERVING_V1: &str = "serving.knative.dev/v1";
 
 /// A call that found its row.
@@ -70,11 +72,28 @@ impl Call<'_> {
             Method::RevisionsList | Method::RevisionsGet | Method::RevisionsDelete => {
                 self.revisions(&query, body).await
             }
+            Method::WorkerPoolsList
+            | Method::WorkerPoolsCreate
+            | Method::WorkerPoolsGet
+            | Method::WorkerPoolsReplace
+            | Method::WorkerPoolsDelete => self.worker_pools(&query, body).await,
             Method::DomainMappingsList
             | Method::DomainMappingsCreate
             | Method::DomainMappingsGet
             | Method::DomainMappingsDelete
             | Method::AuthorizedDomainsList => self.domains(&query, body).await,
+            Method::JobsList
+            | Method::JobsCreate
+            | Method::JobsGet
+            | Method::JobsReplace
+            | Method::JobsDelete
+            | Method::JobsRun
+            | Method::ExecutionsList
+            | Method::ExecutionsGet
+            | Method::ExecutionsDelete
+            | Method::ExecutionsCancel
+            | Method::TasksList
+            | Method::TasksGet => Err(Error::new(ErrorKind::Unimplemented, "Jobs are not implemented.")),
             Method::OperationsList | Method::OperationsGet | Method::OperationsDelete | Method::OperationsWait => {
                 self.operations(&query, body).await
             }
@@ -86,7 +105,7 @@ impl Call<'_> {
         match self.found.method {
             Method::ServicesList => {
                 let found = control.v1_services_list(caller, (place, "run.services.list"), &query.wanted).await?;
-                Ok(list(v1::SERVICE, found, v1::service_json))
+                Ok(list((SERVING_V1, v1::SERVICE), found, v1::service_json))
             }
             Method::ServicesCreate => {
                 let written = v1::Written::read(&parse(body)?)?;
@@ -117,11 +136,11 @@ impl Call<'_> {
             Method::ConfigurationsList => {
                 let asked = (place, "run.configurations.list");
                 let found = control.v1_services_list(caller, asked, &query.wanted).await?;
-                Ok(list(v1::CONFIGURATION, found, v1::configuration_json))
+                Ok(list((SERVING_V1, v1::CONFIGURATION), found, v1::configuration_json))
             }
             Method::RoutesList => {
                 let found = control.v1_services_list(caller, (place, "run.routes.list"), &query.wanted).await?;
-                Ok(list(v1::ROUTE, found, v1::route_json))
+                Ok(list((SERVING_V1, v1::ROUTE), found, v1::route_json))
             }
             Method::RoutesGet => {
                 Ok(v1::route_json(&control.v1_services_get(caller, (place, name), "run.routes.get").await?))
@@ -138,7 +157,7 @@ impl Call<'_> {
         match self.found.method {
             Method::RevisionsList => {
                 let found = control.v1_revisions_list(caller, place, &query.wanted).await?;
-                Ok(list(v1::REVISION, found, v1::revision_json))
+                Ok(list((SERVING_V1, v1::REVISION), found, v1::revision_json))
             }
             Method::RevisionsDelete => {
                 let mode = deletion(query.mode, body)?;
@@ -146,6 +165,32 @@ impl Call<'_> {
                 Ok(success(Subject { group: SERVING, kind: "revisions", name, uid: &gone.message.uid }))
             }
             _ => Ok(v1::revision_json(&control.v1_revisions_get(caller, (place, name)).await?)),
+        }
+    }
+
+    async fn worker_pools(&self, query: &Query, body: &[u8]) -> Result<Value, Error> {
+        let (control, caller, place, name) = (self.control, &self.caller, &self.place(), &*self.found.name);
+        match self.found.method {
+            Method::WorkerPoolsList => {
+                let found = control.v1_worker_pools_list(caller, place, &query.wanted).await?;
+                Ok(list((v1::RUN, v1::WORKER_POOL), found, v1::worker_pool_json))
+            }
+            Method::WorkerPoolsCreate => {
+                let written = v1::WrittenWorkerPool::read(&parse(body)?)?;
+                let made = control.v1_worker_pools_create(caller, place, (&written, query.mode)).await?;
+                Ok(v1::worker_pool_json(&made))
+            }
+            Method::WorkerPoolsReplace => {
+                let written = v1::WrittenWorkerPool::read(&parse(body)?)?;
+                let done = control.v1_worker_pools_replace(caller, (place, name), (&written, query.mode)).await?;
+                Ok(v1::worker_pool_json(&done))
+            }
+            Method::WorkerPoolsDelete => {
+                let mode = deletion(query.mode, body)?;
+                let gone = control.v1_worker_pools_delete(caller, (place, name), mode).await?;
+                Ok(success(Subject { group: RUN, kind: "workerpools", name, uid: &gone.message.uid }))
+            }
+            _ => Ok(v1::worker_pool_json(&control.v1_worker_pools_get(caller, (place, name)).await?)),
         }
     }
 
@@ -197,8 +242,8 @@ impl Call<'_> {
     }
 }
 
-fn list<M>(kind: &str, found: Found<Stored<M>>, show: fn(&Stored<M>) -> Value) -> Value {
-    v1::list_json(SERVING_V1, kind, found.items.iter().map(show).collect(), &found.token)
+fn list<M>((version, kind): (&str, &str), found: Found<Stored<M>>, show: fn(&Stored<M>) -> Value) -> Value {
+    v1::list_json(version, kind, found.items.iter().map(show).collect(), &found.token)
 }
 
 /// `{"timeout": "10s"}`, or nothing.

@@ -113,6 +113,7 @@ impl World {
         ok(Method::PATCH, &format!("{SERVICES}/hello"), changed).await;
         let own = json!({"policy": {"bindings": [binding("roles/run.viewer", &format!("serviceAccount:{CI}"))]}});
         ok(Method::POST, &format!("{SERVICES}/hello:setIamPolicy"), own).await;
+        ok(Method::POST, &format!("/v2/{PLACE}/workerPools?workerPoolId=consumer"), of_image()).await;
         ok(Method::POST, &format!("/v1/{PROJECT}/serviceAccounts"), json!({"accountId": "ci-account"})).await;
         let keys = format!("/v1/{PROJECT}/serviceAccounts/{CI_ACCOUNT}/keys:upload");
         let key = id(&ok(Method::POST, &keys, uploaded(0)).await["name"]);
@@ -180,6 +181,7 @@ impl World {
             name if name.starts_with("Revisions") => self.revision.as_str(),
             name if name.starts_with("Operations") => &self.operation,
             name if name.starts_with("Domain") => "app.example.com",
+            name if name.starts_with("WorkerPools") => "consumer",
             _ => "hello",
         };
         let is_v1 = row.table == "run v1";
@@ -189,6 +191,7 @@ impl World {
                 format!("{PLACE}/services/hello/revisions/{}", self.revision),
             ),
             ("projects/*/locations/*/services/*", format!("{PLACE}/services/hello")),
+            ("projects/*/locations/*/workerPools/*", format!("{PLACE}/workerPools/consumer")),
             ("projects/*/locations/*/operations/*", format!("{PLACE}/operations/{}", self.operation)),
             ("projects/*/locations/*", PLACE.to_owned()),
             (
@@ -242,6 +245,12 @@ fn knative(name: &str) -> Value {
     })
 }
 
+fn worker_pool(name: &str) -> Value {
+    let mut pool = knative(name);
+    (pool["apiVersion"], pool["kind"]) = (json!("run.googleapis.com/v1"), json!("WorkerPool"));
+    pool
+}
+
 /// A key that somebody made elsewhere, one of two; making one takes a while.
 fn uploaded(which: usize) -> Value {
     static MADE: OnceLock<[String; 2]> = OnceLock::new();
@@ -263,6 +272,10 @@ fn sent(row: &Row) -> (&'static str, Value) {
     match (row.table, row.name.as_str()) {
         ("run v2", "Services/CreateService") => ("?serviceId=new", of_image()),
         ("run v2", "Services/UpdateService") => ("", of_image()),
+        ("run v2", "WorkerPools/CreateWorkerPool") => ("?workerPoolId=new", of_image()),
+        ("run v2", "WorkerPools/UpdateWorkerPool") => ("", of_image()),
+        ("run v1", "WorkerPoolsCreate") => ("", worker_pool("new")),
+        ("run v1", "WorkerPoolsReplace") => ("", worker_pool("consumer")),
         ("run v1", "ServicesCreate") => ("", knative("new")),
         ("run v1", "ServicesReplace") => ("", knative("hello")),
         ("run v1", "DomainMappingsCreate") => ("", mapping("new.example.com")),

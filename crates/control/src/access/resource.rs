@@ -6,6 +6,7 @@ use updraft_model::{
     Parent, RevisionName, ServiceName,
     iam::Target,
     job::{ExecutionName, JobName, TaskName},
+    name::Collection,
     secret::{SecretName, VersionName},
 };
 
@@ -20,7 +21,7 @@ pub(crate) enum Resource {
     Place(Parent),
     /// Something in a place that has no policy: its collection and its id. The project's policy has a say.
     Within(Parent, &'static str, String),
-    /// A service.
+    /// A service, a worker pool, or what else has a name like theirs.
     Service(ServiceName),
     /// A revision. The policies of its service have a say.
     Revision(RevisionName),
@@ -92,7 +93,11 @@ impl Resource {
             Self::Place(_) => ("run.googleapis.com/Location", RUN),
             Self::Within(_, "operations", _) => ("run.googleapis.com/Operation", RUN),
             Self::Within(..) => ("run.googleapis.com/DomainMapping", RUN),
-            Self::Service(_) => ("run.googleapis.com/Service", RUN),
+            Self::Service(name) => match name.collection {
+                Collection::Services => ("run.googleapis.com/Service", RUN),
+                Collection::WorkerPools => ("run.googleapis.com/WorkerPool", RUN),
+                Collection::Jobs => ("run.googleapis.com/Job", RUN),
+            },
             Self::Revision(_) | Self::RevisionId(..) => ("run.googleapis.com/Revision", RUN),
             Self::Job(_) => ("run.googleapis.com/Job", RUN),
             Self::Execution(_) | Self::ExecutionId(..) => ("run.googleapis.com/Execution", RUN),

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use updraft_api::view::policy;
 use updraft_model::{
-    Error, Parent,
+    Error, Parent, ServiceName,
     account::{default_email, default_unique_id},
     iam::{CustomRoles, Policy, Principal},
     job::{ExecutionName, JobName},
@@ -56,10 +56,9 @@ impl Vault {
         self.store.get(key).await.map_err(of_store)
     }
 
-    /// The envelope of a service that is not being deleted.
-    async fn service(&self, parent: &Parent, id: &str) -> Result<Option<Envelope>, Error> {
-        let found = self.get(&Key::new(Kind::Service, parent.clone(), id)).await?;
-        match found {
+    /// The envelope of a service or a worker pool that is not being deleted.
+    async fn service(&self, name: &ServiceName) -> Result<Option<Envelope>, Error> {
+        match self.get(&Key::of(name)).await? {
             Some(envelope) if record::read::<ServiceRecord>(&envelope)?.deleting.is_some() => Ok(None),
             found => Ok(found),
         }
@@ -119,21 +118,21 @@ impl Vault {
         match resource {
             Resource::Server | Resource::Project(_) | Resource::Place(_) | Resource::Within(..) => Ok((None, None)),
             Resource::Service(name) => {
-                let found = self.service(&name.parent, &name.service).await?;
+                let found = self.service(name).await?;
                 let policy = service_policy(found.as_ref())?;
                 Ok((found, Some((name.to_string(), policy))))
             }
             // A revision has no policy; that of its service has a say.
             Resource::Revision(name) => {
-                let service = self.service(&name.service.parent, &name.service.service).await?;
+                let service = self.service(&name.service).await?;
                 Ok((None, Some((name.service.to_string(), service_policy(service.as_ref())?))))
             }
             Resource::RevisionId(parent, id) => {
                 let Some(revision) = self.get(&Key::new(Kind::Revision, parent.clone(), id)).await? else {
                     return Ok((None, None));
                 };
-                let name = parent.service(&revision.owner);
-                let service = self.service(parent, &name.service).await?;
+                let name = record::owned_by(&revision);
+                let service = self.service(&name).await?;
                 let policy = service_policy(service.as_ref())?;
                 Ok((Some(revision), Some((name.to_string(), policy))))
             }
@@ -195,9 +194,7 @@ impl Inner {
 /// takes.
 fn canonical(resource: &Resource, found: Option<&Envelope>) -> Resource {
     match (resource, found) {
-        (Resource::RevisionId(parent, id), Some(found)) => {
-            Resource::Revision(parent.service(&found.owner).revision(id))
-        }
+        (Resource::RevisionId(_, id), Some(found)) => Resource::Revision(record::owned_by(found).revision(id)),
         (Resource::ExecutionId(parent, id), Some(found)) => Resource::Execution(parent.job(&found.owner).execution(id)),
         (Resource::Account { project, .. }, Some(found)) => {
             Resource::Account { project: project.clone(), account: found.key.name.clone() }

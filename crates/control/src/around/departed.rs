@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What has a policy.
-const KINDS: [Kind; 4] = [Kind::Project, Kind::Service, Kind::Secret, Kind::ServiceAccount];
+const KINDS: [Kind; 5] = [Kind::Project, Kind::Service, Kind::WorkerPool, Kind::Secret, Kind::ServiceAccount];
 /// How many of them are in memory at a time.
 const PAGE: usize = 500;
 
@@ -80,7 +80,7 @@ impl Renamed {
                 let policy = self.in_policy(&record.policy)?;
                 Ok(policy.map(|policy| put(envelope, &ProjectRecord { policy, ..record })))
             }
-            Kind::Service => {
+            Kind::Service | Kind::WorkerPool => {
                 let record: ServiceRecord = record::read(&envelope)?;
                 let policy = self.in_policy(&record.policy)?;
                 Ok(policy.map(|policy| put(envelope, &ServiceRecord { policy, ..record })))

@@ -80,7 +80,7 @@ impl Control {
         self.inner.permit(caller, permission, &Resource::Server).await
     }
 
-    /// The same on a service. Neither it nor its location need be there: what it left, such as its logs, may be.
+    /// The same on a service, a worker pool or a job. Neither it nor its location need be there: what it left, such as its logs, may be.
     ///
     /// # Errors
     /// `InvalidArgument` for a malformed project, `NotFound` for an unknown number, `PermissionDenied`.
@@ -91,7 +91,8 @@ impl Control {
         service: &ServiceName,
     ) -> Result<Permitted, Error> {
         let project = self.inner.places.project("project", &service.parent.project)?;
-        let service = Parent::new(project, &service.parent.location).service(&service.service);
+        let place = Parent::new(project, &service.parent.location);
+        let service = place.resource(service.collection, &service.service);
         self.inner.permit(caller, permission, &Resource::Service(service)).await
     }
 }

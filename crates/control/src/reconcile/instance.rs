@@ -43,7 +43,14 @@ pub(super) fn spec(
     let env = revision_env(name);
     let subject = Subject { owner: &owner, versions: record.secret_versions.as_ref(), env: &env };
     let ingress = ingress(name, template)?;
-    let (_, port) = ingress.port.ok_or_else(|| Error::internal(format!("{name} has no port")))?;
+    let port = match name.service.collection {
+        // Nobody calls a worker.
+        Collection::WorkerPools => None,
+        Collection::Services | Collection::Jobs => {
+            let port = ingress.port.map(|(_, port)| port);
+            Some(port.ok_or_else(|| Error::internal(format!("{name} has no port")))?)
+        }
+    };
     let sidecars = template.containers.iter().filter(|container| container.name != ingress.name);
     let sidecars = sidecars.map(|sidecar| {
         // One that was resolved before there were sidecars has no image for them: then it is not ready anyway.
@@ -52,10 +59,10 @@ pub(super) fn spec(
         container(subject, sidecar, (image, None))
     });
     let mut spec = InstanceSpec {
-        ingress: container(subject, ingress, (&record.image, Some(port)))?,
+        ingress: container(subject, ingress, (&record.image, port))?,
         sidecars: sidecars.collect::<Result<_, Error>>()?,
         volumes: Vec::new(),
-        port,
+        port: port.unwrap_or_default(),
         egress: template.egress(),
         owner,
     };
@@ -195,7 +202,7 @@ pub(super) fn entry(
         concurrency: template.concurrency.clamp(1, 1000),
         min: 0,
         max: template.scaling.max.max(1),
-        targets: template.targets(),
+        targets: targets(&spec, template),
         cpu: cpu(template),
         startup_probe: probe,
         sidecar_probes: probes.collect(),
@@ -225,6 +232,14 @@ pub(super) fn task_entry((spec, secrets): (InstanceSpec, Arc<Secrets>), template
         account: template.service_account.clone(),
         spec: Arc::new(spec),
         secrets,
+    }
+}
+
+/// How much is to be used of an instance. A worker pool has as many as it says, however much they do.
+fn targets(spec: &InstanceSpec, template: &RevisionTemplate) -> ScalingTargets {
+    match spec.owner.resource().collection {
+        Collection::WorkerPools => ScalingTargets { cpu: 0, concurrency: 0 },
+        Collection::Services | Collection::Jobs => template.targets(),
     }
 }
 

@@ -9,8 +9,10 @@ mod images;
 mod instance;
 mod job;
 mod operation;
+mod pool;
 mod project;
 mod revision;
+mod rollout;
 mod secrets;
 mod service;
 mod values;
@@ -21,7 +23,8 @@ use tokio::sync::{broadcast::error::RecvError, mpsc};
 use updraft_base::{Backoff, OnFailure};
 use updraft_model::{
     Error, ErrorKind, RevisionName,
-    channel::{CheckOutcome, RevisionHealth, TaskEnd},
+    channel::{CheckOutcome, Health, RevisionHealth, TaskEnd},
+    name::Collection,
 };
 use updraft_store::{Envelope, Key, Kind};
 
@@ -173,7 +176,10 @@ impl Inner {
     async fn wake(self: &Arc<Self>, work: Work) {
         let pass = async {
             match &work {
-                Work::Service(name) => service::pass(self, name).await,
+                Work::Service(name) => match name.collection {
+                    Collection::WorkerPools => pool::pass(self, name).await,
+                    Collection::Services | Collection::Jobs => service::pass(self, name).await,
+                },
                 Work::Revision(name) => revision::pass(self, name).await,
                 Work::Job(name) => job::pass(self, name).await,
                 Work::Execution(name) => execution::pass(self, name).await,
@@ -214,20 +220,26 @@ impl Inner {
         });
     }
 
-    /// Wakes every service, but not all at the same time: they would all be in memory.
+    /// Wakes every service and every worker pool, but not all at the same time: they would all be in memory.
     async fn wake_all(&self) -> Result<(), Error> {
+        for kind in [Kind::Service, Kind::WorkerPool] {
+            self.wake_all_of(kind).await?;
+        }
+        self.wake_all_jobs().await
+    }
+
+    async fn wake_all_of(&self, kind: Kind) -> Result<(), Error> {
         let mut last = None;
         loop {
-            let page = self.store.open(&PLATFORM).scan(Kind::Service, last.as_ref(), PAGE).await.map_err(of_store)?;
-            for service in &page {
-                self.queue.wake(Work::Service(view::service_name(service)));
+            let page = self.store.open(&PLATFORM).scan(kind, last.as_ref(), PAGE).await.map_err(of_store)?;
+            for name in page.iter().filter_map(|envelope| envelope.key.resource()) {
+                self.queue.wake(Work::Service(name));
             }
-            let Some(service) = page.into_iter().next_back() else { break };
-            last = Some(service.key);
+            let Some(envelope) = page.into_iter().next_back() else { return Ok(()) };
+            last = Some(envelope.key);
             self.queue.has_room(PAGE).await;
             let _ = self.clock.timeout(PAGE_WAIT, self.pulls.has_room(PAGE)).await;
         }
-        self.wake_all_jobs().await
     }
 
     /// The same for executions that are not over, and what is being deleted.
@@ -264,7 +276,7 @@ impl Inner {
     async fn wake_all_or_log(&self) -> Result<(), Error> {
         let woken = self.wake_all().await;
         if let Err(error) = &woken {
-            tracing::error!(%error, cause = error.cause(), "services could not be listed");
+            tracing::error!(%error, cause = error.cause(), "services and worker pools could not be listed");
         }
         woken
     }
@@ -277,7 +289,9 @@ impl Inner {
 
     async fn wake_key(&self, key: &Key) {
         match key.kind {
-            Kind::Service => self.queue.wake(Work::Service(key.parent.service(&key.name))),
+            Kind::Service | Kind::WorkerPool => {
+                key.resource().into_iter().for_each(|name| self.queue.wake(Work::Service(name)));
+            }
             Kind::Revision => match self.get(&PLATFORM, key).await {
                 // The key alone does not say whose revision it is. One that is gone was the doing of its
                 // service's or its own pass.
@@ -300,22 +314,22 @@ impl Inner {
             }
             Kind::Secret | Kind::SecretVersion => self.wake_for_secrets(key),
             // Who writes one of a job's wakes what it is about: a pass over an execution writes all the time.
-            Kind::Operation
-            | Kind::DomainMapping
-            | Kind::SecretValue
-            | Kind::Job
-            | Kind::Execution
-            | Kind::Task
-            | Kind::WorkerPool => {}
+            Kind::Operation | Kind::DomainMapping | Kind::SecretValue | Kind::Job | Kind::Execution | Kind::Task => {}
         }
     }
 
-    /// Wakes the revisions whose check has news.
+    /// Wakes the revisions whose check has news; and the worker pools that have others of whose instances it hangs when
+    /// revisions go.
     fn take_in(&self, latest: Arc<RevisionHealth>) {
         let mut seen = self.health_seen.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, health) in latest.entries.changes(&seen.entries, |now, before| now.check == before.check) {
-            if health.is_some_and(|health| health.check != CheckOutcome::Pending) {
+        let is_same = |now: &Health, before: &Health| now.check == before.check && now.ready == before.ready;
+        for (name, health) in latest.entries.changes(&seen.entries, is_same) {
+            let before = seen.entries.get(name).map(|before| &before.check);
+            if health.is_some_and(|health| health.check != CheckOutcome::Pending && Some(&health.check) != before) {
                 self.queue.wake(Work::Revision(RevisionName::clone(name)));
+            }
+            if name.service.collection == Collection::WorkerPools && self.board.is_leaving(&name.service) {
+                self.queue.wake(Work::Service(name.service.clone()));
             }
         }
         *seen = latest;

@@ -5,27 +5,28 @@ use std::sync::{Arc, PoisonError};
 use prost::Message;
 use updraft_api::{
     pack, run,
-    view::{condition, revision as revision_view, service as service_view},
+    view::{condition, revision as revision_view},
 };
 use updraft_model::{
     Condition, Error, ErrorKind, Reason, RevisionName,
     channel::{BookEntry, Check, CheckOutcome},
     instance::{InstanceSpec, Secrets},
+    name::Collection,
     revision::{
         RevisionTemplate,
         lifecycle::{self, Activity, Failure, Phase},
     },
-    service::{Scaling, ScalingMode},
 };
 use updraft_plan::{
     diagnosis::{self, Evidence, Happened},
     readiness::{self, Step},
 };
-use updraft_store::{Change, Envelope, Key, Kind};
+use updraft_store::{Change, Envelope, Key};
 
 use super::{PLATFORM, Passed, instance, operation::End, values};
 use crate::{
     Inner,
+    deployed::Deployed,
     failure::of_store,
     pull::Fault,
     queue::Work,
@@ -94,10 +95,16 @@ async fn observe(inner: &Inner, name: &RevisionName) -> Result<Option<Observed>,
     // Asked only as long as it is of account: a start looks at every revision, and most are ready. A service and its
     // revisions end in one commit.
     let is_switched_off = match record.phase() {
-        Phase::Resolving | Phase::Checking if !record.health_check_disabled => match inner.scaling(name).await? {
-            Some(scaling) => is_switched_off(&scaling),
-            None => return Ok(None),
-        },
+        Phase::Resolving | Phase::Checking if !record.health_check_disabled => {
+            let is_off = match name.service.collection {
+                Collection::WorkerPools => inner.is_switched_off::<run::WorkerPool>(name).await?,
+                Collection::Services | Collection::Jobs => inner.is_switched_off::<run::Service>(name).await?,
+            };
+            match is_off {
+                Some(is_off) => is_off,
+                None => return Ok(None),
+            }
+        }
         _ => false,
     };
     let template = revision_view::to_model(&message)?;
@@ -266,20 +273,14 @@ async fn delete(inner: &Inner, observed: &Observed, operation: &str) -> Result<(
     Ok(())
 }
 
-/// A service with a manual count of 0 starts nothing, not even for a check.
-fn is_switched_off(scaling: &Scaling) -> bool {
-    scaling.mode == ScalingMode::Manual && scaling.manual_count == Some(0)
-}
-
 // === impl Inner ===
 
 impl Inner {
-    /// What the service of a revision says of its bounds; `None` when there is none.
-    async fn scaling(&self, name: &RevisionName) -> Result<Option<Scaling>, Error> {
-        let key = Key::new(Kind::Service, name.service.parent.clone(), &name.service.service);
-        let Some(service) = self.get(&PLATFORM, &key).await? else { return Ok(None) };
-        let intent: run::Service = record::message(&service, &service.spec)?;
-        Ok(Some(service_view::to_model(&name.service, &intent)?.scaling))
+    /// Does the service or worker pool of a revision say that nothing is to be started? `None` when there is none.
+    async fn is_switched_off<M: Deployed>(&self, name: &RevisionName) -> Result<Option<bool>, Error> {
+        let Some(envelope) = self.get(&PLATFORM, &Key::of(&name.service)).await? else { return Ok(None) };
+        let intent: M = record::message(&envelope, &envelope.spec)?;
+        Ok(Some(M::wish(&intent.to_model(&name.service)?).is_switched_off()))
     }
 
     /// The same with what is not stored, as it is now.

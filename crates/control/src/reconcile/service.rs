@@ -2,59 +2,32 @@
 
 use std::{sync::Arc, time::Duration};
 
-use prost::Message;
 use updraft_api::{
-    pack, rpc, run,
-    view::{condition, policy, revision as revision_view, service as service_view, traffic},
+    run,
+    view::{condition, policy, traffic},
 };
 use updraft_model::{
     Condition, Error, ServiceName,
     iam::{Invokers, Policy},
-    revision::{
-        RevisionTemplate,
-        lifecycle::{Phase, not_ready},
-    },
     route::{Route, RouteTarget, SessionAffinity},
-    service::{Ingress, Service, TrafficTarget},
+    service::Ingress,
 };
 use updraft_plan::{
     hosts,
     iam::{self, InvokerCheck},
-    rollout::{self, Action, Assignment, Rollout},
+    rollout::{Assignment, Rollout},
 };
-use updraft_store::{Change, Envelope, Key, Kind, Page, Selection};
 
 use super::{
-    PLATFORM, Passed,
-    operation::{self, End},
+    Passed,
+    rollout::{self, Booked},
 };
 use crate::{
     Inner,
     board::{Admission, Hosts},
-    failure::of_store,
-    queue::Work,
-    record::{self, RevisionRecord, ServiceRecord},
-    view,
 };
 
-/// Everything a pass looks at.
-struct Observed {
-    name: ServiceName,
-    envelope: Envelope,
-    record: ServiceRecord,
-    /// The intent.
-    model: Service,
-    /// What the last pass reported.
-    status: run::Service,
-    revisions: Vec<Seen>,
-}
-
-/// A revision of the service.
-struct Seen {
-    envelope: Envelope,
-    record: RevisionRecord,
-    template: RevisionTemplate,
-}
+type Observed = rollout::Observed<run::Service>;
 
 /// How far the plan could be carried out.
 enum Applied {
@@ -66,106 +39,31 @@ enum Applied {
 
 /// One pass over a service.
 pub(super) async fn pass(inner: &Inner, name: &ServiceName) -> Result<Passed, Error> {
-    let Some(observed) = observe(inner, name).await? else {
+    let Some(observed) = rollout::observe(inner, name).await? else {
         inner.board.unroute(name);
         inner.board.publish();
         return Ok(Passed::Done);
     };
     if observed.record.deleting.is_some() {
-        return delete(inner, observed).await;
+        return rollout::delete(inner, observed).await;
     }
-    let plan = plan(inner, &observed);
+    let plan = rollout::plan(inner, &observed);
     match apply(inner, &observed, &plan)? {
         Applied::Waiting => Ok(Passed::Done),
         Applied::Wholly(later) => {
-            report(inner, observed, plan).await?;
+            let status = status(inner, &observed, &plan);
+            rollout::report(inner, observed, (plan, status)).await?;
             Ok(later.map_or(Passed::Done, Passed::Later))
         }
     }
 }
 
-async fn observe(inner: &Inner, name: &ServiceName) -> Result<Option<Observed>, Error> {
-    let key = Key::new(Kind::Service, name.parent.clone(), &name.service);
-    let Some(envelope) = inner.get(&PLATFORM, &key).await? else { return Ok(None) };
-    let message: run::Service = record::message(&envelope, &envelope.spec)?;
-    let selection = Selection::of(Kind::Revision).under(name.parent.clone()).owned_by(&name.service);
-    let revisions = inner.store.open(&PLATFORM).list(&selection, &Page::default()).await.map_err(of_store)?;
-    Ok(Some(Observed {
-        name: name.clone(),
-        record: record::read(&envelope)?,
-        model: service_view::to_model(name, &message)?,
-        status: record::message(&envelope, &envelope.status)?,
-        revisions: revisions.into_iter().map(see).collect::<Result<_, _>>()?,
-        envelope,
-    }))
-}
-
-fn see(envelope: Envelope) -> Result<Seen, Error> {
-    let message: run::Revision = record::message(&envelope, &envelope.spec)?;
-    Ok(Seen { record: record::read(&envelope)?, template: revision_view::to_model(&message)?, envelope })
-}
-
-fn plan(inner: &Inner, observed: &Observed) -> Rollout {
-    let revisions: Vec<rollout::Observed> = observed
-        .revisions
-        .iter()
-        .map(|seen| rollout::Observed {
-            id: seen.envelope.key.name.clone(),
-            sequence: seen.record.sequence,
-            phase: seen.record.phase(),
-            scaling: seen.template.scaling,
-        })
-        .collect();
-    rollout::plan(&rollout::Input {
-        service: &observed.model,
-        latest_created: &observed.record.latest_created,
-        revisions: &revisions,
-        current: &current(&observed.status),
-        now: inner.clock.now(),
-    })
-}
-
-/// How traffic went according to the last report.
-fn current(status: &run::Service) -> Vec<Assignment> {
-    let latest = i32::from(run::TrafficTargetAllocationType::Latest);
-    let line = |line: &run::TrafficTargetStatus| Assignment {
-        target: TrafficTarget {
-            allocation: match line.r#type == latest {
-                true => updraft_model::service::Allocation::Latest,
-                false => updraft_model::service::Allocation::Revision(line.revision.clone()),
-            },
-            percent: line.percent,
-            tag: Some(line.tag.clone()).filter(|tag| !tag.is_empty()),
-        },
-        revision: line.revision.clone(),
-    };
-    status.traffic_statuses.iter().map(line).collect()
-}
-
 /// First the book, then the routes, then what leaves the book.
 fn apply(inner: &Inner, observed: &Observed, plan: &Rollout) -> Result<Applied, Error> {
     let board = &inner.board;
-    for (id, activity) in &plan.activity {
-        let name = observed.name.revision(id);
-        let is_news = board.set_activity(&name, *activity);
-        let is_open = observed.find(id).is_some_and(|seen| !seen.record.phase().is_terminal());
-        if is_news || is_open {
-            inner.queue.wake(Work::Revision(name));
-        }
-    }
-    let mut waiting = false;
-    for action in &plan.actions {
-        let Action::Serve { revision, min, max } = action else { continue };
-        let name = observed.name.revision(revision);
-        if board.offered(&name).is_some() {
-            board.serve(&name, (*min, *max));
-        } else {
-            waiting = true;
-            inner.queue.wake(Work::Revision(name));
-        }
-    }
+    let booked = rollout::book(inner, observed, plan);
     let admission = admission(inner, observed)?;
-    if waiting {
+    if let Booked::Waiting = booked {
         // Traffic waits, and may do so for long; who may call does not. Whoever closes a service relies on it.
         if observed.model.default_uri_disabled {
             board.route(&observed.name, observed.envelope.created, Hosts::new());
@@ -177,19 +75,7 @@ fn apply(inner: &Inner, observed: &Observed, plan: &Rollout) -> Result<Applied, 
     }
     board.route(&observed.name, observed.envelope.created, routes(inner, observed, plan, &admission));
     board.publish();
-    let mut later: Option<Duration> = None;
-    for action in &plan.actions {
-        match action {
-            Action::Serve { .. } => {}
-            Action::Retire { revision } => {
-                let left = board.retire(&observed.name.revision(revision), inner.clock.instant());
-                later = later.into_iter().chain(left).min();
-            }
-            Action::Collect { revision } => inner.forget(&observed.name.revision(revision)),
-        }
-    }
-    board.publish();
-    Ok(Applied::Wholly(later))
+    Ok(Applied::Wholly(rollout::let_go(inner, observed, plan)))
 }
 
 /// Who may call the service now, and from where.
@@ -244,49 +130,6 @@ fn routes(inner: &Inner, observed: &Observed, plan: &Rollout, (ingress, invoker)
     routes
 }
 
-/// Writes the status and ends the operations that waited for it, in one commit.
-async fn report(inner: &Inner, observed: Observed, plan: Rollout) -> Result<(), Error> {
-    let status = status(inner, &observed, &plan);
-    let mut changes: Vec<Change> = Vec::new();
-    for action in &plan.actions {
-        if let Action::Collect { revision } = action {
-            let key = Key::new(Kind::Revision, observed.name.parent.clone(), revision);
-            changes.push(Change::Delete { key, resource_version: 0 });
-        }
-    }
-    let mut envelope = Envelope { status: status.encode_to_vec(), ..observed.envelope.clone() };
-    let mut record = observed.record.clone();
-    if plan.is_settled() {
-        record.settled_generation = envelope.generation;
-        envelope.internal = record::write(&record);
-        let resource = pack(&view::service(&envelope, &inner.config.url)?);
-        record.pending.clear();
-        for id in &observed.record.pending {
-            let Some((open, about)) = inner.open_operation(&observed.name.parent, id).await? else { continue };
-            match outcome(&observed, &plan, &about.revision) {
-                Outcome::Open => record.pending.push(id.clone()),
-                Outcome::Done => changes.push(operation::ended(open, End::Done(resource.clone()))),
-                Outcome::Failed(why) => {
-                    let end = End::Failed(Some(resource.clone()), rpc::Code::FailedPrecondition, why);
-                    changes.push(operation::ended(open, end));
-                }
-            }
-        }
-    }
-    envelope.internal = record::write(&record);
-    // With revisions that are collected the service is always written: traffic that is sent to one of them
-    // meanwhile makes a conflict.
-    if envelope != observed.envelope || !changes.is_empty() {
-        changes.push(Change::Put(Box::new(envelope)));
-    }
-    if !changes.is_empty() {
-        let ready = plan.ready().map(ToString::to_string);
-        tracing::debug!(service = %observed.name, ready, "service reported");
-        inner.store.open(&PLATFORM).commit(changes).await.map_err(of_store)?;
-    }
-    Ok(())
-}
-
 /// What the service says of itself.
 fn status(inner: &Inner, observed: &Observed, plan: &Rollout) -> run::Service {
     let old = &observed.status;
@@ -307,76 +150,4 @@ fn status(inner: &Inner, observed: &Observed, plan: &Rollout) -> run::Service {
     };
     condition::write_to_service(&mut status, &conditions);
     status
-}
-
-/// What became of an operation of a settled service.
-enum Outcome {
-    Open,
-    Done,
-    Failed(String),
-}
-
-/// An operation fails with the revision it made, or with the routes; that an earlier revision failed is
-/// not its fault.
-fn outcome(observed: &Observed, plan: &Rollout, made: &str) -> Outcome {
-    match observed.find(made).map(|seen| seen.record.phase()) {
-        Some(Phase::Failed(failure)) => return Outcome::Failed(not_ready(made, &failure.message)),
-        // Superseded by a later one, but still on its way.
-        Some(Phase::Resolving | Phase::Checking) => return Outcome::Open,
-        None if !made.is_empty() && made == observed.record.latest_created => {
-            return Outcome::Failed(format!("Revision '{made}' is not found."));
-        }
-        Some(Phase::Ready) | None => {}
-    }
-    match plan.routes_failure() {
-        Some(why) => Outcome::Failed(why.to_owned()),
-        None => Outcome::Done,
-    }
-}
-
-/// Traffic stops first; then the service, its revisions and what waited for them end in one commit.
-async fn delete(inner: &Inner, observed: Observed) -> Result<Passed, Error> {
-    let (name, board) = (&observed.name, &inner.board);
-    board.unroute(name);
-    board.publish();
-    for seen in &observed.revisions {
-        inner.forget(&view::revision_name(&seen.envelope));
-    }
-    board.publish();
-    let deleted = view::deleted_service(view::service(&observed.envelope, &inner.config.url)?, inner.clock.now());
-    let resource = pack(&deleted);
-    let mut changes = vec![Change::Delete {
-        key: observed.envelope.key.clone(),
-        resource_version: observed.envelope.resource_version,
-    }];
-    let mut ends = Vec::new();
-    ends.extend(observed.record.deleting.iter().map(|id| (id, End::Done(resource.clone()))));
-    for id in &observed.record.pending {
-        let why = format!("Service '{}' was deleted.", name.service);
-        ends.push((id, End::Failed(Some(resource.clone()), rpc::Code::Aborted, why)));
-    }
-    for seen in &observed.revisions {
-        changes.push(Change::Delete { key: seen.envelope.key.clone(), resource_version: 0 });
-        if let Some(id) = &seen.record.deleting {
-            let gone = view::deleted_revision(view::revision(&seen.envelope)?, inner.clock.now());
-            ends.push((id, End::Done(pack(&gone))));
-        }
-    }
-    for (id, end) in ends {
-        changes.extend(inner.end_operation(&name.parent, id, end).await?);
-    }
-    inner.store.open(&PLATFORM).commit(changes).await.map_err(of_store)?;
-    tracing::debug!(service = %name, "service deleted");
-    if inner.deleted.try_send(name.clone()).is_err() {
-        tracing::warn!(service = %name, "what the service leaves behind, such as its logs, is not removed");
-    }
-    Ok(Passed::Done)
-}
-
-// === impl Observed ===
-
-impl Observed {
-    fn find(&self, revision: &str) -> Option<&Seen> {
-        self.revisions.iter().find(|seen| seen.envelope.key.name == revision)
-    }
 }

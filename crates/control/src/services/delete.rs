@@ -1,13 +1,14 @@
-//! Deleting a service.
+//! Deleting a service or a worker pool.
 
 use updraft_api::{longrunning::Operation, pack, run};
 use updraft_model::{Error, ErrorKind, iam::Principal};
 use updraft_store::{Change, StoreError};
 
-use super::draft;
+use super::{Mode, draft};
 use crate::{
-    Control,
+    Control, Inner,
     access::Resource,
+    deployed::Deployed,
     failure::{etag_mismatch, of_store},
     queue::Work,
     record::{self, OperationRecord, ServiceRecord},
@@ -30,19 +31,34 @@ impl Control {
         caller: &Principal,
         request: run::DeleteServiceRequest,
     ) -> Result<Operation, Error> {
-        let inner = &*self.inner;
-        let name = inner.places.service(&request.name)?;
+        let mode = Mode::of(request.validate_only);
+        self.inner.delete::<run::Service>(caller, (&request.name, &request.etag), mode).await
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// Deletes a service or a worker pool with all its revisions; `etag` is the one that the client has read, if it minds.
+    pub(crate) async fn delete<M: Deployed>(
+        &self,
+        caller: &Principal,
+        (name, etag): (&str, &str),
+        mode: Mode,
+    ) -> Result<Operation, Error> {
+        let name = self.places.resource(M::COLLECTION, name)?;
         for _ in 0..ATTEMPTS {
-            let mut permit = inner.permit(caller, "run.services.delete", &Resource::Service(name.clone())).await?;
+            let resource = Resource::Service(name.clone());
+            let mut permit = self.permit(caller, M::PERMISSIONS.delete, &resource).await?;
             let mut envelope = permit.take_found().ok_or_else(|| Error::not_found(&name.service))?;
-            if !request.etag.is_empty() && request.etag != view::etag(&envelope) {
+            if !etag.is_empty() && etag != view::etag(&envelope) {
                 return Err(etag_mismatch(&name.service));
             }
-            let now = inner.clock.now();
-            let deleted = view::deleted_service(view::service(&envelope, &inner.config.url)?, now);
+            let now = self.clock.now();
+            let deleted = M::shown(&envelope, &self.config.url)?.deleted(now);
             let id = uuid::Uuid::new_v4().to_string();
             let operation = view::operation_name(&name.parent, &id);
-            if request.validate_only {
+            if mode.is_check() {
                 return Ok(view::succeeded(operation, pack(&deleted)));
             }
             let about = OperationRecord { resource: name.to_string(), ..OperationRecord::default() };
@@ -50,9 +66,9 @@ impl Control {
             envelope.internal = record::write(&ServiceRecord { deleting: Some(id.clone()), ..record });
             envelope.updated = now;
             let puts = [envelope, draft::operation(&id, &name, &about, now)];
-            match inner.store.open(&permit).commit(puts.map(|put| Change::Put(Box::new(put))).into()).await {
+            match self.store.open(&permit).commit(puts.map(|put| Change::Put(Box::new(put))).into()).await {
                 Ok(_) => {
-                    inner.queue.wake(Work::Service(name));
+                    self.queue.wake(Work::Service(name));
                     return Ok(view::pending_operation(operation, Some(pack(&deleted))));
                 }
                 Err(StoreError::Conflict { .. }) => {}

@@ -1,4 +1,4 @@
-//! A service's intent, cleaned, defaulted and checked; and the envelopes it becomes.
+//! The intent of a service or a worker pool, cleaned, defaulted and checked; and the envelopes it becomes.
 
 use std::time::SystemTime;
 
@@ -8,29 +8,38 @@ use updraft_api::{
     v1::{Rest, Stored},
     view,
 };
-use updraft_model::{
-    Error, ErrorKind, RevisionName, ServiceName,
-    iam::Principal,
-    name::generated_revision_id,
-    service::{Allocation, Service, defaults, validation},
-};
+use updraft_model::{Error, ErrorKind, RevisionName, ServiceName, iam::Principal, name::generated_revision_id};
 use updraft_store::{Change, Envelope, Key, Kind};
 
 use crate::{
     Inner,
     access::Permitted,
+    deployed::{Deployed, Wish},
     record::{self, OperationRecord, RevisionRecord, ServiceRecord},
 };
 
+/// When a write makes a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Renewal {
+    /// When the template changes.
+    #[default]
+    OnChange,
+    /// Also when it does not (`force_new_revision`): what its tags lead to may have moved. Not when it names one that is
+    /// there.
+    Always,
+}
+
 /// An intent that breaks no rule.
 #[derive(Debug)]
-pub(super) struct Intent {
+pub(super) struct Intent<M: Deployed> {
     /// As it is stored: with defaults, without what only the server writes.
-    pub(super) message: run::Service,
+    pub(super) message: M,
     /// As decisions see it.
-    pub(super) model: Service,
+    pub(super) model: M::Model,
     /// What the message cannot hold of it.
     pub(super) rest: Rest,
+    /// When it makes a revision.
+    renewal: Renewal,
 }
 
 /// What an intent does to the revisions of its service.
@@ -46,25 +55,34 @@ pub(super) enum Revised {
 
 // === impl Intent ===
 
-impl Intent {
+impl<M: Deployed> Intent<M> {
     /// Cleans, defaults and checks what a client sent.
-    pub(super) fn new(name: &ServiceName, sent: run::Service) -> Result<Self, Error> {
-        if sent.template.is_none() {
-            return Err(Error::invalid_field("service.template", "must be set, got nothing"));
+    pub(super) fn new(name: &ServiceName, sent: M) -> Result<Self, Error> {
+        if sent.template().is_none() {
+            return Err(Error::invalid_field(format!("{}.template", M::FIELD), "must be set, got nothing"));
         }
-        let mut message = crate::view::without_outputs(sent);
-        let unnamed = view::service::check_unnamed(&message)?;
+        let mut message = sent.without_outputs();
+        let unnamed = message.check_unnamed()?;
         if !unnamed.is_empty() {
             return Err(Error::invalid(unnamed));
         }
-        let mut model = view::service::to_model(name, &message)?;
-        defaults::apply(&mut model);
-        let found = validation::check(&model);
+        let mut model = message.to_model(name)?;
+        let found = M::complete(&mut model);
         if !found.is_empty() {
             return Err(Error::invalid(found));
         }
-        view::service::write_defaults(&mut message, &model);
-        Ok(Self { message, model, rest: Rest::default() })
+        message.write_defaults(&model);
+        Ok(Self { message, model, rest: Rest::default(), renewal: Renewal::default() })
+    }
+
+    /// The same with another rule for new revisions.
+    pub(super) fn renewing(self, renewal: Renewal) -> Self {
+        Self { renewal, ..self }
+    }
+
+    /// What is meant.
+    pub(super) fn wish(&self) -> Wish<'_> {
+        M::wish(&self.model)
     }
 
     /// The same, keeping what its message cannot hold.
@@ -75,7 +93,7 @@ impl Intent {
 
     /// The template without the name of a revision: two templates are the same if this is.
     pub(super) fn template(&self) -> run::RevisionTemplate {
-        nameless(self.message.template.clone().unwrap_or_default())
+        nameless(self.message.template().unwrap_or_default())
     }
 
     /// What a revision made of the template keeps of the rest.
@@ -87,19 +105,19 @@ impl Intent {
     pub(super) async fn revised(
         &self,
         (inner, permit): (&Inner, &Permitted),
-        before: Option<(&Stored<run::Service>, &ServiceRecord)>,
+        before: Option<(&Stored<M>, &ServiceRecord)>,
     ) -> Result<Revised, Error> {
-        let service = &self.model.name;
-        let wanted = self.model.template.revision.as_deref();
+        let Wish { name: service, template, .. } = self.wish();
+        let wanted = template.revision.as_deref();
         let same = before.is_some_and(|(old, record)| {
-            let template = old.message.template.as_ref();
-            nameless(template.cloned().unwrap_or_default()) == self.template()
+            let template = old.message.template();
+            nameless(template.clone().unwrap_or_default()) == self.template()
                 && old.template_rest() == self.template_rest()
                 && wanted.is_none_or(|id| {
-                    id == record.latest_created || template.is_some_and(|template| template.revision == id)
+                    id == record.latest_created || template.as_ref().is_some_and(|template| template.revision == id)
                 })
         });
-        if same {
+        if same && (self.renewal == Renewal::OnChange || wanted.is_some()) {
             return Ok(Revised::Same);
         }
         let Some(id) = wanted else {
@@ -114,7 +132,7 @@ impl Intent {
             Some(envelope) if record::read::<RevisionRecord>(&envelope)?.deleting.is_some() => {
                 Err(Error::new(ErrorKind::Aborted, format!("Revision '{id}' is being deleted; try again.")))
             }
-            Some(envelope) if envelope.owner == service.service && self.has_spec(&envelope)? => {
+            Some(envelope) if record::owned_by(&envelope) == *service && self.has_spec(&envelope)? => {
                 Ok(Revised::Again(Box::new(envelope)))
             }
             Some(_) => Err(Error::new(
@@ -130,9 +148,9 @@ impl Intent {
         (inner, permit): (&Inner, &Permitted),
         revised: &Revised,
     ) -> Result<(), Error> {
-        for target in &self.model.traffic {
-            let Allocation::Revision(id) = &target.allocation else { continue };
-            let name = self.model.name.revision(id);
+        let wish = self.wish();
+        for id in wish.named_revisions() {
+            let name = wish.name.revision(id);
             if matches!(revised, Revised::New(new) if *new == name) {
                 continue;
             }
@@ -142,7 +160,8 @@ impl Intent {
                 None => true,
             };
             if deleting {
-                let message = format!("Revision '{id}' of service '{}' was not found.", self.model.name.service);
+                let (word, id_of) = (wish.name.collection.word(), &wish.name.service);
+                let message = format!("Revision '{id}' of {word} '{id_of}' was not found.");
                 return Err(Error::new(ErrorKind::FailedPrecondition, message));
             }
         }
@@ -179,16 +198,16 @@ async fn free_name(
 }
 
 /// The change that writes what an intent does to the revisions.
-pub(super) fn revision_change(
+pub(super) fn revision_change<M: Deployed>(
     caller: &Principal,
-    intent: &Intent,
+    intent: &Intent<M>,
     (revised, sequence): (&Revised, u64),
     now: SystemTime,
 ) -> Result<Option<Change>, Error> {
     match revised {
         Revised::Same => Ok(None),
         Revised::New(name) => {
-            let template = intent.message.template.clone().unwrap_or_default();
+            let template = intent.message.template().unwrap_or_default();
             let record = RevisionRecord {
                 creator: caller.email(),
                 sequence,
@@ -201,7 +220,7 @@ pub(super) fn revision_change(
                 spec,
                 v1_only: intent.template_rest().to_bytes(),
                 internal: record::write(&record),
-                ..record::envelope(key, &name.service.service, now)
+                ..record::envelope(key, &record::owner(&name.service), now)
             };
             Ok(Some(Change::Put(Box::new(envelope))))
         }
@@ -216,5 +235,5 @@ pub(super) fn revision_change(
 /// A new operation about `resource`, which belongs to `service`.
 pub(crate) fn operation(id: &str, service: &ServiceName, record: &OperationRecord, now: SystemTime) -> Envelope {
     let key = Key::new(Kind::Operation, service.parent.clone(), id);
-    Envelope { internal: record::write(record), ..record::envelope(key, &service.service, now) }
+    Envelope { internal: record::write(record), ..record::envelope(key, &record::owner(service), now) }
 }

@@ -1,8 +1,8 @@
-//! The policies of services.
+//! The policies of services and worker pools.
 
 use std::time::Duration;
 
-use updraft_api::iam;
+use updraft_api::{iam, run};
 use updraft_model::{
     Error, ErrorKind,
     iam::{Principal, validation},
@@ -10,8 +10,9 @@ use updraft_model::{
 use updraft_store::{Change, Envelope, StoreError};
 
 use crate::{
-    Control,
+    Control, Inner,
     access::Resource,
+    deployed::Deployed,
     failure::of_store,
     policies::{self, Owner, refuse},
     queue::Work,
@@ -35,13 +36,7 @@ impl Control {
         caller: &Principal,
         request: iam::GetIamPolicyRequest,
     ) -> Result<iam::Policy, Error> {
-        let version = policies::wanted_version(&request)?;
-        let name = self.inner.places.service(&request.resource)?;
-        let resource = Resource::Service(name.clone());
-        let permit = self.inner.permit(caller, "run.services.getIamPolicy", &resource).await?;
-        let envelope = permit.found().ok_or_else(|| Error::not_found(&name.service))?;
-        let record: ServiceRecord = record::read(envelope)?;
-        policies::shown(owner(envelope), &record.policy, version)
+        self.inner.policy_of::<run::Service>(caller, &request).await
     }
 
     /// Replaces the policy of a service.
@@ -54,30 +49,7 @@ impl Control {
         caller: &Principal,
         request: iam::SetIamPolicyRequest,
     ) -> Result<iam::Policy, Error> {
-        let inner = &*self.inner;
-        let name = inner.places.service(&request.resource)?;
-        let resource = Resource::Service(name.clone());
-        for _ in 0..ATTEMPTS {
-            let mut permit = inner.permit_set(caller, "run.services.setIamPolicy", &resource, &request).await?;
-            let mut envelope = permit.take_found().ok_or_else(|| Error::not_found(&name.service))?;
-            let record: ServiceRecord = record::read(&envelope)?;
-            let policy = policies::changed(owner(&envelope), &record.policy, &request)?;
-            let answer = policies::shown(owner(&envelope), &policy, 3)?;
-            envelope.internal = record::write(&ServiceRecord { policy, ..record });
-            match inner.store.open(&permit).commit(vec![Change::Put(Box::new(envelope))]).await {
-                Ok(_) => {
-                    // Who closes a service must be able to rely on it once this returns; so must a script that
-                    // opens one and calls it. A pass that takes longer does not hold the answer back.
-                    let work = Work::Service(name);
-                    inner.queue.wake(work.clone());
-                    let _ = inner.clock.timeout(PUBLISHED_WITHIN, inner.queue.quiet(&work)).await;
-                    return Ok(answer);
-                }
-                Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(of_store(error)),
-            }
-        }
-        Err(Error::new(ErrorKind::Aborted, format!("Resource '{}' is being changed; try again.", request.resource)))
+        self.inner.set_policy_of::<run::Service>(caller, &request).await
     }
 
     /// Which of some permissions the caller has on a service, by its own policy and its project's. Needs none itself, and
@@ -90,9 +62,67 @@ impl Control {
         caller: &Principal,
         request: iam::TestIamPermissionsRequest,
     ) -> Result<iam::TestIamPermissionsResponse, Error> {
+        self.inner.permissions_on::<run::Service>(caller, request).await
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// The policy of a service or a worker pool; an empty one if none was set.
+    pub(crate) async fn policy_of<M: Deployed>(
+        &self,
+        caller: &Principal,
+        request: &iam::GetIamPolicyRequest,
+    ) -> Result<iam::Policy, Error> {
+        let version = policies::wanted_version(request)?;
+        let name = self.places.resource(M::COLLECTION, &request.resource)?;
+        let permit = self.permit(caller, M::PERMISSIONS.get_policy, &Resource::Service(name.clone())).await?;
+        let envelope = permit.found().ok_or_else(|| Error::not_found(&name.service))?;
+        let record: ServiceRecord = record::read(envelope)?;
+        policies::shown(owner(envelope), &record.policy, version)
+    }
+
+    /// Replaces the policy of a service or a worker pool.
+    pub(crate) async fn set_policy_of<M: Deployed>(
+        &self,
+        caller: &Principal,
+        request: &iam::SetIamPolicyRequest,
+    ) -> Result<iam::Policy, Error> {
+        let name = self.places.resource(M::COLLECTION, &request.resource)?;
+        let resource = Resource::Service(name.clone());
+        for _ in 0..ATTEMPTS {
+            let mut permit = self.permit_set(caller, M::PERMISSIONS.set_policy, &resource, request).await?;
+            let mut envelope = permit.take_found().ok_or_else(|| Error::not_found(&name.service))?;
+            let record: ServiceRecord = record::read(&envelope)?;
+            let policy = policies::changed(owner(&envelope), &record.policy, request)?;
+            let answer = policies::shown(owner(&envelope), &policy, 3)?;
+            envelope.internal = record::write(&ServiceRecord { policy, ..record });
+            match self.store.open(&permit).commit(vec![Change::Put(Box::new(envelope))]).await {
+                Ok(_) => {
+                    // Who closes a service must be able to rely on it once this returns; so must a script that
+                    // opens one and calls it. A pass that takes longer does not hold the answer back.
+                    let work = Work::Service(name);
+                    self.queue.wake(work.clone());
+                    let _ = self.clock.timeout(PUBLISHED_WITHIN, self.queue.quiet(&work)).await;
+                    return Ok(answer);
+                }
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(of_store(error)),
+            }
+        }
+        Err(Error::new(ErrorKind::Aborted, format!("Resource '{}' is being changed; try again.", request.resource)))
+    }
+
+    /// Which of some permissions the caller has on a service or a worker pool.
+    pub(crate) async fn permissions_on<M: Deployed>(
+        &self,
+        caller: &Principal,
+        request: iam::TestIamPermissionsRequest,
+    ) -> Result<iam::TestIamPermissionsResponse, Error> {
         refuse(validation::check_permissions("permissions", &request.permissions, "run."))?;
-        let resource = Resource::Service(self.inner.places.service(&request.resource)?);
-        let permissions = self.inner.held(caller, request.permissions, &resource).await?;
+        let resource = Resource::Service(self.places.resource(M::COLLECTION, &request.resource)?);
+        let permissions = self.held(caller, request.permissions, &resource).await?;
         Ok(iam::TestIamPermissionsResponse { permissions })
     }
 }

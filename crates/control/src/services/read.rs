@@ -1,4 +1,4 @@
-//! Looking at services.
+//! Looking at services and worker pools.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use updraft_store::{Envelope, Key, Kind, Selection};
 use crate::{
     Control, Inner,
     access::{Permitted, Resource},
+    deployed::Deployed,
     page::{self, PAGE_MAX, Wish},
     record::{self, ServiceRecord},
-    view,
 };
 
 /// How long a creation waits for the deletion of its predecessor.
@@ -29,10 +29,7 @@ impl Control {
         caller: &Principal,
         request: run::GetServiceRequest,
     ) -> Result<run::Service, Error> {
-        let name = self.inner.places.service(&request.name)?;
-        let permit = self.inner.permit(caller, "run.services.get", &Resource::Service(name.clone())).await?;
-        let envelope = permit.found().ok_or_else(|| Error::not_found(&name.service))?;
-        view::service(envelope, &self.inner.config.url)
+        self.inner.got(caller, &request.name).await
     }
 
     /// Services of a project and location, newest first.
@@ -44,15 +41,9 @@ impl Control {
         caller: &Principal,
         request: run::ListServicesRequest,
     ) -> Result<run::ListServicesResponse, Error> {
-        let inner = &*self.inner;
-        let parent: Parent = request.parent.parse()?;
-        let parent = inner.places.parent("parent", &parent)?;
-        let permit = inner.permit(caller, "run.services.list", &Resource::Place(parent.clone())).await?;
-        let selection = Selection::of(Kind::Service).under(parent);
         let wish = Wish { size: request.page_size, token: &request.page_token, max: PAGE_MAX };
-        let keep = |envelope: &Envelope| Ok(request.show_deleted || !is_deleting(envelope)?);
-        let (found, next_page_token) = page::list(inner.store.open(&permit), &selection, wish, keep).await?;
-        let services = found.iter().map(|envelope| inner.shown(envelope)).collect::<Result<_, _>>()?;
+        let (services, next_page_token) =
+            self.inner.listed(caller, (&request.parent, request.show_deleted), wish).await?;
         Ok(run::ListServicesResponse { services, next_page_token, unreachable: Vec::new() })
     }
 }
@@ -60,18 +51,46 @@ impl Control {
 // === impl Inner ===
 
 impl Inner {
-    /// The envelope of a service that is not being deleted.
+    /// A service or a worker pool, by its name.
+    pub(crate) async fn got<M: Deployed>(&self, caller: &Principal, name: &str) -> Result<M, Error> {
+        let name = self.places.resource(M::COLLECTION, name)?;
+        let permit = self.permit(caller, M::PERMISSIONS.get, &Resource::Service(name.clone())).await?;
+        let envelope = permit.found().ok_or_else(|| Error::not_found(&name.service))?;
+        M::shown(envelope, &self.config.url)
+    }
+
+    /// Services or worker pools of a project and location, newest first, and the token of the next page. `is_all`: also
+    /// those that are being deleted.
+    pub(crate) async fn listed<M: Deployed>(
+        &self,
+        caller: &Principal,
+        (parent, is_all): (&str, bool),
+        wish: Wish<'_>,
+    ) -> Result<(Vec<M>, String), Error> {
+        let parent: Parent = parent.parse()?;
+        let parent = self.places.parent("parent", &parent)?;
+        let permit = self.permit(caller, M::PERMISSIONS.list, &Resource::Place(parent.clone())).await?;
+        let selection = Selection::of(Kind::of(M::COLLECTION)).under(parent);
+        let keep = |envelope: &Envelope| Ok(is_all || !is_deleting(envelope)?);
+        let (found, token) = page::list(self.store.open(&permit), &selection, wish, keep).await?;
+        let shown = |envelope: &Envelope| {
+            let message = M::shown(envelope, &self.config.url)?;
+            Ok(if is_deleting(envelope)? { message.deleted(envelope.updated) } else { message })
+        };
+        Ok((found.iter().map(shown).collect::<Result<_, Error>>()?, token))
+    }
+
+    /// The envelope of a service or worker pool that is not being deleted.
     pub(crate) async fn service(&self, permit: &Permitted, name: &ServiceName) -> Result<Option<Envelope>, Error> {
-        let key = Key::new(Kind::Service, name.parent.clone(), &name.service);
-        match self.get(permit, &key).await? {
+        match self.get(permit, &Key::of(name)).await? {
             Some(envelope) if is_deleting(&envelope)? => Ok(None),
             found => Ok(found),
         }
     }
 
-    /// Ends when a service of that name that is being deleted is gone.
+    /// Ends when one of that name that is being deleted is gone.
     pub(super) async fn await_deletion(&self, permit: &Permitted, name: &ServiceName) -> Result<(), Error> {
-        let key = Key::new(Kind::Service, name.parent.clone(), &name.service);
+        let key = Key::of(name);
         let mut changes = self.store.open(permit).watch();
         let gone = async {
             loop {
@@ -88,12 +107,6 @@ impl Inner {
             let message = format!("Resource '{}' is still being deleted; try again.", name.service);
             Err(Error::new(ErrorKind::Aborted, message))
         })
-    }
-
-    /// A service in a list that may show deleted ones.
-    fn shown(&self, envelope: &Envelope) -> Result<run::Service, Error> {
-        let service = view::service(envelope, &self.config.url)?;
-        Ok(if is_deleting(envelope)? { view::deleted_service(service, envelope.updated) } else { service })
     }
 }
 

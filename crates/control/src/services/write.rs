@@ -1,20 +1,20 @@
-//! Creating and updating a service.
+//! Creating and updating a service or a worker pool.
 
-use prost::Message;
 use prost_types::FieldMask;
 use updraft_api::{
     longrunning::Operation,
     mask, pack, run,
-    v1::{self, Stored},
+    v1::{Stored, WrittenAs},
 };
 use updraft_model::{Error, ErrorKind, Parent, RevisionName, ServiceName, iam::Principal, name::check_service_id};
 use updraft_store::{Change, Envelope, Key, Kind, Selection, StoreError};
 
-use super::draft::{self, Intent, Revised};
+use super::draft::{self, Intent, Renewal, Revised};
 use crate::{
     Control, Inner,
     access::{Permitted, Resource},
     audit,
+    deployed::Deployed,
     failure::{etag_mismatch, of_store},
     queue::Work,
     record::{self, OperationRecord, ServiceRecord},
@@ -31,25 +31,24 @@ const SERVICES_MAX: usize = 1000;
 const READ_IMAGE: &str = "artifactregistry.repositories.downloadArtifacts";
 
 /// What a client wrote.
-#[derive(Clone, Copy)]
-pub(crate) enum Source<'a> {
-    /// By v2: the service, and the paths of it that are meant; all when there are none.
-    V2(&'a run::Service, &'a [String]),
+pub(crate) enum Source<'a, M: Deployed> {
+    /// By v2: the message, the paths of it that are meant (all when there are none), and when it makes a revision.
+    V2(&'a M, &'a [String], Renewal),
     /// By v1: all of it.
-    V1(&'a v1::Written),
+    V1(&'a WrittenAs<M>),
 }
 
 /// What came of a write.
-pub(crate) struct Done {
+pub(crate) struct Done<M> {
     /// The operation that it began.
     pub(crate) operation: Operation,
-    /// The service as it is now, or would be.
-    pub(crate) service: Stored<run::Service>,
+    /// The service or worker pool as it is now, or would be.
+    pub(crate) resource: Stored<M>,
 }
 
 /// The envelopes of one write.
 struct Written {
-    service: Envelope,
+    resource: Envelope,
     revision: Option<Change>,
     operation: Envelope,
     made: Option<RevisionName>,
@@ -68,18 +67,8 @@ impl Control {
         caller: &Principal,
         request: run::CreateServiceRequest,
     ) -> Result<Operation, Error> {
-        let inner = &*self.inner;
-        let parent: Parent = request.parent.parse()?;
-        let parent = inner.places.parent("parent", &parent)?;
-        audit::makes(parent.service(&request.service_id));
-        let permit = inner.permit(caller, "run.services.create", &Resource::Place(parent.clone())).await?;
-        check_service_id("service_id", &request.service_id).map_err(|violation| Error::invalid(vec![violation]))?;
-        let name = parent.service(&request.service_id);
-        let Some(sent) = request.service else {
-            return Err(Error::invalid_field("service", "must be set, got nothing"));
-        };
-        let done = inner.create(&permit, &name, Source::V2(&sent, &[]), Mode::of(request.validate_only)).await?;
-        Ok(done.operation)
+        let (service, mode) = (request.service, Mode::of(request.validate_only));
+        self.inner.create_at(caller, (&request.parent, &request.service_id), service, mode).await
     }
 
     /// Updates a service, or creates it with `allow_missing`.
@@ -92,26 +81,36 @@ impl Control {
         caller: &Principal,
         request: run::UpdateServiceRequest,
     ) -> Result<Operation, Error> {
-        let inner = &*self.inner;
-        let Some(sent) = request.service else {
-            return Err(Error::invalid_field("service", "must be set, got nothing"));
-        };
-        let name = inner.places.service(&sent.name)?;
         let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
-        let mode = Mode::of(request.validate_only);
-        let source = Source::V2(&sent, &paths);
-        if request.allow_missing {
-            let permit = inner.permit(caller, "run.services.update", &Resource::Service(name.clone())).await?;
-            if permit.found().is_none() {
-                // Whoever may update may not yet create.
-                let place = Resource::Place(name.parent.clone());
-                let permit = inner.permit(caller, "run.services.create", &place).await?;
-                check_service_id("service.name", &name.service).map_err(|found| Error::invalid(vec![found]))?;
-                return Ok(inner.create(&permit, &name, source, mode).await?.operation);
-            }
-        }
-        Ok(inner.replace(caller, &name, source, mode).await?.operation)
+        let update = Update {
+            sent: request.service,
+            paths,
+            missing: Missing::of(request.allow_missing),
+            renewal: Renewal::default(),
+        };
+        self.inner.update_sent(caller, update, Mode::of(request.validate_only)).await
     }
+}
+
+/// A change by v2.
+pub(crate) struct Update<M> {
+    /// What was sent.
+    pub(crate) sent: Option<M>,
+    /// The paths of it that are meant; all when there are none.
+    pub(crate) paths: Vec<String>,
+    /// What becomes of one that is about nothing.
+    pub(crate) missing: Missing,
+    /// When it makes a revision.
+    pub(crate) renewal: Renewal,
+}
+
+/// What becomes of a change of what is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// It is refused.
+    Refuse,
+    /// It creates it (`allow_missing`).
+    Create,
 }
 
 /// Is the write carried out, or only checked?
@@ -122,6 +121,14 @@ pub enum Mode {
     Write,
     /// It is only checked (`validateOnly`, `dryRun=all`).
     ValidateOnly,
+}
+
+// === impl Missing ===
+
+impl Missing {
+    pub(crate) fn of(allow_missing: bool) -> Self {
+        if allow_missing { Self::Create } else { Self::Refuse }
+    }
 }
 
 // === impl Mode ===
@@ -139,16 +146,58 @@ impl Mode {
 // === impl Inner ===
 
 impl Inner {
-    /// Updates the service `name`, which must be there.
-    pub(crate) async fn replace(
+    /// Creates what a client of v2 sent, with this id.
+    pub(crate) async fn create_at<M: Deployed>(
+        &self,
+        caller: &Principal,
+        (parent, id): (&str, &str),
+        sent: Option<M>,
+        mode: Mode,
+    ) -> Result<Operation, Error> {
+        let parent: Parent = parent.parse()?;
+        let parent = self.places.parent("parent", &parent)?;
+        let name = parent.resource(M::COLLECTION, id);
+        audit::makes(&name);
+        let permit = self.permit(caller, M::PERMISSIONS.create, &Resource::Place(parent)).await?;
+        check_service_id(M::ID, id).map_err(|violation| Error::invalid(vec![violation]))?;
+        let sent = sent.ok_or_else(|| Error::invalid_field(M::FIELD, "must be set, got nothing"))?;
+        Ok(self.create(&permit, &name, &Source::V2(&sent, &[], Renewal::default()), mode).await?.operation)
+    }
+
+    /// Updates what a client of v2 sent, or creates it.
+    pub(crate) async fn update_sent<M: Deployed>(
+        &self,
+        caller: &Principal,
+        update: Update<M>,
+        mode: Mode,
+    ) -> Result<Operation, Error> {
+        let sent = update.sent.ok_or_else(|| Error::invalid_field(M::FIELD, "must be set, got nothing"))?;
+        let name = self.places.resource(M::COLLECTION, sent.full_name())?;
+        let source = Source::V2(&sent, &update.paths, update.renewal);
+        if update.missing == Missing::Create {
+            let permit = self.permit(caller, M::PERMISSIONS.update, &Resource::Service(name.clone())).await?;
+            if permit.found().is_none() {
+                // Whoever may update may not yet create.
+                let place = Resource::Place(name.parent.clone());
+                let permit = self.permit(caller, M::PERMISSIONS.create, &place).await?;
+                let field = format!("{}.name", M::FIELD);
+                check_service_id(&field, &name.service).map_err(|found| Error::invalid(vec![found]))?;
+                return Ok(self.create(&permit, &name, &source, mode).await?.operation);
+            }
+        }
+        Ok(self.replace(caller, &name, &source, mode).await?.operation)
+    }
+
+    /// Updates the service or worker pool `name`, which must be there.
+    pub(crate) async fn replace<M: Deployed>(
         &self,
         caller: &Principal,
         name: &ServiceName,
-        source: Source<'_>,
+        source: &Source<'_, M>,
         mode: Mode,
-    ) -> Result<Done, Error> {
+    ) -> Result<Done<M>, Error> {
         for _ in 0..ATTEMPTS {
-            let mut permit = self.permit(caller, "run.services.update", &Resource::Service(name.clone())).await?;
+            let mut permit = self.permit(caller, M::PERMISSIONS.update, &Resource::Service(name.clone())).await?;
             let current = permit.take_found().ok_or_else(|| Error::not_found(&name.service))?;
             if let Some(done) = self.update(&permit, current, source, mode).await? {
                 return Ok(done);
@@ -157,14 +206,14 @@ impl Inner {
         Err(Error::new(ErrorKind::Aborted, format!("Resource '{}' is being changed; try again.", name.service)))
     }
 
-    /// Creates the service `name`, which must not be there.
-    pub(crate) async fn create(
+    /// Creates the service or worker pool `name`, which must not be there.
+    pub(crate) async fn create<M: Deployed>(
         &self,
         permit: &Permitted,
         name: &ServiceName,
-        source: Source<'_>,
+        source: &Source<'_, M>,
         mode: Mode,
-    ) -> Result<Done, Error> {
+    ) -> Result<Done<M>, Error> {
         audit::makes(name);
         let intent = source.intent(name, None)?;
         self.permit_intent(permit, &intent, None).await?;
@@ -183,7 +232,7 @@ impl Inner {
         Err(Error::new(ErrorKind::Aborted, format!("Resource '{}' is being changed; try again.", name.service)))
     }
 
-    /// Is there room for one more of services, jobs, worker pools or domain mappings? Two creations at the same moment may both find the
+    /// Is there room for one more of this kind? Two creations at the same moment may both find the
     /// last place.
     pub(crate) async fn check_room(&self, permit: &Permitted, parent: &Parent, kind: Kind) -> Result<(), Error> {
         let what = match kind {
@@ -201,17 +250,21 @@ impl Inner {
     }
 
     /// One attempt of a creation; `None` when somebody else wrote one of its keys meanwhile.
-    async fn try_create(&self, permit: &Permitted, intent: &Intent, mode: Mode) -> Result<Option<Done>, Error> {
-        let name = &intent.model.name;
-        self.check_room(permit, &name.parent, Kind::Service).await?;
+    async fn try_create<M: Deployed>(
+        &self,
+        permit: &Permitted,
+        intent: &Intent<M>,
+        mode: Mode,
+    ) -> Result<Option<Done<M>>, Error> {
+        let name = intent.wish().name;
+        self.check_room(permit, &name.parent, Kind::of(M::COLLECTION)).await?;
         let revised = intent.revised((self, permit), None).await?;
         self.permit_images(permit.caller(), intent, &revised).await?;
         intent.check_traffic((self, permit), &revised).await?;
         let now = self.clock.now();
-        let key = Key::new(Kind::Service, name.parent.clone(), &name.service);
-        let service = Envelope { generation: 0, ..record::envelope(key, "", now) };
+        let resource = Envelope { generation: 0, ..record::envelope(Key::of(name), "", now) };
         let record = ServiceRecord { creator: permit.caller().email(), ..ServiceRecord::default() };
-        let written = self.written(permit.caller(), intent, (service, record), &revised)?;
+        let written = self.written(permit.caller(), intent, (resource, record), &revised)?;
         if mode == Mode::ValidateOnly {
             return self.validated(&written).map(Some);
         }
@@ -220,8 +273,8 @@ impl Inner {
         changes.extend(written.changes());
         match self.store.open(permit).commit(changes).await {
             Ok(_) => {}
-            // The first service of a project also creates the project: whoever loses that race has lost
-            // nothing. Whether the service itself was created meanwhile, the next look shows.
+            // The first one of a project also creates the project: whoever loses that race has lost
+            // nothing. Whether it itself was created meanwhile, the next look shows.
             Err(StoreError::Conflict { key, .. }) => {
                 if key.kind == Kind::Project {
                     self.places.created(&name.parent.project);
@@ -236,18 +289,18 @@ impl Inner {
     }
 
     /// One attempt of an update; `None` when somebody else wrote meanwhile.
-    async fn update(
+    async fn update<M: Deployed>(
         &self,
         permit: &Permitted,
         current: Envelope,
-        source: Source<'_>,
+        source: &Source<'_, M>,
         mode: Mode,
-    ) -> Result<Option<Done>, Error> {
-        let name = view::service_name(&current);
+    ) -> Result<Option<Done<M>>, Error> {
+        let name = current.key.parent.resource(M::COLLECTION, &current.key.name);
         if !source.is_about(&view::etag(&current)) {
             return Err(etag_mismatch(&name.service));
         }
-        let before = view::intent(&current)?;
+        let before: Stored<M> = view::intent(&current)?;
         let record: ServiceRecord = record::read(&current)?;
         let intent = source.intent(&name, Some(&before))?;
         self.permit_intent(permit, &intent, Some(&before.message)).await?;
@@ -268,33 +321,38 @@ impl Inner {
         Ok(Some(done))
     }
 
-    /// What an intent needs beside the right to write it: to act as the account that the service runs as, whatever else is
+    /// What an intent needs beside the right to write it: to act as the account that it runs as, whatever else is
     /// changed; and to set the policy for who switches the invoker check off.
-    async fn permit_intent(
+    async fn permit_intent<M: Deployed>(
         &self,
         permit: &Permitted,
-        intent: &Intent,
-        before: Option<&run::Service>,
+        intent: &Intent<M>,
+        before: Option<&M>,
     ) -> Result<(), Error> {
         let caller = permit.caller();
-        let (account, home) = (&intent.model.template.service_account, &intent.model.name.parent.project);
-        self.permit_act_as(caller, account, home).await?;
-        let is_open = |service: &run::Service| service.invoker_iam_disabled;
-        if is_open(&intent.message) && !before.is_some_and(is_open) {
-            let resource = Resource::Service(intent.model.name.clone());
-            self.permit(caller, "run.services.setIamPolicy", &resource).await?;
+        let wish = intent.wish();
+        self.permit_act_as(caller, &wish.template.service_account, &wish.name.parent.project).await?;
+        if intent.message.is_open() && !before.is_some_and(M::is_open) {
+            let resource = Resource::Service(wish.name.clone());
+            self.permit(caller, M::PERMISSIONS.set_policy, &resource).await?;
         }
         Ok(())
     }
 
     /// The images of this machine are the default project's. Who makes a revision with one elsewhere has to be allowed to read
     /// it: what is in it could be had from a container of one's own. Within the default project who deploys may.
-    async fn permit_images(&self, caller: &Principal, intent: &Intent, revised: &Revised) -> Result<(), Error> {
+    async fn permit_images<M: Deployed>(
+        &self,
+        caller: &Principal,
+        intent: &Intent<M>,
+        revised: &Revised,
+    ) -> Result<(), Error> {
         if matches!(revised, Revised::Same) {
             return Ok(());
         }
-        let images = intent.model.template.containers.iter().map(|container| container.image.as_str());
-        self.permit_local_images(caller, &intent.model.name.parent.project, ("spec.template.spec", images)).await
+        let wish = intent.wish();
+        let images = wish.template.containers.iter().map(|container| container.image.as_str());
+        self.permit_local_images(caller, &wish.name.parent.project, ("spec.template.spec", images)).await
     }
 
     /// The same of images in a template at `path` of an object.
@@ -327,16 +385,16 @@ impl Inner {
         })
     }
 
-    /// What a write of `intent` over the service as it is would store.
-    fn written(
+    /// What a write of `intent` over what is there would store.
+    fn written<M: Deployed>(
         &self,
         caller: &Principal,
-        intent: &Intent,
-        (mut service, mut record): (Envelope, ServiceRecord),
+        intent: &Intent<M>,
+        (mut resource, mut record): (Envelope, ServiceRecord),
         revised: &Revised,
     ) -> Result<Written, Error> {
-        let (now, name) = (self.clock.now(), &intent.model.name);
-        let before = view::intent(&service)?;
+        let (now, name) = (self.clock.now(), intent.wish().name);
+        let before: Stored<M> = view::intent(&resource)?;
         let made = match revised {
             Revised::Same => None,
             Revised::New(name) => Some(name.clone()),
@@ -345,11 +403,11 @@ impl Inner {
         // Only a change of intent counts as one; writing the same again wakes the reconciler, no more.
         // Messages are compared, not bytes: the entries of a map have no order on the wire.
         let is_same = before.message == intent.message && before.rest == intent.rest;
-        if service.generation == 0 || !is_same || made.is_some() {
-            service.spec = intent.message.encode_to_vec();
-            service.v1_only = intent.rest.to_bytes();
-            service.generation += 1;
-            service.updated = now;
+        if resource.generation == 0 || !is_same || made.is_some() {
+            resource.spec = intent.message.encode_to_vec();
+            resource.v1_only = intent.rest.to_bytes();
+            resource.generation += 1;
+            resource.updated = now;
             record.last_modifier = caller.email();
         }
         if let Some(made) = &made {
@@ -363,42 +421,42 @@ impl Inner {
             revision: made.as_ref().map(|made| made.revision.clone()).unwrap_or_default(),
         };
         let mut operation = draft::operation(&id, name, &about, now);
-        // What the operation ends with is a service as it was meant here, in v1 too.
-        operation.v1_only.clone_from(&service.v1_only);
+        // What the operation ends with is the resource as it was meant here, in v1 too.
+        operation.v1_only.clone_from(&resource.v1_only);
         record.operation.clone_from(&id);
         record.pending.push(id);
-        service.internal = record::write(&record);
-        Ok(Written { service, revision, operation, made })
+        resource.internal = record::write(&record);
+        Ok(Written { resource, revision, operation, made })
     }
 
     /// The answer to a write that is under way.
-    fn begun(&self, written: &Written) -> Result<Done, Error> {
+    fn begun<M: Deployed>(&self, written: &Written) -> Result<Done<M>, Error> {
         let name = view::operation_name(&written.operation.key.parent, &written.operation.key.name);
-        let service = view::stored_service(&written.service, &self.config.url)?;
-        Ok(Done { operation: view::pending_operation(name, Some(pack(&service.message))), service })
+        let resource: Stored<M> = view::stored(&written.resource, &self.config.url)?;
+        Ok(Done { operation: view::pending_operation(name, Some(pack(&resource.message))), resource })
     }
 
     /// The answer to a write that was only checked: the resource as it would be. Nothing is stored, the
     /// operation neither.
-    fn validated(&self, written: &Written) -> Result<Done, Error> {
+    fn validated<M: Deployed>(&self, written: &Written) -> Result<Done<M>, Error> {
         let name = view::operation_name(&written.operation.key.parent, &written.operation.key.name);
-        let mut service = view::stored_service(&written.service, &self.config.url)?;
-        service.operation.clear();
+        let mut resource: Stored<M> = view::stored(&written.resource, &self.config.url)?;
+        resource.operation.clear();
         if written.made.is_some() {
             // It was not created.
-            service.message.latest_created_revision.clear();
+            resource.message.without_latest_created();
         }
-        Ok(Done { operation: view::succeeded(name, pack(&service.message)), service })
+        Ok(Done { operation: view::succeeded(name, pack(&resource.message)), resource })
     }
 }
 
 // === impl Source ===
 
-impl Source<'_> {
+impl<M: Deployed> Source<'_, M> {
     /// Is it a change of the version with this etag, or of whichever there is?
     fn is_about(&self, etag: &str) -> bool {
         match self {
-            Self::V2(sent, _) => sent.etag.is_empty() || sent.etag == etag,
+            Self::V2(sent, ..) => sent.sent_etag().is_empty() || sent.sent_etag() == etag,
             Self::V1(written) => {
                 let version = written.version().trim_matches('"');
                 version.is_empty() || version == etag.trim_matches('"')
@@ -407,11 +465,11 @@ impl Source<'_> {
     }
 
     /// What is meant, given what is there.
-    fn intent(&self, name: &ServiceName, before: Option<&Stored<run::Service>>) -> Result<Intent, Error> {
+    fn intent(&self, name: &ServiceName, before: Option<&Stored<M>>) -> Result<Intent<M>, Error> {
         match (self, before) {
-            (Self::V2(sent, _), None) => Intent::new(name, (*sent).clone()),
-            (Self::V2(sent, paths), Some(before)) => {
-                let intent = Intent::new(name, merged(&before.message, sent, paths)?)?;
+            (Self::V2(sent, ..), None) => Intent::new(name, (*sent).clone()),
+            (Self::V2(sent, paths, renewal), Some(before)) => {
+                let intent = Intent::new(name, merged(&before.message, sent, paths)?)?.renewing(*renewal);
                 let rest = before.rest.beside(&intent.message);
                 intent.keeping(rest)
             }
@@ -425,7 +483,7 @@ impl Source<'_> {
 }
 
 /// What a client sent, put over what is there. Without a mask everything that can be changed is replaced.
-fn merged(before: &run::Service, sent: &run::Service, paths: &[String]) -> Result<run::Service, Error> {
+fn merged<M: Deployed>(before: &M, sent: &M, paths: &[String]) -> Result<M, Error> {
     if paths.is_empty() || paths == ["*"] {
         return Ok(sent.clone());
     }
@@ -436,7 +494,7 @@ fn merged(before: &run::Service, sent: &run::Service, paths: &[String]) -> Resul
 
 impl Written {
     fn changes(self) -> impl Iterator<Item = Change> {
-        let puts = [self.service, self.operation].map(|envelope| Change::Put(Box::new(envelope)));
+        let puts = [self.resource, self.operation].map(|envelope| Change::Put(Box::new(envelope)));
         puts.into_iter().chain(self.revision)
     }
 }

@@ -3,6 +3,7 @@
 
 mod domains;
 mod operations;
+mod pools;
 mod revisions;
 mod services;
 

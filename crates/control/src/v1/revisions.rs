@@ -5,16 +5,18 @@ use updraft_api::{
     v1::{Stored, revision_labels},
 };
 use updraft_model::{
-    Error, RevisionName,
+    Error, Parent, RevisionName,
     iam::{Permission, Principal},
+    name::Collection,
 };
 use updraft_store::{Envelope, Kind};
 
 use super::{EVERYWHERE, Found, Place, Wanted};
-use crate::{Control, Mode, access::Resource, revisions::is_deleting, view};
+use crate::{Control, Mode, access::Resource, record, revisions::is_deleting, view};
 
-/// The label that names the service of a revision.
-const SERVICE_LABEL: &str = "serving.knative.dev/service";
+/// The labels that name what a revision is of.
+const OWNERS: [(&str, Collection); 2] =
+    [("serving.knative.dev/service", Collection::Services), ("run.googleapis.com/workerPool", Collection::WorkerPools)];
 
 // === impl Control ===
 
@@ -31,11 +33,12 @@ impl Control {
         wanted: &Wanted,
     ) -> Result<Found<Stored<run::Revision>>, Error> {
         let inner = &*self.inner;
-        let owner = wanted.selector.value_of(SERVICE_LABEL);
+        let named = |(label, collection)| Some((collection, wanted.selector.value_of(label)?));
+        let owner = OWNERS.into_iter().find_map(named);
         let resource = match (owner, &place.location) {
-            // Of one service in one place: its own policy has a say.
-            (Some(owner), location) if location.as_deref() != Some(EVERYWHERE) => {
-                Resource::Service(inner.parent_at(place)?.service(owner))
+            // Of one service or worker pool in one place: its own policy has a say.
+            (Some((collection, id)), location) if location.as_deref() != Some(EVERYWHERE) => {
+                Resource::Service(inner.parent_at(place)?.resource(collection, id))
             }
             _ => inner.place(place)?,
         };
@@ -44,7 +47,10 @@ impl Control {
             let labels = revision_labels(&view::revision(envelope)?);
             Ok(!is_deleting(envelope)? && wanted.selector.matches(&labels))
         };
-        let found = inner.list_at(&permit, (Kind::Revision, place), (wanted, owner), keep).await?;
+        // What is written in an envelope says it without a place.
+        let nowhere = Parent::new("", "");
+        let owner = owner.map(|(collection, id)| record::owner(&nowhere.resource(collection, id)));
+        let found = inner.list_at(&permit, (Kind::Revision, place), (wanted, owner.as_deref()), keep).await?;
         let items = found.items.iter().map(view::stored_revision).collect::<Result<_, _>>()?;
         Ok(Found { items, token: found.token })
     }

@@ -1,8 +1,8 @@
-//! Services as objects.
+//! Services as objects; and what worker pools have in common with them.
 
 use updraft_api::{
     run,
-    v1::{Stored, Written, service_labels},
+    v1::{Stored, Written, WrittenAs},
 };
 use updraft_model::{
     Error,
@@ -13,15 +13,14 @@ use updraft_store::{Envelope, Kind};
 
 use super::{Found, Place, Wanted};
 use crate::{
-    Control,
+    Control, Inner,
     access::Resource,
     audit,
+    deployed::Deployed,
     services::{Mode, Source, is_deleting},
     view,
 };
 
-/// What a generated name begins with that is given no beginning.
-const PREFIX: &str = "service-";
 /// Random letters of a generated name.
 const LETTERS: usize = 5;
 
@@ -37,20 +36,10 @@ impl Control {
     pub async fn v1_services_list(
         &self,
         caller: &Principal,
-        (place, permission): (&Place, Permission),
+        asked: (&Place, Permission),
         wanted: &Wanted,
     ) -> Result<Found<Stored<run::Service>>, Error> {
-        let inner = &*self.inner;
-        let permit = inner.permit(caller, permission, &inner.place(place)?).await?;
-        let urls = &inner.config.url;
-        let keep = |envelope: &Envelope| {
-            let labels = service_labels(&view::service(envelope, urls)?);
-            Ok(!is_deleting(envelope)? && wanted.selector.matches(&labels))
-        };
-        let found = inner.list_at(&permit, (Kind::Service, place), (wanted, None), keep).await?;
-        let items =
-            found.items.iter().map(|envelope| view::stored_service(envelope, urls)).collect::<Result<_, _>>()?;
-        Ok(Found { items, token: found.token })
+        self.inner.list_objects(caller, asked, wanted).await
     }
 
     /// A service. `permission` is what the caller needs: configurations and routes are parts of services
@@ -61,14 +50,10 @@ impl Control {
     pub async fn v1_services_get(
         &self,
         caller: &Principal,
-        (place, name): (&Place, &str),
+        asked: (&Place, &str),
         permission: Permission,
     ) -> Result<Stored<run::Service>, Error> {
-        let inner = &*self.inner;
-        let name = inner.parent_at(place)?.service(name);
-        let permit = inner.permit(caller, permission, &Resource::Service(name.clone())).await?;
-        let envelope = permit.found().ok_or_else(|| Error::not_found(&name.service))?;
-        view::stored_service(envelope, &inner.config.url)
+        self.inner.object(caller, asked, permission).await
     }
 
     /// Creates a service.
@@ -79,16 +64,9 @@ impl Control {
         &self,
         caller: &Principal,
         place: &Place,
-        (written, mode): (&Written, Mode),
+        written: (&Written, Mode),
     ) -> Result<Stored<run::Service>, Error> {
-        let inner = &*self.inner;
-        let parent = inner.parent_at(place)?;
-        audit::makes(parent.service(&written.name));
-        let permit = inner.permit(caller, "run.services.create", &Resource::Place(parent.clone())).await?;
-        inner.check_namespace(&parent, &written.namespace)?;
-        let id = if written.name.is_empty() { generated(&written.generate_name) } else { written.name.clone() };
-        check_service_id("metadata.name", &id).map_err(|violation| Error::invalid(vec![violation]))?;
-        Ok(inner.create(&permit, &parent.service(id), Source::V1(written), mode).await?.service)
+        self.inner.create_object(caller, place, written).await
     }
 
     /// Replaces a service: all that a client can set, nothing of what the server says.
@@ -98,17 +76,10 @@ impl Control {
     pub async fn v1_services_replace(
         &self,
         caller: &Principal,
-        (place, name): (&Place, &str),
-        (written, mode): (&Written, Mode),
+        asked: (&Place, &str),
+        written: (&Written, Mode),
     ) -> Result<Stored<run::Service>, Error> {
-        let inner = &*self.inner;
-        let parent = inner.parent_at(place)?;
-        inner.check_namespace(&parent, &written.namespace)?;
-        if !written.name.is_empty() && written.name != name {
-            let rule = format!("must be the name in the path, '{name}', got '{}'", written.name);
-            return Err(Error::invalid_field("metadata.name", rule));
-        }
-        Ok(inner.replace(caller, &parent.service(name), Source::V1(written), mode).await?.service)
+        self.inner.replace_object(caller, asked, written).await
     }
 
     /// Deletes a service; gives it as it was.
@@ -118,23 +89,92 @@ impl Control {
     pub async fn v1_services_delete(
         &self,
         caller: &Principal,
-        (place, name): (&Place, &str),
+        asked: (&Place, &str),
         mode: Mode,
     ) -> Result<Stored<run::Service>, Error> {
-        let gone = self.v1_services_get(caller, (place, name), "run.services.delete").await?;
-        let name = gone.message.name.clone();
-        self.services_delete(
-            caller,
-            run::DeleteServiceRequest { name, validate_only: mode.is_check(), ..Default::default() },
-        )
-        .await?;
+        self.inner.delete_object(caller, asked, mode).await
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    pub(super) async fn list_objects<M: Deployed>(
+        &self,
+        caller: &Principal,
+        (place, permission): (&Place, Permission),
+        wanted: &Wanted,
+    ) -> Result<Found<Stored<M>>, Error> {
+        let permit = self.permit(caller, permission, &self.place(place)?).await?;
+        let urls = &self.config.url;
+        let keep = |envelope: &Envelope| {
+            Ok(!is_deleting(envelope)? && wanted.selector.matches(&M::shown(envelope, urls)?.labels()))
+        };
+        let found = self.list_at(&permit, (Kind::of(M::COLLECTION), place), (wanted, None), keep).await?;
+        let items = found.items.iter().map(|envelope| view::stored(envelope, urls)).collect::<Result<_, _>>()?;
+        Ok(Found { items, token: found.token })
+    }
+
+    pub(super) async fn object<M: Deployed>(
+        &self,
+        caller: &Principal,
+        (place, id): (&Place, &str),
+        permission: Permission,
+    ) -> Result<Stored<M>, Error> {
+        let name = self.parent_at(place)?.resource(M::COLLECTION, id);
+        let permit = self.permit(caller, permission, &Resource::Service(name)).await?;
+        let envelope = permit.found().ok_or_else(|| Error::not_found(id))?;
+        view::stored(envelope, &self.config.url)
+    }
+
+    pub(super) async fn create_object<M: Deployed>(
+        &self,
+        caller: &Principal,
+        place: &Place,
+        (written, mode): (&WrittenAs<M>, Mode),
+    ) -> Result<Stored<M>, Error> {
+        let parent = self.parent_at(place)?;
+        audit::makes(parent.resource(M::COLLECTION, &written.name));
+        let permit = self.permit(caller, M::PERMISSIONS.create, &Resource::Place(parent.clone())).await?;
+        self.check_namespace(&parent, &written.namespace)?;
+        let id = if written.name.is_empty() { generated::<M>(&written.generate_name) } else { written.name.clone() };
+        check_service_id("metadata.name", &id).map_err(|violation| Error::invalid(vec![violation]))?;
+        let name = parent.resource(M::COLLECTION, id);
+        Ok(self.create(&permit, &name, &Source::V1(written), mode).await?.resource)
+    }
+
+    pub(super) async fn replace_object<M: Deployed>(
+        &self,
+        caller: &Principal,
+        (place, id): (&Place, &str),
+        (written, mode): (&WrittenAs<M>, Mode),
+    ) -> Result<Stored<M>, Error> {
+        let parent = self.parent_at(place)?;
+        self.check_namespace(&parent, &written.namespace)?;
+        if !written.name.is_empty() && written.name != id {
+            let rule = format!("must be the name in the path, '{id}', got '{}'", written.name);
+            return Err(Error::invalid_field("metadata.name", rule));
+        }
+        let name = parent.resource(M::COLLECTION, id);
+        Ok(self.replace(caller, &name, &Source::V1(written), mode).await?.resource)
+    }
+
+    pub(super) async fn delete_object<M: Deployed>(
+        &self,
+        caller: &Principal,
+        asked: (&Place, &str),
+        mode: Mode,
+    ) -> Result<Stored<M>, Error> {
+        let gone: Stored<M> = self.object(caller, asked, M::PERMISSIONS.delete).await?;
+        self.delete::<M>(caller, (gone.message.full_name(), ""), mode).await?;
         Ok(gone)
     }
 }
 
 /// A name that nobody has, with high probability; a collision is `AlreadyExists`, as in Kubernetes.
-fn generated(prefix: &str) -> String {
-    let prefix = if prefix.is_empty() { PREFIX } else { prefix };
+fn generated<M: Deployed>(prefix: &str) -> String {
+    let word = M::COLLECTION.word().replace(' ', "-");
+    let prefix = if prefix.is_empty() { format!("{word}-") } else { prefix.to_owned() };
     let letter = |_| char::from(b"bcdfghjklmnpqrstvwxz2456789"[usize::from(rand::random::<u8>() % 27)]);
     let letters: String = (0..LETTERS).map(letter).collect();
     format!("{prefix}{letters}")

@@ -8,6 +8,7 @@ use std::{
 use crate::{sealer::TestSealer, stuck::StuckEngine};
 use tokio::sync::{mpsc, watch};
 use updraft_api::{
+    Named,
     longrunning::{GetOperationRequest, Operation, operation},
     run, unpack,
 };
@@ -292,10 +293,24 @@ impl World {
 
     /// The service that an operation ended with.
     pub(crate) async fn response(&self, operation: &Operation) -> run::Service {
+        self.response_of(operation).await
+    }
+
+    /// What an operation ended with.
+    pub(crate) async fn response_of<M: Named>(&self, operation: &Operation) -> M {
         match self.operation(operation).await.result {
-            Some(operation::Result::Response(any)) => unpack(&any).expect("a service"),
+            Some(operation::Result::Response(any)) => unpack(&any).expect("of that type"),
             other => panic!("no response: {other:?}"),
         }
+    }
+
+    /// The fleet says how many instances of a revision are up.
+    pub(crate) async fn tell_ready(&self, revision: &str, ready: u32) {
+        let mut entries = self.health.borrow().entries.clone();
+        let said = Health { check: CheckOutcome::Pending, ready, starting: 0, trouble: None };
+        entries.insert(Arc::new(revision.parse().expect("a revision")), said);
+        self.health.send_replace(Arc::new(RevisionHealth { entries }));
+        self.settle().await;
     }
 
     /// Code and message of the error that an operation ended with.
@@ -332,6 +347,10 @@ impl World {
 
     pub(crate) fn booked(&self, service: &str, revision: &str) -> Option<Arc<BookEntry>> {
         self.book.borrow().entries.get(&self.service_name(service).revision(revision)).cloned()
+    }
+
+    pub(crate) fn book_entry(&self, name: &RevisionName) -> Option<Arc<BookEntry>> {
+        self.book.borrow().entries.get(name).cloned()
     }
 
     pub(crate) fn book_len(&self) -> usize {

@@ -45,7 +45,7 @@ pub fn check(job: &Job) -> Vec<Violation> {
 pub fn check_template(at: &str, template: &ExecutionTemplate, found: &mut Vec<Violation>) {
     label::check_labels(&format!("{at}.labels"), &template.labels, found);
     label::check_annotations(&format!("{at}.annotations"), &template.annotations, found);
-    egress::check_execution(&format!("{at}.annotations"), &template.annotations, found);
+    egress::check_unscaled(&format!("{at}.annotations"), &template.annotations, found);
     check_task_count(&format!("{at}.task_count"), template.task_count, found);
     let (parallelism, count) = (template.parallelism, template.task_count);
     // Of a count that is wrong itself nothing follows.

@@ -43,8 +43,8 @@ pub(crate) fn check_service(field: &str, annotations: &BTreeMap<String, String>,
     }
 }
 
-/// Checks the annotations of an execution's template at `field`: tasks are not scaled.
-pub(crate) fn check_execution(field: &str, annotations: &BTreeMap<String, String>, found: &mut Vec<Violation>) {
+/// Checks the annotations at `field` of a template of what is not scaled: tasks, and workers.
+pub(crate) fn check_unscaled(field: &str, annotations: &BTreeMap<String, String>, found: &mut Vec<Violation>) {
     for (key, value) in annotations.iter().filter(|(key, _)| key.starts_with(NAMESPACE)) {
         let rule = match key.as_str() {
             EGRESS if Egress::from_word(value).is_some() => continue,

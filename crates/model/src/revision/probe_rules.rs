@@ -25,6 +25,26 @@ const STARTUP: Rules = Rules { field: "startup_probe", delay_max: 240, period_ma
 const LIVENESS: Rules = Rules { field: "liveness_probe", delay_max: 3600, period_max: 3600, tcp: false };
 const READINESS: Rules = Rules { field: "readiness_probe", delay_max: 0, period_max: 300, tcp: false };
 
+/// Checks that nothing asks a container at `path` that takes no requests whether it is ready for some, and that its other
+/// probes say which port they ask: there is none that 0 could stand for.
+pub(super) fn check_portless(path: &str, container: &Container, found: &mut Vec<Violation>) {
+    if container.readiness_probe.is_some() {
+        let rule = "must not be set, for no requests are sent to a worker pool";
+        found.push(Violation::new(format!("{path}.readiness_probe"), rule));
+    }
+    for (rules, probe) in [(STARTUP, &container.startup_probe), (LIVENESS, &container.liveness_probe)] {
+        let field = match probe.as_ref().map(|probe| &probe.kind) {
+            Some(ProbeKind::Tcp { port: 0 }) => "tcp_socket",
+            Some(ProbeKind::Http { port: 0, .. }) => "http_get",
+            Some(ProbeKind::Grpc { port: 0, .. }) => "grpc",
+            _ => continue,
+        };
+        let rule =
+            "must be between 1 and 65535, for a worker pool's container has no port that it could stand for, got 0";
+        found.push(Violation::new(format!("{path}.{}.{field}.port", rules.field), rule));
+    }
+}
+
 /// Checks the probes of one container at `path`.
 pub(super) fn check(path: &str, container: &Container, found: &mut Vec<Violation>) {
     let probes = [

@@ -246,11 +246,12 @@ impl Protocol {
 // === impl RevisionTemplate ===
 
 impl RevisionTemplate {
-    /// The container that takes the traffic: the one with a port, or the only one.
+    /// The container that takes the traffic: the one with a port, or the only one. Where none does, as in a worker pool,
+    /// the first.
     pub fn ingress_container(&self) -> Option<&Container> {
         match &self.containers[..] {
             [only] => Some(only),
-            several => several.iter().find(|container| container.port_count > 0),
+            several => several.iter().find(|container| container.port_count > 0).or_else(|| several.first()),
         }
     }
 }

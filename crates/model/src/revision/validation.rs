@@ -42,6 +42,8 @@ pub(crate) enum Kind {
     Instance,
     /// Of an attempt of a task.
     Task,
+    /// Of an instance of a worker pool's revision.
+    Worker,
 }
 
 /// Names of variables that the platform sets.
@@ -49,6 +51,8 @@ const RESERVED_ENV: [&str; 4] = ["PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURA
 /// The same in tasks.
 const RESERVED_TASK_ENV: [&str; 5] =
     ["CLOUD_RUN_JOB", "CLOUD_RUN_EXECUTION", "CLOUD_RUN_TASK_INDEX", "CLOUD_RUN_TASK_ATTEMPT", "CLOUD_RUN_TASK_COUNT"];
+/// The same in worker pools.
+const RESERVED_WORKER_ENV: [&str; 2] = ["CLOUD_RUN_WORKER_POOL", "CLOUD_RUN_REVISION"];
 /// The prefix of variables that only the platform may set.
 const RESERVED_ENV_PREFIX: &str = "X_GOOGLE_";
 
@@ -122,6 +126,15 @@ pub(crate) fn check_task(at: &str, containers: &[Container], volumes: &[Volume],
     volume_rules::check(at, volumes, containers, found);
 }
 
+/// Checks the containers and volumes of a worker pool's template at the path `at`. Nothing is sent to them, so what is
+/// about that is refused rather than ignored.
+pub(crate) fn check_worker(at: &str, containers: &[Container], volumes: &[Volume], found: &mut Vec<Violation>) {
+    let field = format!("{at}.containers");
+    check_count(&field, containers, found);
+    check_each(&field, containers, Kind::Worker, found);
+    volume_rules::check(at, volumes, containers, found);
+}
+
 fn check_count(field: &str, containers: &[Container], found: &mut Vec<Violation>) {
     if containers.is_empty() || containers.len() > CONTAINERS_MAX {
         let rule = format!("must have 1 to {CONTAINERS_MAX} containers, got {}", containers.len());
@@ -158,11 +171,21 @@ fn check_container(path: &str, container: &Container, kind: Kind, found: &mut Ve
     }
     check_strings(path, container, found);
     check_env(path, &container.env, kind, found);
-    check_port(path, container, found);
+    match kind {
+        Kind::Instance | Kind::Task => check_port(path, container, found),
+        Kind::Worker if container.port_count > 0 => {
+            let rule = "must be empty, for no requests are sent to a worker pool";
+            found.push(Violation::new(format!("{path}.ports"), format!("{rule}, got {}", container.port_number)));
+        }
+        Kind::Worker => {}
+    }
     let resources = format!("{path}.resources");
     resource_rules::check(&resources, container, found);
     if kind == Kind::Instance {
         resource_rules::check_idle(&resources, container, found);
+    }
+    if kind == Kind::Worker {
+        probe_rules::check_portless(path, container, found);
     }
     probe_rules::check(path, container, found);
 }
@@ -275,6 +298,7 @@ impl Kind {
         match self {
             Self::Instance => &RESERVED_ENV,
             Self::Task => &RESERVED_TASK_ENV,
+            Self::Worker => &RESERVED_WORKER_ENV,
         }
     }
 }

@@ -6,6 +6,7 @@
 mod exits;
 mod facts;
 mod images;
+mod portless;
 mod programs;
 mod shells;
 mod sidecars;
@@ -174,6 +175,9 @@ struct Told {
     advice: String,
 }
 
+/// What is written for the container that takes the traffic.
+const NAMED_PORT: &str = "the port that PORT names";
+
 /// Finds out why a start failed.
 pub fn diagnose(evidence: &Evidence) -> Diagnosis {
     let told = match &evidence.happened {
@@ -184,11 +188,14 @@ pub fn diagnose(evidence: &Evidence) -> Diagnosis {
         Happened::Exited(Exit::NotStarted { cause }) => programs::not_started(cause),
         Happened::Exited(exit) => exits::exited(exit, &evidence.last_lines),
         // A sidecar has no port but the one that it is asked on.
-        Happened::NotReady(found) if evidence.sidecar.is_some() => waiting::not_ready(found.probe.port, found),
+        Happened::NotReady(found) if evidence.sidecar.is_some() || evidence.port == 0 => {
+            waiting::not_ready(found.probe.port, found)
+        }
         Happened::NotReady(found) => waiting::not_ready(evidence.port, found),
     };
     let told = match &evidence.sidecar {
         Some(name) if !told.code.is_platform() => sidecars::of(name, evidence, told),
+        None if evidence.port == 0 => portless::of(evidence, told),
         _ => told,
     };
     let Told { code, cause, advice } = match &evidence.crowded {
@@ -240,6 +247,7 @@ fn sentence(evidence: &Evidence, code: Code) -> String {
         Happened::Secrets { .. } => String::new(),
         _ if code.is_platform() => "The platform could not start an instance.".to_owned(),
         happened if let Some(name) = &evidence.sidecar => sidecars::sentence(name, happened),
+        happened if evidence.port == 0 => portless::sentence(happened).to_owned(),
         _ => format!(
             "The user-provided container failed to start and listen on the port defined provided by the PORT={} \
              environment variable within the allocated timeout.",

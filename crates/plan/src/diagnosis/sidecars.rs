@@ -2,10 +2,7 @@
 
 use updraft_model::diagnosis::Code;
 
-use super::{Evidence, Happened, Told};
-
-/// What is written for the container that takes the traffic.
-const NAMED_PORT: &str = "the port that PORT names";
+use super::{Evidence, Happened, NAMED_PORT, Told};
 
 /// What happened, where it was the sidecar `name` that failed.
 pub(super) fn sentence(name: &str, happened: &Happened) -> String {

@@ -1,5 +1,5 @@
 use expect_test::{Expect, expect};
-use updraft_model::{Parent, Reason, revision::RevisionTemplate, revision::lifecycle::Failure};
+use updraft_model::{Reason, revision::lifecycle::Failure};
 
 use super::*;
 
@@ -35,27 +35,15 @@ fn traffic(text: &str) -> Vec<TrafficTarget> {
     text.split(", ").filter(|line| !line.is_empty()).map(line).collect()
 }
 
-fn service(lines: &str) -> Service {
-    Service {
-        name: Parent::new("demo-project", "us-central1").service("hello"),
-        description: String::new(),
-        labels: Default::default(),
-        annotations: Default::default(),
-        ingress: None,
-        invoker_iam_disabled: false,
-        default_uri_disabled: false,
-        scaling: Scaling::default(),
-        template: RevisionTemplate::default(),
-        traffic: traffic(lines),
-        custom_audiences: Vec::new(),
-        client: Default::default(),
-        unsupported: Vec::new(),
-    }
-}
+/// A service that says nothing of its bounds.
+const USUAL: Sizing = Sizing::Requests(Scaling { min: 0, max: 0, mode: ScalingMode::Automatic, manual_count: None });
 
 /// `current` is `LATEST=r1 100`-like: the line, and the revision it leads to now.
 fn check(wanted: &str, observed: &str, current: &str, expected: Expect) {
-    let service = service(wanted);
+    check_sized(USUAL, (wanted, observed, current), expected);
+}
+
+fn check_sized(sizing: Sizing, (wanted, observed, current): (&str, &str, &str), expected: Expect) {
     let revisions = revisions(observed);
     let current: Vec<Assignment> = current
         .split(", ")
@@ -64,7 +52,8 @@ fn check(wanted: &str, observed: &str, current: &str, expected: Expect) {
         .collect();
     let latest_created = &revisions.last().expect("one at least").id;
     let now = SystemTime::UNIX_EPOCH;
-    let input = Input { service: &service, latest_created, revisions: &revisions, current: &current, now };
+    let input =
+        Input { targets: &traffic(wanted), sizing, latest_created, revisions: &revisions, current: &current, now };
     expected.assert_eq(&plan(&input).to_string());
 }
 
@@ -234,9 +223,10 @@ fn a_share_on_a_revision_that_is_not_ready_leaves_traffic_where_it_is() {
 #[test]
 fn the_oldest_revisions_beyond_a_thousand_are_collected_unless_something_refers_to_them() {
     let text: Vec<String> = (0..1003).map(|n| format!("r{n:04} ready")).collect();
-    let (service, revisions) = (service("r0000 50, LATEST 50"), revisions(&text.join(", ")));
+    let revisions = revisions(&text.join(", "));
     let input = Input {
-        service: &service,
+        targets: &traffic("r0000 50, LATEST 50"),
+        sizing: USUAL,
         latest_created: "r1002",
         revisions: &revisions,
         current: &[],
@@ -267,11 +257,45 @@ fn bounds_of_the_service_are_shared_out_by_traffic() {
 
 #[test]
 fn a_latest_revision_that_is_not_there_is_not_waited_for() {
-    let service = service("LATEST 100");
-    let revisions = revisions("r1 ready");
+    let (targets, revisions) = (traffic("LATEST 100"), revisions("r1 ready"));
     let (current, now) = (&[], SystemTime::UNIX_EPOCH);
-    let input = Input { service: &service, latest_created: "r2", revisions: &revisions, current, now };
+    let input = Input { targets: &targets, sizing: USUAL, latest_created: "r2", revisions: &revisions, current, now };
     let plan = plan(&input);
     assert!(plan.is_settled() && !plan.serves());
     assert_eq!(plan.ready().map(|ready| ready.message.as_str()), Some("Revision 'r2' is not found."));
+}
+
+#[test]
+fn a_worker_pool_has_as_many_instances_as_it_says_of_its_revisions_together() {
+    check_sized(
+        Sizing::Count(5),
+        ("r1 50, LATEST 50", "r1 ready, r2 ready, r3 ready", ""),
+        expect![[r#"
+            latest ready: r3
+            route 50% to r1
+            route 50% to LATEST → r3
+            serve r1 with 3 to 3 instances
+            retire r2
+            serve r3 with 2 to 2 instances
+            Ready: succeeded
+            ConfigurationsReady: succeeded
+            RoutesReady: succeeded
+        "#]],
+    );
+}
+
+#[test]
+fn the_workers_of_the_old_revision_stay_until_the_new_one_is_ready() {
+    check_sized(
+        Sizing::Count(2),
+        ("LATEST 100", "r1 ready, r2 checking", "LATEST 100 via r1"),
+        expect![[r#"
+            latest ready: r1
+            route 100% to LATEST → r1
+            serve r1 with 2 to 2 instances
+            Ready: reconciling
+            ConfigurationsReady: reconciling
+            RoutesReady: reconciling
+        "#]],
+    );
 }

@@ -15,8 +15,9 @@ use serde_json::json;
 use updraft_base::Clock;
 use updraft_cli::{Exit, Format};
 use updraft_engine_local::{Holder, Scope, Waiting, look, tag_of};
+use updraft_model::name::Collection;
 use updraft_oci::StrayKind;
-use updraft_store::{Kind, SqliteStore};
+use updraft_store::{Key, Kind, SqliteStore};
 
 use super::{fail, print};
 
@@ -129,10 +130,13 @@ async fn once(data_dir: &Path, scope: Scope) -> Result<(BTreeSet<Finding>, Servi
             StrayKind::Unfinished => findings.extend([file(stray.path, "part of an image that nobody is working on")]),
         }
     }
-    let services = SqliteStore::peek(&data_dir, Kind::Service).await?;
-    let services: HashSet<_> = services.into_iter().map(|key| key.parent.service(key.name)).collect();
+    let mut services = HashSet::new();
+    for collection in Collection::EVERY {
+        let keys = SqliteStore::peek(&data_dir, Kind::of(collection)).await?;
+        services.extend(keys.iter().filter_map(Key::resource));
+    }
     let logs = updraft_telemetry::strays(&data_dir.join("logs"), &services)?;
-    findings.extend(logs.into_iter().map(|path| file(path, "the log of a service that is deleted")));
+    findings.extend(logs.into_iter().map(|path| file(path, "the log of something that is deleted")));
     let serving = if holder.is_some() { Serving::Somebody } else { Serving::Nobody };
     Ok((findings, serving, seen.waiting))
 }

@@ -1,4 +1,4 @@
-//! What containers wrote: opened without what nobody needs, removed with its service.
+//! What containers wrote: opened without what nobody needs, removed with its service, worker pool or job.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -14,6 +14,7 @@ use updraft_engine::Adopted;
 use updraft_model::{
     ServiceName,
     channel::{LogLine, RequestRecord},
+    name::Collection,
 };
 use updraft_store::{Key, Kind, Store};
 use updraft_telemetry::{LogConfig, LogStore, Metrics};
@@ -31,7 +32,7 @@ pub(super) struct Inbox {
 /// How long after the deletion of a service its instances may still write.
 const LAST_WORDS: Duration = Duration::from_secs(15);
 
-/// How many services are in memory at a time when all are looked at.
+/// How many services, worker pools or jobs are in memory at a time when all are looked at.
 const PAGE: usize = 500;
 
 /// Writes down what comes in, until nobody is left who could send anything.
@@ -58,7 +59,7 @@ pub(super) fn keep(logs: &LogStore, inbox: Inbox, store: &Arc<dyn Store>, (tasks
     });
 }
 
-/// Removes the logs of services that are deleted.
+/// Removes the logs of what is deleted.
 struct Remover {
     logs: LogStore,
     store: Arc<dyn Store>,
@@ -91,8 +92,7 @@ impl Remover {
 
     /// One of the same name may have been made since; its log is its own.
     async fn remove_again(&self, service: &ServiceName) {
-        let key = Key::new(Kind::Service, service.parent.clone(), &service.service);
-        if let Ok(None) = self.store.get(&key).await {
+        if let Ok(None) = self.store.get(&Key::of(service)).await {
             self.remove(service).await;
         }
     }
@@ -112,17 +112,19 @@ pub(super) async fn open(
     clock: &Clock,
 ) -> Result<LogStore, StartError> {
     let logs = LogStore::open(&config.data_dir.join("logs"), settings(config), metrics, clock.clone())?;
-    let (mut names, mut last) = (HashSet::new(), None);
-    loop {
-        let page = store.scan(Kind::Service, last.as_ref(), PAGE).await?;
-        names.extend(page.iter().map(|service| service.key.parent.service(&service.key.name)));
-        let Some(service) = page.into_iter().next_back() else { break };
-        last = Some(service.key);
+    let mut names = HashSet::new();
+    for collection in Collection::EVERY {
+        let mut last = None;
+        loop {
+            let page = store.scan(Kind::of(collection), last.as_ref(), PAGE).await?;
+            names.extend(page.iter().filter_map(|envelope| envelope.key.resource()));
+            let Some(envelope) = page.into_iter().next_back() else { break };
+            last = Some(envelope.key);
+        }
     }
     // What they write on until they are ended would be a log of nothing.
-    let orphans =
-        adopted.iter().map(|instance| &instance.revision).filter(|revision| !names.contains(&revision.service));
-    orphans.for_each(|revision| logs.disregard(revision.clone()));
+    let orphans = adopted.iter().map(|instance| &instance.owner).filter(|owner| !names.contains(&owner.resource()));
+    orphans.for_each(|owner| logs.disregard(owner.clone()));
     let gone = logs.keep(names).await?;
     if gone > 0 {
         tracing::info!(gone, "logs of services that were deleted are removed");
@@ -168,7 +170,7 @@ mod tests {
         drop(delete);
         let last = LogLine {
             time: SystemTime::UNIX_EPOCH,
-            revision: service.revision("gone-1"),
+            owner: service.revision("gone-1").into(),
             instance: None,
             container: None,
             source: LogSource::System,

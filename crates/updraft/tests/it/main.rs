@@ -9,6 +9,7 @@ mod formats;
 mod gcloud;
 mod input;
 mod metadata;
+mod pools;
 mod reality;
 mod secrets;
 mod signing;

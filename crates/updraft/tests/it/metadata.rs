@@ -34,7 +34,7 @@ async fn deploy(world: &World, service: &str, account: Option<&str>) -> Instance
         template["serviceAccount"] = account.into();
     }
     world.deploy(service, template).await;
-    let is_of = |record: &std::sync::Arc<updraft_engine::Record>| record.revision.service.service == service;
+    let is_of = |record: &std::sync::Arc<updraft_engine::Record>| record.owner.resource().service == service;
     world.engine.records().iter().rev().find(|record| is_of(record)).expect("it was started").id.clone()
 }
 

@@ -101,7 +101,10 @@ pub fn revision_json(stored: &Stored<run::Revision>) -> Value {
 pub fn revision_labels(revision: &run::Revision) -> Vec<(String, String)> {
     let mut labels: Vec<(String, String)> =
         revision.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    if let Ok(RevisionName { service, .. }) = revision.name.parse::<RevisionName>() {
+    if let Some(pool) = tree::id_in(&revision.name, "workerPools") {
+        labels.push((keys::WORKER_POOL_LABEL.to_owned(), pool.to_owned()));
+        labels.extend(metadata::location(&revision.name));
+    } else if let Ok(RevisionName { service, .. }) = revision.name.parse::<RevisionName>() {
         for (key, value) in [
             (keys::LOCATION_LABEL, &service.parent.location),
             ("serving.knative.dev/configuration", &service.service),
@@ -110,9 +113,6 @@ pub fn revision_labels(revision: &run::Revision) -> Vec<(String, String)> {
         ] {
             labels.push((key.to_owned(), value.clone()));
         }
-    } else if let Some(pool) = tree::id_in(&revision.name, "workerPools") {
-        labels.push((keys::WORKER_POOL_LABEL.to_owned(), pool.to_owned()));
-        labels.extend(metadata::location(&revision.name));
     }
     labels
 }

@@ -12,6 +12,7 @@ use updraft_testkit::World;
 
 mod hand;
 mod manifests;
+mod pools;
 
 use hand::Hand;
 

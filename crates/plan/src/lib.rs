@@ -12,9 +12,11 @@
 //! * [`scaling`]: how many instances a revision needs.
 //! * [`health`]: what the probes of a running instance mean.
 //! * [`secret_filter`]: which secrets and versions a list is to have.
+//! * [`cron`]: when a schedule is due.
 //! * [`startup`]: in which order the containers of an instance start.
 
 pub mod cpu;
+pub mod cron;
 pub mod diagnosis;
 pub mod health;
 pub mod hosts;

@@ -1,6 +1,6 @@
 //! The control plane: intent is written down here, and made true.
 //!
-//! * Use cases (`services`, `revisions`, `operations`, `locations`, `secrets`): authorise → normalise → default →
+//! * Use cases (`services`, `revisions`, `operations`, `locations`, `secrets`, `scheduler`): authorise → normalise → default →
 //!   validate → diff → one atomic commit of resource and operation. They decide nothing about traffic and
 //!   start nothing; they wake a key. What they may see and change they get from `access`, the one place that
 //!   authorises: without its [`Permitted`] the store does not open.
@@ -34,6 +34,7 @@ mod queue;
 mod reconcile;
 mod record;
 mod revisions;
+mod scheduler;
 mod secrets;
 mod services;
 mod v1;
@@ -61,6 +62,7 @@ use updraft_model::{
     account::AccountBook,
     channel::{RevisionBook, RevisionHealth},
     route::RouteTable,
+    schedule::ScheduleBook,
     secret::Sealer,
 };
 use updraft_oci::ImageStore;
@@ -74,6 +76,7 @@ use crate::{
     place::Places,
     pull::Pulls,
     queue::Queue,
+    scheduler::Schedules,
 };
 
 /// What the control plane works with.
@@ -100,6 +103,8 @@ pub struct ControlDeps {
     pub routes: watch::Sender<Arc<RouteTable>>,
     /// To whoever checks tokens: which service accounts may be used.
     pub accounts: watch::Sender<Arc<AccountBook>>,
+    /// To whoever makes the requests of scheduled jobs: which there are.
+    pub schedules: watch::Sender<Arc<ScheduleBook>>,
     /// To whoever keeps something of services elsewhere: this one is deleted. What finds no room is lost.
     pub deleted: mpsc::Sender<ServiceName>,
 }
@@ -113,6 +118,8 @@ pub struct ControlConfig {
     pub locations: Vec<String>,
     /// How URLs are written.
     pub url: UrlConfig,
+    /// Where the server listens: a URL of this machine with one of these ports means the server itself.
+    pub own_ports: Vec<u16>,
     /// The longest that one call of `operations_wait` holds on.
     pub wait_max: Duration,
     /// How long a finished operation can be read.
@@ -137,6 +144,7 @@ struct Inner {
     health_seen: Mutex<Arc<RevisionHealth>>,
     places: Places,
     accounts: AccountsBook,
+    schedules: Schedules,
     board: Board,
     queue: Queue,
     pulls: Pulls,
@@ -157,6 +165,7 @@ impl Default for ControlConfig {
             locations: vec!["us-central1".to_owned()],
             url: UrlConfig { scheme: "http".to_owned(), domain: "run.localhost".to_owned(), port: 8080 },
             wait_max: Duration::from_secs(30),
+            own_ports: vec![8080],
             operations_kept: Duration::from_secs(24 * 3600),
         }
     }
@@ -174,6 +183,7 @@ impl Control {
         let config = deps.config;
         let places = Places::load(&*deps.store, config.locations.clone(), &config.default_project).await?;
         let accounts = AccountsBook::load(&*deps.store, deps.accounts).await?;
+        let schedules = Schedules::load(&*deps.store, deps.schedules).await?;
         let seen = deps.health.borrow().clone();
         let inner = Arc::new(Inner {
             store: Vault::new(deps.store),
@@ -187,6 +197,7 @@ impl Control {
             health_seen: Mutex::new(seen),
             places,
             accounts,
+            schedules,
             board: Board::new(deps.book, deps.routes),
             queue: Queue::new(),
             pulls: Pulls::new(),

@@ -35,6 +35,8 @@ pub enum Kind {
     SecretVersion,
     /// The sealed value of a version, under its name. Its owner is the id of the key that opens it.
     SecretValue,
+    /// What Cloud Scheduler calls a job.
+    ScheduledJob,
 }
 
 /// Where an envelope is. `name` is the id within its parent, such as `hello` for a service,
@@ -119,7 +121,7 @@ pub struct Page {
 
 impl Kind {
     /// All of them.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Service,
         Self::Revision,
         Self::Operation,
@@ -129,6 +131,7 @@ impl Kind {
         Self::Secret,
         Self::SecretVersion,
         Self::SecretValue,
+        Self::ScheduledJob,
     ];
 
     /// The word in the store. Never change one.
@@ -143,6 +146,7 @@ impl Kind {
             Self::Secret => "secret",
             Self::SecretVersion => "secret-version",
             Self::SecretValue => "secret-value",
+            Self::ScheduledJob => "scheduled-job",
         }
     }
 

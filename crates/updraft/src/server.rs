@@ -40,6 +40,7 @@ use updraft_model::{
     account::AccountBook,
     channel::{InstanceBook, LogLine, RequestRecord, RevisionBook, RevisionHealth},
     route::RouteTable,
+    schedule::ScheduleBook,
     secret::Sealer,
 };
 use updraft_oci::{ImageStore, ImageStoreConfig};
@@ -113,6 +114,7 @@ struct Channels {
     health: (watch::Sender<Arc<RevisionHealth>>, watch::Receiver<Arc<RevisionHealth>>),
     routes: (watch::Sender<Arc<RouteTable>>, watch::Receiver<Arc<RouteTable>>),
     accounts: (watch::Sender<Arc<AccountBook>>, watch::Receiver<Arc<AccountBook>>),
+    schedules: (watch::Sender<Arc<ScheduleBook>>, watch::Receiver<Arc<ScheduleBook>>),
     instances: (watch::Sender<Arc<InstanceBook>>, watch::Receiver<Arc<InstanceBook>>),
     logs: (mpsc::Sender<LogLine>, mpsc::Receiver<LogLine>),
     requests: (mpsc::Sender<RequestRecord>, mpsc::Receiver<RequestRecord>),
@@ -164,6 +166,7 @@ impl Server {
             health: channels.health.1,
             routes: channels.routes.0,
             accounts: channels.accounts.0,
+            schedules: channels.schedules.0,
             deleted: channels.deleted.0,
         })
         .await?;
@@ -264,6 +267,7 @@ impl Channels {
             health: watch::channel(Arc::default()),
             routes: watch::channel(Arc::default()),
             accounts: watch::channel(Arc::default()),
+            schedules: watch::channel(Arc::default()),
             instances: watch::channel(Arc::default()),
             logs: mpsc::channel(LOG_QUEUE),
             requests: mpsc::channel(REQUEST_QUEUE),

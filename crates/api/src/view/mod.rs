@@ -14,6 +14,7 @@ mod container;
 pub mod enums;
 pub mod policy;
 pub mod revision;
+pub mod schedule;
 pub mod secret;
 pub mod service;
 pub mod traffic;

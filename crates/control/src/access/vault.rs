@@ -17,6 +17,7 @@ use crate::{
     around::{AccountRecord, GLOBAL, ProjectRecord, project_key},
     failure::of_store,
     record::{self, ServiceRecord},
+    scheduler::job_key,
     secrets::{SecretRecord, resolved, secret_key},
 };
 
@@ -91,7 +92,12 @@ impl Vault {
     /// A resource that is stored by itself, and the policy that it or its service has.
     async fn own(&self, resource: &Resource) -> Result<(Option<Envelope>, Option<(String, Policy)>), Error> {
         match resource {
-            Resource::Server | Resource::Project(_) | Resource::Place(_) | Resource::Within(..) => Ok((None, None)),
+            Resource::Server
+            | Resource::Project(_)
+            | Resource::Place(_)
+            | Resource::Within(..)
+            | Resource::SchedulerPlace(_) => Ok((None, None)),
+            Resource::ScheduledJob(name) => Ok((self.get(&job_key(name)).await?, None)),
             Resource::Service(name) => {
                 let found = self.service(&name.parent, &name.service).await?;
                 let policy = service_policy(found.as_ref())?;

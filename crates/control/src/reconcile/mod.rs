@@ -9,6 +9,7 @@ mod instance;
 mod operation;
 mod project;
 mod revision;
+mod schedules;
 mod secrets;
 mod service;
 mod values;
@@ -79,6 +80,7 @@ pub(crate) fn start(inner: &Arc<Inner>) {
                     if let Err(error) = inner.accounts.reload(inner.store.open(&PLATFORM)).await {
                         tracing::error!(%error, cause = error.cause(), "service accounts could not be read");
                     }
+                    inner.publish_scheduled_jobs().await;
                     inner.publish_projects_or_log().await;
                 }
                 Err(RecvError::Closed) => return,
@@ -240,6 +242,7 @@ impl Inner {
                 self.wake_for_secrets(key);
             }
             Kind::Secret | Kind::SecretVersion => self.wake_for_secrets(key),
+            Kind::ScheduledJob => self.publish_scheduled_job(key).await,
             Kind::Operation | Kind::DomainMapping | Kind::SecretValue => {}
         }
     }

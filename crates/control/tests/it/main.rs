@@ -9,6 +9,7 @@ mod lifecycle;
 mod mortal;
 mod mounts;
 mod operations;
+mod scheduler;
 mod sealer;
 mod secret_access;
 mod secret_keys;

@@ -60,7 +60,7 @@ fn report(id: &str, entry: &ScheduleEntry, started: SystemTime, progress: Progre
         name: name(id).parse().expect("a name"),
         uid: entry.uid.clone(),
         started,
-        end: AttemptEnd { code: 0, message: String::new() },
+        end: AttemptEnd { code: 0, message: String::new(), status: Some(200) },
         progress,
         forced: None,
     }
@@ -122,7 +122,7 @@ async fn a_report_is_written_down_and_shown() {
     let execution = Execution { due: now, first: now, attempts: 1, retry_at: later };
     let progress = Progress { last: now, execution: Some(execution), ..there.progress };
     let failed = AttemptReport {
-        end: AttemptEnd { code: 14, message: "The target answered 503.".to_owned() },
+        end: AttemptEnd { code: 14, message: "The target answered 503.".to_owned(), status: Some(503) },
         ..report("a", &there, now, progress)
     };
     world.control.scheduled_job_attempted(&failed).await.expect("is written");

@@ -57,4 +57,33 @@ pub struct AttemptEnd {
     pub code: i32,
     /// Why not; empty for success.
     pub message: String,
+    /// What the target answered, if it did.
+    pub status: Option<u16>,
+}
+
+/// An entry of the log of scheduled jobs. events → telemetry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptEntry {
+    /// When it is written.
+    pub time: SystemTime,
+    /// The job.
+    pub name: ScheduledJobName,
+    /// What is requested.
+    pub url: String,
+    /// The time that the attempt is for.
+    pub due: SystemTime,
+    /// What happened.
+    pub event: AttemptEvent,
+}
+
+/// What happened to an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttemptEvent {
+    /// It begins. So many times that have passed as well are dropped for it: after a downtime, or a long run.
+    Started {
+        /// How many.
+        dropped: u32,
+    },
+    /// It is over.
+    Finished(AttemptEnd),
 }

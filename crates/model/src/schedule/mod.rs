@@ -11,7 +11,7 @@ mod name;
 mod types;
 mod validation;
 
-pub use book::{AttemptEnd, AttemptReport, ScheduleBook, ScheduleEntry};
+pub use book::{AttemptEnd, AttemptEntry, AttemptEvent, AttemptReport, ScheduleBook, ScheduleEntry};
 pub use endpoint::Endpoint;
 pub use lifecycle::{Change, Execution, Progress, State};
 pub use name::{ID_MAX, ScheduledJobName};

@@ -10,6 +10,7 @@ mod gcloud;
 mod input;
 mod metadata;
 mod reality;
+mod scheduler;
 mod secrets;
 mod signing;
 mod tokens;

@@ -44,7 +44,8 @@ impl Control {
         self.inner.change_job((caller, "cloudscheduler.jobs.enable"), &name, resumed).await
     }
 
-    /// Runs a job now, also one that rests. Who asks again before that has begun asks for the same run.
+    /// Runs a job now, also one that rests; if a run is under way, after that. Who asks again before it has begun asks for
+    /// the same run.
     ///
     /// # Errors
     /// `InvalidArgument`, `PermissionDenied`, `NotFound`.
@@ -52,7 +53,8 @@ impl Control {
         let name = self.inner.scheduled_job_named("name", &request.name)?;
         let forced = |inner: &Inner, found: &Found| {
             let (record, progress) = (found.record.clone(), found.record.progress());
-            let forced = progress.forced.or_else(|| Some(inner.clock.now()));
+            // A run that is under way ends what was asked for when it began, and no later wish.
+            let forced = Some(inner.clock.now());
             let state = record.state();
             Ok(record.with(state, Progress { forced, ..progress }))
         };

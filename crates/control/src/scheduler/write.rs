@@ -4,7 +4,9 @@ use prost::Message as _;
 use prost_types::FieldMask;
 use updraft_api::{
     mask,
-    scheduler::{CreateJobRequest, DeleteJobRequest, Job, UpdateJobRequest},
+    scheduler::{
+        CreateJobRequest, DeleteJobRequest, Job, UpdateJobRequest, http_target::AuthorizationHeader, job::Target,
+    },
     view::schedule as view_of,
 };
 use updraft_model::{
@@ -91,7 +93,7 @@ impl Control {
             let mut permit = inner.permit(caller, "cloudscheduler.jobs.update", &resource).await?;
             let found = Found::of(permit.take_found().ok_or_else(missing)?)?;
             let changed = match &paths {
-                Some(paths) => mask::apply(&found.message, &sent, paths)?,
+                Some(paths) => without_empty_token(mask::apply(&found.message, &sent, paths)?),
                 None => sent.clone(),
             };
             let message = inner.fit(caller, &name, changed).await?;
@@ -217,6 +219,17 @@ impl Inner {
     fn ours(&self) -> Ours {
         Ours { domain: self.config.url.domain.clone(), ports: self.config.own_ports.clone() }
     }
+}
+
+/// Who clears a token by its fields, as gcloud does, wants none: it clears those of both kinds.
+fn without_empty_token(mut job: Job) -> Job {
+    if let Some(Target::HttpTarget(target)) = &mut job.target {
+        target.authorization_header = target.authorization_header.take().filter(|header| match header {
+            AuthorizationHeader::OidcToken(token) => !token.service_account_email.is_empty(),
+            AuthorizationHeader::OauthToken(token) => !token.service_account_email.is_empty(),
+        });
+    }
+    job
 }
 
 /// The paths that an update means; all when it names none.

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use updraft_api::scheduler::{
-    CreateJobRequest, DeleteJobRequest, GetJobRequest, HttpTarget, Job, ListJobsRequest, PauseJobRequest,
-    ResumeJobRequest, RunJobRequest, UpdateJobRequest, job,
+    CreateJobRequest, DeleteJobRequest, GetJobRequest, HttpTarget, Job, ListJobsRequest, OidcToken, PauseJobRequest,
+    ResumeJobRequest, RunJobRequest, UpdateJobRequest, http_target::AuthorizationHeader, job,
 };
 use updraft_model::{
     Error, ErrorKind,
@@ -103,6 +103,26 @@ async fn a_change_that_is_not_about_time_does_not_begin_anew() {
 }
 
 #[tokio::test]
+async fn a_token_whose_fields_are_cleared_is_none_and_one_that_was_never_whole_is_refused() {
+    let world = World::new().await;
+    let with = |email: &str, mut job: Job| {
+        let token = OidcToken { service_account_email: email.to_owned(), audience: String::new() };
+        if let Some(job::Target::HttpTarget(target)) = &mut job.target {
+            target.authorization_header = Some(AuthorizationHeader::OidcToken(token));
+        }
+        job
+    };
+    let error = create(&world, "a", with("", every("* * * * *"))).await.expect_err("refused");
+    assert_eq!(error.violations()[0].field, "job.http_target.oidc_token.service_account_email");
+    let default = updraft_model::account::default_email("demo-project");
+    create(&world, "a", with(&default, every("* * * * *"))).await.expect("is made");
+    let paths = ["http_target.oidc_token.service_account_email", "http_target.oauth_token.scope"];
+    let changed = update(&world, Job { name: name("a"), ..Job::default() }, &paths).await.expect("is changed");
+    let Some(job::Target::HttpTarget(target)) = changed.target else { panic!("it has a target") };
+    assert_eq!((target.authorization_header, target.uri.as_str()), (None, "https://example.com/"));
+}
+
+#[tokio::test]
 async fn jobs_are_published_again_after_a_start() {
     let world = World::new().await;
     create(&world, "a", every("*/5 * * * *")).await.expect("is made");
@@ -156,7 +176,14 @@ async fn a_report_of_before_a_pause_does_not_count_and_a_run_that_was_asked_for_
     let asked = entry(&world, "a").expect("published").progress;
     world.control.scheduled_job_attempted(&report("a", &there, world.now(), resumed)).await.expect("is taken");
     assert_eq!(entry(&world, "a").expect("published").progress.forced, asked.forced, "it is still to come");
+    // Somebody asks again while that run is under way.
     let done = AttemptReport { forced: asked.forced, ..report("a", &there, world.now(), resumed) };
+    world.hand.advance(Duration::from_secs(1));
+    run(&world, "a").await.expect("is asked for");
+    world.control.scheduled_job_attempted(&done).await.expect("is taken");
+    let again = entry(&world, "a").expect("published").progress;
+    assert_eq!(again.forced, Some(world.now()));
+    let done = AttemptReport { forced: again.forced, ..done };
     world.control.scheduled_job_attempted(&done).await.expect("is taken");
     assert_eq!(entry(&world, "a").expect("published").progress.forced, None);
 }

@@ -189,11 +189,6 @@ impl Timing {
         Ok(Self { schedule: Schedule::parse(schedule)?, zone: cron::zone(zone)? })
     }
 
-    /// The schedule.
-    pub fn schedule(&self) -> &Schedule {
-        &self.schedule
-    }
-
     /// The first time after `after`.
     pub fn next(&self, after: SystemTime) -> Option<SystemTime> {
         let after = Timestamp::try_from(after).ok()?;

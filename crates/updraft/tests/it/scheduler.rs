@@ -42,8 +42,20 @@ async fn attempted(world: &World, id: &str, last: &Value) -> Value {
     }
 }
 
-/// What the log of a job says, the oldest first.
-async fn log(world: &World, id: &str) -> Vec<Value> {
+/// What the log of a job says, the oldest first, once it says so much: nobody waits for it to be written.
+async fn log(world: &World, id: &str, count: usize) -> Vec<Value> {
+    let begun = updraft_base::Clock::system().instant();
+    loop {
+        let entries = logged(world, id).await;
+        if entries.len() >= count {
+            return entries;
+        }
+        assert!(updraft_base::Clock::system().instant() - begun < Duration::from_secs(30), "{entries:#?}");
+        updraft_base::Clock::system().sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn logged(world: &World, id: &str) -> Vec<Value> {
     let filter = format!("resource.type=\"cloud_scheduler_job\" resource.labels.job_id=\"{id}\"");
     let ask = json!({"resourceNames": ["projects/demo-project"], "filter": filter, "orderBy": "timestamp asc"});
     let answer = world.ok("POST", "/v2/entries:list", ask).await;
@@ -71,7 +83,7 @@ async fn a_private_service_is_requested_as_the_account_of_the_job_and_only_while
     assert_eq!(first["status"], json!({}), "{first:#}");
     assert_eq!(served(), before + 1);
     assert_ne!(first["scheduleTime"], made["scheduleTime"], "the next time is another one");
-    let entries = log(&world, "nightly").await;
+    let entries = log(&world, "nightly", 2).await;
     let kinds: Vec<&str> = entries.iter().filter_map(|entry| entry["jsonPayload"]["@type"].as_str()).collect();
     assert!(kinds[0].ends_with(".AttemptStarted") && kinds[1].ends_with(".AttemptFinished"), "{entries:#?}");
     assert_eq!((&entries[1]["httpRequest"]["status"], &entries[1]["severity"]), (&json!(200), &json!("INFO")));

@@ -18,6 +18,8 @@ pub mod view;
 pub use googleapis_tonic_google_cloud_location::google::cloud::location;
 /// `google.cloud.run.v2`.
 pub use googleapis_tonic_google_cloud_run_v2::google::cloud::run::v2 as run;
+/// `google.cloud.scheduler.v1`.
+pub use googleapis_tonic_google_cloud_scheduler_v1::google::cloud::scheduler::v1 as scheduler;
 /// `google.cloud.secretmanager.v1`.
 pub use googleapis_tonic_google_cloud_secretmanager_v1::google::cloud::secretmanager::v1 as secretmanager;
 /// `google.iam.v1`.

@@ -2,9 +2,11 @@
 //!
 //! A row names the gRPC method; requests, answers and query parameters follow from the descriptors.
 //! Each product has its table, a prefix of its paths where several products share a host, and a domain of its errors.
-//! Sources: Cloud Run Admin API v2, `google.longrunning`, `google.cloud.location`, Secret Manager API v1.
+//! Sources: Cloud Run Admin API v2, `google.longrunning`, `google.cloud.location`, Secret Manager API v1, Cloud Scheduler
+//! API v1.
 
 mod run;
+mod scheduler;
 mod secrets;
 
 use std::sync::LazyLock;
@@ -61,6 +63,8 @@ pub enum Product {
     Run,
     /// Secret Manager.
     SecretManager,
+    /// Cloud Scheduler.
+    CloudScheduler,
 }
 
 /// Where the body of a REST request goes.
@@ -97,7 +101,7 @@ pub struct Match {
 use Access::{Free, Permission as Needs};
 
 /// The tables, one of each product.
-const TABLES: [&[Method]; 2] = [&run::METHODS, &secrets::METHODS];
+const TABLES: [&[Method]; 3] = [&run::METHODS, &secrets::METHODS, &scheduler::METHODS];
 
 /// Every method that is served.
 pub fn methods() -> impl Iterator<Item = &'static Method> {
@@ -128,7 +132,7 @@ pub fn prefixed(path: &str) -> (Option<Product>, &str) {
         let rest = path.strip_prefix('/')?.strip_prefix(product.prefix())?;
         rest.starts_with('/').then_some((Some(product), rest))
     };
-    [Product::Run, Product::SecretManager].into_iter().find_map(after).unwrap_or((None, path))
+    [Product::Run, Product::SecretManager, Product::CloudScheduler].into_iter().find_map(after).unwrap_or((None, path))
 }
 
 /// Where a REST request leads. `path` is as on the wire, without query and prefix; only methods of `product` count, if it is
@@ -171,6 +175,7 @@ impl Product {
         match self {
             Self::Run => "run",
             Self::SecretManager => "secretmanager",
+            Self::CloudScheduler => "cloudscheduler",
         }
     }
 
@@ -179,6 +184,7 @@ impl Product {
         match self {
             Self::Run => "run.googleapis.com",
             Self::SecretManager => "secretmanager.googleapis.com",
+            Self::CloudScheduler => "cloudscheduler.googleapis.com",
         }
     }
 }
@@ -193,7 +199,12 @@ impl Method {
 
     /// Whose it is.
     pub fn product(&self) -> Product {
-        if self.name.starts_with("google.cloud.secretmanager.") { Product::SecretManager } else { Product::Run }
+        let package = |name: &str| self.name.starts_with(name);
+        match () {
+            () if package("google.cloud.secretmanager.") => Product::SecretManager,
+            () if package("google.cloud.scheduler.") => Product::CloudScheduler,
+            () => Product::Run,
+        }
     }
 
     /// The descriptor, with the request's and the answer's. `None` when the table of descriptors lacks it,

@@ -3,7 +3,7 @@
 use prost::Message;
 use prost_types::Any;
 
-use crate::{iam, location, longrunning, rpc, run, run_job, secretmanager};
+use crate::{iam, location, longrunning, rpc, run, run_job, scheduler, secretmanager};
 
 /// A message that knows its name in the descriptors.
 pub trait Named: Message + Default {
@@ -80,6 +80,16 @@ named! {
     run::UpdateWorkerPoolRequest = "google.cloud.run.v2.UpdateWorkerPoolRequest";
     run::WorkerPool = "google.cloud.run.v2.WorkerPool";
     run_job::RunJobRequest = "google.cloud.run.v2.RunJobRequest";
+    scheduler::CreateJobRequest = "google.cloud.scheduler.v1.CreateJobRequest";
+    scheduler::DeleteJobRequest = "google.cloud.scheduler.v1.DeleteJobRequest";
+    scheduler::GetJobRequest = "google.cloud.scheduler.v1.GetJobRequest";
+    scheduler::Job = "google.cloud.scheduler.v1.Job";
+    scheduler::ListJobsRequest = "google.cloud.scheduler.v1.ListJobsRequest";
+    scheduler::ListJobsResponse = "google.cloud.scheduler.v1.ListJobsResponse";
+    scheduler::PauseJobRequest = "google.cloud.scheduler.v1.PauseJobRequest";
+    scheduler::ResumeJobRequest = "google.cloud.scheduler.v1.ResumeJobRequest";
+    scheduler::RunJobRequest = "google.cloud.scheduler.v1.RunJobRequest";
+    scheduler::UpdateJobRequest = "google.cloud.scheduler.v1.UpdateJobRequest";
     secretmanager::AccessSecretVersionRequest = "google.cloud.secretmanager.v1.AccessSecretVersionRequest";
     secretmanager::AccessSecretVersionResponse = "google.cloud.secretmanager.v1.AccessSecretVersionResponse";
     secretmanager::AddSecretVersionRequest = "google.cloud.secretmanager.v1.AddSecretVersionRequest";

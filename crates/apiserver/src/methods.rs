@@ -69,6 +69,14 @@ handlers! {
     "google.cloud.secretmanager.v1.SecretManagerService/SetIamPolicy" => secrets_set_iam_policy,
     "google.cloud.secretmanager.v1.SecretManagerService/GetIamPolicy" => secrets_get_iam_policy,
     "google.cloud.secretmanager.v1.SecretManagerService/TestIamPermissions" => secrets_test_iam_permissions,
+    "google.cloud.scheduler.v1.CloudScheduler/ListJobs" => scheduled_jobs_list,
+    "google.cloud.scheduler.v1.CloudScheduler/GetJob" => scheduled_jobs_get,
+    "google.cloud.scheduler.v1.CloudScheduler/CreateJob" => scheduled_jobs_create,
+    "google.cloud.scheduler.v1.CloudScheduler/UpdateJob" => scheduled_jobs_update,
+    "google.cloud.scheduler.v1.CloudScheduler/DeleteJob" => scheduled_jobs_delete,
+    "google.cloud.scheduler.v1.CloudScheduler/PauseJob" => scheduled_jobs_pause,
+    "google.cloud.scheduler.v1.CloudScheduler/ResumeJob" => scheduled_jobs_resume,
+    "google.cloud.scheduler.v1.CloudScheduler/RunJob" => scheduled_jobs_run,
 }
 
 #[cfg(test)]

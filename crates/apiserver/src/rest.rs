@@ -99,7 +99,7 @@ pub(crate) async fn serve<B: AnyBody>(api: &Api, caller: Principal, request: Req
 /// Where a path leads in version 1, which only Cloud Run has here.
 pub(crate) fn route_v1(product: Option<Product>, verb: &Verb, path: &str) -> v1::method::Route {
     match product {
-        Some(Product::SecretManager) => v1::method::Route::Unknown,
+        Some(Product::SecretManager | Product::CloudScheduler) => v1::method::Route::Unknown,
         _ => v1::method::route(verb, path),
     }
 }

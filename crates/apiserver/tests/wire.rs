@@ -10,6 +10,8 @@ mod audit;
 mod logs;
 #[path = "wire/made.rs"]
 mod made;
+#[path = "wire/scheduler.rs"]
+mod scheduler;
 #[path = "wire/secrets.rs"]
 mod secrets;
 #[path = "wire/tokens.rs"]
@@ -82,6 +84,7 @@ impl Server {
             health: health.1,
             routes: routes.0,
             accounts: accounts.0,
+            schedules: watch::channel(Arc::default()).0,
             deleted: tokio::sync::mpsc::channel(16).0,
         })
         .await

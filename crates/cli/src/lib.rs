@@ -29,6 +29,7 @@ mod progress;
 mod replace;
 mod revisions;
 mod run;
+mod scheduler;
 mod secrets;
 mod services;
 mod settings;
@@ -40,16 +41,17 @@ mod values;
 
 pub use args::{
     AccountArgs, AuditArgs, AuthCommand, BackupArgs, BindingArgs, Command, ConditionArg, ContainerSecretArgs,
-    CreateAccountArgs, CreateSecretArgs, DeployArgs, Egress, EnvArgs, ExportShell, ExportsArgs, Format, GcloudCommand,
-    Globals, IamCommand, IdentityTokenArgs, ImagesCommand, Ingress, KeyArgs, KeysCommand, LabelArgs, ListSecretsArgs,
-    LoadArgs, LoginArgs, LogsArgs, ManagedBy, PolicyCommand, ProjectsCommand, RemoveBindingArgs, ReplaceArgs,
-    ReplicationPolicy, RevisionsCommand, ScalingArgs, SecretsArgs, SecretsCommand, ServiceAccountsCommand,
-    ServicesCommand, SettingsArgs, SetupArgs, SetupAuth, SwitchArgs, TrafficArgs, UpdateArgs, VersionArgs,
-    VersionsCommand,
+    CreateAccountArgs, CreateHttpJobArgs, CreateScheduledJob, CreateSecretArgs, DeployArgs, Egress, EnvArgs,
+    ExportShell, ExportsArgs, Format, GcloudCommand, Globals, HttpJobArgs, HttpMethodArg, IamCommand,
+    IdentityTokenArgs, ImagesCommand, Ingress, KeyArgs, KeysCommand, LabelArgs, ListSecretsArgs, LoadArgs, LoginArgs,
+    LogsArgs, ManagedBy, PolicyCommand, ProjectsCommand, RemoveBindingArgs, ReplaceArgs, ReplicationPolicy,
+    RevisionsCommand, ScalingArgs, ScheduledJobArg, ScheduledJobsArgs, ScheduledJobsCommand, SchedulerCommand,
+    SecretsArgs, SecretsCommand, ServiceAccountsCommand, ServicesCommand, SettingsArgs, SetupArgs, SetupAuth,
+    SwitchArgs, TrafficArgs, UpdateArgs, UpdateHttpJobArgs, UpdateScheduledJob, VersionArgs, VersionsCommand,
 };
 pub use auth::{auth, print_kept_token};
 pub use completion::{Shell, completion};
 pub use console::{Console, Terminal};
 pub use error::{EXIT_CODES, Exit};
 pub use run::run;
-pub use values::{Count, Duration, List, Pairs, Port, Shares};
+pub use values::{Count, Duration, List, Pairs, Port, Shares, Span};

@@ -14,7 +14,7 @@ use crate::{
     error::{CliError, Exit},
     gcloud, images, logs,
     policy::{self, Policed},
-    replace, revisions, secrets, services, update_traffic,
+    replace, revisions, scheduler, secrets, services, update_traffic,
 };
 
 /// What every verb works with.
@@ -80,6 +80,7 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Cli
             ImagesCommand::Delete { image } => images::delete(session, &image).await,
         },
         Command::Secrets(args) => secrets::secrets(session, args).await,
+        Command::Scheduler(command) => scheduler::scheduler(session, command).await,
         Command::Projects(ProjectsCommand::Policy(command)) => {
             policy::policy(session, command, |_, project| Policed::project(project)).await
         }

@@ -28,6 +28,10 @@ pub struct Port(pub Option<u16>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Duration(pub i64);
 
+/// Whole seconds, from none on: `90`, `10m5s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub i64);
+
 // === impl List ===
 
 impl FromStr for List {
@@ -114,6 +118,19 @@ impl FromStr for Port {
             _ if text == "default" => Ok(Self(None)),
             Ok(port @ 1..) => Ok(Self(Some(port))),
             _ => Err("must be a number from 1 to 65535, or 'default'".to_owned()),
+        }
+    }
+}
+
+// === impl Span ===
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match seconds(text) {
+            Some(seconds @ 0..) => Ok(Self(seconds)),
+            _ => Err("must be a number of seconds, or such as '10m5s'".to_owned()),
         }
     }
 }

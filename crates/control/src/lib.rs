@@ -1,6 +1,6 @@
 //! The control plane: intent is written down here, and made true.
 //!
-//! * Use cases (`services`, `pools`, `revisions`, `jobs`, `operations`, `locations`, `secrets`): authorise → normalise → default →
+//! * Use cases (`services`, `pools`, `revisions`, `jobs`, `operations`, `locations`, `secrets`, `scheduler`): authorise → normalise → default →
 //!   validate → diff → one atomic commit of resource and operation. They decide nothing about traffic and
 //!   start nothing; they wake a key. What they may see and change they get from `access`, the one place that
 //!   authorises: without its [`Permitted`] the store does not open.
@@ -38,6 +38,7 @@ mod queue;
 mod reconcile;
 mod record;
 mod revisions;
+mod scheduler;
 mod secrets;
 mod services;
 mod v1;
@@ -65,6 +66,7 @@ use updraft_model::{
     account::AccountBook,
     channel::{RevisionBook, RevisionHealth, TaskBook, TaskEnd},
     route::RouteTable,
+    schedule::ScheduleBook,
     secret::Sealer,
 };
 use updraft_oci::ImageStore;
@@ -79,6 +81,7 @@ use crate::{
     place::Places,
     pull::Pulls,
     queue::{Queue, Work},
+    scheduler::Schedules,
 };
 
 /// What the control plane works with.
@@ -109,7 +112,10 @@ pub struct ControlDeps {
     pub routes: watch::Sender<Arc<RouteTable>>,
     /// To whoever checks tokens: which service accounts may be used.
     pub accounts: watch::Sender<Arc<AccountBook>>,
-    /// To whoever keeps something of services or worker pools elsewhere: this one is deleted. What finds no room is lost.
+    /// To whoever makes the requests of scheduled jobs: which there are.
+    pub schedules: watch::Sender<Arc<ScheduleBook>>,
+    /// To whoever keeps something of services, worker pools or jobs elsewhere: this one is deleted. What finds no room is
+    /// lost.
     pub deleted: mpsc::Sender<ServiceName>,
 }
 
@@ -122,6 +128,8 @@ pub struct ControlConfig {
     pub locations: Vec<String>,
     /// How URLs are written.
     pub url: UrlConfig,
+    /// Where the server listens: a URL of this machine with one of these ports means the server itself.
+    pub own_ports: Vec<u16>,
     /// The longest that one call of `operations_wait` holds on.
     pub wait_max: Duration,
     /// What of this machine tasks may have.
@@ -148,6 +156,7 @@ struct Inner {
     health_seen: Mutex<Arc<RevisionHealth>>,
     places: Places,
     accounts: AccountsBook,
+    schedules: Schedules,
     board: Board,
     executions: Executions,
     queue: Queue,
@@ -170,6 +179,7 @@ impl Default for ControlConfig {
             url: UrlConfig { scheme: "http".to_owned(), domain: "run.localhost".to_owned(), port: 8080 },
             wait_max: Duration::from_secs(30),
             machine: Machine { memory: 8 << 30, tasks: 16 },
+            own_ports: vec![8080],
             operations_kept: Duration::from_secs(24 * 3600),
         }
     }
@@ -187,6 +197,7 @@ impl Control {
         let config = deps.config;
         let places = Places::load(&*deps.store, config.locations.clone(), &config.default_project).await?;
         let accounts = AccountsBook::load(&*deps.store, deps.accounts).await?;
+        let schedules = Schedules::load(&*deps.store, deps.schedules).await?;
         let seen = deps.health.borrow().clone();
         let machine = config.machine;
         let inner = Arc::new(Inner {
@@ -201,6 +212,7 @@ impl Control {
             health_seen: Mutex::new(seen),
             places,
             accounts,
+            schedules,
             board: Board::new(deps.book, deps.routes),
             executions: Executions::new(machine, deps.task_book),
             queue: Queue::new(),

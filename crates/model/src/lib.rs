@@ -27,6 +27,7 @@ pub mod quantity;
 pub mod receipt;
 pub mod revision;
 pub mod route;
+pub mod schedule;
 pub mod secret;
 pub mod service;
 

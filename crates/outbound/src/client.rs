@@ -2,6 +2,7 @@
 
 use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use reqwest::{
     Certificate, Method, StatusCode, Url,
     header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHORIZATION},
@@ -33,6 +34,8 @@ pub struct Config {
     pub proxy: Option<Proxy>,
     /// Authorities that are trusted beside those of the machine (its own store, or `SSL_CERT_FILE`).
     pub roots: Vec<Certificate>,
+    /// How long who was asked may be silent; a minute unless it is said.
+    pub patience: Option<Duration>,
 }
 
 /// Fetches what users name. Cheap to clone; all clones share their connections.
@@ -48,12 +51,13 @@ struct Inner {
     ways: Ways,
 }
 
-/// A request without a body. Only `GET` and `HEAD` are redirected.
+/// A request. Only `GET` and `HEAD` are redirected.
 #[derive(Debug, Clone)]
 pub struct Request {
     method: Method,
     url: String,
     headers: HeaderMap,
+    body: Bytes,
     sent_by: Option<Peer>,
 }
 
@@ -68,7 +72,7 @@ struct Hop {
 impl Request {
     /// A request with `method` for `url`, which may come from anybody.
     pub fn new(method: Method, url: impl Into<String>) -> Self {
-        Self { method, url: url.into(), headers: HeaderMap::new(), sent_by: None }
+        Self { method, url: url.into(), headers: HeaderMap::new(), body: Bytes::new(), sent_by: None }
     }
 
     /// `GET url`.
@@ -80,6 +84,13 @@ impl Request {
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.append(name, value);
+        self
+    }
+
+    /// With a body.
+    #[must_use]
+    pub fn body(mut self, body: Bytes) -> Self {
+        self.body = body;
         self
     }
 
@@ -112,7 +123,7 @@ impl Client {
     }
 
     /// The answer to `request`, after its redirects, whatever its status; its body is still to be read. The head comes
-    /// within a minute and so does each piece of the body; how long all of it may take is the caller's to say.
+    /// within a minute ([`Config::patience`]) and so does each piece of the body; how long all of it may take is the caller's to say.
     ///
     /// # Errors
     /// [`FetchError::Refused`] before anything is sent to where it must not be; [`FetchError::Broken`],
@@ -126,13 +137,16 @@ impl Client {
     }
 
     async fn follow(&self, request: Request) -> Result<Response, FetchError> {
-        let Request { method, url, mut headers, mut sent_by } = request;
+        let Request { method, url, mut headers, body, mut sent_by } = request;
         let mut url = Url::parse(&url).map_err(|_| Refusal::NotUrl(shown(&url)))?;
         let asked = Origin::of(&url)?;
         for _ in 0..=MOST_REDIRECTS {
             let origin = Origin::of(&url)?;
             let Hop { way, peer } = self.hop(&origin, sent_by.as_ref()).await?;
-            let sent = way.http.request(method.clone(), url.clone()).headers(headers.clone()).send().await;
+            let request = way.http.request(method.clone(), url.clone()).headers(headers.clone());
+            // An empty one would be announced with a length, which not every method has.
+            let request = if body.is_empty() { request } else { request.body(body.clone()) };
+            let sent = request.send().await;
             let answer = sent.map_err(|error| {
                 if error.is_connect() {
                     self.inner.ways.forget(&origin);

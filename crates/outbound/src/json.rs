@@ -86,7 +86,7 @@ mod tests {
         // Connections are made by the kernel, and nobody takes them.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let url = format!("http://{}/keys", silent.local_addr().expect("it is bound"));
-        let policy = Policy { allow: vec![Allow::loopback()] };
+        let policy = Policy { allow: vec![Allow::loopback()], ..Policy::default() };
         let client = Client::new(Config { policy, ..Config::default() });
         let time = Duration::from_millis(20);
         let outcome = within(time, client.document::<serde_json::Value>(Request::get(url), 1000)).await;

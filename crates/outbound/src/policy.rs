@@ -15,6 +15,9 @@ pub const SETTING: &str = "outbound-allow";
 pub struct Policy {
     /// Any of them is enough.
     pub allow: Vec<Allow>,
+    /// Ports of this machine that are never reached, whatever is allowed: those of the server itself, where who comes from
+    /// this machine may be taken for its owner.
+    pub shut: Vec<u16>,
 }
 
 /// One thing that may be reached: `loopback`, `private`, `10.0.0.0/8`, `10.0.0.5:5000`, `registry.lan`.
@@ -148,6 +151,7 @@ pub fn allowed(target: &Target<'_>, policy: &Policy) -> Result<Side, Refusal> {
     let host = target.host.to_owned();
     let is_allowed = policy.allow.iter().any(|allow| allow.covers(target, kind));
     match kind {
+        Kind::Loopback if policy.shut.contains(&target.port) => Err(Refusal::Never { host, kind, verb: target.verb() }),
         Kind::Public => Ok(Side::Public),
         // Nobody in particular is there.
         Kind::Unspecified | Kind::Multicast | Kind::Broadcast => {

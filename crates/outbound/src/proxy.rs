@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_proxy_is_used_for_the_internet_and_not_for_our_own_networks() {
-        let policy = Policy { allow: vec!["registry.lan".parse().expect("a name")] };
+        let policy = Policy { allow: vec!["registry.lan".parse().expect("a name")], ..Policy::default() };
         let proxy = Proxy::new("proxy.lan:3128", ".corp.example, other.example").expect("a proxy");
         for (url, through) in [
             ("https://registry.example/", true),

@@ -96,7 +96,7 @@ impl Way {
             .redirect(redirect::Policy::none())
             .no_proxy()
             .referer(false)
-            .read_timeout(READ_TIMEOUT)
+            .read_timeout(config.patience.unwrap_or(READ_TIMEOUT))
             .connect_timeout(CONNECT_TIMEOUT)
             .http1_max_headers(MOST_HEADERS)
             .user_agent(concat!("updraft/", env!("CARGO_PKG_VERSION")))

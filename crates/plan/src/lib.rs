@@ -14,9 +14,13 @@
 //! * [`health`]: what the probes of a running instance mean.
 //! * [`secret_filter`]: which secrets and versions a list is to have.
 //! * [`split`]: how the instances of a worker pool are divided among its revisions.
+//! * [`cron`]: when a schedule is due.
+//! * [`delivery`]: when a scheduled job is requested, and which way.
 //! * [`startup`]: in which order the containers of an instance start.
 
 pub mod cpu;
+pub mod cron;
+pub mod delivery;
 pub mod diagnosis;
 pub mod health;
 pub mod hosts;

@@ -39,7 +39,7 @@ mod wire;
 
 pub use body::{Body, BoxError};
 pub use config::{ProxyConfig, ReservedPaths, ServerTiming};
-pub use listener::{Fallback, Front};
+pub use listener::{Errand, Fallback, Front};
 pub use serve::{Proxy, ProxyDeps};
 
 #[cfg(doc)]

@@ -1,7 +1,12 @@
 //! One door for everything: HTTP/1.1 and HTTP/2, services and the API, told apart by host; in the clear on one
 //! port, over TLS on another.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};
+use std::{
+    convert::Infallible,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use futures::future::BoxFuture;
 use http::{Method, Request, Response};
@@ -11,7 +16,7 @@ use hyper_util::{
     server::conn::auto::Builder,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, DuplexStream},
     net::{TcpListener, TcpStream, ToSocketAddrs},
     sync::{Semaphore, mpsc},
 };
@@ -48,6 +53,17 @@ pub struct Front {
     secure: Option<Secure>,
     /// Connections of instances, if they come.
     visits: Option<mpsc::Receiver<Visit>>,
+    /// Connections of the server itself, if there are any.
+    errands: Option<mpsc::Receiver<Errand>>,
+}
+
+/// A connection that the server opens to itself, on behalf of somebody who is not its owner.
+#[derive(Debug)]
+pub struct Errand {
+    /// The server's end of it.
+    pub stream: DuplexStream,
+    /// Is it for `https`? There is nothing on the way that could listen, so there is no TLS.
+    pub is_secure: bool,
 }
 
 /// A listener for TLS.
@@ -84,7 +100,7 @@ impl Front {
     /// # Errors
     /// Those of the socket, such as a port that is taken.
     pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
-        Ok(Self { clear: TcpListener::bind(address).await?, secure: None, visits: None })
+        Ok(Self { clear: TcpListener::bind(address).await?, secure: None, visits: None, errands: None })
     }
 
     /// Listens at `listener` as well, for TLS with these certificates.
@@ -95,6 +111,12 @@ impl Front {
     /// Takes these connections of instances as well, each as what comes in at the port that it means.
     pub fn and_visits(self, visits: mpsc::Receiver<Visit>) -> Self {
         Self { visits: Some(visits), ..self }
+    }
+
+    /// Takes these connections of the server itself as well. Like an instance, whoever comes this way is nobody without a
+    /// token.
+    pub fn and_errands(self, errands: mpsc::Receiver<Errand>) -> Self {
+        Self { errands: Some(errands), ..self }
     }
 
     /// Where it listens in the clear.
@@ -146,6 +168,7 @@ impl Front {
         let closing = tasks.shutdown().clone();
         let door = Arc::new(Door { proxy, domain, fallback, closing: closing.clone() });
         let seats = Arc::new(Semaphore::new(door.proxy.config().connections));
+        let mut errands = self.errands.take();
         loop {
             let accept = async {
                 let seat = seats.clone().acquire_owned().await.map_err(io::Error::other)?;
@@ -153,6 +176,10 @@ impl Front {
             };
             let accepted = tokio::select! {
                 () = closing.asked() => break,
+                errand = next(&mut errands) => {
+                    connections.spawn("errand", OnFailure::Log, door.clone().errand(errand));
+                    continue;
+                }
                 accepted = accept => accepted,
             };
             match accepted {
@@ -202,6 +229,12 @@ impl Door {
             }
         };
         Box::pin(secure).await;
+    }
+
+    async fn errand(self: Arc<Self>, errand: Errand) {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let scheme = if errand.is_secure { Scheme::Https } else { Scheme::Http };
+        limited(self.speak(errand.stream, Client { address, scheme, entrance: Entrance::Inside })).await;
     }
 
     /// What a client has to do at first, unless it takes too long, it fails or the door closes: nobody waits for
@@ -268,12 +301,12 @@ impl std::fmt::Debug for Front {
     }
 }
 
-/// The next connection of an instance; never, if there are none.
-async fn next(visits: &mut Option<mpsc::Receiver<Visit>>) -> Visit {
-    if let Some(receiver) = visits
-        && let Some(visit) = receiver.recv().await
+/// The next connection that comes this way; never, if there are none.
+async fn next<T>(way: &mut Option<mpsc::Receiver<T>>) -> T {
+    if let Some(receiver) = way
+        && let Some(connection) = receiver.recv().await
     {
-        return visit;
+        return connection;
     }
     std::future::pending().await
 }

@@ -43,6 +43,8 @@ pub enum Kind {
     WorkerPool,
     /// The sealed value of a version, under its name. Its owner is the id of the key that opens it.
     SecretValue,
+    /// What Cloud Scheduler calls a job.
+    ScheduledJob,
 }
 
 /// Where an envelope is. `name` is the id within its parent, such as `hello` for a service,
@@ -127,7 +129,7 @@ pub struct Page {
 
 impl Kind {
     /// All of them.
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Service,
         Self::Revision,
         Self::Operation,
@@ -141,6 +143,7 @@ impl Kind {
         Self::Execution,
         Self::Task,
         Self::WorkerPool,
+        Self::ScheduledJob,
     ];
 
     /// The word in the store. Never change one.
@@ -159,6 +162,7 @@ impl Kind {
             Self::Execution => "execution",
             Self::Task => "task",
             Self::WorkerPool => "worker-pool",
+            Self::ScheduledJob => "scheduled-job",
         }
     }
 

@@ -17,7 +17,7 @@ use std::{
 
 use updraft_model::name::{Collection, Parent, ServiceName};
 
-use crate::{audit, config::LogConfig, entry::LogEntry, opened::Opened};
+use crate::{attempts, audit, config::LogConfig, entry::LogEntry, opened::Opened};
 
 /// Why logs could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +127,7 @@ impl Disk {
     /// Removes the logs of all services but these.
     pub(crate) fn keep(&mut self, services: &HashSet<ServiceName>) -> Result<usize, LogError> {
         let strays = strays(&self.dir, services)?;
-        self.shelves.retain(|service, _| services.contains(service) || audit::log_of(service).is_some());
+        self.shelves.retain(|service, _| services.contains(service) || is_of_project(service));
         if !strays.is_empty() {
             self.opened.clear();
         }
@@ -249,6 +249,11 @@ pub(crate) fn entries(bytes: &[u8]) -> impl DoubleEndedIterator<Item = LogEntry>
 
 // === reading ===
 
+/// Is this a log of a project, and of no service?
+fn is_of_project(shelf: &ServiceName) -> bool {
+    audit::log_of(shelf).is_some() || attempts::is_shelf(shelf)
+}
+
 /// The directories of services that are none of these, such as those of services that were deleted. What services
 /// were asked to do outlives them: audit logs are no strays.
 ///
@@ -257,8 +262,8 @@ pub(crate) fn entries(bytes: &[u8]) -> impl DoubleEndedIterator<Item = LogEntry>
 pub fn strays(dir: &Path, services: &HashSet<ServiceName>) -> Result<Vec<PathBuf>, LogError> {
     let known: HashSet<PathBuf> = services.iter().map(|service| service_dir(dir, service)).collect();
     let mut strays = service_dirs(dir)?;
-    let is_audit = |path: &Path| service_of(path).is_some_and(|shelf| audit::log_of(&shelf).is_some());
-    strays.retain(|path| !known.contains(path) && !is_audit(path));
+    let is_kept = |path: &Path| service_of(path).is_some_and(|shelf| is_of_project(&shelf));
+    strays.retain(|path| !known.contains(path) && !is_kept(path));
     strays.sort();
     Ok(strays)
 }

@@ -4,6 +4,7 @@
 //!   for later and in memory for now. [`LogStore::run`] is its task: it takes [`LogLine`]s and loses
 //!   none silently. [`LogStore::query`] reads, [`LogStore::follow`] listens, [`LogStore::search`] looks through all
 //!   services for what a [`filter::Filter`] of Cloud Logging means.
+//! * [`LogStore::attempt`] keeps what comes of scheduled jobs, in a log of their project.
 //! * [`LogStore::audit`] keeps who asked for what, in logs of projects that are beside those of services.
 //! * [`LogEntry`] is one line as Cloud Logging would show it.
 //! * [`Metrics`] is the registry that every part registers its metrics with, and what `/metrics`
@@ -11,6 +12,7 @@
 //!
 //! [`LogLine`]: updraft_model::channel::LogLine
 
+mod attempts;
 mod audit;
 mod config;
 mod disk;

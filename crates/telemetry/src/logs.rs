@@ -1,5 +1,6 @@
 //! The log store: lines in, entries out.
 
+mod attempts;
 mod audit;
 
 use std::{

@@ -15,7 +15,7 @@ use serde_json::Value;
 use updraft_model::{audit::AuditLog, name::ServiceName};
 
 use crate::{
-    audit,
+    attempts, audit,
     disk::{self, Segment},
     filter::{Filter, Scope},
     logs::{DISORDER, Order},
@@ -149,6 +149,8 @@ fn is_meant(service: &ServiceName, search: &Search, scope: &Scope) -> bool {
         // They have entries about all services of the project.
         Some(AuditLog::Activity) => true,
         Some(AuditLog::DataAccess) => search.private.contains(project),
+        // As have these, of all jobs.
+        None if attempts::is_shelf(service) => true,
         None => fits(&scope.location, &service.parent.location) && fits(&scope.service, &service.service),
     };
     search.projects.contains(project) && fits(&scope.project, project) && is_there()

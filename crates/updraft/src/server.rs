@@ -7,11 +7,13 @@
 //!   Proxy ── RequestRecord ──▶ LogStore    Control ── AccountBook ──▶ Tokens ◀── Authenticator, Api
 //!   Engine ── connections of instances ──▶ Metadata, Front      Fleet ── InstanceBook ──▶ Metadata ──▶ Tokens
 //!   Fleet ── LogLine ──▶ LogStore          Registry ──▶ ImageStore ◀── Control, Engine
+//!   Control ── ScheduleBook ──▶ Scheduler ── AttemptReport ──▶ Control      Scheduler ── errands ──▶ Front
 //! ```
 
 mod error;
 mod listen;
 mod logs;
+mod scheduler;
 mod sealing;
 mod wiring;
 
@@ -35,11 +37,13 @@ use updraft_control::{Control, ControlConfig, ControlDeps, UrlConfig};
 use updraft_engine::Engine;
 use updraft_engine_local::{Isolation, LocalConfig, Runtime};
 use updraft_fleet::{Fleet, FleetConfig};
+use updraft_identity::Authenticator;
 use updraft_model::{
     Parent, ServiceName,
     account::AccountBook,
     channel::{InstanceBook, LogLine, RequestRecord, RevisionBook, RevisionHealth},
     route::RouteTable,
+    schedule::ScheduleBook,
     secret::Sealer,
 };
 use updraft_oci::{ImageStore, ImageStoreConfig};
@@ -113,6 +117,7 @@ struct Channels {
     health: (watch::Sender<Arc<RevisionHealth>>, watch::Receiver<Arc<RevisionHealth>>),
     routes: (watch::Sender<Arc<RouteTable>>, watch::Receiver<Arc<RouteTable>>),
     accounts: (watch::Sender<Arc<AccountBook>>, watch::Receiver<Arc<AccountBook>>),
+    schedules: (watch::Sender<Arc<ScheduleBook>>, watch::Receiver<Arc<ScheduleBook>>),
     instances: (watch::Sender<Arc<InstanceBook>>, watch::Receiver<Arc<InstanceBook>>),
     logs: (mpsc::Sender<LogLine>, mpsc::Receiver<LogLine>),
     requests: (mpsc::Sender<RequestRecord>, mpsc::Receiver<RequestRecord>),
@@ -136,6 +141,7 @@ impl Server {
         let accounts = channels.accounts.1;
         let (auth, tokens) = identify(&config, &listeners, accounts.clone(), &clock)?;
         let auth = know_people(auth, &config, &edges, &clock);
+        let (known, signers) = (accounts.clone(), tokens.clone());
         let images = open_images(&config, &listeners, &clock)?;
         let engine = start_engine(engine, &listeners, &images, (&core, &clock)).await?;
         let mut metrics = Metrics::new(&clock);
@@ -164,23 +170,15 @@ impl Server {
             health: channels.health.1,
             routes: channels.routes.0,
             accounts: channels.accounts.0,
+            schedules: channels.schedules.0,
             deleted: channels.deleted.0,
         })
         .await?;
-        let proxy = Proxy::new(
-            ProxyDeps {
-                fleet: fleet.clone(),
-                routes: channels.routes.1,
-                auth: auth.clone(),
-                clock: clock.clone(),
-                tasks: edges.clone(),
-                requests: channels.requests.0,
-                config: proxy_config(&config),
-            },
-            metrics.registry(),
-        );
+        let line = (fleet.clone(), channels.routes.1, channels.requests.0);
+        let proxy = start_proxy(line, &auth, &config, (&edges, &clock), &mut metrics);
         let registry = Registry::new(images.clone(), auth.clone(), clock.clone());
         let backups = backups(&config, snapshots, (&control, &images, &logs), &edges, &clock);
+        let entries = logs.clone();
         let api = Api::new(ApiDeps {
             control: control.clone(),
             auth,
@@ -197,7 +195,15 @@ impl Server {
         })
         .map_err(StartError::Descriptors)?;
         let (address, tls, registered) = (listeners.address, listeners.tls_address, listeners.registry_address);
-        open_doors(listeners, (proxy, api, registry), (&*engine, &config), &edges);
+        let ends = scheduler::Ends {
+            book: channels.schedules.1,
+            accounts: known,
+            control: control.clone(),
+            tokens: signers,
+            logs: entries,
+        };
+        let errands = scheduler::start(ends, (&config, &listeners), &edges, &clock);
+        open_doors(listeners, (proxy, api, registry), (&*engine, &config, errands), &edges);
         let default_parent = Parent::new(&config.project, &config.region);
         Ok(Self { address, tls, registry: registered, control, fleet, engine, default_parent, edges, core })
     }
@@ -264,6 +270,7 @@ impl Channels {
             health: watch::channel(Arc::default()),
             routes: watch::channel(Arc::default()),
             accounts: watch::channel(Arc::default()),
+            schedules: watch::channel(Arc::default()),
             instances: watch::channel(Arc::default()),
             logs: mpsc::channel(LOG_QUEUE),
             requests: mpsc::channel(REQUEST_QUEUE),
@@ -372,6 +379,18 @@ fn fleet_config(config: &Config) -> FleetConfig {
     }
 }
 
+/// The line of a request, from the routes to the fleet.
+fn start_proxy(
+    (fleet, routes, requests): (Fleet, watch::Receiver<Arc<RouteTable>>, mpsc::Sender<RequestRecord>),
+    auth: &Authenticator,
+    config: &Config,
+    (edges, clock): (&Tasks, &Clock),
+    metrics: &mut Metrics,
+) -> Proxy {
+    let (auth, clock, tasks, config) = (auth.clone(), clock.clone(), edges.clone(), proxy_config(config));
+    Proxy::new(ProxyDeps { fleet, routes, auth, clock, tasks, requests, config }, metrics.registry())
+}
+
 fn proxy_config(config: &Config) -> ProxyConfig {
     ProxyConfig { server_timing: config.server_timing, reserved_paths: config.reserved_paths, ..ProxyConfig::default() }
 }
@@ -399,6 +418,7 @@ fn control_config(config: &Config, listeners: &Listeners) -> ControlConfig {
         default_project: config.project.clone(),
         locations: vec![config.region.clone()],
         url: UrlConfig { scheme: scheme.to_owned(), domain: config.domain.clone(), port: address.port() },
+        own_ports: listeners.ports(),
         ..ControlConfig::default()
     }
 }

@@ -26,9 +26,10 @@ pub(crate) enum Mode {
 const TABLE: &str = "crates/api/descriptors.txt";
 
 /// Packages that the table holds whole.
-const WHOLE: [&str; 6] = [
+const WHOLE: [&str; 7] = [
     "google.cloud.location",
     "google.cloud.run.v2",
+    "google.cloud.scheduler.v1",
     "google.cloud.secretmanager.v1",
     "google.iam.v1",
     "google.longrunning",

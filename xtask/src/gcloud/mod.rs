@@ -9,6 +9,7 @@
 
 mod accounts;
 mod commands;
+mod scheduler;
 mod shown;
 
 use std::{
@@ -73,13 +74,24 @@ struct Group {
     lines: &'static [Line],
 }
 
-const GROUPS: [Group; 2] =
-    [Group { name: "run", lines: commands::COMMANDS }, Group { name: "accounts", lines: accounts::COMMANDS }];
+const GROUPS: [Group; 3] = [
+    Group { name: "run", lines: commands::COMMANDS },
+    Group { name: "accounts", lines: accounts::COMMANDS },
+    Group { name: "scheduler", lines: scheduler::COMMANDS },
+];
 
 const IMAGE: &str = "localhost/hello:latest";
 /// The APIs that commands call, by the names of their prefixes and overrides.
-const APIS: [&str; 7] =
-    ["run", "serviceusage", "cloudresourcemanager", "iam", "iamcredentials", "logging", "secretmanager"];
+const APIS: [&str; 8] = [
+    "run",
+    "serviceusage",
+    "cloudresourcemanager",
+    "iam",
+    "iamcredentials",
+    "logging",
+    "secretmanager",
+    "cloudscheduler",
+];
 /// The image of the program that tells what it was given.
 const WITNESS: &str = "localhost/witness:latest";
 

@@ -25,9 +25,10 @@ pub(super) struct Package {
 const TEST_ONLY: &str = "updraft-testkit";
 
 /// The nouns and decisions: they import nothing that can wait, tell the time or touch the world. `cel` evaluates the
-/// conditions of policies; of `chrono`, which could tell the time, `clippy.toml` bans what does.
+/// conditions of policies, `jiff` knows the calendar; of `jiff` and `chrono`, which could tell the time, `clippy.toml` bans
+/// what does.
 const PURE: &[(&str, &[&str])] =
-    &[("updraft-model", &["thiserror"]), ("updraft-plan", &["updraft-model", "thiserror", "cel", "chrono"])];
+    &[("updraft-model", &["thiserror"]), ("updraft-plan", &["updraft-model", "thiserror", "cel", "chrono", "jiff"])];
 
 /// Reads every manifest under `crates/`.
 pub(super) fn read(root: &Path) -> Result<Vec<Package>, Error> {

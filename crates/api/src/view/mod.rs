@@ -17,6 +17,7 @@ pub mod job;
 pub mod policy;
 pub mod pool;
 pub mod revision;
+pub mod schedule;
 pub mod secret;
 pub mod service;
 pub mod traffic;

@@ -52,6 +52,7 @@ pub(super) fn rows() -> Vec<Row> {
         let table = match method.product() {
             Product::Run => "run v2",
             Product::SecretManager => "secretmanager",
+            Product::CloudScheduler => "cloudscheduler",
         };
         rows.push(Row { table, name, access: method.access, verb, path });
     }
@@ -125,6 +126,10 @@ impl World {
         ok(Method::POST, &format!("/v1/{PROJECT}/secrets?secretId=db"), secret).await;
         let payload = json!({"payload": {"data": "aHVudGVyMg=="}});
         ok(Method::POST, &format!("/v1/{PROJECT}/secrets/db:addVersion"), payload).await;
+        for id in ["nightly", "resting"] {
+            ok(Method::POST, &format!("/v1/{PLACE}/jobs"), scheduled(id)).await;
+        }
+        ok(Method::POST, &format!("/v1/{PLACE}/jobs/resting:pause"), json!({})).await;
         let api = format!("/v1/{PROJECT}/services/sqladmin.googleapis.com:enable");
         let usage = ok(Method::POST, &api, json!({})).await;
         let usage_operation = usage["name"].as_str().expect("a name").to_owned();
@@ -185,7 +190,10 @@ impl World {
             _ => "hello",
         };
         let is_v1 = row.table == "run v1";
+        // Only what rests can be resumed.
+        let job = if row.name.ends_with("/ResumeJob") { "resting" } else { "nightly" };
         let names = [
+            ("projects/*/locations/*/jobs/*", format!("{PLACE}/jobs/{job}")),
             (
                 "projects/*/locations/*/services/*/revisions/*",
                 format!("{PLACE}/services/hello/revisions/{}", self.revision),
@@ -251,6 +259,12 @@ fn worker_pool(name: &str) -> Value {
     pool
 }
 
+/// A job of Cloud Scheduler.
+fn scheduled(id: &str) -> Value {
+    let target = json!({"uri": "https://example.com/", "oidcToken": {"serviceAccountEmail": CI_ACCOUNT}});
+    json!({"name": format!("{PLACE}/jobs/{id}"), "schedule": "0 0 * * *", "httpTarget": target})
+}
+
 /// A key that somebody made elsewhere, one of two; making one takes a while.
 fn uploaded(which: usize) -> Value {
     static MADE: OnceLock<[String; 2]> = OnceLock::new();
@@ -288,6 +302,8 @@ fn sent(row: &Row) -> (&'static str, Value) {
             ("?secretId=new", json!({"replication": {"automatic": {}}}))
         }
         ("secretmanager", name) if name.ends_with("/AddSecretVersion") => ("", json!({"payload": {"data": "eA=="}})),
+        ("cloudscheduler", name) if name.ends_with("/CreateJob") => ("", scheduled("new")),
+        ("cloudscheduler", name) if name.ends_with("/UpdateJob") => ("?updateMask=description", json!({})),
         ("secretmanager", name) if name.ends_with("/UpdateSecret") => ("?updateMask=labels", json!({"labels": {}})),
         (_, name) if name.ends_with("/TestIamPermissions") => ("", json!({"permissions": ["run.services.get"]})),
         (_, "ServiceUsage/BatchEnableServices") => ("", json!({"serviceIds": ["run.googleapis.com"]})),

@@ -4,6 +4,7 @@ mod auth;
 mod gcloud;
 mod iam;
 mod policy;
+mod scheduler;
 mod secrets;
 mod settings;
 mod traffic;
@@ -15,6 +16,10 @@ pub use iam::{
     ServiceAccountsCommand,
 };
 pub use policy::{BindingArgs, ConditionArg, PolicyCommand, RemoveBindingArgs};
+pub use scheduler::{
+    CreateHttpJobArgs, CreateScheduledJob, HttpJobArgs, HttpMethodArg, ScheduledJobArg, ScheduledJobsArgs,
+    ScheduledJobsCommand, SchedulerCommand, UpdateHttpJobArgs, UpdateScheduledJob,
+};
 pub use secrets::{
     CreateSecretArgs, ListSecretsArgs, ReplicationPolicy, SecretsArgs, SecretsCommand, VersionArgs, VersionsCommand,
 };
@@ -85,6 +90,9 @@ pub enum Command {
     /// Keep secrets: create, list, describe and delete them, and their versions.
     #[command(visible_alias = "secret")]
     Secrets(SecretsArgs),
+    /// Request URLs again and again: create, list, describe, change, run, pause, resume and delete jobs.
+    #[command(subcommand)]
+    Scheduler(SchedulerCommand),
     /// Say who has which role in a project.
     #[command(subcommand, visible_alias = "project")]
     Projects(ProjectsCommand),

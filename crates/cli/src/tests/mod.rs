@@ -8,6 +8,7 @@ mod gcloud;
 mod iam;
 mod images;
 mod policy;
+mod scheduler;
 mod secret_flags;
 mod secrets;
 mod show;

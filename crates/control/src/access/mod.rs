@@ -26,6 +26,8 @@ pub(crate) use vault::{Proof, Vault};
 
 /// What the permissions of Secret Manager begin with, which has a sentence of its own for who lacks one.
 const SECRETS: &str = "secretmanager.";
+/// The same of Cloud Scheduler.
+const SCHEDULER: &str = "cloudscheduler.";
 
 /// Proof that a caller has a permission on a resource: the one authorisation point let the call go on.
 ///
@@ -219,6 +221,9 @@ impl Inner {
         if !decision.is_allowed() {
             let message = if permission.starts_with(SECRETS) {
                 format!("Permission '{permission}' denied for resource '{resource}' (or it may not exist).")
+            } else if permission.starts_with(SCHEDULER) {
+                let lacks = "The principal (user or service account) lacks IAM permission";
+                format!("{lacks} \"{permission}\" for the resource \"{resource}\" (or the resource may not exist).")
             } else {
                 format!("Permission '{permission}' denied on resource '{resource}' (or resource may not exist).")
             };

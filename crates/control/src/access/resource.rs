@@ -7,6 +7,7 @@ use updraft_model::{
     iam::Target,
     job::{ExecutionName, JobName, TaskName},
     name::Collection,
+    schedule::ScheduledJobName,
     secret::{SecretName, VersionName},
 };
 
@@ -46,12 +47,17 @@ pub(crate) enum Resource {
     Secret(SecretName),
     /// A version of a secret. The policies of its secret have a say.
     SecretVersion(VersionName),
+    /// A job of Cloud Scheduler. The project's policy has a say.
+    ScheduledJob(ScheduledJobName),
+    /// A location of Cloud Scheduler. The project's policy has a say.
+    SchedulerPlace(Parent),
 }
 
 /// The service of conditions.
 const RUN: &str = "run.googleapis.com";
 const PROJECTS: &str = "cloudresourcemanager.googleapis.com";
 const IAM: &str = "iam.googleapis.com";
+const SCHEDULER: &str = "cloudscheduler.googleapis.com";
 const SECRETS: &str = "secretmanager.googleapis.com";
 
 /// The project that the address of a service account says, by id or number: `NAME@PROJECT.iam.gserviceaccount.com`,
@@ -82,6 +88,8 @@ impl Resource {
             Self::Account { project, .. } => project.as_deref(),
             Self::Secret(name) => Some(&name.parent.project),
             Self::SecretVersion(name) => Some(&name.secret.parent.project),
+            Self::ScheduledJob(name) => Some(&name.parent.project),
+            Self::SchedulerPlace(parent) => Some(&parent.project),
         }
     }
 
@@ -105,6 +113,8 @@ impl Resource {
             Self::Account { .. } => ("iam.googleapis.com/ServiceAccount", IAM),
             Self::Secret(_) => ("secretmanager.googleapis.com/Secret", SECRETS),
             Self::SecretVersion(_) => ("secretmanager.googleapis.com/SecretVersion", SECRETS),
+            Self::ScheduledJob(_) => ("cloudscheduler.googleapis.com/Job", SCHEDULER),
+            Self::SchedulerPlace(_) => ("cloudscheduler.googleapis.com/Location", SCHEDULER),
         };
         // Google documents names of secrets with the project's number, and all others with its id.
         let name = match self {
@@ -135,6 +145,8 @@ impl fmt::Display for Resource {
             }
             Self::Secret(name) => name.fmt(f),
             Self::SecretVersion(name) => name.fmt(f),
+            Self::ScheduledJob(name) => name.fmt(f),
+            Self::SchedulerPlace(parent) => parent.fmt(f),
         }
     }
 }

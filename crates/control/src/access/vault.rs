@@ -19,6 +19,7 @@ use crate::{
     failure::of_store,
     jobs::keys,
     record::{self, ExecutionRecord, JobRecord, ServiceRecord},
+    scheduler::job_key,
     secrets::{SecretRecord, resolved, secret_key},
 };
 
@@ -116,7 +117,12 @@ impl Vault {
     /// A resource that is stored by itself, and the policy that it or its service has.
     async fn own(&self, resource: &Resource) -> Result<(Option<Envelope>, Option<(String, Policy)>), Error> {
         match resource {
-            Resource::Server | Resource::Project(_) | Resource::Place(_) | Resource::Within(..) => Ok((None, None)),
+            Resource::Server
+            | Resource::Project(_)
+            | Resource::Place(_)
+            | Resource::Within(..)
+            | Resource::SchedulerPlace(_) => Ok((None, None)),
+            Resource::ScheduledJob(name) => Ok((self.get(&job_key(name)).await?, None)),
             Resource::Service(name) => {
                 let found = self.service(name).await?;
                 let policy = service_policy(found.as_ref())?;

@@ -13,6 +13,7 @@ mod pool;
 mod project;
 mod revision;
 mod rollout;
+mod schedules;
 mod secrets;
 mod service;
 mod values;
@@ -95,6 +96,7 @@ pub(crate) fn start(inner: &Arc<Inner>, mut task_ends: mpsc::Receiver<TaskEnd>) 
                     if let Err(error) = inner.accounts.reload(inner.store.open(&PLATFORM)).await {
                         tracing::error!(%error, cause = error.cause(), "service accounts could not be read");
                     }
+                    inner.publish_scheduled_jobs().await;
                     inner.publish_projects_or_log().await;
                 }
                 Err(RecvError::Closed) => return,
@@ -313,6 +315,7 @@ impl Inner {
                 self.wake_for_secrets(key);
             }
             Kind::Secret | Kind::SecretVersion => self.wake_for_secrets(key),
+            Kind::ScheduledJob => self.publish_scheduled_job(key).await,
             // Who writes one of a job's wakes what it is about: a pass over an execution writes all the time.
             Kind::Operation | Kind::DomainMapping | Kind::SecretValue | Kind::Job | Kind::Execution | Kind::Task => {}
         }

@@ -10,6 +10,7 @@ mod mortal;
 mod mounts;
 mod operations;
 mod pools;
+mod scheduler;
 mod sealer;
 mod secret_access;
 mod secret_keys;

@@ -23,6 +23,7 @@ use updraft_model::{
     iam::{Principal, ProjectInvokers},
     level::Level,
     route::{Route, RouteTable},
+    schedule::ScheduleBook,
 };
 use updraft_oci::{ImageStore, ImageStoreConfig};
 use updraft_store::{MemoryStore, Store};
@@ -57,6 +58,7 @@ pub(crate) struct World {
     book: watch::Receiver<Arc<RevisionBook>>,
     routes: watch::Receiver<Arc<RouteTable>>,
     pub(crate) accounts: watch::Receiver<Arc<AccountBook>>,
+    pub(crate) schedules: watch::Receiver<Arc<ScheduleBook>>,
     health: watch::Sender<Arc<RevisionHealth>>,
     pub(crate) deleted: mpsc::Receiver<ServiceName>,
 }
@@ -138,6 +140,7 @@ impl World {
         let (deleted_sender, deleted) = mpsc::channel(16);
         let (book_sender, book) = watch::channel(Arc::default());
         let (routes_sender, routes) = watch::channel(Arc::default());
+        let (schedules_sender, schedules) = watch::channel(Arc::default());
         let (accounts_sender, accounts) = watch::channel(Arc::default());
         let (health, health_receiver) = watch::channel(Arc::default());
         let control = Control::start(ControlDeps {
@@ -152,11 +155,26 @@ impl World {
             health: health_receiver,
             routes: routes_sender,
             accounts: accounts_sender,
+            schedules: schedules_sender,
             deleted: deleted_sender,
         })
         .await?;
-        let world =
-            Self { control, hand, engine, store, clock, tasks, book, routes, accounts, health, deleted, stuck, dir };
+        let world = Self {
+            control,
+            hand,
+            engine,
+            store,
+            clock,
+            tasks,
+            book,
+            routes,
+            accounts,
+            schedules,
+            health,
+            deleted,
+            stuck,
+            dir,
+        };
         world.control.settled().await;
         Ok(world)
     }

@@ -24,8 +24,9 @@ pub const GOOGLE_AUDIENCES: [&str; 4] = [
 
 /// The hosts of Google's whose APIs are served here: what an account signs itself for another one is shown elsewhere, and
 /// whoever gets it there must not be able to act as the account here.
-pub const API_HOSTS: [&str; 7] = [
+pub const API_HOSTS: [&str; 8] = [
     "cloudresourcemanager.googleapis.com",
+    "cloudscheduler.googleapis.com",
     "iam.googleapis.com",
     "iamcredentials.googleapis.com",
     "logging.googleapis.com",

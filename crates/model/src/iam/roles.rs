@@ -152,6 +152,21 @@ const VERSION_CHANGE: &[Permission] =
     &["secretmanager.versions.destroy", "secretmanager.versions.disable", "secretmanager.versions.enable"];
 const VERSION_ACCESS: &[Permission] = &["secretmanager.versions.access"];
 
+const SCHEDULE_VIEW: &[Permission] = &[
+    "cloudscheduler.jobs.get",
+    "cloudscheduler.jobs.list",
+    "cloudscheduler.locations.get",
+    "cloudscheduler.locations.list",
+];
+const SCHEDULE_CHANGE: &[Permission] = &[
+    "cloudscheduler.jobs.create",
+    "cloudscheduler.jobs.delete",
+    "cloudscheduler.jobs.enable",
+    "cloudscheduler.jobs.pause",
+    "cloudscheduler.jobs.update",
+];
+const SCHEDULE_RUN: &[Permission] = &["cloudscheduler.jobs.run"];
+
 const USAGE_VIEW: &[Permission] = &[
     "serviceusage.operations.get",
     "serviceusage.quotas.get",
@@ -180,6 +195,13 @@ pub static ROLES: &[Role] = &[
     role("roles/artifactregistry.writer", "Artifact Registry Writer", &[IMAGE_VIEW, IMAGE_UPLOAD]),
     role("roles/browser", "Browser", &[PROJECT, PROJECT_POLICY]),
     role(
+        "roles/cloudscheduler.admin",
+        "Cloud Scheduler Admin",
+        &[SCHEDULE_VIEW, SCHEDULE_CHANGE, SCHEDULE_RUN, PROJECT],
+    ),
+    role("roles/cloudscheduler.jobRunner", "Cloud Scheduler Job Runner", &[SCHEDULE_RUN]),
+    role("roles/cloudscheduler.viewer", "Cloud Scheduler Viewer", &[SCHEDULE_VIEW, PROJECT]),
+    role(
         "roles/editor",
         "Editor",
         &[
@@ -207,6 +229,9 @@ pub static ROLES: &[Role] = &[
             VERSION_GET,
             VERSION_ADD,
             VERSION_CHANGE,
+            SCHEDULE_VIEW,
+            SCHEDULE_CHANGE,
+            SCHEDULE_RUN,
             USAGE_VIEW,
             USAGE_USE,
             USAGE_CHANGE,
@@ -284,6 +309,9 @@ pub static ROLES: &[Role] = &[
             VERSION_ADD,
             VERSION_CHANGE,
             VERSION_ACCESS,
+            SCHEDULE_VIEW,
+            SCHEDULE_CHANGE,
+            SCHEDULE_RUN,
             USAGE_VIEW,
             USAGE_USE,
             USAGE_CHANGE,
@@ -369,6 +397,7 @@ pub static ROLES: &[Role] = &[
             IMAGE_VIEW,
             SECRET_VIEW,
             VERSION_GET,
+            SCHEDULE_VIEW,
             USAGE_VIEW,
         ],
     ),

@@ -57,7 +57,7 @@ async fn converse(mut stream: TcpStream, host: &str, answer: fn(&str, &str) -> (
 
 /// A client that may ask registries of this machine.
 fn on_loopback() -> Client {
-    Client::new(Config { policy: Policy { allow: vec![Allow::loopback()] }, ..Config::default() })
+    Client::new(Config { policy: Policy { allow: vec![Allow::loopback()], ..Policy::default() }, ..Config::default() })
 }
 
 async fn manifest_of(answer: fn(&str, &str) -> (String, Rest)) -> Result<Bytes, ImageError> {

@@ -2,7 +2,7 @@ use super::*;
 
 fn policy(allow: &str) -> Policy {
     let parts = allow.split(',').map(str::trim).filter(|part| !part.is_empty());
-    Policy { allow: parts.map(|part| part.parse().expect(part)).collect() }
+    Policy { allow: parts.map(|part| part.parse().expect(part)).collect(), ..Policy::default() }
 }
 
 /// `host` at `port`; `host` is an address, or `name=address`.
@@ -57,6 +57,26 @@ fn what_is_nobody_in_particular_is_never_reached() {
         let all = "loopback, private, 0.0.0.0/0, ::/0, 0.0.0.0, 255.255.255.255, name.example";
         assert!(matches!(ask(host, 443, all), Err(Refusal::Never { .. })), "{host}");
     }
+}
+
+#[test]
+fn ports_of_the_server_itself_are_shut_whatever_is_allowed() {
+    for allow in ["loopback", "private", "127.0.0.1", "10.0.0.1:8080", "x.lan", "0.0.0.0/0"] {
+        let policy = Policy { shut: vec![8080], ..policy(allow) };
+        for (host, address, is_own) in [
+            ("127.0.0.1", "127.0.0.1", true),
+            ("::1", "::1", true),
+            ("x.lan", "127.0.0.2", false),
+            ("x.lan", "10.0.0.1", true),
+        ] {
+            let target = |port| Target { host, port, address: address.parse().expect("an address"), is_own };
+            assert!(matches!(allowed(&target(8080), &policy), Err(Refusal::Never { .. })), "{host} with {allow}");
+        }
+    }
+    let policy = Policy { shut: vec![8080], ..policy("loopback") };
+    let target =
+        |port| Target { host: "127.0.0.1", port, address: "127.0.0.1".parse().expect("an address"), is_own: true };
+    assert_eq!(allowed(&target(8081), &policy), Ok(Side::Private));
 }
 
 #[test]

@@ -67,8 +67,8 @@ impl Internet {
     /// The same through a proxy.
     pub(crate) fn client_by(&self, allow: &str, proxy: Option<Proxy>) -> Client {
         let parts = allow.split(',').map(str::trim).filter(|part| !part.is_empty());
-        let policy = Policy { allow: parts.map(|part| part.parse().expect(part)).collect() };
-        Client::on(Config { policy, proxy, roots: vec![self.root.clone()] }, self.net.clone())
+        let policy = Policy { allow: parts.map(|part| part.parse().expect(part)).collect(), ..Policy::default() };
+        Client::on(Config { policy, proxy, roots: vec![self.root.clone()], ..Config::default() }, self.net.clone())
     }
 
     /// Lets `name` lead to `addresses`, separated by spaces; said again, that is the answer to the next lookup.

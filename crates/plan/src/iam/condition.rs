@@ -78,7 +78,12 @@ const OPERATORS: [&str; 16] = [
 ];
 
 /// What an expression is tried on before it is stored: name, type and service of one thing of each kind.
-const SAMPLES: [(&str, &str, &str); 5] = [
+const SAMPLES: [(&str, &str, &str); 6] = [
+    (
+        "projects/demo-project/locations/us-central1/jobs/nightly",
+        "cloudscheduler.googleapis.com/Job",
+        "cloudscheduler.googleapis.com",
+    ),
     ("projects/demo-project/locations/us-central1/services/hello", "run.googleapis.com/Service", "run.googleapis.com"),
     (
         "projects/1234/secrets/db/versions/1",

@@ -148,7 +148,7 @@ impl World {
 
     /// The registry is on loopback, where nobody is sent without being told.
     fn puller_config(&self) -> ImageStoreConfig {
-        let policy = Policy { allow: vec![Allow::loopback()] };
+        let policy = Policy { allow: vec![Allow::loopback()], ..Policy::default() };
         let outbound = Client::new(Config { policy, ..Config::default() });
         ImageStoreConfig { outbound, ..ImageStoreConfig::new(self.dir.path().join("puller")) }
     }

@@ -14,7 +14,12 @@ const CA: &str = "outbound-ca";
 
 impl Values<'_> {
     pub(super) fn outbound(&self) -> Result<Config, ConfigError> {
-        Ok(Config { policy: self.policy()?, proxy: self.proxy(|name| env::var(name).ok())?, roots: self.roots()? })
+        Ok(Config {
+            policy: self.policy()?,
+            proxy: self.proxy(|name| env::var(name).ok())?,
+            roots: self.roots()?,
+            ..Config::default()
+        })
     }
 
     /// Without authentication whoever calls is on this machine and reaches what it reaches by themselves, so nothing is
@@ -25,14 +30,15 @@ impl Values<'_> {
                 AuthMode::None => vec![Allow::loopback(), Allow::private()],
                 AuthMode::Token => Vec::new(),
             };
-            return Ok(Policy { allow });
+            return Ok(Policy { allow, ..Policy::default() });
         }
         let parts = self.text(SETTING).split(',').map(str::trim).filter(|part| !part.is_empty());
         let refuse = |error: NotAllow| {
             let rule = "must be names, addresses, networks, 'loopback' or 'private', separated by commas";
             self.refuse(SETTING, &format!("{rule}; {error}"))
         };
-        Ok(Policy { allow: parts.map(|part| part.parse().map_err(refuse)).collect::<Result<_, _>>()? })
+        let allow = parts.map(|part| part.parse().map_err(refuse)).collect::<Result<_, _>>()?;
+        Ok(Policy { allow, ..Policy::default() })
     }
 
     fn proxy(&self, lookup: impl Fn(&str) -> Option<String>) -> Result<Option<Proxy>, ConfigError> {

@@ -15,7 +15,7 @@ use updraft_model::{
     channel::{InstanceBook, LogLine, RevisionBook, RevisionHealth},
 };
 use updraft_oci::ImageStore;
-use updraft_proxy::Proxy;
+use updraft_proxy::{Errand, Proxy};
 use updraft_registry::Registry;
 use updraft_telemetry::Metrics;
 
@@ -110,7 +110,7 @@ pub(super) fn answer_instances(
 pub(super) fn open_doors(
     listeners: Listeners,
     (proxy, api, registry): (Proxy, Api, Registry),
-    (engine, config): (&dyn Engine, &Config),
+    (engine, config, errands): (&dyn Engine, &Config, mpsc::Receiver<Errand>),
     edges: &Tasks,
 ) {
     let Listeners { front, registry: registry_listener, .. } = listeners;
@@ -118,6 +118,7 @@ pub(super) fn open_doors(
         Some(visits) => front.and_visits(visits),
         None => front,
     };
+    let front = front.and_errands(errands);
     edges.spawn("registry", OnFailure::Stop, registry.serve(registry_listener, edges.clone()));
     let door = front.run(proxy, config.domain.clone(), Arc::new(ApiFallback(api)), edges.clone());
     edges.spawn("front door", OnFailure::Stop, door);

@@ -11,6 +11,7 @@ mod input;
 mod metadata;
 mod pools;
 mod reality;
+mod scheduler;
 mod secrets;
 mod signing;
 mod tokens;

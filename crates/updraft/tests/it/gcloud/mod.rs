@@ -220,6 +220,16 @@ async fn every_request_of_gcloud_is_answered_with_every_field_that_it_reads() {
 }
 
 #[tokio::test]
+async fn gclouds_scheduler_makes_runs_changes_and_deletes_jobs() {
+    let world = World::start_with(&[("auth", "token")]).await;
+    let runner = json!({"accountId": "runner"});
+    let accounts = "/v1/projects/demo-project/serviceAccounts";
+    assert_eq!(world.call_as(&world.token(), "POST", accounts, runner).await.status, 200);
+    replay(&world, &mut Memory::default(), "scheduler").await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn gclouds_secrets_accounts_keys_and_tokens_open_a_private_service_to_whom_its_policy_names() {
     let world = World::start_with(&[("auth", "token")]).await;
     let mut memory = Memory { image: world.image("hello").await, ..Memory::default() };

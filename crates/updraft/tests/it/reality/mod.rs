@@ -26,6 +26,7 @@ mod refusals;
 mod registry;
 mod runtimes;
 mod scaling;
+mod scheduler;
 mod secrets;
 mod sidecars;
 mod soak;

@@ -6,18 +6,19 @@ use std::{fmt, io, process::ExitCode};
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  failed: the server refused, or the deployment did not come up
+  1  failed: the server refused, the deployment did not come up, or the execution did not succeed
   2  the command line or the configuration is wrong
-  3  there is no such service, revision or image
+  3  there is no such service, job, revision or image
   4  the server cannot be reached
-  5  not allowed: the token is missing or wrong, or the permission is";
+  5  not allowed: the token is missing or wrong, or the permission is
+  130  interrupted: an execution that was waited for goes on";
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// As asked.
     Done = 0,
-    /// The server refused, or what was deployed did not come up.
+    /// The server refused, or what was deployed or executed did not end well.
     Failed = 1,
     /// The command line or the configuration is wrong.
     Usage = 2,
@@ -27,6 +28,8 @@ pub enum Exit {
     Unreachable = 4,
     /// The caller is not known, or may not.
     Denied = 5,
+    /// The user went away while something was waited for; it goes on. What shells say of a program that Ctrl-C ended.
+    Interrupted = 130,
 }
 
 /// Why a command did not do what it was asked to.

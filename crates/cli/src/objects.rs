@@ -16,16 +16,21 @@ use crate::{
 const PAGE: &str = "100";
 
 /// What a manifest leaves out of annotations: they say who wrote it and what the server does with it.
-const OMITTED: [&str; 8] = [
+const OMITTED: [&str; 10] = [
     "run.googleapis.com/client-name",
     "run.googleapis.com/client-version",
+    "run.googleapis.com/creator",
     "run.googleapis.com/creatorEmail",
+    "run.googleapis.com/lastModifier",
     "run.googleapis.com/lastModifierEmail",
     "run.googleapis.com/operation-id",
     "serving.knative.dev/creator",
     "serving.knative.dev/creatorEmail",
     "serving.knative.dev/lastModifier",
 ];
+
+/// The label that says when somebody wrote it, which jobs have where services have a condition.
+const UPDATED: &str = "run.googleapis.com/lastUpdatedTime";
 
 /// Is a format one that shows objects?
 pub(crate) fn is_for(format: Option<Format>) -> bool {
@@ -45,9 +50,9 @@ pub(crate) async fn print(session: &mut Session<'_>, path: &[&str]) -> Result<()
     }
 }
 
-/// Prints a service when a format asks for that. Otherwise nothing: what there is to say to people was said.
-pub(crate) async fn print_if_asked(session: &mut Session<'_>, service: &str) -> Result<(), CliError> {
-    if is_for(session.format) { print(session, &["services", service]).await } else { Ok(()) }
+/// Prints an object when a format asks for that. Otherwise nothing: what there is to say to people was said.
+pub(crate) async fn print_if_asked(session: &mut Session<'_>, path: &[&str]) -> Result<(), CliError> {
+    if is_for(session.format) { print(session, path).await } else { Ok(()) }
 }
 
 /// Prints all objects of a collection that a label selector lets through.
@@ -118,6 +123,9 @@ fn manifest(mut object: Value) -> Value {
         });
         if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
             annotations.retain(|key, _| !OMITTED.contains(&&**key));
+        }
+        if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
+            labels.remove(UPDATED);
         }
     }
     object

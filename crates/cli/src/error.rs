@@ -5,13 +5,13 @@ use std::{fmt, io, process::ExitCode};
 /// What the exit codes mean; for `--help`.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0  done
-  1  failed: the server refused, the deployment did not come up, or the execution did not succeed
-  2  the command line or the configuration is wrong
-  3  there is no such service, job, revision or image
-  4  the server cannot be reached
-  5  not allowed: the token is missing or wrong, or the permission is
-  130  interrupted: an execution that was waited for goes on";
+    0  done
+    1  failed: the server refused, the deployment did not come up, or the execution did not succeed
+    2  the command line or the configuration is wrong
+    3  there is no such service, job, revision or image
+    4  the server cannot be reached
+    5  not allowed: the token is missing or wrong, or the permission is
+  130  interrupted: the execution that was waited for goes on";
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +87,11 @@ impl CliError {
 
     pub(crate) fn with_notes(self, notes: Vec<String>) -> Self {
         Self { notes, ..self }
+    }
+
+    /// The same, about something in `place`, such as a file.
+    pub(crate) fn within(self, place: impl fmt::Display) -> Self {
+        Self { message: format!("{place}: {}", self.message), ..self }
     }
 
     /// One more line below the message.

@@ -47,7 +47,7 @@ pub(crate) async fn replace(session: &mut Session<'_>, args: &ReplaceArgs, kind:
         return Err(CliError::usage(format!("{path} holds no manifest")));
     }
     for manifest in &manifests {
-        check(manifest, session, kind).map_err(|cause| CliError::usage(format!("{path}: {cause}")))?;
+        check(manifest, session, kind).map_err(|error| error.within(&path))?;
     }
     for manifest in manifests {
         one(session, args, (kind, manifest)).await?;
@@ -104,7 +104,12 @@ fn check(manifest: &Value, session: &Session<'_>, of: &Kind) -> Result<(), CliEr
     let (kind, name) = (manifest["kind"].as_str().unwrap_or_default(), manifest["metadata"]["name"].as_str());
     if kind != of.kind || manifest["apiVersion"] != of.api_version {
         let given = manifest["apiVersion"].as_str().unwrap_or_default();
-        return Err(CliError::usage(format!("must hold {} {}, got {given} {kind}", of.api_version, of.kind)));
+        let error = CliError::usage(format!("must hold {} {}, got {given} {kind}", of.api_version, of.kind));
+        let other = [&SERVICE, &JOB].into_iter().find(|other| kind == other.kind && given == other.api_version);
+        return Err(match other {
+            Some(Kind { collection, .. }) => error.with_hint(format!("'updraft {collection} replace' takes that")),
+            None => error,
+        });
     }
     if name.is_none_or(str::is_empty) {
         return Err(CliError::usage("metadata.name must be set"));

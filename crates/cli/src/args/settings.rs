@@ -148,7 +148,7 @@ pub struct ContainerSecretArgs {
     pub clear_secrets: bool,
 }
 
-/// Labels, of the service and of its new revision.
+/// Labels, of a service, job or worker pool and of its template.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct LabelArgs {
     /// These labels as well.

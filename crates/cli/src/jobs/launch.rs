@@ -1,7 +1,5 @@
 //! From the start of an execution to what a command says at the end.
 
-use std::future::Future;
-
 use http::Method;
 use serde_json::{Value, json};
 use updraft_api::{longrunning::Operation, run::Execution};
@@ -87,10 +85,8 @@ pub(super) async fn tell(session: &mut Session<'_>, execution: &Execution, until
 }
 
 /// Ends when the user has enough; never where that cannot be known.
-fn interrupt() -> impl Future<Output = ()> {
-    async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+async fn interrupt() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }

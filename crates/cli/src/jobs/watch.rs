@@ -119,7 +119,11 @@ async fn look(client: &Client, before: &Execution, (detail, pause): (Detail, Dur
     let path = client.path(&["jobs", job_of(before), "executions", id(&before.name)]);
     let execution: Execution = client.message(Method::GET, &path, Ask::default()).await?;
     let states = match detail {
-        Detail::Tasks => tasks::states(client, &execution).await?,
+        Detail::Tasks => match tasks::states(client, &execution).await {
+            // Who may only see the execution is shown its counts.
+            Err(error) if error.exit() == Exit::Denied => Vec::new(),
+            states => states?,
+        },
         Detail::Counts => Vec::new(),
     };
     Ok(Seen { execution, states })
@@ -254,7 +258,10 @@ fn is_due(drawn: Option<Duration>, now: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use updraft_base::Clock;
+
     use super::*;
+    use crate::{args::Globals, console::Terminal};
 
     #[test]
     fn looks_are_frequent_at_first_and_once_a_second_in_the_end() {
@@ -276,5 +283,31 @@ mod tests {
             }
         }
         assert_eq!(times, 40);
+    }
+
+    #[tokio::test]
+    async fn an_execution_that_is_watched_no_longer_goes_on_and_how_to_come_back_is_said() {
+        let name = "projects/p/locations/l/jobs/batch/executions/batch-dcb4a".to_owned();
+        let begun = Execution { name, task_count: 50, ..Execution::default() };
+        let globals = Globals {
+            project: "p".to_owned(),
+            region: "l".to_owned(),
+            endpoint: "http://127.0.0.1:1".to_owned(),
+            token: None,
+            token_file: None,
+            ca_file: None,
+            format: None,
+            quiet: false,
+        };
+        let client = Client::new(&globals, Clock::system()).unwrap();
+        let mut err = Vec::new();
+        let mut console = Console::new(std::io::sink(), &mut err, std::io::empty(), Terminal::Plain);
+        let error = completed(&client, &mut console, begun, async {}).await.unwrap_err();
+        drop(console);
+        assert_eq!(error.exit(), Exit::Interrupted);
+        let told = error.to_string();
+        assert!(told.starts_with("error: interrupted; execution [batch-dcb4a] goes on\n"), "{told}");
+        assert!(told.contains("'updraft executions cancel batch-dcb4a' ends it"), "{told}");
+        assert_eq!(String::from_utf8(err).unwrap(), "Running execution [batch-dcb4a] of job [batch]: 50 tasks\n");
     }
 }

@@ -3,7 +3,7 @@
 //! The table (`descriptors.txt`, derived by `cargo xtask api`) holds names and numbers; here it becomes
 //! what protobuf libraries work with. Its grammar, line by line: `package P`, `message N`, `enum N`,
 //! `service N`; indented below them `NUMBER NAME TYPE [repeated] [optional] [oneof=O]`, `NUMBER NAME` and
-//! `NAME REQUEST RESPONSE`. A type without a dot in front of a capital is one of the same package.
+//! `NAME REQUEST RESPONSE`. `own.txt` adds fields of ours, below `extend N`. A type without a dot in front of a capital is one of the same package.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,12 +19,14 @@ use prost_types::{
 
 /// The committed table.
 const TABLE: &str = include_str!("../descriptors.txt");
+/// What is ours in messages of Google's; goes behind the table.
+const OWN: &str = include_str!("../own.txt");
 /// The packages that a table may refer to without declaring them.
 const PROTOBUF: &str = "google.protobuf";
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
     let mut pool = DescriptorPool::global();
-    let set = parse(TABLE).expect("the committed table parses: a test reads all of it");
+    let set = parse(&format!("{TABLE}\n{OWN}")).expect("the committed table parses: a test reads all of it");
     pool.add_file_descriptor_set(set).expect("the committed table is consistent: a test links all of it");
     pool
 });
@@ -118,12 +120,11 @@ impl Builder {
         let (word, name) = line.split_once(' ').ok_or("a declaration without a name")?;
         let short = name.rsplit('.').next().unwrap_or(name).to_owned();
         match word {
-            "package" => self.files.push(FileDescriptorProto {
-                name: Some(file_name(name)),
-                package: Some(name.to_owned()),
-                syntax: Some("proto3".to_owned()),
-                ..FileDescriptorProto::default()
-            }),
+            "package" => self.package_begins(name),
+            "extend" => {
+                let file = self.files.last_mut().ok_or("a declaration outside a package")?;
+                self.open = Some(Open::Message(name.to_owned(), taken(file, name)?));
+            }
             "message" => {
                 let message = DescriptorProto { name: Some(short), ..DescriptorProto::default() };
                 self.open = Some(Open::Message(name.to_owned(), message));
@@ -139,6 +140,18 @@ impl Builder {
             _ => return Err("an unknown declaration"),
         }
         Ok(())
+    }
+
+    /// What follows belongs to this package, which may have been begun before.
+    fn package_begins(&mut self, name: &str) {
+        let begun = self.files.iter().position(|file| file.package() == name);
+        let file = begun.map(|at| self.files.remove(at)).unwrap_or_else(|| FileDescriptorProto {
+            name: Some(file_name(name)),
+            package: Some(name.to_owned()),
+            syntax: Some("proto3".to_owned()),
+            ..FileDescriptorProto::default()
+        });
+        self.files.push(file);
     }
 
     fn member(&mut self, words: &[&str]) -> Result<(), &'static str> {
@@ -207,6 +220,17 @@ fn outer<'a>(file: &'a mut FileDescriptorProto, name: &str) -> Result<Option<&'a
         found = find(&mut found.nested_type, name)?;
     }
     Ok(Some(found))
+}
+
+/// The message `name`, which is taken out to be put back with more fields.
+fn taken(file: &mut FileDescriptorProto, name: &str) -> Result<DescriptorProto, &'static str> {
+    let messages = match outer(file, name)? {
+        Some(outer) => &mut outer.nested_type,
+        None => &mut file.message_type,
+    };
+    let short = name.rsplit('.').next().unwrap_or(name);
+    let at = messages.iter().position(|message| message.name() == short).ok_or("more fields of nothing")?;
+    Ok(messages.remove(at))
 }
 
 /// Reads the fields of one message.
@@ -388,9 +412,19 @@ mod tests {
     }
 
     #[test]
+    fn a_message_may_have_fields_of_ours() {
+        let set = parse("package p\nmessage M\n  1 a string\npackage q\nmessage N\npackage p\nextend M\n  9 b int32\n");
+        let set = set.expect("it is a table");
+        let file = set.file.iter().find(|file| file.package() == "p").expect("it is begun once and gone on with");
+        let fields: Vec<&str> = file.message_type[0].field.iter().map(FieldDescriptorProto::name).collect();
+        assert_eq!((set.file.len(), fields), (2, vec!["a", "b"]));
+    }
+
+    #[test]
     fn a_line_that_is_not_understood_is_named() {
         let error = parse("package p\nmessage M\n  1 a string shiny\n").expect_err("refused");
         assert_eq!(error.to_string(), "line 3: an unknown word about a field");
         assert!(parse("message M\n").is_err());
+        assert!(parse("package p\nextend M\n  1 a string\n").is_err());
     }
 }

@@ -9,6 +9,7 @@ pub mod mask;
 pub mod method;
 mod named;
 pub mod path;
+pub mod run_job;
 pub mod status;
 pub mod v1;
 pub mod view;

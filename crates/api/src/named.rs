@@ -3,7 +3,7 @@
 use prost::Message;
 use prost_types::Any;
 
-use crate::{iam, location, longrunning, rpc, run, secretmanager};
+use crate::{iam, location, longrunning, rpc, run, run_job, secretmanager};
 
 /// A message that knows its name in the descriptors.
 pub trait Named: Message + Default {
@@ -43,27 +43,43 @@ named! {
     rpc::ErrorInfo = "google.rpc.ErrorInfo";
     rpc::RetryInfo = "google.rpc.RetryInfo";
     rpc::Status = "google.rpc.Status";
+    run::CancelExecutionRequest = "google.cloud.run.v2.CancelExecutionRequest";
+    run::CreateJobRequest = "google.cloud.run.v2.CreateJobRequest";
     run::CreateServiceRequest = "google.cloud.run.v2.CreateServiceRequest";
+    run::CreateWorkerPoolRequest = "google.cloud.run.v2.CreateWorkerPoolRequest";
+    run::DeleteExecutionRequest = "google.cloud.run.v2.DeleteExecutionRequest";
+    run::DeleteJobRequest = "google.cloud.run.v2.DeleteJobRequest";
     run::DeleteRevisionRequest = "google.cloud.run.v2.DeleteRevisionRequest";
     run::DeleteServiceRequest = "google.cloud.run.v2.DeleteServiceRequest";
+    run::DeleteWorkerPoolRequest = "google.cloud.run.v2.DeleteWorkerPoolRequest";
     run::Execution = "google.cloud.run.v2.Execution";
+    run::GetExecutionRequest = "google.cloud.run.v2.GetExecutionRequest";
+    run::GetJobRequest = "google.cloud.run.v2.GetJobRequest";
     run::GetRevisionRequest = "google.cloud.run.v2.GetRevisionRequest";
     run::GetServiceRequest = "google.cloud.run.v2.GetServiceRequest";
+    run::GetTaskRequest = "google.cloud.run.v2.GetTaskRequest";
+    run::GetWorkerPoolRequest = "google.cloud.run.v2.GetWorkerPoolRequest";
     run::Job = "google.cloud.run.v2.Job";
+    run::ListExecutionsRequest = "google.cloud.run.v2.ListExecutionsRequest";
     run::ListExecutionsResponse = "google.cloud.run.v2.ListExecutionsResponse";
+    run::ListJobsRequest = "google.cloud.run.v2.ListJobsRequest";
     run::ListJobsResponse = "google.cloud.run.v2.ListJobsResponse";
     run::ListRevisionsRequest = "google.cloud.run.v2.ListRevisionsRequest";
     run::ListRevisionsResponse = "google.cloud.run.v2.ListRevisionsResponse";
     run::ListServicesRequest = "google.cloud.run.v2.ListServicesRequest";
     run::ListServicesResponse = "google.cloud.run.v2.ListServicesResponse";
+    run::ListTasksRequest = "google.cloud.run.v2.ListTasksRequest";
     run::ListTasksResponse = "google.cloud.run.v2.ListTasksResponse";
+    run::ListWorkerPoolsRequest = "google.cloud.run.v2.ListWorkerPoolsRequest";
     run::ListWorkerPoolsResponse = "google.cloud.run.v2.ListWorkerPoolsResponse";
     run::Revision = "google.cloud.run.v2.Revision";
-    run::RunJobRequest = "google.cloud.run.v2.RunJobRequest";
     run::Service = "google.cloud.run.v2.Service";
     run::Task = "google.cloud.run.v2.Task";
+    run::UpdateJobRequest = "google.cloud.run.v2.UpdateJobRequest";
     run::UpdateServiceRequest = "google.cloud.run.v2.UpdateServiceRequest";
+    run::UpdateWorkerPoolRequest = "google.cloud.run.v2.UpdateWorkerPoolRequest";
     run::WorkerPool = "google.cloud.run.v2.WorkerPool";
+    run_job::RunJobRequest = "google.cloud.run.v2.RunJobRequest";
     secretmanager::AccessSecretVersionRequest = "google.cloud.secretmanager.v1.AccessSecretVersionRequest";
     secretmanager::AccessSecretVersionResponse = "google.cloud.secretmanager.v1.AccessSecretVersionResponse";
     secretmanager::AddSecretVersionRequest = "google.cloud.secretmanager.v1.AddSecretVersionRequest";

@@ -1,8 +1,12 @@
 //! The v1 shape: as gcloud prints it, and back again without a loss.
 
 mod common;
+#[path = "v1/jobs.rs"]
+mod jobs;
 #[path = "v1/objects.rs"]
 mod objects;
+#[path = "v1/worker_pools.rs"]
+mod worker_pools;
 
 use expect_test::expect_file;
 use proptest::prelude::*;

@@ -78,6 +78,96 @@ pub(crate) struct RevisionRecord {
     pub(crate) deleting: Option<String>,
 }
 
+/// Of a job.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct JobRecord {
+    /// E-mail of who created it.
+    pub(crate) creator: String,
+    /// E-mail of who changed its intent last.
+    pub(crate) last_modifier: String,
+    /// How many executions it has had.
+    pub(crate) executions: u64,
+    /// The id of the newest of them; empty before the first, and when that is deleted.
+    pub(crate) latest: String,
+    /// The operation that the last write began.
+    pub(crate) operation: String,
+    /// Its policy.
+    pub(crate) policy: PolicyRecord,
+    /// It is being deleted, by this operation.
+    pub(crate) deleting: Option<String>,
+}
+
+/// Of an execution.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct ExecutionRecord {
+    /// E-mail of who ran the job.
+    pub(crate) creator: String,
+    /// The images of its containers, pinned, by their names; empty before they are.
+    pub(crate) images: BTreeMap<String, String>,
+    /// As of a revision.
+    pub(crate) secret_versions: Option<BTreeMap<String, u64>>,
+    /// The operations that end when it is over.
+    pub(crate) pending: Vec<String>,
+    /// Those that end when it was cancelled.
+    pub(crate) cancelling: Vec<String>,
+    /// It is to end: when somebody said so.
+    pub(crate) cancelled: Option<SystemTime>,
+    /// Which tasks of another execution it runs again, as its own from 0 on; empty for all of its own.
+    pub(crate) only: Vec<u32>,
+    /// It is over.
+    pub(crate) is_over: bool,
+    /// It is being deleted, by this operation.
+    pub(crate) deleting: Option<String>,
+}
+
+/// Of a task.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct TaskRecord {
+    /// Its place in its execution, from 0.
+    pub(crate) index: u32,
+    /// The word of its phase.
+    pub(crate) phase: String,
+    /// How many attempts were begun.
+    pub(crate) attempts: u32,
+    /// How the last that ended did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last: Option<EndRecord>,
+    /// Since when the one that runs does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<SystemTime>,
+    /// When and why that was told to end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stop: Option<(String, SystemTime)>,
+    /// When the next may begin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) not_before: Option<SystemTime>,
+    /// When its first attempt began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) started: Option<SystemTime>,
+    /// When it was over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) completed: Option<SystemTime>,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct EndRecord {
+    /// How, in a word.
+    pub(crate) how: String,
+    /// An exit code, a signal, or bytes of memory.
+    pub(crate) number: i64,
+    /// Another number: bytes of memory.
+    pub(crate) other: i64,
+    /// For programs, of one that was not started.
+    pub(crate) reason: String,
+    /// For people, of that.
+    pub(crate) message: String,
+}
+
 /// What was found out about a start that failed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -340,7 +340,7 @@ impl Stage {
 
     fn spec(&self, steps: &[&str]) -> InstanceSpec {
         InstanceSpec {
-            revision: Parent::new("demo-project", "us-central1").service("contract").revision("contract-1"),
+            owner: Parent::new("demo-project", "us-central1").service("contract").revision("contract-1").into(),
             ingress: self.container("contract-1", PORT, steps),
             sidecars: Vec::new(),
             volumes: Vec::new(),

@@ -24,8 +24,8 @@ impl SpecDigest {
     pub fn of(spec: &InstanceSpec) -> Self {
         let mut walk = Walk(Sha256::new());
         // With every name, so that one that is new cannot be forgotten.
-        let InstanceSpec { revision, ingress, sidecars, volumes, port, egress } = spec;
-        (revision, port, egress, volumes, sidecars.len()).hash(&mut walk);
+        let InstanceSpec { owner, ingress, sidecars, volumes, port, egress } = spec;
+        (owner, port, egress, volumes, sidecars.len()).hash(&mut walk);
         for container in std::iter::once(ingress).chain(sidecars) {
             let ContainerSpec { name, image, command, args, env, secret_env, working_dir, limits, mounts, depends_on } =
                 container;
@@ -89,7 +89,7 @@ mod tests {
 
     fn spec() -> InstanceSpec {
         InstanceSpec {
-            revision: Parent::new("demo-project", "us-central1").service("a").revision("a-1"),
+            owner: Parent::new("demo-project", "us-central1").service("a").revision("a-1").into(),
             ingress: ContainerSpec {
                 name: "a-1".to_owned(),
                 image: "registry.test/a@sha256:00".to_owned(),

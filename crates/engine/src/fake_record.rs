@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::watch;
 use updraft_model::{
     instance::{ContainerSpec, InstanceId, InstanceSpec, Usage},
-    name::RevisionName,
+    owner::Owner,
 };
 
 /// What was seen of one instance, kept after its end.
@@ -21,8 +21,8 @@ use updraft_model::{
 pub struct Record {
     /// The instance.
     pub id: InstanceId,
-    /// Its revision.
-    pub revision: RevisionName,
+    /// Whose it is.
+    pub owner: Owner,
     now: AtomicU32,
     peak: AtomicU32,
     served: AtomicU64,
@@ -58,7 +58,7 @@ impl Record {
     pub(crate) fn new(id: InstanceId, spec: &InstanceSpec) -> Self {
         Self {
             id,
-            revision: spec.revision.clone(),
+            owner: spec.owner.clone(),
             now: AtomicU32::new(0),
             peak: AtomicU32::new(0),
             served: AtomicU64::new(0),

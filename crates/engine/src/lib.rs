@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use tokio::{net::TcpStream, sync::mpsc};
 use updraft_model::{
     instance::{Exit, Inspection, InstanceId, InstanceSpec, Secrets, Stream, Usage},
-    name::RevisionName,
+    owner::Owner,
     receipt::Receipt,
 };
 
@@ -88,7 +88,7 @@ pub struct Adopted {
     /// Which.
     pub id: InstanceId,
     /// Whose it is.
-    pub revision: RevisionName,
+    pub owner: Owner,
     /// What it was started from.
     pub spec: SpecDigest,
     /// The port that its container has to listen on.
@@ -103,8 +103,8 @@ impl Adopted {
     /// What a successor has to know of the instance `id`, started from `spec`. Nothing of one of several containers:
     /// some may not have been started yet, and in which order only its server knew. The successor ends it.
     pub fn of(id: &InstanceId, spec: &InstanceSpec, started: SystemTime) -> Option<Self> {
-        let (id, revision, digest) = (id.clone(), spec.revision.clone(), SpecDigest::of(spec));
-        spec.sidecars.is_empty().then_some(Self { id, revision, spec: digest, port: spec.port, started })
+        let (id, owner, digest) = (id.clone(), spec.owner.clone(), SpecDigest::of(spec));
+        spec.sidecars.is_empty().then_some(Self { id, owner, spec: digest, port: spec.port, started })
     }
 }
 

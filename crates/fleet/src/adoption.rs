@@ -13,9 +13,10 @@ use std::{
 use tokio::sync::oneshot;
 use updraft_base::{OnFailure, Shutdown};
 use updraft_engine::{Adopted, SpecDigest};
-use updraft_model::{channel::BookEntry, name::RevisionName};
+use updraft_model::{channel::BookEntry, name::RevisionName, owner::Owner};
 
 use crate::{
+    attempts::Attempts,
     context::Context,
     instance::{self, Instance},
     revision::{End, Revision},
@@ -70,12 +71,10 @@ impl Adoption {
 
     fn forget(&self, instance: &Arc<Instance>) {
         let mut waiting = self.waiting();
-        if let Some(candidates) = waiting.get_mut(&instance.revision) {
+        waiting.retain(|_, candidates| {
             candidates.retain(|candidate| !Arc::ptr_eq(&candidate.instance, instance));
-            if candidates.is_empty() {
-                waiting.remove(&instance.revision);
-            }
-        }
+            !candidates.is_empty()
+        });
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<RevisionName, Vec<Candidate>>> {
@@ -93,10 +92,17 @@ impl Candidate {
 }
 
 /// Lets them wait. To be done before the events are read: they may be of these.
-pub(crate) fn enrol(context: &Arc<Context>, adopted: Vec<Adopted>) {
-    for Adopted { id, revision, spec, port, .. } in adopted {
-        let instance = Arc::new(Instance::adopted(id, revision.clone(), port, context.clock.instant()));
+pub(crate) fn enrol(context: &Arc<Context>, attempts: &Arc<Attempts>, adopted: Vec<Adopted>) {
+    for Adopted { id, owner, spec, port, .. } in adopted {
+        let instance = Arc::new(Instance::adopted(id, owner.clone(), port, context.clock.instant()));
         context.instances.insert(instance.clone());
+        let revision = match owner {
+            Owner::Revision(name) => name,
+            Owner::Attempt(name) => {
+                attempts.inherit(context, name, instance);
+                continue;
+            }
+        };
         let (join, joined) = oneshot::channel();
         let candidate = Candidate { instance: instance.clone(), spec, join };
         context.adoption.waiting().entry(revision).or_default().push(candidate);
@@ -131,7 +137,7 @@ async fn live(context: Arc<Context>, instance: Arc<Instance>, mut joined: onesho
 }
 
 /// Ends when no revision is to be waited for any more.
-async fn too_late(context: &Context) {
+pub(crate) async fn too_late(context: &Context) {
     // Whether it has come or not makes no difference to what is done then.
     let _ = context.clock.timeout(PATIENCE, context.adoption.book.asked()).await;
     context.clock.sleep(SETTLING).await;

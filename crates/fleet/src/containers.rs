@@ -48,10 +48,11 @@ pub(crate) async fn start<'a>(
     starting: impl Future<Output = Result<(), EngineError>> + Send,
 ) -> Result<Option<Probing<'a>>, EngineError> {
     let mut starting = std::pin::pin!(starting);
-    if !entry.spec.sidecars.is_empty() {
-        return starting.await.map(|()| None);
-    }
-    let probe = &entry.startup_probe;
+    let Some(probe) = entry.startup_probe.as_ref().filter(|_| entry.spec.sidecars.is_empty()) else {
+        starting.await?;
+        instance.running.notify_one();
+        return Ok(None);
+    };
     let target = Target::new(context, instance, (&entry.spec, &entry.spec.ingress));
     let only_connects = target.only_connects(probe);
     let mut probing: Probing<'a> = Box::pin(async move { target.probe(probe).await });
@@ -115,7 +116,7 @@ async fn bring_up<'a>(
         context.engine.start_container(&instance.id, spec, &container.name).await.map_err(Stuck::Engine)?;
     }
     let asked = match spec.sidecar_name(container) {
-        None => Some(&entry.startup_probe),
+        None => entry.startup_probe.as_ref(),
         Some(sidecar) => entry.sidecar_probes.get(sidecar),
     };
     if let Some(asked) = asked {

@@ -130,7 +130,7 @@ impl Context {
     pub(crate) fn decided(&self, revision: &RevisionName, text: String) {
         let line = LogLine {
             time: self.clock.now(),
-            revision: revision.clone(),
+            owner: revision.clone().into(),
             instance: None,
             container: None,
             source: LogSource::Scaling,
@@ -155,7 +155,7 @@ impl Context {
     ) {
         let line = LogLine {
             time: self.clock.now(),
-            revision: instance.revision.clone(),
+            owner: instance.owner.clone(),
             instance: Some(instance.id.clone()),
             container,
             source,
@@ -186,8 +186,8 @@ impl Instances {
     }
 
     /// Says as whom it acts.
-    pub(crate) fn enlist(&self, instance: &Instance, entry: &BookEntry) {
-        let workload = Workload { revision: instance.revision.clone(), account: entry.account.clone() };
+    pub(crate) fn enlist(&self, instance: &Instance, account: &str) {
+        let workload = Workload { owner: instance.owner.clone(), account: account.to_owned() };
         self.published.send_modify(|book| {
             // Copied only while somebody has the last version in hand.
             Arc::make_mut(book).entries.insert(instance.id.clone(), Arc::new(workload));
@@ -278,7 +278,7 @@ impl Revisions {
 
     /// Those that have instances, whatever becomes of them.
     pub(crate) fn with_instances(&self) -> BTreeSet<RevisionName> {
-        self.context.instances.all().iter().map(|instance| instance.revision.clone()).collect()
+        self.context.instances.all().iter().filter_map(|instance| instance.owner.revision().cloned()).collect()
     }
 
     /// Those that have requests without a place.

@@ -10,13 +10,14 @@ use tokio::sync::{mpsc, watch};
 use updraft_base::{Clock, OnFailure, Tasks};
 use updraft_engine::{Adopted, Engine};
 use updraft_model::{
-    channel::{InstanceBook, LogLine, RevisionBook, RevisionHealth},
+    channel::{InstanceBook, LogLine, RevisionBook, RevisionHealth, TaskBook, TaskEnd},
     name::RevisionName,
 };
 
 use crate::{
     adoption,
     affinity::Affinity,
+    attempts::{self, Attempts},
     config::FleetConfig,
     context::{Context, Outside, Revisions},
     events,
@@ -41,6 +42,10 @@ pub struct FleetDeps {
     pub config: FleetConfig,
     /// What must be startable.
     pub book: watch::Receiver<Arc<RevisionBook>>,
+    /// Which attempts at tasks are to run.
+    pub task_book: watch::Receiver<Arc<TaskBook>>,
+    /// Where it is told how they ended. Whoever listens must do so to the end of the fleet.
+    pub task_ends: mpsc::Sender<TaskEnd>,
     /// Where it is told how the revisions fare.
     pub health: watch::Sender<Arc<RevisionHealth>>,
     /// Where lines go. One that finds no room is dropped and counted.
@@ -56,6 +61,7 @@ pub struct FleetDeps {
 pub struct Fleet {
     context: Arc<Context>,
     revisions: Arc<Revisions>,
+    attempts: Arc<Attempts>,
 }
 
 // === impl Fleet ===
@@ -63,14 +69,16 @@ pub struct Fleet {
 impl Fleet {
     /// Starts the fleet's tasks. It follows the book from now on until [`Fleet::drain`].
     pub fn start(deps: FleetDeps, registry: &mut Registry) -> Self {
-        let FleetDeps { engine, clock, tasks, config, book, health, logs, instances, adopted } = deps;
+        let FleetDeps { engine, clock, tasks, config, book, task_book, task_ends, .. } = deps;
+        let (health, logs, instances, adopted) = (deps.health, deps.logs, deps.instances, deps.adopted);
         let events = engine.events();
         let (timer, wishes) = mpsc::unbounded_channel();
         let outside = Outside { engine, clock, tasks, config, metrics: Metrics::new(registry), logs, instances };
         let context = Arc::new(Context::new(outside, timer));
         let revisions = Arc::new(Revisions::new(context.clone(), book));
         registry.register_collector(Box::new(Series::new(&revisions)));
-        adoption::enrol(&context, adopted);
+        let attempts = Arc::new(Attempts::new(context.clone(), task_ends));
+        adoption::enrol(&context, &attempts, adopted);
         let tasks = &context.tasks;
         match events {
             Some(events) => tasks.spawn("fleet events", OnFailure::Stop, events::run(context.clone(), events)),
@@ -79,6 +87,7 @@ impl Fleet {
         tasks.spawn("fleet timer", OnFailure::Stop, timer::run(context.clone(), wishes));
         tasks.spawn("fleet meter", OnFailure::Stop, meter::run(context.clone(), revisions.clone()));
         tasks.spawn("fleet book", OnFailure::Stop, follow_book(context.clone(), revisions.clone()));
+        tasks.spawn("fleet attempts", OnFailure::Stop, attempts::follow(attempts.clone(), task_book));
         let publisher = context.clone();
         tasks.spawn("fleet health", OnFailure::Stop, async move {
             tokio::select! {
@@ -86,7 +95,7 @@ impl Fleet {
                 () = publisher.done.asked() => {}
             }
         });
-        Self { context, revisions }
+        Self { context, revisions, attempts }
     }
 
     /// A place for one request to `revision`: at once if one is free, else first come first served
@@ -140,6 +149,7 @@ impl Fleet {
     pub async fn drain(&self) {
         self.context.closing.store(true, Ordering::Release);
         self.context.adoption.dismiss();
+        self.attempts.close();
         for revision in self.revisions.all() {
             revision.close();
         }

@@ -17,7 +17,7 @@ use updraft_engine::EngineError;
 use updraft_model::{
     channel::BookEntry,
     instance::{Exit, InstanceId, InstanceSpec, Secrets},
-    name::RevisionName,
+    owner::Owner,
     receipt::Receipt,
 };
 use updraft_plan::scaling::StartReason;
@@ -48,7 +48,7 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// What is known of one instance.
 pub(crate) struct Instance {
     pub(crate) id: InstanceId,
-    pub(crate) revision: RevisionName,
+    pub(crate) owner: Owner,
     pub(crate) port: u16,
     /// What names it to its clients.
     pub(crate) affinity: Affinity,
@@ -57,8 +57,10 @@ pub(crate) struct Instance {
     asked: Instant,
     timing: OnceLock<Timing>,
     exit: watch::Sender<Option<Ended>>,
-    /// Of its exit, until that is dealt with.
+    /// Of its exit, until that is written to the log.
     receipt: Mutex<Receipt>,
+    /// The same, for as long as the instance is known: that of an attempt is kept until its end is written down.
+    kept: Mutex<Receipt>,
     order: watch::Sender<Order>,
     /// The port that only one instance can have, if it turned out that this one listens there.
     alone: watch::Sender<Option<u16>>,
@@ -113,14 +115,14 @@ impl Instance {
         let id = InstanceId(format!("{:032x}{:08x}", rand::random::<u128>(), rand::random::<u32>()));
         let ingress = (!spec.sidecars.is_empty()).then(|| spec.ingress.name.clone());
         let secrets = Held::new(entry.secrets.clone());
-        Self { ingress, secrets, ..Self::adopted(id, spec.revision.clone(), spec.port, asked) }
+        Self { ingress, secrets, ..Self::adopted(id, spec.owner.clone(), spec.port, asked) }
     }
 
     /// One that is there already, of one container.
-    pub(crate) fn adopted(id: InstanceId, revision: RevisionName, port: u16, asked: Instant) -> Self {
+    pub(crate) fn adopted(id: InstanceId, owner: Owner, port: u16, asked: Instant) -> Self {
         Self {
             id,
-            revision,
+            owner,
             port,
             affinity: Affinity::random(),
             ingress: None,
@@ -128,6 +130,7 @@ impl Instance {
             timing: OnceLock::new(),
             exit: watch::Sender::new(None),
             receipt: Mutex::default(),
+            kept: Mutex::default(),
             order: watch::Sender::new(Order::Run),
             alone: watch::Sender::new(None),
             crowded: OnceLock::new(),
@@ -150,6 +153,9 @@ impl Instance {
     }
 
     pub(crate) fn exited(&self, ended: Ended, receipt: Receipt) {
+        if self.owner.attempt().is_some() {
+            *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = receipt.clone();
+        }
         *self.receipt.lock().unwrap_or_else(PoisonError::into_inner) = receipt;
         self.exit.send_replace(Some(ended));
     }
@@ -161,6 +167,16 @@ impl Instance {
     /// Of its exit, for whoever deals with it.
     pub(crate) fn receipt(&self) -> Receipt {
         std::mem::take(&mut *self.receipt.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The same for whoever writes down how an attempt has ended.
+    pub(crate) fn kept_receipt(&self) -> Receipt {
+        std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn came_up(&self, timing: Timing) {
+        // It comes up once.
+        let _ = self.timing.set(timing);
     }
 
     pub(crate) fn order(&self, order: Order) {
@@ -243,7 +259,7 @@ impl Instance {
         }
     }
 
-    async fn until_ordered(&self) {
+    pub(crate) async fn until_ordered(&self) {
         let _ = self.order.subscribe().wait_for(|order| *order == Order::Stop).await;
     }
 }
@@ -260,7 +276,7 @@ impl fmt::Display for Ended {
 }
 
 /// How the way up ended.
-enum Start {
+pub(crate) enum Start {
     /// It is ready.
     Up(Timing),
     /// It failed. Does a process have to be ended still?
@@ -271,7 +287,7 @@ enum Start {
 
 /// What is left of a start that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Remains {
+pub(crate) enum Remains {
     Nothing,
     Process,
 }
@@ -281,11 +297,11 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
     let context = revision.context().clone();
     context.metrics.starts.inc();
     // Before its program can ask who it is.
-    context.instances.enlist(&instance, &entry);
+    context.instances.enlist(&instance, &entry.account);
     context.say(&instance, format!("Starting new instance. Reason: {}", reason(why)));
     match bring_up(&context, &instance, &entry).await {
         Start::Up(timing) => {
-            let _ = instance.timing.set(timing);
+            instance.came_up(timing);
             context.metrics.start_seconds.observe(timing.ready.duration_since(timing.asked).as_secs_f64());
             revision.came_up(&instance, Some(timing));
             serve(&context, &revision, (&instance, &entry)).await;
@@ -296,7 +312,7 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
             let failure = Arc::new(cause.into_failure(&entry, &instance));
             let found = &failure.diagnosis;
             tracing::info!(
-                revision = %instance.revision, instance = %instance.id, code = %found.code, cause = found.cause, "start failed"
+                owner = %instance.owner, instance = %instance.id, code = %found.code, cause = found.cause, "start failed"
             );
             let text = format!("Start failed [{}]. {} {}", found.code, found.cause, found.advice);
             context.say(&instance, text.trim_end());
@@ -318,7 +334,7 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
 /// counts among those on their way up. One that does not pass its probe is replaced, and is no start that failed.
 pub(crate) async fn go_on(revision: Arc<Revision>, instance: Arc<Instance>, entry: Arc<BookEntry>) {
     let context = revision.context().clone();
-    context.instances.enlist(&instance, &entry);
+    context.instances.enlist(&instance, &entry.account);
     context.say(&instance, "The server was restarted. The instance goes on.");
     // One of several containers is not adopted: none is started any more.
     let nothing = Secrets::default();
@@ -338,7 +354,7 @@ pub(crate) async fn go_on(revision: Arc<Revision>, instance: Arc<Instance>, entr
 }
 
 /// An engine that was restarted since the deploy has to prepare the image anew.
-async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> Start {
+pub(crate) async fn bring_up(context: &Context, instance: &Instance, entry: &BookEntry) -> Start {
     let spec = boost::spec(context, entry);
     // Newer than the entry, if it took a while until the start began.
     let values = instance.secrets.newest();
@@ -375,9 +391,9 @@ async fn rise(
         biased;
         ended = instance.until_exit() => {
             context.say_end(instance, &ended);
-            if ended.sidecar.is_none() {
+            if let Some(probe) = entry.startup_probe.as_ref().filter(|_| ended.sidecar.is_none()) {
                 let target = Target::new(context, instance, (&entry.spec, &entry.spec.ingress));
-                context.say(instance, target.cancelled(&entry.startup_probe));
+                context.say(instance, target.cancelled(probe));
             }
             return Ok(Start::Failed(Cause::Exited(ended, ran_for()), Remains::Nothing));
         }
@@ -444,7 +460,7 @@ pub(crate) async fn end(context: &Context, instance: &Instance, grace: Duration)
             return;
         }
     }
-    tracing::error!(revision = %instance.revision, instance = %instance.id, "the engine does not say that the instance is gone");
+    tracing::error!(owner = %instance.owner, instance = %instance.id, "the engine does not say that the instance is gone");
 }
 
 fn reason(why: StartReason) -> String {

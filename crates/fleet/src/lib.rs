@@ -5,17 +5,20 @@
 //! `updraft_plan::scaling`, asked anew whenever something happened ([`revision`]); what a start is
 //! made of is in [`instance`], what ends it in [`probe`], and what is asked of it afterwards in [`health`].
 //!
+//! Attempts at tasks of jobs have one instance each, which nobody asks anything ([`attempts`]).
+//!
 //! Instances that a server before this one had started, and that the engine took over, join their revision after one
 //! probe ([`adoption`]).
 //!
-//! Tasks: `fleet book` (follows the [`RevisionBook`]), `fleet events` (reads the engine's events),
+//! Tasks: `fleet book` (follows the [`RevisionBook`]), `fleet attempts` (follows the [`TaskBook`]), `fleet events` (reads the engine's events),
 //! `fleet timer` (wakes revisions whose plan is due), `fleet health` (publishes
-//! [`RevisionHealth`]), and one `instance` (`adopted instance`) for each. They end with [`Fleet::drain`].
+//! [`RevisionHealth`]), and one `instance` (`adopted instance`, `attempt`) for each. They end with [`Fleet::drain`].
 //!
-//! Channels: `book` in, `health` and `logs` out. Nothing here is stored.
+//! Channels: `book` and `tasks` in, `health`, `ends` and `logs` out. Nothing here is stored.
 
 mod adoption;
 mod affinity;
+mod attempts;
 mod board;
 mod boost;
 mod config;
@@ -44,7 +47,7 @@ pub use instance::Timing;
 pub use slot::{Cause, Refusal, Slot};
 
 #[cfg(doc)]
-use updraft_model::channel::{RevisionBook, RevisionHealth};
+use updraft_model::channel::{RevisionBook, RevisionHealth, TaskBook};
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 mod admission;
 mod adoption;
+mod attempts;
 mod containers;
 mod cpu;
 mod health;
@@ -23,8 +24,8 @@ use updraft_base::{Clock, Tasks, VirtualClock};
 use updraft_engine::{Adopted, Engine as _, FakeEngine};
 use updraft_model::{
     channel::{
-        BookEntry, Check, CheckOutcome, Health, InstanceBook, LogLine, LogSource, RevisionBook, RevisionHealth,
-        Workload,
+        BookEntry, Check, CheckOutcome, Health, InstanceBook, LogLine, LogSource, RevisionBook, RevisionHealth, TaskBook,
+        TaskEnd, Workload,
     },
     cpu::CpuTerms,
     instance::{ContainerSpec, Egress, InstanceId, InstanceSpec, Limits},
@@ -45,6 +46,8 @@ struct World {
     engine: Arc<FakeEngine>,
     book: watch::Sender<Arc<RevisionBook>>,
     health: watch::Receiver<Arc<RevisionHealth>>,
+    task_book: watch::Sender<Arc<TaskBook>>,
+    ends: mpsc::Receiver<TaskEnd>,
     logs: mpsc::Receiver<LogLine>,
     roll: watch::Receiver<Arc<InstanceBook>>,
     fleet: Fleet,
@@ -83,6 +86,8 @@ impl World {
         let tasks = Tasks::new();
         let (book, book_seen) = watch::channel(Arc::default());
         let (health_said, health) = watch::channel(Arc::default());
+        let (task_book, task_book_seen) = watch::channel(Arc::default());
+        let (task_ends, ends) = mpsc::channel(100);
         let (log, logs) = mpsc::channel(1000);
         let (instances, roll) = watch::channel(Arc::default());
         let deps = FleetDeps {
@@ -91,6 +96,8 @@ impl World {
             tasks: tasks.clone(),
             config,
             book: book_seen,
+            task_book: task_book_seen,
+            task_ends,
             health: health_said,
             logs: log,
             instances,
@@ -98,7 +105,7 @@ impl World {
         };
         let mut registry = Registry::default();
         let fleet = Fleet::start(deps, &mut registry);
-        Self { clock, hand, engine, book, health, logs, roll, fleet, tasks, registry }
+        Self { clock, hand, engine, book, health, task_book, ends, logs, roll, fleet, tasks, registry }
     }
 
     /// Puts a revision into the book, or changes it there.
@@ -210,7 +217,7 @@ fn name(id: &str) -> RevisionName {
 fn entry(revision: &RevisionName) -> BookEntry {
     BookEntry {
         spec: Arc::new(InstanceSpec {
-            revision: revision.clone(),
+            owner: revision.clone().into(),
             ingress: ContainerSpec {
                 name: "app-1".to_owned(),
                 image: IMAGE.to_owned(),
@@ -227,7 +234,7 @@ fn entry(revision: &RevisionName) -> BookEntry {
         min: 0,
         max: 5,
         targets: ScalingTargets { concurrency: 0, ..ScalingTargets::default() },
-        startup_probe: probe(ProbeKind::Tcp { port: 8080 }, 240, 1),
+        startup_probe: Some(probe(ProbeKind::Tcp { port: 8080 }, 240, 1)),
         sidecar_probes: BTreeMap::new(),
         health_probes: BTreeMap::new(),
         cpu: CpuTerms::default(),

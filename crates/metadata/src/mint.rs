@@ -113,7 +113,7 @@ fn bounded(name: &str, text: String) -> Result<String, Refusal> {
 /// As whom an instance acts, if that account may be used now.
 pub(crate) fn account(book: &AccountBook, workload: &Workload) -> Result<Account, Refusal> {
     let email = workload.account.clone();
-    let project = &workload.revision.service.parent.project;
+    let project = &workload.owner.parent().project;
     match book.find(&email) {
         Some((unique_id, entry)) => match entry.standing {
             Standing::Active => Ok(Account { email, unique_id: unique_id.to_string(), project: entry.project.clone() }),

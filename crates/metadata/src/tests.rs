@@ -82,7 +82,7 @@ impl World {
 
     fn enlist(&self, id: &str, service: &str, account: &str) {
         let revision = Parent::new("demo-project", "us-central1").service(service).revision(format!("{service}-1"));
-        let workload = Arc::new(Workload { revision, account: account.to_owned() });
+        let workload = Arc::new(Workload { owner: revision.into(), account: account.to_owned() });
         self.instances
             .send_modify(|book| drop(Arc::make_mut(book).entries.insert(InstanceId(id.to_owned()), workload)));
     }

@@ -40,7 +40,7 @@ const UNIVERSE: &str = "googleapis.com";
 impl Node {
     /// All that an instance may ask.
     pub(crate) fn of(id: &InstanceId, workload: &Workload) -> Self {
-        let parent = &workload.revision.service.parent;
+        let parent = workload.owner.parent();
         let number = project_number(&parent.project);
         let account = || {
             directory([

@@ -1,8 +1,8 @@
 //! What domains tell each other, as types. The binary joins the ends.
 //!
-//! [`RevisionBook`], [`RevisionHealth`], [`InstanceBook`] and [`crate::route::RouteTable`] are levels: the latest
+//! [`RevisionBook`], [`TaskBook`], [`RevisionHealth`], [`InstanceBook`] and [`crate::route::RouteTable`] are levels: the latest
 //! snapshot is the whole truth; what is new in it a reader learns from [`Level::changes`]. [`LogLine`]s and
-//! [`RequestRecord`]s are streams: counted, never silently lost.
+//! [`RequestRecord`]s are streams: counted, never silently lost. [`TaskEnd`]s are a stream whose items are acknowledged.
 
 use std::{
     borrow::Cow,
@@ -17,8 +17,10 @@ use crate::{
     cpu::CpuTerms,
     diagnosis::Diagnosis,
     instance::{InstanceId, InstanceSpec, Secrets, Stream},
+    job::{AttemptEnd, AttemptName},
     level::Level,
     name::{RevisionName, ServiceName},
+    owner::Owner,
     receipt::Receipt,
     revision::{Probe, ScalingTargets},
     route::Route,
@@ -50,8 +52,9 @@ pub struct BookEntry {
     pub targets: ScalingTargets,
     /// When an instance has its CPU.
     pub cpu: CpuTerms,
-    /// What ends the start of the container that takes the traffic; defaults filled in.
-    pub startup_probe: Probe,
+    /// What ends the start of the container that takes the traffic; defaults filled in. Without one it is up when it
+    /// runs, as what takes no traffic is: worker pools and tasks.
+    pub startup_probe: Option<Probe>,
     /// The same for the sidecars that have one, by their names.
     pub sidecar_probes: BTreeMap<String, Probe>,
     /// What its containers are asked once they are up, by their names; that of the container that takes the traffic is
@@ -61,6 +64,61 @@ pub struct BookEntry {
     pub check: Check,
     /// The address of the service account that its instances act as.
     pub account: String,
+}
+
+/// Which attempts at tasks are to run. control → fleet.
+///
+/// An attempt is in it from when it is written down that it has begun until it is written down how it ended.
+#[derive(Debug, Clone, Default)]
+pub struct TaskBook {
+    /// By their names; what is not here does not run, and what ran is ended.
+    pub entries: Level<Arc<AttemptName>, Arc<TaskEntry>>,
+    /// Is every attempt in it that was begun by a server before? As in [`crate::route::RouteTable`].
+    pub is_whole: bool,
+}
+
+/// How one attempt runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskEntry {
+    /// What to start; of the rest only what is about starts has a meaning.
+    pub runs: Arc<BookEntry>,
+    /// Who has begun it.
+    pub begun: Begun,
+    /// What is to become of it.
+    pub wish: Wish,
+}
+
+/// Who has begun an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// Nobody yet: it is to be started.
+    Now,
+    /// A server before this one. It runs and was taken over, or it is lost; it is never started again.
+    Before,
+}
+
+/// What is to become of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// It runs to its end.
+    Run,
+    /// It is to end, as its execution is cancelled.
+    Cancel,
+    /// It is to end, as it takes longer than it may.
+    TimeOut,
+}
+
+/// How an attempt has ended. fleet → control.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskEnd {
+    /// Which.
+    pub name: AttemptName,
+    /// How.
+    pub end: AttemptEnd,
+    /// When.
+    pub time: SystemTime,
+    /// Dropped once it is written down: until then a successor of this server is told it again.
+    pub receipt: Receipt,
 }
 
 /// Which instances there are, and as whom each acts. fleet → metadata.
@@ -76,8 +134,8 @@ pub struct InstanceBook {
 /// What an instance is of the rest of the world: the same for all instances of a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
-    /// What it runs.
-    pub revision: RevisionName,
+    /// Whose it is.
+    pub owner: Owner,
     /// The address of the service account that it acts as.
     pub account: String,
 }
@@ -151,7 +209,7 @@ pub struct LogLine {
     /// When it was read.
     pub time: SystemTime,
     /// Whose it is.
-    pub revision: RevisionName,
+    pub owner: Owner,
     /// Which instance wrote it, if one did.
     pub instance: Option<InstanceId>,
     /// Which container of it, if it has several.

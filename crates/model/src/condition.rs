@@ -81,9 +81,18 @@ pub enum Reason {
     HealthCheckSkipped,
     /// Fewer instances than the minimum.
     MinInstancesNotProvisioned,
+    // ExecutionReason
+    /// A task has used its retries, and its container failed the last time too.
+    NonZeroExitCode,
+    /// It was cancelled.
+    Cancelled,
+    /// It is being cancelled.
+    Cancelling,
+    /// It was deleted.
+    Deleted,
 }
 
-/// The condition kinds of a service, a route and a revision.
+/// The condition kinds of a service, a route, a revision, a job, an execution and a task.
 pub mod kind {
     /// Everything that counts holds.
     pub const READY: &str = "Ready";
@@ -97,8 +106,12 @@ pub mod kind {
     pub const CONTAINER_HEALTHY: &str = "ContainerHealthy";
     /// The image is here and fits the machine.
     pub const CONTAINER_READY: &str = "ContainerReady";
-    /// What the revision needs of the machine is there.
+    /// What the revision or execution needs of the machine is there.
     pub const RESOURCES_AVAILABLE: &str = "ResourcesAvailable";
+    /// The first attempt has begun.
+    pub const STARTED: &str = "Started";
+    /// All is done, one way or the other.
+    pub const COMPLETED: &str = "Completed";
 }
 
 // === impl Condition ===
@@ -164,7 +177,7 @@ impl fmt::Display for Condition {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::RevisionFailed,
         Self::ProgressDeadlineExceeded,
         Self::ContainerMissing,
@@ -180,6 +193,10 @@ impl Reason {
         Self::HealthCheckContainerError,
         Self::HealthCheckSkipped,
         Self::MinInstancesNotProvisioned,
+        Self::NonZeroExitCode,
+        Self::Cancelled,
+        Self::Cancelling,
+        Self::Deleted,
     ];
 
     /// The word in the store, which is also v1's. Never change one.
@@ -200,6 +217,10 @@ impl Reason {
             Self::HealthCheckContainerError => "HealthCheckContainerError",
             Self::HealthCheckSkipped => "HealthCheckSkipped",
             Self::MinInstancesNotProvisioned => "MinInstancesNotProvisioned",
+            Self::NonZeroExitCode => "NonZeroExitCode",
+            Self::Cancelled => "Cancelled",
+            Self::Cancelling => "Cancelling",
+            Self::Deleted => "Deleted",
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{fault::StartFault, name::RevisionName};
+use crate::{fault::StartFault, owner::Owner};
 
 mod containers;
 mod secrets;
@@ -22,7 +22,7 @@ pub struct InstanceId(pub String);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct InstanceSpec {
     /// Whose instance it is.
-    pub revision: RevisionName,
+    pub owner: Owner,
     /// The container that takes the traffic.
     pub ingress: ContainerSpec,
     /// The containers beside it. All of an instance's have names of their own.

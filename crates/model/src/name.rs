@@ -15,16 +15,31 @@ pub struct Parent {
     pub location: String,
 }
 
-/// `projects/{project}/locations/{location}/services/{service}`.
+/// What has an id of its own in a place, runs instances and keeps a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Collection {
+    /// Services: their instances take requests.
+    #[default]
+    Services,
+    /// Worker pools: services without a URL.
+    WorkerPools,
+    /// Jobs, by this only where it makes no difference what one is, as for logs; else see [`crate::job::JobName`].
+    Jobs,
+}
+
+/// `projects/{project}/locations/{location}/services/{service}`, or the same of a worker pool, which is a service that
+/// nobody calls: what is said of services holds for both, where it is not about requests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceName {
     /// Project and location.
     pub parent: Parent,
+    /// What it is.
+    pub collection: Collection,
     /// The service's id.
     pub service: String,
 }
 
-/// `projects/{project}/locations/{location}/services/{service}/revisions/{revision}`.
+/// `projects/{project}/locations/{location}/services/{service}/revisions/{revision}`, or of a worker pool.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RevisionName {
     /// The service it belongs to.
@@ -52,7 +67,17 @@ impl Parent {
 
     /// The service `id` here.
     pub fn service(&self, id: impl Into<String>) -> ServiceName {
-        ServiceName { parent: self.clone(), service: id.into() }
+        self.resource(Collection::Services, id)
+    }
+
+    /// The worker pool `id` here.
+    pub fn worker_pool(&self, id: impl Into<String>) -> ServiceName {
+        self.resource(Collection::WorkerPools, id)
+    }
+
+    /// The service, worker pool or job `id` here.
+    pub fn resource(&self, collection: Collection, id: impl Into<String>) -> ServiceName {
+        ServiceName { parent: self.clone(), collection, service: id.into() }
     }
 }
 
@@ -73,6 +98,35 @@ impl FromStr for Parent {
     }
 }
 
+// === impl Collection ===
+
+impl Collection {
+    const EVERY: [Self; 3] = [Self::Services, Self::WorkerPools, Self::Jobs];
+
+    /// As it is written in names.
+    pub fn segment(self) -> &'static str {
+        match self {
+            Self::Services => "services",
+            Self::WorkerPools => "workerPools",
+            Self::Jobs => "jobs",
+        }
+    }
+
+    /// The one that is written so, if there is one.
+    pub fn from_segment(text: &str) -> Option<Self> {
+        Self::EVERY.into_iter().find(|one| one.segment() == text)
+    }
+
+    /// For people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Services => "service",
+            Self::WorkerPools => "worker pool",
+            Self::Jobs => "job",
+        }
+    }
+}
+
 // === impl ServiceName ===
 
 impl ServiceName {
@@ -84,7 +138,7 @@ impl ServiceName {
 
 impl fmt::Display for ServiceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/services/{}", self.parent, self.service)
+        write!(f, "{}/{}/{}", self.parent, self.collection.segment(), self.service)
     }
 }
 
@@ -93,8 +147,10 @@ impl FromStr for ServiceName {
 
     fn from_str(name: &str) -> Result<Self, Error> {
         match segments(name)[..] {
-            ["projects", project, "locations", location, "services", service] => {
-                Ok(Parent::new(project, location).service(service))
+            ["projects", project, "locations", location, segment, service]
+                if let Some(collection) = Collection::from_segment(segment) =>
+            {
+                Ok(Parent::new(project, location).resource(collection, service))
             }
             _ => Err(malformed("name", name, "projects/{project}/locations/{location}/services/{service}")),
         }
@@ -114,8 +170,9 @@ impl FromStr for RevisionName {
 
     fn from_str(name: &str) -> Result<Self, Error> {
         match segments(name)[..] {
-            ["projects", project, "locations", location, "services", service, "revisions", revision] => {
-                Ok(Parent::new(project, location).service(service).revision(revision))
+            ["projects", project, "locations", location, segment @ ("services" | "workerPools"), service, "revisions", revision] => {
+                let collection = Collection::from_segment(segment).unwrap_or_default();
+                Ok(Parent::new(project, location).resource(collection, service).revision(revision))
             }
             _ => Err(malformed(
                 "name",
@@ -226,7 +283,7 @@ pub fn is_label(text: &str) -> bool {
         && bytes.iter().all(|&c| edge(c) || c == b'-')
 }
 
-fn starts_with_letter(text: &str) -> bool {
+pub(crate) fn starts_with_letter(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
 }
 
@@ -253,12 +310,12 @@ pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-fn segments(name: &str) -> Vec<&str> {
+pub(crate) fn segments(name: &str) -> Vec<&str> {
     let parts: Vec<&str> = name.split('/').collect();
     if parts.iter().any(|part| part.is_empty()) { Vec::new() } else { parts }
 }
 
-fn malformed(field: &str, name: &str, form: &str) -> Error {
+pub(crate) fn malformed(field: &str, name: &str, form: &str) -> Error {
     Error::invalid_field(field, format!("must have the form {form}, got '{name}'"))
 }
 

@@ -9,6 +9,7 @@
 //! * [`iam`]: who may do what.
 //! * [`rate`]: how many calls a caller may make.
 //! * [`cpu`]: when an instance has its CPU, and how much.
+//! * [`job`]: which attempts of an execution's tasks begin and end, and what comes of them.
 //! * [`scaling`]: how many instances a revision needs.
 //! * [`health`]: what the probes of a running instance mean.
 //! * [`secret_filter`]: which secrets and versions a list is to have.
@@ -19,6 +20,7 @@ pub mod diagnosis;
 pub mod health;
 pub mod hosts;
 pub mod iam;
+pub mod job;
 pub mod patience;
 pub mod rate;
 pub mod readiness;

@@ -64,7 +64,7 @@ mod tests {
             ContainerSpec { name: name.to_owned(), depends_on, ..ContainerSpec::default() }
         });
         InstanceSpec {
-            revision: Parent::new("demo-project", "us-central1").service("app").revision("app-1"),
+            owner: Parent::new("demo-project", "us-central1").service("app").revision("app-1").into(),
             ingress: all.next().expect("a container"),
             sidecars: all.collect(),
             volumes: Vec::new(),

@@ -138,6 +138,8 @@ impl World {
             tasks: tasks.clone(),
             config: fleet,
             book: book_seen,
+            task_book: watch::channel(Arc::default()).1,
+            task_ends: mpsc::channel(1).0,
             health,
             logs,
             instances: watch::Sender::default(),
@@ -302,7 +304,7 @@ impl App {
 
     fn entry(&self, revision: &RevisionName) -> BookEntry {
         let spec = InstanceSpec {
-            revision: revision.clone(),
+            owner: revision.clone().into(),
             ingress: ContainerSpec {
                 name: "app-1".to_owned(),
                 image: "registry.test/app@sha256:00".to_owned(),
@@ -324,7 +326,7 @@ impl App {
             min: 0,
             max: self.max,
             targets: ScalingTargets::default(),
-            startup_probe: Probe { initial_delay: 0, timeout: 240, period: 240, failure_threshold: 1, kind },
+            startup_probe: Some(Probe { initial_delay: 0, timeout: 240, period: 240, failure_threshold: 1, kind }),
             sidecar_probes: BTreeMap::new(),
             health_probes: BTreeMap::new(),
             cpu: CpuTerms::default(),

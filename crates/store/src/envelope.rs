@@ -33,6 +33,14 @@ pub enum Kind {
     Secret,
     /// A version of a secret, without its value: `{secret}/{number}`.
     SecretVersion,
+    /// A job.
+    Job,
+    /// An execution of a job.
+    Execution,
+    /// A task of an execution that was begun, or will never be; the others are known by their number.
+    Task,
+    /// A worker pool. Its revisions are [`Kind::Revision`], owned by `workerPools/{id}`.
+    WorkerPool,
     /// The sealed value of a version, under its name. Its owner is the id of the key that opens it.
     SecretValue,
 }
@@ -119,7 +127,7 @@ pub struct Page {
 
 impl Kind {
     /// All of them.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 13] = [
         Self::Service,
         Self::Revision,
         Self::Operation,
@@ -129,6 +137,10 @@ impl Kind {
         Self::Secret,
         Self::SecretVersion,
         Self::SecretValue,
+        Self::Job,
+        Self::Execution,
+        Self::Task,
+        Self::WorkerPool,
     ];
 
     /// The word in the store. Never change one.
@@ -143,6 +155,10 @@ impl Kind {
             Self::Secret => "secret",
             Self::SecretVersion => "secret-version",
             Self::SecretValue => "secret-value",
+            Self::Job => "job",
+            Self::Execution => "execution",
+            Self::Task => "task",
+            Self::WorkerPool => "worker-pool",
         }
     }
 

@@ -5,6 +5,7 @@
 //! that stops may leave a torn last line; readers skip it, and the writer ends it first.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     ffi::OsStr,
     fs::{self, File},
@@ -14,7 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use updraft_model::name::ServiceName;
+use updraft_model::name::{Collection, Parent, ServiceName};
 
 use crate::{audit, config::LogConfig, entry::LogEntry, opened::Opened};
 
@@ -66,6 +67,8 @@ pub(crate) struct Segment {
     size: u64,
 }
 
+/// What the directories of logs begin with that are no service's.
+const PREFIXES: [(Collection, &str); 2] = [(Collection::WorkerPools, "worker-pool."), (Collection::Jobs, "job.")];
 const EXTENSION: &str = "jsonl";
 /// What is read to find the last entry of a segment, in bytes. An entry is hardly larger.
 const TAIL: u64 = 512 << 10;
@@ -324,7 +327,7 @@ fn remove_file(path: &Path) -> Result<(), LogError> {
 
 fn service_dir(dir: &Path, service: &ServiceName) -> PathBuf {
     let parent = &service.parent;
-    dir.join(component(&parent.project)).join(component(&parent.location)).join(component(&service.service))
+    dir.join(component(&parent.project)).join(component(&parent.location)).join(component(&shelf(service)))
 }
 
 /// The name itself, or its bytes in hexadecimal when it could mean another place.
@@ -338,7 +341,18 @@ fn component(name: &str) -> String {
 fn service_of(dir: &Path) -> Option<ServiceName> {
     let mut names = dir.iter().rev().map(|name| name.to_str().and_then(original));
     let (service, location, project) = (names.next()??, names.next()??, names.next()??);
-    Some(updraft_model::name::Parent::new(project, location).service(service))
+    let parent = Parent::new(project, location);
+    let other = PREFIXES.iter().find_map(|(collection, prefix)| Some((*collection, service.strip_prefix(prefix)?)));
+    let (collection, id) = other.unwrap_or((Collection::Services, &service));
+    Some(parent.resource(collection, id))
+}
+
+/// What its directory is called: ids have no dots, so what is no service's cannot be taken for one's.
+fn shelf(service: &ServiceName) -> Cow<'_, str> {
+    match PREFIXES.iter().find(|(collection, _)| *collection == service.collection) {
+        Some((_, prefix)) => format!("{prefix}{}", service.service).into(),
+        None => Cow::Borrowed(&service.service),
+    }
 }
 
 /// What [`component`] made this of.

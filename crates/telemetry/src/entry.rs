@@ -10,7 +10,9 @@ use serde_json::{Map, Value};
 use updraft_model::{
     channel::{LogLine, LogSource},
     instance::Stream,
-    name::ServiceName,
+    job::AttemptName,
+    name::{Collection, ServiceName},
+    owner::Owner,
 };
 
 use crate::which;
@@ -65,10 +67,11 @@ pub struct LogEntry {
 /// What wrote an entry (`google.api.MonitoredResource`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resource {
-    /// `cloud_run_revision`.
+    /// `cloud_run_revision`, `cloud_run_worker_pool` or `cloud_run_job`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// `project_id`, `location`, `service_name`, `revision_name`, `configuration_name`.
+    /// `project_id`, `location`, and by the type: `service_name`, `revision_name`, `configuration_name`;
+    /// `worker_pool_name`, `revision_name`; `job_name`.
     pub labels: BTreeMap<String, String>,
 }
 
@@ -97,6 +100,8 @@ pub enum Severity {
     Emergency,
 }
 
+/// The label that has the id of the execution that wrote an entry.
+const EXECUTION: &str = "run.googleapis.com/execution_name";
 /// A line that says when it was written is believed, if it is not further off than this: segments are looked for by
 /// time, and nothing may be hidden in another year.
 const TIME_TRUST: Duration = Duration::from_secs(60);
@@ -112,15 +117,12 @@ impl LogEntry {
             LogSource::System => ("varlog%2Fsystem", Severity::Info),
             LogSource::Scaling => (which::SCALING, Severity::Info),
         };
-        let revision = line.revision.revision;
-        let mut entry = Self {
-            severity,
-            labels: [("instanceId", line.instance.map(|instance| instance.0)), ("container_name", line.container)]
-                .into_iter()
-                .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-                .collect(),
-            ..Self::bare(log, (line.revision.service, revision), line.time, (sequence, now))
-        };
+        let own = [("instanceId", line.instance.map(|instance| instance.0)), ("container_name", line.container)];
+        let mut labels: BTreeMap<_, _> =
+            own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        labels.extend(line.owner.attempt().into_iter().flat_map(of_attempt));
+        let mut entry =
+            Self { severity, labels, ..Self::bare(log, Resource::of(&line.owner), line.time, (sequence, now)) };
         match (line.source, structured(&line.text)) {
             (LogSource::Container(_), Some(object)) => entry.lift(object, line.time),
             _ => entry.text_payload = Some(line.text),
@@ -130,14 +132,14 @@ impl LogEntry {
 
     fn bare(
         log: &str,
-        (service, revision): (ServiceName, String),
+        resource: Resource,
         time: SystemTime,
         (sequence, now): (u64, SystemTime),
     ) -> Self {
         let nanos = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
         Self {
-            log_name: format!("projects/{}/logs/run.googleapis.com%2F{log}", service.parent.project),
-            resource: Resource::of(service, revision),
+            log_name: format!("projects/{}/logs/run.googleapis.com%2F{log}", resource.project()),
+            resource,
             timestamp: time,
             receive_timestamp: Some(now),
             severity: Severity::Default,
@@ -154,9 +156,9 @@ impl LogEntry {
         }
     }
 
-    /// The id of the revision that wrote it.
+    /// The id of the revision that wrote it, or of the execution.
     pub fn revision(&self) -> Option<&str> {
-        self.resource.labels.get("revision_name").map(String::as_str)
+        self.resource.labels.get("revision_name").or_else(|| self.labels.get(EXECUTION)).map(String::as_str)
     }
 
     /// Takes the fields that mean something out of a JSON line, as Cloud Run does: severity, time and trace, the
@@ -217,20 +219,37 @@ fn structured(text: &str) -> Option<Map<String, Value>> {
 // === impl Resource ===
 
 impl Resource {
-    fn of(service: ServiceName, revision: String) -> Self {
-        let (service, parent) = (service.service, service.parent);
-        let labels = [
-            ("project_id", parent.project),
-            ("location", parent.location),
-            ("configuration_name", service.clone()),
-            ("service_name", service),
-            ("revision_name", revision),
-        ];
+    fn of(owner: &Owner) -> Self {
+        let ServiceName { parent, collection, service: id } = owner.resource();
+        let (kind, name) = match collection {
+            Collection::Services => ("cloud_run_revision", "service_name"),
+            Collection::WorkerPools => ("cloud_run_worker_pool", "worker_pool_name"),
+            Collection::Jobs => ("cloud_run_job", "job_name"),
+        };
+        let mut labels = vec![("project_id", parent.project), ("location", parent.location)];
+        if collection == Collection::Services {
+            labels.push(("configuration_name", id.clone()));
+        }
+        labels.push((name, id));
+        labels.extend(owner.revision().map(|name| ("revision_name", name.revision.clone())));
         Self {
-            kind: "cloud_run_revision".to_owned(),
+            kind: kind.to_owned(),
             labels: labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         }
     }
+
+    fn project(&self) -> &str {
+        self.labels.get("project_id").map(String::as_str).unwrap_or_default()
+    }
+}
+
+/// What Cloud Logging says of the task that wrote an entry.
+fn of_attempt(name: &AttemptName) -> [(String, String); 3] {
+    [
+        (EXECUTION.to_owned(), name.task.execution.execution.clone()),
+        ("run.googleapis.com/task_index".to_owned(), name.task.index.to_string()),
+        ("run.googleapis.com/task_attempt".to_owned(), name.attempt.to_string()),
+    ]
 }
 
 // === impl Severity ===

@@ -3,6 +3,7 @@
 mod audit;
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,7 +16,8 @@ use updraft_base::Clock;
 use updraft_model::{
     channel::{LogLine, LogSource, RequestRecord},
     instance::Stream,
-    name::{RevisionName, ServiceName},
+    name::ServiceName,
+    owner::Owner,
     receipt::Receipt,
 };
 
@@ -57,7 +59,7 @@ struct Writing {
     sequence: u64,
     health: Health,
     /// Of whose lines nothing is kept.
-    gone: HashSet<RevisionName>,
+    gone: HashSet<Owner>,
 }
 
 /// What is to be written.
@@ -237,8 +239,8 @@ impl LogStore {
 
     /// From now on nothing is kept of what instances of this revision write: its service was deleted by a server before
     /// this one, and they live still.
-    pub fn disregard(&self, revision: RevisionName) {
-        self.disk().gone.insert(revision);
+    pub fn disregard(&self, owner: Owner) {
+        self.disk().gone.insert(owner);
     }
 
     /// Removes everything that a service has written.
@@ -271,7 +273,7 @@ impl LogStore {
         let _receipts: Vec<Receipt> = batch.iter_mut().map(Incoming::receipt).collect();
         let mut writing = self.disk();
         if !writing.gone.is_empty() {
-            batch.retain(|incoming| !matches!(incoming, Incoming::Line(line) if writing.gone.contains(&line.revision)));
+            batch.retain(|incoming| !matches!(incoming, Incoming::Line(line) if writing.gone.contains(&line.owner)));
         }
         let (now, instant) = (self.inner.clock.now(), self.inner.clock.instant());
         let mut services: HashMap<ServiceName, Share> = HashMap::new();
@@ -282,11 +284,11 @@ impl LogStore {
             }
             *sources.entry(incoming.source()).or_default() += 1;
             writing.sequence += 1;
-            if !services.contains_key(incoming.service()) {
+            if !services.contains_key(&*incoming.service()) {
                 services
-                    .insert(incoming.service().clone(), Share { lines: Vec::new(), count: 0, time: incoming.time() });
+                    .insert(incoming.service().into_owned(), Share { lines: Vec::new(), count: 0, time: incoming.time() });
             }
-            let Some(share) = services.get_mut(incoming.service()) else { continue };
+            let Some(share) = services.get_mut(&*incoming.service()) else { continue };
             incoming.write(&mut share.lines, writing.sequence, now);
             share.count += 1;
         }
@@ -399,10 +401,10 @@ impl Incoming {
         }
     }
 
-    fn service(&self) -> &ServiceName {
+    fn service(&self) -> Cow<'_, ServiceName> {
         match self {
-            Self::Line(line) => &line.revision.service,
-            Self::Request(request) => request.service(),
+            Self::Line(line) => Cow::Owned(line.owner.resource()),
+            Self::Request(request) => Cow::Borrowed(request.service()),
         }
     }
 

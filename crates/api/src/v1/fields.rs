@@ -36,6 +36,16 @@ const SERVICE_ANNOTATIONS: [(&str, &str); 12] = [
     ("build_config", keys::BUILD_SOURCE),
 ];
 
+/// Fields of a job that are annotations in v1.
+const JOB_ANNOTATIONS: [(&str, &str); 1] = [("binary_authorization", keys::BINARY_AUTHORIZATION)];
+
+/// Fields of a worker pool that are annotations in v1.
+const WORKER_POOL_ANNOTATIONS: [(&str, &str); 3] = [
+    ("scaling.manual_instance_count", keys::MANUAL_COUNT),
+    ("description", keys::DESCRIPTION),
+    ("binary_authorization", keys::BINARY_AUTHORIZATION),
+];
+
 /// Names that differ by more than their spelling.
 const NAMES: [(&str, &str); 7] = [
     ("value_source", "valueFrom"),
@@ -68,25 +78,57 @@ pub fn in_v1_words(error: Error) -> Error {
 
 /// The path of a field: `service.template.containers[0].image` → `spec.template.spec.containers[0].image`.
 fn path(field: &str) -> String {
-    let Some(rest) = field.strip_prefix("service.") else {
-        return match field {
-            "service_id" | "name" => "metadata.name".to_owned(),
-            "page_size" => "limit".to_owned(),
-            "page_token" => "continue".to_owned(),
-            other => other.to_owned(),
-        };
-    };
-    if let Some(rest) = rest.strip_prefix("template.") {
+    if let Some(rest) = field.strip_prefix("service.") {
+        return in_resource(rest, &SERVICE_ANNOTATIONS);
+    }
+    if let Some(rest) = field.strip_prefix("worker_pool.") {
+        return in_resource(rest, &WORKER_POOL_ANNOTATIONS);
+    }
+    if let Some(rest) = field.strip_prefix("job.template.") {
+        return format!("spec.template.{}", in_execution(rest));
+    }
+    if let Some(rest) = field.strip_prefix("job.") {
+        return in_resource(rest, &JOB_ANNOTATIONS);
+    }
+    match field {
+        "service_id" | "job_id" | "worker_pool_id" | "name" => "metadata.name".to_owned(),
+        "page_size" => "limit".to_owned(),
+        "page_token" => "continue".to_owned(),
+        other if other.starts_with("overrides.") => camel(other),
+        other => other.to_owned(),
+    }
+}
+
+/// In a resource whose template is a revision's, or outside its template.
+fn in_resource(field: &str, annotations: &[(&str, &str)]) -> String {
+    if let Some(rest) = field.strip_prefix("template.") {
         return format!("spec.template.{}", in_template(rest));
     }
-    if let Some(annotation) = annotation(&SERVICE_ANNOTATIONS, rest) {
+    if let Some(annotation) = annotation(annotations, field) {
         return annotation;
     }
-    match rest {
+    match field {
         "name" => "metadata.name".to_owned(),
-        rest if rest.starts_with("labels") || rest.starts_with("annotations") => format!("metadata.{rest}"),
-        rest if rest.starts_with("traffic") && rest.ends_with(".revision") => format!("spec.{rest}Name"),
-        rest => format!("spec.{}", camel(rest)),
+        field if field.starts_with("labels") || field.starts_with("annotations") => format!("metadata.{field}"),
+        field if ["traffic", "instance_splits"].iter().any(|list| field.starts_with(list)) => {
+            let named = if field.ends_with(".revision") { "Name" } else { "" };
+            format!("spec.{}{named}", camel(field))
+        }
+        field => format!("spec.{}", camel(field)),
+    }
+}
+
+/// In the template of an execution. What is about its tasks and is an annotation in v1 is one of the execution.
+fn in_execution(field: &str) -> String {
+    let Some(rest) = field.strip_prefix("template.") else {
+        return match field.starts_with("labels") || field.starts_with("annotations") {
+            true => format!("metadata.{field}"),
+            false => format!("spec.{}", camel(field)),
+        };
+    };
+    match in_template(rest) {
+        annotation if annotation.starts_with("metadata.") => annotation,
+        field => format!("spec.template.{field}"),
     }
 }
 
@@ -169,6 +211,29 @@ mod tests {
                 "service.template.containers[0].resources.limits[cpu]",
                 "spec.template.spec.containers[0].resources.limits[cpu]",
             ),
+            ("job.template.template.containers[0].image", "spec.template.spec.template.spec.containers[0].image"),
+            ("job.template.template.timeout", "spec.template.spec.template.spec.timeoutSeconds"),
+            ("job.template.template.max_retries", "spec.template.spec.template.spec.maxRetries"),
+            (
+                "job.template.template.execution_environment",
+                "spec.template.metadata.annotations[run.googleapis.com/execution-environment]",
+            ),
+            ("job.template.task_count", "spec.template.spec.taskCount"),
+            ("job.template.labels[a_b]", "spec.template.metadata.labels[a_b]"),
+            ("job.template.template", "spec.template.spec.template"),
+            ("job.template", "spec.template"),
+            ("job.annotations[a_b]", "metadata.annotations[a_b]"),
+            ("job.start_execution_token", "spec.startExecutionToken"),
+            ("overrides.container_overrides[0].args", "overrides.containerOverrides[0].args"),
+            ("overrides.timeout", "overrides.timeoutSeconds"),
+            ("worker_pool.template.containers[0].image", "spec.template.spec.containers[0].image"),
+            ("worker_pool.instance_splits[1].revision", "spec.instanceSplits[1].revisionName"),
+            ("worker_pool.instance_splits", "spec.instanceSplits"),
+            (
+                "worker_pool.scaling.manual_instance_count",
+                "metadata.annotations[run.googleapis.com/manualInstanceCount]",
+            ),
+            ("job_id", "metadata.name"),
             ("service_id", "metadata.name"),
             ("page_token", "continue"),
         ] {

@@ -35,6 +35,7 @@ pub(super) const INGRESS: &str = "run.googleapis.com/ingress";
 pub(super) const INGRESS_STATUS: &str = "run.googleapis.com/ingress-status";
 pub(super) const INVOKER_IAM_DISABLED: &str = "run.googleapis.com/invoker-iam-disabled";
 pub(super) const LAST_MODIFIER: &str = "serving.knative.dev/lastModifier";
+pub(super) const LAST_UPDATED: &str = "run.googleapis.com/lastUpdatedTime";
 pub(super) const LAUNCH_STAGE: &str = "run.googleapis.com/launch-stage";
 pub(super) const MANUAL_COUNT: &str = "run.googleapis.com/manualInstanceCount";
 pub(super) const MAX: &str = "run.googleapis.com/maxScale";
@@ -44,6 +45,10 @@ pub(super) const NETWORK_INTERFACES: &str = "run.googleapis.com/network-interfac
 pub(super) const OPERATION: &str = "run.googleapis.com/operation-id";
 pub(super) const REGIONS: &str = "run.googleapis.com/regions";
 pub(super) const REVOCATION: &str = "run.googleapis.com/post-key-revocation-action-type";
+/// Who created a job, an execution or a task.
+pub(super) const RUN_CREATOR: &str = "run.googleapis.com/creator";
+/// Who changed a job last.
+pub(super) const RUN_LAST_MODIFIER: &str = "run.googleapis.com/lastModifier";
 pub(super) const SCALING_CONCURRENCY: &str = "run.googleapis.com/scaling-concurrency-target";
 pub(super) const SCALING_CPU: &str = "run.googleapis.com/scaling-cpu-target";
 pub(super) const SCALING_MODE: &str = "run.googleapis.com/scalingMode";
@@ -62,22 +67,34 @@ pub(super) const ACCELERATOR: &str = "run.googleapis.com/accelerator";
 /// The driver that stands for a bucket.
 pub(super) const GCS_DRIVER: &str = "gcsfuse.run.googleapis.com";
 
+pub(super) const EXECUTION_LABEL: &str = "run.googleapis.com/execution";
+pub(super) const JOB_GENERATION_LABEL: &str = "run.googleapis.com/jobGeneration";
+pub(super) const JOB_LABEL: &str = "run.googleapis.com/job";
+pub(super) const JOB_UID_LABEL: &str = "run.googleapis.com/jobUid";
 pub(super) const LOCATION_LABEL: &str = "cloud.googleapis.com/location";
 pub(super) const PROBE_LABEL: &str = "run.googleapis.com/startupProbeType";
+pub(super) const STATE_LABEL: &str = "run.googleapis.com/runningState";
 pub(super) const VISIBILITY_LABEL: &str = "networking.knative.dev/visibility";
+pub(super) const WORKER_POOL_LABEL: &str = "run.googleapis.com/workerPool";
 
 /// Keys that only the server writes; what a client sends back of them is ignored.
-const OUTPUT: [&str; 11] = [
+const OUTPUT: [&str; 17] = [
     CREATOR,
+    EXECUTION_LABEL,
     INGRESS_STATUS,
+    JOB_GENERATION_LABEL,
+    JOB_LABEL,
+    JOB_UID_LABEL,
     LAST_MODIFIER,
+    LAST_UPDATED,
     LOCATION_LABEL,
     OPERATION,
     PROBE_LABEL,
+    RUN_CREATOR,
+    RUN_LAST_MODIFIER,
+    STATE_LABEL,
     URLS,
-    "run.googleapis.com/creator",
-    "run.googleapis.com/lastModifier",
-    "run.googleapis.com/lastUpdatedTime",
+    WORKER_POOL_LABEL,
     "run.googleapis.com/multi-region-id",
 ];
 
@@ -93,6 +110,14 @@ pub(super) enum Scope {
     Template,
     /// On a domain mapping.
     Mapping,
+    /// On a job.
+    Job,
+    /// On the template of an execution.
+    Execution,
+    /// On a worker pool.
+    WorkerPool,
+    /// On the template of a worker pool.
+    Worker,
 }
 
 /// The namespace whose keys are all known.
@@ -172,10 +197,68 @@ const TEMPLATE: &[&str] = &[
 /// Keys of [`RUN`] on domain mappings.
 const MAPPING: &[&str] = &[CLIENT_NAME, CLIENT_VERSION, LAUNCH_STAGE];
 
+/// Keys of [`RUN`] on jobs.
+const JOB: &[&str] = &[BINARY_AUTHORIZATION, BREAKGLASS, CLIENT_NAME, CLIENT_VERSION, LAUNCH_STAGE];
+
+/// Keys of [`RUN`] on templates of executions.
+const EXECUTION: &[&str] = &[
+    BASE_IMAGES,
+    CLIENT_NAME,
+    CLIENT_VERSION,
+    CLOUD_SQL,
+    DEPENDENCIES,
+    ENCRYPTION_KEY,
+    EXECUTION_ENVIRONMENT,
+    NETWORK_INTERFACES,
+    REVOCATION,
+    SECRETS,
+    SHUTDOWN_HOURS,
+    SOURCES,
+    VPC_CONNECTOR,
+    VPC_EGRESS,
+    ZONAL_REDUNDANCY_DISABLED,
+];
+
+/// Keys of [`RUN`] on worker pools.
+const WORKER_POOL: &[&str] = &[
+    BINARY_AUTHORIZATION,
+    BREAKGLASS,
+    CLIENT_NAME,
+    CLIENT_VERSION,
+    DESCRIPTION,
+    LAUNCH_STAGE,
+    MANUAL_COUNT,
+    MAX,
+    MIN,
+    SCALING_MODE,
+];
+
+/// Keys of [`RUN`] on templates of worker pools.
+const WORKER: &[&str] = &[
+    BASE_IMAGES,
+    CLIENT_NAME,
+    CLIENT_VERSION,
+    CLOUD_SQL,
+    DEPENDENCIES,
+    ENCRYPTION_KEY,
+    EXECUTION_ENVIRONMENT,
+    MESH,
+    NETWORK_INTERFACES,
+    REVOCATION,
+    SECRETS,
+    SHUTDOWN_HOURS,
+    SOURCES,
+    VPC_CONNECTOR,
+    VPC_EGRESS,
+    ZONAL_REDUNDANCY_DISABLED,
+];
+
 /// Keys that are about the client or say nothing that would have to be acted on.
 const INERT: &[&str] = &[
     CLIENT_NAME,
     CLIENT_VERSION,
+    EXECUTION_ENVIRONMENT,
+    STARTUP_BOOST,
     "run.googleapis.com/build-id",
     "run.googleapis.com/presets",
     "serving.knative.dev/configuration",
@@ -196,6 +279,10 @@ pub(super) fn is_known(scope: Scope, key: &str) -> bool {
         Scope::Service => SERVICE,
         Scope::Template => TEMPLATE,
         Scope::Mapping => MAPPING,
+        Scope::Job => JOB,
+        Scope::Execution => EXECUTION,
+        Scope::WorkerPool => WORKER_POOL,
+        Scope::Worker => WORKER,
     };
     !key.starts_with(RUN) || known.contains(&key) || is_output(key)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Rest, Stored, revision_json, service_json, tree::object};
+use super::{Rest, Stored, execution_json, job_json, revision_json, service_json, tree::object, worker_pool_json};
 use crate::{
     json::{EnumEncoding, to_json},
     longrunning::{Operation, operation},
@@ -29,15 +29,23 @@ pub fn operation_json(stored: &Stored<Operation>) -> Value {
     shown
 }
 
+/// The v1 object of a resource. The operation's rest is the resource's; of a revision it is that of what the revision is
+/// of.
 fn resource(any: &prost_types::Any, stored: &Stored<Operation>) -> Value {
-    if let Some(message) = unpack::<run::Service>(any) {
-        let (rest, operation) = (stored.rest.clone(), stored.operation.clone());
-        return service_json(&Stored { message, rest, operation });
+    fn beside<M>(message: M, stored: &Stored<Operation>) -> Stored<M> {
+        Stored { message, rest: stored.rest.clone(), operation: stored.operation.clone() }
     }
-    match unpack::<run::Revision>(any) {
-        Some(message) => {
-            revision_json(&Stored { message, rest: Rest::of_template(&stored.rest), operation: String::new() })
-        }
-        None => Value::Null,
+    if let Some(message) = unpack::<run::Service>(any) {
+        service_json(&beside(message, stored))
+    } else if let Some(message) = unpack::<run::Job>(any) {
+        job_json(&beside(message, stored))
+    } else if let Some(message) = unpack::<run::Execution>(any) {
+        execution_json(&beside(message, stored))
+    } else if let Some(message) = unpack::<run::WorkerPool>(any) {
+        worker_pool_json(&beside(message, stored))
+    } else if let Some(message) = unpack::<run::Revision>(any) {
+        revision_json(&Stored { message, rest: Rest::of_template(&stored.rest), operation: String::new() })
+    } else {
+        Value::Null
     }
 }

@@ -12,6 +12,10 @@ use updraft_model::{Error, label::ANNOTATIONS_BYTES_MAX};
 /// What names an element of a list, in this order of preference.
 const NAMES: [&str; 3] = ["mountPath", "name", "path"];
 
+/// Parts that every object has, though they are not shown when there is nothing in them. What is left of one is told
+/// entry by entry, also when the view lacks it as a whole: later it may have entries of its own.
+const PARTS: [&str; 5] = ["annotations", "labels", "metadata", "spec", "template"];
+
 /// A node of the tree.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Rest {
@@ -48,6 +52,21 @@ impl Rest {
         })
     }
 
+    /// With more values below these fields.
+    #[must_use]
+    pub(super) fn and(mut self, path: &[&str], values: &[(&str, Value)]) -> Self {
+        let place = path.iter().fold(&mut self, |node, field| node.inner.entry((*field).to_owned()).or_default());
+        place.whole.extend(values.iter().map(|(field, value)| ((*field).to_owned(), value.clone())));
+        self
+    }
+
+    /// Of each pair: what is below the fields, under another one.
+    #[must_use]
+    pub(super) fn moved(&self, parts: &[(&[&str], &str)]) -> Self {
+        let inner = parts.iter().map(|(path, field)| ((*field).to_owned(), self.below(path)));
+        Self { inner: inner.filter(|(_, part)| !part.is_empty()).collect(), ..Self::default() }
+    }
+
     /// What `sent` has and `view` lacks. Where both have a value that differs, the view's counts: there the
     /// message holds what was meant.
     pub(super) fn between(sent: &Value, view: &Value) -> Self {
@@ -56,6 +75,7 @@ impl Rest {
             (Value::Object(sent), Value::Object(view)) => {
                 for (field, value) in sent {
                     match view.get(field) {
+                        None if is_part(field, value) => rest.descend(field.clone(), value, &Value::Object(Map::new())),
                         None => drop(rest.whole.insert(field.clone(), value.clone())),
                         Some(shown) => rest.descend(field.clone(), value, shown),
                     }
@@ -86,7 +106,9 @@ impl Rest {
                     fields.entry(field.clone()).or_insert_with(|| value.clone());
                 }
                 for (field, rest) in &self.inner {
-                    if let Some(value) = fields.get_mut(field) {
+                    if PARTS.contains(&&**field) {
+                        rest.put_back(fields.entry(field.clone()).or_insert_with(|| Value::Object(Map::new())));
+                    } else if let Some(value) = fields.get_mut(field) {
                         rest.put_back(value);
                     }
                 }
@@ -105,8 +127,12 @@ impl Rest {
     /// Without what has nothing to belong to any more in `view`, the view of a changed message.
     #[must_use]
     pub(super) fn pruned(&self, view: &Value) -> Self {
+        let nothing = Value::Object(Map::new());
         let part = |name: &String| match view {
-            Value::Object(fields) => fields.get(name),
+            Value::Object(fields) => match fields.get(name) {
+                None if PARTS.contains(&&**name) => Some(&nothing),
+                found => found,
+            },
             Value::Array(items) => {
                 items.iter().enumerate().find(|(index, item)| name_of(item, *index) == *name).map(|(_, item)| item)
             }
@@ -143,17 +169,7 @@ impl Rest {
             (false, true) => format!("{at}[{field}]"),
             (false, false) => format!("{at}.{field}"),
         };
-        let mut found = Vec::new();
-        for (field, value) in &self.whole {
-            let path = path(field);
-            match value.as_object() {
-                // A map that the view lacks as a whole is told entry by entry.
-                Some(entries) if matches!(field.as_str(), "annotations" | "labels") => {
-                    found.extend(entries.iter().map(|(key, value)| (format!("{path}[{key}]"), value)));
-                }
-                _ => found.push((path, value)),
-            }
-        }
+        let mut found: Vec<(String, &Value)> = self.whole.iter().map(|(field, value)| (path(field), value)).collect();
         found.extend(self.inner.iter().flat_map(|(name, rest)| rest.leaves(&path(name))));
         found
     }
@@ -206,10 +222,16 @@ impl Rest {
 
     fn of_value(value: &Value) -> Self {
         let inner = value[INNER].as_object().into_iter().flatten();
-        Self {
-            whole: value[WHOLE].as_object().cloned().unwrap_or_default(),
-            inner: inner.map(|(name, rest)| (name.clone(), Self::of_value(rest))).collect(),
+        let mut rest =
+            Self { whole: Map::new(), inner: inner.map(|(name, rest)| (name.clone(), Self::of_value(rest))).collect() };
+        for (field, value) in value[WHOLE].as_object().into_iter().flatten() {
+            // Parts as a whole were written once; two ways to say the same would be two templates.
+            match is_part(field, value) {
+                true => rest.descend(field.clone(), value, &Value::Object(Map::new())),
+                false => drop(rest.whole.insert(field.clone(), value.clone())),
+            }
         }
+        rest
     }
 }
 
@@ -217,6 +239,10 @@ impl Rest {
 fn name_of(item: &Value, index: usize) -> String {
     let named = NAMES.iter().find_map(|name| item[*name].as_str()).filter(|name| !name.is_empty());
     named.map_or_else(|| index.to_string(), str::to_owned)
+}
+
+fn is_part(field: &str, value: &Value) -> bool {
+    PARTS.contains(&field) && value.is_object()
 }
 
 /// Is it how often a readiness probe has to succeed, which is acted on?
@@ -279,6 +305,21 @@ mod tests {
         assert!(rest(1).check().is_ok());
         let refused = rest(-1).check().expect_err("no probe succeeds less than once");
         assert_eq!(refused.violations()[0].field, "spec.containers[a].readinessProbe.successThreshold");
+    }
+
+    #[test]
+    fn what_is_left_of_a_map_stands_beside_what_comes_into_it() {
+        let sent = json!({"metadata": {"annotations": {"a": "1", "b": "2"}}});
+        let rest = Rest::between(&sent, &json!({}));
+        let mut view = json!({"metadata": {"name": "n", "annotations": {"b": "3", "c": "4"}}});
+        assert_eq!(rest.pruned(&json!({})), rest);
+        rest.put_back(&mut view);
+        assert_eq!(view, json!({"metadata": {"name": "n", "annotations": {"a": "1", "b": "3", "c": "4"}}}));
+        let mut empty = json!({});
+        rest.put_back(&mut empty);
+        assert_eq!(empty, sent);
+        let as_once_written = br#"{"w":{"metadata":{"annotations":{"a":"1","b":"2"}}}}"#;
+        assert_eq!(Rest::from_bytes(as_once_written).expect("readable"), rest);
     }
 
     #[test]

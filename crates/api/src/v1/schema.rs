@@ -20,6 +20,8 @@ pub(super) enum Shape {
     Flag,
     /// A number of 32 bits, also as text; 0 means "not set".
     Number,
+    /// A number of 32 bits, also as text, of which 0 is one, too.
+    Count,
     /// Texts.
     Texts,
     /// Texts by keys.
@@ -41,7 +43,9 @@ pub(super) enum Shape {
 /// A field: name and shape.
 pub(super) type Field = (&'static str, Shape);
 
-use Shape::{Choice, Flag, List, Map as Texted, Number, Object, Output, Quantities, Refused, Text, Texts, Verbatim};
+use Shape::{
+    Choice, Count, Flag, List, Map as Texted, Number, Object, Output, Quantities, Refused, Text, Texts, Verbatim,
+};
 
 const META: &[Field] = &[
     ("annotations", Texted),
@@ -155,6 +159,49 @@ pub(super) const SERVICE: &[Field] = &[
     ("spec", Object(SERVICE_SPEC)),
     ("status", Output),
 ];
+const TASK_SPEC: &[Field] = &[
+    ("containers", List(CONTAINER)),
+    ("maxRetries", Count),
+    ("nodeSelector", Texted),
+    ("serviceAccountName", Text),
+    ("terminationGracePeriodSeconds", Number),
+    ("timeoutSeconds", Number),
+    ("volumes", List(VOLUME)),
+];
+const TASK_TEMPLATE: &[Field] = &[("spec", Object(TASK_SPEC))];
+const EXECUTION_SPEC: &[Field] =
+    &[("delayExecution", Flag), ("parallelism", Number), ("taskCount", Number), ("template", Object(TASK_TEMPLATE))];
+const EXECUTION_TEMPLATE: &[Field] = &[("metadata", Object(META)), ("spec", Object(EXECUTION_SPEC))];
+const JOB_SPEC: &[Field] =
+    &[("runExecutionToken", Text), ("startExecutionToken", Text), ("template", Object(EXECUTION_TEMPLATE))];
+/// A job.
+pub(super) const JOB: &[Field] = &[
+    ("apiVersion", Output),
+    ("kind", Output),
+    ("metadata", Object(META)),
+    ("spec", Object(JOB_SPEC)),
+    ("status", Output),
+];
+const CONTAINER_OVERRIDE: &[Field] = &[("args", Texts), ("clearArgs", Flag), ("env", List(ENV)), ("name", Text)];
+const OVERRIDES: &[Field] = &[
+    ("containerOverrides", List(CONTAINER_OVERRIDE)),
+    ("delayExecution", Flag),
+    ("parallelism", Count),
+    ("taskCount", Number),
+    ("timeoutSeconds", Number),
+];
+/// What a run of a job asks for. `parallelism` is an extension, see [`crate::run_job`].
+pub(super) const RUN_JOB: &[Field] = &[("overrides", Object(OVERRIDES))];
+const SPLIT: &[Field] = &[("latestRevision", Flag), ("percent", Number), ("revisionName", Text)];
+const WORKER_POOL_SPEC: &[Field] = &[("instanceSplits", List(SPLIT)), ("template", Object(TEMPLATE))];
+/// A worker pool.
+pub(super) const WORKER_POOL: &[Field] = &[
+    ("apiVersion", Output),
+    ("kind", Output),
+    ("metadata", Object(META)),
+    ("spec", Object(WORKER_POOL_SPEC)),
+    ("status", Output),
+];
 const MAPPING_SPEC: &[Field] = &[("certificateMode", Text), ("forceOverride", Flag), ("routeName", Text)];
 /// A domain mapping.
 pub(super) const DOMAIN_MAPPING: &[Field] = &[
@@ -233,6 +280,7 @@ impl Reader {
                 let number = self.fit(whole(value), (value, path, "TYPE_INT32"))?;
                 Value::from(Some(number).filter(|number| *number != 0)?)
             }
+            Count => return self.fit(whole(value), (value, path, "TYPE_INT32")).map(Value::from),
             Texts => self.each(value, path, Self::text)?,
             List(fields) => self.each(value, path, |reader, item, path| Some(reader.object(fields, item, path)))?,
             Texted => self.entries(value, path, Self::text)?,

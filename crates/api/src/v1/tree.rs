@@ -92,6 +92,17 @@ pub(super) fn short(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
+/// The id that follows a collection in a name: of `jobs` in `projects/p/locations/l/jobs/j` it is `j`.
+pub(super) fn id_in<'a>(name: &'a str, collection: &str) -> Option<&'a str> {
+    let mut parts = name.split('/');
+    while let (Some(found), Some(id)) = (parts.next(), parts.next()) {
+        if found == collection {
+            return Some(id);
+        }
+    }
+    None
+}
+
 /// A switch that off stands for "not set" in.
 pub(super) fn flag_value(set: bool) -> Value {
     if set { json!(true) } else { Value::Null }

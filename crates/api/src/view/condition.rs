@@ -2,11 +2,14 @@
 
 use std::time::UNIX_EPOCH;
 
-use run::condition::{CommonReason, Reasons, RevisionReason, Severity as V2Severity, State as V2State};
+use run::condition::{
+    CommonReason, ExecutionReason, Reasons, RevisionReason, Severity as V2Severity, State as V2State,
+};
 use updraft_model::{
     Condition, Reason, Severity, State,
     condition::kind::{
-        ACTIVE, CONFIGURATIONS_READY, CONTAINER_HEALTHY, CONTAINER_READY, READY, RESOURCES_AVAILABLE, ROUTES_READY,
+        ACTIVE, COMPLETED, CONFIGURATIONS_READY, CONTAINER_HEALTHY, CONTAINER_READY, READY, RESOURCES_AVAILABLE,
+        ROUTES_READY, STARTED,
     },
 };
 
@@ -14,11 +17,20 @@ use super::{time, timestamp};
 use crate::run;
 
 /// Every kind of condition that this system writes.
-const KINDS: [&str; 7] =
-    [READY, CONFIGURATIONS_READY, ROUTES_READY, ACTIVE, CONTAINER_HEALTHY, CONTAINER_READY, RESOURCES_AVAILABLE];
+const KINDS: [&str; 9] = [
+    READY,
+    CONFIGURATIONS_READY,
+    ROUTES_READY,
+    ACTIVE,
+    CONTAINER_HEALTHY,
+    CONTAINER_READY,
+    RESOURCES_AVAILABLE,
+    STARTED,
+    COMPLETED,
+];
 
 /// The model's reasons beside v2's, once for both directions.
-const REASONS: [(Reason, Reasons); 15] = [
+const REASONS: [(Reason, Reasons); 19] = [
     (Reason::RevisionFailed, common(CommonReason::RevisionFailed)),
     (Reason::ProgressDeadlineExceeded, common(CommonReason::ProgressDeadlineExceeded)),
     (Reason::ContainerMissing, common(CommonReason::ContainerMissing)),
@@ -34,6 +46,10 @@ const REASONS: [(Reason, Reasons); 15] = [
     (Reason::HealthCheckContainerError, revision(RevisionReason::HealthCheckContainerError)),
     (Reason::HealthCheckSkipped, revision(RevisionReason::HealthCheckSkipped)),
     (Reason::MinInstancesNotProvisioned, revision(RevisionReason::MinInstancesNotProvisioned)),
+    (Reason::NonZeroExitCode, execution(ExecutionReason::NonZeroExitCode)),
+    (Reason::Cancelled, execution(ExecutionReason::Cancelled)),
+    (Reason::Cancelling, execution(ExecutionReason::Cancelling)),
+    (Reason::Deleted, execution(ExecutionReason::Deleted)),
 ];
 
 /// The message of a condition.
@@ -106,4 +122,8 @@ const fn common(reason: CommonReason) -> Reasons {
 
 const fn revision(reason: RevisionReason) -> Reasons {
     Reasons::RevisionReason(reason as i32)
+}
+
+const fn execution(reason: ExecutionReason) -> Reasons {
+    Reasons::ExecutionReason(reason as i32)
 }

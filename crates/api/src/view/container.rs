@@ -18,7 +18,7 @@ fn read(issues: &mut Issues, path: &str, message: &run::Container) -> Container 
         image: message.image.clone(),
         command: message.command.clone(),
         args: message.args.clone(),
-        env: message.env.iter().enumerate().map(|(index, var)| env(issues, path, index, var)).collect(),
+        env: read_env(issues, path, &message.env),
         resources: resources(message.resources.as_ref()),
         port: first_port.and_then(port),
         port_count: message.ports.len(),
@@ -32,6 +32,22 @@ fn read(issues: &mut Issues, path: &str, message: &run::Container) -> Container 
         depends_on: message.depends_on.clone(),
         base_image_uri: message.base_image_uri.clone(),
     }
+}
+
+/// Variables, of a container or of what an execution has otherwise.
+pub(super) fn read_env(issues: &mut Issues, path: &str, messages: &[run::EnvVar]) -> Vec<EnvVar> {
+    messages.iter().enumerate().map(|(index, var)| env(issues, path, index, var)).collect()
+}
+
+/// The message of a variable.
+pub(super) fn env_message(variable: &EnvVar) -> run::EnvVar {
+    let values = match &variable.value {
+        EnvValue::Plain(text) => Values::Value(text.clone()),
+        EnvValue::Secret { secret, version } => Values::ValueSource(run::EnvVarSource {
+            secret_key_ref: Some(run::SecretKeySelector { secret: secret.clone(), version: version.clone() }),
+        }),
+    };
+    run::EnvVar { name: variable.name.clone(), values: Some(values) }
 }
 
 /// The port as it will be used; `None` when its name or number is none that validation lets pass.

@@ -7,11 +7,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use googleapis_tonic_google_api::google::api::LaunchStage;
 use updraft_model::Violation;
 
 pub mod condition;
 mod container;
 pub mod enums;
+pub mod job;
 pub mod policy;
 pub mod revision;
 pub mod secret;
@@ -35,6 +37,17 @@ pub fn timestamp(time: SystemTime) -> prost_types::Timestamp {
 pub fn proto_duration(duration: Duration) -> prost_types::Duration {
     let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     prost_types::Duration { seconds, nanos: i32::try_from(duration.subsec_nanos()).unwrap_or_default() }
+}
+
+/// A launch stage that Google does not take as input.
+fn stage_violation(root: &str, number: i32) -> Option<Violation> {
+    let stage = LaunchStage::try_from(number).ok()?;
+    let refused = matches!(
+        stage,
+        LaunchStage::Unimplemented | LaunchStage::Prelaunch | LaunchStage::EarlyAccess | LaunchStage::Deprecated
+    );
+    let rule = format!("must be ALPHA, BETA or GA, got {}", stage.as_str_name());
+    refused.then(|| Violation::new(format!("{root}.launch_stage"), rule))
 }
 
 /// Collects what a message says that the model's types cannot hold.

@@ -118,7 +118,7 @@ pub(super) fn read_template(issues: &mut Issues, path: &str, message: &run::Revi
     }
 }
 
-fn volume(message: &run::Volume) -> Volume {
+pub(super) fn volume(message: &run::Volume) -> Volume {
     use run::volume::VolumeType as V2;
     let kind = match &message.volume_type {
         None => VolumeKind::Unset,
@@ -155,15 +155,20 @@ fn unsupported(message: &run::RevisionTemplate) -> Vec<String> {
         ("node_selector", message.node_selector.is_some()),
     ];
     let own = set.into_iter().filter(|(_, set)| *set).map(|(field, _)| field.to_owned());
-    let containers = message.containers.iter().enumerate();
+    own.chain(unsupported_of_containers(&message.containers)).collect()
+}
+
+/// The same of containers, whatever the template.
+pub(super) fn unsupported_of_containers(messages: &[run::Container]) -> Vec<String> {
+    let containers = messages.iter().enumerate();
     let sources = containers
         .filter(|(_, container)| container.source_code.is_some())
         .map(|(index, _)| format!("containers[{index}].source_code"));
-    let mounts = message.containers.iter().enumerate().flat_map(|(index, container)| {
+    let mounts = messages.iter().enumerate().flat_map(|(index, container)| {
         let parts = container.volume_mounts.iter().enumerate().filter(|(_, mount)| !mount.sub_path.is_empty());
         parts.map(move |(place, _)| format!("containers[{index}].volume_mounts[{place}].sub_path"))
     });
-    own.chain(sources).chain(mounts).collect()
+    sources.chain(mounts).collect()
 }
 
 fn number(count: u32) -> i32 {

@@ -47,17 +47,7 @@ pub fn to_model(name: &ServiceName, message: &run::Service) -> Result<Service, E
 /// As [`unknown_values`].
 pub fn check_unnamed(message: &run::Service) -> Result<Vec<Violation>, Error> {
     let mut found = unknown_values(message, ROOT)?;
-    let stage = LaunchStage::try_from(message.launch_stage).ok();
-    if let Some(
-        stage @ (LaunchStage::Unimplemented
-        | LaunchStage::Prelaunch
-        | LaunchStage::EarlyAccess
-        | LaunchStage::Deprecated),
-    ) = stage
-    {
-        let rule = format!("must be ALPHA, BETA or GA, got {}", stage.as_str_name());
-        found.push(Violation::new(format!("{ROOT}.launch_stage"), rule));
-    }
+    found.extend(super::stage_violation(ROOT, message.launch_stage));
     let bytes = message.build_config.as_ref().map_or(0, Message::encoded_len);
     if bytes > ANNOTATIONS_BYTES_MAX {
         let rule = format!("must have at most {ANNOTATIONS_BYTES_MAX} bytes, got {bytes}");

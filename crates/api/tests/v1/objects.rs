@@ -93,7 +93,7 @@ const TEMPLATE: [(&str, &[&str]); 32] = [
     ("run.googleapis.com/vpc-access-egress", &["all-traffic", "private-ranges-only"]),
 ];
 
-fn annotations(known: &'static [(&'static str, &'static [&'static str])]) -> BoxedStrategy<Value> {
+pub(crate) fn annotations(known: &'static [(&'static str, &'static [&'static str])]) -> BoxedStrategy<Value> {
     let chosen = prop::sample::subsequence(known, 0..=known.len());
     (chosen, any::<prop::sample::Selector>())
         .prop_map(|(chosen, selector)| {
@@ -104,7 +104,7 @@ fn annotations(known: &'static [(&'static str, &'static [&'static str])]) -> Box
         .boxed()
 }
 
-fn labels() -> BoxedStrategy<Value> {
+pub(crate) fn labels() -> BoxedStrategy<Value> {
     map(&["team", "client.knative.dev/nonce", "app.example.com/name"], "[a-z0-9_-]{0,8}").boxed()
 }
 
@@ -157,7 +157,7 @@ fn template() -> BoxedStrategy<Value> {
         .boxed()
 }
 
-fn container(name: &'static str) -> BoxedStrategy<Value> {
+pub(crate) fn container(name: &'static str) -> BoxedStrategy<Value> {
     let program = (vec("[a-z/-]{0,5}", 0..3), vec("[a-z$()]{0,5}", 0..3), some(Just("/app")));
     let probes = (option::of(probe()), option::of(probe()), option::of(probe()));
     let limits = || map(&["cpu", "memory", "nvidia.com/gpu"], "(1|2|500m|1Gi|512Mi)");
@@ -235,7 +235,7 @@ fn probe() -> BoxedStrategy<Value> {
         .boxed()
 }
 
-fn volumes() -> BoxedStrategy<Value> {
+pub(crate) fn volumes() -> BoxedStrategy<Value> {
     let source = prop_oneof![
         (some(select(vec!["Memory", "Disk"])), some(Just("64Mi")))
             .prop_map(|(medium, size)| ("emptyDir", object(vec![("medium", medium), ("sizeLimit", size)]))),
@@ -299,11 +299,13 @@ fn traffic() -> BoxedStrategy<Value> {
 }
 
 /// A value, or none.
-fn some<T: Into<Value> + std::fmt::Debug + 'static>(value: impl Strategy<Value = T> + 'static) -> BoxedStrategy<Value> {
+pub(crate) fn some<T: Into<Value> + std::fmt::Debug + 'static>(
+    value: impl Strategy<Value = T> + 'static,
+) -> BoxedStrategy<Value> {
     option::of(value).prop_map(|value| value.map(Into::into).unwrap_or_default()).boxed()
 }
 
-fn object(pairs: Pairs) -> Value {
+pub(crate) fn object(pairs: Pairs) -> Value {
     let is_empty = |value: &Value| {
         value.is_null() || value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty)
     };

@@ -75,7 +75,7 @@ fn secrets_that_change_from_when_they_are_begun_to_be_read_are_read_again() {
         SecretEnv { name: "A".to_owned(), secret: "projects/demo-project/secrets/db".to_owned(), version: 1 };
     let ingress = ContainerSpec { secret_env: vec![variable], ..ContainerSpec::default() };
     let spec = InstanceSpec {
-        revision: name.clone(),
+        owner: name.clone().into(),
         ingress,
         sidecars: Vec::new(),
         volumes: Vec::new(),

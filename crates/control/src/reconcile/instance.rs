@@ -1,22 +1,37 @@
 //! From a template to what the fleet starts.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use updraft_api::v1::Rest;
 use updraft_model::{
     Error, RevisionName,
     channel::{BookEntry, Check, HealthProbes},
     cpu::{Billing, CpuTerms, StartupBoost},
-    instance::{ContainerSpec, Contents, InstanceSpec, Limits, Mount, SecretEnv, Secrets, VolumeSpec},
+    instance::{ContainerSpec, Contents, Egress, InstanceSpec, Limits, Mount, SecretEnv, Secrets, VolumeSpec},
+    job::{AttemptName, TaskTemplate},
+    name::Collection,
+    owner::Owner,
     quantity,
     revision::{Container, EnvValue, RevisionTemplate, Volume, VolumeKind, defaults},
 };
 
 use super::values;
-use crate::record::RevisionRecord;
+use crate::record::{ExecutionRecord, RevisionRecord};
 
 /// Processes and threads of one container.
 const PIDS: u32 = 4096;
+
+/// Whose containers these are, and which versions their variables have of secrets.
+#[derive(Clone, Copy)]
+struct Subject<'a> {
+    owner: &'a Owner,
+    versions: Option<&'a BTreeMap<String, u64>>,
+    /// What the platform tells every container.
+    env: &'a [(&'static str, String)],
+}
 
 /// What an instance of a revision is; `record` has its images, pinned.
 pub(super) fn spec(
@@ -24,6 +39,9 @@ pub(super) fn spec(
     template: &RevisionTemplate,
     record: &RevisionRecord,
 ) -> Result<InstanceSpec, Error> {
+    let owner = Owner::from(name.clone());
+    let env = revision_env(name);
+    let subject = Subject { owner: &owner, versions: record.secret_versions.as_ref(), env: &env };
     let ingress = ingress(name, template)?;
     let (_, port) = ingress.port.ok_or_else(|| Error::internal(format!("{name} has no port")))?;
     let sidecars = template.containers.iter().filter(|container| container.name != ingress.name);
@@ -31,25 +49,82 @@ pub(super) fn spec(
         // One that was resolved before there were sidecars has no image for them: then it is not ready anyway.
         let image = record.sidecar_images.get(&sidecar.name);
         let image = image.ok_or_else(|| Error::internal(format!("{name} has no image for '{}'", sidecar.name)))?;
-        container((name, record), sidecar, (image, None))
+        container(subject, sidecar, (image, None))
     });
     let mut spec = InstanceSpec {
-        revision: name.clone(),
-        ingress: container((name, record), ingress, (&record.image, Some(port)))?,
+        ingress: container(subject, ingress, (&record.image, Some(port)))?,
         sidecars: sidecars.collect::<Result<_, Error>>()?,
         volumes: Vec::new(),
         port,
         egress: template.egress(),
+        owner,
     };
     let memory = spec.limits().memory_bytes;
-    let volumes = template.volumes.iter().filter_map(|volume| self::volume(name, volume, memory).transpose());
+    let volumes = template.volumes.iter().filter_map(|volume| self::volume(&spec.owner, volume, memory).transpose());
     spec.volumes = volumes.collect::<Result<_, Error>>()?;
     Ok(spec)
 }
 
+/// What the instance of an attempt is; `record` has the images of its execution, pinned.
+pub(super) fn task_spec(
+    name: AttemptName,
+    (template, egress): (&TaskTemplate, Egress),
+    (record, count): (&ExecutionRecord, i32),
+) -> Result<InstanceSpec, Error> {
+    let env = task_env(&name, count);
+    let owner = Owner::from(name);
+    let subject = Subject { owner: &owner, versions: record.secret_versions.as_ref(), env: &env };
+    let main = template.main_container().ok_or_else(|| Error::internal(format!("{owner} has no container")))?;
+    let image = |container: &Container| {
+        let image = record.images.get(&container.name).map(String::as_str);
+        image.ok_or_else(|| Error::internal(format!("{owner} has no image for '{}'", container.name)))
+    };
+    let others = template.containers.iter().filter(|container| container.name != main.name);
+    let mut spec = InstanceSpec {
+        ingress: container(subject, main, (image(main)?, None))?,
+        sidecars: others.map(|other| container(subject, other, (image(other)?, None))).collect::<Result<_, Error>>()?,
+        volumes: Vec::new(),
+        // Nobody calls a task.
+        port: 0,
+        egress,
+        owner: owner.clone(),
+    };
+    let memory = spec.limits().memory_bytes;
+    let volumes = template.volumes.iter().filter_map(|volume| self::volume(&owner, volume, memory).transpose());
+    spec.volumes = volumes.collect::<Result<_, Error>>()?;
+    Ok(spec)
+}
+
+/// Source: the container runtime contract of Cloud Run, "Environment variables for services".
+fn revision_env(name: &RevisionName) -> Vec<(&'static str, String)> {
+    let service = &name.service.service;
+    match name.service.collection {
+        Collection::WorkerPools => {
+            vec![("CLOUD_RUN_WORKER_POOL", service.clone()), ("CLOUD_RUN_REVISION", name.revision.clone())]
+        }
+        Collection::Services | Collection::Jobs => vec![
+            ("K_SERVICE", service.clone()),
+            ("K_REVISION", name.revision.clone()),
+            ("K_CONFIGURATION", service.clone()),
+        ],
+    }
+}
+
+/// Source: the container runtime contract of Cloud Run, "Environment variables for jobs".
+fn task_env(name: &AttemptName, count: i32) -> Vec<(&'static str, String)> {
+    let execution = &name.task.execution;
+    vec![
+        ("CLOUD_RUN_JOB", execution.job.job.clone()),
+        ("CLOUD_RUN_EXECUTION", execution.execution.clone()),
+        ("CLOUD_RUN_TASK_INDEX", name.task.index.to_string()),
+        ("CLOUD_RUN_TASK_ATTEMPT", name.attempt.to_string()),
+        ("CLOUD_RUN_TASK_COUNT", count.to_string()),
+    ]
+}
+
 /// One container; `port` is what it is told as `PORT`.
 fn container(
-    (name, record): (&RevisionName, &RevisionRecord),
+    subject: Subject<'_>,
     container: &Container,
     (image, port): (&str, Option<u16>),
 ) -> Result<ContainerSpec, Error> {
@@ -59,10 +134,10 @@ fn container(
         image: image.to_owned(),
         command: container.command.clone(),
         args: container.args.clone(),
-        env: environment(name, container, port),
-        secret_env: secret_environment((name, record), container)?,
+        env: environment(subject, container, port),
+        secret_env: secret_environment(subject, container)?,
         working_dir: Some(container.working_dir.clone()).filter(|dir| !dir.is_empty()),
-        limits: limits(name, container)?,
+        limits: limits(subject.owner, container)?,
         mounts: container.volume_mounts.iter().map(mount).collect(),
         depends_on: container.depends_on.clone(),
     })
@@ -70,10 +145,10 @@ fn container(
 
 /// The variables from secrets, with the versions that were noted when the revision was made ready.
 fn secret_environment(
-    (name, record): (&RevisionName, &RevisionRecord),
+    Subject { owner: name, versions, .. }: Subject<'_>,
     container: &Container,
 ) -> Result<Vec<SecretEnv>, Error> {
-    let noted = record.secret_versions.iter().flatten().map(|(key, number)| (key.as_str(), *number));
+    let noted = versions.iter().copied().flatten().map(|(key, number)| (key.as_str(), *number));
     let noted: HashMap<&str, u64> = noted.collect();
     let mut env = Vec::new();
     for variable in &container.env {
@@ -89,7 +164,7 @@ fn secret_environment(
 
 /// A volume in memory, for an instance with so much of it: by default half of that, and never more than all; or one of
 /// a secret.
-fn volume(name: &RevisionName, volume: &Volume, memory: u64) -> Result<Option<VolumeSpec>, Error> {
+fn volume(name: &Owner, volume: &Volume, memory: u64) -> Result<Option<VolumeSpec>, Error> {
     match &volume.kind {
         VolumeKind::EmptyDir { size_limit } => {
             let size = quantity::memory_bytes(size_limit).map_or(memory / 2, |limit| limit.min(memory)).max(1);
@@ -113,7 +188,7 @@ pub(super) fn entry(
     (template, rest): (&RevisionTemplate, &Rest),
     check: Check,
 ) -> Result<BookEntry, Error> {
-    let probe = ingress(&spec.revision, template)?.startup_probe.clone();
+    let probe = template.ingress_container().and_then(|container| container.startup_probe.clone());
     let sidecars = template.containers.iter().filter(|container| container.name != spec.ingress.name);
     let probes = sidecars.filter_map(|sidecar| Some((sidecar.name.clone(), sidecar.startup_probe.clone()?)));
     Ok(BookEntry {
@@ -122,7 +197,7 @@ pub(super) fn entry(
         max: template.scaling.max.max(1),
         targets: template.targets(),
         cpu: cpu(template),
-        startup_probe: probe.ok_or_else(|| Error::internal(format!("{} has no startup probe", spec.revision)))?,
+        startup_probe: probe,
         sidecar_probes: probes.collect(),
         health_probes: template.containers.iter().filter_map(|one| health_probes(one, rest)).collect(),
         check,
@@ -157,7 +232,7 @@ fn ingress<'a>(name: &RevisionName, template: &'a RevisionTemplate) -> Result<&'
 }
 
 /// The user's variables, each once with its last value, and then the platform's.
-fn environment(name: &RevisionName, container: &Container, port: Option<u16>) -> Vec<(String, String)> {
+fn environment(subject: Subject<'_>, container: &Container, port: Option<u16>) -> Vec<(String, String)> {
     let mut env: Vec<(String, String)> = Vec::new();
     let mut places = HashMap::new();
     for variable in &container.env {
@@ -173,18 +248,12 @@ fn environment(name: &RevisionName, container: &Container, port: Option<u16>) ->
             }
         }
     }
-    let service = &name.service.service;
-    let own = [
-        ("PORT", port.map(|port| port.to_string())),
-        ("K_SERVICE", Some(service.clone())),
-        ("K_REVISION", Some(name.revision.clone())),
-        ("K_CONFIGURATION", Some(service.clone())),
-    ];
-    env.extend(own.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    let port = port.map(|port| ("PORT", port.to_string()));
+    env.extend(port.into_iter().chain(subject.env.iter().cloned()).map(|(key, value)| (key.to_owned(), value)));
     env
 }
 
-fn limits(name: &RevisionName, container: &Container) -> Result<Limits, Error> {
+fn limits(name: &Owner, container: &Container) -> Result<Limits, Error> {
     let limit = |key: &str| container.resources.limits.get(key).map(String::as_str).unwrap_or_default();
     let cpu_millis = quantity::cpu_millis(limit("cpu"));
     let memory_bytes = quantity::memory_bytes(limit("memory"));
@@ -196,11 +265,8 @@ fn limits(name: &RevisionName, container: &Container) -> Result<Limits, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use updraft_model::{
         Parent,
-        instance::Egress,
         revision::{EGRESS, EnvVar, Probe, ProbeKind, defaults},
     };
 

@@ -240,7 +240,13 @@ impl Inner {
                 self.wake_for_secrets(key);
             }
             Kind::Secret | Kind::SecretVersion => self.wake_for_secrets(key),
-            Kind::Operation | Kind::DomainMapping | Kind::SecretValue => {}
+            Kind::Operation
+            | Kind::DomainMapping
+            | Kind::SecretValue
+            | Kind::Job
+            | Kind::Execution
+            | Kind::Task
+            | Kind::WorkerPool => {}
         }
     }
 

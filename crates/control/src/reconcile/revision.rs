@@ -105,7 +105,7 @@ async fn observe(inner: &Inner, name: &RevisionName) -> Result<Option<Observed>,
         phase: record.phase(),
         unsupported: lifecycle::unsupported(&template),
         prepared: false,
-        secrets_open: record.secret_versions.is_none() && values::has_secrets(&template),
+        secrets_open: record.secret_versions.is_none() && values::has_secrets((&template.containers, &template.volumes)),
         secrets_stale: false,
         offered: None,
         check_skipped: record.health_check_disabled || is_switched_off,
@@ -185,7 +185,9 @@ async fn resolve(inner: &Arc<Inner>, mut observed: Observed) -> Result<Went, Err
 /// Fails the revision if its account may not read what it names, as Google does; otherwise its variables have their
 /// versions from here on.
 async fn check_secrets(inner: &Inner, mut observed: Observed) -> Result<(), Error> {
-    match values::check(inner, &observed.name, &observed.template).await? {
+    let (template, owner) = (&observed.template, observed.name.clone().into());
+    let parts = (&template.containers[..], &template.volumes[..]);
+    match values::check(inner, (&owner, &template.service_account), parts).await? {
         Ok(numbers) => {
             observed.record.secret_versions = Some(numbers);
             observed.save(inner, &Phase::Checking).await

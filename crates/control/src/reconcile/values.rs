@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use updraft_model::{
-    Confidential, Error, ErrorKind, RevisionName,
+    Confidential, Error, ErrorKind,
     instance::{Contents, InstanceSpec, SecretFile, Secrets},
+    owner::Owner,
     revision::{
-        Container, EnvValue, RevisionTemplate, VolumeKind,
+        Container, EnvValue, Volume, VolumeKind,
         validation::{ENV_BYTES_MAX, EXEC_BYTES_MAX},
     },
     secret::{SecretName, SecretReference},
@@ -20,6 +21,9 @@ use crate::{Inner, queue::Work};
 
 /// What a variable or a file without a version gets.
 const LATEST: &str = "latest";
+
+/// What names secrets.
+pub(super) type Parts<'a> = (&'a [Container], &'a [Volume]);
 
 /// What came of reading something: a value, or why there is none, for people.
 type Read = Result<(u64, Confidential), String>;
@@ -47,7 +51,7 @@ pub(super) fn key(secret: &str, version: &str) -> String {
 }
 
 /// The secret that `text` means in a template of this revision: `projects/{project}/secrets/{secret}`.
-pub(super) fn full_name(name: &RevisionName, text: &str) -> Result<String, Error> {
+pub(super) fn full_name(name: &Owner, text: &str) -> Result<String, Error> {
     let secret = reference(name, text)?;
     Ok(SecretName::global(secret.project, secret.secret).to_string())
 }
@@ -56,15 +60,15 @@ fn or_latest(version: &str) -> &str {
     if version.is_empty() { LATEST } else { version }
 }
 
-fn reference(name: &RevisionName, text: &str) -> Result<SecretReference, Error> {
-    SecretReference::read("secret", text, &name.service.parent.project)
+fn reference(name: &Owner, text: &str) -> Result<SecretReference, Error> {
+    SecretReference::read("secret", text, &name.parent().project)
         .map_err(|violation| Error::internal(format!("{name}: {violation}")))
 }
 
 /// Everything that a template names, in its order.
-fn mentions(name: &RevisionName, template: &RevisionTemplate) -> Result<Vec<Mention>, Error> {
+fn mentions(name: &Owner, (containers, volumes): Parts<'_>) -> Result<Vec<Mention>, Error> {
     let mut found = Vec::new();
-    for (place, container) in template.containers.iter().enumerate() {
+    for (place, container) in containers.iter().enumerate() {
         for (index, variable) in container.env.iter().enumerate() {
             let EnvValue::Secret { secret, version } = &variable.value else { continue };
             found.push(Mention {
@@ -75,7 +79,7 @@ fn mentions(name: &RevisionName, template: &RevisionTemplate) -> Result<Vec<Ment
             });
         }
     }
-    for (place, volume) in template.volumes.iter().enumerate() {
+    for (place, volume) in volumes.iter().enumerate() {
         let VolumeKind::Secret(source) = &volume.kind else { continue };
         let secret = reference(name, &source.secret)?;
         let mention = |version| Mention {
@@ -90,11 +94,11 @@ fn mentions(name: &RevisionName, template: &RevisionTemplate) -> Result<Vec<Ment
 }
 
 /// Does a template name secrets at all?
-pub(super) fn has_secrets(template: &RevisionTemplate) -> bool {
+pub(super) fn has_secrets((containers, volumes): Parts<'_>) -> bool {
     let is_secret =
         |container: &Container| container.env.iter().any(|variable| matches!(variable.value, EnvValue::Secret { .. }));
-    template.containers.iter().any(is_secret)
-        || template.volumes.iter().any(|volume| matches!(volume.kind, VolumeKind::Secret(_)))
+    containers.iter().any(is_secret)
+        || volumes.iter().any(|volume| matches!(volume.kind, VolumeKind::Secret(_)))
 }
 
 /// May the revision's account read everything that it names? The numbers of its variables' versions if so, by [`key`];
@@ -104,12 +108,12 @@ pub(super) fn has_secrets(template: &RevisionTemplate) -> bool {
 /// The store's: nothing is known then.
 pub(super) async fn check(
     inner: &Inner,
-    name: &RevisionName,
-    template: &RevisionTemplate,
+    (name, account): (&Owner, &str),
+    parts: Parts<'_>,
 ) -> Result<Result<BTreeMap<String, u64>, String>, Error> {
-    let mut reader = Reader { inner, account: &template.service_account, known: HashMap::new() };
+    let mut reader = Reader { inner, account, known: HashMap::new() };
     let (mut numbers, mut wrong) = (BTreeMap::new(), Vec::new());
-    for mention in mentions(name, template)? {
+    for mention in mentions(name, parts)? {
         let Mention { field, secret, version, is_variable } = mention;
         match reader.read(&secret, &version).await? {
             Ok((number, value)) if is_variable => {
@@ -136,7 +140,7 @@ pub(super) async fn values(inner: &Inner, account: &str, spec: &InstanceSpec) ->
     for container in spec.containers() {
         let mut bytes: usize = container.env.iter().map(|(name, value)| name.len() + value.len() + 1).sum();
         for variable in &container.secret_env {
-            let secret = reference(&spec.revision, &variable.secret)?;
+            let secret = reference(&spec.owner, &variable.secret)?;
             match reader.read(&secret, &variable.version.to_string()).await? {
                 Ok((_, value)) => {
                     bytes += variable.name.len() + value.expose().len() + 1;
@@ -155,7 +159,7 @@ pub(super) async fn values(inner: &Inner, account: &str, spec: &InstanceSpec) ->
     secrets.fault = Some(wrong.join("\n")).filter(|text| !text.is_empty());
     for volume in &spec.volumes {
         let Contents::Secret { secret, paths } = &volume.contents else { continue };
-        let secret = reference(&spec.revision, secret)?;
+        let secret = reference(&spec.owner, secret)?;
         let mut files: Vec<SecretFile> = Vec::with_capacity(paths.len());
         for path in paths {
             files.push(reader.read(&secret, &path.version).await?.map(|(_, value)| value));

@@ -114,7 +114,7 @@ impl Shared {
         };
         let (own, plan) = groups(&spec.ingress);
         let memory_limit = spec.ingress.limits.memory_bytes;
-        let subject = Subject { leaf: &own, groups: plan, revision: spec.revision.clone(), memory_limit };
+        let subject = Subject { leaf: &own, groups: plan, owner: spec.owner.clone(), memory_limit };
         let live = Live::several(subject, Company::new(spec, groups));
         let Some(reservation) = self.table.reserve(id, live) else {
             shell.into_iter().for_each(|shell| self.pool.put_back(shell));

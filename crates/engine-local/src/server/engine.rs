@@ -220,7 +220,7 @@ impl Engine for LocalEngine {
         let leaf = shell.as_ref().map_or(id.0.as_str(), |shell| &shell.name);
         let groups = shared.layout.plan(&shared.premises.tag, leaf);
         let subject =
-            Subject { leaf, groups, revision: spec.revision.clone(), memory_limit: spec.ingress.limits.memory_bytes };
+            Subject { leaf, groups, owner: spec.owner.clone(), memory_limit: spec.ingress.limits.memory_bytes };
         let Some(reservation) = shared.table.reserve(id, Live::new(subject)) else {
             shell.into_iter().for_each(|shell| shared.pool.put_back(shell));
             return Err(refused(id, "it is there"));
@@ -427,8 +427,8 @@ impl Shared {
             Reached::AsTold(stream) => Ok(stream),
             Reached::Elsewhere(stream) => {
                 let port = footing.wanted();
-                footing.claim(&live.revision);
-                tracing::warn!(instance = %id, revision = %live.revision, port, "an image does not listen on $PORT");
+                footing.claim(&live.owner);
+                tracing::warn!(instance = %id, owner = %live.owner, port, "an image does not listen on $PORT");
                 self.deliver(Delivery::Alone(id.clone(), port));
                 Ok(stream)
             }

@@ -16,7 +16,7 @@ use std::{
 use tokio::net::TcpStream;
 use updraft_model::{
     instance::{ContainerSpec, Inspection, InstanceId, InstanceSpec, Listener},
-    name::RevisionName,
+    owner::Owner,
 };
 
 use super::{
@@ -43,7 +43,7 @@ pub(super) struct Commons {
 }
 
 /// Which instance listens on a port that it was not given, by port.
-type Claims = Arc<Mutex<HashMap<u16, (InstanceId, RevisionName)>>>;
+type Claims = Arc<Mutex<HashMap<u16, (InstanceId, Owner)>>>;
 
 /// Where one instance stands.
 #[derive(Debug)]
@@ -143,9 +143,10 @@ impl Commons {
     /// Who has `port`, in words.
     pub(super) fn owner(&self, port: u16) -> Option<String> {
         let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((id, revision)) = claims.get(&port) {
-            let service = &revision.service.service;
-            return Some(format!("service '{service}' (revision '{}', instance {id})", revision.revision));
+        if let Some((id, owner)) = claims.get(&port) {
+            let (resource, id) = (owner.resource(), format!("instance {id}"));
+            let part = owner.revision().map_or(id.clone(), |name| format!("revision '{}', {id}", name.revision));
+            return Some(format!("{} '{}' ({part})", resource.collection.word(), resource.service));
         }
         drop(claims);
         match inspect::owner(port) {
@@ -198,9 +199,9 @@ impl Footing {
     }
 
     /// From now on the port that its revision speaks of is this instance's.
-    pub(super) fn claim(&self, revision: &RevisionName) {
+    pub(super) fn claim(&self, owner: &Owner) {
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        claims.insert(self.wanted, (self.id.clone(), revision.clone()));
+        claims.insert(self.wanted, (self.id.clone(), owner.clone()));
     }
 
     /// Notes a line of its output.

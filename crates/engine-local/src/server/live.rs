@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::watch;
 use updraft_model::{
     instance::{InstanceId, Usage},
-    name::RevisionName,
+    owner::Owner,
 };
 
 use super::{company::Company, footing::Footing, freezer::Switch};
@@ -58,7 +58,7 @@ pub(super) struct Live {
     pub(super) memory_limit: u64,
     /// The other containers, if there are some.
     pub(super) company: Option<Box<Company>>,
-    pub(super) revision: RevisionName,
+    pub(super) owner: Owner,
     /// The highest use of memory that was seen, where the kernel does not keep it.
     peak: AtomicU64,
     hold: Mutex<Hold>,
@@ -79,7 +79,7 @@ pub(super) struct Subject<'a> {
     /// What its control groups are called.
     pub(super) leaf: &'a str,
     pub(super) groups: Plan,
-    pub(super) revision: RevisionName,
+    pub(super) owner: Owner,
     /// In bytes.
     pub(super) memory_limit: u64,
 }
@@ -150,7 +150,7 @@ impl StartTiming {
 impl Live {
     /// An instance that is to start, or was adopted.
     pub(super) fn new(subject: Subject<'_>) -> Self {
-        let Subject { leaf, groups, revision, memory_limit } = subject;
+        let Subject { leaf, groups, owner, memory_limit } = subject;
         Self {
             phase: watch::Sender::new(Phase::Starting),
             leaf: leaf.to_owned(),
@@ -158,7 +158,7 @@ impl Live {
             groups,
             memory_limit,
             company: None,
-            revision,
+            owner,
             peak: AtomicU64::new(0),
             hold: Mutex::default(),
         }

@@ -14,7 +14,9 @@ use crate::net::Attachment;
 /// Enough to serve with it, and nothing that is somebody's: neither environment nor arguments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Memo {
-    revision: String,
+    /// The name is of a time when only revisions had instances.
+    #[serde(rename = "revision")]
+    owner: String,
     /// Stands for all of the spec.
     spec: String,
     port: u16,
@@ -33,7 +35,7 @@ impl Memo {
     /// Of an instance of `spec` that starts `now`, in this network.
     pub(super) fn new(spec: &InstanceSpec, attachment: &Attachment, now: SystemTime) -> Self {
         Self {
-            revision: spec.revision.to_string(),
+            owner: spec.owner.to_string(),
             spec: SpecDigest::of(spec).to_string(),
             port: spec.port,
             memory_bytes: spec.ingress.limits.memory_bytes,
@@ -64,7 +66,7 @@ impl Memo {
     pub(super) fn adopted(&self, id: &str) -> Option<Adopted> {
         Some(Adopted {
             id: InstanceId(id.to_owned()),
-            revision: self.revision.parse().ok()?,
+            owner: self.owner.parse().ok()?,
             spec: self.spec.parse().ok()?,
             port: self.port,
             started: SystemTime::UNIX_EPOCH + Duration::from_secs(self.started),

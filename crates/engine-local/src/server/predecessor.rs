@@ -183,8 +183,8 @@ async fn take_over(shared: &Arc<Shared>, network: &Network, kept: Kept) -> Resul
         Err(cause) => (None, Err(cause)),
     };
     let groups = shared.layout.plan(&shared.premises.tag, &leaf);
-    let (revision, memory_limit) = (adopted.revision, memo.memory_bytes);
-    let live = Live::new(Subject { leaf: &leaf, groups, revision, memory_limit });
+    let (owner, memory_limit) = (adopted.owner, memo.memory_bytes);
+    let live = Live::new(Subject { leaf: &leaf, groups, owner, memory_limit });
     let reservation = shared.table.reserve(&adopted.id, live).ok_or("it is there twice")?;
     {
         let mut hold = reservation.live.hold();

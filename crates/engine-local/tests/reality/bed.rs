@@ -173,7 +173,7 @@ impl Bed {
 
     pub(crate) fn spec(&self, steps: &[&str]) -> InstanceSpec {
         InstanceSpec {
-            revision: Parent::new("demo-project", "us-central1").service("reality").revision("reality-1"),
+            owner: Parent::new("demo-project", "us-central1").service("reality").revision("reality-1").into(),
             ingress: ContainerSpec {
                 env: vec![("PORT".to_owned(), "8080".to_owned()), ("K_SERVICE".to_owned(), "reality".to_owned())],
                 ..self.container("reality-1", steps)

@@ -24,8 +24,8 @@ pub async fn a_successor_goes_on_with_what_its_predecessor_had_started(bed: &mut
         return stage.end_empty().await;
     }
     let adopted = stage.engine.adopted().await;
-    let told: Vec<_> = adopted.iter().map(|one| (&one.id, &one.revision, one.spec, one.port)).collect();
-    assert_eq!(told, [(&id, &spec.revision, SpecDigest::of(&spec), PORT)]);
+    let told: Vec<_> = adopted.iter().map(|one| (&one.id, &one.owner, one.spec, one.port)).collect();
+    assert_eq!(told, [(&id, &spec.owner, SpecDigest::of(&spec), PORT)]);
     assert_eq!(stage.engine.list().await, std::slice::from_ref(&id));
     assert_eq!(stage.get(&id).await, "ok");
     assert!(stage.engine.usage(&id).await.is_some_and(|now| now.cpu >= used.cpu));

@@ -92,7 +92,7 @@ async fn one_that_does_not_answer_its_probe_is_replaced_and_nobody_is_refused() 
     until("one is on its way up", || world.engine.live() == 1).await;
     let world = world.succeed(FleetConfig::default()).await;
     world.engine.script(IMAGE, &["serve"]);
-    let one = BookEntry { max: 1, startup_probe: probe(ProbeKind::Tcp { port: 8080 }, 5, 1), ..entry(&name("a")) };
+    let one = BookEntry { max: 1, startup_probe: Some(probe(ProbeKind::Tcp { port: 8080 }, 5, 1)), ..entry(&name("a")) };
     world.put(&name("a"), one);
     let app = name("a");
     let (admitted, ()) =

@@ -164,7 +164,7 @@ async fn as_whom_an_instance_acts_is_known_from_before_it_runs_until_it_has_ende
     world.put(&app, entry(&app));
     let slot = world.fleet.admit(&app).await.expect("an instance comes up");
     let first = slot.instance().clone();
-    assert_eq!(world.workload(&first), Some(Workload { revision: app.clone(), account: ACCOUNT.to_owned() }));
+    assert_eq!(world.workload(&first), Some(Workload { owner: app.clone().into(), account: ACCOUNT.to_owned() }));
     // What a later entry says is for later instances.
     let other = BookEntry { account: "other@demo-project.iam.gserviceaccount.com".to_owned(), ..entry(&app) };
     world.put(&app, other);

@@ -269,7 +269,7 @@ async fn http_probes_count_answers_and_grpc_probes_ask_for_health() {
         (name("app-3"), probe(http("/status/500"), 10, 3)),
     ];
     for (revision, startup_probe) in &revisions {
-        world.put(revision, BookEntry { startup_probe: startup_probe.clone(), ..checked(revision) });
+        world.put(revision, BookEntry { startup_probe: Some(startup_probe.clone()), ..checked(revision) });
     }
     for (revision, _) in &revisions[..2] {
         until("the check passes", || world.outcome(revision) == Some(CheckOutcome::Passed)).await;

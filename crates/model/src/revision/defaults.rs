@@ -28,6 +28,11 @@ pub const READINESS_SUCCESSES: u32 = 2;
 /// How long a container may take until it listens, in seconds.
 pub const STARTUP_SECONDS: i32 = 240;
 
+/// The service account of what says none, in `project`.
+pub fn service_account(project: &str) -> String {
+    format!("{}-compute@developer.gserviceaccount.com", project_number(project))
+}
+
 /// Fills in what the client left open, for a template of a service in `project`. Applying it twice
 /// is applying it once.
 pub fn apply(template: &mut RevisionTemplate, project: &str) {
@@ -36,7 +41,7 @@ pub fn apply(template: &mut RevisionTemplate, project: &str) {
         template.scaling.max = MAX_INSTANCES;
     }
     if template.service_account.is_empty() {
-        template.service_account = format!("{}-compute@developer.gserviceaccount.com", project_number(project));
+        template.service_account = service_account(project);
     }
     let alone = template.containers.len() == 1;
     for (index, container) in template.containers.iter_mut().enumerate() {
@@ -49,19 +54,21 @@ pub fn apply(template: &mut RevisionTemplate, project: &str) {
         }
     }
     if template.concurrency == 0 {
-        template.concurrency = if total_cpu_millis(template).is_some_and(|cpu| cpu < 1000) { 1 } else { CONCURRENCY };
+        template.concurrency =
+            if total_cpu_millis(&template.containers).is_some_and(|cpu| cpu < 1000) { 1 } else { CONCURRENCY };
     }
 }
 
-/// The CPU of all containers together, in thousandths; `None` when one of them cannot be read.
-pub fn total_cpu_millis(template: &RevisionTemplate) -> Option<u32> {
+/// The CPU of all `containers` together, in thousandths; `None` when one of them cannot be read.
+pub fn total_cpu_millis(containers: &[Container]) -> Option<u32> {
     let limit = |container: &Container| {
         container.resources.limits.get("cpu").map_or(Some(1000), |text| quantity::cpu_millis(text))
     };
-    template.containers.iter().map(limit).try_fold(0, |sum: u32, cpu| sum.checked_add(cpu?))
+    containers.iter().map(limit).try_fold(0, |sum: u32, cpu| sum.checked_add(cpu?))
 }
 
-fn fill_container(container: &mut Container, index: usize) {
+/// Fills in the name, limits and probes of the container with this index.
+pub(crate) fn fill_container(container: &mut Container, index: usize) {
     if container.name.is_empty() {
         container.name = format!("{}-{}", image_basename(&container.image), index + 1);
     }
@@ -79,6 +86,19 @@ fn fill_container(container: &mut Container, index: usize) {
 
 /// The container that takes the traffic has a port and a startup probe.
 fn fill_ingress(container: &mut Container) {
+    fill_port(container);
+    let port = container.port_number;
+    container.startup_probe.get_or_insert(Probe {
+        initial_delay: 0,
+        timeout: STARTUP_SECONDS,
+        period: STARTUP_SECONDS,
+        failure_threshold: 1,
+        kind: ProbeKind::Tcp { port },
+    });
+}
+
+/// The port has a name and a number, and the probes ask it unless they say otherwise.
+pub(crate) fn fill_port(container: &mut Container) {
     if container.port_name.is_empty() {
         container.port_name = Protocol::Http1.as_str().to_owned();
     }
@@ -88,17 +108,10 @@ fn fill_ingress(container: &mut Container) {
     let protocol = Protocol::from_port_name(&container.port_name);
     container.port = protocol.zip(u16::try_from(container.port_number).ok());
     let port = container.port_number;
-    let probe = container.startup_probe.get_or_insert(Probe {
-        initial_delay: 0,
-        timeout: STARTUP_SECONDS,
-        period: STARTUP_SECONDS,
-        failure_threshold: 1,
-        kind: ProbeKind::Tcp { port },
-    });
-    for probe in [Some(probe), container.liveness_probe.as_mut(), container.readiness_probe.as_mut()] {
+    for probe in [&mut container.startup_probe, &mut container.liveness_probe, &mut container.readiness_probe] {
         if let Some(
             ProbeKind::Http { port: own, .. } | ProbeKind::Tcp { port: own } | ProbeKind::Grpc { port: own, .. },
-        ) = probe.map(|probe| &mut probe.kind)
+        ) = probe.as_mut().map(|probe| &mut probe.kind)
             && *own == 0
         {
             *own = port;

@@ -43,13 +43,30 @@ pub(crate) fn check_service(field: &str, annotations: &BTreeMap<String, String>,
     }
 }
 
+/// Checks the annotations of an execution's template at `field`: tasks are not scaled.
+pub(crate) fn check_execution(field: &str, annotations: &BTreeMap<String, String>, found: &mut Vec<Violation>) {
+    for (key, value) in annotations.iter().filter(|(key, _)| key.starts_with(NAMESPACE)) {
+        let rule = match key.as_str() {
+            EGRESS if Egress::from_word(value).is_some() => continue,
+            EGRESS => format!("must be 'none', 'private' or 'all', got '{value}'"),
+            _ => format!("the key in the namespace updraft.dev is '{EGRESS}', got '{key}'"),
+        };
+        found.push(Violation::new(format!("{field}[{key}]"), rule));
+    }
+}
+
+/// Where what has these `annotations` may open connections to. [`EGRESS`], checked; everywhere without it.
+pub(crate) fn of(annotations: &BTreeMap<String, String>) -> Egress {
+    // A value that was not checked restricts rather than opens.
+    annotations.get(EGRESS).map_or(Egress::All, |word| Egress::from_word(word).unwrap_or(Egress::None))
+}
+
 // === impl RevisionTemplate ===
 
 impl RevisionTemplate {
     /// Where its instances may open connections to. [`EGRESS`], checked; everywhere without it.
     pub fn egress(&self) -> Egress {
-        // A value that was not checked restricts rather than opens.
-        self.annotations.get(EGRESS).map_or(Egress::All, |word| Egress::from_word(word).unwrap_or(Egress::None))
+        of(&self.annotations)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::time::SystemTime;
 
-use super::{RevisionTemplate, VolumeKind};
+use super::{Container, RevisionTemplate, Volume, VolumeKind};
 use crate::{
     channel::StartFailure,
     condition::{Condition, Reason, Severity, State, kind},
@@ -58,7 +58,14 @@ pub fn not_ready(revision: &str, message: &str) -> String {
 /// What a template asks for and this version cannot give: field paths within the template.
 pub fn unsupported(template: &RevisionTemplate) -> Vec<String> {
     let mut fields = template.unsupported.clone();
-    for (index, volume) in template.volumes.iter().enumerate() {
+    fields.extend(unsupported_parts(&template.containers, &template.volumes));
+    fields
+}
+
+/// The same of containers and volumes, whatever the template.
+pub(crate) fn unsupported_parts(containers: &[Container], volumes: &[Volume]) -> Vec<String> {
+    let mut fields = Vec::new();
+    for (index, volume) in volumes.iter().enumerate() {
         let kind = match volume.kind {
             VolumeKind::EmptyDir { .. } | VolumeKind::Secret(_) => continue,
             VolumeKind::Unset => "",
@@ -68,7 +75,7 @@ pub fn unsupported(template: &RevisionTemplate) -> Vec<String> {
         };
         fields.push(format!("volumes[{index}]{kind}"));
     }
-    for (index, container) in template.containers.iter().enumerate() {
+    for (index, container) in containers.iter().enumerate() {
         let at = format!("containers[{index}]");
         if container.resources.limits.contains_key("nvidia.com/gpu") {
             fields.push(format!("{at}.resources.limits[nvidia.com/gpu]"));

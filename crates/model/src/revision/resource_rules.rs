@@ -2,7 +2,7 @@
 //!
 //! Source: Cloud Run, "Configure CPU limits" and "Configure memory limits".
 
-use super::{Container, RevisionTemplate, defaults};
+use super::{Container, defaults};
 use crate::{error::Violation, quantity};
 
 const MIB: u64 = 1 << 20;
@@ -41,6 +41,11 @@ pub(super) fn check(path: &str, container: &Container, found: &mut Vec<Violation
             }
         }
     }
+}
+
+/// Checks that a container at `path` with less than a CPU has it only while requests are in flight.
+pub(super) fn check_idle(path: &str, container: &Container, found: &mut Vec<Violation>) {
+    let limits = &container.resources.limits;
     let small =
         limits.get("cpu").and_then(|cpu| quantity::cpu_millis(cpu)).is_some_and(|cpu| is_cpu(cpu) && cpu < 1000);
     if small && !container.resources.cpu_idle {
@@ -49,15 +54,15 @@ pub(super) fn check(path: &str, container: &Container, found: &mut Vec<Violation
 }
 
 /// Checks what all containers have together; says nothing if one of them cannot be read.
-pub(super) fn check_total(path: &str, template: &RevisionTemplate, found: &mut Vec<Violation>) {
+pub(super) fn check_total(path: &str, containers: &[Container], found: &mut Vec<Violation>) {
     let memory =
         |container: &Container| container.resources.limits.get("memory").and_then(|text| quantity::memory_bytes(text));
-    let total = template.containers.iter().map(memory).try_fold(0u64, |sum, bytes| sum.checked_add(bytes?));
-    let (Some(memory), Some(cpu)) = (total, defaults::total_cpu_millis(template)) else { return };
+    let total = containers.iter().map(memory).try_fold(0u64, |sum, bytes| sum.checked_add(bytes?));
+    let (Some(memory), Some(cpu)) = (total, defaults::total_cpu_millis(containers)) else { return };
     let readable = |container: &Container| {
         container.resources.limits.get("cpu").and_then(|cpu| quantity::cpu_millis(cpu)).is_some_and(is_cpu)
     };
-    if template.containers.is_empty() || !template.containers.iter().all(readable) {
+    if containers.is_empty() || !containers.iter().all(readable) {
         return;
     }
     let row = MEMORY_BY_CPU.iter().find(|(up_to, ..)| cpu <= *up_to);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Container, EnvValue, EnvVar, Protocol, RevisionTemplate, defaults, egress, order_rules, probe_rules,
+    Container, EnvValue, EnvVar, Protocol, RevisionTemplate, Volume, defaults, egress, order_rules, probe_rules,
     resource_rules, secret_rules, volume_rules,
 };
 use crate::{error::Violation, label, name};
@@ -35,8 +35,20 @@ pub const CONCURRENCY_MAX: u32 = 1000;
 /// The longest timeout of a request.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
+/// What a container is a part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Of an instance of a revision.
+    Instance,
+    /// Of an attempt of a task.
+    Task,
+}
+
 /// Names of variables that the platform sets.
 const RESERVED_ENV: [&str; 4] = ["PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"];
+/// The same in tasks.
+const RESERVED_TASK_ENV: [&str; 5] =
+    ["CLOUD_RUN_JOB", "CLOUD_RUN_EXECUTION", "CLOUD_RUN_TASK_INDEX", "CLOUD_RUN_TASK_ATTEMPT", "CLOUD_RUN_TASK_COUNT"];
 /// The prefix of variables that only the platform may set.
 const RESERVED_ENV_PREFIX: &str = "X_GOOGLE_";
 
@@ -65,8 +77,8 @@ pub fn check(at: &str, service: &str, template: &RevisionTemplate, found: &mut V
         found.push(Violation::new(format!("{at}.timeout"), rule));
     }
     check_concurrency(at, template, found);
-    check_containers(at, template, found);
-    volume_rules::check(at, template, found);
+    check_containers(&format!("{at}.containers"), &template.containers, found);
+    volume_rules::check(at, &template.volumes, &template.containers, found);
 }
 
 /// Checks a count of instances at `field`.
@@ -81,37 +93,57 @@ fn check_concurrency(at: &str, template: &RevisionTemplate, found: &mut Vec<Viol
     let concurrency = template.concurrency;
     if concurrency > CONCURRENCY_MAX {
         found.push(Violation::new(field, format!("must be between 0 and {CONCURRENCY_MAX}, got {concurrency}")));
-    } else if concurrency > 1 && defaults::total_cpu_millis(template).is_some_and(|cpu| cpu < 1000) {
+    } else if concurrency > 1 && defaults::total_cpu_millis(&template.containers).is_some_and(|cpu| cpu < 1000) {
         found.push(Violation::new(field, format!("must be 1 when less than 1 CPU is set, got {concurrency}")));
     }
 }
 
-fn check_containers(at: &str, template: &RevisionTemplate, found: &mut Vec<Violation>) {
-    let field = format!("{at}.containers");
-    let containers = &template.containers;
-    if containers.is_empty() || containers.len() > CONTAINERS_MAX {
-        let rule = format!("must have 1 to {CONTAINERS_MAX} containers, got {}", containers.len());
-        found.push(Violation::new(&field, rule));
-    }
+fn check_containers(field: &str, containers: &[Container], found: &mut Vec<Violation>) {
+    check_count(field, containers, found);
     let with_port = containers.iter().filter(|container| container.port_count > 0).count();
     if containers.len() > 1 && with_port != 1 {
         let rule = format!("exactly one of several containers must have ports, got {with_port} with ports");
+        found.push(Violation::new(field, rule));
+    }
+    check_each(field, containers, Kind::Instance, found);
+}
+
+/// Checks the containers and volumes of a task's template at the path `at`: those of an instance, but that nothing has
+/// to take traffic. A port is accepted, as Google does; it tells which container's end is the task's.
+pub(crate) fn check_task(at: &str, containers: &[Container], volumes: &[Volume], found: &mut Vec<Violation>) {
+    let field = format!("{at}.containers");
+    check_count(&field, containers, found);
+    let with_port = containers.iter().filter(|container| container.port_count > 0).count();
+    if with_port > 1 {
+        let rule = format!("at most one of several containers may have ports, got {with_port} with ports");
         found.push(Violation::new(&field, rule));
     }
+    check_each(&field, containers, Kind::Task, found);
+    volume_rules::check(at, volumes, containers, found);
+}
+
+fn check_count(field: &str, containers: &[Container], found: &mut Vec<Violation>) {
+    if containers.is_empty() || containers.len() > CONTAINERS_MAX {
+        let rule = format!("must have 1 to {CONTAINERS_MAX} containers, got {}", containers.len());
+        found.push(Violation::new(field, rule));
+    }
+}
+
+fn check_each(field: &str, containers: &[Container], kind: Kind, found: &mut Vec<Violation>) {
     let mut names = HashSet::new();
     for (index, container) in containers.iter().enumerate() {
         let path = format!("{field}[{index}]");
-        check_container(&path, container, found);
+        check_container(&path, container, kind, found);
         if !names.insert(&container.name) {
             let rule = format!("each container needs a name of its own, got '{}' again", container.name);
             found.push(Violation::new(format!("{path}.name"), rule));
         }
     }
-    order_rules::check(&field, containers, found);
-    resource_rules::check_total(&field, template, found);
+    order_rules::check(field, containers, found);
+    resource_rules::check_total(field, containers, found);
 }
 
-fn check_container(path: &str, container: &Container, found: &mut Vec<Violation>) {
+fn check_container(path: &str, container: &Container, kind: Kind, found: &mut Vec<Violation>) {
     if !name::is_label(&container.name) {
         let rule = "must be at most 63 lowercase letters, digits or hyphens, with no hyphen first or last";
         found.push(Violation::new(format!("{path}.name"), format!("{rule}, got '{}'", container.name)));
@@ -125,28 +157,20 @@ fn check_container(path: &str, container: &Container, found: &mut Vec<Violation>
         found.push(Violation::new(format!("{path}.base_image_uri"), rule));
     }
     check_strings(path, container, found);
-    check_env(path, container, found);
+    check_env(path, &container.env, kind, found);
     check_port(path, container, found);
-    resource_rules::check(&format!("{path}.resources"), container, found);
+    let resources = format!("{path}.resources");
+    resource_rules::check(&resources, container, found);
+    if kind == Kind::Instance {
+        resource_rules::check_idle(&resources, container, found);
+    }
     probe_rules::check(path, container, found);
 }
 
 /// What is handed to the kernel: no text may hold a NUL, it would be cut there, nor be longer than it takes.
 fn check_strings(path: &str, container: &Container, found: &mut Vec<Violation>) {
-    for (field, texts) in [("command", &container.command), ("args", &container.args)] {
-        if texts.len() > ARGS_MAX {
-            let rule = format!("must have at most {ARGS_MAX} arguments, got {}", texts.len());
-            found.push(Violation::new(format!("{path}.{field}"), rule));
-        }
-        for (index, text) in texts.iter().enumerate() {
-            if text.contains('\0') {
-                found.push(Violation::new(format!("{path}.{field}[{index}]"), "must not contain a NUL character"));
-            } else if text.len() > ARG_BYTES_MAX {
-                let rule = format!("must be at most {ARG_BYTES_MAX} bytes, got {} bytes", text.len());
-                found.push(Violation::new(format!("{path}.{field}[{index}]"), rule));
-            }
-        }
-    }
+    check_arguments(&format!("{path}.command"), &container.command, found);
+    check_arguments(&format!("{path}.args"), &container.args, found);
     let dir = &container.working_dir;
     if !dir.is_empty() && !is_path(dir) {
         let rule = format!("must be an absolute path of at most {PATH_BYTES_MAX} bytes, got '{dir}'");
@@ -164,23 +188,39 @@ fn check_strings(path: &str, container: &Container, found: &mut Vec<Violation>) 
     }
 }
 
+/// Checks what a program is called with, at `field`.
+pub(crate) fn check_arguments(field: &str, texts: &[String], found: &mut Vec<Violation>) {
+    if texts.len() > ARGS_MAX {
+        found.push(Violation::new(field, format!("must have at most {ARGS_MAX} arguments, got {}", texts.len())));
+    }
+    for (index, text) in texts.iter().enumerate() {
+        if text.contains('\0') {
+            found.push(Violation::new(format!("{field}[{index}]"), "must not contain a NUL character"));
+        } else if text.len() > ARG_BYTES_MAX {
+            let rule = format!("must be at most {ARG_BYTES_MAX} bytes, got {} bytes", text.len());
+            found.push(Violation::new(format!("{field}[{index}]"), rule));
+        }
+    }
+}
+
 pub(super) fn is_path(path: &str) -> bool {
     path.starts_with('/') && path.len() <= PATH_BYTES_MAX && !path.contains('\0')
 }
 
-fn check_env(path: &str, container: &Container, found: &mut Vec<Violation>) {
-    if container.env.len() > ENV_MAX {
-        let rule = format!("must have at most {ENV_MAX} variables, got {}", container.env.len());
+/// Checks the variables of a container at `path`.
+pub(crate) fn check_env(path: &str, env: &[EnvVar], kind: Kind, found: &mut Vec<Violation>) {
+    if env.len() > ENV_MAX {
+        let rule = format!("must have at most {ENV_MAX} variables, got {}", env.len());
         found.push(Violation::new(format!("{path}.env"), rule));
     }
     let mut names = HashMap::new();
-    for (index, variable) in container.env.iter().enumerate() {
+    for (index, variable) in env.iter().enumerate() {
         let field = format!("{path}.env[{index}].name");
         let name = &variable.name;
         if name.is_empty() || name.len() > ENV_BYTES_MAX || name.contains(['=', '\0']) {
             let rule = "must be 1 to 32768 characters without '=' and NUL";
             found.push(Violation::new(field, format!("{rule}, got '{name}'")));
-        } else if RESERVED_ENV.contains(&name.as_str()) || name.starts_with(RESERVED_ENV_PREFIX) {
+        } else if kind.reserved_env().contains(&name.as_str()) || name.starts_with(RESERVED_ENV_PREFIX) {
             found.push(Violation::new(field, format!("the name is reserved by the platform, got '{name}'")));
         } else {
             // Of plain ones the last wins; which of them would, beside a secret, should nobody have to know.
@@ -225,6 +265,17 @@ fn check_port(path: &str, container: &Container, found: &mut Vec<Violation>) {
     if Protocol::from_port_name(&container.port_name).is_none() {
         let rule = format!("must be 'http1' or 'h2c', got '{}'", container.port_name);
         found.push(Violation::new(format!("{path}.ports[0].name"), rule));
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
+    fn reserved_env(self) -> &'static [&'static str] {
+        match self {
+            Self::Instance => &RESERVED_ENV,
+            Self::Task => &RESERVED_TASK_ENV,
+        }
     }
 }
 

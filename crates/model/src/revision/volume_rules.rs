@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::{RevisionTemplate, VolumeKind, secret_rules, validation::is_path};
+use super::{Container, Volume, VolumeKind, secret_rules, validation::is_path};
 use crate::{error::Violation, name, quantity};
 
 /// The most volumes of a revision, and the most places where one container sees some.
@@ -13,14 +13,14 @@ pub(super) const VOLUMES_MAX: usize = 32;
 /// Directories in which the platform has something of its own.
 const OURS: [&str; 3] = ["/dev", "/proc", "/sys"];
 
-/// Checks the volumes of `template`, which is at the path `at`, and where its containers see them.
-pub(super) fn check(at: &str, template: &RevisionTemplate, found: &mut Vec<Violation>) {
-    if template.volumes.len() > VOLUMES_MAX {
-        let rule = format!("must have at most {VOLUMES_MAX} volumes, got {}", template.volumes.len());
+/// Checks the `volumes` of a template at the path `at`, and where its `containers` see them.
+pub(super) fn check(at: &str, volumes: &[Volume], containers: &[Container], found: &mut Vec<Violation>) {
+    if volumes.len() > VOLUMES_MAX {
+        let rule = format!("must have at most {VOLUMES_MAX} volumes, got {}", volumes.len());
         found.push(Violation::new(format!("{at}.volumes"), rule));
     }
     let mut names = HashSet::new();
-    for (index, volume) in template.volumes.iter().enumerate() {
+    for (index, volume) in volumes.iter().enumerate() {
         if !name::is_label(&volume.name) || !names.insert(&*volume.name) {
             let rule =
                 format!("must be a name of its own of lowercase letters, digits or hyphens, got '{}'", volume.name);
@@ -37,7 +37,7 @@ pub(super) fn check(at: &str, template: &RevisionTemplate, found: &mut Vec<Viola
             secret_rules::check_source(&format!("{at}.volumes[{index}].secret"), source, found);
         }
     }
-    for (index, container) in template.containers.iter().enumerate() {
+    for (index, container) in containers.iter().enumerate() {
         check_mounts(&format!("{at}.containers[{index}]"), &container.volume_mounts, &names, found);
     }
 }
@@ -80,18 +80,14 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::revision::{Container, Volume};
 
     fn said(volumes: &[(&str, VolumeKind)], mounts: &[(&str, &str)]) -> String {
         let volume = |(name, kind): &(&str, VolumeKind)| Volume { name: (*name).to_owned(), kind: kind.clone() };
         let volume_mounts = mounts.iter().map(|(name, path)| ((*name).to_owned(), (*path).to_owned())).collect();
-        let template = RevisionTemplate {
-            containers: vec![Container { volume_mounts, ..Container::default() }],
-            volumes: volumes.iter().map(volume).collect(),
-            ..RevisionTemplate::default()
-        };
+        let containers = [Container { volume_mounts, ..Container::default() }];
+        let volumes: Vec<Volume> = volumes.iter().map(volume).collect();
         let mut found = Vec::new();
-        check("t", &template, &mut found);
+        check("t", &volumes, &containers, &mut found);
         found.iter().map(|violation| format!("{violation}\n")).collect()
     }
 

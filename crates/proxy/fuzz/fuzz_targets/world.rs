@@ -104,6 +104,8 @@ impl World {
             tasks: tasks.clone(),
             config: FleetConfig { freeze_after: None, ..FleetConfig::default() },
             book: book_seen,
+            task_book: watch::channel(Arc::default()).1,
+            task_ends: mpsc::channel(1).0,
             health,
             logs,
             instances: watch::Sender::default(),
@@ -262,7 +264,7 @@ fn routes(revision: &RevisionName) -> RouteTable {
 
 fn entry(revision: &RevisionName, behind: SocketAddr) -> BookEntry {
     let spec = InstanceSpec {
-        revision: revision.clone(),
+        owner: revision.clone().into(),
         ingress: ContainerSpec {
             name: "app-1".to_owned(),
             image: "registry.test/app@sha256:00".to_owned(),
@@ -283,7 +285,7 @@ fn entry(revision: &RevisionName, behind: SocketAddr) -> BookEntry {
         min: 0,
         max: 1,
         targets: ScalingTargets::default(),
-        startup_probe: Probe { initial_delay: 0, timeout: 240, period: 240, failure_threshold: 1, kind },
+        startup_probe: Some(Probe { initial_delay: 0, timeout: 240, period: 240, failure_threshold: 1, kind }),
         sidecar_probes: BTreeMap::new(),
         health_probes: BTreeMap::new(),
         cpu: CpuTerms::default(),

@@ -85,7 +85,8 @@ async fn where_traffic_is_split_a_client_stays_with_its_revision() {
     }
     // A revision without a share keeps nobody.
     let records = world.engine.records();
-    let left = &records.iter().find(|record| record.id.to_string() == home).expect("it is known").revision;
+    let left = records.iter().find(|record| record.id.to_string() == home).expect("it is known");
+    let left = left.owner.revision().expect("it is a revision's");
     let stays = if *left == app.revision(1) { app.revision(2) } else { app.revision(1) };
     world.serve(&app, &[(left.clone(), 0), (stays, 100)]);
     assert!(world.visit(Some(&cookie)).await.1.is_some());

@@ -18,7 +18,7 @@ use super::{request::RequestLine, *};
 fn entry(source: LogSource, text: &str) -> LogEntry {
     let line = LogLine {
         time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
-        revision: Parent::new("demo-project", "us-central1").service("hello").revision("hello-00001-abc"),
+        owner: Parent::new("demo-project", "us-central1").service("hello").revision("hello-00001-abc").into(),
         instance: Some(InstanceId("00c0ffee".to_owned())),
         container: None,
         source,
@@ -58,7 +58,7 @@ fn a_line_of_output_has_the_form_of_cloud_logging() {
 fn a_line_of_one_of_several_containers_says_of_which() {
     let line = LogLine {
         time: SystemTime::UNIX_EPOCH,
-        revision: Parent::new("demo-project", "us-central1").service("hello").revision("hello-00001-abc"),
+        owner: Parent::new("demo-project", "us-central1").service("hello").revision("hello-00001-abc").into(),
         instance: Some(InstanceId("1".to_owned())),
         container: Some("proxy".to_owned()),
         source: LogSource::Container(Stream::Stdout),

@@ -30,7 +30,7 @@ async fn store(dir: &TempDir, lines: &[(&str, u64)]) -> LogStore {
         let source = LogSource::Container(if index % 2 == 0 { Stream::Stdout } else { Stream::Stderr });
         let line = LogLine {
             time: at(*seconds),
-            revision: service(id).revision(format!("{id}-1")),
+            owner: service(id).revision(format!("{id}-1")).into(),
             instance: None,
             container: None,
             source,

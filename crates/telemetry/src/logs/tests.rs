@@ -47,7 +47,7 @@ fn service(id: &str) -> ServiceName {
 fn line(service: &ServiceName, revision: &str, seconds: u64, text: &str) -> LogLine {
     LogLine {
         time: at(seconds),
-        revision: service.revision(revision),
+        owner: service.revision(revision).into(),
         instance: Some(InstanceId("1".to_owned())),
         container: None,
         source: LogSource::Container(Stream::Stdout),

@@ -72,7 +72,8 @@ fn bucket(csi: &Value) -> VolumeType {
     })
 }
 
-fn variable(value: &Value, names: &BTreeMap<&str, &str>) -> run::EnvVar {
+/// The message of a variable.
+pub(super) fn variable(value: &Value, names: &BTreeMap<&str, &str>) -> run::EnvVar {
     let values = match value["valueFrom"].get("secretKeyRef") {
         Some(key) => {
             let reference = run::SecretKeySelector {

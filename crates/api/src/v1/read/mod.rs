@@ -4,8 +4,10 @@
 //! numbers, switches or JSON and are not are refused here; the rules are the model's.
 
 mod container;
+mod job;
 mod service;
 mod template;
+mod worker_pool;
 
 use std::str::FromStr;
 
@@ -14,7 +16,10 @@ use updraft_model::Violation;
 
 use super::{keys, tree};
 
+pub(super) use job::job;
+pub use job::run_job_request;
 pub(super) use service::service;
+pub(super) use worker_pool::worker_pool;
 
 /// The pairs of the annotation that names secrets of other projects: `alias:projects/P/secrets/S,…`.
 pub(super) fn aliases(annotation: &str) -> impl Iterator<Item = (&str, &str)> {

@@ -16,13 +16,16 @@ use crate::{
     },
 };
 
+/// The words for launch stages.
+pub(super) const STAGES: [(&str, LaunchStage); 3] =
+    [("ALPHA", LaunchStage::Alpha), ("BETA", LaunchStage::Beta), ("GA", LaunchStage::Ga)];
+
 /// The message of a service in its normal form; what is wrong with its annotations goes to `found`.
 pub(in crate::v1) fn service(object: &Value, found: &mut Vec<Violation>) -> run::Service {
     check_keys(Scope::Service, object, "", found);
     check_keys(Scope::Template, &object["spec"]["template"], "spec.template.", found);
     let template = object["spec"].get("template").map(|template| template::template(template, found));
     let mut annotations = Annotations::of(object, "", found);
-    let stages = [("ALPHA", LaunchStage::Alpha), ("BETA", LaunchStage::Beta), ("GA", LaunchStage::Ga)];
     let ingresses = [
         ("all", IngressTraffic::All),
         ("internal", IngressTraffic::InternalOnly),
@@ -48,7 +51,7 @@ pub(in crate::v1) fn service(object: &Value, found: &mut Vec<Violation>) -> run:
         client: annotations.owned(keys::CLIENT_NAME),
         client_version: annotations.owned(keys::CLIENT_VERSION),
         ingress: ingress.into(),
-        launch_stage: annotations.word(keys::LAUNCH_STAGE, &stages).unwrap_or_default().into(),
+        launch_stage: annotations.word(keys::LAUNCH_STAGE, &STAGES).unwrap_or_default().into(),
         binary_authorization: binary_authorization(&annotations),
         template,
         traffic: items(&object["spec"], "traffic").map(target).collect(),
@@ -77,7 +80,8 @@ fn scaling(annotations: &mut Annotations<'_>) -> Option<run::ServiceScaling> {
     (scaling != run::ServiceScaling::default()).then_some(scaling)
 }
 
-fn binary_authorization(annotations: &Annotations<'_>) -> Option<run::BinaryAuthorization> {
+/// Which images may run.
+pub(super) fn binary_authorization(annotations: &Annotations<'_>) -> Option<run::BinaryAuthorization> {
     let method = match annotations.text(keys::BINARY_AUTHORIZATION) {
         None | Some("") => None,
         Some("default") => Some(BinauthzMethod::UseDefault(true)),

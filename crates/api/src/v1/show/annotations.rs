@@ -17,25 +17,15 @@ use googleapis_tonic_google_api::google::api::LaunchStage;
 
 /// What a client can set of a service's annotations.
 pub(super) fn of_service(service: &run::Service) -> Map<String, Value> {
-    let stage = match service.launch_stage() {
-        LaunchStage::Alpha => "ALPHA",
-        LaunchStage::Beta => "BETA",
-        _ => "",
-    };
     let scaling = service.scaling.unwrap_or_default();
     let manual = scaling.scaling_mode() == ScalingMode::Manual;
-    let authorization = service.binary_authorization.clone().unwrap_or_default();
-    let method = match authorization.binauthz_method {
-        Some(BinauthzMethod::UseDefault(true)) => "default".to_owned(),
-        Some(BinauthzMethod::Policy(policy)) => policy,
-        Some(BinauthzMethod::UseDefault(false)) | None => String::new(),
-    };
+    let [authorization, breakglass] = authorization(service.binary_authorization.as_ref());
     let regions = service.multi_region_settings.clone().unwrap_or_default().regions;
     let build = service.build_config.clone().unwrap_or_default();
     let build_env: std::collections::BTreeMap<_, _> = build.environment_variables.iter().collect();
     let named = [
-        (keys::BINARY_AUTHORIZATION, json!(method)),
-        (keys::BREAKGLASS, json!(authorization.breakglass_justification)),
+        authorization,
+        breakglass,
         (keys::BUILD_BASE_IMAGE, json!(build.base_image)),
         (keys::BUILD_ENV, if build_env.is_empty() { Value::Null } else { json!(json!(build_env).to_string()) }),
         (keys::BUILD_IMAGE, json!(build.image_uri)),
@@ -53,7 +43,7 @@ pub(super) fn of_service(service: &run::Service) -> Map<String, Value> {
         (keys::IAP, flag(service.iap_enabled)),
         (keys::INGRESS, json!(ingress(service))),
         (keys::INVOKER_IAM_DISABLED, flag(service.invoker_iam_disabled)),
-        (keys::LAUNCH_STAGE, json!(stage)),
+        (keys::LAUNCH_STAGE, json!(stage(service.launch_stage()))),
         (keys::MANUAL_COUNT, json!(scaling.manual_instance_count.map(|n| n.to_string()))),
         (keys::MAX, count(scaling.max_instance_count)),
         (keys::MIN, count(scaling.min_instance_count)),
@@ -72,6 +62,36 @@ pub(super) fn output_of_service(service: &run::Service) -> impl Iterator<Item = 
         (keys::URLS, json_list(&service.urls)),
     ];
     named.into_iter().filter(|(_, value)| !is_empty(value)).map(|(key, value)| (key.to_owned(), value))
+}
+
+/// What a client can set of a job's annotations.
+pub(super) fn of_job(job: &run::Job) -> Map<String, Value> {
+    let [authorization, breakglass] = authorization(job.binary_authorization.as_ref());
+    let named = [
+        authorization,
+        breakglass,
+        (keys::CLIENT_NAME, json!(job.client)),
+        (keys::CLIENT_VERSION, json!(job.client_version)),
+        (keys::LAUNCH_STAGE, json!(stage(job.launch_stage()))),
+    ];
+    filled(&job.annotations, named)
+}
+
+/// What a client can set of a worker pool's annotations.
+pub(super) fn of_worker_pool(pool: &run::WorkerPool) -> Map<String, Value> {
+    let [authorization, breakglass] = authorization(pool.binary_authorization.as_ref());
+    let count = pool.scaling.and_then(|scaling| scaling.manual_instance_count);
+    let named = [
+        authorization,
+        breakglass,
+        (keys::CLIENT_NAME, json!(pool.client)),
+        (keys::CLIENT_VERSION, json!(pool.client_version)),
+        (keys::DESCRIPTION, json!(pool.description)),
+        (keys::LAUNCH_STAGE, json!(stage(pool.launch_stage()))),
+        (keys::MANUAL_COUNT, json!(count.map(|count| count.to_string()))),
+        (keys::SCALING_MODE, json!(count.map(|_| "manual"))),
+    ];
+    filled(&pool.annotations, named)
 }
 
 /// What a client can set of a template's annotations.
@@ -135,6 +155,26 @@ pub(super) fn of_template(template: &run::RevisionTemplate) -> Map<String, Value
     // Shown once: of two with different values, which would hold?
     filled.retain(|key, _| keys::TARGETS.iter().all(|(_, kept)| kept != key));
     filled
+}
+
+/// The word for a launch stage; none for what is generally available.
+fn stage(stage: LaunchStage) -> &'static str {
+    match stage {
+        LaunchStage::Alpha => "ALPHA",
+        LaunchStage::Beta => "BETA",
+        _ => "",
+    }
+}
+
+/// Which images may run, and why others may.
+fn authorization(authorization: Option<&run::BinaryAuthorization>) -> [(&'static str, Value); 2] {
+    let authorization = authorization.cloned().unwrap_or_default();
+    let method = match authorization.binauthz_method {
+        Some(BinauthzMethod::UseDefault(true)) => "default".to_owned(),
+        Some(BinauthzMethod::Policy(policy)) => policy,
+        Some(BinauthzMethod::UseDefault(false)) | None => String::new(),
+    };
+    [(keys::BINARY_AUTHORIZATION, json!(method)), (keys::BREAKGLASS, json!(authorization.breakglass_justification))]
 }
 
 fn filled<const N: usize>(

@@ -11,20 +11,38 @@ use crate::{
     v1::{NOTICE, Stored, Words, notice},
 };
 
-/// The order in which gcloud shows what a service waits for.
-const ORDER: [&str; 3] = ["Ready", "ConfigurationsReady", "RoutesReady"];
+/// The order in which gcloud shows what a resource waits for. Each kind has some of them.
+const ORDER: [&str; 8] = [
+    "Ready",
+    "ConfigurationsReady",
+    "RoutesReady",
+    "ResourcesAvailable",
+    "Started",
+    "Completed",
+    "ContainerReady",
+    "Retry",
+];
 
 /// The conditions of a service, and what it says about settings that nothing acts on.
 pub(super) fn of_service(stored: &Stored<run::Service>) -> Value {
     let service = &stored.message;
-    let place =
-        |condition: &run::Condition| ORDER.iter().position(|kind| *kind == condition.r#type).unwrap_or(ORDER.len());
-    let mut conditions: Vec<&run::Condition> = service.terminal_condition.iter().chain(&service.conditions).collect();
-    conditions.sort_by_key(|condition| place(condition));
-    let shown = conditions.into_iter().filter(|condition| condition.r#type != NOTICE).map(condition_json);
     let template = service.template.clone().unwrap_or_default();
     let warning = notice(Some(service), &template, (&stored.rest, Words::V1));
-    shown.chain(warning.map(|message| warning_json(message, service.update_time.as_ref()))).collect()
+    in_order(service.terminal_condition.iter().chain(&service.conditions), (warning, service.update_time.as_ref()))
+}
+
+/// Conditions of a resource as gcloud shows them, and at their end what it says about settings that nothing acts on,
+/// with the time since which it is so.
+pub(super) fn in_order<'a>(
+    conditions: impl Iterator<Item = &'a run::Condition>,
+    (warning, since): (Option<String>, Option<&prost_types::Timestamp>),
+) -> Value {
+    let place =
+        |condition: &run::Condition| ORDER.iter().position(|kind| *kind == condition.r#type).unwrap_or(ORDER.len());
+    let mut conditions: Vec<&run::Condition> = conditions.filter(|condition| condition.r#type != NOTICE).collect();
+    conditions.sort_by_key(|condition| place(condition));
+    let shown = conditions.into_iter().map(condition_json);
+    shown.chain(warning.map(|message| warning_json(message, since))).collect()
 }
 
 /// The one condition of a part of a service.

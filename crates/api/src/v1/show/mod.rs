@@ -3,8 +3,12 @@
 mod annotations;
 mod condition;
 mod container;
+mod execution;
+mod job;
+mod metadata;
 mod service;
 mod template;
+mod worker_pool;
 
 use prost_types::Timestamp;
 use serde_json::{Map, Value, json};
@@ -17,9 +21,14 @@ use super::{
 use crate::run::{self, TrafficTargetAllocationType as Allocation};
 
 pub(in crate::v1) use container::SOCKETS;
+pub use execution::{execution_json, execution_labels, task_json, task_labels, task_state};
+pub(super) use job::intent_of_job;
+pub use job::{job_json, job_labels};
 pub(super) use service::intent_of_service;
 pub use service::{configuration_json, route_json, service_json, service_labels};
 pub(super) use template::template_json;
+pub(super) use worker_pool::intent_of_worker_pool;
+pub use worker_pool::{worker_pool_json, worker_pool_labels};
 
 /// The kind of services.
 pub const SERVICE: &str = "Service";
@@ -29,7 +38,17 @@ pub const CONFIGURATION: &str = "Configuration";
 pub const ROUTE: &str = "Route";
 /// The kind of revisions.
 pub const REVISION: &str = "Revision";
+/// The kind of jobs.
+pub const JOB: &str = "Job";
+/// The kind of executions.
+pub const EXECUTION: &str = "Execution";
+/// The kind of tasks.
+pub const TASK: &str = "Task";
+/// The kind of worker pools.
+pub const WORKER_POOL: &str = "WorkerPool";
 
+/// Cloud Run's group, with its version.
+pub const RUN: &str = "run.googleapis.com/v1";
 /// Knative's group, with its version.
 pub(super) const SERVING: &str = "serving.knative.dev/v1";
 
@@ -91,6 +110,9 @@ pub fn revision_labels(revision: &run::Revision) -> Vec<(String, String)> {
         ] {
             labels.push((key.to_owned(), value.clone()));
         }
+    } else if let Some(pool) = tree::id_in(&revision.name, "workerPools") {
+        labels.push((keys::WORKER_POOL_LABEL.to_owned(), pool.to_owned()));
+        labels.extend(metadata::location(&revision.name));
     }
     labels
 }

@@ -32,6 +32,9 @@ const OMITTED: [&str; 10] = [
 /// The label that says when somebody wrote it, which jobs have where services have a condition.
 const UPDATED: &str = "run.googleapis.com/lastUpdatedTime";
 
+/// Collections that v1 has below namespaces only (`apis/run.googleapis.com/v1`).
+const NAMESPACED: [&str; 4] = ["jobs", "executions", "tasks", "workerpools"];
+
 /// Is a format one that shows objects?
 pub(crate) fn is_for(format: Option<Format>) -> bool {
     matches!(format, Some(Format::Json | Format::Yaml | Format::Export))
@@ -92,16 +95,37 @@ pub(crate) fn rows(
 
 /// An object by its path below project and region.
 pub(crate) async fn one(client: &Client, path: &[&str]) -> Result<Value, CliError> {
-    client.call(Method::GET, &client.object_path(path), Ask::default()).await
+    client.call(Method::GET, &place(client, path).await?, Ask::default()).await
+}
+
+/// Where an object, or a collection of them, is.
+///
+/// # Errors
+/// When that path carries no region, and the one that the server takes it for is not the one that is meant: the answer would
+/// be about something else.
+pub(crate) async fn place<'s>(client: &'s Client, path: &[&'s str]) -> Result<Vec<&'s str>, CliError> {
+    let Some(collection) = path.first().filter(|collection| NAMESPACED.contains(collection)) else {
+        return Ok(client.object_path(path));
+    };
+    let info = client.call(Method::GET, &["updraft", "v1", "info"], Ask::default()).await?;
+    let (served, region) = (info["defaultLocation"].as_str().unwrap_or_default(), &client.region);
+    if served != region {
+        return Err(CliError::usage(format!(
+            "objects of v1 for {collection} are those of the server's first region, {served}, not of {region}"
+        ))
+        .with_hint("verbs have all regions when they print no objects: without --format and manifests"));
+    }
+    Ok([&["apis", "run.googleapis.com", "v1", "namespaces", &client.project], path].concat())
 }
 
 async fn all(client: &Client, collection: &str, selector: &str) -> Result<Vec<Value>, CliError> {
     let (mut objects, mut token) = (Vec::new(), String::new());
+    let place = place(client, &[collection]).await?;
     loop {
         let query = vec![("limit", PAGE), ("continue", token.as_str()), ("labelSelector", selector)];
         let query = query.into_iter().filter(|(_, value)| !value.is_empty()).collect();
         let ask = Ask { query, body: None };
-        let mut page = client.call(Method::GET, &client.object_path(&[collection]), ask).await?;
+        let mut page = client.call(Method::GET, &place, ask).await?;
         if let Value::Array(items) = page["items"].take() {
             objects.extend(items);
         }

@@ -66,8 +66,8 @@ async fn one(session: &mut Session<'_>, args: &ReplaceArgs, (kind, manifest): (&
     };
     let query = if args.dry_run { vec![("dryRun", "all")] } else { Vec::new() };
     let (method, path) = match is_there {
-        true => (Method::PUT, client.object_path(&[collection, &name])),
-        false => (Method::POST, client.object_path(&[collection])),
+        true => (Method::PUT, objects::place(client, &[collection, &name]).await?),
+        false => (Method::POST, objects::place(client, &[collection]).await?),
     };
     let done = client.call(method, &path, Ask { query, body: Some(manifest) }).await?;
     if args.dry_run {

@@ -292,6 +292,9 @@ pub struct ListTasksArgs {
     /// Those that were cancelled.
     #[arg(long)]
     pub cancelled: bool,
+    /// Those that had not run when their execution was cancelled.
+    #[arg(long)]
+    pub abandoned: bool,
     /// Those that run.
     #[arg(long)]
     pub running: bool,

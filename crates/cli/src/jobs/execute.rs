@@ -1,10 +1,9 @@
 //! `jobs execute` and `jobs rerun`.
 
 use serde_json::json;
-use updraft_api::run::{
-    EnvVar, RunJobRequest,
-    env_var::Values,
-    run_job_request::{Overrides, overrides::ContainerOverride},
+use updraft_api::{
+    run::{EnvVar, env_var::Values, run_job_request::overrides::ContainerOverride},
+    run_job::{Overrides, RunJobRequest},
 };
 
 use super::{
@@ -18,22 +17,15 @@ use crate::{
     error::CliError,
     output::id,
     run::Session,
-    values::Pairs,
+    values::{Pairs, Parallelism},
 };
 
 /// `jobs execute`.
 pub(super) async fn execute(session: &mut Session<'_>, args: &ExecuteArgs) -> Result<(), CliError> {
     let until = Until::from(args.until);
-    let mut body = encode(&RunJobRequest { overrides: overrides(args), ..RunJobRequest::default() })?;
+    let body = encode(&RunJobRequest { overrides: overrides(args), ..RunJobRequest::default() })?;
     let call = format!("{}:run", args.job);
-    let path = match args.parallelism {
-        None => session.client.path(&["jobs", &call]),
-        // The API has no place for it, so it goes where what only this server has is asked for.
-        Some(parallelism) => {
-            body["parallelism"] = json!(parallelism.or_unset());
-            session.client.own_path(&["jobs", &call])
-        }
-    };
+    let path = session.client.path(&["jobs", &call]);
     session.console.say("Creating execution...");
     let operation = launch::start(session, &path, body).await;
     let operation = operation.map_err(|error| if error.is("NOT_FOUND") { missing(&args.job) } else { error })?;
@@ -84,6 +76,7 @@ fn overrides(args: &ExecuteArgs) -> Option<Overrides> {
         container_overrides: (container != ContainerOverride::default()).then_some(container).into_iter().collect(),
         task_count: args.tasks.unwrap_or(0),
         timeout,
+        parallelism: args.parallelism.map(Parallelism::or_unset),
     };
     (overrides != Overrides::default()).then_some(overrides)
 }
@@ -105,6 +98,8 @@ mod tests {
     fn only_what_is_said_is_otherwise() {
         for (line, expected) in [
             ("batch", json!({})),
+            ("batch --parallelism 2", json!({ "overrides": { "parallelism": 2 } })),
+            ("batch --parallelism none", json!({ "overrides": { "parallelism": 0 } })),
             ("batch --tasks 3", json!({ "overrides": { "taskCount": 3 } })),
             ("batch --task-timeout 100s", json!({ "overrides": { "timeout": "100s" } })),
             ("batch --args=", json!({ "overrides": { "containerOverrides": [{ "clearArgs": true }] } })),

@@ -2,7 +2,7 @@
 
 use updraft_api::run::{
     Condition, Execution, Task,
-    condition::{ExecutionReason, Reasons, State},
+    condition::{CommonReason, ExecutionReason, Reasons, State},
 };
 
 use crate::output::{FAILED, PENDING, READY};
@@ -10,16 +10,18 @@ use crate::output::{FAILED, PENDING, READY};
 /// How a task stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum TaskState {
-    /// It has not started yet.
+    /// It has not started yet, or is to be tried again later.
     Pending,
-    /// It runs, or is about to be tried again.
+    /// It runs.
     Running,
     /// It ended well.
     Succeeded,
     /// It failed as often as it may.
     Failed,
-    /// Its execution was cancelled before it ended.
+    /// Its execution was cancelled while it ran.
     Cancelled,
+    /// Its execution was cancelled before it ran.
+    Abandoned,
 }
 
 /// How an execution stands.
@@ -48,7 +50,7 @@ pub(crate) struct Counts {
     pub(crate) succeeded: u32,
     /// Those that failed for good.
     pub(crate) failed: u32,
-    /// Those that were cancelled.
+    /// Those that were cancelled, or abandoned.
     pub(crate) cancelled: u32,
     /// Those that were tried more than once, however they stand.
     pub(crate) retried: u32,
@@ -57,14 +59,17 @@ pub(crate) struct Counts {
 // === impl TaskState ===
 
 impl TaskState {
-    /// What a task's conditions say.
+    /// What a task's conditions say: what its label `run.googleapis.com/runningState` says in v1.
     pub(crate) fn of(task: &Task) -> Self {
         let completed = condition(&task.conditions, "Completed");
+        let started = condition(&task.conditions, "Started").map(Condition::state);
+        let is_started = task.start_time.is_some() || started == Some(State::ConditionSucceeded);
         match completed.map(Condition::state) {
             Some(State::ConditionSucceeded) => Self::Succeeded,
-            Some(State::ConditionFailed) if completed.is_some_and(is_cancelled) => Self::Cancelled,
-            Some(State::ConditionFailed) => Self::Failed,
-            _ if task.start_time.is_some() => Self::Running,
+            Some(State::ConditionFailed) if !completed.is_some_and(is_cancelled) => Self::Failed,
+            Some(State::ConditionFailed) if is_started => Self::Cancelled,
+            Some(State::ConditionFailed) => Self::Abandoned,
+            _ if is_started && !completed.is_some_and(is_postponed) => Self::Running,
             _ => Self::Pending,
         }
     }
@@ -77,6 +82,7 @@ impl TaskState {
             Self::Succeeded => "Succeeded",
             Self::Failed => "Failed",
             Self::Cancelled => "Cancelled",
+            Self::Abandoned => "Abandoned",
         }
     }
 
@@ -88,6 +94,7 @@ impl TaskState {
             Self::Succeeded => READY,
             Self::Failed => FAILED,
             Self::Cancelled => "!",
+            Self::Abandoned => "-",
         }
     }
 }
@@ -158,6 +165,11 @@ fn is_cancelled(condition: &Condition) -> bool {
     }
 }
 
+/// Is it to be tried again, but later?
+fn is_postponed(condition: &Condition) -> bool {
+    condition.reasons == Some(Reasons::Reason(CommonReason::PostponedRetry.into()))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -170,13 +182,16 @@ mod tests {
         let started = "2026-11-21T08:00:00Z";
         let completed = |state: &str| json!([{ "type": "Completed", "state": state }]);
         let cancelled = json!([{ "type": "Completed", "state": "CONDITION_FAILED", "executionReason": "CANCELLED" }]);
+        let again = json!([{ "type": "Completed", "state": "CONDITION_RECONCILING", "reason": "POSTPONED_RETRY" }]);
         for (task, expected) in [
             (json!({}), TaskState::Pending),
             (json!({ "conditions": completed("CONDITION_PENDING") }), TaskState::Pending),
             (json!({ "startTime": started, "conditions": completed("CONDITION_RECONCILING") }), TaskState::Running),
             (json!({ "startTime": started, "conditions": completed("CONDITION_SUCCEEDED") }), TaskState::Succeeded),
             (json!({ "startTime": started, "conditions": completed("CONDITION_FAILED") }), TaskState::Failed),
-            (json!({ "conditions": cancelled }), TaskState::Cancelled),
+            (json!({ "startTime": started, "conditions": cancelled }), TaskState::Cancelled),
+            (json!({ "conditions": cancelled }), TaskState::Abandoned),
+            (json!({ "startTime": started, "conditions": again }), TaskState::Pending),
         ] {
             assert_eq!(TaskState::of(&decode(&task).unwrap()), expected, "{task}");
         }

@@ -116,6 +116,7 @@ fn wanted(args: &ListTasksArgs) -> Vec<TaskState> {
         (args.succeeded, TaskState::Succeeded),
         (args.failed, TaskState::Failed),
         (args.cancelled, TaskState::Cancelled),
+        (args.abandoned, TaskState::Abandoned),
         (args.running, TaskState::Running),
         (args.pending, TaskState::Pending),
     ];

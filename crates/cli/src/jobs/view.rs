@@ -103,7 +103,7 @@ fn number(counts: Counts, state: TaskState) -> u32 {
         TaskState::Running => counts.running,
         TaskState::Succeeded => counts.succeeded,
         TaskState::Failed => counts.failed,
-        TaskState::Cancelled => counts.cancelled,
+        TaskState::Cancelled | TaskState::Abandoned => counts.cancelled,
     }
 }
 
@@ -135,12 +135,15 @@ fn bar(counts: Counts, width: usize) -> String {
 /// A cell for each task by its index; when they are more than `room`, for as many neighbours as it takes. A cell of several
 /// shows what is furthest from well: one that failed, else one that was cancelled, runs, or has not started.
 fn grid(states: &[TaskState], room: usize) -> String {
-    let mark = |state: TaskState| MARKS.iter().find(|(other, _)| *other == state).map_or(' ', |(_, mark)| *mark);
+    let mark = |state: TaskState| {
+        let shown = if state == TaskState::Abandoned { TaskState::Cancelled } else { state };
+        MARKS.iter().find(|(other, _)| *other == shown).map_or(' ', |(_, mark)| *mark)
+    };
     let ranked = |state: &TaskState| match state {
         TaskState::Succeeded => 0,
         TaskState::Pending => 1,
         TaskState::Running => 2,
-        TaskState::Cancelled => 3,
+        TaskState::Cancelled | TaskState::Abandoned => 3,
         TaskState::Failed => 4,
     };
     let bucket = states.len().div_ceil(room.max(1)).max(1);
@@ -218,7 +221,8 @@ mod tests {
 
     #[test]
     fn a_cell_is_a_task_or_the_worst_of_its_neighbours() {
-        use TaskState::{Cancelled, Failed, Pending, Running, Succeeded};
+        use TaskState::{Abandoned, Cancelled, Failed, Pending, Running, Succeeded};
+        assert_eq!(grid(&[Abandoned, Succeeded], 2), "-■");
         let states = [Succeeded, Failed, Running, Pending, Cancelled];
         assert_eq!(grid(&states, 10), "■✗▸·-");
         assert_eq!(grid(&states, 3), "✗▸-");

@@ -243,10 +243,27 @@ async fn jobs_are_listed_and_described() {
         .await;
 }
 
+/// What the server says of itself.
+fn info() -> Answer {
+    ok("GET /updraft/v1/info", &json!({ "defaultLocation": "us-central1" }))
+}
+
+#[tokio::test]
+async fn objects_of_another_region_than_the_paths_without_one_mean_are_not_shown() {
+    Try::new("jobs describe batch --region europe-west1 --format json", vec![info()])
+        .check(expect![[r#"
+            exit: Usage
+            err:
+            error: objects of v1 for jobs are those of the server's first region, us-central1, not of europe-west1
+            hint: verbs have all regions when they print no objects: without --format and manifests
+        "#]])
+        .await;
+}
+
 #[tokio::test]
 async fn json_has_the_objects_of_v1() {
     let (object, objects) = (json!({ "kind": "Job" }), json!({ "items": [{ "kind": "Execution" }] }));
-    let parent = "GET /v1/projects/demo-project/locations/us-central1";
+    let parent = "GET /apis/run.googleapis.com/v1/namespaces/demo-project";
     let cases = [
         ("jobs describe batch", "/jobs/batch", &object),
         ("jobs list", "/jobs?limit=100", &objects),
@@ -267,7 +284,7 @@ async fn json_has_the_objects_of_v1() {
     for (line, path, answer) in cases {
         let request: &'static str = format!("{parent}{path}").leak();
         let line = format!("{line} --format json");
-        let (text, _) = Try::new(&line, vec![ok(request, answer)]).run().await;
+        let (text, _) = Try::new(&line, vec![info(), ok(request, answer)]).run().await;
         assert!(text.starts_with("exit: Done\nout:\n") && text.contains("\"kind\""), "{line}: {text}");
     }
 }
@@ -305,8 +322,10 @@ async fn manifests_of_jobs_are_applied_and_others_are_not() {
         "kind": "Job", "metadata": { "name": "batch", "annotations": { "run.googleapis.com/operation-id": "op-1" } }
     });
     let answers = vec![
-        refused("GET /v1/projects/demo-project/locations/us-central1/jobs/batch", 404, "NOT_FOUND", "no"),
-        ok("POST /v1/projects/demo-project/locations/us-central1/jobs", &object),
+        info(),
+        refused("GET /apis/run.googleapis.com/v1/namespaces/demo-project/jobs/batch", 404, "NOT_FOUND", "no"),
+        info(),
+        ok("POST /apis/run.googleapis.com/v1/namespaces/demo-project/jobs", &object),
         ok(WAIT, &operation("Job", job(), true)),
     ];
     Try::new("jobs replace", answers)

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{ContainerArgs, LabelArgs, ReplaceArgs};
+use super::{ContainerArgs, LabelArgs, PolicyCommand, ReplaceArgs};
 use crate::values::{List, Pairs, Parallelism, TaskTimeout};
 
 /// The most tasks of an execution.
@@ -46,6 +46,9 @@ pub enum JobsCommand {
     /// List, describe, cancel and delete executions.
     #[command(subcommand, visible_alias = "execution")]
     Executions(ExecutionsCommand),
+    #[expect(missing_docs, reason = "a doc comment on a flattened group would become its help heading")]
+    #[command(flatten)]
+    Policy(PolicyCommand),
 }
 
 /// Flags of `jobs create` and `jobs deploy`.

@@ -2,7 +2,7 @@
 
 use clap::{ArgGroup, Args, Subcommand};
 
-use super::{ContainerArgs, LabelArgs};
+use super::{ContainerArgs, LabelArgs, PolicyCommand};
 use crate::values::Shares;
 
 /// Verbs on worker pools.
@@ -35,6 +35,9 @@ pub enum PoolsCommand {
     /// List the revisions of worker pools.
     #[command(subcommand, visible_alias = "revision")]
     Revisions(PoolRevisionsCommand),
+    #[expect(missing_docs, reason = "a doc comment on a flattened group would become its help heading")]
+    #[command(flatten)]
+    Policy(PolicyCommand),
 }
 
 /// Verbs on the logs of worker pools.

@@ -18,6 +18,7 @@ use crate::{
     client::Client,
     error::{CliError, Exit},
     logs::{self, Subject},
+    policy::{self, Policed},
     replace,
     run::{Session, When},
 };
@@ -45,6 +46,7 @@ pub(crate) async fn jobs(session: &mut Session<'_>, command: JobsCommand) -> Res
             logs::print(session, &subject, args.lines.limit, follow).await
         }
         JobsCommand::Executions(command) => executions(session, command).await,
+        JobsCommand::Policy(command) => policy::policy(session, command, Policed::job).await,
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     logs::{self, Subject},
     objects, output,
     output::id,
+    policy::{self, Policed},
     progress::Progress,
     run::{Session, When},
 };
@@ -46,6 +47,7 @@ pub(crate) async fn pools(session: &mut Session<'_>, command: PoolsCommand) -> R
         PoolsCommand::Revisions(PoolRevisionsCommand::List { worker_pool }) => {
             revisions(session, worker_pool.as_deref()).await
         }
+        PoolsCommand::Policy(command) => policy::policy(session, command, Policed::pool).await,
     }
 }
 

@@ -384,3 +384,19 @@ async fn lines_of_a_job_say_whose_they_are() {
     let (text, _) = Try::new("jobs logs read other", answers).run().await;
     assert!(text.starts_with("exit: NotFound\nerr:\nerror: cannot find job [other]"), "{text}");
 }
+
+#[tokio::test]
+async fn who_may_run_a_job_is_said_by_its_policy() {
+    let read = "GET /jobs/batch:getIamPolicy?options.requestedPolicyVersion=3";
+    let answers =
+        vec![ok(read, &json!({ "etag": "ZTE=" })), ok("POST /jobs/batch:setIamPolicy", &json!({ "version": 1 }))];
+    let line = "jobs add-iam-policy-binding batch --member user:a@b.c --role roles/run.invoker";
+    let (text, fake) = Try::new(line, answers).run().await;
+    assert!(text.contains("Updated IAM policy for job [batch].\n"), "{text}");
+    let bindings = &fake.seen()[1].json()["policy"]["bindings"];
+    assert_eq!(*bindings, json!([{ "role": "roles/run.invoker", "members": ["user:a@b.c"] }]));
+    let of_pool = "GET /workerPools/wp:getIamPolicy?options.requestedPolicyVersion=3";
+    let (text, _) =
+        Try::new("worker-pools get-iam-policy wp", vec![ok(of_pool, &json!({ "etag": "ZTE=" }))]).run().await;
+    assert!(text.starts_with("exit: Done\nout:\netag: ZTE="), "{text}");
+}

@@ -122,6 +122,16 @@ impl Client {
         [&["v1", "projects", &self.project, "locations", &self.region], rest].concat()
     }
 
+    /// `/updraft/v1/projects/P/locations/L/…`: calls that only this server has.
+    pub(crate) fn own_path<'s>(&'s self, rest: &[&'s str]) -> Vec<&'s str> {
+        [&["updraft", "v1", "projects", &self.project, "locations", &self.region], rest].concat()
+    }
+
+    /// The clock by which it waits.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Sends a request and reads its answer as JSON.
     pub(crate) async fn call(&self, method: Method, path: &[&str], ask: Ask<'_>) -> Result<Value, CliError> {
         let mut request = self.request(method, path, &ask.query)?;
@@ -161,7 +171,8 @@ impl Client {
         self.send(self.request(Method::GET, path, query)?).await
     }
 
-    /// All pages of a list: `next` takes what a page holds and gives the token of the next one.
+    /// All pages of a list: `next` takes what a page holds and gives the token of the next one, or none when it has seen
+    /// enough.
     pub(crate) async fn pages<M: Named>(
         &self,
         path: &[&str],
@@ -178,13 +189,18 @@ impl Client {
         }
     }
 
-    /// A service, or nothing when there is none.
-    pub(crate) async fn service(&self, id: &str) -> Result<Option<run::Service>, CliError> {
-        match self.message(Method::GET, &self.path(&["services", id]), Ask::default()).await {
-            Ok(service) => Ok(Some(service)),
+    /// What is at a path below project and region, or nothing when there is nothing.
+    pub(crate) async fn find<M: Named>(&self, path: &[&str]) -> Result<Option<M>, CliError> {
+        match self.message(Method::GET, &self.path(path), Ask::default()).await {
+            Ok(found) => Ok(Some(found)),
             Err(error) if error.is("NOT_FOUND") => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// A service, or nothing when there is none.
+    pub(crate) async fn service(&self, id: &str) -> Result<Option<run::Service>, CliError> {
+        self.find(&["services", id]).await
     }
 
     /// Looks at an operation again: when it ends, or a moment later.

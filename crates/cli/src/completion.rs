@@ -23,7 +23,9 @@ mod tests {
             let mut script = Vec::new();
             completion(&mut command, shell, &mut script);
             let script = String::from_utf8(script).unwrap();
-            for word in ["deploy", "update-traffic", "revisions", "images", "allow-unauthenticated"] {
+            for word in
+                ["deploy", "update-traffic", "revisions", "images", "allow-unauthenticated", "worker-pools", "rerun"]
+            {
                 assert!(script.contains(word), "{shell}: {word}");
             }
         }

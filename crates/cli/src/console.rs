@@ -23,7 +23,11 @@ pub struct Console<'a> {
     err: Box<dyn Write + Send + 'a>,
     input: Box<dyn BufRead + Send + 'a>,
     terminal: Terminal,
+    width: fn() -> Option<usize>,
 }
+
+/// Columns of a terminal that does not say how many it has.
+const WIDTH: usize = 80;
 
 // === impl Console ===
 
@@ -35,7 +39,8 @@ impl<'a> Console<'a> {
         } else {
             Terminal::Plain
         };
-        Console::new(io::stdout(), io::stderr(), io::BufReader::new(io::stdin()), terminal)
+        let width = || rustix::termios::tcgetwinsize(io::stderr()).ok().map(|size| usize::from(size.ws_col));
+        Console { width, ..Console::new(io::stdout(), io::stderr(), io::BufReader::new(io::stdin()), terminal) }
     }
 
     /// Streams of one's own: for tests, and for whoever runs a command inside another.
@@ -45,7 +50,7 @@ impl<'a> Console<'a> {
         input: impl BufRead + Send + 'a,
         terminal: Terminal,
     ) -> Self {
-        Self { out: Box::new(out), err: Box::new(err), input: Box::new(input), terminal }
+        Self { out: Box::new(out), err: Box::new(err), input: Box::new(input), terminal, width: || None }
     }
 
     pub(crate) fn is_interactive(&self) -> bool {
@@ -83,6 +88,21 @@ impl<'a> Console<'a> {
     pub(crate) fn rewrite(&mut self, line: impl fmt::Display) {
         let _ = self.err.write_all(b"\r\x1b[2K");
         self.say(line);
+    }
+
+    /// The columns of the terminal, as it is now.
+    pub(crate) fn width(&self) -> usize {
+        (self.width)().filter(|width| *width > 0).unwrap_or(WIDTH)
+    }
+
+    /// Talk in the place of the last `count` lines, none of which was wider than the terminal: up to their start, and clear
+    /// all below.
+    pub(crate) fn redraw(&mut self, count: usize, lines: &[String]) {
+        if count > 0 {
+            let _ = write!(self.err, "\x1b[{count}A\r\x1b[J");
+        }
+        let text: String = lines.iter().map(|line| one_line(line) + "\n").collect();
+        self.whisper(text);
     }
 
     /// What is typed or piped in.

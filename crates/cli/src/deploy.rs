@@ -9,7 +9,7 @@ use updraft_api::{
 use updraft_model::iam::{ALL_USERS, ROLE_INVOKER};
 
 use crate::{
-    args::{DeployArgs, SettingsArgs, UpdateArgs, either},
+    args::{DeployArgs, EnvArgs, SettingsArgs, UpdateArgs, either},
     client::{Ask, Client, encode},
     console::Answer,
     describe::{tag_url, url},
@@ -37,7 +37,7 @@ enum Access {
 /// `deploy`.
 pub(crate) async fn deploy(session: &mut Session<'_>, args: &DeployArgs) -> Result<(), CliError> {
     let (name, settings) = (args.service.as_str(), &args.settings);
-    let env_file = env_file(settings)?;
+    let env_file = env_file(&settings.container.env)?;
     let project = session.client.project.clone();
     let wish = Wish {
         id: name,
@@ -76,7 +76,7 @@ pub(crate) async fn update(session: &mut Session<'_>, args: &UpdateArgs) -> Resu
     if args.image.is_none() && asks_nothing {
         return Err(CliError::usage("no change was asked for").with_hint("see 'updraft services update --help'"));
     }
-    let env_file = env_file(settings)?;
+    let env_file = env_file(&settings.container.env)?;
     let project = session.client.project.clone();
     let wish = Wish {
         id: name,
@@ -91,7 +91,7 @@ pub(crate) async fn update(session: &mut Session<'_>, args: &UpdateArgs) -> Resu
     let change = change(&session.client, &before, |before| settings::update(before, &wish)).await?;
     let Some(change) = change else {
         session.console.say(format_args!("Service [{name}] is that way already."));
-        return objects::print_if_asked(session, name).await;
+        return objects::print_if_asked(session, &["services", name]).await;
     };
     session.console.say("Deploying...");
     finish(session, change, settings).await
@@ -147,13 +147,13 @@ async fn finish(session: &mut Session<'_>, change: Change, settings: &SettingsAr
         let service: Option<Service> = crate::client::subject(&change.operation);
         let service = service.ok_or_else(|| CliError::unexpected("an operation without a service"))?;
         session.console.say(format_args!("Service [{}] is deploying asynchronously.", id(&service.name)));
-        return objects::print_if_asked(session, id(&service.name)).await;
+        return objects::print_if_asked(session, &["services", id(&service.name)]).await;
     }
     let mut progress = Progress::new(&mut session.console);
     let service = follow::service(&session.client, change, &mut progress).await?;
     session.console.say("Done.");
     session.console.whisper(if makes_revision { deployed(&service, settings) } else { updated(&service) });
-    objects::print_if_asked(session, id(&service.name)).await
+    objects::print_if_asked(session, &["services", id(&service.name)]).await
 }
 
 /// What there is to say of a deployment that came up.
@@ -252,8 +252,8 @@ fn with_access(before: &Policy, access: Access) -> Option<Policy> {
 // === files ===
 
 /// The variables of `--env-vars-file`: a YAML mapping of names to plain values.
-fn env_file(settings: &SettingsArgs) -> Result<Option<Vec<(String, String)>>, CliError> {
-    let Some(path) = &settings.env.env_vars_file else { return Ok(None) };
+pub(crate) fn env_file(flags: &EnvArgs) -> Result<Option<Vec<(String, String)>>, CliError> {
+    let Some(path) = &flags.env_vars_file else { return Ok(None) };
     let wrong = |cause: String| CliError::usage(format!("--env-vars-file {}: {cause}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
     if text.trim().is_empty() {
@@ -304,9 +304,8 @@ mod tests {
         let path = dir.path().join("env.yaml");
         let read = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            let mut settings = SettingsArgs::default();
-            settings.env.env_vars_file = Some(path.clone());
-            env_file(&settings).map(Option::unwrap_or_default).map_err(|error| error.to_string())
+            let flags = EnvArgs { env_vars_file: Some(path.clone()), ..EnvArgs::default() };
+            env_file(&flags).map(Option::unwrap_or_default).map_err(|error| error.to_string())
         };
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(read("B: x\nA: \"1\"\n"), Ok(vec![pair("B", "x"), pair("A", "1")]));

@@ -18,7 +18,16 @@ use crate::{
 
 /// Text that grows line by line.
 #[derive(Debug, Default)]
-struct Page(String);
+pub(crate) struct Page(pub(crate) String);
+
+/// What containers are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To take requests. Only then is it a question when they have CPU.
+    Requests,
+    /// To work by themselves.
+    Work,
+}
 
 /// What a revision says of how it runs; also the template of a service, for want of a revision.
 struct Spec<'a> {
@@ -135,17 +144,20 @@ pub(crate) fn traffic(service: &Service) -> String {
     page.line(0, "Traffic:");
     let latest = id(&service.latest_ready_revision);
     for (target, percent, tags) in merged(&service.traffic) {
-        let name = match &target {
-            Target::Latest if latest.is_empty() => "LATEST".to_owned(),
-            Target::Latest => format!("LATEST (currently {latest})"),
-            Target::Revision(revision) => revision.clone(),
-        };
-        page.line(2, &format!("{:<4} {name}", format!("{percent}%")));
+        page.share(&target, percent, latest);
         for tag in tags {
             page.line(9, &format!("{tag}: {}", tag_url(service, &tag).unwrap_or_default()));
         }
     }
     page.0
+}
+
+/// Which revisions of a worker pool have which share of its instances.
+pub(crate) fn instance_split(page: &mut Page, targets: &[TrafficTarget], latest: &str) {
+    page.line(0, "Instance Split:");
+    for (target, percent, _) in merged(targets) {
+        page.share(&target, percent, latest);
+    }
 }
 
 /// The main URL of a service.
@@ -207,21 +219,31 @@ fn number(number: i32) -> String {
 // === impl Page ===
 
 impl Page {
-    fn push(&mut self, text: &str) {
+    pub(crate) fn push(&mut self, text: &str) {
         self.0.push_str(text);
     }
 
-    fn line(&mut self, indent: usize, text: &str) {
+    pub(crate) fn line(&mut self, indent: usize, text: &str) {
         // Writing to a string does not fail.
         let _ = writeln!(self.0, "{:indent$}{}", "", text.trim_end());
     }
 
-    fn blank(&mut self) {
+    pub(crate) fn blank(&mut self) {
         self.0.push('\n');
     }
 
+    /// `100% LATEST (currently hello-00001-abc)`; `latest` is empty while there is none.
+    fn share(&mut self, target: &Target, percent: i32, latest: &str) {
+        let name = match target {
+            Target::Latest if latest.is_empty() => "LATEST".to_owned(),
+            Target::Latest => format!("LATEST (currently {latest})"),
+            Target::Revision(revision) => revision.clone(),
+        };
+        self.line(2, &format!("{:<4} {name}", format!("{percent}%")));
+    }
+
     /// Labels with their values in a column; those without a value are left out.
-    fn fields(&mut self, indent: usize, fields: &[(&str, String)]) {
+    pub(crate) fn fields(&mut self, indent: usize, fields: &[(&str, String)]) {
         let shown: Vec<_> = fields.iter().filter(|(_, value)| !value.is_empty()).collect();
         let width = shown.iter().map(|(label, _)| label.len() + 1).max().unwrap_or(0);
         for (label, value) in shown {
@@ -229,7 +251,7 @@ impl Page {
         }
     }
 
-    fn labels(&mut self, labels: &HashMap<String, String>) {
+    pub(crate) fn labels(&mut self, labels: &HashMap<String, String>) {
         // Those with a prefix are the tools', not the user's.
         let mut own: Vec<String> =
             labels.iter().filter(|(key, _)| !key.contains('/')).map(|(key, value)| format!("{key}:{value}")).collect();
@@ -240,18 +262,7 @@ impl Page {
     }
 
     fn spec(&mut self, indent: usize, spec: &Spec<'_>) {
-        for container in spec.containers {
-            match spec.containers.len() {
-                1 => self.line(indent, "Container"),
-                _ => self.line(indent, &format!("Container {}", container.name)),
-            }
-            self.container(indent + 2, container, spec.volumes);
-        }
-        if !spec.volumes.is_empty() {
-            self.line(indent, "Volumes:");
-            let volumes: Vec<_> = spec.volumes.iter().map(|one| (one.name.as_str(), volume(one))).collect();
-            self.columns(indent + 2, &volumes);
-        }
+        self.containers(indent, Purpose::Requests, (spec.containers, spec.volumes));
         let scaling = spec.scaling.copied().unwrap_or_default();
         let http2 = spec.containers.iter().flat_map(|container| &container.ports).any(|port| port.name == "h2c");
         self.fields(
@@ -267,9 +278,31 @@ impl Page {
         );
     }
 
-    fn container(&mut self, indent: usize, container: &Container, volumes: &[Volume]) {
+    /// Containers, and the volumes that they share.
+    pub(crate) fn containers(
+        &mut self,
+        indent: usize,
+        purpose: Purpose,
+        (containers, volumes): (&[Container], &[Volume]),
+    ) {
+        for container in containers {
+            match containers.len() {
+                1 => self.line(indent, "Container"),
+                _ => self.line(indent, &format!("Container {}", container.name)),
+            }
+            self.container(indent + 2, purpose, (container, volumes));
+        }
+        if !volumes.is_empty() {
+            self.line(indent, "Volumes:");
+            let volumes: Vec<_> = volumes.iter().map(|one| (one.name.as_str(), volume(one))).collect();
+            self.columns(indent + 2, &volumes);
+        }
+    }
+
+    fn container(&mut self, indent: usize, purpose: Purpose, (container, volumes): (&Container, &[Volume])) {
         let limit = |name| container.resources.as_ref().and_then(|resources| resources.limits.get(name)).cloned();
-        let throttled = container.resources.as_ref().map(|resources| match resources.cpu_idle {
+        let resources = container.resources.as_ref().filter(|_| purpose == Purpose::Requests);
+        let throttled = resources.map(|resources| match resources.cpu_idle {
             true => "only during request processing",
             false => "always",
         });
@@ -333,7 +366,7 @@ impl Page {
         }
     }
 
-    fn problem(&mut self, mark: &str, message: Option<&str>) {
+    pub(crate) fn problem(&mut self, mark: &str, message: Option<&str>) {
         if let Some(message) = message.filter(|message| !message.is_empty()) {
             self.line(0, &format!("{mark} {message}"));
         }

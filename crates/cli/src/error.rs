@@ -5,19 +5,20 @@ use std::{fmt, io, process::ExitCode};
 /// What the exit codes mean; for `--help`.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0  done
-  1  failed: the server refused, or the deployment did not come up
-  2  the command line or the configuration is wrong
-  3  there is no such service, revision or image
-  4  the server cannot be reached
-  5  not allowed: the token is missing or wrong, or the permission is";
+    0  done
+    1  failed: the server refused, the deployment did not come up, or the execution did not succeed
+    2  the command line or the configuration is wrong
+    3  there is no such service, job, revision or image
+    4  the server cannot be reached
+    5  not allowed: the token is missing or wrong, or the permission is
+  130  interrupted: the execution that was waited for goes on";
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// As asked.
     Done = 0,
-    /// The server refused, or what was deployed did not come up.
+    /// The server refused, or what was deployed or executed did not end well.
     Failed = 1,
     /// The command line or the configuration is wrong.
     Usage = 2,
@@ -27,6 +28,8 @@ pub enum Exit {
     Unreachable = 4,
     /// The caller is not known, or may not.
     Denied = 5,
+    /// The user went away while something was waited for; it goes on. What shells say of a program that Ctrl-C ended.
+    Interrupted = 130,
 }
 
 /// Why a command did not do what it was asked to.
@@ -84,6 +87,11 @@ impl CliError {
 
     pub(crate) fn with_notes(self, notes: Vec<String>) -> Self {
         Self { notes, ..self }
+    }
+
+    /// The same, about something in `place`, such as a file.
+    pub(crate) fn within(self, place: impl fmt::Display) -> Self {
+        Self { message: format!("{place}: {}", self.message), ..self }
     }
 
     /// One more line below the message.

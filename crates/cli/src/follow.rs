@@ -56,25 +56,25 @@ pub(crate) async fn service(
     }
 }
 
-/// Waits for the end of an operation that is shown as one stage.
+/// Waits for the end of an operation that is shown as one stage, and returns it as it is then.
 pub(crate) async fn one_stage(
     client: &Client,
     mut operation: Operation,
     title: &'static str,
     progress: &mut Progress<'_, '_>,
-) -> Result<(), CliError> {
+) -> Result<Operation, CliError> {
     progress.show(&[(title, Stage::Running)]);
     while !operation.done {
         operation = client.wait(&operation).await.inspect_err(|_| progress.fail())?;
     }
-    match operation.result {
+    match &operation.result {
         Some(Outcome::Error(status)) => {
             progress.fail();
-            Err(CliError::failed(status.message))
+            Err(CliError::failed(status.message.clone()))
         }
         _ => {
             progress.show(&[(title, Stage::Done)]);
-            Ok(())
+            Ok(operation)
         }
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! [`Command`] and [`Globals`] are clap types that the binary composes with its own verbs; [`run()`]
 //! carries one out; [`completion()`] prints the completion of the whole. What is edited is pure:
-//! `settings` (flags → service) and `traffic` (shares and tags).
+//! `settings` (flags → service, job, worker pool) and `traffic` (shares and tags); so is what a running
+//! execution looks like, `jobs/view`.
 
 mod accounts;
 mod args;
@@ -21,10 +22,12 @@ mod files;
 mod follow;
 mod gcloud;
 mod images;
+mod jobs;
 mod logs;
 mod objects;
 mod output;
 mod policy;
+mod pools;
 mod progress;
 mod replace;
 mod revisions;
@@ -40,18 +43,11 @@ mod update_traffic;
 mod values;
 
 pub use args::{
-    AccountArgs, AuditArgs, AuthCommand, BackupArgs, BindingArgs, Command, ConditionArg, ContainerSecretArgs,
-    CreateAccountArgs, CreateHttpJobArgs, CreateScheduledJob, CreateSecretArgs, DeployArgs, Egress, EnvArgs,
-    ExportShell, ExportsArgs, Format, GcloudCommand, Globals, HttpJobArgs, HttpMethodArg, IamCommand,
-    IdentityTokenArgs, ImagesCommand, Ingress, KeyArgs, KeysCommand, LabelArgs, ListSecretsArgs, LoadArgs, LoginArgs,
-    LogsArgs, ManagedBy, PolicyCommand, ProjectsCommand, RemoveBindingArgs, ReplaceArgs, ReplicationPolicy,
-    RevisionsCommand, ScalingArgs, ScheduledJobArg, ScheduledJobsArgs, ScheduledJobsCommand, SchedulerCommand,
-    SecretsArgs, SecretsCommand, ServiceAccountsCommand, ServicesCommand, SettingsArgs, SetupArgs, SetupAuth,
-    SwitchArgs, TrafficArgs, UpdateArgs, UpdateHttpJobArgs, UpdateScheduledJob, VersionArgs, VersionsCommand,
+    AccountArgs, AfterArgs, AuditArgs, AuthCommand, BackupArgs, BindingArgs, Command, ConditionArg, ContainerArgs, ContainerSecretArgs, CreateAccountArgs, CreateHttpJobArgs, CreateJobArgs, CreateScheduledJob, CreateSecretArgs, DeployArgs, DeployPoolArgs, Egress, EnvArgs, ExecuteArgs, ExecutionLogsArgs, ExecutionLogsCommand, ExecutionsCommand, ExportShell, ExportsArgs, Format, GcloudCommand, Globals, HttpJobArgs, HttpMethodArg, IamCommand, IdentityTokenArgs, ImagesCommand, Ingress, JobLogsArgs, JobLogsCommand, JobSettingsArgs, JobsCommand, KeyArgs, KeysCommand, LabelArgs, ListSecretsArgs, ListTasksArgs, LoadArgs, LoginArgs, LogsArgs, ManagedBy, PolicyCommand, PoolLogsArgs, PoolLogsCommand, PoolRevisionsCommand, PoolSettingsArgs, PoolsCommand, ProjectsCommand, RemoveBindingArgs, ReplaceArgs, ReplicationPolicy, RerunArgs, RevisionsCommand, ScalingArgs, ScheduledJobArg, ScheduledJobsArgs, ScheduledJobsCommand, SchedulerCommand, SecretsArgs, SecretsCommand, ServiceAccountsCommand, ServicesCommand, SettingsArgs, SetupArgs, SetupAuth, SplitArgs, SwitchArgs, TaskLinesArgs, TasksCommand, TrafficArgs, UntilArgs, UpdateArgs, UpdateHttpJobArgs, UpdateJobArgs, UpdatePoolArgs, UpdateScheduledJob, VersionArgs, VersionsCommand,
 };
 pub use auth::{auth, print_kept_token};
 pub use completion::{Shell, completion};
 pub use console::{Console, Terminal};
 pub use error::{EXIT_CODES, Exit};
 pub use run::run;
-pub use values::{Count, Duration, List, Pairs, Port, Shares, Span};
+pub use values::{Count, Duration, List, Pairs, Parallelism, Port, Shares, Span, TaskTimeout};

@@ -1,4 +1,4 @@
-//! `services logs`, `services explain`.
+//! `services logs`, `services explain`, and the `logs` of jobs, executions and worker pools.
 
 use futures::TryStreamExt;
 use reqwest::StatusCode;
@@ -8,10 +8,10 @@ use tokio_util::io::StreamReader;
 
 use crate::{
     args::{ExplainArgs, Format, LogsArgs},
-    client::refusal,
+    client::{Client, refusal},
     deploy,
     error::CliError,
-    output,
+    jobs, output, pools,
     run::Session,
 };
 
@@ -25,22 +25,62 @@ pub(crate) async fn read(session: &mut Session<'_>, args: &LogsArgs) -> Result<(
                 .with_hint("write 'updraft services logs SERVICE' or 'updraft services logs read SERVICE'"));
         }
     };
-    let wanted =
-        Wanted { service, revision: args.revision.as_deref(), limit: args.limit, follow: args.follow, which: None };
-    print(session, wanted).await.map(drop)
+    let subject = Subject::Service { service, revision: args.revision.as_deref() };
+    print(session, &subject, args.limit, args.follow).await
+}
+
+/// Whose entries are to be printed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Subject<'a> {
+    /// Those of a service, or of one revision of it.
+    Service { service: &'a str, revision: Option<&'a str> },
+    /// Those of a job, of one execution of it, of the tasks with one index.
+    Job { job: &'a str, execution: Option<&'a str>, task: Option<u32> },
+    /// Those of a worker pool, or of one revision of it.
+    Pool { pool: &'a str, revision: Option<&'a str> },
+}
+
+// === impl Subject ===
+
+impl Subject<'_> {
+    /// The name that a query has to have: its parameter and its value.
+    fn name(&self) -> (&'static str, &str) {
+        match *self {
+            Self::Service { service, .. } => ("service", service),
+            Self::Job { job, .. } => ("job", job),
+            Self::Pool { pool, .. } => ("workerPool", pool),
+        }
+    }
+
+    /// What else it says, as parameters of a query.
+    fn parts(&self) -> Vec<(&'static str, String)> {
+        let parts = match *self {
+            Self::Service { revision, .. } | Self::Pool { revision, .. } => {
+                [("revision", revision.map(str::to_owned)), ("", None)]
+            }
+            Self::Job { execution, task, .. } => {
+                [("execution", execution.map(str::to_owned)), ("task", task.map(|index| index.to_string()))]
+            }
+        };
+        parts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
+    /// What to say when there is no such thing; `None` when there is.
+    async fn missing(&self, client: &Client) -> Result<Option<CliError>, CliError> {
+        Ok(match *self {
+            Self::Service { service, .. } => client.service(service).await?.is_none().then(|| deploy::missing(service)),
+            Self::Job { job, .. } => jobs::find(client, job).await?.is_none().then(|| jobs::missing(job)),
+            Self::Pool { pool, .. } => pools::find(client, pool).await?.is_none().then(|| pools::missing(pool)),
+        })
+    }
 }
 
 /// Prints the latest decisions of the scaler for a service, oldest first, as they come in; with `--follow` also those to
 /// come.
 pub(crate) async fn explain(session: &mut Session<'_>, args: &ExplainArgs) -> Result<(), CliError> {
-    let wanted = Wanted {
-        service: &args.service,
-        revision: args.revision.as_deref(),
-        limit: args.limit,
-        follow: args.follow,
-        which: Some("decisions"),
-    };
-    if print(session, wanted).await? == 0 && !args.follow {
+    let subject = Subject::Service { service: &args.service, revision: args.revision.as_deref() };
+    let wanted = Wanted { subject: &subject, limit: args.limit, follow: args.follow, which: Some("decisions") };
+    if print_which(session, wanted).await? == 0 && !args.follow {
         session
             .console
             .say(format_args!("Nothing has been decided for [{}] yet: it has had no instance.", args.service));
@@ -48,11 +88,20 @@ pub(crate) async fn explain(session: &mut Session<'_>, args: &ExplainArgs) -> Re
     Ok(())
 }
 
+/// Prints the latest entries, oldest first, as they come in; with `follow` also those to come.
+pub(crate) async fn print(
+    session: &mut Session<'_>,
+    subject: &Subject<'_>,
+    limit: u32,
+    follow: bool,
+) -> Result<(), CliError> {
+    print_which(session, Wanted { subject, limit, follow, which: None }).await.map(drop)
+}
+
 /// Which entries are to be printed.
 #[derive(Debug, Clone, Copy)]
 struct Wanted<'a> {
-    service: &'a str,
-    revision: Option<&'a str>,
+    subject: &'a Subject<'a>,
     limit: u32,
     follow: bool,
     /// `decisions`, or what is printed unless something else is asked for.
@@ -60,18 +109,18 @@ struct Wanted<'a> {
 }
 
 /// Prints them, and says how many there were.
-async fn print(session: &mut Session<'_>, wanted: Wanted<'_>) -> Result<usize, CliError> {
-    let Wanted { service, follow, .. } = wanted;
-    let limit = wanted.limit.to_string();
+async fn print_which(session: &mut Session<'_>, wanted: Wanted<'_>) -> Result<usize, CliError> {
+    let Wanted { subject, follow, .. } = wanted;
+    let (limit, parts) = (wanted.limit.to_string(), subject.parts());
     let client = &session.client;
     let mut query = vec![
         ("project", client.project.as_str()),
         ("location", client.region.as_str()),
-        ("service", service),
+        subject.name(),
         ("limit", limit.as_str()),
     ];
     query.extend(wanted.which.map(|which| ("which", which)));
-    query.extend(wanted.revision.map(|revision| ("revision", revision)));
+    query.extend(parts.iter().map(|(name, value)| (*name, value.as_str())));
     query.extend(follow.then_some(("follow", "true")));
     let response = client.stream(&["updraft", "v1", "logs"], &query).await?;
     let broken = |error: std::io::Error| CliError::failed(format!("the log broke off: {error}"));
@@ -104,9 +153,11 @@ async fn print(session: &mut Session<'_>, wanted: Wanted<'_>) -> Result<usize, C
             Some(Format::Table) | None => session.console.print(&text(&entry))?,
         }
     }
-    // A service that is gone may have left lines; one that never was has none, and saying nothing would look like success.
-    if count == 0 && session.client.service(service).await?.is_none() {
-        return Err(deploy::missing(service));
+    // What is gone may have left lines; what that never was has none, and saying nothing would look like success.
+    if count == 0
+        && let Some(missing) = subject.missing(&session.client).await?
+    {
+        return Err(missing);
     }
     match output::many(session.format, &entries)? {
         Some(text) if !follow => session.console.print(&text)?,
@@ -116,7 +167,7 @@ async fn print(session: &mut Session<'_>, wanted: Wanted<'_>) -> Result<usize, C
 }
 
 /// `2026-11-21 08:14:40 hello`, as gcloud prints an entry: of a request its method, status and URL; of an object the
-/// JSON on a line.
+/// JSON on a line. Of a job there also is whose line it is: its tasks write at the same time.
 fn text(entry: &Value) -> String {
     let time = time_of(entry);
     let http = &entry["httpRequest"];
@@ -125,6 +176,10 @@ fn text(entry: &Value) -> String {
     }
     // A decision is for a revision, and a service has several.
     let revision = entry["resource"]["labels"]["revision_name"].as_str().unwrap_or_default();
+    let time = match task(entry) {
+        Some(task) => format!("{time} {task}"),
+        None => time,
+    };
     match (&entry["textPayload"], &entry["jsonPayload"]) {
         (Value::String(text), _) if is_decision(entry) => format!("{time} {revision} {text}\n"),
         (Value::String(text), _) => format!("{time} {text}\n"),
@@ -140,6 +195,12 @@ pub(crate) fn time_of(entry: &Value) -> String {
         Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S").to_string(),
         Err(_) => time.to_owned(),
     }
+}
+
+/// The execution and the index of the task that wrote an entry: `job1-dcb4a/3`.
+fn task(entry: &Value) -> Option<String> {
+    let label = |name: &str| entry["labels"][format!("run.googleapis.com/{name}")].as_str();
+    Some(format!("{}/{}", label("execution_name")?, label("task_index")?))
 }
 
 fn is_decision(entry: &Value) -> bool {

@@ -16,16 +16,24 @@ use crate::{
 const PAGE: &str = "100";
 
 /// What a manifest leaves out of annotations: they say who wrote it and what the server does with it.
-const OMITTED: [&str; 8] = [
+const OMITTED: [&str; 10] = [
     "run.googleapis.com/client-name",
     "run.googleapis.com/client-version",
+    "run.googleapis.com/creator",
     "run.googleapis.com/creatorEmail",
+    "run.googleapis.com/lastModifier",
     "run.googleapis.com/lastModifierEmail",
     "run.googleapis.com/operation-id",
     "serving.knative.dev/creator",
     "serving.knative.dev/creatorEmail",
     "serving.knative.dev/lastModifier",
 ];
+
+/// The label that says when somebody wrote it, which jobs have where services have a condition.
+const UPDATED: &str = "run.googleapis.com/lastUpdatedTime";
+
+/// Collections that v1 has below namespaces only (`apis/run.googleapis.com/v1`).
+const NAMESPACED: [&str; 4] = ["jobs", "executions", "tasks", "workerpools"];
 
 /// Is a format one that shows objects?
 pub(crate) fn is_for(format: Option<Format>) -> bool {
@@ -45,9 +53,9 @@ pub(crate) async fn print(session: &mut Session<'_>, path: &[&str]) -> Result<()
     }
 }
 
-/// Prints a service when a format asks for that. Otherwise nothing: what there is to say to people was said.
-pub(crate) async fn print_if_asked(session: &mut Session<'_>, service: &str) -> Result<(), CliError> {
-    if is_for(session.format) { print(session, &["services", service]).await } else { Ok(()) }
+/// Prints an object when a format asks for that. Otherwise nothing: what there is to say to people was said.
+pub(crate) async fn print_if_asked(session: &mut Session<'_>, path: &[&str]) -> Result<(), CliError> {
+    if is_for(session.format) { print(session, path).await } else { Ok(()) }
 }
 
 /// Prints all objects of a collection that a label selector lets through.
@@ -87,16 +95,37 @@ pub(crate) fn rows(
 
 /// An object by its path below project and region.
 pub(crate) async fn one(client: &Client, path: &[&str]) -> Result<Value, CliError> {
-    client.call(Method::GET, &client.object_path(path), Ask::default()).await
+    client.call(Method::GET, &place(client, path).await?, Ask::default()).await
+}
+
+/// Where an object, or a collection of them, is.
+///
+/// # Errors
+/// When that path carries no region, and the one that the server takes it for is not the one that is meant: the answer would
+/// be about something else.
+pub(crate) async fn place<'s>(client: &'s Client, path: &[&'s str]) -> Result<Vec<&'s str>, CliError> {
+    let Some(collection) = path.first().filter(|collection| NAMESPACED.contains(collection)) else {
+        return Ok(client.object_path(path));
+    };
+    let info = client.call(Method::GET, &["updraft", "v1", "info"], Ask::default()).await?;
+    let (served, region) = (info["defaultLocation"].as_str().unwrap_or_default(), &client.region);
+    if served != region {
+        return Err(CliError::usage(format!(
+            "objects of v1 for {collection} are those of the server's first region, {served}, not of {region}"
+        ))
+        .with_hint("verbs have all regions when they print no objects: without --format and manifests"));
+    }
+    Ok([&["apis", "run.googleapis.com", "v1", "namespaces", &client.project], path].concat())
 }
 
 async fn all(client: &Client, collection: &str, selector: &str) -> Result<Vec<Value>, CliError> {
     let (mut objects, mut token) = (Vec::new(), String::new());
+    let place = place(client, &[collection]).await?;
     loop {
         let query = vec![("limit", PAGE), ("continue", token.as_str()), ("labelSelector", selector)];
         let query = query.into_iter().filter(|(_, value)| !value.is_empty()).collect();
         let ask = Ask { query, body: None };
-        let mut page = client.call(Method::GET, &client.object_path(&[collection]), ask).await?;
+        let mut page = client.call(Method::GET, &place, ask).await?;
         if let Value::Array(items) = page["items"].take() {
             objects.extend(items);
         }
@@ -118,6 +147,9 @@ fn manifest(mut object: Value) -> Value {
         });
         if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
             annotations.retain(|key, _| !OMITTED.contains(&&**key));
+        }
+        if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
+            labels.remove(UPDATED);
         }
     }
     object

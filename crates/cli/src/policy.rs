@@ -1,4 +1,4 @@
-//! Policies of services, secrets, projects and service accounts: read, changed, and written if nobody was faster.
+//! Policies of services, jobs, worker pools, secrets, projects and service accounts: read, changed, and written if nobody was faster.
 
 use http::Method;
 use serde_json::json;
@@ -132,6 +132,14 @@ fn edited(before: &Policy, binding: &Binding, edit: Edit) -> Result<Option<Polic
 impl Policed {
     pub(crate) fn service(client: &Client, id: &str) -> Self {
         Self::new("service", id, (Method::GET, &client.path(&["services", id])))
+    }
+
+    pub(crate) fn job(client: &Client, id: &str) -> Self {
+        Self::new("job", id, (Method::GET, &client.path(&["jobs", id])))
+    }
+
+    pub(crate) fn pool(client: &Client, id: &str) -> Self {
+        Self::new("worker pool", id, (Method::GET, &client.path(&["workerPools", id])))
     }
 
     pub(crate) fn project(id: &str) -> Self {

@@ -1,4 +1,4 @@
-//! `services replace FILE`: manifests of services, one after the other.
+//! `services replace FILE`, `jobs replace FILE`: manifests of services or of jobs, one after the other.
 
 use http::Method;
 use serde_json::Value;
@@ -16,8 +16,26 @@ use crate::{
 /// The annotation that says which operation a write began.
 const OPERATION: &str = "run.googleapis.com/operation-id";
 
-/// Creates or replaces the services of a file, in its order; stops at the first that fails.
-pub(crate) async fn replace(session: &mut Session<'_>, args: &ReplaceArgs) -> Result<(), CliError> {
+/// What manifests of a kind say, and where their objects are.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    api_version: &'static str,
+    kind: &'static str,
+    /// In paths.
+    collection: &'static str,
+    /// In sentences.
+    noun: &'static str,
+}
+
+/// Services.
+pub(crate) const SERVICE: Kind =
+    Kind { api_version: "serving.knative.dev/v1", kind: "Service", collection: "services", noun: "service" };
+/// Jobs.
+pub(crate) const JOB: Kind =
+    Kind { api_version: "run.googleapis.com/v1", kind: "Job", collection: "jobs", noun: "job" };
+
+/// Creates or replaces what a file holds, in its order; stops at the first that fails.
+pub(crate) async fn replace(session: &mut Session<'_>, args: &ReplaceArgs, kind: &Kind) -> Result<(), CliError> {
     let path = args.file.display();
     let text = match args.file.to_str() {
         Some("-") => std::io::read_to_string(std::io::stdin()),
@@ -29,30 +47,31 @@ pub(crate) async fn replace(session: &mut Session<'_>, args: &ReplaceArgs) -> Re
         return Err(CliError::usage(format!("{path} holds no manifest")));
     }
     for manifest in &manifests {
-        check(manifest, session).map_err(|cause| CliError::usage(format!("{path}: {cause}")))?;
+        check(manifest, session, kind).map_err(|error| error.within(&path))?;
     }
     for manifest in manifests {
-        one(session, args, manifest).await?;
+        one(session, args, (kind, manifest)).await?;
     }
     Ok(())
 }
 
-async fn one(session: &mut Session<'_>, args: &ReplaceArgs, manifest: Value) -> Result<(), CliError> {
+async fn one(session: &mut Session<'_>, args: &ReplaceArgs, (kind, manifest): (&Kind, Value)) -> Result<(), CliError> {
+    let Kind { collection, noun, .. } = *kind;
     let name = manifest["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let client = &session.client;
-    let is_there = match objects::one(client, &["services", &name]).await {
+    let is_there = match objects::one(client, &[collection, &name]).await {
         Ok(_) => true,
         Err(error) if error.is("NOT_FOUND") => false,
         Err(error) => return Err(error),
     };
     let query = if args.dry_run { vec![("dryRun", "all")] } else { Vec::new() };
     let (method, path) = match is_there {
-        true => (Method::PUT, client.object_path(&["services", &name])),
-        false => (Method::POST, client.object_path(&["services"])),
+        true => (Method::PUT, objects::place(client, &[collection, &name]).await?),
+        false => (Method::POST, objects::place(client, &[collection]).await?),
     };
     let done = client.call(method, &path, Ask { query, body: Some(manifest) }).await?;
     if args.dry_run {
-        session.console.say(format_args!("New configuration has been validated for service [{name}]."));
+        session.console.say(format_args!("New configuration has been validated for {noun} [{name}]."));
         return Ok(());
     }
     let operation = done["metadata"]["annotations"][OPERATION].as_str().unwrap_or_default();
@@ -63,10 +82,13 @@ async fn one(session: &mut Session<'_>, args: &ReplaceArgs, manifest: Value) -> 
         let mut progress = Progress::new(&mut session.console);
         follow::one_stage(client, operation, "Applying", &mut progress).await?;
     }
-    session.console.say(format_args!("New configuration has been applied to service [{name}]."));
+    session.console.say(format_args!("New configuration has been applied to {noun} [{name}]."));
     let url = done["status"]["url"].as_str().unwrap_or_default();
     if !url.is_empty() {
         session.console.say(format_args!("URL: {url}"));
+    }
+    if kind.kind == JOB.kind {
+        session.console.say(format_args!("\nTo execute this job, use:\nupdraft jobs execute {name}"));
     }
     Ok(())
 }
@@ -77,12 +99,17 @@ fn documents(text: &str) -> Result<Vec<Value>, String> {
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }
 
-/// Is this a service, of this project?
-fn check(manifest: &Value, session: &Session<'_>) -> Result<(), CliError> {
+/// Is this one of its kind, of this project?
+fn check(manifest: &Value, session: &Session<'_>, of: &Kind) -> Result<(), CliError> {
     let (kind, name) = (manifest["kind"].as_str().unwrap_or_default(), manifest["metadata"]["name"].as_str());
-    if kind != "Service" || manifest["apiVersion"] != "serving.knative.dev/v1" {
+    if kind != of.kind || manifest["apiVersion"] != of.api_version {
         let given = manifest["apiVersion"].as_str().unwrap_or_default();
-        return Err(CliError::usage(format!("must hold serving.knative.dev/v1 Service, got {given} {kind}")));
+        let error = CliError::usage(format!("must hold {} {}, got {given} {kind}", of.api_version, of.kind));
+        let other = [&SERVICE, &JOB].into_iter().find(|other| kind == other.kind && given == other.api_version);
+        return Err(match other {
+            Some(Kind { collection, .. }) => error.with_hint(format!("'updraft {collection} replace' takes that")),
+            None => error,
+        });
     }
     if name.is_none_or(str::is_empty) {
         return Err(CliError::usage("metadata.name must be set"));

@@ -12,9 +12,9 @@ use crate::{
     console::{Answer, Console},
     deploy, doctor,
     error::{CliError, Exit},
-    gcloud, images, logs,
+    gcloud, images, jobs, logs,
     policy::{self, Policed},
-    replace, revisions, scheduler, secrets, services, update_traffic,
+    pools, replace, revisions, scheduler, secrets, services, update_traffic,
 };
 
 /// What every verb works with.
@@ -56,7 +56,7 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Cli
             ServicesCommand::Describe { service } => services::describe(session, &service).await,
             ServicesCommand::Update(args) => deploy::update(session, &args).await,
             ServicesCommand::UpdateTraffic(args) => update_traffic::update_traffic(session, &args).await,
-            ServicesCommand::Replace(args) => replace::replace(session, &args).await,
+            ServicesCommand::Replace(args) => replace::replace(session, &args, &replace::SERVICE).await,
             ServicesCommand::Delete { service, asynchronous } => {
                 services::delete(session, &service, When::from(asynchronous)).await
             }
@@ -74,6 +74,10 @@ async fn dispatch(session: &mut Session<'_>, command: Command) -> Result<(), Cli
                 revisions::delete(session, &revision, When::from(asynchronous)).await
             }
         },
+        Command::Jobs(command) => jobs::jobs(session, command).await,
+        Command::Executions(command) => jobs::executions(session, command).await,
+        Command::Tasks(command) => jobs::tasks(session, command).await,
+        Command::WorkerPools(command) => pools::pools(session, command).await,
         Command::Images(command) => match command {
             ImagesCommand::Load(args) => images::load(session, &args).await,
             ImagesCommand::List => images::list(session).await,

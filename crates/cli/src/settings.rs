@@ -1,21 +1,28 @@
-//! From flags to a service: the service before and what was asked for make the service after, and
-//! the fields that changed. Pure.
+//! From flags to a service, a job or a worker pool: the one before and what was asked for make the one after, and the
+//! fields that changed. Pure.
 
 mod container;
+mod job;
 mod mask;
+mod pool;
 mod secrets;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, mem};
 
-use updraft_api::run::{IngressTraffic, RevisionTemplate, Service};
+use updraft_api::run::{Container, IngressTraffic, RevisionTemplate, Service, Volume};
 use updraft_model::{name::generated_revision_id, revision::EGRESS};
 
+pub(crate) use self::{
+    job::{JobWish, job},
+    pool::{PoolPlan, PoolWish, pool, targets, with_splits},
+};
 use crate::{
-    args::{Egress, Ingress, LabelArgs, ScalingArgs, SettingsArgs},
+    args::{ContainerArgs, Egress, Ingress, LabelArgs, ScalingArgs, SettingsArgs},
     error::CliError,
+    settings::mask::Masked,
     traffic::{self, Remove, TagChange, Target},
     values::Pairs,
 };
@@ -41,6 +48,19 @@ pub(crate) struct Wish<'a> {
     pub(crate) revision: NewRevision,
     /// Picks what is to be unique.
     pub(crate) seed: u64,
+}
+
+/// What is to run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Program<'a> {
+    /// The project that secrets without one are of, by the name that is used here.
+    pub(crate) project: &'a str,
+    /// The image, if it is to change.
+    pub(crate) image: Option<&'a str>,
+    /// The flags.
+    pub(crate) container: &'a ContainerArgs,
+    /// What the file of `--env-vars-file` says.
+    pub(crate) env_file: Option<&'a [(String, String)]>,
 }
 
 /// When a new revision is made.
@@ -76,7 +96,7 @@ pub(crate) fn creation(wish: &Wish<'_>) -> Result<Plan, CliError> {
     container::resources(container::ingress(template(&mut service))).startup_cpu_boost = boost;
     new_revision(&mut service, wish);
     tag(&mut service, wish);
-    mask::sign(&mut service);
+    service.sign();
     Ok(Plan { service, mask: Vec::new(), makes_revision: true })
 }
 
@@ -128,11 +148,32 @@ fn apply(service: &mut Service, wish: &Wish<'_>) -> Result<(), CliError> {
     let template = template(service);
     labels(&mut template.labels, &settings.labels);
     revision_settings(template, settings);
-    let secrets = secrets::Changes::read(&settings.secrets)?;
+    container::apply(container::ingress(template), settings)?;
+    let (project, image, env_file) = (wish.project, wish.image, wish.env_file);
+    program(template, &Program { project, image, container: &settings.container, env_file })
+}
+
+fn program(template: &mut RevisionTemplate, program: &Program<'_>) -> Result<(), CliError> {
+    let secrets = secrets::Changes::read(&program.container.secrets)?;
     // What goes makes room, also for a plain variable of the same name.
     secrets.take_away(template);
-    container::apply(container::ingress(template), wish)?;
-    secrets.put(template, wish.project)
+    container::program(container::ingress(template), program)?;
+    secrets.put(template, program.project)
+}
+
+/// The same for a template that is not a revision's.
+fn program_of(
+    (containers, volumes): (&mut Vec<Container>, &mut Vec<Volume>),
+    wanted: &Program<'_>,
+) -> Result<(), CliError> {
+    let mut template = RevisionTemplate {
+        containers: mem::take(containers),
+        volumes: mem::take(volumes),
+        ..RevisionTemplate::default()
+    };
+    let done = program(&mut template, wanted);
+    (*containers, *volumes) = (template.containers, template.volumes);
+    done
 }
 
 fn revision_settings(template: &mut RevisionTemplate, settings: &SettingsArgs) {
@@ -179,6 +220,11 @@ fn labels(labels: &mut HashMap<String, String>, args: &LabelArgs) {
     labels.extend(Pairs::all(&args.update_labels).map(|(key, value)| (key.to_owned(), value.to_owned())));
 }
 
+/// Marks a template of which even an unchanged image is to be looked up again.
+fn mark(labels: &mut HashMap<String, String>, seed: u64) {
+    labels.insert(NONCE.to_owned(), nonce(seed));
+}
+
 /// Names the revision to come: as asked, by us when a tag must know it, else by the server.
 fn new_revision(service: &mut Service, wish: &Wish<'_>) {
     let next = u64::try_from(service.generation).unwrap_or(0) + 1;
@@ -190,7 +236,7 @@ fn new_revision(service: &mut Service, wish: &Wish<'_>) {
         (None, None) => String::new(),
     };
     if template.revision.is_empty() {
-        template.labels.insert(NONCE.to_owned(), nonce(wish.seed));
+        mark(&mut template.labels, wish.seed);
     } else {
         template.labels.remove(NONCE);
     }

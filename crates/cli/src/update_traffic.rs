@@ -45,7 +45,7 @@ pub(crate) async fn update_traffic(session: &mut Session<'_>, args: &TrafficArgs
 async fn print(session: &mut Session<'_>, service: &Service) -> Result<(), CliError> {
     match session.format {
         None | Some(crate::args::Format::Table) => session.console.print(&describe::traffic(service)),
-        Some(_) => objects::print_if_asked(session, output::id(&service.name)).await,
+        Some(_) => objects::print_if_asked(session, &["services", output::id(&service.name)]).await,
     }
 }
 

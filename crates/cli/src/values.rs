@@ -31,6 +31,13 @@ pub struct Duration(pub i64);
 /// Whole seconds, from none on: `90`, `10m5s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub i64);
+/// How long one attempt at a task may take: whole seconds, 1 second to 7 days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaskTimeout(pub i64);
+
+/// How many tasks may run at a time; none: as many as there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parallelism(pub Option<i32>);
 
 // === impl List ===
 
@@ -148,7 +155,45 @@ impl FromStr for Duration {
     }
 }
 
-/// `300`, `300s`, `5m`, `1h`, `1m30s`.
+// === impl TaskTimeout ===
+
+impl FromStr for TaskTimeout {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match seconds(text) {
+            Some(seconds @ 1..=TASK_TIMEOUT_MAX) => Ok(Self(seconds)),
+            _ => Err("must be 1 second to 7 days: a number of seconds, or such as '10m5s'".to_owned()),
+        }
+    }
+}
+
+/// Seven days in seconds: Cloud Run's limit.
+const TASK_TIMEOUT_MAX: i64 = 7 * 24 * 3600;
+
+// === impl Parallelism ===
+
+impl FromStr for Parallelism {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            _ if text == "none" => Ok(Self(None)),
+            Ok(0) => Ok(Self(None)),
+            Ok(tasks @ 1..) => Ok(Self(Some(tasks))),
+            _ => Err("must be a whole number from 1, or 'none' for as many as there are tasks".to_owned()),
+        }
+    }
+}
+
+impl Parallelism {
+    /// The number; 0, which is what the API takes for "no limit", for none.
+    pub(crate) fn or_unset(self) -> i32 {
+        self.0.unwrap_or(0)
+    }
+}
+
+/// `300`, `300s`, `5m`, `1h`, `1m30s`, `7d`.
 fn seconds(text: &str) -> Option<i64> {
     if let Ok(plain) = text.parse() {
         return Some(plain);
@@ -158,6 +203,7 @@ fn seconds(text: &str) -> Option<i64> {
     while !rest.is_empty() {
         let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
         let unit = match after.chars().next()? {
+            'd' => 24 * 3600,
             'h' => 3600,
             'm' => 60,
             's' => 1,
@@ -228,6 +274,29 @@ mod tests {
             ("9999999999999999999h", None),
         ] {
             assert_eq!(text.parse().ok(), expected.map(Duration), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_task_may_take_up_to_seven_days() {
+        for (text, expected) in [
+            ("600", Some(600)),
+            ("168h", Some(604_800)),
+            ("7d", Some(604_800)),
+            ("7d1s", None),
+            ("0", None),
+            ("", None),
+        ] {
+            assert_eq!(text.parse().ok(), expected.map(TaskTimeout), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn parallelism_is_a_number_or_none() {
+        for (text, expected) in
+            [("3", Some(Some(3))), ("none", Some(None)), ("0", Some(None)), ("-1", None), ("x", None)]
+        {
+            assert_eq!(text.parse().ok(), expected.map(Parallelism), "{text:?}");
         }
     }
 }

@@ -3,8 +3,10 @@
 mod auth;
 mod gcloud;
 mod iam;
+mod jobs;
 mod policy;
 mod scheduler;
+mod pools;
 mod secrets;
 mod settings;
 mod traffic;
@@ -15,15 +17,26 @@ pub use iam::{
     AccountArgs, CreateAccountArgs, IamCommand, KeyArgs, KeysCommand, ManagedBy, ProjectsCommand,
     ServiceAccountsCommand,
 };
+pub use jobs::{
+    AfterArgs, CreateJobArgs, ExecuteArgs, ExecutionLogsArgs, ExecutionLogsCommand, ExecutionsCommand, JobLogsArgs,
+    JobLogsCommand, JobSettingsArgs, JobsCommand, ListTasksArgs, RerunArgs, TaskLinesArgs, TasksCommand, UntilArgs,
+    UpdateJobArgs,
+};
 pub use policy::{BindingArgs, ConditionArg, PolicyCommand, RemoveBindingArgs};
 pub use scheduler::{
     CreateHttpJobArgs, CreateScheduledJob, HttpJobArgs, HttpMethodArg, ScheduledJobArg, ScheduledJobsArgs,
     ScheduledJobsCommand, SchedulerCommand, UpdateHttpJobArgs, UpdateScheduledJob,
 };
+pub use pools::{
+    DeployPoolArgs, PoolLogsArgs, PoolLogsCommand, PoolRevisionsCommand, PoolSettingsArgs, PoolsCommand, SplitArgs,
+    UpdatePoolArgs,
+};
 pub use secrets::{
     CreateSecretArgs, ListSecretsArgs, ReplicationPolicy, SecretsArgs, SecretsCommand, VersionArgs, VersionsCommand,
 };
-pub use settings::{ContainerSecretArgs, Egress, EnvArgs, Ingress, LabelArgs, ScalingArgs, SettingsArgs, SwitchArgs};
+pub use settings::{
+    ContainerArgs, ContainerSecretArgs, Egress, EnvArgs, Ingress, LabelArgs, ScalingArgs, SettingsArgs, SwitchArgs,
+};
 pub use traffic::TrafficArgs;
 
 use std::path::PathBuf;
@@ -67,7 +80,7 @@ pub enum Format {
     Json,
     /// YAML; several resources as several documents.
     Yaml,
-    /// YAML that `services replace` takes: without what the server says of the resource.
+    /// YAML that `services replace` and `jobs replace` take: without what the server says of the resource.
     Export,
     /// For people.
     Table,
@@ -84,6 +97,18 @@ pub enum Command {
     /// List, describe and delete revisions.
     #[command(subcommand, visible_alias = "revision")]
     Revisions(RevisionsCommand),
+    /// Run containers to completion: create, run, list and delete jobs.
+    #[command(subcommand, visible_alias = "job")]
+    Jobs(JobsCommand),
+    /// List, describe, cancel and delete executions of jobs: as 'jobs executions'.
+    #[command(subcommand, visible_alias = "execution")]
+    Executions(ExecutionsCommand),
+    /// List and describe tasks of executions: as 'jobs executions tasks'.
+    #[command(subcommand, visible_alias = "task")]
+    Tasks(TasksCommand),
+    /// Keep a number of instances running that nobody calls: deploy, list and delete worker pools.
+    #[command(subcommand, visible_alias = "worker-pool")]
+    WorkerPools(PoolsCommand),
     /// Load, list and delete images in the server's own registry.
     #[command(subcommand, visible_alias = "image")]
     Images(ImagesCommand),
@@ -211,17 +236,16 @@ pub struct UpdateArgs {
     pub settings: SettingsArgs,
 }
 
-/// Flags of `services replace`.
+/// Flags of `services replace` and `jobs replace`.
 #[derive(Debug, Clone, Args)]
 pub struct ReplaceArgs {
-    /// A YAML file with one or more documents, each a service; they are applied in order. `-` reads
-    /// stdin.
+    /// A YAML file with one or more manifests; they are applied in order. `-` reads stdin.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Only check the manifests; nothing is stored.
     #[arg(long)]
     pub dry_run: bool,
-    /// Return without waiting for the services to be ready.
+    /// Return without waiting until they are ready.
     #[arg(long = "async", conflicts_with = "dry_run")]
     pub asynchronous: bool,
 }
@@ -372,6 +396,20 @@ mod tests {
             "services update-traffic x --to-revisions a=101",
             "services update-traffic x",
             "services logs",
+            "jobs create x",
+            "jobs create x --image i --tasks 0",
+            "jobs create x --image i --tasks 10001",
+            "jobs create x --image i --max-retries 11",
+            "jobs create x --image i --parallelism many",
+            "jobs create x --image i --async --wait",
+            "jobs update x --async --execute-now",
+            "jobs execute x --async --wait",
+            "jobs execute x --task-timeout 8d",
+            "jobs rerun x",
+            "tasks list",
+            "worker-pools deploy x --image i --instances -1",
+            "worker-pools update-instance-split x",
+            "worker-pools update-instance-split x --to-latest --to-revisions a=1",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -1,4 +1,4 @@
-//! Bindings of policies: the same words for services, secrets, projects and service accounts.
+//! Bindings of policies: the same words for everything that has one.
 
 use std::str::FromStr;
 

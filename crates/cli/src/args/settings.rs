@@ -13,24 +13,15 @@ pub struct SettingsArgs {
     /// The port the container listens on, told to it as PORT; `default` is 8080.
     #[arg(long, value_name = "PORT")]
     pub port: Option<Port>,
-    /// CPUs of an instance, such as 1, 0.5 or 500m.
-    #[arg(long, value_name = "CPU")]
-    pub cpu: Option<String>,
-    /// Memory of an instance, such as 512Mi or 1Gi.
-    #[arg(long, value_name = "MEMORY")]
-    pub memory: Option<String>,
+    #[expect(missing_docs, reason = "a doc comment on a flattened group would become its help heading")]
+    #[command(flatten)]
+    pub container: ContainerArgs,
     /// Requests an instance takes at a time, 1 to 1000, or `default`.
     #[arg(long, value_name = "REQUESTS", value_parser = Count::parser(1, 1000))]
     pub concurrency: Option<Count>,
     /// How long a request may take, at most an hour: seconds, or such as 10m5s.
     #[arg(long, value_name = "TIMEOUT")]
     pub timeout: Option<Duration>,
-    /// Replaces the ENTRYPOINT of the image; empty takes the image's again.
-    #[arg(long, value_name = "WORD,…", allow_hyphen_values = true)]
-    pub command: Option<List>,
-    /// Replaces the CMD of the image; empty takes the image's again.
-    #[arg(long, value_name = "WORD,…", allow_hyphen_values = true)]
-    pub args: Option<List>,
     /// As whom instances run.
     #[arg(long, value_name = "EMAIL")]
     pub service_account: Option<String>,
@@ -62,12 +53,6 @@ pub struct SettingsArgs {
     pub scaling: ScalingArgs,
     #[expect(missing_docs, reason = "a doc comment on a flattened group would become its help heading")]
     #[command(flatten)]
-    pub env: EnvArgs,
-    #[expect(missing_docs, reason = "a doc comment on a flattened group would become its help heading")]
-    #[command(flatten)]
-    pub secrets: ContainerSecretArgs,
-    #[expect(missing_docs, reason = "a doc comment on a flattened group would become its help heading")]
-    #[command(flatten)]
     pub labels: LabelArgs,
     #[expect(missing_docs, reason = "a doc comment on a flattened group would become its help heading")]
     #[command(flatten)]
@@ -75,6 +60,29 @@ pub struct SettingsArgs {
     /// Return without waiting for the end.
     #[arg(long = "async")]
     pub asynchronous: bool,
+}
+
+/// What runs in the container and what it gets: the flags that services, jobs and worker pools share.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+pub struct ContainerArgs {
+    /// CPUs of an instance, such as 1, 0.5 or 500m.
+    #[arg(long, value_name = "CPU")]
+    pub cpu: Option<String>,
+    /// Memory of an instance, such as 512Mi or 1Gi.
+    #[arg(long, value_name = "MEMORY")]
+    pub memory: Option<String>,
+    /// Replaces the ENTRYPOINT of the image; empty takes the image's again.
+    #[arg(long, value_name = "WORD,…", allow_hyphen_values = true)]
+    pub command: Option<List>,
+    /// Replaces the CMD of the image; empty takes the image's again.
+    #[arg(long, value_name = "WORD,…", allow_hyphen_values = true)]
+    pub args: Option<List>,
+    #[expect(missing_docs, reason = "a doc comment on a flattened group would become its help heading")]
+    #[command(flatten)]
+    pub env: EnvArgs,
+    #[expect(missing_docs, reason = "a doc comment on a flattened group would become its help heading")]
+    #[command(flatten)]
+    pub secrets: ContainerSecretArgs,
 }
 
 /// How many instances there may be.
@@ -140,7 +148,7 @@ pub struct ContainerSecretArgs {
     pub clear_secrets: bool,
 }
 
-/// Labels, of the service and of its new revision.
+/// Labels, of a service, job or worker pool and of its template.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct LabelArgs {
     /// These labels as well.

@@ -1,11 +1,11 @@
-//! Settings of the container that takes the traffic.
+//! Settings of the container that takes the traffic, or that is the only one.
 
 use updraft_api::run::{
     Container, ContainerPort, EnvVar, GrpcAction, HttpGetAction, Probe, ResourceRequirements, RevisionTemplate,
     TcpSocketAction, env_var::Values, probe::ProbeType,
 };
 
-use super::Wish;
+use super::Program;
 use crate::{
     args::{EnvArgs, SettingsArgs},
     error::CliError,
@@ -37,30 +37,10 @@ pub(super) fn resources(container: &mut Container) -> &mut ResourceRequirements 
         .get_or_insert_with(|| ResourceRequirements { cpu_idle: true, ..ResourceRequirements::default() })
 }
 
-pub(super) fn apply(container: &mut Container, wish: &Wish<'_>) -> Result<(), CliError> {
-    let settings = wish.settings;
-    if let Some(image) = wish.image {
-        image.clone_into(&mut container.image);
-    }
-    if let Some(command) = &settings.command {
-        container.command.clone_from(&command.0);
-    }
-    if let Some(args) = &settings.args {
-        container.args.clone_from(&args.0);
-    }
-    limits(container, settings);
-    port(container, settings);
-    if let Some(fields) = &settings.startup_probe {
-        container.startup_probe = probe(container.startup_probe.take(), fields)?;
-    }
-    env(&mut container.env, &settings.env, wish.env_file)
-}
-
-fn limits(container: &mut Container, settings: &SettingsArgs) {
-    for (resource, limit) in [("cpu", &settings.cpu), ("memory", &settings.memory)] {
-        if let Some(limit) = limit {
-            resources(container).limits.insert(resource.to_owned(), limit.clone());
-        }
+/// What only services say of it.
+pub(super) fn apply(container: &mut Container, settings: &SettingsArgs) -> Result<(), CliError> {
+    if settings.container.cpu.is_some() || settings.container.memory.is_some() {
+        resources(container);
     }
     if let Some(throttling) = settings.switches.throttling() {
         resources(container).cpu_idle = throttling;
@@ -68,6 +48,31 @@ fn limits(container: &mut Container, settings: &SettingsArgs) {
     if let Some(boost) = settings.switches.boost() {
         resources(container).startup_cpu_boost = boost;
     }
+    port(container, settings);
+    if let Some(fields) = &settings.startup_probe {
+        container.startup_probe = probe(container.startup_probe.take(), fields)?;
+    }
+    Ok(())
+}
+
+/// What services, jobs and worker pools say of it alike.
+pub(super) fn program(container: &mut Container, program: &Program<'_>) -> Result<(), CliError> {
+    let flags = program.container;
+    if let Some(image) = program.image {
+        image.clone_into(&mut container.image);
+    }
+    if let Some(command) = &flags.command {
+        container.command.clone_from(&command.0);
+    }
+    if let Some(args) = &flags.args {
+        container.args.clone_from(&args.0);
+    }
+    for (resource, limit) in [("cpu", &flags.cpu), ("memory", &flags.memory)] {
+        if let Some(limit) = limit {
+            container.resources.get_or_insert_default().limits.insert(resource.to_owned(), limit.clone());
+        }
+    }
+    env(&mut container.env, &flags.env, program.env_file)
 }
 
 /// Port and protocol. A TCP startup probe of the port goes with it.

@@ -1,31 +1,54 @@
 //! Which fields changed.
 
-use updraft_api::run::Service;
+use updraft_api::run::{Service, WorkerPool};
 
-/// Fields of a service that this client changes: path in the mask, field.
-macro_rules! fields {
-    ($($path:literal => $field:ident,)*) => {
-        fn paths(before: &Service, after: &Service) -> Vec<&'static str> {
-            let mut paths = Vec::new();
-            $(if before.$field != after.$field {
-                paths.push($path);
-            })*
-            paths
-        }
+/// A message of which single fields can be written.
+pub(super) trait Masked: Clone {
+    /// The paths of the fields in which `self` and `after` differ.
+    fn paths(&self, after: &Self) -> Vec<&'static str>;
 
-        /// Only the fields of `paths`, so that nothing else can be meant.
-        fn narrowed(after: Service, paths: &[&str]) -> Service {
-            Service {
-                $($field: if paths.contains(&$path) { after.$field } else { Default::default() },)*
-                name: after.name,
-                etag: after.etag,
-                ..Service::default()
+    /// Only the fields of `paths`, its name and its etag, so that nothing else can be meant.
+    fn narrowed(self, paths: &[&str]) -> Self;
+
+    /// Says which client wrote it.
+    fn sign(&mut self);
+}
+
+/// Fields of a message that this client changes: path in the mask, field.
+macro_rules! masked {
+    ($message:ty: $($path:literal => $field:ident,)*) => {
+        impl Masked for $message {
+            fn paths(&self, after: &Self) -> Vec<&'static str> {
+                let mut paths = Vec::new();
+                $(if self.$field != after.$field {
+                    paths.push($path);
+                })*
+                paths
+            }
+
+            fn narrowed(self, paths: &[&str]) -> Self {
+                Self {
+                    $($field: if paths.contains(&$path) { self.$field } else { Default::default() },)*
+                    name: self.name,
+                    etag: self.etag,
+                    ..Self::default()
+                }
+            }
+
+            fn sign(&mut self) {
+                CLIENT.clone_into(&mut self.client);
+                VERSION.clone_into(&mut self.client_version);
             }
         }
     };
 }
 
-fields! {
+/// What this client calls itself.
+pub(super) const CLIENT: &str = "updraft";
+/// Its version.
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+masked! { Service:
     "description" => description,
     "labels" => labels,
     "ingress" => ingress,
@@ -37,18 +60,22 @@ fields! {
     "clientVersion" => client_version,
 }
 
-/// What changed from `before` to `after`, and its paths. The etag makes sure that it still is
-/// `before` that is changed.
-pub(super) fn changed(before: &Service, mut after: Service) -> (Service, Vec<&'static str>) {
-    if !paths(before, &after).is_empty() {
-        sign(&mut after);
-    }
-    let paths = paths(before, &after);
-    (narrowed(after, &paths), paths)
+masked! { WorkerPool:
+    "description" => description,
+    "labels" => labels,
+    "template" => template,
+    "instanceSplits" => instance_splits,
+    "scaling" => scaling,
+    "client" => client,
+    "clientVersion" => client_version,
 }
 
-/// Says which client wrote it.
-pub(super) fn sign(service: &mut Service) {
-    "updraft".clone_into(&mut service.client);
-    env!("CARGO_PKG_VERSION").clone_into(&mut service.client_version);
+/// What changed from `before` to `after`, and its paths. The etag makes sure that it still is
+/// `before` that is changed.
+pub(super) fn changed<M: Masked>(before: &M, mut after: M) -> (M, Vec<&'static str>) {
+    if !before.paths(&after).is_empty() {
+        after.sign();
+    }
+    let paths = before.paths(&after);
+    (after.narrowed(&paths), paths)
 }

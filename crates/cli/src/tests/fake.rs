@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 /// One answer: for which request (`GET /v2/…`, without the part that all paths share), with which
-/// status and body.
+/// status and body; with status 0 it hangs up instead.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer(pub(crate) &'static str, pub(crate) u16, pub(crate) String);
 
@@ -47,7 +47,9 @@ impl Fake {
                 let (stream, _) = listener.accept().unwrap();
                 let request = read(&stream);
                 keeps.lock().unwrap().push(request.clone());
-                respond(stream, &request, &answer);
+                if answer.1 != 0 {
+                    respond(stream, &request, &answer);
+                }
             }
         });
         Self { endpoint, seen }

@@ -3,12 +3,15 @@
 mod backup;
 mod deploy;
 mod doctor;
+mod executions;
 pub(crate) mod fake;
 mod gcloud;
 mod iam;
 mod images;
+mod jobs;
 mod policy;
 mod scheduler;
+mod pools;
 mod secret_flags;
 mod secrets;
 mod show;

@@ -35,8 +35,8 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// One JSON object per line.
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
-/// `GET /updraft/v1/logs?service=&revision=&which=&limit=&follow=&project=&location=`, with `workerPool` or `job` instead
-/// of `service` for those: the newest entries, or with
+/// `GET /updraft/v1/logs?service=&revision=&which=&limit=&follow=&project=&location=`, with `workerPool`, or `job`,
+/// `execution` and `task`, instead of `service` and `revision` for those: the newest entries, or with
 /// `which=decisions` those of the scaler, which are left out otherwise; the oldest of them first, each an object in the form of Cloud Logging; with `follow=true` also those that
 /// come after. A follower that is too slow gets `{"lost": N}` for what it missed, and one that may not read them any more
 /// an error in the form of the API's, at the end.
@@ -52,7 +52,8 @@ pub(crate) async fn read(
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Error::invalid_field("limit", format!("must be 1 to {LIMIT_MAX}, got {limit}")));
     }
-    let revision = parameters.get("revision").map(str::to_owned);
+    let revision = parameters.get("revision").or(parameters.get("execution")).map(str::to_owned);
+    let task = parameters.parse::<u32>("task")?;
     let which = match parameters.get("which") {
         None | Some("output") => Which::Output,
         Some("decisions") => Which::Decisions,
@@ -61,7 +62,7 @@ pub(crate) async fn read(
         }
     };
     let service = service(deps, parameters)?;
-    let query = LogQuery { revision, which, limit, ..LogQuery::of(service.clone()) };
+    let query = LogQuery { revision, task, which, limit, ..LogQuery::of(service.clone()) };
     if !parameters.parse::<bool>("follow")?.unwrap_or_default() {
         let entries = deps.logs.open(permit).query(query).await;
         let lines: Vec<u8> = entries.iter().rev().flat_map(line).collect();

@@ -4,7 +4,13 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method as Verb, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
-use updraft_api::{audit::Audited, location::ListLocationsRequest, method::Access, path::query_pairs};
+use updraft_api::{
+    audit::Audited,
+    json::{EnumEncoding, to_json},
+    location::ListLocationsRequest,
+    method::Access,
+    path::query_pairs,
+};
 use updraft_control::Rotated;
 use updraft_model::{Error, ErrorKind, iam::Principal};
 use updraft_telemetry::{CONTENT_TYPE, Metrics};
@@ -55,12 +61,13 @@ enum Work {
     DeleteImage,
     LoadImages,
     RotateKey,
+    Rerun,
 }
 
 use Access::{Free, Permission as Needs};
 
 /// Every call of ours, but for the probes, which anybody may send.
-pub static OWN_CALLS: [OwnCall; 10] = [
+pub static OWN_CALLS: [OwnCall; 11] = [
     own(Verb::GET, METRICS, Needs("monitoring.timeSeries.list"), (On::DefaultProject, Work::Metrics)),
     // What the server is called, and whom to trust: clients need both before anything else.
     own(Verb::GET, "/updraft/v1/info", Free, (On::Server, Work::Info)),
@@ -86,6 +93,7 @@ pub static OWN_CALLS: [OwnCall; 10] = [
         Needs("artifactregistry.repositories.uploadArtifacts"),
         (On::DefaultProject, Work::LoadImages),
     ),
+    own(Verb::POST, "/updraft/v1/executions:rerun", Needs("run.jobs.run"), (On::Service, Work::Rerun)),
     own(Verb::POST, "/updraft/v1/secrets:rotateKey", Needs("updraft.keys.rotate"), (On::Server, Work::RotateKey)),
 ];
 
@@ -175,6 +183,7 @@ impl OwnCall {
             Work::DeleteImage => "updraft.v1.Images.DeleteImage",
             Work::LoadImages => "updraft.v1.Images.LoadImages",
             Work::RotateKey => "updraft.v1.Keys.RotateKey",
+            Work::Rerun => "updraft.v1.Executions.RerunExecution",
         };
         Audited::new("updraft", method, self.access)
     }
@@ -218,6 +227,12 @@ impl OwnCall {
             Work::RotateKey => {
                 let Rotated { key, resealed, values } = deps.control.secrets_rotate_key(caller).await?;
                 Answer::Json(json!({"key": key, "resealed": resealed, "values": values}))
+            }
+            Work::Rerun => {
+                let (job, execution) = (logs::service(deps, parameters)?, parameters.need("execution")?);
+                let name = format!("{job}/executions/{execution}");
+                let operation = deps.control.executions_rerun(caller, &name).await?;
+                Answer::Json(to_json(&operation, EnumEncoding::Names)?)
             }
             // These two are free.
             Work::Info | Work::Authority => Answer::Json(json!(deps.info)),

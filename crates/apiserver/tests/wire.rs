@@ -85,6 +85,8 @@ impl Server {
             routes: routes.0,
             accounts: accounts.0,
             schedules: watch::channel(Arc::default()).0,
+            task_book: watch::channel(Arc::default()).0,
+            task_ends: tokio::sync::mpsc::channel(16).1,
             deleted: tokio::sync::mpsc::channel(16).0,
         })
         .await

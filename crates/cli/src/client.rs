@@ -122,11 +122,6 @@ impl Client {
         [&["v1", "projects", &self.project, "locations", &self.region], rest].concat()
     }
 
-    /// `/updraft/v1/projects/P/locations/L/…`: calls that only this server has.
-    pub(crate) fn own_path<'s>(&'s self, rest: &[&'s str]) -> Vec<&'s str> {
-        [&["updraft", "v1", "projects", &self.project, "locations", &self.region], rest].concat()
-    }
-
     /// The clock by which it waits.
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock

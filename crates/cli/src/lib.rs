@@ -43,7 +43,18 @@ mod update_traffic;
 mod values;
 
 pub use args::{
-    AccountArgs, AfterArgs, AuditArgs, AuthCommand, BackupArgs, BindingArgs, Command, ConditionArg, ContainerArgs, ContainerSecretArgs, CreateAccountArgs, CreateHttpJobArgs, CreateJobArgs, CreateScheduledJob, CreateSecretArgs, DeployArgs, DeployPoolArgs, Egress, EnvArgs, ExecuteArgs, ExecutionLogsArgs, ExecutionLogsCommand, ExecutionsCommand, ExportShell, ExportsArgs, Format, GcloudCommand, Globals, HttpJobArgs, HttpMethodArg, IamCommand, IdentityTokenArgs, ImagesCommand, Ingress, JobLogsArgs, JobLogsCommand, JobSettingsArgs, JobsCommand, KeyArgs, KeysCommand, LabelArgs, ListSecretsArgs, ListTasksArgs, LoadArgs, LoginArgs, LogsArgs, ManagedBy, PolicyCommand, PoolLogsArgs, PoolLogsCommand, PoolRevisionsCommand, PoolSettingsArgs, PoolsCommand, ProjectsCommand, RemoveBindingArgs, ReplaceArgs, ReplicationPolicy, RerunArgs, RevisionsCommand, ScalingArgs, ScheduledJobArg, ScheduledJobsArgs, ScheduledJobsCommand, SchedulerCommand, SecretsArgs, SecretsCommand, ServiceAccountsCommand, ServicesCommand, SettingsArgs, SetupArgs, SetupAuth, SplitArgs, SwitchArgs, TaskLinesArgs, TasksCommand, TrafficArgs, UntilArgs, UpdateArgs, UpdateHttpJobArgs, UpdateJobArgs, UpdatePoolArgs, UpdateScheduledJob, VersionArgs, VersionsCommand,
+    AccountArgs, AfterArgs, AuditArgs, AuthCommand, BackupArgs, BindingArgs, Command, ConditionArg, ContainerArgs,
+    ContainerSecretArgs, CreateAccountArgs, CreateHttpJobArgs, CreateJobArgs, CreateScheduledJob, CreateSecretArgs,
+    DeployArgs, DeployPoolArgs, Egress, EnvArgs, ExecuteArgs, ExecutionLogsArgs, ExecutionLogsCommand,
+    ExecutionsCommand, ExportShell, ExportsArgs, Format, GcloudCommand, Globals, HttpJobArgs, HttpMethodArg,
+    IamCommand, IdentityTokenArgs, ImagesCommand, Ingress, JobLogsArgs, JobLogsCommand, JobSettingsArgs, JobsCommand,
+    KeyArgs, KeysCommand, LabelArgs, ListSecretsArgs, ListTasksArgs, LoadArgs, LoginArgs, LogsArgs, ManagedBy,
+    PolicyCommand, PoolLogsArgs, PoolLogsCommand, PoolRevisionsCommand, PoolSettingsArgs, PoolsCommand,
+    ProjectsCommand, RemoveBindingArgs, ReplaceArgs, ReplicationPolicy, RerunArgs, RevisionsCommand, ScalingArgs,
+    ScheduledJobArg, ScheduledJobsArgs, ScheduledJobsCommand, SchedulerCommand, SecretsArgs, SecretsCommand,
+    ServiceAccountsCommand, ServicesCommand, SettingsArgs, SetupArgs, SetupAuth, SplitArgs, SwitchArgs, TaskLinesArgs,
+    TasksCommand, TrafficArgs, UntilArgs, UpdateArgs, UpdateHttpJobArgs, UpdateJobArgs, UpdatePoolArgs,
+    UpdateScheduledJob, VersionArgs, VersionsCommand,
 };
 pub use auth::{auth, print_kept_token};
 pub use completion::{Shell, completion};

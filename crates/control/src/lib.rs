@@ -47,6 +47,7 @@ mod view;
 pub use access::Permitted;
 pub use backup::images_of;
 pub use diagnosis::{Report, Standing};
+pub use jobs::Running;
 pub use secrets::Rotated;
 pub use services::Mode;
 pub use updraft_plan::{hosts::UrlConfig, room::Machine};

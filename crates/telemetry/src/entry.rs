@@ -102,6 +102,8 @@ pub enum Severity {
 
 /// The label that has the id of the execution that wrote an entry.
 const EXECUTION: &str = "run.googleapis.com/execution_name";
+/// The label that has the index of the task.
+const TASK: &str = "run.googleapis.com/task_index";
 /// A line that says when it was written is believed, if it is not further off than this: segments are looked for by
 /// time, and nothing may be hidden in another year.
 const TIME_TRUST: Duration = Duration::from_secs(60);
@@ -154,6 +156,11 @@ impl LogEntry {
     /// The id of the revision that wrote it, or of the execution.
     pub fn revision(&self) -> Option<&str> {
         self.resource.labels.get("revision_name").or_else(|| self.labels.get(EXECUTION)).map(String::as_str)
+    }
+
+    /// The index of the task that wrote it.
+    pub fn task(&self) -> Option<u32> {
+        self.labels.get(TASK)?.parse().ok()
     }
 
     /// Takes the fields that mean something out of a JSON line, as Cloud Run does: severity, time and trace, the
@@ -242,7 +249,7 @@ impl Resource {
 fn of_attempt(name: &AttemptName) -> [(String, String); 3] {
     [
         (EXECUTION.to_owned(), name.task.execution.execution.clone()),
-        ("run.googleapis.com/task_index".to_owned(), name.task.index.to_string()),
+        (TASK.to_owned(), name.task.index.to_string()),
         ("run.googleapis.com/task_attempt".to_owned(), name.attempt.to_string()),
     ]
 }

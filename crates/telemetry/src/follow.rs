@@ -11,6 +11,7 @@ use crate::{entry::LogEntry, which::Which};
 pub struct Follower {
     pub(crate) receiver: broadcast::Receiver<Arc<LogEntry>>,
     pub(crate) revision: Option<String>,
+    pub(crate) task: Option<u32>,
     pub(crate) which: Which,
     /// Entries that a query has returned already.
     pub(crate) known: HashSet<String>,
@@ -45,6 +46,7 @@ impl Follower {
         let known = !self.known.is_empty() && self.known.remove(&entry.insert_id);
         !known
             && self.which.holds(entry)
+            && self.task.is_none_or(|task| entry.task() == Some(task))
             && self.revision.as_deref().is_none_or(|revision| entry.revision() == Some(revision))
     }
 }

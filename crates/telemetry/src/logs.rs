@@ -92,8 +92,10 @@ enum Health {
 pub struct LogQuery {
     /// Of which service.
     pub service: ServiceName,
-    /// Of which revision of it, by id; `None` for all.
+    /// Of which revision of it, or execution of a job, by id; `None` for all.
     pub revision: Option<String>,
+    /// Of which task of a job, by its index; `None` for all.
+    pub task: Option<u32>,
     /// Of which of its logs.
     pub which: Which,
     /// Not older than this.
@@ -134,12 +136,21 @@ pub(crate) const DISORDER: Duration = Duration::from_secs(3600 + 60);
 impl LogQuery {
     /// The newest 100 entries of a service, the newest first.
     pub fn of(service: ServiceName) -> Self {
-        Self { service, revision: None, which: Which::default(), since: None, limit: 100, order: Order::default() }
+        Self {
+            service,
+            revision: None,
+            task: None,
+            which: Which::default(),
+            since: None,
+            limit: 100,
+            order: Order::default(),
+        }
     }
 
     fn matches(&self, entry: &LogEntry) -> bool {
         let revision = self.revision.as_deref().is_none_or(|revision| entry.revision() == Some(revision));
-        revision && self.which.holds(entry) && self.since.is_none_or(|since| entry.timestamp >= since)
+        let task = self.task.is_none_or(|task| entry.task() == Some(task));
+        revision && task && self.which.holds(entry) && self.since.is_none_or(|since| entry.timestamp >= since)
     }
 }
 
@@ -217,12 +228,13 @@ impl LogStore {
 
     /// Listens for the entries of a service, of one revision or all, from now on.
     pub fn follow(&self, service: &ServiceName, revision: Option<String>, which: Which) -> Follower {
-        Follower { receiver: self.recent().follow(service), revision, which, known: HashSet::new() }
+        Follower { receiver: self.recent().follow(service), revision, task: None, which, known: HashSet::new() }
     }
 
     /// The entries that a query asks for and, without a gap or a repetition, those that come after.
     pub async fn tail(&self, query: LogQuery) -> (Vec<LogEntry>, Follower) {
         let mut follower = self.follow(&query.service, query.revision.clone(), query.which);
+        follower.task = query.task;
         let entries = self.query(query).await;
         follower.known = entries.iter().map(|entry| entry.insert_id.clone()).collect();
         (entries, follower)

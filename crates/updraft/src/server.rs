@@ -33,7 +33,7 @@ use hyper::body::Incoming;
 use tokio::sync::{mpsc, watch};
 use updraft_apiserver::{Api, ApiDeps, ServerInfo};
 use updraft_base::{Clock, OnFailure, Shutdown, Tasks};
-use updraft_control::{Control, ControlConfig, ControlDeps, UrlConfig};
+use updraft_control::{Control, ControlConfig, ControlDeps, Machine, UrlConfig};
 use updraft_engine::Engine;
 use updraft_engine_local::{Isolation, LocalConfig, Runtime};
 use updraft_fleet::{Fleet, FleetConfig};
@@ -41,7 +41,7 @@ use updraft_identity::Authenticator;
 use updraft_model::{
     Parent, ServiceName,
     account::AccountBook,
-    channel::{InstanceBook, LogLine, RequestRecord, RevisionBook, RevisionHealth},
+    channel::{InstanceBook, LogLine, RequestRecord, RevisionBook, RevisionHealth, TaskBook, TaskEnd},
     route::RouteTable,
     schedule::ScheduleBook,
     secret::Sealer,
@@ -66,6 +66,8 @@ const LOG_QUEUE: usize = 8192;
 const REQUEST_QUEUE: usize = 16_384;
 /// Deleted services whose logs may wait to be removed.
 const DELETED_QUEUE: usize = 1024;
+/// Ends of tasks that may wait to be written down; an attempt beyond that waits until it can say how it ended.
+const END_QUEUE: usize = 1024;
 /// Between SIGTERM and SIGKILL, as the container contract says.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 /// What a server is made of.
@@ -115,6 +117,8 @@ struct ApiFallback(Api);
 struct Channels {
     book: (watch::Sender<Arc<RevisionBook>>, watch::Receiver<Arc<RevisionBook>>),
     health: (watch::Sender<Arc<RevisionHealth>>, watch::Receiver<Arc<RevisionHealth>>),
+    task_book: (watch::Sender<Arc<TaskBook>>, watch::Receiver<Arc<TaskBook>>),
+    task_ends: (mpsc::Sender<TaskEnd>, mpsc::Receiver<TaskEnd>),
     routes: (watch::Sender<Arc<RouteTable>>, watch::Receiver<Arc<RouteTable>>),
     accounts: (watch::Sender<Arc<AccountBook>>, watch::Receiver<Arc<AccountBook>>),
     schedules: (watch::Sender<Arc<ScheduleBook>>, watch::Receiver<Arc<ScheduleBook>>),
@@ -153,6 +157,8 @@ impl Server {
         let ends = FleetEnds {
             book: channels.book.1,
             health: channels.health.0,
+            task_book: channels.task_book.1,
+            task_ends: channels.task_ends.0,
             logs: channels.logs.0,
             instances: channels.instances.0,
         };
@@ -168,6 +174,8 @@ impl Server {
             config: control_config(&config, &listeners),
             book: channels.book.0,
             health: channels.health.1,
+            task_book: channels.task_book.0,
+            task_ends: channels.task_ends.1,
             routes: channels.routes.0,
             accounts: channels.accounts.0,
             schedules: channels.schedules.0,
@@ -268,6 +276,8 @@ impl Channels {
         Self {
             book: watch::channel(Arc::default()),
             health: watch::channel(Arc::default()),
+            task_book: watch::channel(Arc::default()),
+            task_ends: mpsc::channel(END_QUEUE),
             routes: watch::channel(Arc::default()),
             accounts: watch::channel(Arc::default()),
             schedules: watch::channel(Arc::default()),
@@ -419,8 +429,24 @@ fn control_config(config: &Config, listeners: &Listeners) -> ControlConfig {
         locations: vec![config.region.clone()],
         url: UrlConfig { scheme: scheme.to_owned(), domain: config.domain.clone(), port: address.port() },
         own_ports: listeners.ports(),
+        machine: machine(),
         ..ControlConfig::default()
     }
+}
+
+/// What tasks may have of this machine: three quarters of its memory, less what services have then, and so many at a time
+/// that each processor has some to choose from, but not so many that they are in each other's way.
+fn machine() -> Machine {
+    /// Where the kernel does not tell how much there is.
+    const SMALL: u64 = 2 << 30;
+    const PER_PROCESSOR: u32 = 8;
+    const AT_LEAST: u32 = 16;
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
+    let memory = total.map_or(SMALL, |kib: u64| kib << 10) / 4 * 3;
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let processors = u32::try_from(processors).unwrap_or(u32::MAX);
+    Machine { memory, tasks: processors.saturating_mul(PER_PROCESSOR).max(AT_LEAST) }
 }
 
 /// Says so when clients elsewhere are told URLs that lead to themselves.

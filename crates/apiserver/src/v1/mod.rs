@@ -16,7 +16,7 @@ use updraft_api::{
     },
 };
 use updraft_control::{Control, Found, Place};
-use updraft_model::{Error, ErrorKind, iam::Principal};
+use updraft_model::{Error, iam::Principal};
 
 use crate::{respond::BoxBody, rest::Format};
 use query::{Query, deletion};
@@ -87,13 +87,13 @@ impl Call<'_> {
             | Method::JobsGet
             | Method::JobsReplace
             | Method::JobsDelete
-            | Method::JobsRun
-            | Method::ExecutionsList
+            | Method::JobsRun => self.jobs(&query, body).await,
+            Method::ExecutionsList
             | Method::ExecutionsGet
             | Method::ExecutionsDelete
             | Method::ExecutionsCancel
             | Method::TasksList
-            | Method::TasksGet => Err(Error::new(ErrorKind::Unimplemented, "Jobs are not implemented.")),
+            | Method::TasksGet => self.executions(&query, body).await,
             Method::OperationsList | Method::OperationsGet | Method::OperationsDelete | Method::OperationsWait => {
                 self.operations(&query, body).await
             }
@@ -191,6 +191,61 @@ impl Call<'_> {
                 Ok(success(Subject { group: RUN, kind: "workerpools", name, uid: &gone.message.uid }))
             }
             _ => Ok(v1::worker_pool_json(&control.v1_worker_pools_get(caller, (place, name)).await?)),
+        }
+    }
+
+    async fn jobs(&self, query: &Query, body: &[u8]) -> Result<Value, Error> {
+        let (control, caller, place, name) = (self.control, &self.caller, &self.place(), &*self.found.name);
+        match self.found.method {
+            Method::JobsList => {
+                let found = control.v1_jobs_list(caller, place, &query.wanted).await?;
+                Ok(list((v1::RUN, v1::JOB), found, v1::job_json))
+            }
+            Method::JobsCreate => {
+                let written = v1::WrittenJob::read(&parse(body)?)?;
+                let made = control.v1_jobs_create(caller, place, (&written, query.mode)).await?;
+                Ok(v1::job_json(&made))
+            }
+            Method::JobsReplace => {
+                let written = v1::WrittenJob::read(&parse(body)?)?;
+                let done = control.v1_jobs_replace(caller, (place, name), (&written, query.mode)).await?;
+                Ok(v1::job_json(&done))
+            }
+            Method::JobsDelete => {
+                let mode = deletion(query.mode, body)?;
+                let gone = control.v1_jobs_delete(caller, (place, name), (mode, query.running)).await?;
+                Ok(success(Subject { group: RUN, kind: "jobs", name, uid: &gone.message.uid }))
+            }
+            Method::JobsRun => {
+                let asked = if body.trim_ascii().is_empty() { json!({}) } else { parse(body)? };
+                let request = v1::run_job_request(&asked)?;
+                Ok(v1::execution_json(&control.v1_jobs_run(caller, (place, name), &request).await?))
+            }
+            _ => Ok(v1::job_json(&control.v1_jobs_get(caller, (place, name), "run.jobs.get").await?)),
+        }
+    }
+
+    async fn executions(&self, query: &Query, body: &[u8]) -> Result<Value, Error> {
+        let (control, caller, place, name) = (self.control, &self.caller, &self.place(), &*self.found.name);
+        match self.found.method {
+            Method::ExecutionsList => {
+                let found = control.v1_executions_list(caller, place, &query.wanted).await?;
+                Ok(list((v1::RUN, v1::EXECUTION), found, v1::execution_json))
+            }
+            Method::ExecutionsDelete => {
+                let mode = deletion(query.mode, body)?;
+                let gone = control.v1_executions_delete(caller, (place, name), mode).await?;
+                Ok(success(Subject { group: RUN, kind: "executions", name, uid: &gone.message.uid }))
+            }
+            Method::ExecutionsCancel => {
+                Ok(v1::execution_json(&control.v1_executions_cancel(caller, (place, name)).await?))
+            }
+            Method::TasksList => {
+                let found = control.v1_tasks_list(caller, place, &query.wanted).await?;
+                Ok(list((v1::RUN, v1::TASK), found, v1::task_json))
+            }
+            Method::TasksGet => Ok(v1::task_json(&control.v1_tasks_get(caller, (place, name)).await?)),
+            _ => Ok(v1::execution_json(&control.v1_executions_get(caller, (place, name)).await?)),
         }
     }
 

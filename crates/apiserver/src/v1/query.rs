@@ -6,7 +6,7 @@ use updraft_api::{
     path::query_pairs,
     v1::{method::Method, selector::Selector},
 };
-use updraft_control::{Mode, Wanted};
+use updraft_control::{Mode, Running, Wanted};
 use updraft_model::Error;
 
 /// What a query says.
@@ -18,6 +18,8 @@ pub(super) struct Query {
     pub(super) filter: String,
     /// Is the change only checked?
     pub(super) mode: Mode,
+    /// What becomes of executions of a job that is deleted.
+    pub(super) running: Running,
 }
 
 /// Parameters of Kubernetes that change nothing here: clients poll, and deletions go on in the background.
@@ -48,6 +50,7 @@ impl Query {
                 "continue" | "pageToken" => read.wanted.token = value,
                 "filter" if method == Method::OperationsList => read.filter = value,
                 "dryRun" => read.mode = dry_run(&value)?,
+                "force" if method == Method::JobsDelete => read.running = force(&value)?,
                 name if IGNORED.contains(&name) || is_system(name) => {}
                 _ => {
                     let message = format!(
@@ -71,6 +74,14 @@ fn dry_run(value: &str) -> Result<Mode, Error> {
         "" => Ok(Mode::Write),
         "all" | "All" => Ok(Mode::ValidateOnly),
         other => Err(Error::invalid_field("dryRun", format!("must be 'all', got '{other}'"))),
+    }
+}
+
+fn force(value: &str) -> Result<Running, Error> {
+    match value {
+        "" | "false" => Ok(Running::Keep),
+        "true" => Ok(Running::End),
+        other => Err(Error::invalid_field("force", format!("must be true or false, got '{other}'"))),
     }
 }
 

@@ -5,8 +5,8 @@ mod gcloud;
 mod iam;
 mod jobs;
 mod policy;
-mod scheduler;
 mod pools;
+mod scheduler;
 mod secrets;
 mod settings;
 mod traffic;
@@ -23,13 +23,13 @@ pub use jobs::{
     UpdateJobArgs,
 };
 pub use policy::{BindingArgs, ConditionArg, PolicyCommand, RemoveBindingArgs};
-pub use scheduler::{
-    CreateHttpJobArgs, CreateScheduledJob, HttpJobArgs, HttpMethodArg, ScheduledJobArg, ScheduledJobsArgs,
-    ScheduledJobsCommand, SchedulerCommand, UpdateHttpJobArgs, UpdateScheduledJob,
-};
 pub use pools::{
     DeployPoolArgs, PoolLogsArgs, PoolLogsCommand, PoolRevisionsCommand, PoolSettingsArgs, PoolsCommand, SplitArgs,
     UpdatePoolArgs,
+};
+pub use scheduler::{
+    CreateHttpJobArgs, CreateScheduledJob, HttpJobArgs, HttpMethodArg, ScheduledJobArg, ScheduledJobsArgs,
+    ScheduledJobsCommand, SchedulerCommand, UpdateHttpJobArgs, UpdateScheduledJob,
 };
 pub use secrets::{
     CreateSecretArgs, ListSecretsArgs, ReplicationPolicy, SecretsArgs, SecretsCommand, VersionArgs, VersionsCommand,

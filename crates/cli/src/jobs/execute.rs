@@ -1,6 +1,6 @@
 //! `jobs execute` and `jobs rerun`.
 
-use serde_json::json;
+use reqwest::Method;
 use updraft_api::{
     run::{EnvVar, env_var::Values, run_job_request::overrides::ContainerOverride},
     run_job::{Overrides, RunJobRequest},
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     args::{ExecuteArgs, RerunArgs},
-    client::encode,
+    client::{Ask, encode},
     error::CliError,
     output::id,
     run::Session,
@@ -37,10 +37,16 @@ pub(super) async fn execute(session: &mut Session<'_>, args: &ExecuteArgs) -> Re
 pub(super) async fn rerun(session: &mut Session<'_>, args: &RerunArgs) -> Result<(), CliError> {
     let until = Until::from(args.until);
     let (job, execution) = resolve(session, &args.name).await?;
-    let call = format!("{execution}:rerun");
-    let path = session.client.own_path(&["jobs", &job, "executions", &call]);
     session.console.say(format_args!("Running the failed tasks of execution [{execution}] again..."));
-    let operation = launch::start(session, &path, json!({ "failedOnly": args.failed_only })).await?;
+    let client = &session.client;
+    let query = vec![
+        ("project", client.project.as_str()),
+        ("location", client.region.as_str()),
+        ("job", job.as_str()),
+        ("execution", execution.as_str()),
+    ];
+    let path = ["updraft", "v1", "executions:rerun"];
+    let operation = client.message(Method::POST, &path, Ask { query, body: None }).await?;
     let again = launch::go_along(session, &operation, until).await?;
     launch::tell(session, &again, until).await
 }

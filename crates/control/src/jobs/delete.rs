@@ -19,9 +19,10 @@ use crate::{
 const ATTEMPTS: usize = 16;
 
 /// What becomes of executions that run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Running {
     /// They keep their job from being deleted.
+    #[default]
     Keep,
     /// They are ended.
     End,

@@ -16,5 +16,9 @@ mod tasks;
 pub(crate) mod view;
 mod write;
 
-pub(crate) use draft::Intent;
+pub use delete::Running;
+pub(crate) use executions::is_deleting as is_execution_deleting;
+pub(crate) use read::is_deleting;
+pub(crate) use run::Begun as Start;
+pub(crate) use tasks::Position;
 pub(crate) use write::Source;

@@ -1,6 +1,5 @@
 //! Running again what failed: not in Google's API.
 
-use prost::Message;
 use updraft_api::{longrunning::Operation, run, v1::Rest, view::job as job_view};
 use updraft_model::{
     Error, ErrorKind,
@@ -9,7 +8,7 @@ use updraft_model::{
 };
 use updraft_store::{Envelope, Kind, Page, Selection};
 
-use super::{keys, run::begin, view};
+use super::{run::begin, view};
 use crate::{
     Control, Inner,
     access::{Permitted, Resource},
@@ -54,7 +53,6 @@ impl Control {
             let mut record: ExecutionRecord = record::read(&run.execution)?;
             (record.only, record.of) = (only, of);
             run.execution.internal = record::write(&record);
-            debug_assert!(run::Execution::decode(&run.execution.spec[..]).is_ok());
             if let Some(begun) = inner.begin_execution(&permit, (current, run), Mode::Write).await? {
                 return Ok(begun.operation);
             }
@@ -95,7 +93,6 @@ impl Inner {
         if failed.is_empty() {
             return Err(refused("has no failed tasks"));
         }
-        debug_assert!(keys::execution_name(execution) == *name);
         Ok(failed)
     }
 }

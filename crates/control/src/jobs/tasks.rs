@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Where a list of tasks goes on: an execution, and a place in it.
-struct Position {
+pub(crate) struct Position {
     execution: String,
     place: u32,
 }
@@ -111,7 +111,7 @@ impl Inner {
 
     /// The tasks of these executions from some position on for which `keep` holds, at most `size`, and a token of where to
     /// go on; empty at the end.
-    pub(super) async fn tasks_from(
+    pub(crate) async fn tasks_from(
         &self,
         permit: &Permitted,
         (executions, from): (&[Envelope], Option<Position>),
@@ -156,7 +156,7 @@ fn count(execution: &Envelope) -> Result<u32, Error> {
 // === impl Position ===
 
 impl Position {
-    fn read(token: &str) -> Result<Option<Self>, Error> {
+    pub(crate) fn read(token: &str) -> Result<Option<Self>, Error> {
         if token.is_empty() {
             return Ok(None);
         }

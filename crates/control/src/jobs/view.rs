@@ -10,7 +10,7 @@ use updraft_api::{
 use updraft_model::{
     Condition, Error, State,
     condition::kind::READY,
-    job::{Counts, ExecutionName, Outcome, TaskName, TaskPhase, lifecycle},
+    job::{Counts, TaskName, TaskPhase, lifecycle},
 };
 use updraft_plan::job::Task;
 use updraft_store::Envelope;
@@ -216,14 +216,4 @@ fn result(task: &Task) -> Option<run::TaskAttemptResult> {
 pub(crate) fn uid(execution: &Envelope, place: u32) -> String {
     let head = execution.uid.get(..24).unwrap_or(&execution.uid);
     format!("{head}{place:012x}")
-}
-
-/// The sentence of an operation about an execution that did not succeed.
-pub(crate) fn failure_message(name: &ExecutionName, outcome: &Outcome, conditions: &[Condition]) -> String {
-    let said = conditions.iter().find(|condition| condition.kind == "Completed").map(|one| one.message.clone());
-    match outcome {
-        Outcome::Succeeded => String::new(),
-        Outcome::Cancelled => format!("Execution {} was cancelled.", name.execution),
-        Outcome::Failed(_) => said.unwrap_or_default(),
-    }
 }

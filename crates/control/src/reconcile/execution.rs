@@ -30,7 +30,7 @@ use updraft_model::{
     job::{AttemptName, ExecutionName, lifecycle},
     revision::lifecycle::Failure,
 };
-use updraft_plan::job::{Attempt, Progress, StopReason};
+use updraft_plan::job::{Attempt, Progress};
 use updraft_store::{Change, Envelope};
 
 use self::prepare::Readiness;
@@ -52,6 +52,8 @@ pub(super) struct Subject {
     pub(super) name: ExecutionName,
     pub(super) envelope: Envelope,
     pub(super) record: ExecutionRecord,
+    /// The same as it is written down.
+    written: ExecutionRecord,
 }
 
 /// What a pass does to the tasks.
@@ -71,7 +73,7 @@ pub(super) async fn pass(inner: &Arc<Inner>, name: &ExecutionName) -> Result<Pas
         return Ok(Passed::Done);
     };
     let record: ExecutionRecord = record::read(&envelope)?;
-    let mut subject = Subject { name: name.clone(), envelope, record };
+    let mut subject = Subject { name: name.clone(), envelope, written: record.clone(), record };
     if let Some(operation) = subject.record.deleting.clone() {
         return delete::delete(inner, &subject, &operation).await;
     }
@@ -130,7 +132,7 @@ async fn advance(
     ends: &[TaskEnd],
 ) -> Result<(), Error> {
     let now = inner.clock.now();
-    let before = (subject.record.clone(), subject.envelope.status.clone());
+    let status = subject.envelope.status.clone();
     let mut moves = Moves { over: take_in(subject, &mut live.progress, ends), ..Moves::default() };
     let failure = match readiness {
         Readiness::Never(failure) => Some(failure.clone()),
@@ -150,7 +152,7 @@ async fn advance(
     let mut changes = rows::changes(subject, live, now);
     over::settle(inner, (subject, live), &phase, &mut changes).await?;
     report(subject, live, &phase, now)?;
-    if (&before.0, &before.1) != (&subject.record, &subject.envelope.status) {
+    if subject.record != subject.written || subject.envelope.status != status {
         subject.envelope.internal = record::write(&subject.record);
         changes.push(Change::Put(Box::new(subject.envelope.clone())));
     }

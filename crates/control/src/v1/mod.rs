@@ -2,6 +2,7 @@
 //! replaced as a whole, and lists are selected by label.
 
 mod domains;
+mod jobs;
 mod operations;
 mod pools;
 mod revisions;

@@ -7,7 +7,7 @@ use updraft_api::{
 use updraft_model::{
     Error,
     iam::{Permission, Principal},
-    name::check_service_id,
+    name::{Collection, check_service_id},
 };
 use updraft_store::{Envelope, Kind};
 
@@ -137,7 +137,11 @@ impl Inner {
         audit::makes(parent.resource(M::COLLECTION, &written.name));
         let permit = self.permit(caller, M::PERMISSIONS.create, &Resource::Place(parent.clone())).await?;
         self.check_namespace(&parent, &written.namespace)?;
-        let id = if written.name.is_empty() { generated::<M>(&written.generate_name) } else { written.name.clone() };
+        let id = if written.name.is_empty() {
+            generated(M::COLLECTION, &written.generate_name)
+        } else {
+            written.name.clone()
+        };
         check_service_id("metadata.name", &id).map_err(|violation| Error::invalid(vec![violation]))?;
         let name = parent.resource(M::COLLECTION, id);
         Ok(self.create(&permit, &name, &Source::V1(written), mode).await?.resource)
@@ -172,8 +176,8 @@ impl Inner {
 }
 
 /// A name that nobody has, with high probability; a collision is `AlreadyExists`, as in Kubernetes.
-fn generated<M: Deployed>(prefix: &str) -> String {
-    let word = M::COLLECTION.word().replace(' ', "-");
+pub(super) fn generated(collection: Collection, prefix: &str) -> String {
+    let word = collection.word().replace(' ', "-");
     let prefix = if prefix.is_empty() { format!("{word}-") } else { prefix.to_owned() };
     let letter = |_| char::from(b"bcdfghjklmnpqrstvwxz2456789"[usize::from(rand::random::<u8>() % 27)]);
     let letters: String = (0..LETTERS).map(letter).collect();

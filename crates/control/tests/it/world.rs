@@ -156,6 +156,8 @@ impl World {
             routes: routes_sender,
             accounts: accounts_sender,
             schedules: schedules_sender,
+            task_book: watch::channel(Arc::default()).0,
+            task_ends: mpsc::channel(16).1,
             deleted: deleted_sender,
         })
         .await?;

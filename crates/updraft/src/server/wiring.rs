@@ -12,7 +12,7 @@ use updraft_identity::{Authenticator, Issuer, Tokens};
 use updraft_metadata::{Metadata, MetadataDeps};
 use updraft_model::{
     account::AccountBook,
-    channel::{InstanceBook, LogLine, RevisionBook, RevisionHealth},
+    channel::{InstanceBook, LogLine, RevisionBook, RevisionHealth, TaskBook, TaskEnd},
 };
 use updraft_oci::ImageStore;
 use updraft_proxy::{Errand, Proxy};
@@ -74,6 +74,8 @@ pub(super) async fn start_engine(
 pub(super) struct FleetEnds {
     pub(super) book: watch::Receiver<Arc<RevisionBook>>,
     pub(super) health: watch::Sender<Arc<RevisionHealth>>,
+    pub(super) task_book: watch::Receiver<Arc<TaskBook>>,
+    pub(super) task_ends: mpsc::Sender<TaskEnd>,
     pub(super) logs: mpsc::Sender<LogLine>,
     pub(super) instances: watch::Sender<Arc<InstanceBook>>,
 }
@@ -86,9 +88,9 @@ pub(super) fn start_fleet(
     (core, clock): (&Tasks, &Clock),
     metrics: &mut Metrics,
 ) -> Fleet {
-    let FleetEnds { book, health, logs, instances } = ends;
+    let FleetEnds { book, health, task_book, task_ends, logs, instances } = ends;
     let (engine, clock, tasks) = (engine.clone(), clock.clone(), core.clone());
-    let deps = FleetDeps { engine, clock, tasks, config, book, health, logs, instances, adopted };
+    let deps = FleetDeps { engine, clock, tasks, config, book, task_book, task_ends, health, logs, instances, adopted };
     Fleet::start(deps, metrics.registry())
 }
 

@@ -8,6 +8,7 @@
 mod formats;
 mod gcloud;
 mod input;
+mod jobs;
 mod metadata;
 mod pools;
 mod reality;

@@ -92,6 +92,8 @@ mod tests {
     use clap::Parser;
     use serde_json::Value;
 
+    use serde_json::json;
+
     use super::*;
 
     #[derive(Debug, Parser)]

@@ -20,6 +20,7 @@ mod values;
 
 use std::{sync::Arc, sync::PoisonError, time::Duration};
 
+use futures::future::BoxFuture;
 use tokio::sync::{broadcast::error::RecvError, mpsc};
 use updraft_base::{Backoff, OnFailure};
 use updraft_model::{
@@ -142,6 +143,16 @@ pub(crate) fn start(inner: &Arc<Inner>, mut task_ends: mpsc::Receiver<TaskEnd>) 
     inner.spawn("secrets", |inner| async move { inner.tend_secrets().await });
 }
 
+/// Makes a pass where it takes no room of who chooses among them: in a build without optimisation that would have room
+/// for each in its frame.
+#[inline(never)]
+fn boxed<'a, F>(make: impl FnOnce() -> F) -> BoxFuture<'a, Result<Passed, Error>>
+where
+    F: Future<Output = Result<Passed, Error>> + Send + 'a,
+{
+    Box::pin(make())
+}
+
 /// What is left to be done about an execution or a job.
 fn unfinished(envelope: &Envelope) -> Result<Option<Work>, Error> {
     Ok(match envelope.key.kind {
@@ -179,12 +190,12 @@ impl Inner {
         let pass = async {
             match &work {
                 Work::Service(name) => match name.collection {
-                    Collection::WorkerPools => pool::pass(self, name).await,
-                    Collection::Services | Collection::Jobs => service::pass(self, name).await,
+                    Collection::WorkerPools => boxed(|| pool::pass(self, name)).await,
+                    Collection::Services | Collection::Jobs => boxed(|| service::pass(self, name)).await,
                 },
-                Work::Revision(name) => revision::pass(self, name).await,
-                Work::Job(name) => job::pass(self, name).await,
-                Work::Execution(name) => execution::pass(self, name).await,
+                Work::Revision(name) => boxed(|| revision::pass(self, name)).await,
+                Work::Job(name) => boxed(|| job::pass(self, name)).await,
+                Work::Execution(name) => boxed(|| execution::pass(self, name)).await,
             }
         };
         let passed = guard::caught(pass).await.unwrap_or_else(|panic| {

@@ -93,7 +93,7 @@ pub static OWN_CALLS: [OwnCall; 11] = [
         Needs("artifactregistry.repositories.uploadArtifacts"),
         (On::DefaultProject, Work::LoadImages),
     ),
-    own(Verb::POST, "/updraft/v1/executions:rerun", Needs("run.jobs.run"), (On::Service, Work::Rerun)),
+    own(Verb::POST, "/updraft/v1/executions:rerun", Needs("run.jobs.runWithOverrides"), (On::Service, Work::Rerun)),
     own(Verb::POST, "/updraft/v1/secrets:rotateKey", Needs("updraft.keys.rotate"), (On::Server, Work::RotateKey)),
 ];
 

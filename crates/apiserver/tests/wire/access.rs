@@ -115,6 +115,10 @@ impl World {
         let own = json!({"policy": {"bindings": [binding("roles/run.viewer", &format!("serviceAccount:{CI}"))]}});
         ok(Method::POST, &format!("{SERVICES}/hello:setIamPolicy"), own).await;
         ok(Method::POST, &format!("/v2/{PLACE}/workerPools?workerPoolId=consumer"), of_image()).await;
+        // Its execution cannot begin, for there is no such image, and so is over once its operation is.
+        let made = ok(Method::POST, &format!("/v2/{PLACE}/jobs?jobId=batch"), job_that_runs()).await;
+        let wait = format!("/v2/{}:wait", made["name"].as_str().expect("a name"));
+        assert_eq!(ok(Method::POST, &wait, json!({"timeout": "20s"})).await["done"], true);
         ok(Method::POST, &format!("/v1/{PROJECT}/serviceAccounts"), json!({"accountId": "ci-account"})).await;
         let keys = format!("/v1/{PROJECT}/serviceAccounts/{CI_ACCOUNT}/keys:upload");
         let key = id(&ok(Method::POST, &keys, uploaded(0)).await["name"]);
@@ -173,7 +177,8 @@ impl World {
             // Who was let in and asked for something that this server cannot do here.
             other => {
                 let told = String::from_utf8_lossy(&text).replace('\n', " ");
-                let is_absent = other == StatusCode::NOT_IMPLEMENTED || row.path == "/updraft/v1/ca";
+                let is_over = row.name.ends_with("/CancelExecution") || row.name == "ExecutionsCancel";
+                let is_absent = other == StatusCode::NOT_IMPLEMENTED || row.path == "/updraft/v1/ca" || is_over;
                 assert!(is_absent || row.path.contains("/images"), "{} {path}: {other} {told}", row.verb);
                 "let in".to_owned()
             }
@@ -187,12 +192,22 @@ impl World {
             name if name.starts_with("Operations") => &self.operation,
             name if name.starts_with("Domain") => "app.example.com",
             name if name.starts_with("WorkerPools") => "consumer",
+            name if name.starts_with("Jobs") => "batch",
+            name if name.starts_with("Executions") => EXECUTION,
+            name if name.starts_with("Tasks") => TASK,
             _ => "hello",
         };
         let is_v1 = row.table == "run v1";
         // Only what rests can be resumed.
-        let job = if row.name.ends_with("/ResumeJob") { "resting" } else { "nightly" };
+        let job = match row.table {
+            "cloudscheduler" if row.name.ends_with("/ResumeJob") => "resting",
+            "cloudscheduler" => "nightly",
+            _ => "batch",
+        };
+        let execution = format!("{PLACE}/jobs/batch/executions/{EXECUTION}");
         let names = [
+            ("projects/*/locations/*/jobs/*/executions/*/tasks/*", format!("{execution}/tasks/{TASK}")),
+            ("projects/*/locations/*/jobs/*/executions/*", execution),
             ("projects/*/locations/*/jobs/*", format!("{PLACE}/jobs/{job}")),
             (
                 "projects/*/locations/*/services/*/revisions/*",
@@ -235,6 +250,10 @@ impl World {
     }
 }
 
+/// The execution of the job `batch`, and its task.
+const EXECUTION: &str = "batch-one";
+const TASK: &str = "batch-one-task0";
+
 fn mapping(domain: &str) -> Value {
     json!({
         "apiVersion": "domains.cloudrun.com/v1",
@@ -250,6 +269,20 @@ fn knative(name: &str) -> Value {
         "kind": "Service",
         "metadata": {"name": name, "namespace": "demo-project"},
         "spec": {"template": {"spec": {"containers": [{"image": "localhost/hello:v1"}]}}},
+    })
+}
+
+/// A job, to be run when it is made, as [`EXECUTION`].
+fn job_that_runs() -> Value {
+    json!({"template": {"template": of_image()["template"]}, "runExecutionToken": "one"})
+}
+
+fn job(name: &str) -> Value {
+    json!({
+        "apiVersion": "run.googleapis.com/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": "demo-project"},
+        "spec": {"template": {"spec": {"template": {"spec": {"containers": [{"image": "localhost/hello:v1"}]}}}}},
     })
 }
 
@@ -288,6 +321,11 @@ fn sent(row: &Row) -> (&'static str, Value) {
         ("run v2", "Services/UpdateService") => ("", of_image()),
         ("run v2", "WorkerPools/CreateWorkerPool") => ("?workerPoolId=new", of_image()),
         ("run v2", "WorkerPools/UpdateWorkerPool") => ("", of_image()),
+        ("run v2", "Jobs/CreateJob") => ("?jobId=new", json!({"template": {"template": of_image()["template"]}})),
+        ("run v2", "Jobs/UpdateJob") => ("", json!({"template": {"template": of_image()["template"]}})),
+        ("run v1", "JobsCreate") => ("", job("new")),
+        ("run v1", "JobsReplace") => ("", job("batch")),
+        ("updraft", name) if name.ends_with(":rerun") => ("?job=batch&execution=batch-one", Value::Null),
         ("run v1", "WorkerPoolsCreate") => ("", worker_pool("new")),
         ("run v1", "WorkerPoolsReplace") => ("", worker_pool("consumer")),
         ("run v1", "ServicesCreate") => ("", knative("new")),

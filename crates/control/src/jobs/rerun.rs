@@ -3,7 +3,7 @@
 use updraft_api::{longrunning::Operation, run, v1::Rest, view::job as job_view};
 use updraft_model::{
     Error, ErrorKind,
-    iam::Principal,
+    iam::{Permission, Principal},
     job::{ExecutionName, TaskPhase},
 };
 use updraft_store::{Envelope, Kind, Page, Selection};
@@ -18,6 +18,8 @@ use crate::{
     view::rest,
 };
 
+/// What it takes: the indexes are an override, as a number of tasks is one.
+const RERUN: Permission = "run.jobs.runWithOverrides";
 /// How often a write is tried again because somebody else wrote meanwhile.
 const ATTEMPTS: usize = 16;
 
@@ -34,11 +36,9 @@ impl Control {
         let name = inner.places.execution(name)?;
         let job = Resource::Job(name.job.clone());
         for _ in 0..ATTEMPTS {
-            let seen = inner.permit(caller, "run.executions.get", &Resource::Execution(name.clone())).await?;
+            let seen = inner.permit(caller, RERUN, &Resource::Execution(name.clone())).await?;
             let before = seen.found().ok_or_else(|| Error::not_found(&name.execution))?;
-            let mut permit = inner.permit(caller, "run.jobs.run", &job).await?;
-            // The indexes are an override, as a number of tasks is one.
-            inner.permit(caller, "run.jobs.runWithOverrides", &job).await?;
+            let mut permit = inner.permit(caller, RERUN, &job).await?;
             let current = permit.take_found().ok_or_else(|| Error::not_found(&name.job.job))?;
             let only = inner.failed_tasks(&permit, &name, before).await?;
             let old: run::Execution = record::message(before, &before.spec)?;

@@ -193,6 +193,7 @@ impl Inner {
             record.last_modifier = caller.email();
         }
         let id = uuid::Uuid::new_v4().to_string();
+        job.internal = record::write(&record);
         let first = first_execution(intent, (&job, &record), (caller, now), &id)?;
         let is_new = job.resource_version == 0;
         let operation = operation_name(&name.parent, &id);

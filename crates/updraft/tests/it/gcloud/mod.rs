@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use updraft_testkit::World;
 
 mod hand;
+mod jobs;
 mod manifests;
 mod pools;
 

@@ -52,7 +52,7 @@ pub(crate) async fn read(
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Error::invalid_field("limit", format!("must be 1 to {LIMIT_MAX}, got {limit}")));
     }
-    let revision = parameters.get("revision").or(parameters.get("execution")).map(str::to_owned);
+    let revision = parameters.get("revision").or_else(|| parameters.get("execution")).map(str::to_owned);
     let task = parameters.parse::<u32>("task")?;
     let which = match parameters.get("which") {
         None | Some("output") => Which::Output,

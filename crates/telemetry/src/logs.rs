@@ -65,7 +65,6 @@ struct Writing {
 
 /// What is to be written.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "most are requests, and a box for each would cost more than the room")]
 enum Incoming {
     Line(LogLine),
     Request(RequestRecord),

@@ -106,7 +106,6 @@ pub fn template_of(execution: &run::Execution) -> run::ExecutionTemplate {
         parallelism: execution.parallelism,
         task_count: execution.task_count,
         template: execution.template.clone(),
-        ..run::ExecutionTemplate::default()
     }
 }
 

@@ -145,7 +145,8 @@ impl Commons {
         let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((id, owner)) = claims.get(&port) {
             let (resource, id) = (owner.resource(), format!("instance {id}"));
-            let part = owner.revision().map_or(id.clone(), |name| format!("revision '{}', {id}", name.revision));
+            let part =
+                owner.revision().map_or_else(|| id.clone(), |name| format!("revision '{}', {id}", name.revision));
             return Some(format!("{} '{}' ({part})", resource.collection.word(), resource.service));
         }
         drop(claims);

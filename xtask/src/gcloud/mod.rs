@@ -9,6 +9,7 @@
 
 mod accounts;
 mod commands;
+mod jobs;
 mod scheduler;
 mod shown;
 
@@ -53,6 +54,8 @@ struct Line {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Who {
     Operator,
+    /// The operator, who finds the server by gcloud's configuration, and so by TLS.
+    Secured,
     /// The account that is active in gcloud's configuration.
     Account,
 }
@@ -74,8 +77,9 @@ struct Group {
     lines: &'static [Line],
 }
 
-const GROUPS: [Group; 3] = [
+const GROUPS: [Group; 4] = [
     Group { name: "run", lines: commands::COMMANDS },
+    Group { name: "jobs", lines: jobs::COMMANDS },
     Group { name: "accounts", lines: accounts::COMMANDS },
     Group { name: "scheduler", lines: scheduler::COMMANDS },
 ];
@@ -115,7 +119,7 @@ fn run_in(root: &Path, choice: &Choice, dir: &Path) -> Result<(), Error> {
     test::example(root)?;
     let server = Server::spawn(program, &["--idle-timeout", "15m", "--auth", "token"])?;
     load(&server, root, dir)?;
-    for (name, text) in commands::MANIFESTS.iter().chain(&accounts::FILES) {
+    for (name, text) in commands::MANIFESTS.iter().chain(&accounts::FILES).chain(&jobs::FILES) {
         fs::write(dir.join(name), text)?;
     }
     let config = dir.join("config").display().to_string();
@@ -222,7 +226,8 @@ impl Then {
 }
 
 /// A word with what stands for those in braces: `{dir}` a directory with the files, `{oldest}` the oldest revision of
-/// the service `demo`, `{url}` the URL of the service `private`, `{key}` the id of the key in `key.json`; and those of
+/// the service `demo`, `{url}` the URL of the service `private`, `{execution}` the newest execution of the job
+/// `demo-job`, `{key}` the id of the key in `key.json`; and those of
 /// [`accounts::addressed`].
 fn filled(word: &str, server: &Server, dir: &Path) -> Result<String, Error> {
     let mut filled = accounts::addressed(word).replace("{dir}", &dir.display().to_string());
@@ -231,6 +236,9 @@ fn filled(word: &str, server: &Server, dir: &Path) -> Result<String, Error> {
     }
     if filled.contains("{url}") {
         filled = filled.replace("{url}", &server.url_of("private")?);
+    }
+    if filled.contains("{execution}") {
+        filled = filled.replace("{execution}", &newest_execution(server)?);
     }
     if filled.contains("{key}") {
         let file: serde_json::Value = serde_json::from_slice(&fs::read(dir.join("key.json"))?)?;
@@ -245,6 +253,13 @@ fn oldest(server: &Server) -> Result<String, Error> {
     let last = listed.as_array().and_then(|all| all.last());
     let name = last.and_then(|revision| revision["metadata"]["name"].as_str());
     Ok(name.ok_or("there is no revision")?.to_owned())
+}
+
+fn newest_execution(server: &Server) -> Result<String, Error> {
+    let described = server.updraft(&["jobs", "describe", "demo-job", "--format", "json"])?;
+    let described: serde_json::Value = serde_json::from_str(&described)?;
+    let name = described["status"]["latestCreatedExecution"]["name"].as_str();
+    Ok(name.ok_or("the job was never executed")?.to_owned())
 }
 
 fn command(typed: &[String], who: Who, choice: &Choice, (server, dir): (&Server, &Path)) -> Command {
@@ -269,9 +284,16 @@ fn command(typed: &[String], who: Who, choice: &Choice, (server, dir): (&Server,
         gcloud.env(name, value);
     }
     gcloud.env("CLOUDSDK_CONFIG", dir.join("config"));
-    if who == Who::Account {
+    if who != Who::Operator {
         gcloud.env("CLOUDSDK_ACTIVE_CONFIG_NAME", "updraft");
-        return gcloud;
+    }
+    match who {
+        Who::Account => return gcloud,
+        Who::Secured => {
+            gcloud.env("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", server.token_file());
+            return gcloud;
+        }
+        Who::Operator => {}
     }
     for api in APIS {
         let name = format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{}", api.to_uppercase());

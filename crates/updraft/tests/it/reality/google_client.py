@@ -13,8 +13,11 @@ import grpc
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import run_v2
+from google.cloud.run_v2.services.executions.transports import ExecutionsGrpcTransport, ExecutionsRestTransport
+from google.cloud.run_v2.services.jobs.transports import JobsGrpcTransport, JobsRestTransport
 from google.cloud.run_v2.services.revisions.transports import RevisionsGrpcTransport, RevisionsRestTransport
 from google.cloud.run_v2.services.services.transports import ServicesGrpcTransport, ServicesRestTransport
+from google.cloud.run_v2.services.tasks.transports import TasksGrpcTransport, TasksRestTransport
 from google.iam.v1 import iam_policy_pb2, policy_pb2
 from google.protobuf import duration_pb2, field_mask_pb2
 
@@ -33,6 +36,23 @@ def clients(transport, address):
     return (
         run_v2.ServicesClient(transport=ServicesRestTransport(**options)),
         run_v2.RevisionsClient(transport=RevisionsRestTransport(**options)),
+    )
+
+
+def job_clients(transport, address):
+    """Clients of jobs, of executions and of tasks."""
+    if transport == "grpc":
+        channel = grpc.insecure_channel(address)
+        return (
+            run_v2.JobsClient(transport=JobsGrpcTransport(channel=channel)),
+            run_v2.ExecutionsClient(transport=ExecutionsGrpcTransport(channel=channel)),
+            run_v2.TasksClient(transport=TasksGrpcTransport(channel=channel)),
+        )
+    options = dict(host=f"http://{address}", url_scheme="http", credentials=AnonymousCredentials())
+    return (
+        run_v2.JobsClient(transport=JobsRestTransport(**options)),
+        run_v2.ExecutionsClient(transport=ExecutionsRestTransport(**options)),
+        run_v2.TasksClient(transport=TasksRestTransport(**options)),
     )
 
 
@@ -250,6 +270,90 @@ def delete(services, made):
         pass
 
 
+def job_template(image, code):
+    """Of an execution of two tasks that end with an exit code."""
+    container = run_v2.Container(image=image, args=["exit", str(code), f"ends with {code}"])
+    task = run_v2.TaskTemplate(containers=[container], max_retries=0, timeout=duration_pb2.Duration(seconds=60))
+    return run_v2.ExecutionTemplate(task_count=2, parallelism=1, template=task)
+
+
+def create_job(jobs, job_id, image):
+    step("create a job")
+    job = run_v2.Job(template=job_template(image, 0), labels={"made-by": "google-client"})
+    made = jobs.create_job(parent=PARENT, job=job, job_id=job_id).result(timeout=WAIT)
+    expect(made.name == f"{PARENT}/jobs/{job_id}", made.name)
+    expect(made.terminal_condition.state == run_v2.Condition.State.CONDITION_SUCCEEDED, f"ready: {made.terminal_condition}")
+    expect(made.generation == 1 and made.execution_count == 0, f"{made}")
+    expect(made.template.task_count == 2 and made.template.template.max_retries == 0, f"{made.template}")
+    expect(made.name in [job.name for job in jobs.list_jobs(parent=PARENT)], "the job is not listed")
+    try:
+        jobs.create_job(parent=PARENT, job=job, job_id=job_id)
+        raise AssertionError("a taken name was accepted")
+    except exceptions.Conflict:
+        pass
+    return made
+
+
+def run_job(jobs, executions, tasks, made):
+    step("run it")
+    operation = jobs.run_job(name=made.name)
+    expect(operation.metadata.name.startswith(f"{made.name}/executions/"), f"metadata {operation.metadata}")
+    ended = operation.result(timeout=WAIT)
+    expect(ended.name == operation.metadata.name, ended.name)
+    expect((ended.task_count, ended.succeeded_count, ended.failed_count) == (2, 2, 0), f"{ended}")
+    got = executions.get_execution(name=ended.name)
+    expect(got.uid == ended.uid and got.completion_time and not got.reconciling, f"{got}")
+    succeeded = run_v2.Condition.State.CONDITION_SUCCEEDED
+    told = [(condition.type_, condition.state) for condition in got.conditions]
+    expect(told == [(kind, succeeded) for kind in ("ResourcesAvailable", "Started", "Completed")], told)
+    listed = list(tasks.list_tasks(parent=ended.name))
+    expect([task.index for task in listed] == [0, 1], listed)
+    expect(all(task.last_attempt_result.exit_code == 0 and task.completion_time for task in listed), listed)
+    expect(tasks.get_task(name=listed[1].name).uid == listed[1].uid, listed[1].name)
+    latest = jobs.get_job(name=made.name).latest_created_execution
+    expect(ended.name.endswith(latest.name.split("/")[-1]), latest)
+    expect(latest.completion_status == run_v2.ExecutionReference.CompletionStatus.EXECUTION_SUCCEEDED, latest)
+    return ended
+
+
+def run_to_failure(jobs, executions, tasks, made):
+    step("run it so that it fails")
+    override = run_v2.RunJobRequest.Overrides.ContainerOverride(args=["exit", "3", "no such table"])
+    overrides = run_v2.RunJobRequest.Overrides(container_overrides=[override], task_count=1)
+    operation = jobs.run_job(request=run_v2.RunJobRequest(name=made.name, overrides=overrides))
+    try:
+        operation.result(timeout=WAIT)
+        raise AssertionError("a failed execution was a success")
+    except exceptions.GoogleAPICallError as error:
+        expect("-task0" in str(error), str(error))
+    failed = executions.get_execution(name=operation.metadata.name)
+    expect((failed.task_count, failed.succeeded_count, failed.failed_count) == (1, 0, 1), f"{failed}")
+    expect(failed.conditions[-1].state == run_v2.Condition.State.CONDITION_FAILED, f"{failed.conditions}")
+    (task,) = tasks.list_tasks(parent=failed.name)
+    expect(task.last_attempt_result.exit_code == 3, task)
+    return failed
+
+
+def delete_job(jobs, executions, made, ended, failed):
+    step("delete an execution and the job")
+    listed = [execution.name for execution in executions.list_executions(parent=made.name)]
+    expect(listed == [failed.name, ended.name], listed)
+    gone = executions.delete_execution(name=failed.name).result(timeout=WAIT)
+    expect(gone.name == failed.name, gone.name)
+    gone = jobs.delete_job(name=made.name).result(timeout=WAIT)
+    expect(gone.name == made.name, gone.name)
+    for get, name in [
+        (executions.get_execution, failed.name),
+        (executions.get_execution, ended.name),
+        (jobs.get_job, made.name),
+    ]:
+        try:
+            get(name=name)
+            raise AssertionError(f"{name} was deleted and found")
+        except exceptions.NotFound:
+            pass
+
+
 def main():
     transport, address, image, other = sys.argv[1:]
     services, revisions = clients(transport, address)
@@ -264,6 +368,11 @@ def main():
     beside_v1(services, address, image, f"{service_id}-v1")
     dry_run(services, made, image)
     delete(services, made)
+    jobs, executions, tasks = job_clients(transport, address)
+    job = create_job(jobs, f"{service_id}-job", image)
+    ended = run_job(jobs, executions, tasks, job)
+    failed = run_to_failure(jobs, executions, tasks, job)
+    delete_job(jobs, executions, job, ended, failed)
     step("all steps passed")
 
 

@@ -5,6 +5,7 @@
 
 use updraft_model::{
     ServiceName,
+    job::ExecutionName,
     name::{LABEL_MAX, fnv1a, project_number},
 };
 
@@ -17,6 +18,20 @@ pub struct UrlConfig {
     pub domain: String,
     /// The port a client has to use; left out of URLs where it is the scheme's own.
     pub port: u16,
+}
+
+// === impl UrlConfig ===
+
+impl UrlConfig {
+    /// Where the log of an execution of a job can be read.
+    pub fn log_uri(&self, name: &ExecutionName) -> String {
+        let Self { scheme, domain, port } = self;
+        let (job, parent) = (&name.job.job, &name.job.parent);
+        format!(
+            "{scheme}://{domain}:{port}/updraft/v1/logs?project={}&location={}&job={job}&execution={}",
+            parent.project, parent.location, name.execution
+        )
+    }
 }
 
 /// The short codes of regions as Google uses them in URLs.

@@ -138,10 +138,6 @@ impl Inner {
             let (now, id) = (self.clock.now(), uuid::Uuid::new_v4().to_string());
             let answer = operation_name(&name.job.parent, &id);
             deed.note(&mut record, &id, now);
-            if deed == Deed::Cancel {
-                // What is meant is otherwise now.
-                envelope.generation += 1;
-            }
             envelope.updated = now;
             envelope.internal = record::write(&record);
             let shown = pack(&self.execution(&envelope)?);

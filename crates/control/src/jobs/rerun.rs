@@ -47,7 +47,8 @@ impl Control {
             template.parallelism = template.parallelism.min(template.task_count);
             let message = view::intent(&current)?.message;
             let kept: Rest = rest(before)?;
-            let mut run = begin((&name.job, &message), &template, kept, (caller, inner.clock.now()));
+            let mut run =
+                begin((&name.job, &message), &template, kept, ((caller, inner.clock.now()), &inner.config.url));
             let about: ExecutionRecord = record::read(before)?;
             let of = if about.only.is_empty() { u32::try_from(old.task_count).unwrap_or_default() } else { about.of };
             let mut record: ExecutionRecord = record::read(&run.execution)?;

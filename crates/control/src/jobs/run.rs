@@ -9,6 +9,7 @@ use updraft_model::{
     iam::Principal,
     job::{ExecutionName, FirstExecution, JobName, name::generated_execution_id},
 };
+use updraft_plan::hosts::UrlConfig;
 use updraft_store::{Change, Envelope, StoreError};
 
 use super::{draft::Intent, keys, view, write::busy};
@@ -26,6 +27,9 @@ use crate::{
 const ATTEMPTS: usize = 16;
 /// The most executions of a project and location that are under way. Source: Cloud Run's quotas.
 const RUNNING_MAX: usize = 1000;
+
+/// Who runs a job, when, and how URLs are written here.
+pub(super) type By<'a> = ((&'a Principal, SystemTime), &'a UrlConfig);
 
 /// An execution that is to be written down.
 pub(super) struct Run {
@@ -79,7 +83,8 @@ impl Inner {
             let stored = view::intent(&job)?;
             let template = overridden(name, &stored.message, request)?;
             let rest = shown_rest(&job)?;
-            let run = begin((name, &stored.message), &template, rest, (caller, self.clock.now()));
+            let by = (caller, self.clock.now());
+            let run = begin((name, &stored.message), &template, rest, (by, &self.config.url));
             let begun = self.begin_execution(&permit, (job, run), Mode::of(request.validate_only)).await?;
             if let Some(begun) = begun {
                 return Ok(begun);
@@ -149,7 +154,7 @@ pub(super) fn begin(
     (name, job): (&JobName, &run::Job),
     template: &run::ExecutionTemplate,
     rest: Rest,
-    by: (&Principal, SystemTime),
+    by: By<'_>,
 ) -> Run {
     let name = name.execution(generated_execution_id(&name.job, rand::random()));
     named((name, job), template, rest, by)
@@ -159,11 +164,12 @@ fn named(
     (name, job): (ExecutionName, &run::Job),
     template: &run::ExecutionTemplate,
     rest: Rest,
-    (caller, now): (&Principal, SystemTime),
+    ((caller, now), urls): By<'_>,
 ) -> Run {
     let record = ExecutionRecord { creator: caller.email(), ..ExecutionRecord::default() };
+    let message = run::Execution { log_uri: urls.log_uri(&name), ..job_view::from_template(&name, job, template) };
     let execution = Envelope {
-        spec: job_view::from_template(&name, job, template).encode_to_vec(),
+        spec: message.encode_to_vec(),
         v1_only: rest.to_bytes(),
         internal: record::write(&record),
         ..record::envelope(keys::execution(&name), &name.job.job, now)
@@ -175,7 +181,7 @@ fn named(
 pub(super) fn first_execution(
     intent: &Intent,
     (job, before): (&Envelope, &JobRecord),
-    by: (&Principal, SystemTime),
+    by: By<'_>,
     operation: &str,
 ) -> Result<Option<Run>, Error> {
     let Some(first) = &intent.model.first_execution else { return Ok(None) };

@@ -197,6 +197,7 @@ pub(crate) fn task(
         vpc_access: template.vpc_access,
         node_selector: template.node_selector,
         gpu_zonal_redundancy_disabled: template.gpu_zonal_redundancy_disabled,
+        log_uri: format!("{}&task={}", intent.log_uri, name.index),
         etag: row.map(etag).unwrap_or_default(),
         ..run::Task::default()
     })

@@ -194,7 +194,7 @@ impl Inner {
         }
         let id = uuid::Uuid::new_v4().to_string();
         job.internal = record::write(&record);
-        let first = first_execution(intent, (&job, &record), (caller, now), &id)?;
+        let first = first_execution(intent, (&job, &record), ((caller, now), &self.config.url), &id)?;
         let is_new = job.resource_version == 0;
         let operation = operation_name(&name.parent, &id);
         record.operation.clone_from(&id);

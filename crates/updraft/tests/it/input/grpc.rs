@@ -88,7 +88,7 @@ fn wire() -> Vec<Case> {
         ),
         call(
             "a method of the API that is not built",
-            "/google.cloud.run.v2.Jobs/ListJobs",
+            "/google.cloud.run.v2.Instances/ListInstances",
             frame(&[]),
             "UNIMPLEMENTED",
             ("", ""),

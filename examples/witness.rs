@@ -25,7 +25,9 @@
 //! and asks there for every path but those below `/own`, which it answers itself.
 //!
 //! With `heed` it ends when it is told to. With `count MS` it writes a line every so many milliseconds, numbered from
-//! 0, and serves. With other arguments it fails in the way they say: `exit CODE LINE...`, `deaf` (never listens),
+//! 0, and serves. With `task MS EVERY` it is a task of a job: it writes `task INDEX ATTEMPT COUNT RESULT`, the result being the
+//! square of the index, waits, and exits with 3 at the first attempt of each index that is a multiple of EVERY (0: of
+//! none), with 0 else. With other arguments it fails in the way they say: `exit CODE LINE...`, `deaf` (never listens),
 //! `loopback` (listens on
 //! 127.0.0.1 only), `insist PORT` (listens there, whatever it is told), and those of [`broken`].
 
@@ -85,6 +87,14 @@ fn main() {
                 }
             });
             serve(&format!("0.0.0.0:{port}"))
+        }
+        ["task", pause, every] => {
+            let told = |name: &str| env::var(name).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(u64::MAX);
+            let [index, attempt, count] = ["INDEX", "ATTEMPT", "COUNT"].map(|part| told(&format!("CLOUD_RUN_TASK_{part}")));
+            println!("task {index} {attempt} {count} {}", index.wrapping_mul(index));
+            thread::sleep(Duration::from_millis(pause.parse().unwrap_or(1)));
+            let fails = every.parse::<u64>().is_ok_and(|every| every > 0 && index % every == 0) && attempt == 0;
+            exit(if fails { 3 } else { 0 });
         }
         ["insist", port] => serve(&format!("0.0.0.0:{port}")),
         ["loopback"] => serve(&format!("127.0.0.1:{port}")),

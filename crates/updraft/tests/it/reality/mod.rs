@@ -13,6 +13,7 @@ mod failures;
 mod frozen;
 mod full;
 mod health;
+mod jobs;
 mod killed;
 mod lan;
 mod leaks;

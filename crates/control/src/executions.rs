@@ -41,6 +41,8 @@ struct State {
     /// What the fleet is told.
     entries: Level<Arc<AttemptName>, Arc<TaskEntry>>,
     is_whole: bool,
+    /// The server ends: what is begun now would be written down and never start.
+    is_closing: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -93,6 +95,11 @@ impl Executions {
     pub(crate) fn open(&self) {
         self.lock().is_whole = true;
         self.publish();
+    }
+
+    /// Nothing begins any more.
+    pub(crate) fn close(&self) {
+        self.lock().is_closing = true;
     }
 
     /// How many are under way in a place.
@@ -185,7 +192,10 @@ impl Executions {
             return 0;
         }
         let mut state = self.lock();
-        let others = state.known.iter().filter(|(one, known)| *one != name && (known.running > 0 || known.wants));
+        if state.is_closing {
+            return 0;
+        }
+        let others = state.known.iter().filter(|(one, known)| *one != name && known.wants);
         let askers = u32::try_from(others.count() + 1).unwrap_or(u32::MAX);
         let mut taken = Taken { services, ..Taken::default() };
         for known in state.known.values() {

@@ -226,6 +226,11 @@ impl Control {
         Ok(Self { inner })
     }
 
+    /// The server is going to end: no task begins any more. Those that run are the fleet's to end.
+    pub fn begin_no_tasks(&self) {
+        self.inner.executions.close();
+    }
+
     /// Ends when no reconcile work is queued or under way, the latest health was taken in and what
     /// is published is whole. Work that waits for the fleet or for a retry counts as settled.
     pub async fn settled(&self) {

@@ -256,18 +256,11 @@ impl Running {
 /// What the end of its instance says of an attempt.
 fn of_exit(ended: &Ended, runs: &BookEntry, instance: &Instance) -> AttemptEnd {
     match (&ended.sidecar, &ended.exit) {
-        (None, Exit::Code(0)) => AttemptEnd::Succeeded,
-        (None, Exit::Code(code)) => AttemptEnd::Exited(*code),
-        (None, Exit::Signal(signal)) => AttemptEnd::Signalled(*signal),
-        (_, Exit::OutOfMemory { limit, used }) => AttemptEnd::OutOfMemory { limit: *limit, used: *used },
-        (_, Exit::Lost) => AttemptEnd::Lost,
-        (None, Exit::OutOfProcesses { .. }) => {
-            AttemptEnd::NotStarted { reason: Reason::NonZeroExitCode, message: ended.exit.to_string() }
-        }
         (_, Exit::NotStarted { .. }) => {
             let failure = Cause::Exited(ended.clone(), Duration::ZERO).into_failure(runs, instance);
             AttemptEnd::NotStarted { reason: failure.reason, message: failure.diagnosis.to_string() }
         }
+        (None, exit) | (_, exit @ (Exit::OutOfMemory { .. } | Exit::Lost)) => AttemptEnd::from(exit),
         // With a container beside it the task has lost what it depends on.
         (Some(_), _) => AttemptEnd::NotStarted { reason: Reason::NonZeroExitCode, message: ended.to_string() },
     }

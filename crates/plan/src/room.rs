@@ -30,14 +30,14 @@ pub struct Asker {
     pub size: u64,
     /// How many of them run.
     pub running: u32,
-    /// How many executions have tasks that could begin, this one included; at least 1.
+    /// How many executions have more tasks than run, this one included; at least 1.
     pub askers: u32,
 }
 
 /// How many more tasks of it may begin now.
 ///
-/// Executions have equal parts of the tasks that may run; what one has beyond its part it keeps until they end. A machine
-/// on which nothing else runs takes one task however large it is: it is limited, not impossible.
+/// Executions have equal parts of the tasks that may run; what one has beyond its part it keeps until they end. Where no
+/// task runs one may, however large it is and however much services have: it is limited, not impossible.
 pub fn room(machine: Machine, taken: Taken, asker: Asker) -> u32 {
     let Asker { size, running, askers } = asker;
     let free = machine.memory.saturating_sub(taken.services).saturating_sub(taken.memory);

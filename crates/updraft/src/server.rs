@@ -239,6 +239,8 @@ impl Server {
         let Self { control, fleet, engine, edges, core, .. } = self;
         // New connections are refused from here on; requests in flight keep their instances.
         edges.shutdown().ask();
+        // What began from here on would never start, and count as an attempt that was lost.
+        control.begin_no_tasks();
         let drained = async {
             fleet.drain().await;
             tracing::debug!("the fleet is drained");

@@ -72,7 +72,7 @@ pub(super) const COMMANDS: &[Line] = &[
     line(
         "run jobs deploy demo-job-now --image localhost/witness:latest --args exit,0 --execute-now --wait",
         0,
-        &["Creating job...", "Done.", "gcloud run jobs executions describe demo-job-now-"],
+        &["Creating and running job...", "Done.", "gcloud run jobs executions describe demo-job-now-"],
     ),
     line(
         "run jobs deploy demo-job-now --image localhost/witness:latest --memory 1Gi",

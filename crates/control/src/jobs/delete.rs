@@ -96,7 +96,9 @@ impl Inner {
     async fn running_execution(&self, permit: &Permitted, name: &JobName) -> Result<Option<String>, Error> {
         let selection = Selection::of(Kind::Execution).under(name.parent.clone()).owned_by(&name.job);
         for envelope in self.store.open(permit).list(&selection, &Page::default()).await.map_err(of_store)? {
-            if !record::read::<ExecutionRecord>(&envelope)?.is_over {
+            let record = record::read::<ExecutionRecord>(&envelope)?;
+            // One that is being deleted is ended by that.
+            if !record.is_over && record.deleting.is_none() {
                 return Ok(Some(envelope.key.name));
             }
         }

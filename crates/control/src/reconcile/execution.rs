@@ -112,7 +112,9 @@ pub(super) async fn pass(inner: &Arc<Inner>, name: &ExecutionName) -> Result<Pas
         inner.wake_waiting(name);
         return Ok(Passed::Done);
     }
-    let passed = inner.rest(&readiness, &mut live);
+    // A pull wakes it, and a failure has a timer of its own: one of the tasks' would be noted here and never set.
+    let rests = matches!(readiness, Readiness::Ready | Readiness::Never(_));
+    let passed = if rests { inner.rest(&readiness, &mut live) } else { Passed::Done };
     inner.executions.put_back(name, live);
     if has_room_again {
         inner.wake_waiting(name);

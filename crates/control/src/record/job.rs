@@ -68,7 +68,7 @@ pub(crate) struct ExecutionRecord {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct TaskRecord {
-    /// Its place in its execution, from 0.
+    /// Its index.
     pub(crate) index: u32,
     /// The word of its phase.
     pub(crate) phase: String,

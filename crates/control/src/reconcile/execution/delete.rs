@@ -1,6 +1,6 @@
 //! Deleting an execution: what runs is ended, and nothing of it is left.
 
-use updraft_api::pack;
+use updraft_api::{pack, rpc};
 use updraft_model::{Error, job::ExecutionName};
 use updraft_store::{Change, Kind, Page, Selection};
 
@@ -25,14 +25,20 @@ pub(super) async fn delete(inner: &Inner, subject: &Subject, operation: &str) ->
     let record = &subject.record;
     let mut changes =
         vec![Change::Delete { key: subject.envelope.key.clone(), resource_version: subject.envelope.resource_version }];
-    let others = record.pending.iter().chain(&record.cancelling).chain(&record.starting);
-    for id in others.map(String::as_str).chain([operation]) {
+    for id in record.cancelling.iter().map(String::as_str).chain([operation]) {
         if let Some((envelope, _)) = inner.open_operation(parent, id).await? {
             changes.push(ended(envelope, End::Done(pack(&deleted))));
         }
     }
+    for id in record.pending.iter().chain(&record.starting) {
+        if let Some((envelope, _)) = inner.open_operation(parent, id).await? {
+            let message = format!("Execution {} was deleted.", subject.name.execution);
+            changes.push(ended(envelope, End::Failed(Some(pack(&deleted)), rpc::Code::Cancelled, message)));
+        }
+    }
     inner.store.open(&PLATFORM).commit(changes).await.map_err(of_store)?;
     inner.queue.wake(Work::Job(subject.name.job.clone()));
+    inner.wake_waiting(&subject.name);
     Ok(Passed::Done)
 }
 

@@ -99,6 +99,10 @@ fn ready_engine(inner: &Arc<Inner>, subject: &mut Subject, live: &mut Live) -> R
             live.is_prepared = true;
             Readiness::Ready
         }
+        // Some of its tasks ran before this server came, and may run still: they are not ended for what may pass.
+        Some(Err(fault)) if live.started.is_some() => {
+            Readiness::Later(Error::new(ErrorKind::Unavailable, fault.cause()))
+        }
         Some(Err(fault)) => subject.later_or_never(inner, fault),
     })
 }

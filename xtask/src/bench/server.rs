@@ -49,7 +49,8 @@ impl Server {
         let data_dir = data_dir();
         let mut serve = Command::new(&program);
         serve.args(["serve", "--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0", "--log", "warn"]);
-        serve.args(["--tls-listen", "off"]).args(arguments).arg("--data-dir").arg(&data_dir);
+        // Not as a flag: `arguments` may say otherwise.
+        serve.env("UPDRAFT_TLS_LISTEN", "off").args(arguments).arg("--data-dir").arg(&data_dir);
         serve.envs(variables.iter().copied());
         Self::listen(serve, program, data_dir)
     }

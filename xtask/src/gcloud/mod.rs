@@ -117,7 +117,9 @@ fn run_in(root: &Path, choice: &Choice, dir: &Path) -> Result<(), Error> {
         }
     };
     test::example(root)?;
-    let server = Server::spawn(program, &["--idle-timeout", "15m", "--auth", "token"])?;
+    // By TLS, too: gcloud writes worker pools by gRPC, which its library does in no other way.
+    let flags = ["--idle-timeout", "15m", "--auth", "token", "--tls-listen", "127.0.0.1:0"];
+    let server = Server::spawn(program, &flags)?;
     load(&server, root, dir)?;
     for (name, text) in commands::MANIFESTS.iter().chain(&accounts::FILES).chain(&jobs::FILES) {
         fs::write(dir.join(name), text)?;
@@ -265,7 +267,8 @@ fn newest_execution(server: &Server) -> Result<String, Error> {
 fn command(typed: &[String], who: Who, choice: &Choice, (server, dir): (&Server, &Path)) -> Command {
     let mut gcloud = match choice.gcloud.is_dir() {
         true => {
-            let mut python = Command::new("python3");
+            let own = Path::new("target/python/bin/python");
+            let mut python = Command::new(if own.exists() { own } else { Path::new("python3") });
             python.arg(choice.gcloud.join("lib/gcloud.py"));
             python
         }
@@ -279,6 +282,8 @@ fn command(typed: &[String], who: Who, choice: &Choice, (server, dir): (&Server,
         ("CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK", "1"),
         ("PYTHONDONTWRITEBYTECODE", "1"),
         ("PYTHONWARNINGS", "ignore"),
+        // Its own Python has no gRPC; that of the tests has.
+        ("CLOUDSDK_PYTHON_SITEPACKAGES", "1"),
         ("NO_PROXY", "127.0.0.1"),
     ] {
         gcloud.env(name, value);

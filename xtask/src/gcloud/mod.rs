@@ -292,6 +292,13 @@ fn command(typed: &[String], who: Who, choice: &Choice, (server, dir): (&Server,
     if who != Who::Operator {
         gcloud.env("CLOUDSDK_ACTIVE_CONFIG_NAME", "updraft");
     }
+    if who != Who::Secured {
+        // Where gcloud asks for tokens of another account it heeds no authority of ours.
+        for api in APIS {
+            let name = format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{}", api.to_uppercase());
+            gcloud.env(name, format!("http://{}/{api}/", server.address));
+        }
+    }
     match who {
         Who::Account => return gcloud,
         Who::Secured => {
@@ -299,10 +306,6 @@ fn command(typed: &[String], who: Who, choice: &Choice, (server, dir): (&Server,
             return gcloud;
         }
         Who::Operator => {}
-    }
-    for api in APIS {
-        let name = format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{}", api.to_uppercase());
-        gcloud.env(name, format!("http://{}/{api}/", server.address));
     }
     for (name, value) in [
         ("CLOUDSDK_REGIONAL_ENDPOINT_MODE", "regional-preferred"),

@@ -27,7 +27,7 @@
 //! With `heed` it ends when it is told to. With `count MS` it writes a line every so many milliseconds, numbered from
 //! 0, and serves. With `task MS EVERY` it is a task of a job: it writes `task INDEX ATTEMPT COUNT RESULT`, the result being the
 //! square of the index, waits, and exits with 3 at the first attempt of each index that is a multiple of EVERY (0: of
-//! none), with 0 else. With other arguments it fails in the way they say: `exit CODE LINE...`, `deaf` (never listens),
+//! none); else it writes `done INDEX ATTEMPT` and exits with 0. With other arguments it fails in the way they say: `exit CODE LINE...`, `deaf` (never listens),
 //! `loopback` (listens on
 //! 127.0.0.1 only), `insist PORT` (listens there, whatever it is told), and those of [`broken`].
 
@@ -94,7 +94,11 @@ fn main() {
             println!("task {index} {attempt} {count} {}", index.wrapping_mul(index));
             thread::sleep(Duration::from_millis(pause.parse().unwrap_or(1)));
             let fails = every.parse::<u64>().is_ok_and(|every| every > 0 && index % every == 0) && attempt == 0;
-            exit(if fails { 3 } else { 0 });
+            if fails {
+                exit(3);
+            }
+            println!("done {index} {attempt}");
+            exit(0);
         }
         ["insist", port] => serve(&format!("0.0.0.0:{port}")),
         ["loopback"] => serve(&format!("127.0.0.1:{port}")),

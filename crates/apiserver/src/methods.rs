@@ -1,22 +1,12 @@
 //! One handler per method: which use case stands behind which row of the method table.
 
-use futures::future::BoxFuture;
 use http::Response;
 use updraft_api::method::Method;
+use updraft_base::boxed;
 use updraft_control::Control;
 use updraft_model::{Error, ErrorKind, iam::Principal};
 
 use crate::{call::Call, respond::BoxBody};
-
-/// Makes a future where it takes no room of the caller's. Whoever chooses among so many of them would have room for each in
-/// its frame, in a build without optimisation, which is more than a thread has.
-#[inline(never)]
-fn boxed<'a, F>(make: impl FnOnce() -> F) -> BoxFuture<'a, Response<BoxBody>>
-where
-    F: Future<Output = Response<BoxBody>> + Send + 'a,
-{
-    Box::pin(make())
-}
 
 macro_rules! handlers {
     ($($name:literal => $use_case:ident,)*) => {

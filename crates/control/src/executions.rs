@@ -40,7 +40,6 @@ struct State {
     ends: HashMap<ExecutionName, Vec<TaskEnd>>,
     /// What the fleet is told.
     entries: Level<Arc<AttemptName>, Arc<TaskEntry>>,
-    is_whole: bool,
     /// The server ends: what is begun now would be written down and never start.
     is_closing: bool,
 }
@@ -89,12 +88,6 @@ pub(crate) struct Row {
 impl Executions {
     pub(crate) fn new(machine: Machine, book: watch::Sender<Arc<TaskBook>>) -> Self {
         Self { machine, state: Mutex::default(), book }
-    }
-
-    /// Says of what is published from now on that it is everything.
-    pub(crate) fn open(&self) {
-        self.lock().is_whole = true;
-        self.publish();
     }
 
     /// Nothing begins any more.
@@ -188,9 +181,6 @@ impl Executions {
 
     /// How many more of its tasks may begin, of which each is promised `size` bytes; they have their part from here on.
     pub(crate) fn claim(&self, name: &ExecutionName, (want, size): (u32, u64), services: u64) -> u32 {
-        if want == 0 {
-            return 0;
-        }
         let mut state = self.lock();
         if state.is_closing {
             return 0;
@@ -246,9 +236,8 @@ impl Executions {
 
     fn publish(&self) {
         let state = self.lock();
-        let (entries, is_whole) = (state.entries.clone(), state.is_whole);
         // Under the lock, so that an older version does not come after a newer one.
-        self.book.send_replace(Arc::new(TaskBook { entries, is_whole }));
+        self.book.send_replace(Arc::new(TaskBook { entries: state.entries.clone() }));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

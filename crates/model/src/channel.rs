@@ -68,13 +68,12 @@ pub struct BookEntry {
 
 /// Which attempts at tasks are to run. control → fleet.
 ///
-/// An attempt is in it from when it is written down that it has begun until it is written down how it ended.
+/// An attempt is in it from when it is written down that it has begun until it is written down how it ended. Once a
+/// [`RevisionBook`] is whole, the attempts that a server before had begun have been looked at as well.
 #[derive(Debug, Clone, Default)]
 pub struct TaskBook {
     /// By their names; what is not here does not run, and what ran is ended.
     pub entries: Level<Arc<AttemptName>, Arc<TaskEntry>>,
-    /// Is every attempt in it that was begun by a server before? As in [`crate::route::RouteTable`].
-    pub is_whole: bool,
 }
 
 /// How one attempt runs.

@@ -2,8 +2,8 @@
 //! all of them. `(terms, what happened, now) → attempts to begin and to stop`.
 //!
 //! Sources: Cloud Run Admin API v2, `ExecutionTemplate` and `TaskTemplate`; its "Execute jobs" and "Set task retries": a
-//! task is tried again until it succeeds or has used its retries, and an execution fails when a task has. It fails only
-//! after all its tasks were tried.
+//! task is tried again until it succeeds or has used its retries, and an execution fails when a task has. That it fails
+//! only after all its tasks were tried is ours: Google does not say when the others stop.
 //!
 //! What is due to be tried again begins before what was never tried. A task that fails for good decides the execution, so
 //! it is known the sooner; and no more tasks are begun and not over than run at a time. Others do not starve: a task is
@@ -262,8 +262,8 @@ impl Progress {
         }
     }
 
-    /// The attempts that begin now, at most `room` of them. They run from here on: each is either begun, or
-    /// [given back](Self::give_back), or has [ended](Self::ended).
+    /// The attempts that begin now, at most `room` of them. They run from here on: each is either begun or
+    /// has [ended](Self::ended).
     pub fn begin(&mut self, room: usize, now: SystemTime) -> Vec<Attempt> {
         let free = self.terms.limit().saturating_sub(self.counts.running);
         let room = usize::try_from(free).unwrap_or(usize::MAX).min(room);
@@ -301,38 +301,6 @@ impl Progress {
             if slot.phase == TaskPhase::Pending && slot.attempts == 0 && !self.not_before.contains_key(&index) {
                 return Some(index);
             }
-        }
-    }
-
-    /// The container of `attempt` runs since `now`: its time limit counts from here, and not from when it was begun.
-    pub fn started(&mut self, attempt: Attempt, now: SystemTime) {
-        let timeout = self.terms.timeout;
-        if let Some(running) = self.current(attempt)
-            && running.stop.is_none()
-        {
-            let before = running.deadline;
-            (running.since, running.deadline) = (now, later(now, timeout));
-            let deadline = running.deadline;
-            self.deadlines.remove(&(before, attempt.index));
-            self.deadlines.insert((deadline, attempt.index));
-            self.changed.insert(attempt.index);
-        }
-    }
-
-    /// `attempt` was not begun after all, because there was no room for it: it does not count as tried, and is the next
-    /// to begin.
-    pub fn give_back(&mut self, attempt: Attempt, now: SystemTime) {
-        if self.current(attempt).is_none() {
-            return;
-        }
-        self.leave(attempt.index);
-        self.counts.retried -= u32::from(attempt.attempt == 1);
-        self.slot(attempt.index).attempts = attempt.attempt;
-        self.enter(attempt.index, TaskPhase::Pending);
-        if self.is_cancelled {
-            self.drop_one(attempt.index);
-        } else {
-            self.wait(attempt.index, now);
         }
     }
 

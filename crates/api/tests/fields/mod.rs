@@ -3,11 +3,13 @@
 //! The fields come from the descriptors, the rules from [`table`]. Each rule is tried out: a refused value is refused
 //! at its path, what is not supported is named, and no field takes a value of another type.
 
+mod requests;
 mod table;
 
 use prost_reflect::{Kind, MessageDescriptor};
+use requests::REQUESTS;
 use serde_json::{Value, json};
-use table::{REQUESTS, Row, Rule, rows};
+use table::{Row, Rule, rows};
 use updraft_api::{json::from_json, message, method::methods, run, view};
 use updraft_model::{
     Parent, Violation,

@@ -4,7 +4,7 @@ use updraft_api::run;
 use updraft_model::{
     Error,
     iam::Principal,
-    job::{ExecutionName, JobName, TaskName},
+    job::{JobName, TaskName},
 };
 use updraft_store::{Envelope, Kind, Page, Selection};
 
@@ -14,7 +14,6 @@ use crate::{
     access::{Permitted, Resource},
     failure::of_store,
     page::{PAGE_DEFAULT, PAGE_MAX},
-    record::{self, ExecutionRecord},
 };
 
 /// Where a list of tasks goes on: an execution, and a place in it.
@@ -87,10 +86,10 @@ impl Inner {
         execution: &Envelope,
         name: &TaskName,
     ) -> Result<Option<run::Task>, Error> {
-        let record: ExecutionRecord = record::read(execution)?;
-        let Some(place) = record.place_of(name.index, count(execution)?) else { return Ok(None) };
+        let tasks = view::Tasks::of(execution)?;
+        let Some(place) = tasks.place_of(name) else { return Ok(None) };
         let row = self.get(permit, &keys::task(name)).await?;
-        view::task((name, place), execution, row.as_ref()).map(Some)
+        tasks.task((name, place), row.as_ref()).map(Some)
     }
 
     /// Executions of a job, or of all, newest first.
@@ -127,16 +126,15 @@ impl Inner {
                 None => 0,
             };
             skipping = None;
-            let name: ExecutionName = keys::execution_name(execution);
-            let record: ExecutionRecord = record::read(execution)?;
-            for place in begin..count(execution)? {
+            let all = view::Tasks::of(execution)?;
+            for place in begin..all.count() {
                 if tasks.len() == size {
                     let position = Position { execution: execution.key.name.clone(), place };
                     return Ok((tasks, position.write()));
                 }
-                let name = name.task(record.index_at(place));
+                let name = all.name_at(place);
                 let row = self.get(permit, &keys::task(&name)).await?;
-                let task = view::task((&name, place), execution, row.as_ref())?;
+                let task = all.task((&name, place), row.as_ref())?;
                 tasks.extend(Some(task).filter(&keep));
             }
         }
@@ -145,12 +143,6 @@ impl Inner {
         }
         Ok((tasks, String::new()))
     }
-}
-
-/// How many tasks an execution has.
-fn count(execution: &Envelope) -> Result<u32, Error> {
-    let intent: run::Execution = record::message(execution, &execution.spec)?;
-    Ok(u32::try_from(intent.task_count).unwrap_or_default())
 }
 
 // === impl Position ===

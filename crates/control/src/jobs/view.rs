@@ -149,58 +149,82 @@ pub(crate) fn stored_execution(envelope: &Envelope, live: Option<Counts>) -> Res
     Ok(Stored { message: execution(envelope, live)?, rest: rest(envelope)?, operation: String::new() })
 }
 
-/// A task as clients see it: what its execution is made of, and what is written down of the task, if anything is.
-pub(crate) fn task(
-    (name, place): (&TaskName, u32),
-    execution: &Envelope,
-    row: Option<&Envelope>,
-) -> Result<run::Task, Error> {
-    let intent: run::Execution = record::message(execution, &execution.spec)?;
-    let template = intent.template.unwrap_or_default();
-    let about: ExecutionRecord = record::read(execution)?;
-    let record = row.map(record::read::<TaskRecord>).transpose()?.unwrap_or_default();
-    let mut task = record.task();
-    if row.is_none() && about.is_over {
-        // The end of its execution found it so: what is never begun has no row.
-        task.phase = TaskPhase::Abandoned;
+/// The tasks of an execution: what they have in common is read once for all of them.
+pub(crate) struct Tasks<'a> {
+    execution: &'a Envelope,
+    intent: run::Execution,
+    about: ExecutionRecord,
+}
+
+// === impl Tasks ===
+
+impl<'a> Tasks<'a> {
+    pub(crate) fn of(execution: &'a Envelope) -> Result<Self, Error> {
+        let intent = record::message(execution, &execution.spec)?;
+        Ok(Self { execution, intent, about: record::read(execution)? })
     }
-    let completed = record.completed.or_else(|| (row.is_none() && about.is_over).then_some(execution.updated));
-    let times = lifecycle::Times { created: execution.created, started: record.started, completed };
-    let updated = row.map_or(execution.created, |row| row.updated);
-    let conditions = lifecycle::task_conditions(task.phase, task.last.as_ref(), &times, updated);
-    Ok(run::Task {
-        name: name.to_string(),
-        uid: row.map_or_else(|| uid(execution, place), |row| row.uid.clone()),
-        generation: 1,
-        labels: intent.labels,
-        annotations: intent.annotations,
-        create_time: Some(timestamp(execution.created)),
-        scheduled_time: record.started.map(timestamp),
-        start_time: record.started.map(timestamp),
-        completion_time: completed.map(timestamp),
-        update_time: Some(timestamp(updated)),
-        job: name.execution.job.job.clone(),
-        execution: name.execution.execution.clone(),
-        containers: template.containers,
-        volumes: template.volumes,
-        max_retries: template.retries.map_or(0, |run::task_template::Retries::MaxRetries(count)| count),
-        timeout: template.timeout,
-        service_account: template.service_account,
-        execution_environment: template.execution_environment,
-        reconciling: !task.phase.is_terminal(),
-        conditions: conditions.iter().map(condition::from_model).collect(),
-        observed_generation: 1,
-        index: i32::try_from(name.index).unwrap_or(i32::MAX),
-        retried: i32::try_from(task.attempts.saturating_sub(1)).unwrap_or(i32::MAX),
-        last_attempt_result: result(&task),
-        encryption_key: template.encryption_key,
-        vpc_access: template.vpc_access,
-        node_selector: template.node_selector,
-        gpu_zonal_redundancy_disabled: template.gpu_zonal_redundancy_disabled,
-        log_uri: format!("{}&task={}", intent.log_uri, name.index),
-        etag: row.map(etag).unwrap_or_default(),
-        ..run::Task::default()
-    })
+
+    pub(crate) fn count(&self) -> u32 {
+        u32::try_from(self.intent.task_count).unwrap_or_default()
+    }
+
+    pub(crate) fn name_at(&self, place: u32) -> TaskName {
+        keys::execution_name(self.execution).task(self.about.index_at(place))
+    }
+
+    /// `None` if the execution has no such task.
+    pub(crate) fn place_of(&self, name: &TaskName) -> Option<u32> {
+        self.about.place_of(name.index, self.count())
+    }
+
+    /// A task as clients see it; `row` is what is written down of it, if anything is.
+    pub(crate) fn task(&self, (name, place): (&TaskName, u32), row: Option<&Envelope>) -> Result<run::Task, Error> {
+        let Self { execution, intent, about } = self;
+        let template = intent.template.clone().unwrap_or_default();
+        let record = row.map(record::read::<TaskRecord>).transpose()?.unwrap_or_default();
+        let mut task = record.task();
+        if row.is_none() && about.is_over {
+            // The end of its execution found it so: what is never begun has no row.
+            task.phase = TaskPhase::Abandoned;
+        }
+        let completed = record.completed.or_else(|| (row.is_none() && about.is_over).then_some(execution.updated));
+        let times = lifecycle::Times { created: execution.created, started: record.started, completed };
+        let updated = row.map_or(execution.created, |row| row.updated);
+        let conditions = lifecycle::task_conditions(task.phase, task.last.as_ref(), &times, updated);
+        Ok(run::Task {
+            name: name.to_string(),
+            uid: row.map_or_else(|| uid(execution, place), |row| row.uid.clone()),
+            generation: 1,
+            labels: intent.labels.clone(),
+            annotations: intent.annotations.clone(),
+            create_time: Some(timestamp(execution.created)),
+            scheduled_time: record.started.map(timestamp),
+            start_time: record.started.map(timestamp),
+            completion_time: completed.map(timestamp),
+            update_time: Some(timestamp(updated)),
+            job: name.execution.job.job.clone(),
+            execution: name.execution.execution.clone(),
+            containers: template.containers,
+            volumes: template.volumes,
+            max_retries: template.retries.map_or(0, |run::task_template::Retries::MaxRetries(count)| count),
+            timeout: template.timeout,
+            service_account: template.service_account,
+            execution_environment: template.execution_environment,
+            reconciling: !task.phase.is_terminal(),
+            conditions: conditions.iter().map(condition::from_model).collect(),
+            observed_generation: 1,
+            index: i32::try_from(name.index).unwrap_or(i32::MAX),
+            retried: i32::try_from(task.attempts.saturating_sub(1)).unwrap_or(i32::MAX),
+            last_attempt_result: result(&task),
+            encryption_key: template.encryption_key,
+            vpc_access: template.vpc_access,
+            node_selector: template.node_selector,
+            gpu_zonal_redundancy_disabled: template.gpu_zonal_redundancy_disabled,
+            log_uri: format!("{}&task={}", intent.log_uri, name.index),
+            etag: row.map(etag).unwrap_or_default(),
+            ..run::Task::default()
+        })
+    }
 }
 
 fn result(task: &Task) -> Option<run::TaskAttemptResult> {

@@ -152,8 +152,9 @@ async fn advance(
     }
     let phase = phase(live, failure.as_ref(), subject.record.cancelled.is_some());
     let mut changes = rows::changes(subject, live, now);
-    over::settle(inner, (subject, live), &phase, &mut changes).await?;
+    subject.record.is_over = phase.is_over();
     report(subject, live, &phase, now)?;
+    over::settle(inner, (subject, live), &phase, &mut changes).await?;
     if subject.record != subject.written || subject.envelope.status != status {
         subject.envelope.internal = record::write(&subject.record);
         changes.push(Change::Put(Box::new(subject.envelope.clone())));
@@ -272,6 +273,9 @@ impl Inner {
         let counts = live.progress.counts();
         let terms = live.progress.terms();
         let want = counts.pending(terms.task_count).min(terms.limit().saturating_sub(counts.running));
+        if want == 0 {
+            return Vec::new();
+        }
         let granted = self.executions.claim(name, (want, live.size), self.memory_of_services());
         live.progress.begin(usize::try_from(granted).unwrap_or(usize::MAX), now)
     }

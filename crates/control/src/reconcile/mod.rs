@@ -20,9 +20,8 @@ mod values;
 
 use std::{sync::Arc, sync::PoisonError, time::Duration};
 
-use futures::future::BoxFuture;
 use tokio::sync::{broadcast::error::RecvError, mpsc};
-use updraft_base::{Backoff, OnFailure};
+use updraft_base::{Backoff, OnFailure, boxed};
 use updraft_model::{
     Error, ErrorKind, RevisionName,
     channel::{CheckOutcome, Health, RevisionHealth, TaskEnd},
@@ -129,7 +128,6 @@ pub(crate) fn start(inner: &Arc<Inner>, mut task_ends: mpsc::Receiver<TaskEnd>) 
         }
         let _ = inner.clock.timeout(OPENING_CAP, inner.looked_at_all()).await;
         inner.board.open();
-        inner.executions.open();
         loop {
             inner.collect_operations_or_log().await;
             inner.wake_for_all_secrets();
@@ -141,16 +139,6 @@ pub(crate) fn start(inner: &Arc<Inner>, mut task_ends: mpsc::Receiver<TaskEnd>) 
     });
     inner.spawn("images", |inner| async move { inner.collect_images().await });
     inner.spawn("secrets", |inner| async move { inner.tend_secrets().await });
-}
-
-/// Makes a pass where it takes no room of who chooses among them: in a build without optimisation that would have room
-/// for each in its frame.
-#[inline(never)]
-fn boxed<'a, F>(make: impl FnOnce() -> F) -> BoxFuture<'a, Result<Passed, Error>>
-where
-    F: Future<Output = Result<Passed, Error>> + Send + 'a,
-{
-    Box::pin(make())
 }
 
 /// What is left to be done about an execution or a job.

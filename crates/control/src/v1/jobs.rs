@@ -4,7 +4,7 @@
 use updraft_api::{
     run,
     run_job::RunJobRequest,
-    v1::{Stored, WrittenJob, execution_labels, job_labels, task_labels},
+    v1::{Rest, Stored, WrittenJob, execution_labels, job_labels, task_labels},
 };
 use updraft_model::{
     Error,
@@ -257,8 +257,7 @@ impl Control {
         let keep = |task: &run::Task| wanted.selector.matches(&task_labels(task));
         let from = jobs::Position::read(&wanted.token)?;
         let (tasks, token) = inner.tasks_from(&permit, (&executions, from), size, keep).await?;
-        let items = tasks.into_iter().map(|task| with_rest(task, &executions)).collect::<Result<_, _>>()?;
-        Ok(Found { items, token })
+        Ok(Found { items: with_rest(tasks, &executions)?, token })
     }
 
     /// A task.
@@ -280,7 +279,7 @@ impl Control {
         let name: TaskName =
             format!("{}/tasks/{id}", keys::execution_name(&envelope)).parse().map_err(|_| missing())?;
         let task = self.inner.task(&permit, &envelope, &name).await?.ok_or_else(missing)?;
-        with_rest(task, std::slice::from_ref(&envelope))
+        with_rest(vec![task], std::slice::from_ref(&envelope))?.pop().ok_or_else(missing)
     }
 }
 
@@ -305,12 +304,21 @@ impl Inner {
     }
 }
 
-/// A task with what v1 says of it beside its message: what it says of its execution.
-fn with_rest(task: run::Task, executions: &[Envelope]) -> Result<Stored<run::Task>, Error> {
-    let execution = executions.iter().find(|one| one.key.name == task.execution);
-    let rest = match execution {
-        Some(envelope) => view::stored_execution(envelope, None)?.task_rest(),
-        None => Default::default(),
-    };
-    Ok(Stored { message: task, rest, operation: String::new() })
+/// Tasks, in the order of their executions, with what v1 says of them beside their messages: what it says of their
+/// execution, which is read once for all of its tasks.
+fn with_rest(tasks: Vec<run::Task>, executions: &[Envelope]) -> Result<Vec<Stored<run::Task>>, Error> {
+    let mut executions = executions.iter();
+    let mut last: Option<(&str, Rest)> = None;
+    let mut items = Vec::with_capacity(tasks.len());
+    for message in tasks {
+        if last.as_ref().is_none_or(|(name, _)| *name != message.execution) {
+            let execution = executions.find(|one| one.key.name == message.execution);
+            last = execution
+                .map(|one| Ok::<_, Error>((one.key.name.as_str(), view::stored_execution(one, None)?.task_rest())))
+                .transpose()?;
+        }
+        let rest = last.as_ref().map(|(_, rest)| rest.clone()).unwrap_or_default();
+        items.push(Stored { message, rest, operation: String::new() });
+    }
+    Ok(items)
 }

@@ -417,6 +417,15 @@ impl FailedTasks {
     }
 }
 
+// === impl ExecutionPhase ===
+
+impl ExecutionPhase {
+    /// Is it one of the last?
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Ended(_) | Self::Unable(_))
+    }
+}
+
 // === impl Times ===
 
 impl Times {

@@ -74,7 +74,7 @@ impl Progress {
     }
 
     /// The same of one task.
-    pub(super) fn drop_one(&mut self, index: u32) {
+    fn drop_one(&mut self, index: u32) {
         match *self.slot(index) {
             Slot { phase: TaskPhase::Pending, attempts: 0 } => self.enter(index, TaskPhase::Abandoned),
             Slot { phase: TaskPhase::Pending, .. } => self.enter(index, TaskPhase::Cancelled),

@@ -120,21 +120,19 @@ fn an_end_of_another_attempt_and_one_told_twice_change_nothing() {
     for (index, number) in [(0, 0), (0, 2), (1, 0), (7, 0), (u32::MAX, u32::MAX)] {
         assert_eq!(progress.ended(attempt(index, number), AttemptEnd::Succeeded, at(1)), Follows::Nothing);
     }
-    progress.started(attempt(0, 0), at(1));
-    progress.give_back(attempt(0, 0), at(1));
     assert_eq!((progress.take_changed(), progress.counts().running), (vec![], 1));
 }
 
 #[test]
 fn an_attempt_that_takes_too_long_is_told_once_and_counts_as_timed_out_whatever_it_exits_with() {
     let mut progress = Progress::new(terms(2, 2, 1));
-    progress.begin(2, at(0));
-    progress.started(attempt(1, 0), at(5));
+    progress.begin(1, at(0));
+    progress.begin(1, at(5));
     assert_eq!(progress.due(at(5)), Some(at(600)));
     assert_eq!(shown(&progress.overdue(at(599))), "");
     assert_eq!(shown(&progress.overdue(at(600))), "#0.0");
     assert_eq!(shown(&progress.overdue(at(601))), "", "told once");
-    assert_eq!(progress.due(at(601)), Some(at(605)), "counted from its start");
+    assert_eq!(progress.due(at(601)), Some(at(605)), "counted from when it was begun");
     let stop = Some(Stop { why: StopReason::TimedOut, at: at(600) });
     assert_eq!(progress.task(0).expect("there").stop, stop);
     let again = Follows::Retry { end: AttemptEnd::TimedOut, at: at(602) };
@@ -177,23 +175,6 @@ fn what_was_cancelled_when_all_had_ended_by_themselves_ended_by_itself() {
     assert_eq!(progress.outcome(), Some(Outcome::Succeeded));
 }
 
-#[test]
-fn an_attempt_for_which_there_was_no_room_does_not_count_as_tried() {
-    let mut progress = Progress::new(terms(3, 2, 1));
-    progress.begin(2, at(0));
-    progress.give_back(attempt(0, 0), at(1));
-    assert_eq!(shown(&progress.begin(1, at(1))), "#0.0", "it is the next");
-    progress.ended(attempt(0, 0), AttemptEnd::Exited(1), at(1));
-    progress.begin(1, at(1));
-    assert_eq!(progress.counts().retried, 1);
-    progress.give_back(attempt(0, 1), at(1));
-    assert_eq!((progress.counts().retried, progress.task(0).expect("there").attempts), (0, 1));
-    progress.begin(1, at(1));
-    progress.cancel(at(2));
-    progress.give_back(attempt(1, 0), at(2));
-    assert_eq!(progress.task(1).expect("there").phase, TaskPhase::Abandoned);
-}
-
 /// A world that stops, and comes back with what was written down.
 fn restarted(before: &Progress, adopted: &[Attempt], now: SystemTime) -> Progress {
     let tasks = (0..before.terms().task_count).filter_map(|index| Some((index, before.task(index)?)));
@@ -220,11 +201,11 @@ fn after_a_restart_what_was_adopted_runs_on_and_what_is_gone_counts_as_failed() 
 #[test]
 fn after_a_restart_waits_and_time_limits_go_on_and_stops_are_sent_again() {
     let mut before = Progress::new(terms(3, 3, 5));
-    before.begin(3, at(0));
+    before.begin(2, at(0));
+    before.begin(1, at(50));
     before.ended(attempt(0, 0), AttemptEnd::Exited(1), at(100));
     before.begin(1, at(100));
     before.ended(attempt(0, 1), AttemptEnd::Exited(1), at(100));
-    before.started(attempt(2, 0), at(50));
     before.overdue(at(600));
     let mut after = restarted(&before, &[attempt(1, 0), attempt(2, 0)], at(610));
     assert_eq!(shown(&after.overdue(at(610))), "#1.0", "nobody knows whether it was told");

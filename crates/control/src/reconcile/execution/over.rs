@@ -16,24 +16,22 @@ use crate::{
     record::{self, OperationRecord},
 };
 
-/// Ends the operations that wait for what has come about, in the same commit as that.
+/// Ends the operations that wait for what has come about, in the same commit as that; what the execution says of itself is
+/// there already.
 pub(super) async fn settle(
     inner: &Inner,
     (subject, live): (&mut Subject, &Live),
     phase: &ExecutionPhase,
     changes: &mut Vec<Change>,
 ) -> Result<(), Error> {
-    let is_over = matches!(phase, ExecutionPhase::Ended(_) | ExecutionPhase::Unable(_));
-    if live.started.is_some() || is_over {
+    if live.started.is_some() || phase.is_over() {
         for id in std::mem::take(&mut subject.record.starting) {
             end(inner, subject, (&id, Verdict::of_start(live)), changes).await?;
         }
     }
-    if !is_over {
+    if !phase.is_over() {
         return Ok(());
     }
-    subject.record.is_over = true;
-    super::report(subject, live, phase, inner.clock.now())?;
     for id in std::mem::take(&mut subject.record.pending) {
         end(inner, subject, (&id, Verdict::of_end(phase)), changes).await?;
     }

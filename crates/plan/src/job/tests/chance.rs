@@ -1,4 +1,4 @@
-//! Whatever happens to an execution, in whatever order: beginnings, ends, ends told twice, lost rooms, time limits,
+//! Whatever happens to an execution, in whatever order: beginnings, ends, ends told twice, time limits,
 //! crashes before and after something was written down, a cancellation.
 
 use std::collections::HashSet;
@@ -20,8 +20,6 @@ enum Event {
     EndAndCrash(usize, AttemptEnd),
     /// An end that was told is told again.
     Again(usize),
-    /// There was no room for one of those that were begun.
-    GiveBack,
     /// The server dies, and of what runs only each so-manieth is there when it is back.
     Crash(usize),
     /// Time passes.
@@ -45,7 +43,6 @@ fn event() -> impl Strategy<Value = Event> {
         8 => (any::<usize>(), end()).prop_map(|(which, end)| Event::End(which, end)),
         1 => (any::<usize>(), end()).prop_map(|(which, end)| Event::EndAndCrash(which, end)),
         2 => any::<usize>().prop_map(Event::Again),
-        1 => Just(Event::GiveBack),
         1 => (1usize..4).prop_map(Event::Crash),
         3 => (0u64..40).prop_map(Event::Wait),
         1 => Just(Event::Cancel),
@@ -112,7 +109,6 @@ impl World {
         self.write_down();
         for attempt in begun {
             assert!(self.live.insert(attempt) && self.ever.insert(attempt), "{attempt} runs twice");
-            self.progress.started(attempt, self.now);
         }
         self.write_down();
     }
@@ -212,16 +208,6 @@ impl World {
                 if let Some((attempt, end)) = which.checked_rem(self.told.len()).map(|place| self.told[place].clone()) {
                     assert_eq!(self.progress.ended(attempt, end, self.now), Follows::Nothing);
                     assert_eq!(self.progress.take_changed(), [0; 0]);
-                }
-            }
-            Event::GiveBack => {
-                let begun = self.progress.begin(1, self.now);
-                self.write_down();
-                for attempt in begun {
-                    assert!(!self.ever.contains(&attempt));
-                    self.progress.give_back(attempt, self.now);
-                    self.write_down();
-                    assert_eq!(self.progress.ended(attempt, AttemptEnd::Succeeded, self.now), Follows::Nothing);
                 }
             }
             Event::Crash(of) => self.crash(of),

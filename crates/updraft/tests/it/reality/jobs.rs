@@ -64,17 +64,50 @@ async fn tasks(host: &Host, client: &Client, name: &str) -> Vec<Value> {
     listed["tasks"].as_array().cloned().unwrap_or_default()
 }
 
-/// What attempts have written: by index, the attempts and the results, each as often as it was written.
-fn written(host: &Host, id: &str) -> BTreeMap<u64, Vec<(u64, u64)>> {
+/// What attempts have written: by index, the attempts and the results, each as often as it was written. Each was told that
+/// there are `count` tasks.
+fn written(host: &Host, (id, count): (&str, u64)) -> BTreeMap<u64, Vec<(u64, u64)>> {
     let mut found: BTreeMap<u64, Vec<(u64, u64)>> = BTreeMap::new();
     for (_, text) in log(&host.data_dir(), &format!("job.{id}")) {
         let words: Vec<&str> = text.split(' ').collect();
-        if let ["task", index, attempt, _, result] = words[..] {
-            let [index, attempt, result] = [index, attempt, result].map(|word| word.parse().expect("a number"));
+        if let ["task", numbers @ ..] = &words[..] {
+            let numbers: Vec<u64> = numbers.iter().map(|word| word.parse().expect("a number")).collect();
+            let [index, attempt, told, result] = numbers[..] else { panic!("{text}") };
+            assert_eq!(told, count, "{text}");
             found.entry(index).or_default().push((attempt, result));
         }
     }
     found
+}
+
+/// By index, the instances that came to a success.
+fn done(host: &Host, id: &str) -> BTreeMap<u64, BTreeSet<String>> {
+    let mut found: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
+    for (instance, text) in log(&host.data_dir(), &format!("job.{id}")) {
+        if let ["done", index, _] = text.split(' ').collect::<Vec<_>>()[..] {
+            found.entry(index.parse().expect("a number")).or_default().insert(instance);
+        }
+    }
+    found
+}
+
+/// The tasks of these that have succeeded: what is said of each may not change any more.
+fn successes(tasks: &[Value]) -> BTreeMap<u64, Value> {
+    let is_success = |task: &&Value| {
+        let conditions = task["conditions"].as_array().into_iter().flatten();
+        conditions.into_iter().any(|one| one["type"] == "Completed" && one["state"] == "CONDITION_SUCCEEDED")
+    };
+    let said = |task: &Value| {
+        let said = json!([task["retried"], task["startTime"], task["completionTime"], task["lastAttemptResult"]]);
+        (task["index"].as_u64().unwrap_or_default(), said)
+    };
+    tasks.iter().filter(is_success).map(said).collect()
+}
+
+fn assert_keeps(before: &BTreeMap<u64, Value>, after: &BTreeMap<u64, Value>) {
+    for (index, said) in before {
+        assert_eq!(after.get(index), Some(said), "task {index} had succeeded");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,10 +123,10 @@ async fn a_tenth_of_two_hundred_tasks_fails_once_and_is_retried_once_each() {
     let retried: u64 = tasks(&host, &client, &name).await.iter().filter_map(|task| task["retried"].as_u64()).sum();
     assert_eq!(retried, 20);
     eventually("every attempt is in the log", async || {
-        written(&host, "squares").values().map(Vec::len).sum::<usize>() == 220
+        written(&host, ("squares", 200)).values().map(Vec::len).sum::<usize>() == 220
     })
     .await;
-    for (index, attempts) in written(&host, "squares") {
+    for (index, attempts) in written(&host, ("squares", 200)) {
         let expected: BTreeSet<_> = (0..=u64::from(index % 10 == 0)).map(|attempt| (attempt, index * index)).collect();
         assert_eq!(attempts.into_iter().collect::<BTreeSet<_>>(), expected, "{index}");
     }
@@ -121,28 +154,33 @@ async fn kill_9_loses_no_result_and_no_success_runs_again() {
     let (traces, data) = (Traces::of(&host), host.data_dir());
     let template = json!({"taskCount": TASKS, "parallelism": 8, "template": {"maxRetries": 10}});
     let name = begin(&host, &Client::new(), ("mortal", &["task", "200", "0"]), template).await;
-    let (mut succeeded, mut kills) = (0, 0);
+    let (mut before, mut kills) = (BTreeMap::new(), 0);
     for _ in 0..KILLS {
         clock.sleep(chance.time(Duration::from_millis(400))).await;
         host = Host::start_in(host.kill(), &[]);
-        let execution = call(&host, &Client::new(), &format!("/v2/{name}"), None).await;
-        let now = execution["succeededCount"].as_u64().unwrap_or_default();
-        assert!(now >= succeeded, "{now} tasks have succeeded, and before that {succeeded}");
-        (succeeded, kills) = (now, kills + u64::from(!execution["reconciling"].is_null()));
+        let client = Client::new();
+        let execution = call(&host, &client, &format!("/v2/{name}"), None).await;
+        kills += u64::from(!execution["reconciling"].is_null());
+        let now = successes(&tasks(&host, &client, &name).await);
+        assert_keeps(&before, &now);
+        before = now;
     }
-    assert!(kills > 5, "it was over after {kills} kills");
+    assert!(kills > 5 && !before.is_empty(), "it was over after {kills} kills, and {} had succeeded", before.len());
     let client = Client::new();
     let execution = over(&host, &client, &name).await;
     assert_eq!(execution["succeededCount"], TASKS, "{execution:#}");
     let tasks = tasks(&host, &client, &name).await;
     assert_eq!(tasks.len() as u64, TASKS);
+    assert_keeps(&before, &successes(&tasks));
     let attempts: BTreeMap<u64, u64> = tasks
         .iter()
         .map(|task| (task["index"].as_u64().unwrap_or_default(), task["retried"].as_u64().unwrap_or_default() + 1))
         .collect();
-    let every_task = || written(&host, "mortal").len() as u64 == TASKS;
-    eventually("every task is in the log", async || every_task()).await;
-    for (index, lines) in written(&host, "mortal") {
+    eventually("every success is in the log", async || done(&host, "mortal").len() as u64 == TASKS).await;
+    for (index, instances) in done(&host, "mortal") {
+        assert_eq!(instances.len(), 1, "{index} succeeded in {instances:?}");
+    }
+    for (index, lines) in written(&host, ("mortal", TASKS)) {
         // A line may have been written twice by a server that was killed in between; an attempt runs once.
         let ran: BTreeSet<u64> = lines.iter().map(|(attempt, _)| *attempt).collect();
         assert!(ran.iter().all(|attempt| *attempt < attempts[&index]), "{index}: {ran:?} of {}", attempts[&index]);
@@ -161,7 +199,7 @@ async fn a_cancelled_execution_leaves_no_container() {
     let traces = Traces::of(&host);
     let template = json!({"taskCount": 20, "parallelism": 4, "template": {}});
     let name = begin(&host, &client, ("endless", &["task", "600000", "0"]), template).await;
-    eventually("four run", async || written(&host, "endless").len() == 4).await;
+    eventually("four run", async || written(&host, ("endless", 20)).len() == 4).await;
     call(&host, &client, &format!("/v2/{name}:cancel"), Some(&json!({}))).await;
     let execution = over(&host, &client, &name).await;
     assert_eq!(
@@ -170,5 +208,6 @@ async fn a_cancelled_execution_leaves_no_container() {
         "{execution:#}"
     );
     eventually("no container is left", async || traces.instances().is_empty()).await;
-    assert_eq!(host.stop().0, 0);
+    let (code, _dir) = host.stop();
+    assert_eq!((code, traces.left()), (0, Vec::new()));
 }

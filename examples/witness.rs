@@ -27,7 +27,8 @@
 //! With `heed` it ends when it is told to. With `count MS` it writes a line every so many milliseconds, numbered from
 //! 0, and serves. With `task MS EVERY` it is a task of a job: it writes `task INDEX ATTEMPT COUNT RESULT`, the result being the
 //! square of the index, waits, and exits with 3 at the first attempt of each index that is a multiple of EVERY (0: of
-//! none); else it writes `done INDEX ATTEMPT` and exits with 0. With other arguments it fails in the way they say: `exit CODE LINE...`, `deaf` (never listens),
+//! none); else it writes `done INDEX ATTEMPT` and exits with 0. With `work ROUNDS` it computes for so many thousands of
+//! rounds, and exits with 0. With other arguments it fails in the way they say: `exit CODE LINE...`, `deaf` (never listens),
 //! `loopback` (listens on
 //! 127.0.0.1 only), `insist PORT` (listens there, whatever it is told), and those of [`broken`].
 
@@ -99,6 +100,12 @@ fn main() {
             }
             println!("done {index} {attempt}");
             exit(0);
+        }
+        ["work", rounds] => {
+            let rounds = rounds.parse::<u64>().unwrap_or(1) * 1000;
+            // Each round needs the one before, and the compiler is not told that nobody wants to know.
+            let sum = (0..rounds).fold(1u64, |sum, round| std::hint::black_box(sum.rotate_left(7) ^ round));
+            exit(i32::from(sum == 0));
         }
         ["insist", port] => serve(&format!("0.0.0.0:{port}")),
         ["loopback"] => serve(&format!("127.0.0.1:{port}")),

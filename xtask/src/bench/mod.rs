@@ -15,6 +15,7 @@ mod http;
 )]
 pub(crate) mod image;
 mod interrupt;
+mod jobs;
 mod load;
 mod machine;
 mod memory;
@@ -64,6 +65,11 @@ const BENCHES: &[Bench] = &[
         name: "density",
         what: "many services at zero beside ten: memory, the API, routes, the server's start",
         run: density::run,
+    },
+    Bench {
+        name: "jobs",
+        what: "no-op tasks beside xargs with runc and xargs alone; and a warm service beside tasks",
+        run: jobs::run,
     },
     Bench {
         name: "proxy",

@@ -100,7 +100,7 @@ mod tests {
             hostname: "localhost".to_owned(),
             etc: vec![("resolv.conf".to_owned(), "r".repeat(64 << 10))],
             mounts: vec!["m".repeat(4096); MOUNTS],
-            limits: Limits { cpu_millis: u32::MAX, memory_bytes: u64::MAX, pids: u32::MAX },
+            limits: Limits { cpu_millis: u32::MAX, memory_bytes: u64::MAX, pids: u32::MAX, ..Limits::default() },
         };
         let file = launch.clone().write().expect("short enough");
         assert_eq!(Launch::read(file).expect("the same"), launch);

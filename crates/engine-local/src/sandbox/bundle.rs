@@ -130,7 +130,7 @@ fn resources(limits: Limits) -> Value {
             |(_, major, minor)| json!({"allow": true, "type": "c", "major": major, "minor": minor, "access": "rwm"}),
         ),
     );
-    let cpu = cgroups::cpu_of(limits.cpu_millis);
+    let cpu = cgroups::cpu_of(limits);
     json!({
         "devices": devices,
         "memory": {"limit": limits.memory_bytes},
@@ -155,7 +155,7 @@ mod tests {
             hostname: "localhost".to_owned(),
             etc: Vec::new(),
             mounts: Vec::new(),
-            limits: Limits { cpu_millis: 1500, memory_bytes: 1 << 29, pids: 100 },
+            limits: Limits { cpu_millis: 1500, memory_bytes: 1 << 29, pids: 100, ..Limits::default() },
         }
     }
 

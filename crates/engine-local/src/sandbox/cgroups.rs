@@ -7,6 +7,8 @@
 //! process the kernel waits until all processors have seen that nobody forks (RCU), which takes it 10 ms on a quiet
 //! machine.
 
+mod allowance;
+
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -14,6 +16,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::allowance::{Allowance, Priority, cpu_of};
 use super::devices;
 
 /// A mounted hierarchy that we use.
@@ -51,6 +54,10 @@ pub(crate) struct Layout {
 pub(crate) struct Limits {
     /// CPU, in thousandths.
     pub(crate) cpu_millis: u32,
+    /// Who gives way when there is less CPU than all of them would take. A launcher of before it was said has only the
+    /// first kind.
+    #[serde(default)]
+    pub(crate) priority: Priority,
     /// Memory, in bytes.
     pub(crate) memory_bytes: u64,
     /// Processes and threads.
@@ -86,17 +93,6 @@ pub(crate) struct Freezer {
     pub(crate) file: PathBuf,
     pub(crate) freeze: &'static str,
     pub(crate) thaw: &'static str,
-}
-
-/// What to write for one instance to be limited: can be done later, and waits for nothing in the kernel.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Allowance {
-    /// Wishes that come before everything else.
-    pub(crate) first: Vec<(PathBuf, String)>,
-    /// File, text; in this order.
-    pub(crate) settings: Vec<(PathBuf, String)>,
-    /// The same, where a host without the feature is no reason to refuse (such as swap accounting).
-    pub(crate) wishes: Vec<(PathBuf, String)>,
 }
 
 /// How a kernel writes CPU time.
@@ -297,10 +293,10 @@ impl Layout {
     }
 
     /// What to write so that the instance `id` has so much CPU; `None` where that cannot be limited.
-    pub(crate) fn cpu(&self, tag: &str, id: &str, cpu_millis: u32) -> Option<Allowance> {
+    pub(crate) fn cpu(&self, (tag, id): (&str, &str), (millis, priority): (u32, Priority)) -> Option<Allowance> {
         let one = self.hierarchies.iter().find(|one| one.controllers.iter().any(|name| name == "cpu"))?;
         let mut allowance = Allowance::default();
-        allowance.cpu(one.unified, &one.engine(tag).join(id), cpu_millis);
+        allowance.cpu(one.unified, &one.engine(tag).join(id), (millis, priority));
         Some(allowance)
     }
 }
@@ -342,46 +338,6 @@ impl Plan {
     }
 }
 
-// === impl Allowance ===
-
-impl Allowance {
-    fn cpu(&mut self, unified: bool, dir: &Path, millis: u32) {
-        let quota = quota(millis);
-        if unified {
-            let weight = (millis / 10).clamp(1, 10_000);
-            self.settings.push((dir.join("cpu.max"), format!("{quota} {PERIOD_US}")));
-            self.wishes.push((dir.join("cpu.weight"), weight.to_string()));
-        } else {
-            self.settings.push((dir.join("cpu.cfs_period_us"), PERIOD_US.to_string()));
-            self.settings.push((dir.join("cpu.cfs_quota_us"), quota.to_string()));
-            self.wishes.push((dir.join("cpu.shares"), shares(millis).to_string()));
-        }
-    }
-
-    fn v1(&mut self, controller: &str, dir: &Path, limits: Limits) {
-        let bytes = limits.memory_bytes.to_string();
-        match controller {
-            "cpu" => self.cpu(false, dir, limits.cpu_millis),
-            "memory" => {
-                self.settings.push((dir.join("memory.limit_in_bytes"), bytes.clone()));
-                self.wishes.push((dir.join("memory.memsw.limit_in_bytes"), bytes));
-            }
-            "pids" => self.settings.push((dir.join("pids.max"), limits.pids.to_string())),
-            _ => {}
-        }
-    }
-
-    fn unified(&mut self, dir: &Path, limits: Limits) {
-        self.cpu(true, dir, limits.cpu_millis);
-        self.settings.extend([
-            (dir.join("memory.max"), limits.memory_bytes.to_string()),
-            (dir.join("pids.max"), limits.pids.to_string()),
-        ]);
-        self.wishes
-            .extend([(dir.join("memory.swap.max"), "0".to_owned()), (dir.join("memory.oom.group"), "1".to_owned())]);
-    }
-}
-
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for dir in &self.directories {
@@ -393,49 +349,6 @@ impl fmt::Display for Plan {
         }
         Ok(())
     }
-}
-
-impl fmt::Display for Allowance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (file, text) in &self.first {
-            writeln!(f, "first {} = {text}", file.display())?;
-        }
-        for (file, text) in &self.settings {
-            writeln!(f, "limit {} = {text}", file.display())?;
-        }
-        for (file, text) in &self.wishes {
-            writeln!(f, "wish {} = {text}", file.display())?;
-        }
-        Ok(())
-    }
-}
-
-const PERIOD_US: u64 = 100_000;
-
-/// CPU, as control groups take it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cpu {
-    /// The share under contention; 1024 for a whole CPU.
-    pub(crate) shares: u64,
-    /// Time in each period, in microseconds.
-    pub(crate) quota_us: u64,
-    /// The period, in microseconds.
-    pub(crate) period_us: u64,
-}
-
-/// So many thousandths of a CPU.
-pub(crate) fn cpu_of(cpu_millis: u32) -> Cpu {
-    Cpu { shares: shares(cpu_millis), quota_us: quota(cpu_millis), period_us: PERIOD_US }
-}
-
-/// CPU time per period; the kernel takes no less than a millisecond.
-fn quota(cpu_millis: u32) -> u64 {
-    (u64::from(cpu_millis) * PERIOD_US / 1000).max(1000)
-}
-
-/// The share under contention: 1024 for a whole CPU; the kernel takes no less than 2.
-fn shares(cpu_millis: u32) -> u64 {
-    (u64::from(cpu_millis) * 1024 / 1000).max(2)
 }
 
 /// The number after `key` in a file of `key number` lines.

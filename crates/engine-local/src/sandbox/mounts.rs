@@ -293,7 +293,7 @@ mod tests {
             hostname: "localhost".to_owned(),
             etc: vec![("hosts".to_owned(), "127.0.0.1\tlocalhost\n".to_owned())],
             mounts: Vec::new(),
-            limits: Limits { cpu_millis: 1000, memory_bytes: 536_870_912, pids: 100 },
+            limits: Limits { cpu_millis: 1000, memory_bytes: 536_870_912, pids: 100, ..Limits::default() },
         }
     }
 

@@ -197,7 +197,7 @@ impl Shared {
         if shell.is_none() {
             descriptors.push(netns.try_clone().map_err(|error| refused(id, &chain(&error)))?);
         }
-        let limits = prepare::limits(container);
+        let limits = prepare::limits(&spec.owner, container);
         let volumes = prepare::volumes_of(container);
         // The next server could not go on with it: it ends it.
         let memo = String::new();

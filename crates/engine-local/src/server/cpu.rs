@@ -7,8 +7,9 @@ use updraft_model::instance::InstanceId;
 use super::{
     engine::Shared,
     live::{Live, Phase},
+    prepare,
 };
-use crate::sys;
+use crate::{sandbox::cgroups::Priority, sys};
 
 // === impl Shared ===
 
@@ -25,12 +26,14 @@ impl Shared {
     /// Gives a container of an instance so much CPU from now on, in thousandths.
     pub(super) fn limit_cpu(&self, id: &InstanceId, sidecar: Option<&str>, millis: u32) -> io::Result<()> {
         let unsupported = || io::Error::from(io::ErrorKind::Unsupported);
-        let allowance = |leaf: &str| self.layout.cpu(&self.premises.tag, leaf, millis).ok_or_else(unsupported);
+        let allowance = |leaf: &str, priority| {
+            self.layout.cpu((&self.premises.tag, leaf), (millis, priority)).ok_or_else(unsupported)
+        };
         // Said first, also of one that is not there.
-        allowance("")?;
+        allowance("", Priority::default())?;
         let live = self.table.get(id).ok_or(io::ErrorKind::NotFound)?;
         let phase = live.phase_of(sidecar).filter(|phase| matches!(*phase.borrow(), Phase::Running(_)));
         let leaf = phase.and_then(|_| live.leaf_of(sidecar)).ok_or(io::ErrorKind::NotFound)?;
-        sys::cgroups::allow(&allowance(leaf)?)
+        sys::cgroups::allow(&allowance(leaf, prepare::priority(&live.owner))?)
     }
 }

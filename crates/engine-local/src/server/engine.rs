@@ -203,7 +203,7 @@ impl Engine for LocalEngine {
             let prepared = prepare::fetch(&self.shared.images, container, isolation).await?;
             self.shared.prepared().insert(container.image.clone(), prepared);
         }
-        self.shared.pool.expect(prepare::limits(&spec.ingress));
+        self.shared.pool.expect(prepare::limits(&spec.owner, &spec.ingress));
         Ok(())
     }
 

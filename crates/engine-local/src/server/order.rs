@@ -38,7 +38,7 @@ impl Shared {
     ) -> Result<Order, EngineError> {
         let begun = self.clock.instant();
         let since = || self.clock.instant().saturating_duration_since(begun);
-        let limits = prepare::limits(&spec.ingress);
+        let limits = prepare::limits(&spec.owner, &spec.ingress);
         self.pool.expect(limits);
         let volumes = prepare::volumes_of(&spec.ingress);
         let first = secrets::volumes(id, spec, secrets);

@@ -10,6 +10,7 @@ use updraft_engine::EngineError;
 use updraft_model::{
     diagnosis::ImageFault,
     instance::{ContainerSpec, Egress, InstanceSpec},
+    owner::Owner,
 };
 use updraft_oci::{ImageError, ImageStore, Rootfs, UnfitKind, is_full};
 
@@ -18,7 +19,12 @@ use crate::{
     net::METADATA,
     protocol::Launch,
     root::Blueprint,
-    sandbox::{cgroups::Limits, entrypoint, isolation::Isolation, process},
+    sandbox::{
+        cgroups::{Limits, Priority},
+        entrypoint,
+        isolation::Isolation,
+        process,
+    },
 };
 
 /// The host name of every instance, as on Cloud Run.
@@ -149,7 +155,7 @@ pub(super) fn launch(
         hostname: HOSTNAME.to_owned(),
         etc: [vec![("hosts".to_owned(), hosts)], etc_of_all(resolv_conf)].concat(),
         mounts: container.mounts.iter().map(|mount| mount.path.clone()).collect(),
-        limits: limits(container),
+        limits: limits(&spec.owner, container),
     }
 }
 
@@ -168,9 +174,18 @@ pub(super) fn volumes_of(container: &ContainerSpec) -> Vec<String> {
     container.mounts.iter().map(|mount| mount.volume.clone()).collect()
 }
 
-/// What a container may use, as its control groups take it.
-pub(super) fn limits(spec: &ContainerSpec) -> Limits {
-    Limits { cpu_millis: spec.limits.cpu_millis, memory_bytes: spec.limits.memory_bytes, pids: spec.limits.pids }
+/// What a container of `owner` may use, as its control groups take it.
+pub(super) fn limits(owner: &Owner, spec: &ContainerSpec) -> Limits {
+    let updraft_model::instance::Limits { cpu_millis, memory_bytes, pids } = spec.limits;
+    Limits { cpu_millis, priority: priority(owner), memory_bytes, pids }
+}
+
+/// Nobody waits for an answer of a task.
+pub(super) fn priority(owner: &Owner) -> Priority {
+    match owner {
+        Owner::Revision(_) => Priority::Serving,
+        Owner::Attempt(_) => Priority::Batch,
+    }
 }
 
 fn argv(rootfs: &Rootfs, spec: &ContainerSpec) -> Vec<String> {

@@ -55,7 +55,7 @@ pub(crate) fn usable(tag: &str) -> io::Result<Layout> {
 }
 
 fn try_out(layout: &Layout, tag: &str) -> io::Result<()> {
-    let limits = Limits { cpu_millis: 1000, memory_bytes: 64 << 20, pids: 64 };
+    let limits = Limits { cpu_millis: 1000, memory_bytes: 64 << 20, pids: 64, ..Limits::default() };
     let (plan, allowance) = (layout.plan(tag, "trial"), layout.allowance(tag, "trial", limits));
     let tried = make_parents(layout, tag).and_then(|()| create(&plan)).and_then(|()| allow(&allowance));
     let _ = remove(&plan);

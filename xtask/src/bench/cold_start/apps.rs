@@ -60,6 +60,21 @@ impl App {
         Ok(Self { name: "static", host_argv: vec![text(&program)], argv: vec!["/hello".to_owned()], root })
     }
 
+    /// The program of the test images, which does what its arguments say.
+    pub(crate) fn witness(repository: &Path, roots: &Path, arguments: &[&str]) -> Result<Self, Error> {
+        let root = roots.join("witness");
+        fs::create_dir_all(&root)?;
+        let program = root.join("witness");
+        let mut rustc = Command::new("rustc");
+        rustc.args(["--edition", "2024", "-C", "opt-level=2", "-C", "panic=abort", "-C", "strip=symbols"]);
+        rustc.args(["-C", "target-feature=+crt-static", "--target", "x86_64-unknown-linux-gnu", "-o"]).arg(&program);
+        test::command(rustc.arg(repository.join("examples/witness.rs")))?;
+        let with = |program: String| {
+            std::iter::once(program).chain(arguments.iter().map(|&argument| argument.to_owned())).collect()
+        };
+        Ok(Self { name: "witness", host_argv: with(text(&program)), argv: with("/witness".to_owned()), root })
+    }
+
     /// The host's Python with its standard library.
     pub(crate) fn python(roots: &Path) -> Result<Self, Error> {
         // What is on the PATH may be a script that looks for the real one.

@@ -1,6 +1,7 @@
 //! What we are compared with: runc by itself, and docker or podman where one works.
 
 use std::{
+    ffi::{OsStr, OsString},
     fs,
     io::ErrorKind,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
@@ -64,6 +65,13 @@ impl Runc {
 
     fn bundle(&self, app: &App) -> PathBuf {
         self.dir.join(app.name)
+    }
+
+    /// What runs one container of the application until it ends. Its name is the last argument, and is still to come.
+    pub(crate) fn line(&self, app: &App) -> Vec<OsString> {
+        let mut run = self.runc();
+        run.arg("run").arg("--bundle").arg(self.bundle(app));
+        std::iter::once(run.get_program()).chain(run.get_args()).map(OsStr::to_owned).collect()
     }
 
     /// From nothing to the first byte; then the container is removed.

@@ -16,7 +16,7 @@ const SYSTEMD_V1_HOST: &str = "\
 32 24 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
 ";
 const V2_HOST: &str = "30 24 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
-const LIMITS: Limits = Limits { cpu_millis: 1500, memory_bytes: 1 << 29, pids: 1024 };
+const LIMITS: Limits = Limits { cpu_millis: 1500, memory_bytes: 1 << 29, pids: 1024, priority: Priority::Serving };
 
 #[test]
 fn a_hybrid_host_is_used_through_version_1() {
@@ -127,8 +127,9 @@ wish /sys/fs/cgroup/updraft-ab12/i1/memory.oom.group = 1
 
 #[test]
 fn tiny_shares_of_a_cpu_stay_within_what_the_kernel_takes() {
-    assert_eq!((quota(1), shares(1)), (1000, 2));
-    assert_eq!((quota(80), shares(80)), (8000, 81));
+    let of = |cpu_millis| cpu_of(Limits { cpu_millis, ..LIMITS });
+    assert_eq!((of(1).quota_us, of(1).shares), (1000, 2));
+    assert_eq!((of(80).quota_us, of(80).shares), (8000, 81));
 }
 
 #[test]
@@ -189,13 +190,34 @@ fn version_2_freezes_where_it_limits() {
 fn the_cpu_alone_is_written_as_it_is_with_all_limits() {
     for host in [V1_HOST, V2_HOST] {
         let layout = Layout::parse(host, "cpu memory pids");
-        let (all, cpu) = (layout.allowance("t", "i", LIMITS), layout.cpu("t", "i", LIMITS.cpu_millis).expect("there"));
+        let cpu = layout.cpu(("t", "i"), (LIMITS.cpu_millis, LIMITS.priority)).expect("there");
+        let all = layout.allowance("t", "i", LIMITS);
         let is_cpu = |(file, _): &&(PathBuf, String)| file.to_string_lossy().contains("/cpu.");
         assert_eq!(cpu.settings, all.settings.iter().filter(is_cpu).cloned().collect::<Vec<_>>());
         assert_eq!(cpu.wishes, all.wishes.iter().filter(is_cpu).cloned().collect::<Vec<_>>());
         assert!(!cpu.settings.is_empty());
     }
-    assert_eq!(Layout::default().cpu("t", "i", 1000), None);
+    assert_eq!(Layout::default().cpu(("t", "i"), (1000, Priority::Serving)), None);
+}
+
+#[test]
+fn a_task_may_use_as_much_cpu_as_what_serves_and_weighs_a_sixteenth_of_it() {
+    let of = |host, cpu_millis, priority| {
+        let layout = Layout::parse(host, "cpu memory pids");
+        layout.cpu(("t", "i"), (cpu_millis, priority)).expect("there").to_string()
+    };
+    let v1 = "/sys/fs/cgroup/cpu/updraft-t/i/cpu";
+    let whole = |shares| {
+        format!("limit {v1}.cfs_period_us = 100000\nlimit {v1}.cfs_quota_us = 100000\nwish {v1}.shares = {shares}\n")
+    };
+    assert_eq!(of(V1_HOST, 1000, Priority::Serving), whole(1024));
+    assert_eq!(of(V1_HOST, 1000, Priority::Batch), whole(64));
+    let v2 = "/sys/fs/cgroup/updraft-t/i/cpu";
+    let whole = |weight| format!("limit {v2}.max = 100000 100000\nwish {v2}.weight = {weight}\n");
+    assert_eq!(of(V2_HOST, 1000, Priority::Serving), whole(100));
+    assert_eq!(of(V2_HOST, 1000, Priority::Batch), whole(6));
+    assert!(of(V1_HOST, 10, Priority::Batch).ends_with("shares = 2\n"), "as little as the kernel takes");
+    assert!(of(V2_HOST, 10, Priority::Batch).ends_with("weight = 1\n"));
 }
 
 #[test]

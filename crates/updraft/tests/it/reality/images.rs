@@ -53,11 +53,23 @@ pub(super) fn witness_with(name: &str, cmd: &[&str]) -> Vec<u8> {
 
 /// An image with the Python of this machine's Debian in it, pushed to the registry of `host`.
 pub(super) fn debian_python(host: &Host) -> Option<String> {
+    in_python(host, "snake")
+}
+
+/// The image of both ends of a pipeline, `localhost/pipeline:latest`.
+pub(super) fn pipeline(host: &Host) -> Option<String> {
+    in_python(host, "pipeline")
+}
+
+/// A program that stands beside this file, in Debian's Python; `None` where that is not installed.
+fn in_python(host: &Host, name: &str) -> Option<String> {
     let context = TempDir::new().expect("a temporary directory");
     let rootfs = python_rootfs(&context)?;
-    run(Command::new("tar").arg("-rf").arg(&rootfs).arg("-C").arg(here()).arg("snake.py"));
-    let process = Process { entrypoint: &["/usr/bin/python3.11", "/snake.py"], ..Process::default() };
-    Some(load_layer(host, "localhost/snake:latest", (&rootfs, &process)))
+    let file = format!("{name}.py");
+    run(Command::new("tar").arg("-rf").arg(&rootfs).arg("-C").arg(here()).arg(&file));
+    let program = format!("/{file}");
+    let process = Process { entrypoint: &["/usr/bin/python3.11", &program], ..Process::default() };
+    Some(load_layer(host, &format!("localhost/{name}:latest"), (&rootfs, &process)))
 }
 
 /// Which of Google's libraries for Python are in an image. All are five times as large as those for credentials.

@@ -17,12 +17,12 @@ use super::{
     traces::Traces,
 };
 
-const JOBS: &str = "/v2/projects/demo-project/locations/us-central1/jobs";
+pub(super) const JOBS: &str = "/v2/projects/demo-project/locations/us-central1/jobs";
 /// How often the server is killed.
 const KILLS: usize = 20;
 const TASKS: u64 = 500;
 
-async fn call(host: &Host, client: &Client, path: &str, body: Option<&Value>) -> Value {
+pub(super) async fn call(host: &Host, client: &Client, path: &str, body: Option<&Value>) -> Value {
     let url = format!("http://{}{path}", host.address);
     let request = match body {
         Some(body) => client.post(url).json(body),
@@ -46,7 +46,7 @@ async fn begin(host: &Host, client: &Client, (id, args): (&str, &[&str]), templa
 }
 
 /// Waits until an execution is over.
-async fn over(host: &Host, client: &Client, name: &str) -> Value {
+pub(super) async fn over(host: &Host, client: &Client, name: &str) -> Value {
     let (clock, path) = (Clock::system(), format!("/v2/{name}"));
     let deadline = clock.instant() + PATIENCE;
     loop {

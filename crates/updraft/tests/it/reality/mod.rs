@@ -22,6 +22,7 @@ mod metadata;
 mod mounted_secrets;
 mod outbound;
 mod pictures;
+mod pipeline;
 mod poor;
 mod refusals;
 mod registry;

@@ -42,6 +42,8 @@ struct State {
     entries: Level<Arc<AttemptName>, Arc<TaskEntry>>,
     /// The server ends: what is begun now would be written down and never start.
     is_closing: bool,
+    /// How many have been put in line.
+    turns: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -53,6 +55,21 @@ struct Known {
     size: u64,
     /// Could more tasks begin, if there were room?
     wants: bool,
+    /// Its place in the line of those that had asked for more than there was room for.
+    turn: Option<u64>,
+}
+
+/// What an execution asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claim {
+    /// How many tasks are to begin.
+    pub(crate) want: u32,
+    /// How many run, now that all that was told is taken in.
+    pub(crate) running: u32,
+    /// How much memory each is promised, in bytes.
+    pub(crate) size: u64,
+    /// How much of it instances of services and worker pools are promised, in bytes.
+    pub(crate) services: u64,
 }
 
 /// How far an execution has come: what a pass works with.
@@ -111,14 +128,13 @@ impl Executions {
     }
 
     /// What a pass came to.
-    pub(crate) fn put_back(&self, name: &ExecutionName, live: Live) {
+    pub(crate) fn put_back(&self, name: &ExecutionName, live: Live, now: SystemTime) {
         let mut state = self.lock();
         let counts = live.progress.counts();
-        let limit = live.progress.terms().limit();
-        let wants = !live.progress.is_cancelled()
-            && counts.pending(live.progress.terms().task_count) > 0
-            && counts.running < limit;
-        let known = Known { counts, running: counts.running, size: live.size, wants };
+        // One whose image is not there yet keeps nobody waiting.
+        let wants = live.is_prepared && live.progress.may_begin(now) > 0;
+        let turn = state.known.get(name).and_then(|known| known.turn).filter(|_| wants);
+        let known = Known { counts, running: counts.running, size: live.size, wants, turn };
         state.known.insert(name.clone(), known);
         state.live.insert(name.clone(), live);
     }
@@ -179,32 +195,46 @@ impl Executions {
         self.lock().entries.contains_key(name)
     }
 
-    /// How many more of its tasks may begin, of which each is promised `size` bytes; they have their part from here on.
-    pub(crate) fn claim(&self, name: &ExecutionName, (want, size): (u32, u64), services: u64) -> u32 {
+    /// How many more of its tasks may begin; they have their part from here on. One that gets less than it asked for waits
+    /// in line.
+    pub(crate) fn claim(&self, name: &ExecutionName, claim: Claim) -> u32 {
+        let Claim { want, running, size, services } = claim;
         let mut state = self.lock();
         if state.is_closing {
             return 0;
         }
-        let others = state.known.iter().filter(|(one, known)| *one != name && known.wants);
-        let askers = u32::try_from(others.count() + 1).unwrap_or(u32::MAX);
-        let mut taken = Taken { services, ..Taken::default() };
-        for known in state.known.values() {
-            taken.tasks += known.running;
-            taken.memory += u64::from(known.running) * known.size;
-        }
         let known = state.known.entry(name.clone()).or_default();
-        let asker = Asker { size, running: known.running, askers };
-        let granted = room::room(self.machine, taken, asker).min(want);
+        // What has ended in this pass has given its part back, and what a pass had claimed that failed was never begun.
+        (known.running, known.size) = (running, size);
+        let turn = known.turn.unwrap_or(u64::MAX);
+        let taken = Taken { services, ..state.taken() };
+        let others = || state.known.iter().filter(|(one, known)| *one != name && known.wants).map(|(_, known)| known);
+        let askers = u32::try_from(others().count() + 1).unwrap_or(u32::MAX);
+        let is_ahead = |other: &&Known| {
+            let asker = Asker { size: other.size, running: other.running, askers, ahead: 0 };
+            other.turn.is_some_and(|other| other < turn) && room::room(self.machine, taken, asker) > 0
+        };
+        let ahead = u32::try_from(others().filter(is_ahead).count()).unwrap_or(u32::MAX);
+        let granted = room::room(self.machine, taken, Asker { size, running, askers, ahead }).min(want);
+        let next = state.turns + 1;
+        let Some(known) = state.known.get_mut(name) else { return 0 };
         known.running += granted;
-        known.size = size;
+        known.turn = match (granted, known.turn) {
+            (0, Some(turn)) => Some(turn),
+            _ => (granted < want).then_some(next),
+        };
+        state.turns = next;
         granted
     }
 
-    /// Those that would begin more tasks if there were room, but for one.
+    /// Those for which there may be room, those that have waited longest first, but for one: so many as there are places.
     pub(crate) fn waiting(&self, but: &ExecutionName) -> Vec<ExecutionName> {
         let state = self.lock();
+        let free = self.machine.tasks.saturating_sub(state.taken().tasks);
         let waiting = state.known.iter().filter(|(name, known)| known.wants && *name != but);
-        waiting.map(|(name, _)| name.clone()).collect()
+        let mut waiting: Vec<_> = waiting.filter_map(|(name, known)| Some((known.turn?, name))).collect();
+        waiting.sort_unstable_by_key(|(turn, _)| *turn);
+        waiting.into_iter().take(usize::try_from(free).unwrap_or(usize::MAX)).map(|(_, name)| name.clone()).collect()
     }
 
     /// Tells the fleet: these attempts are to run, these to end, and of these everything is written down.
@@ -242,5 +272,19 @@ impl Executions {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// What tasks have of the machine.
+    fn taken(&self) -> Taken {
+        let mut taken = Taken::default();
+        for known in self.known.values() {
+            taken.tasks += known.running;
+            taken.memory += u64::from(known.running) * known.size;
+        }
+        taken
     }
 }

@@ -155,6 +155,8 @@ struct Inner {
     config: ControlConfig,
     health: watch::Receiver<Arc<RevisionHealth>>,
     health_seen: Mutex<Arc<RevisionHealth>>,
+    /// What instances of services and worker pools are promised of the machine's memory, in bytes, and by whose account.
+    memory_of_services: Mutex<Option<(Arc<RevisionHealth>, u64)>>,
     places: Places,
     accounts: AccountsBook,
     schedules: Schedules,
@@ -211,6 +213,7 @@ impl Control {
             config,
             health: deps.health,
             health_seen: Mutex::new(seen),
+            memory_of_services: Mutex::default(),
             places,
             accounts,
             schedules,

@@ -155,7 +155,8 @@ impl Inner {
     async fn resource(&self, permit: &Permitted, name: &str) -> Result<Option<Any>, Error> {
         if let Ok(name) = name.parse::<ExecutionName>() {
             let found = self.get(permit, &keys::execution(&name)).await?;
-            return found.map(|envelope| Ok(pack(&self.execution(&envelope)?))).transpose();
+            let Some(envelope) = found else { return Ok(None) };
+            return Ok(Some(pack(&self.execution(permit, &envelope).await?)));
         }
         if let Ok(name) = name.parse::<JobName>() {
             let Some(envelope) = self.get(permit, &keys::job(&name)).await? else { return Ok(None) };

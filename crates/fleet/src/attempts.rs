@@ -5,7 +5,7 @@
 //! the engine took over, or it is lost. It is never begun again: that is a decision about its task, and not made here.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -40,6 +40,9 @@ struct State {
     followed: Arc<TaskBook>,
     /// Those that run.
     running: HashMap<AttemptName, Arc<Running>>,
+    /// Those that have ended here and that the book names still: it has not heard of it. What it says of them now, such as
+    /// that they are to end, is late, and begins nothing.
+    over: HashSet<AttemptName>,
     /// Those that the engine took over and that the book has not named yet.
     inherited: HashMap<AttemptName, Arc<Instance>>,
 }
@@ -104,9 +107,12 @@ impl Attempts {
         for (name, entry) in book.entries.changes(&before.entries, Arc::ptr_eq) {
             match (entry, state.running.get(&**name)) {
                 (Some(entry), Some(running)) => running.heed(entry.wish),
+                (Some(_), None) if state.over.contains(&**name) => {}
                 (Some(entry), None) => self.begin(&mut state, name, entry),
                 (None, Some(running)) => running.stop(Stop::Unwanted),
-                (None, None) => {}
+                (None, None) => {
+                    state.over.remove(&**name);
+                }
             }
         }
     }
@@ -115,7 +121,7 @@ impl Attempts {
         let inherited = state.inherited.remove(name);
         let (instance, begun) = match (entry.begun, inherited) {
             (_, Some(instance)) => (instance, Begun::Before),
-            (Begun::Before, None) => return self.lost(name.clone()),
+            (Begun::Before, None) => return self.lost(state, name.clone()),
             (Begun::Now, None) => {
                 let instance = Arc::new(Instance::new(&entry.runs, self.context.clock.instant()));
                 // Known before the engine is: its first events may come before `start` returns.
@@ -131,8 +137,9 @@ impl Attempts {
     }
 
     /// Says of an attempt that it was gone when this server came.
-    fn lost(self: &Arc<Self>, name: AttemptName) {
+    fn lost(self: &Arc<Self>, state: &mut State, name: AttemptName) {
         let attempts = self.clone();
+        state.over.insert(name.clone());
         self.context.tasks.spawn("lost attempt", OnFailure::Log, async move {
             let receipt = updraft_model::receipt::Receipt::default();
             attempts.tell(TaskEnd { name, end: AttemptEnd::Lost, time: attempts.context.clock.now(), receipt }).await;
@@ -153,7 +160,7 @@ impl Attempts {
         };
         context.instances.remove(&instance.id);
         let receipt = instance.kept_receipt();
-        self.lock().running.remove(&running.name);
+        self.lock().end(&running.name);
         // Of one that was stopped for nobody's sake it is not written down that it ended; so it is lost, not forgotten.
         let Some(end) = end.filter(|end| *end == AttemptEnd::Succeeded || !running.is_unwanted()) else { return };
         self.tell(TaskEnd { name: running.name.clone(), end, time: context.clock.now(), receipt }).await;
@@ -169,6 +176,18 @@ impl Attempts {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// An attempt has ended.
+    fn end(&mut self, name: &AttemptName) {
+        self.running.remove(name);
+        if self.followed.entries.contains_key(name) {
+            self.over.insert(name.clone());
+        }
     }
 }
 

@@ -141,6 +141,8 @@ struct Running {
     since: SystemTime,
     deadline: SystemTime,
     stop: Option<Stop>,
+    /// It was told to by a server before this one: nobody knows whether that arrived.
+    is_doubtful: bool,
 }
 
 /// The longest wait before a retry.
@@ -252,7 +254,8 @@ impl Progress {
                 let since = task.since.unwrap_or(now);
                 // Nobody knows whether the stop arrived: it is sent again.
                 let deadline = task.stop.map_or_else(|| later(since, self.terms.timeout), |stop| stop.at);
-                self.running.insert(index, Running { since, deadline, stop: task.stop });
+                let is_doubtful = task.stop.is_some();
+                self.running.insert(index, Running { since, deadline, stop: task.stop, is_doubtful });
                 self.deadlines.insert((deadline, index));
             }
             TaskPhase::Pending if task.attempts > 0 || task.not_before.is_some() => {
@@ -277,7 +280,7 @@ impl Progress {
             self.counts.retried += u32::from(attempts == 2);
             self.enter(index, TaskPhase::Running);
             let deadline = later(now, self.terms.timeout);
-            self.running.insert(index, Running { since: now, deadline, stop: None });
+            self.running.insert(index, Running { since: now, deadline, stop: None, is_doubtful: false });
             self.deadlines.insert((deadline, index));
             begun.push(Attempt { index, attempt: attempts - 1 });
         }
@@ -304,11 +307,13 @@ impl Progress {
         }
     }
 
-    /// `attempt` ended at the time `at`, as `end`. What was told to end before that counts as told, whatever it exited
-    /// with; what had ended before it was told counts as it ended.
+    /// `attempt` ended at the time `at`, as `end`, which is [`AttemptEnd::TimedOut`] or [`AttemptEnd::Cancelled`] of one
+    /// that ended because it was told to: who tells it knows what it had to do with it. Only of what a server before this
+    /// one told nobody knows: if it ended after that, it counts as told, whatever it exited with.
     pub fn ended(&mut self, attempt: Attempt, end: AttemptEnd, at: SystemTime) -> Follows {
         let Some(running) = self.current(attempt) else { return Follows::Nothing };
-        let told = running.stop.filter(|stop| at >= stop.at);
+        let is_doubtful = running.is_doubtful;
+        let told = running.stop.filter(|stop| is_doubtful && at >= stop.at);
         let end = told.map_or(end, |stop| stop.why.end());
         let index = attempt.index;
         self.leave(index);
@@ -356,6 +361,18 @@ impl Progress {
             found.push(self.tell(index, StopReason::TimedOut, now));
         }
         found
+    }
+
+    /// How many tasks [`begin`](Self::begin) would begin now, if there were room for all.
+    pub fn may_begin(&self, now: SystemTime) -> u32 {
+        if self.is_cancelled {
+            return 0;
+        }
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let fresh = self.counts.pending(self.terms.task_count).saturating_sub(number(self.not_before.len()));
+        let again = number(self.again.range(..=(now, u32::MAX)).count());
+        let free = self.terms.limit().saturating_sub(self.counts.running);
+        fresh.saturating_add(again).min(free)
     }
 
     /// When to call [`overdue`](Self::overdue) and [`begin`](Self::begin) again if nothing happens before. What may begin

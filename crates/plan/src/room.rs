@@ -32,20 +32,25 @@ pub struct Asker {
     pub running: u32,
     /// How many executions have more tasks than run, this one included; at least 1.
     pub askers: u32,
+    /// How many of them have waited longer, have less than their part and could begin a task.
+    pub ahead: u32,
 }
 
 /// How many more tasks of it may begin now.
 ///
 /// Executions have equal parts of the tasks that may run; what one has beyond its part it keeps until they end. Where no
 /// task runs one may, however large it is and however much services have: it is limited, not impossible.
+///
+/// A place that came free is for who has waited longest: where there are more executions than places, those that have one
+/// would take it again and again. Of what there is memory for nobody is kept back.
 pub fn room(machine: Machine, taken: Taken, asker: Asker) -> u32 {
-    let Asker { size, running, askers } = asker;
+    let Asker { size, running, askers, ahead } = asker;
     let free = machine.memory.saturating_sub(taken.services).saturating_sub(taken.memory);
     let by_memory = u32::try_from(free / size.max(1)).unwrap_or(u32::MAX);
-    let by_count = machine.tasks.saturating_sub(taken.tasks);
+    let by_count = machine.tasks.saturating_sub(taken.tasks).saturating_sub(ahead);
     let part = machine.tasks.div_ceil(askers.max(1)).max(1);
     let room = by_memory.min(by_count).min(part.saturating_sub(running));
-    if taken.tasks == 0 { room.max(1) } else { room }
+    if taken.tasks == 0 && ahead == 0 { room.max(1) } else { room }
 }
 
 #[cfg(test)]
@@ -56,7 +61,7 @@ mod tests {
     const MACHINE: Machine = Machine { memory: 8 * GIB, tasks: 16 };
 
     fn alone(size: u64) -> Asker {
-        Asker { size, running: 0, askers: 1 }
+        Asker { size, running: 0, askers: 1, ahead: 0 }
     }
 
     #[test]
@@ -76,11 +81,21 @@ mod tests {
     #[test]
     fn executions_share_and_none_is_shut_out() {
         let taken = Taken { memory: 8 * GIB / 16, tasks: 8, ..Taken::default() };
-        let asker = |running| Asker { size: GIB / 16, running, askers: 2 };
+        let asker = |running| Asker { size: GIB / 16, running, askers: 2, ahead: 0 };
         assert_eq!(room(MACHINE, taken, asker(8)), 0, "it has its half");
         assert_eq!(room(MACHINE, taken, asker(0)), 8);
         let crowd = Asker { askers: 100, ..asker(0) };
         assert_eq!(room(MACHINE, Taken { tasks: 15, ..taken }, crowd), 1);
+    }
+
+    #[test]
+    fn a_place_is_for_who_has_waited_longer() {
+        let taken = Taken { memory: GIB, tasks: 14, ..Taken::default() };
+        let asker = |ahead| Asker { size: GIB / 16, running: 0, askers: 40, ahead };
+        assert_eq!(room(MACHINE, taken, asker(0)), 1, "its part");
+        assert_eq!(room(MACHINE, taken, asker(1)), 1, "the other place");
+        assert_eq!(room(MACHINE, taken, asker(2)), 0);
+        assert_eq!(room(MACHINE, Taken::default(), asker(16)), 0, "also where no task runs");
     }
 
     #[test]

@@ -136,6 +136,10 @@ impl Counts {
         };
         let (succeeded, failed) = (part(execution.succeeded_count), part(execution.failed_count));
         let (cancelled, running) = (part(execution.cancelled_count), part(execution.running_count));
+        // What has not begun never will, and the API counts it nowhere.
+        let is_ending = condition(&execution.conditions, "Completed").is_some_and(is_cancelled);
+        let abandoned = if is_ending || Phase::of(execution).is_over() { left } else { 0 };
+        let cancelled = cancelled + abandoned;
         Self { tasks, running, succeeded, failed, cancelled, retried: count(execution.retried_count) }
     }
 
@@ -228,5 +232,12 @@ mod tests {
         let torn = counts(json!({ "taskCount": 3, "runningCount": 2, "succeededCount": 2 }));
         assert_eq!((torn.succeeded, torn.running, torn.pending()), (2, 1, 0));
         assert_eq!(counts(json!({ "runningCount": 1 })), Counts::default());
+        for (state, reason) in [("CONDITION_RECONCILING", "CANCELLING"), ("CONDITION_FAILED", "CANCELLED")] {
+            let completed = json!({ "type": "Completed", "state": state, "executionReason": reason });
+            let ended = counts(
+                json!({ "taskCount": 10, "runningCount": 2, "succeededCount": 3, "cancelledCount": 1, "conditions": [completed] }),
+            );
+            assert_eq!((ended.pending(), ended.cancelled), (0, 5), "{state}: the others are abandoned");
+        }
     }
 }

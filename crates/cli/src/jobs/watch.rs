@@ -45,6 +45,10 @@ enum Detail {
     Tasks,
 }
 
+/// Since when the server is away, if it is.
+#[derive(Debug, Default)]
+struct Patience(Option<Duration>);
+
 /// Waits until a task of an execution has started.
 ///
 /// # Errors
@@ -57,7 +61,7 @@ pub(super) async fn started(
     let begin = client.clock().instant();
     let mut progress = Progress::new(console);
     progress.show(&[(PROVISIONING, Stage::Running)]);
-    let mut execution = begun;
+    let (mut execution, mut patience) = (begun, Patience::default());
     loop {
         let started = condition(&execution.conditions, "Started").map(|started| started.state());
         let phase = Phase::of(&execution);
@@ -71,7 +75,10 @@ pub(super) async fn started(
             return verdict(client, execution).await;
         }
         let elapsed = client.clock().instant().saturating_duration_since(begin);
-        execution = look(client, &execution, (Detail::Counts, pause(elapsed))).await?.execution;
+        let looked = look(client, &execution, (Detail::Counts, pause(elapsed))).await;
+        if let Some(seen) = patience.with(looked, elapsed)? {
+            execution = seen.execution;
+        }
     }
 }
 
@@ -88,7 +95,7 @@ pub(super) async fn completed(
     let begin = client.clock().instant();
     let mut live = Live::begin(console, &begun);
     let mut seen = Seen { states: live.unseen(&begun), execution: begun };
-    let mut lost_since = None;
+    let mut patience = Patience::default();
     tokio::pin!(interrupt);
     loop {
         let elapsed = client.clock().instant().saturating_duration_since(begin);
@@ -101,14 +108,27 @@ pub(super) async fn completed(
             () = &mut interrupt => return Err(interrupted(id(&seen.execution.name))),
             looked = look(client, &seen.execution, (live.detail(&seen.execution), pause(elapsed))) => looked,
         };
+        if let Some(next) = patience.with(looked, elapsed)? {
+            seen = next;
+        }
+    }
+}
+
+// === impl Patience ===
+
+impl Patience {
+    /// What was seen, if anything was; an error that does not pass, or has not for too long.
+    fn with(&mut self, looked: Result<Seen, CliError>, elapsed: Duration) -> Result<Option<Seen>, CliError> {
         match looked {
-            Ok(next) => (seen, lost_since) = (next, None),
-            Err(error) if error.exit() == Exit::Unreachable => {
-                if elapsed.saturating_sub(*lost_since.get_or_insert(elapsed)) >= PATIENCE {
-                    return Err(error);
-                }
+            Ok(seen) => {
+                self.0 = None;
+                Ok(Some(seen))
             }
-            Err(error) => return Err(error),
+            Err(error) if error.exit() == Exit::Unreachable => {
+                let away = elapsed.saturating_sub(*self.0.get_or_insert(elapsed));
+                if away < PATIENCE { Ok(None) } else { Err(error) }
+            }
+            Err(error) => Err(error),
         }
     }
 }

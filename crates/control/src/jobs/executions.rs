@@ -4,18 +4,18 @@ use updraft_api::{longrunning::Operation, pack, run};
 use updraft_model::{
     Error, ErrorKind,
     iam::{Permission, Principal},
-    job::{ExecutionName, JobName},
+    job::{Counts, ExecutionName, JobName},
 };
-use updraft_store::{Change, Envelope, Kind, Selection, StoreError};
+use updraft_store::{Change, Envelope, Kind, Page, Selection, StoreError};
 
 use super::{keys, view};
 use crate::{
     Control, Inner,
-    access::Resource,
+    access::{Proof, Resource},
     failure::{etag_mismatch, of_store},
     page::{self, PAGE_MAX, Wish},
     queue::Work,
-    record::{self, ExecutionRecord, OperationRecord},
+    record::{self, ExecutionRecord, OperationRecord, TaskRecord},
     services::operation,
     view::{etag, operation_name, pending_operation, succeeded},
 };
@@ -53,7 +53,7 @@ impl Control {
         let name = inner.places.execution(&request.name)?;
         let permit = inner.permit(caller, "run.executions.get", &Resource::Execution(name.clone())).await?;
         let envelope = permit.found().ok_or_else(|| Error::not_found(&name.execution))?;
-        inner.execution(envelope)
+        inner.execution(&permit, envelope).await
     }
 
     /// Executions of a job, or with the job `-` of all, newest first.
@@ -73,7 +73,10 @@ impl Control {
         let wish = Wish { size: request.page_size, token: &request.page_token, max: PAGE_MAX };
         let keep = |envelope: &Envelope| Ok(request.show_deleted || !is_deleting(envelope)?);
         let (found, next_page_token) = page::list(inner.store.open(&permit), &selection, wish, keep).await?;
-        let executions = found.iter().map(|envelope| inner.execution(envelope)).collect::<Result<_, _>>()?;
+        let mut executions = Vec::with_capacity(found.len());
+        for envelope in &found {
+            executions.push(inner.execution(&permit, envelope).await?);
+        }
         Ok(run::ListExecutionsResponse { executions, next_page_token })
     }
 
@@ -111,10 +114,28 @@ impl Control {
 
 impl Inner {
     /// An execution as clients see it, with its counts as they are now.
-    pub(crate) fn execution(&self, envelope: &Envelope) -> Result<run::Execution, Error> {
-        let live = self.executions.counts(&keys::execution_name(envelope));
+    pub(crate) async fn execution(&self, proof: &impl Proof, envelope: &Envelope) -> Result<run::Execution, Error> {
+        let name = keys::execution_name(envelope);
+        let record: ExecutionRecord = record::read(envelope)?;
+        let live = match self.executions.counts(&name) {
+            None if !record.is_over && view::is_started(envelope)? => Some(self.counted(proof, &name).await?),
+            live => live,
+        };
         let execution = view::execution(envelope, live)?;
-        Ok(if is_deleting(envelope)? { view::deleted_execution(execution, envelope.updated) } else { execution })
+        Ok(if record.deleting.is_some() { view::deleted_execution(execution, envelope.updated) } else { execution })
+    }
+
+    /// How many of the tasks of an execution are in which phase, as they are written down: after a restart, until its first
+    /// pass.
+    async fn counted(&self, proof: &impl Proof, name: &ExecutionName) -> Result<Counts, Error> {
+        let selection = Selection::of(Kind::Task).under(name.job.parent.clone()).owned_by(&name.execution);
+        let rows = self.store.open(proof).list(&selection, &Page::default()).await.map_err(of_store)?;
+        let mut counts = Counts::default();
+        for row in rows {
+            let task = record::read::<TaskRecord>(&row)?.task();
+            counts.add(task.phase, task.attempts);
+        }
+        Ok(counts)
     }
 
     async fn end_execution(
@@ -140,7 +161,7 @@ impl Inner {
             deed.note(&mut record, &id, now);
             envelope.updated = now;
             envelope.internal = record::write(&record);
-            let shown = pack(&self.execution(&envelope)?);
+            let shown = pack(&self.execution(&permit, &envelope).await?);
             if wanted.validate_only {
                 return Ok((succeeded(answer, shown), envelope));
             }

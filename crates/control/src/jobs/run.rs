@@ -5,14 +5,18 @@ use std::time::SystemTime;
 use prost::Message;
 use updraft_api::{longrunning::Operation, pack, run, run_job::RunJobRequest, v1::Rest, view::job as job_view};
 use updraft_model::{
-    Error, ErrorKind,
+    Error, ErrorKind, Parent,
     iam::Principal,
     job::{ExecutionName, FirstExecution, JobName, name::generated_execution_id},
 };
 use updraft_plan::hosts::UrlConfig;
 use updraft_store::{Change, Envelope, StoreError};
 
-use super::{draft::Intent, keys, view, write::busy};
+use super::{
+    draft::Intent,
+    keys, view,
+    write::{busy, taken},
+};
 use crate::{
     Control, Inner,
     access::{Permitted, Resource},
@@ -93,6 +97,43 @@ impl Inner {
         Err(busy(name))
     }
 
+    /// May one more execution begin?
+    pub(super) fn check_executions(&self, parent: &Parent) -> Result<(), Error> {
+        if self.executions.count(parent) < RUNNING_MAX {
+            return Ok(());
+        }
+        let message = format!("Quota exceeded: {RUNNING_MAX} executions of {parent} run, the most that may.");
+        Err(Error::new(ErrorKind::ResourceExhausted, message))
+    }
+
+    /// The execution that a write of a job asks for, if it does and there is none yet: a client that writes the same token
+    /// again, as Terraform does, means the one that there is.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when that is another job's.
+    pub(super) async fn first_execution(
+        &self,
+        permit: &Permitted,
+        (intent, before): (&Intent, &JobRecord),
+        first: impl FnOnce(ExecutionName) -> Result<Run, Error>,
+    ) -> Result<Option<Run>, Error> {
+        let Some(token) = &intent.model.first_execution else { return Ok(None) };
+        let name = &intent.model.name;
+        let name = name.execution(format!("{}-{}", name.job, token.token()));
+        // It may be gone meanwhile, and is not run again for that.
+        if before.token == name.execution || before.latest == name.execution {
+            return Ok(None);
+        }
+        match self.get(permit, &keys::execution(&name)).await? {
+            Some(found) if found.owner == name.job.job && before.executions > 0 => Ok(None),
+            Some(_) => Err(taken(&name.execution)),
+            None => {
+                self.check_executions(&name.job.parent)?;
+                first(name).map(Some)
+            }
+        }
+    }
+
     /// Writes an execution down, with its operation; `None` when somebody else wrote meanwhile.
     pub(super) async fn begin_execution(
         &self,
@@ -107,11 +148,7 @@ impl Inner {
             let operation = succeeded(answer, pack(&view::execution(&run.execution, None)?));
             return Ok(Some(Begun { operation, execution: run.execution }));
         }
-        if self.executions.count(&name.job.parent) >= RUNNING_MAX {
-            let message =
-                format!("Quota exceeded: {RUNNING_MAX} executions of {} run, the most that may.", name.job.parent);
-            return Err(Error::new(ErrorKind::ResourceExhausted, message));
-        }
+        self.check_executions(&name.job.parent)?;
         let mut record: ExecutionRecord = record::read(&run.execution)?;
         record.pending.push(id.clone());
         run.execution.internal = record::write(&record);
@@ -177,27 +214,20 @@ fn named(
     Run { name, execution }
 }
 
-/// The execution that a write of a job asks for, if it does; `operation` is that of the write, which ends with it.
-pub(super) fn first_execution(
+/// The execution of a job's write, which `operation` ends with.
+pub(super) fn asked_for(
     intent: &Intent,
-    (job, before): (&Envelope, &JobRecord),
+    (name, job): (ExecutionName, &Envelope),
     by: By<'_>,
     operation: &str,
-) -> Result<Option<Run>, Error> {
-    let Some(first) = &intent.model.first_execution else { return Ok(None) };
-    let name = &intent.model.name;
-    let name = name.execution(format!("{}-{}", name.job, first.token()));
-    if before.latest == name.execution {
-        // A client that writes the same again, as Terraform does, means the execution that there is.
-        return Ok(None);
-    }
+) -> Result<Run, Error> {
     let template = intent.message.template.clone().unwrap_or_default();
     let mut run = named((name, &intent.message), &template, shown_rest(job)?, by);
     let mut record: ExecutionRecord = record::read(&run.execution)?;
-    match first {
-        FirstExecution::Start(_) => record.starting.push(operation.to_owned()),
-        FirstExecution::Run(_) => record.pending.push(operation.to_owned()),
+    match intent.model.first_execution {
+        Some(FirstExecution::Start(_)) => record.starting.push(operation.to_owned()),
+        Some(FirstExecution::Run(_)) | None => record.pending.push(operation.to_owned()),
     }
     run.execution.internal = record::write(&record);
-    Ok(Some(run))
+    Ok(run)
 }

@@ -121,7 +121,8 @@ pub(crate) fn execution(envelope: &Envelope, live: Option<Counts>) -> Result<run
         etag: etag(envelope),
         ..intent
     };
-    if let Some(counts) = live {
+    // What is written down at the end has its counts; in memory they may be of before it.
+    if let Some(counts) = live.filter(|_| !record.is_over) {
         write_counts(&mut execution, counts);
     }
     if execution.conditions.is_empty() {
@@ -132,6 +133,12 @@ pub(crate) fn execution(envelope: &Envelope, live: Option<Counts>) -> Result<run
         execution.conditions = conditions.iter().map(condition::from_model).collect();
     }
     Ok(execution)
+}
+
+/// Has a task of it begun?
+pub(crate) fn is_started(envelope: &Envelope) -> Result<bool, Error> {
+    let status: run::Execution = record::message(envelope, &envelope.status)?;
+    Ok(status.start_time.is_some())
 }
 
 /// Writes how many of its tasks are in which phase.

@@ -16,7 +16,7 @@ use updraft_store::{Change, Envelope, Kind, StoreError};
 use super::{
     draft::Intent,
     keys,
-    run::{Run, first_execution},
+    run::{Run, asked_for},
     view,
 };
 use crate::{
@@ -194,13 +194,15 @@ impl Inner {
         }
         let id = uuid::Uuid::new_v4().to_string();
         job.internal = record::write(&record);
-        let first = first_execution(intent, (&job, &record), ((caller, now), &self.config.url), &id)?;
-        let is_new = job.resource_version == 0;
+        let by = ((caller, now), &self.config.url);
+        let first = |name| asked_for(intent, (name, &job), by, &id);
+        let first = self.first_execution(permit, (intent, &record), first).await?;
         let operation = operation_name(&name.parent, &id);
         record.operation.clone_from(&id);
         if let Some(Run { execution, .. }) = &first {
             record.executions += 1;
             record.latest.clone_from(&execution.key.name);
+            record.token.clone_from(&execution.key.name);
         }
         job.internal = record::write(&record);
         if mode.is_check() {
@@ -224,9 +226,6 @@ impl Inner {
         changes.extend(puts.map(|put| Change::Put(Box::new(put))));
         match self.store.open(permit).commit(changes).await {
             Ok(_) => {}
-            Err(StoreError::Conflict { key, .. }) if key.kind == Kind::Execution && is_new => {
-                return Err(taken(&key.name));
-            }
             Err(StoreError::Conflict { key, .. }) => {
                 if key.kind == Kind::Project {
                     self.places.created(&name.parent.project);

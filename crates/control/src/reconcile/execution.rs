@@ -15,7 +15,7 @@ mod resume;
 mod rows;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -37,14 +37,14 @@ use self::prepare::Readiness;
 use super::{PLATFORM, Passed, instance, values};
 use crate::{
     Inner,
-    executions::Live,
+    executions::{Claim, Live},
     failure::of_store,
     jobs::{keys, view},
     queue::Work,
     record::{self, ExecutionRecord},
 };
 
-/// How soon one that waits for the memory of services looks again: nobody tells it that they have ended.
+/// How soon one that waits for room looks again: nobody tells it that services have given back memory.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// What a pass works on.
@@ -90,7 +90,7 @@ pub(super) async fn pass(inner: &Arc<Inner>, name: &ExecutionName) -> Result<Pas
     let readiness = match readiness {
         Ok(readiness) => readiness,
         Err(error) => {
-            inner.executions.put_back(name, live);
+            inner.executions.put_back(name, live, inner.clock.now());
             return Err(error);
         }
     };
@@ -115,7 +115,7 @@ pub(super) async fn pass(inner: &Arc<Inner>, name: &ExecutionName) -> Result<Pas
     // A pull wakes it, and a failure has a timer of its own: one of the tasks' would be noted here and never set.
     let rests = matches!(readiness, Readiness::Ready | Readiness::Never(_));
     let passed = if rests { inner.rest(&readiness, &mut live) } else { Passed::Done };
-    inner.executions.put_back(name, live);
+    inner.executions.put_back(name, live, inner.clock.now());
     if has_room_again {
         inner.wake_waiting(name);
     }
@@ -270,29 +270,22 @@ impl Subject {
 impl Inner {
     /// Begins what may begin and has room.
     fn begin(&self, name: &ExecutionName, live: &mut Live, now: SystemTime) -> Vec<Attempt> {
-        let counts = live.progress.counts();
-        let terms = live.progress.terms();
-        let want = counts.pending(terms.task_count).min(terms.limit().saturating_sub(counts.running));
+        let (want, running) = (live.progress.may_begin(now), live.progress.counts().running);
         if want == 0 {
             return Vec::new();
         }
-        let granted = self.executions.claim(name, (want, live.size), self.memory_of_services());
+        let claim = Claim { want, running, size: live.size, services: self.memory_of_services() };
+        let granted = self.executions.claim(name, claim);
         live.progress.begin(usize::try_from(granted).unwrap_or(usize::MAX), now)
     }
 
     /// When to look again.
     fn rest(&self, readiness: &Readiness, live: &mut Live) -> Passed {
         let now = self.clock.now();
-        let counts = live.progress.counts();
-        let starved = matches!(readiness, Readiness::Ready)
-            && counts.running == 0
-            && live.progress.due(now).is_none()
-            && !live.progress.is_over();
-        if starved {
-            return Passed::Later(LOOK_AGAIN);
-        }
+        let waits = matches!(readiness, Readiness::Ready) && live.progress.may_begin(now) > 0;
+        let look = waits.then(|| now + LOOK_AGAIN);
         // Each pass would leave a timer behind, and what is due is later and later.
-        let Some(due) = live.progress.due(now) else { return Passed::Done };
+        let Some(due) = live.progress.due(now).into_iter().chain(look).min() else { return Passed::Done };
         if live.alarm.is_some_and(|alarm| alarm > now && alarm <= due) {
             return Passed::Done;
         }
@@ -315,10 +308,17 @@ impl Inner {
     /// The memory that instances of services and worker pools are promised now, in bytes.
     fn memory_of_services(&self) -> u64 {
         let health = self.health.borrow().clone();
+        let mut known = self.memory_of_services.lock().unwrap_or_else(PoisonError::into_inner);
+        // Many passes see the same services, of which there may be very many.
+        if let Some((_, memory)) = known.as_ref().filter(|(of, _)| Arc::ptr_eq(of, &health)) {
+            return *memory;
+        }
         let of = |(name, health): (&Arc<updraft_model::RevisionName>, &updraft_model::channel::Health)| {
             let instances = u64::from(health.ready + health.starting);
             if instances == 0 { 0 } else { instances * self.board.memory(name) }
         };
-        health.entries.iter().map(of).sum()
+        let memory = health.entries.iter().map(of).sum();
+        *known = Some((health.clone(), memory));
+        memory
     }
 }

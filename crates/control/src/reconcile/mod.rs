@@ -221,12 +221,14 @@ impl Inner {
         });
     }
 
-    /// Wakes every service and every worker pool, but not all at the same time: they would all be in memory.
+    /// Wakes everything that is to be looked at, but not all services at the same time: they would all be in memory.
+    /// Executions come first. What runs of them after a restart is ended if nobody asks for it in time.
     async fn wake_all(&self) -> Result<(), Error> {
+        self.wake_all_jobs().await?;
         for kind in [Kind::Service, Kind::WorkerPool] {
             self.wake_all_of(kind).await?;
         }
-        self.wake_all_jobs().await
+        Ok(())
     }
 
     async fn wake_all_of(&self, kind: Kind) -> Result<(), Error> {

@@ -22,8 +22,10 @@ pub(crate) struct JobRecord {
     pub(crate) last_modifier: String,
     /// How many executions it has had.
     pub(crate) executions: u64,
-    /// The id of the newest of them; empty before the first, and when that is deleted.
+    /// The id of the newest of them, which may be gone; empty before the first.
     pub(crate) latest: String,
+    /// The id of the newest that a token asked for, which may be gone.
+    pub(crate) token: String,
     /// The operation that the last write began.
     pub(crate) operation: String,
     /// Its policy.

@@ -169,11 +169,14 @@ impl Control {
         };
         let permit = inner.permit(caller, "run.executions.list", &resource).await?;
         let keep = |envelope: &Envelope| {
-            let labels = execution_labels(&inner.execution(envelope)?);
+            let labels = execution_labels(&view::execution(envelope, None)?);
             Ok(!jobs::is_execution_deleting(envelope)? && wanted.selector.matches(&labels))
         };
         let found = inner.list_at(&permit, (Kind::Execution, place), (wanted, owner), keep).await?;
-        let items = found.items.iter().map(|envelope| inner.stored_execution(envelope)).collect::<Result<_, _>>()?;
+        let mut items = Vec::with_capacity(found.items.len());
+        for envelope in &found.items {
+            items.push(inner.stored_execution(&permit, envelope).await?);
+        }
         Ok(Found { items, token: found.token })
     }
 
@@ -186,8 +189,8 @@ impl Control {
         caller: &Principal,
         at: (&Place, &str),
     ) -> Result<Stored<run::Execution>, Error> {
-        let (_, envelope) = self.inner.execution_at(caller, at, "run.executions.get").await?;
-        self.inner.stored_execution(&envelope)
+        let (permit, envelope) = self.inner.execution_at(caller, at, "run.executions.get").await?;
+        self.inner.stored_execution(&permit, &envelope).await
     }
 
     /// Ends an execution; gives it as it is then.
@@ -202,8 +205,8 @@ impl Control {
         let (_, envelope) = self.inner.execution_at(caller, at, "run.executions.cancel").await?;
         let name = keys::execution_name(&envelope).to_string();
         self.executions_cancel(caller, run::CancelExecutionRequest { name, ..Default::default() }).await?;
-        let (_, envelope) = self.inner.execution_at(caller, at, "run.executions.cancel").await?;
-        self.inner.stored_execution(&envelope)
+        let (permit, envelope) = self.inner.execution_at(caller, at, "run.executions.cancel").await?;
+        self.inner.stored_execution(&permit, &envelope).await
     }
 
     /// Deletes an execution; gives it as it was.
@@ -216,8 +219,8 @@ impl Control {
         at: (&Place, &str),
         mode: Mode,
     ) -> Result<Stored<run::Execution>, Error> {
-        let (_, envelope) = self.inner.execution_at(caller, at, "run.executions.delete").await?;
-        let gone = self.inner.stored_execution(&envelope)?;
+        let (permit, envelope) = self.inner.execution_at(caller, at, "run.executions.delete").await?;
+        let gone = self.inner.stored_execution(&permit, &envelope).await?;
         let name = keys::execution_name(&envelope).to_string();
         let request = run::DeleteExecutionRequest { name, validate_only: mode.is_check(), ..Default::default() };
         self.executions_delete(caller, request).await?;
@@ -247,11 +250,8 @@ impl Control {
             },
             None => {
                 let permit = inner.permit(caller, "run.tasks.list", &inner.place(place)?).await?;
-                let all = Wanted { limit: 0, token: String::new(), ..Wanted::default() };
-                let keep = |envelope: &Envelope| Ok(!jobs::is_execution_deleting(envelope)?);
-                let owner = wanted.selector.value_of(JOB);
-                let found = inner.list_at(&permit, (Kind::Execution, place), (&all, owner), keep).await?;
-                (permit, found.items)
+                let executions = inner.all_executions(&permit, place, wanted.selector.value_of(JOB)).await?;
+                (permit, executions)
             }
         };
         let keep = |task: &run::Task| wanted.selector.matches(&task_labels(task));
@@ -299,8 +299,30 @@ impl Inner {
         Ok((permit, envelope))
     }
 
-    fn stored_execution(&self, envelope: &Envelope) -> Result<Stored<run::Execution>, Error> {
-        Ok(Stored { message: self.execution(envelope)?, rest: rest(envelope)?, operation: String::new() })
+    /// Every execution of a place, or of one job in it, newest first.
+    async fn all_executions(
+        &self,
+        permit: &Permitted,
+        place: &Place,
+        job: Option<&str>,
+    ) -> Result<Vec<Envelope>, Error> {
+        let mut all = Vec::new();
+        let mut token = String::new();
+        loop {
+            let page = Wanted { limit: 0, token, ..Wanted::default() };
+            let keep = |envelope: &Envelope| Ok(!jobs::is_execution_deleting(envelope)?);
+            let found = self.list_at(permit, (Kind::Execution, place), (&page, job), keep).await?;
+            all.extend(found.items);
+            token = found.token;
+            if token.is_empty() {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn stored_execution(&self, permit: &Permitted, envelope: &Envelope) -> Result<Stored<run::Execution>, Error> {
+        let message = self.execution(permit, envelope).await?;
+        Ok(Stored { message, rest: rest(envelope)?, operation: String::new() })
     }
 }
 

@@ -63,6 +63,20 @@ async fn an_attempt_runs_once_and_its_end_is_told_with_what_it_was() {
 }
 
 #[tokio::test]
+async fn what_the_book_says_of_one_that_has_ended_begins_nothing() {
+    let mut world = World::new();
+    let entry = task(&attempt(0), &["exit=0"]);
+    world.put_task(&attempt(0), entry.clone());
+    assert_eq!(world.next_end().await, (attempt(0), AttemptEnd::Succeeded));
+    // Who cancels it has not taken in yet that it had succeeded.
+    world.put_task(&attempt(0), TaskEntry { wish: Wish::Cancel, ..entry });
+    world.put_task(&attempt(1), task(&attempt(1), &["exit=0"]));
+    assert_eq!(world.next_end().await.0, attempt(1));
+    assert_eq!(world.engine.records().len(), 2, "the first ran once");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn what_a_signal_or_the_kernel_ends_says_so() {
     let mut world = World::new();
     for (index, exit, expected) in [

@@ -389,6 +389,19 @@ impl TaskPhase {
 // === impl Counts ===
 
 impl Counts {
+    /// Counts a task of this phase, of which so many attempts have begun.
+    pub fn add(&mut self, phase: TaskPhase, attempts: u32) {
+        self.retried += u32::from(attempts > 1);
+        match phase {
+            TaskPhase::Pending => {}
+            TaskPhase::Running => self.running += 1,
+            TaskPhase::Succeeded => self.succeeded += 1,
+            TaskPhase::Failed => self.failed += 1,
+            TaskPhase::Cancelled => self.cancelled += 1,
+            TaskPhase::Abandoned => self.abandoned += 1,
+        }
+    }
+
     /// Those that are over.
     pub fn over(&self) -> u32 {
         self.succeeded + self.failed + self.cancelled + self.abandoned

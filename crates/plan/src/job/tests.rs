@@ -124,7 +124,7 @@ fn an_end_of_another_attempt_and_one_told_twice_change_nothing() {
 }
 
 #[test]
-fn an_attempt_that_takes_too_long_is_told_once_and_counts_as_timed_out_whatever_it_exits_with() {
+fn an_attempt_that_takes_too_long_is_told_once_and_counts_as_timed_out_unless_it_had_ended_by_itself() {
     let mut progress = Progress::new(terms(2, 2, 1));
     progress.begin(1, at(0));
     progress.begin(1, at(5));
@@ -136,10 +136,11 @@ fn an_attempt_that_takes_too_long_is_told_once_and_counts_as_timed_out_whatever_
     let stop = Some(Stop { why: StopReason::TimedOut, at: at(600) });
     assert_eq!(progress.task(0).expect("there").stop, stop);
     let again = Follows::Retry { end: AttemptEnd::TimedOut, at: at(602) };
-    assert_eq!(progress.ended(attempt(0, 0), AttemptEnd::Succeeded, at(602)), again);
-    progress.overdue(at(605));
+    assert_eq!(progress.ended(attempt(0, 0), AttemptEnd::TimedOut, at(602)), again);
+    assert_eq!(shown(&progress.overdue(at(605))), "#1.0");
     let over = Follows::Over { end: AttemptEnd::Succeeded, phase: TaskPhase::Succeeded };
-    assert_eq!(progress.ended(attempt(1, 0), AttemptEnd::Succeeded, at(604)), over, "it had ended before it was told");
+    let crossed = progress.ended(attempt(1, 0), AttemptEnd::Succeeded, at(606));
+    assert_eq!(crossed, over, "it succeeded while it was being told");
 }
 
 #[test]
@@ -158,7 +159,7 @@ fn a_cancelled_execution_begins_nothing_and_is_over_when_what_runs_has_ended() {
         "3 of 5 tasks over (1 succeeded, 1 cancelled, 1 abandoned), 2 running of at most 3, 0 pending, 1 retried, cancelled"
     );
     let over = Follows::Over { end: AttemptEnd::Cancelled, phase: TaskPhase::Cancelled };
-    assert_eq!(progress.ended(attempt(2, 0), AttemptEnd::Succeeded, at(3)), over);
+    assert_eq!(progress.ended(attempt(2, 0), AttemptEnd::Cancelled, at(3)), over);
     assert_eq!((progress.outcome(), progress.due(at(3))), (None, None));
     let early = Follows::Over { end: AttemptEnd::Succeeded, phase: TaskPhase::Succeeded };
     assert_eq!(progress.ended(attempt(3, 0), AttemptEnd::Succeeded, at(1)), early, "it had ended before");

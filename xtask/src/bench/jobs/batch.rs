@@ -35,7 +35,7 @@ pub(super) struct Ran {
     pub(super) execution: Option<String>,
 }
 
-const PARENT: &str = "/v2/projects/bench/locations/us-central1/jobs";
+const PARENT: &str = "/v2/projects/bench-jobs/locations/us-central1/jobs";
 const JOB: &str = "batch";
 /// How often it is looked whether an execution is over: it takes a thousand times as long.
 const LOOK: Duration = Duration::from_millis(20);

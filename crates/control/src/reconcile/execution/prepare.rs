@@ -99,8 +99,12 @@ fn ready_engine(inner: &Arc<Inner>, subject: &mut Subject, live: &mut Live) -> R
             live.is_prepared = true;
             Readiness::Ready
         }
-        // Some of its tasks ran before this server came, and may run still: they are not ended for what may pass.
-        Some(Err(fault)) if live.started.is_some() => {
+        // Some of its tasks ran before this server came. They are not ended for it if they run still, and what may pass is
+        // waited for as long as it takes: each time it has as long as the first.
+        Some(Err(fault))
+            if live.started.is_some() && (fault.lasting.is_none() || live.progress.counts().running > 0) =>
+        {
+            inner.pulls.forget(&subject.work());
             Readiness::Later(Error::new(ErrorKind::Unavailable, fault.cause()))
         }
         Some(Err(fault)) => subject.later_or_never(inner, fault),

@@ -74,6 +74,8 @@ struct World {
     stops: HashSet<Attempt>,
     /// Who was ever told, for what first.
     first_stops: BTreeMap<Attempt, Stop>,
+    /// The same before the server came back last.
+    old_stops: BTreeMap<Attempt, Stop>,
     now: SystemTime,
 }
 
@@ -90,6 +92,7 @@ impl World {
             ever: HashSet::new(),
             stops: HashSet::new(),
             first_stops: BTreeMap::new(),
+            old_stops: BTreeMap::new(),
             now: at(0),
         }
     }
@@ -114,7 +117,7 @@ impl World {
     }
 
     fn deliver(&mut self, attempt: Attempt, end: AttemptEnd, when: SystemTime) {
-        let told = self.first_stops.get(&attempt).filter(|stop| when >= stop.at);
+        let told = self.old_stops.get(&attempt).filter(|stop| when >= stop.at);
         let want = told.map_or_else(|| end.clone(), |stop| stop.why.end());
         let ran = self.runs(attempt);
         match self.progress.ended(attempt, end.clone(), when) {
@@ -140,6 +143,7 @@ impl World {
         let rows = self.rows.clone();
         self.progress = Progress::resume(self.terms, rows, &adopted, self.now);
         self.stops.clear();
+        self.old_stops.clone_from(&self.first_stops);
         self.write_down();
         if self.is_cancelled {
             self.cancel();

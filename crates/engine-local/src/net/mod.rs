@@ -29,6 +29,7 @@ mod attach;
 mod doors;
 mod error;
 mod forwarding;
+mod host;
 mod link;
 mod listeners;
 mod names;
@@ -38,6 +39,7 @@ mod nft;
 mod resolver;
 mod retired;
 mod rules;
+mod spares;
 mod subnet;
 mod survey;
 pub(crate) mod traces;
@@ -71,6 +73,7 @@ pub(crate) use survey::{survey, try_out};
 use names::Names;
 use resolver::Forwarder;
 use retired::Remains;
+use spares::Spares;
 use worker::Command;
 
 /// How the network is set up.
@@ -105,6 +108,7 @@ struct Inner {
     commands: Option<mpsc::Sender<Command>>,
     worker: Option<thread::JoinHandle<()>>,
     forwarder: Shutdown,
+    spares: Arc<Spares>,
     /// Is all of it to be left as it is when nobody stopped it?
     stays: AtomicBool,
     /// Until somebody takes it.
@@ -126,6 +130,8 @@ pub(crate) struct Attachment {
     resolv_conf: Arc<str>,
     /// `None` only while it is being dropped.
     held: Option<Remains>,
+    /// Whose it may be next, instead of being let go.
+    next: Option<Arc<str>>,
     /// Who lets it go.
     network: Weak<Inner>,
 }
@@ -143,13 +149,15 @@ impl Network {
         check_tag(&config.tag)?;
         let (commands, orders) = mpsc::channel();
         let names = Names::new(&config.domain);
-        let (worker, ready) = worker::spawn(config, orders, clock.clone())?;
+        let spares = Arc::new(Spares::default());
+        let (worker, ready) = worker::spawn(config, (orders, spares.clone()), clock.clone())?;
         // From here on, dropping this removes everything.
         let forwarder = Shutdown::default();
         let inner = Inner {
             commands: Some(commands),
             worker: Some(worker),
             forwarder: forwarder.clone(),
+            spares,
             metadata: Mutex::default(),
             stays: AtomicBool::new(false),
             doors: Mutex::default(),
@@ -184,6 +192,12 @@ impl Network {
         Ok(attachment.of(&self.inner))
     }
 
+    /// The network of an instance like this one that has ended, as good as new, restricted as it was; `None` if there is
+    /// none. Those are alike that are called so by [`Attachment::for_next`].
+    pub(crate) fn again(&self, whose: &str) -> Option<Attachment> {
+        Some(self.inner.spares.take(whose)?.of(&self.inner))
+    }
+
     /// The network of an instance that was kept, whose namespace this is, restricted as it is. Each can be had once.
     ///
     /// # Errors
@@ -202,12 +216,12 @@ impl Network {
     }
 
     /// Restricts where an instance may open connections to. In effect when this returns; to be done before its program
-    /// runs. With [`Egress::All`], which needs nothing, it returns at once.
+    /// runs. With [`Egress::All`], which needs nothing, and where it is restricted so already it returns at once.
     ///
     /// # Errors
     /// [`NetError`] when the host refuses: then the instance must not start.
     pub(crate) async fn restrict(&self, attachment: &mut Attachment, egress: Egress) -> Result<(), NetError> {
-        if egress == Egress::All {
+        if attachment.is(egress) {
             return Ok(());
         }
         // Noted first: if nobody waits for the answer any more, it is still lifted.
@@ -300,6 +314,16 @@ impl Attachment {
         self.held.as_ref()?.listeners.as_ref()
     }
 
+    /// When the instance has ended, and with it all that it had opened, another one that is called the same may have it.
+    pub(crate) fn for_next(&mut self, whose: &str) {
+        self.next = Some(whose.into());
+    }
+
+    /// Is it restricted like this?
+    fn is(&self, egress: Egress) -> bool {
+        self.held.as_ref().is_some_and(|held| held.egress == egress)
+    }
+
     /// It is restricted, or about to be: before it is let go that is lifted.
     fn note(&mut self, egress: Egress) {
         if let Some(held) = &mut self.held {
@@ -321,7 +345,7 @@ impl Drop for Attachment {
     fn drop(&mut self) {
         // Without a network there is nobody to wait for others, or to lend the address to.
         if let (Some(held), Some(network)) = (self.held.take(), self.network.upgrade()) {
-            let _ = network.tell(Command::LetGo(held));
+            let _ = network.tell(Command::LetGo(held, self.next.take()));
         }
     }
 }

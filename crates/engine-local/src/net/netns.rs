@@ -55,6 +55,21 @@ pub(super) fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
     rustix::thread::move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network)).map_err(Into::into)
 }
 
+/// Does something in a namespace and comes back to `home`.
+///
+/// # Panics
+/// As [`create`].
+pub(super) fn inside<T>(
+    namespace: BorrowedFd<'_>,
+    home: BorrowedFd<'_>,
+    work: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    enter(namespace)?;
+    let done = work();
+    enter(home).expect("the way back to a namespace that is held open");
+    done
+}
+
 /// Sets up the namespace that the thread is in, as far as it takes files, and gets hold of it.
 fn settle() -> Result<Namespace, NetError> {
     // For the links that are there and, by the kernel's own rule, for those to come.

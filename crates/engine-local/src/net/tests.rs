@@ -22,6 +22,7 @@ use super::{
 };
 
 mod egress;
+mod spares;
 
 /// A host with one neighbour.
 /// Something that is no question we could answer, as it is sent over TCP.

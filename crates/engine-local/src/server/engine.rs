@@ -216,20 +216,20 @@ impl Engine for LocalEngine {
             return shared.start_several(id, spec, secrets).await;
         }
         check_id(id)?;
-        let shell = shared.pool.take(shared.clock.instant());
-        let leaf = shell.as_ref().map_or(id.0.as_str(), |shell| &shell.name);
+        let place = shared.place(&spec.owner);
+        let leaf = place.leaf(id);
         let groups = shared.layout.plan(&shared.premises.tag, leaf);
         let subject =
             Subject { leaf, groups, owner: spec.owner.clone(), memory_limit: spec.ingress.limits.memory_bytes };
         let Some(reservation) = shared.table.reserve(id, Live::new(subject)) else {
-            shell.into_iter().for_each(|shell| shared.pool.put_back(shell));
+            place.shell().into_iter().for_each(|shell| shared.pool.put_back(shell));
             return Err(refused(id, "it is there"));
         };
         // Asked after the place was taken: a shutdown either sees the place or is seen here.
         if shared.is_down() {
             return Err(refused(id, "the engine has been shut down"));
         }
-        let order = shared.order(id, (spec, secrets), (&prepared, shell), &reservation.live).await?;
+        let order = shared.order(id, (spec, secrets), (&prepared, place), &reservation.live).await?;
         let live = shared.commit(reservation, order).map_err(|cause| refused(id, &cause))?;
         let mut phase = live.phase.subscribe();
         let reached = phase.wait_for(|phase| *phase != Phase::Starting).await;

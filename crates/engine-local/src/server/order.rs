@@ -3,7 +3,10 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use updraft_engine::EngineError;
-use updraft_model::instance::{InstanceId, InstanceSpec, Secrets};
+use updraft_model::{
+    instance::{InstanceId, InstanceSpec, Secrets},
+    owner::Owner,
+};
 
 use super::{
     causes::{chain, refused},
@@ -14,7 +17,7 @@ use super::{
     prepare::{self, Names, Prepared},
     secrets::{self, Accompanied},
 };
-use crate::protocol::Request;
+use crate::{net::Attachment, protocol::Request};
 
 /// What the launcher is told for an instance to start.
 pub(super) struct Order {
@@ -25,15 +28,70 @@ pub(super) struct Order {
     pub(super) ground: Ground,
 }
 
+/// Where an instance is to stand.
+pub(super) enum Place {
+    /// In a sandbox that was made ahead.
+    Made(Shell),
+    /// In the network of one like it that has ended.
+    Spare(Attachment),
+    /// In one that is to be made.
+    New,
+}
+
+// === impl Place ===
+
+impl Place {
+    /// The sandbox that was made ahead, if it is one.
+    pub(super) fn shell(self) -> Option<Shell> {
+        match self {
+            Self::Made(shell) => Some(shell),
+            Self::Spare(_) | Self::New => None,
+        }
+    }
+
+    /// What the control groups of the instance are called.
+    pub(super) fn leaf<'a>(&'a self, id: &'a InstanceId) -> &'a str {
+        match self {
+            Self::Made(shell) => &shell.name,
+            Self::Spare(_) | Self::New => &id.0,
+        }
+    }
+}
+
+// === impl Attachment ===
+
+impl Attachment {
+    /// Attempts at the tasks of one execution may have it one after the other.
+    fn for_next_of(&mut self, owner: &Owner) {
+        if let Some(whose) = alike(owner) {
+            self.for_next(&whose);
+        }
+    }
+}
+
+/// What those instances have in common that may have the same network, one after the other.
+fn alike(owner: &Owner) -> Option<String> {
+    owner.attempt().map(|attempt| attempt.task.execution.to_string())
+}
+
 // === impl Shared ===
 
 impl Shared {
-    /// Where an instance is to stand, and what the launcher is told.
+    /// The place of an instance that is to start. A sandbox that was made ahead is for what somebody waits for.
+    pub(super) fn place(&self, owner: &Owner) -> Place {
+        let spare = alike(owner).zip(self.network.as_ref()).and_then(|(whose, network)| network.again(&whose));
+        match spare {
+            Some(attachment) => Place::Spare(attachment),
+            None => self.pool.take(self.clock.instant()).map_or(Place::New, Place::Made),
+        }
+    }
+
+    /// Where an instance stands, and what the launcher is told.
     pub(super) async fn order(
         &self,
         id: &InstanceId,
         (spec, secrets): (&InstanceSpec, &Secrets),
-        (prepared, shell): (&Prepared, Option<Shell>),
+        (prepared, place): (&Prepared, Place),
         live: &Live,
     ) -> Result<Order, EngineError> {
         let begun = self.clock.instant();
@@ -47,7 +105,7 @@ impl Shared {
             (Ok(first), Ok(env)) => (first, env),
             (Err(error), _) | (_, Err(error)) => {
                 // A sandbox that was taken is in nobody's hands any more.
-                shell.into_iter().for_each(|shell| self.request(&Request::Kill { id: shell.name }));
+                place.shell().into_iter().for_each(|shell| self.request(&Request::Kill { id: shell.name }));
                 return Err(error);
             }
         };
@@ -55,8 +113,9 @@ impl Shared {
         let start = |shell, memo| Request::Start { id: id.0.clone(), shell, limits, volumes, memo };
         let container = (spec, &spec.ingress, env);
         let memo = |attachment| Memo::new(spec, attachment, self.clock.now()).write();
-        match (shell, &self.network, &self.commons) {
-            (Some(Shell { name, mut attachment }), Some(network), _) => {
+        match (place, &self.network, &self.commons) {
+            (Place::Made(Shell { name, mut attachment }), Some(network), _) => {
+                attachment.for_next_of(&spec.owner);
                 let ready = network.restrict(&mut attachment, spec.egress).await.map_err(|error| refused(&error));
                 let launch = prepare::launch(&id.0, container, &prepared.rootfs, Names::Own(attachment.resolv_conf()));
                 let file = ready.and_then(|()| launch.write().map_err(|error| refused(&error)));
@@ -65,8 +124,12 @@ impl Shared {
                 let request = start(Some(name), memo(&attachment));
                 Ok(Order { first, request, descriptors: vec![file], ground: Ground::Own(attachment) })
             }
-            (None, Some(network), _) => {
-                let mut attachment = network.attach().await.map_err(|error| refused(&error))?;
+            (place @ (Place::Spare(_) | Place::New), Some(network), _) => {
+                let mut attachment = match place {
+                    Place::Spare(attachment) => attachment,
+                    _ => network.attach().await.map_err(|error| refused(&error))?,
+                };
+                attachment.for_next_of(&spec.owner);
                 network.restrict(&mut attachment, spec.egress).await.map_err(|error| refused(&error))?;
                 let netns = attachment.netns.try_clone().map_err(|error| refused(&error))?;
                 let launch = prepare::launch(&id.0, container, &prepared.rootfs, Names::Own(attachment.resolv_conf()));
@@ -75,7 +138,7 @@ impl Shared {
                 let request = start(None, memo(&attachment));
                 Ok(Order { first, request, descriptors: vec![file, netns], ground: Ground::Own(attachment) })
             }
-            (None, None, Some(commons)) => {
+            (Place::New, None, Some(commons)) => {
                 prepare::check_egress(spec.egress, self.config.isolation)?;
                 let (footing, launch) =
                     commons.settle(id, container, prepared).await.map_err(|error| refused(&error))?;

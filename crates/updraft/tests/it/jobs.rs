@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use updraft_base::Clock;
 use updraft_testkit::World;
 
 const JOBS: &str = "/v2/projects/demo-project/locations/us-central1/jobs";
@@ -208,5 +209,92 @@ async fn only_what_failed_is_run_again_under_its_own_indexes() {
     let refused =
         world.call("POST", &path.replace(id, name(&again).rsplit('/').next().expect("an id")), Value::Null).await;
     assert_eq!(refused.status, 400, "nothing failed: {:?}", refused.body);
+    world.end().await;
+}
+
+/// How many tasks this machine runs at a time, found out by running more; the execution that has them.
+async fn full(world: &World) -> (usize, Value) {
+    let image = world.image("batch").await;
+    create(world, "batch", job(&image, &["sleep"], json!({"taskCount": 10_000}))).await;
+    let begun = run(world, "batch", json!({})).await;
+    world.until("as many run as may", || world.engine.live() >= 16).await;
+    let counts = world.drive(execution(world, &begun)).await;
+    (usize::try_from(counts["runningCount"].as_u64().expect("a count")).expect("few"), begun)
+}
+
+/// Waits while no time passes.
+async fn at_once(what: &str, condition: impl Fn() -> bool) {
+    let real = Clock::system();
+    let deadline = real.instant() + Duration::from_secs(20);
+    while !condition() {
+        assert!(real.instant() < deadline, "{what}");
+        real.sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// One of an execution's tasks that run ends well.
+fn end_one(world: &World, of: &str) {
+    let record = world.engine.records().into_iter().find(|record| {
+        record.owner.to_string().contains(of) && world.engine.kill(&record.id, updraft_model::instance::Exit::Code(0))
+    });
+    assert!(record.is_some(), "one runs");
+}
+
+#[tokio::test]
+async fn a_place_that_comes_free_on_a_full_machine_is_taken_at_once() {
+    let world = World::start().await;
+    let (places, begun) = full(&world).await;
+    for ended in 1..=3 {
+        end_one(&world, name(&begun));
+        at_once("another begins", || world.engine.records().len() == places + ended).await;
+    }
+    assert_eq!(world.engine.live(), places);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_execution_that_comes_later_has_the_next_places_and_no_more_than_its_part() {
+    let world = World::start().await;
+    let (places, first) = full(&world).await;
+    let second = run(&world, "batch", json!({"overrides": {"taskCount": 40}})).await;
+    // Its image is there, so it waits for nothing but places.
+    world.drive(async { while !execution(&world, &second).await.to_string().contains("Waiting for memory") {} }).await;
+    let owned = |of: &Value| world.engine.owners().iter().filter(|one| one.to_string().contains(name(of))).count();
+    for ended in 1..=places / 2 {
+        end_one(&world, name(&first));
+        at_once("the second begins one", || owned(&second) == ended).await;
+    }
+    end_one(&world, name(&first));
+    at_once("the first begins one", || world.engine.records().len() == places + places / 2 + 1).await;
+    assert_eq!((owned(&first), owned(&second)), (places - places / 2, places / 2));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_token_of_a_write_means_one_execution_however_often_it_is_written() {
+    let world = World::start().await;
+    let image = world.image("batch").await;
+    let path = format!("{JOBS}/batch");
+    let with = |token: &str| {
+        let mut wanted = job(&image, &["exit=0"], json!({}));
+        wanted["startExecutionToken"] = json!(token);
+        wanted
+    };
+    let created = world.ok("POST", &format!("{JOBS}?jobId=batch"), with("v1")).await;
+    world.done(&created).await;
+    let by_hand = run(&world, "batch", json!({})).await;
+    world.done(&by_hand).await;
+    let again = world.ok("PATCH", &path, with("v1")).await;
+    assert_eq!(again["done"], true, "{again:#}");
+    let another = world.ok("PATCH", &path, with("v2")).await;
+    world.done(&another).await;
+    let job = world.ok("GET", &path, Value::Null).await;
+    assert_eq!((&job["executionCount"], &job["latestCreatedExecution"]["name"]), (&json!(3), &json!("batch-v2")));
+    // One that is gone is not run again for it.
+    let gone = world.ok("DELETE", &format!("{path}/executions/batch-v2"), Value::Null).await;
+    world.done(&gone).await;
+    let again = world.ok("PATCH", &path, with("v2")).await;
+    assert_eq!(again["done"], true, "{again:#}");
+    assert_eq!(world.engine.records().len(), 3);
     world.end().await;
 }

@@ -55,7 +55,7 @@ async fn a_container_sees_its_own_limits_in_its_control_groups() {
 }
 
 /// What is written in a file of the instance's control groups, as the host sees it.
-fn written(bed: &Bed, id: &InstanceId, controller: &str, file: &str) -> String {
+pub(crate) fn written(bed: &Bed, id: &InstanceId, controller: &str, file: &str) -> String {
     let group = format!("updraft-{}/{}/{file}", bed.tag(), id.0);
     let paths = [format!("/sys/fs/cgroup/{controller}/{group}"), format!("/sys/fs/cgroup/{group}")];
     let found = paths.iter().find_map(|path| std::fs::read_to_string(path).ok());

@@ -15,6 +15,7 @@ mod processes;
 mod runtime;
 mod secrets;
 mod shared;
+mod tasks;
 mod volumes;
 
 use bed::Bed;

@@ -160,7 +160,14 @@ fn python_rootfs(context: &TempDir) -> Option<PathBuf> {
         return None;
     }
     let list = context.path().join("list");
-    let mut files: Vec<&str> = std::str::from_utf8(&listed.stdout).expect("UTF-8").lines().collect();
+    let listed = String::from_utf8(listed.stdout).expect("UTF-8");
+    // What is compiled belongs to no package, and would be compiled again at each start.
+    let compiled = |file: &str| {
+        let (folder, name) = file.strip_suffix(".py")?.rsplit_once('/')?;
+        Some(format!("{folder}/__pycache__/{name}.cpython-311.pyc"))
+    };
+    let compiled: Vec<String> = listed.lines().filter_map(compiled).collect();
+    let mut files: Vec<&str> = listed.lines().chain(compiled.iter().map(String::as_str)).collect();
     // Neither directories nor links to them: where /lib is a link, the files below it are packed below /lib all the same.
     files.retain(|file| !Path::new(file).is_dir() && Path::new(file).symlink_metadata().is_ok());
     fs::write(&list, files.join("\n")).expect("writable");

@@ -48,7 +48,7 @@ async fn begin(host: &Host, client: &Client, (id, args): (&str, &[&str]), templa
 /// Waits until an execution is over.
 pub(super) async fn over(host: &Host, client: &Client, name: &str) -> Value {
     let (clock, path) = (Clock::system(), format!("/v2/{name}"));
-    let deadline = clock.instant() + PATIENCE;
+    let deadline = clock.instant() + 4 * PATIENCE;
     loop {
         let execution = call(host, client, &path, None).await;
         if execution["reconciling"].is_null() {

@@ -19,6 +19,7 @@ use updraft_model::{
     iam::ProjectInvokers,
     instance::InstanceSpec,
     level::Level,
+    name::Collection,
     revision::lifecycle::Activity,
     route::RouteTable,
 };
@@ -187,14 +188,14 @@ impl Board {
         }
     }
 
-    /// Lets a revision go: nothing is kept of it, and after [`RETIRE_AFTER`] it leaves the book. Says when
-    /// to ask again.
+    /// Lets a revision go: after [`RETIRE_AFTER`] it leaves the book. Until then a service keeps nothing of it that has
+    /// no requests; a worker pool keeps all of it, as a worker never has any. Says when to ask again.
     pub(crate) fn retire(&self, revision: &RevisionName, now: Instant) -> Option<Duration> {
         let mut state = self.lock();
         let entry = state.entries.get(revision)?.clone();
         let leaves = *state.leaving.entry(revision.clone()).or_insert(now + RETIRE_AFTER);
         if leaves > now {
-            if entry.min > 0 {
+            if entry.min > 0 && revision.service.collection != Collection::WorkerPools {
                 state.enter(revision, BookEntry { min: 0, ..BookEntry::clone(&entry) });
             }
             return Some(leaves - now);

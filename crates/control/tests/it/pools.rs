@@ -151,7 +151,7 @@ async fn the_old_workers_go_when_the_new_ones_are_up() {
     assert_eq!(world.workers(&new), Some((0, 1, Check::Wanted)));
     world.pass().await;
     assert_eq!(world.workers(&new), Some((2, 2, Check::Done)));
-    assert!(world.workers(&old).is_some(), "one of two is up");
+    assert_eq!(world.workers(&old), Some((2, 2, Check::Done)), "one of two is up, and none of these is to rest");
     world.tell_ready(&new, 2).await;
     assert_eq!(world.workers(&old), None);
     let now = world.pool("consumer").await;
@@ -168,7 +168,7 @@ async fn old_workers_do_not_wait_for_new_ones_for_ever() {
         .await;
     world.pass().await;
     world.advance(Duration::from_secs(29)).await;
-    assert!(world.workers(&old).is_some());
+    assert_eq!(world.workers(&old), Some((3, 3, Check::Done)));
     world.advance(Duration::from_secs(2)).await;
     assert_eq!(world.workers(&old), None);
 }

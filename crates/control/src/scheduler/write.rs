@@ -51,7 +51,7 @@ impl Control {
     ///
     /// # Errors
     /// `InvalidArgument` with every broken rule, `AlreadyExists`, `PermissionDenied`, `ResourceExhausted` when there are as
-    /// many as there may be.
+    /// many as there may be, `Aborted` when others write all the time.
     pub async fn scheduled_jobs_create(&self, caller: &Principal, request: CreateJobRequest) -> Result<Job, Error> {
         let inner = &*self.inner;
         let parent: Parent = request.parent.parse()?;
@@ -66,17 +66,21 @@ impl Control {
         let mut envelope = record::envelope(job_key(&name), "", now);
         envelope.spec = message.encode_to_vec();
         envelope.internal = record::write(&ScheduledJobRecord::new(now));
-        if inner.get(&permit, &job_key(&name)).await?.is_none() {
+        for _ in 0..ATTEMPTS {
+            if inner.get(&permit, &job_key(&name)).await?.is_some() {
+                return Err(Error::new(ErrorKind::AlreadyExists, format!("Job {name} already exists.")));
+            }
             inner.make_room(&permit, &parent).await?;
             let mut changes: Vec<Change> = inner.places.creation(&parent.project, now).into_iter().collect();
             changes.push(Change::Put(Box::new(envelope.clone())));
+            // Somebody else made the job, or the project; the next look shows which.
             if inner.committed(&permit, changes).await?.is_some() {
                 inner.places.created(&parent.project);
                 inner.schedules.publish(inner.store.open(&permit), &job_key(&name)).await?;
                 return Ok(Found::of(envelope)?.shown());
             }
         }
-        Err(Error::new(ErrorKind::AlreadyExists, format!("Job {name} already exists.")))
+        Err(busy(&name))
     }
 
     /// Changes what the mask names, and everything without one. A job with another schedule or zone begins anew.

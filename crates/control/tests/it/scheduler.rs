@@ -11,6 +11,8 @@ use updraft_model::{
     schedule::{AttemptEnd, AttemptReport, Execution, Progress, ScheduleEntry, ScheduledJobName, State},
 };
 
+use updraft_store::{Key, Kind};
+
 use crate::world::*;
 
 fn name(id: &str) -> String {
@@ -227,4 +229,19 @@ async fn lists_go_page_by_page_and_there_is_a_most() {
     }
     let error = create(&world, "more", every("0 * * * *")).await.expect_err("one too many");
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+}
+
+#[tokio::test]
+async fn the_first_job_of_a_project_that_somebody_else_just_made_is_made() {
+    let world = World::new().await;
+    create(&world, "some", every("* * * * *")).await.expect("is made");
+    let key = Key::new(Kind::ScheduledJob, PARENT.parse().expect("a parent"), "some");
+    let some = world.store.get(&key).await.expect("reads").expect("is there");
+    world.project_is_made_elsewhere("new-project", some).await;
+    let parent = PARENT.replace("demo-project", "new-project");
+    let job = Some(Job { name: format!("{parent}/jobs/a"), ..every("* * * * *") });
+    let request = CreateJobRequest { parent, job };
+    world.control.scheduled_jobs_create(&ME, request.clone()).await.expect("the job was not there");
+    let again = world.control.scheduled_jobs_create(&ME, request).await.expect_err("now it is");
+    assert_eq!(again.kind(), ErrorKind::AlreadyExists);
 }

@@ -112,7 +112,9 @@ async fn a_pool_is_checked_and_then_has_as_many_instances_as_it_says_and_no_host
     assert_eq!(world.hosts(), Vec::<String>::new());
     let entry = world.book_entry(&revision.parse().expect("a name")).expect("it is in the book");
     let env: Vec<String> = entry.spec.ingress.env.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    assert_eq!(env, ["CLOUD_RUN_WORKER_POOL=consumer".to_owned(), format!("CLOUD_RUN_REVISION={}", id(&revision))]);
+    let named = |variable: &str| format!("{variable}={}", id(&revision));
+    let revisions = ["CLOUD_RUN_WORKER_POOL_REVISION", "CLOUD_RUN_REVISION"].map(named);
+    assert_eq!((env[0].as_str(), &env[1..]), ("CLOUD_RUN_WORKER_POOL=consumer", &revisions[..]));
     assert_eq!((entry.spec.port, entry.startup_probe.as_ref()), (0, None));
     assert_eq!((entry.targets.cpu, entry.targets.concurrency), (0, 0), "nothing but the count decides");
 }

@@ -1,6 +1,7 @@
 //! When a scheduled job is to be requested, what comes of an attempt, and which way a request goes.
 //!
-//! Sources: Cloud Scheduler API v1 (`Job.schedule`, `RetryConfig`), its documentation of failed runs.
+//! Sources: Cloud Scheduler API v1 (`Job.schedule`), its documentation of failed runs and of retries ("Retry jobs", which is
+//! newer than what the messages of the API say of `RetryConfig`).
 
 mod way;
 
@@ -82,8 +83,9 @@ pub enum Outcome {
 
 /// What is to be done about a job at `now`.
 ///
-/// What somebody asked for comes first, also where a job rests. A retry comes only before the next time of the schedule,
-/// which takes its place. Times that passed while a run took longer, or while there was no server, are one run.
+/// What somebody asked for comes first, also where a job rests. A run that failed is tried again before there is another, and
+/// times of the schedule that pass until it is over are skipped ([`after`]). Times that passed while an attempt took longer, or
+/// while there was no server, are one run.
 pub fn step(timing: &Timing, state: State, progress: &Progress, now: SystemTime) -> Step {
     if let Some(due) = progress.forced {
         return Step::Attempt(Attempt { due, number: 0, first: None, dropped: 0, cause: Cause::Forced });
@@ -91,17 +93,14 @@ pub fn step(timing: &Timing, state: State, progress: &Progress, now: SystemTime)
     if state == State::Paused {
         return Step::Rest;
     }
-    let next = timing.next_of(progress);
-    if let Some(Execution { due, first, attempts, retry_at }) = progress.execution
-        && next.is_none_or(|next| next > now)
-    {
+    if let Some(Execution { due, first, attempts, retry_at }) = progress.execution {
         if retry_at > now {
-            return Step::Wait(next.map_or(retry_at, |next| next.min(retry_at)));
+            return Step::Wait(retry_at);
         }
         let first = Some(first);
         return Step::Attempt(Attempt { due, number: attempts, first, dropped: 0, cause: Cause::Retry });
     }
-    match (timing.missed(progress.last, now), next) {
+    match (timing.missed(progress.last, now), timing.next(progress.last)) {
         (Some((due, dropped)), _) => Step::Attempt(Attempt { due, number: 0, first: None, dropped, cause: Cause::Due }),
         (None, Some(next)) => Step::Wait(next),
         (None, None) => Step::Rest,
@@ -123,6 +122,8 @@ pub fn after(timing: &Timing, retry: &Retry, progress: &Progress, attempt: &Atte
         (CountsFrom::End, _) if execution.is_none() => ended.ended,
         // Times until it began were counted as dropped.
         (CountsFrom::Clock, Cause::Due) => ended.started.max(attempt.due),
+        // Those that passed while it was tried again are skipped.
+        (CountsFrom::Clock, Cause::Retry) if execution.is_none() => ended.ended.max(progress.last),
         _ => progress.last,
     };
     let forced = progress.forced.filter(|_| attempt.cause != Cause::Forced);
@@ -134,10 +135,9 @@ pub fn next_time(timing: &Timing, state: State, progress: &Progress) -> Option<S
     if progress.forced.is_some() || state == State::Paused {
         return progress.forced;
     }
-    let retry_at = progress.execution.map(|execution| execution.retry_at);
-    match (timing.next_of(progress), retry_at) {
-        (Some(next), Some(retry_at)) => Some(next.min(retry_at)),
-        (next, retry_at) => next.or(retry_at),
+    match progress.execution {
+        Some(execution) => Some(execution.retry_at),
+        None => timing.next(progress.last),
     }
 }
 
@@ -145,10 +145,10 @@ pub fn next_time(timing: &Timing, state: State, progress: &Progress) -> Option<S
 /// there is none.
 ///
 /// It doubles `doublings` times, then grows by the same amount each time, up to the longest. There are `count` retries, and
-/// more as long as there is time in the window; without `count` there is none.
+/// others as long as there is time in the window: where there are both, both have to be used up.
 pub fn pause(retry: &Retry, attempts: u32, so_far: Duration) -> Option<Duration> {
     let is_left = attempts <= retry.count || (!retry.window.is_zero() && so_far < retry.window);
-    if retry.count == 0 || !is_left {
+    if !is_left {
         return None;
     }
     let doubled = (attempts - 1).min(retry.doublings);
@@ -193,12 +193,6 @@ impl Timing {
     pub fn next(&self, after: SystemTime) -> Option<SystemTime> {
         let after = Timestamp::try_from(after).ok()?;
         self.schedule.next(after, &self.zone).map(SystemTime::from)
-    }
-
-    /// The next time of the schedule. Where that counts from the end of a run it is not known while the run goes on.
-    fn next_of(&self, progress: &Progress) -> Option<SystemTime> {
-        let goes_on = progress.execution.is_some() && self.schedule.counts_from() == CountsFrom::End;
-        if goes_on { None } else { self.next(progress.last) }
     }
 
     fn missed(&self, last: SystemTime, now: SystemTime) -> Option<(SystemTime, u32)> {

@@ -74,30 +74,29 @@ fn an_interval_counts_from_the_end_of_the_run_and_its_retries() {
 }
 
 #[test]
-fn a_failure_is_tried_again_until_the_next_time_takes_its_place() {
-    let timing = timing("*/10 * * * *");
+fn a_failure_is_tried_again_and_times_that_pass_until_it_is_over_are_skipped() {
+    let timing = timing("* * * * *");
     let mut job = progress(1);
-    let mut now = 10 * MINUTE;
+    let mut now = MINUTE;
     let mut seen = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..6 {
         let next = attempt(&timing, &job, now);
-        seen.push((now - 10 * MINUTE, next.number, next.cause));
-        job = after(&timing, &retry(3), &job, &next, ended(now, now + 1, Outcome::Failed));
-        match step(&timing, State::Enabled, &job, at(now + 1)) {
-            Step::Wait(until) => now = until.duration_since(at(0)).expect("later").as_secs(),
-            other => panic!("{other:?}"),
-        }
+        assert_eq!((next.due, next.dropped), (at(MINUTE), 0));
+        seen.push((now - MINUTE, next.number, next.cause));
+        job = after(&timing, &retry(5), &job, &next, ended(now, now + 1, Outcome::Failed));
+        let Step::Wait(until) = step(&timing, State::Enabled, &job, at(now + 1)) else { panic!("there is a pause") };
+        assert_eq!(next_time(&timing, State::Enabled, &job), Some(until));
+        now = until.duration_since(at(0)).expect("later").as_secs();
     }
-    let expected = [(0, 0, Cause::Due), (6, 1, Cause::Retry), (17, 2, Cause::Retry), (38, 3, Cause::Retry)];
-    assert_eq!(seen, expected);
-    assert_eq!((job.execution, now), (None, 20 * MINUTE), "there are three retries");
-    // One whose retry would come too late is left.
-    let slow = Retry { min_backoff: Duration::from_secs(900), ..retry(5) };
+    let retries = [(6, 1), (17, 2), (38, 3), (79, 4), (160, 5)].map(|(at, number)| (at, number, Cause::Retry));
+    assert_eq!((seen[0], &seen[1..]), ((0, 0, Cause::Due), &retries[..]));
+    assert_eq!((job.execution, now), (None, 4 * MINUTE), "that at 2:00 and 3:00 was not made up for");
+    // So is one that ends well.
     let first = attempt(&timing, &job, now);
-    let failed = after(&timing, &slow, &job, &first, ended(now, now + 1, Outcome::Failed));
-    assert_eq!(step(&timing, State::Enabled, &failed, at(now + 2)), Step::Wait(at(30 * MINUTE)));
-    let next = attempt(&timing, &failed, 30 * MINUTE);
-    assert_eq!((next.due, next.number), (at(30 * MINUTE), 0));
+    let failed = after(&timing, &retry(1), &job, &first, ended(now, now + 58, Outcome::Failed));
+    let second = attempt(&timing, &failed, now + 63);
+    let done = after(&timing, &retry(1), &failed, &second, ended(now + 63, now + 64, Outcome::Succeeded));
+    assert_eq!(step(&timing, State::Enabled, &done, at(now + 64)), Step::Wait(at(now + 2 * MINUTE)));
 }
 
 #[test]
@@ -135,6 +134,11 @@ fn pauses_grow_as_documented() {
     let window = Retry { window: Duration::from_secs(600), ..retry(1) };
     assert!(pause(&window, 7, Duration::from_secs(599)).is_some());
     assert!(pause(&window, 7, Duration::from_secs(600)).is_none());
+    // Both have to be used up where there are both; one of them is enough.
+    assert!(pause(&window, 1, Duration::from_secs(600)).is_some());
+    let only_window = Retry { count: 0, ..window };
+    assert!(pause(&only_window, 3, Duration::from_secs(599)).is_some());
+    assert!(pause(&only_window, 1, Duration::from_secs(600)).is_none());
 }
 
 #[test]

@@ -17,6 +17,9 @@ use updraft_model::schedule::{Execution, Progress, Retry, State};
 
 use crate::cron::{self, CountsFrom, Schedule, ScheduleError};
 
+/// The shortest pause before a retry: with a backoff of nothing a target that fails would be asked as fast as it can answer.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+
 /// A schedule in its zone.
 #[derive(Debug, Clone)]
 pub struct Timing {
@@ -145,7 +148,7 @@ pub fn next_time(timing: &Timing, state: State, progress: &Progress) -> Option<S
 /// there is none.
 ///
 /// It doubles `doublings` times, then grows by the same amount each time, up to the longest. There are `count` retries, and
-/// others as long as there is time in the window: where there are both, both have to be used up.
+/// others as long as there is time in the window: where there are both, both have to be used up. It is a second at least.
 pub fn pause(retry: &Retry, attempts: u32, so_far: Duration) -> Option<Duration> {
     let is_left = attempts <= retry.count || (!retry.window.is_zero() && so_far < retry.window);
     if !is_left {
@@ -154,7 +157,7 @@ pub fn pause(retry: &Retry, attempts: u32, so_far: Duration) -> Option<Duration>
     let doubled = (attempts - 1).min(retry.doublings);
     let doubling = retry.min_backoff.saturating_mul(2_u32.saturating_pow(doubled));
     let steps = (attempts - 1 - doubled).saturating_add(1);
-    Some(doubling.saturating_mul(steps).min(retry.max_backoff))
+    Some(doubling.saturating_mul(steps).min(retry.max_backoff).max(PAUSE_MIN))
 }
 
 /// What a status of HTTP is in the words of `google.rpc.Code`. Source: the mapping in `google/rpc/code.proto`.

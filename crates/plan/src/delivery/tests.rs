@@ -130,6 +130,8 @@ fn pauses_grow_as_documented() {
     assert_eq!(seconds(&retry(5), 1..=9), [5, 10, 20, 40, 80]);
     assert_eq!(seconds(&retry(0), 1..=1), [0_u64; 0]);
     assert_eq!(seconds(&Retry { doublings: u32::MAX, ..example }, 90..=90), [300]);
+    let none = Retry { min_backoff: Duration::ZERO, max_backoff: Duration::ZERO, ..retry(2) };
+    assert_eq!(seconds(&none, 1..=3), [1, 1], "never at once");
     // More than five, while there is time.
     let window = Retry { window: Duration::from_secs(600), ..retry(1) };
     assert!(pause(&window, 7, Duration::from_secs(599)).is_some());

@@ -93,15 +93,16 @@ pub fn step(timing: &Timing, state: State, progress: &Progress, now: SystemTime)
     if let Some(due) = progress.forced {
         return Step::Attempt(Attempt { due, number: 0, first: None, dropped: 0, cause: Cause::Forced });
     }
-    if state == State::Paused {
-        return Step::Rest;
-    }
+    // Of a job that rests, too: whoever let it rest cleared what was there, so that this was asked for since.
     if let Some(Execution { due, first, attempts, retry_at }) = progress.execution {
         if retry_at > now {
             return Step::Wait(retry_at);
         }
         let first = Some(first);
         return Step::Attempt(Attempt { due, number: attempts, first, dropped: 0, cause: Cause::Retry });
+    }
+    if state == State::Paused {
+        return Step::Rest;
     }
     match (timing.missed(progress.last, now), timing.next(progress.last)) {
         (Some((due, dropped)), _) => Step::Attempt(Attempt { due, number: 0, first: None, dropped, cause: Cause::Due }),
@@ -135,12 +136,10 @@ pub fn after(timing: &Timing, retry: &Retry, progress: &Progress, attempt: &Atte
 
 /// When a job is requested next, as far as that is known.
 pub fn next_time(timing: &Timing, state: State, progress: &Progress) -> Option<SystemTime> {
-    if progress.forced.is_some() || state == State::Paused {
-        return progress.forced;
-    }
-    match progress.execution {
-        Some(execution) => Some(execution.retry_at),
-        None => timing.next(progress.last),
+    let asked = progress.forced.or(progress.execution.map(|execution| execution.retry_at));
+    match state {
+        State::Enabled => asked.or_else(|| timing.next(progress.last)),
+        State::Paused => asked,
     }
 }
 

@@ -115,6 +115,20 @@ fn what_is_asked_for_comes_at_once_and_changes_nothing_of_the_schedule() {
 }
 
 #[test]
+fn what_is_asked_for_of_a_job_that_rests_is_tried_again_as_any_other() {
+    let timing = timing("0 * * * *");
+    let asked = Progress { forced: Some(at(90)), ..progress(30) };
+    let Step::Attempt(first) = step(&timing, State::Paused, &asked, at(91)) else { panic!("it was asked for") };
+    let failed = after(&timing, &retry(1), &asked, &first, ended(91, 95, Outcome::Failed));
+    assert_eq!(step(&timing, State::Paused, &failed, at(95)), Step::Wait(at(100)));
+    assert_eq!(next_time(&timing, State::Paused, &failed), Some(at(100)));
+    let Step::Attempt(second) = step(&timing, State::Paused, &failed, at(100)) else { panic!("it failed") };
+    assert_eq!((second.number, second.cause), (1, Cause::Retry));
+    let over = after(&timing, &retry(1), &failed, &second, ended(100, 101, Outcome::Failed));
+    assert_eq!(step(&timing, State::Paused, &over, at(1 << 20)), Step::Rest);
+}
+
+#[test]
 fn pauses_grow_as_documented() {
     let seconds = |retry: &Retry, attempts: std::ops::RangeInclusive<u32>| -> Vec<u64> {
         attempts.map_while(|attempts| pause(retry, attempts, Duration::ZERO)).map(|pause| pause.as_secs()).collect()

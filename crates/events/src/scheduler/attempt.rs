@@ -56,7 +56,8 @@ async fn whole(attempted: &Attempted, deps: &SchedulerDeps) {
         let (name, url) = (ScheduledJobName::clone(name), entry.target.uri.clone());
         (deps.log)(AttemptEntry { time, name, url, due: attempt.due, event });
     };
-    log(started, AttemptEvent::Started { dropped: attempt.dropped });
+    // Counted here and not where it is decided: a job that waits for long must not keep the others waiting.
+    log(started, AttemptEvent::Started { dropped: timing.dropped(attempt, started) });
     let end = match deps.clock.timeout(entry.deadline, deliver(attempted, deps)).await {
         Ok(end) => end,
         Err(_) => {

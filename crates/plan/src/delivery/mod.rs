@@ -47,8 +47,6 @@ pub struct Attempt {
     pub number: u32,
     /// When the first of them began, if there was one.
     pub first: Option<SystemTime>,
-    /// How many later times have passed as well, and are dropped.
-    pub dropped: u32,
     /// Why it is to be made.
     pub cause: Cause,
 }
@@ -91,7 +89,7 @@ pub enum Outcome {
 /// while there was no server, are one run.
 pub fn step(timing: &Timing, state: State, progress: &Progress, now: SystemTime) -> Step {
     if let Some(due) = progress.forced {
-        return Step::Attempt(Attempt { due, number: 0, first: None, dropped: 0, cause: Cause::Forced });
+        return Step::Attempt(Attempt { due, number: 0, first: None, cause: Cause::Forced });
     }
     // Of a job that rests, too: whoever let it rest cleared what was there, so that this was asked for since.
     if let Some(Execution { due, first, attempts, retry_at }) = progress.execution {
@@ -99,15 +97,15 @@ pub fn step(timing: &Timing, state: State, progress: &Progress, now: SystemTime)
             return Step::Wait(retry_at);
         }
         let first = Some(first);
-        return Step::Attempt(Attempt { due, number: attempts, first, dropped: 0, cause: Cause::Retry });
+        return Step::Attempt(Attempt { due, number: attempts, first, cause: Cause::Retry });
     }
     if state == State::Paused {
         return Step::Rest;
     }
-    match (timing.missed(progress.last, now), timing.next(progress.last)) {
-        (Some((due, dropped)), _) => Step::Attempt(Attempt { due, number: 0, first: None, dropped, cause: Cause::Due }),
-        (None, Some(next)) => Step::Wait(next),
-        (None, None) => Step::Rest,
+    match timing.next(progress.last) {
+        Some(due) if due <= now => Step::Attempt(Attempt { due, number: 0, first: None, cause: Cause::Due }),
+        Some(next) => Step::Wait(next),
+        None => Step::Rest,
     }
 }
 
@@ -124,7 +122,7 @@ pub fn after(timing: &Timing, retry: &Retry, progress: &Progress, attempt: &Atte
     let last = match (timing.schedule.counts_from(), attempt.cause) {
         // The end of the run, retries and all.
         (CountsFrom::End, _) if execution.is_none() => ended.ended,
-        // Times until it began were counted as dropped.
+        // Times until it began are dropped ([`Timing::dropped`]).
         (CountsFrom::Clock, Cause::Due) => ended.started.max(attempt.due),
         // Those that passed while it was tried again are skipped.
         (CountsFrom::Clock, Cause::Retry) if execution.is_none() => ended.ended.max(progress.last),
@@ -197,9 +195,12 @@ impl Timing {
         self.schedule.next(after, &self.zone).map(SystemTime::from)
     }
 
-    fn missed(&self, last: SystemTime, now: SystemTime) -> Option<(SystemTime, u32)> {
-        let (last, now) = (Timestamp::try_from(last).ok()?, Timestamp::try_from(now).ok()?);
-        let missed = self.schedule.missed(last, now, &self.zone)?;
-        Some((missed.due.into(), missed.dropped))
+    /// How many times after the one that an attempt is for have passed as well, and are dropped. It takes a while to count
+    /// those of a long downtime.
+    pub fn dropped(&self, attempt: &Attempt, now: SystemTime) -> u32 {
+        match (attempt.cause, Timestamp::try_from(attempt.due), Timestamp::try_from(now)) {
+            (Cause::Due, Ok(due), Ok(now)) => self.schedule.dropped(due, now, &self.zone),
+            _ => 0,
+        }
     }
 }

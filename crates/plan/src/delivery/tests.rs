@@ -41,7 +41,7 @@ fn a_job_waits_until_it_is_due_and_runs_once_for_each_time() {
     let before = progress(30);
     assert_eq!(step(&timing, State::Enabled, &before, at(60)), Step::Wait(at(5 * MINUTE)));
     let now = attempt(&timing, &before, 5 * MINUTE);
-    assert_eq!((now.due, now.number, now.dropped, now.cause), (at(5 * MINUTE), 0, 0, Cause::Due));
+    assert_eq!((now.due, now.number, now.cause), (at(5 * MINUTE), 0, Cause::Due));
     let done = after(&timing, &retry(3), &before, &now, ended(5 * MINUTE, 5 * MINUTE + 2, Outcome::Succeeded));
     assert_eq!(step(&timing, State::Enabled, &done, at(5 * MINUTE + 2)), Step::Wait(at(10 * MINUTE)));
     assert_eq!(next_time(&timing, State::Enabled, &done), Some(at(10 * MINUTE)));
@@ -54,7 +54,7 @@ fn times_that_pass_during_a_run_or_a_downtime_are_one_run() {
     let now = attempt(&timing, &progress(0), MINUTE);
     let done = after(&timing, &retry(0), &progress(0), &now, ended(MINUTE, 15 * MINUTE + 30, Outcome::Succeeded));
     let next = attempt(&timing, &done, 15 * MINUTE + 30);
-    assert_eq!((next.due, next.dropped), (at(2 * MINUTE), 13));
+    assert_eq!((next.due, timing.dropped(&next, at(15 * MINUTE + 30))), (at(2 * MINUTE), 13));
     let done = after(&timing, &retry(0), &done, &next, ended(15 * MINUTE + 30, 15 * MINUTE + 31, Outcome::Succeeded));
     assert_eq!(step(&timing, State::Enabled, &done, at(15 * MINUTE + 31)), Step::Wait(at(16 * MINUTE)));
 }
@@ -81,7 +81,7 @@ fn a_failure_is_tried_again_and_times_that_pass_until_it_is_over_are_skipped() {
     let mut seen = Vec::new();
     for _ in 0..6 {
         let next = attempt(&timing, &job, now);
-        assert_eq!((next.due, next.dropped), (at(MINUTE), 0));
+        assert_eq!((next.due, timing.dropped(&next, at(now))), (at(MINUTE), 0));
         seen.push((now - MINUTE, next.number, next.cause));
         job = after(&timing, &retry(5), &job, &next, ended(now, now + 1, Outcome::Failed));
         let Step::Wait(until) = step(&timing, State::Enabled, &job, at(now + 1)) else { panic!("there is a pause") };

@@ -17,7 +17,7 @@ use updraft_model::{
 };
 use updraft_plan::{
     cron::SENTENCE,
-    delivery::{Ours, Timing, Token, Way, way},
+    delivery::{Ours, Timing, Token, way},
 };
 use updraft_store::{Change, Envelope, Kind, Selection};
 
@@ -209,11 +209,10 @@ impl Inner {
             let rule = format!("must be a service account of the project {project}, got '{account}'");
             return Some(Violation::new(format!("job.http_target.{kind}.service_account_email"), rule));
         }
-        let leads_to_api = || {
-            let endpoint = Endpoint::of(&job.target.uri).ok()?;
-            Some(matches!(way(&endpoint, &self.ours(), Token::Access), Way::Api(_)))
-        };
-        if kind == "oauth_token" && leads_to_api() == Some(false) {
+        let token = Token::of(Some(authorization));
+        let is_elsewhere = |endpoint: Endpoint| !way(&endpoint, &self.ours(), token).may_see(token);
+        // What is no URL is refused for that.
+        if Endpoint::of(&job.target.uri).is_ok_and(is_elsewhere) {
             let rule = "is for APIs at *.googleapis.com and for this server's own; use oidc_token for other targets";
             return Some(Violation::new("job.http_target.oauth_token", rule));
         }

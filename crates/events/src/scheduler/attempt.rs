@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use updraft_base::Backoff;
 use updraft_model::schedule::{
-    AttemptEnd, AttemptEntry, AttemptEvent, AttemptReport, Authorization, Endpoint, ScheduleEntry, ScheduledJobName,
+    AttemptEnd, AttemptEntry, AttemptEvent, AttemptReport, Endpoint, ScheduleEntry, ScheduledJobName,
 };
 use updraft_outbound::{FetchError, Request};
 use updraft_plan::delivery::{Attempt, Cause, Ended, Outcome, Timing, Token, Way, after, code_of, way};
@@ -92,6 +92,13 @@ async fn deliver(attempted: &Attempted, deps: &SchedulerDeps) -> AttemptEnd {
         Ok(endpoint) => endpoint,
         Err(rule) => return failed(INVALID_ARGUMENT, format!("The URL {rule}.")),
     };
+    let shows = Token::of(target.authorization.as_ref());
+    let way = way(&endpoint, &deps.ours, shows);
+    // It was so when the job was written; the server's domain or its ports may be others now.
+    if !way.may_see(shows) {
+        let message = "The target is no API of this server (any more), and to no other is an access token shown.";
+        return failed(PERMISSION_DENIED, message.to_owned());
+    }
     let token = match &target.authorization {
         None => None,
         Some(authorization) => match (deps.mint)(name.parent.project.clone(), authorization.clone()).await {
@@ -103,11 +110,7 @@ async fn deliver(attempted: &Attempted, deps: &SchedulerDeps) -> AttemptEnd {
         Ok(headers) => headers,
         Err(reason) => return failed(INVALID_ARGUMENT, format!("The request cannot be made: {reason}.")),
     };
-    let shows = match target.authorization {
-        Some(Authorization::OAuth { .. }) => Token::Access,
-        _ => Token::Other,
-    };
-    match way(&endpoint, &deps.ours, shows) {
+    match way {
         Way::Out => outward(entry, headers, deps).await,
         inside => {
             let prefix = match &inside {

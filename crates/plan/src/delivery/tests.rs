@@ -183,7 +183,9 @@ fn what_means_this_server_takes_the_way_in() {
         ("https://notrun.localhost/", Token::Other, Way::Out),
         ("https://example.com/", Token::Other, Way::Out),
     ] {
-        assert_eq!(way(&Endpoint::of(uri).expect(uri), &ours, token), expected, "{uri}");
+        let way = way(&Endpoint::of(uri).expect(uri), &ours, token);
+        assert_eq!(way, expected, "{uri}");
+        assert!(way.may_see(Token::Other) && way.may_see(Token::Access) == matches!(way, Way::Api(_)), "{uri}");
     }
 }
 

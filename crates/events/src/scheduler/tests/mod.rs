@@ -61,6 +61,28 @@ async fn a_token_is_made_for_the_account_and_shown() {
 }
 
 #[tokio::test]
+async fn an_access_token_is_shown_to_the_apis_of_this_server_and_to_nobody_else() {
+    let world = World::start().await;
+    let account = "a@demo-project.iam.gserviceaccount.com".to_owned();
+    let mut wanted = job("* * * * *");
+    wanted.target.authorization = Some(Authorization::OAuth { account, scope: String::new() });
+    // A program of somebody, and a port that was this server's once.
+    for uri in ["http://hello.run.localhost:8080/", "http://localhost:9090/v2/x"] {
+        wanted.target.uri = uri.to_owned();
+        world.put("a", wanted.clone());
+        world.pass(MINUTE).await;
+        let end = world.reports().pop().expect("a report").end;
+        assert_eq!((end.code, end.message.starts_with("The target is no API")), (7, true), "{uri}: {end:?}");
+    }
+    assert_eq!((world.seen().len(), world.minted().len()), (0, 0));
+    wanted.target.uri = "http://localhost:8080/v2/x".to_owned();
+    world.put("a", wanted);
+    world.pass(MINUTE).await;
+    assert_eq!(world.seen()[0].headers["authorization"], "Bearer token-of-a");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_call_of_an_api_of_googles_comes_to_this_server_below_the_prefix_of_that_api() {
     let world = World::start().await;
     let mut wanted = job("* * * * *");

@@ -117,7 +117,7 @@ async fn deliver(attempted: &Attempted, deps: &SchedulerDeps) -> AttemptEnd {
                 Way::Api(Some(name)) => Some(name.as_str()),
                 _ => None,
             };
-            match inward::send(&deps.doorway, (&endpoint, prefix), target, headers).await {
+            match inward::send((&deps.doorway, &name.parent.project), (&endpoint, prefix), target, headers).await {
                 Ok(status) => answered(status.as_u16()),
                 Err(reason) => failed(UNAVAILABLE, format!("There was no answer: {reason}.")),
             }

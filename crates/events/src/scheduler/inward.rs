@@ -15,13 +15,13 @@ use super::{Doorway, Scheme, request};
 /// # Errors
 /// Why there is none.
 pub(super) async fn send(
-    doorway: &Doorway,
+    (doorway, project): (&Doorway, &str),
     (endpoint, prefix): (&Endpoint, Option<&str>),
     target: &HttpTarget,
     headers: HeaderMap,
 ) -> Result<StatusCode, String> {
     let scheme = if endpoint.is_secure { Scheme::Https } else { Scheme::Http };
-    let stream = doorway(scheme).await.ok_or("the server is ending")?;
+    let stream = doorway(scheme, project.to_owned()).await.ok_or("the server is ending")?;
     let path = match prefix {
         Some(prefix) => format!("/{prefix}{}", endpoint.path),
         None => endpoint.path.clone(),

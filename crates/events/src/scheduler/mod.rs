@@ -44,8 +44,8 @@ pub type Report = Arc<dyn Fn(AttemptReport) -> BoxFuture<'static, Result<(), Err
 pub type Log = Arc<dyn Fn(AttemptEntry) + Send + Sync>;
 /// Makes the token that a request of this project shows, or says why there is none.
 pub type Mint = Arc<dyn Fn(String, Authorization) -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
-/// Opens a connection to this server, as nobody in particular; `None` when it takes none any more.
-pub type Doorway = Arc<dyn Fn(Scheme) -> BoxFuture<'static, Option<DuplexStream>> + Send + Sync>;
+/// Opens a connection to this server on behalf of a project, as nobody in particular of it; `None` when it takes none any more.
+pub type Doorway = Arc<dyn Fn(Scheme, String) -> BoxFuture<'static, Option<DuplexStream>> + Send + Sync>;
 
 /// How a URL says that it is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

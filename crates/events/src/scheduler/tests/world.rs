@@ -208,7 +208,7 @@ impl World {
                 lock(&mint.minted).push((project, authorization));
                 Box::pin(async move { said.map(|()| "token-of-a".to_owned()) })
             }),
-            doorway: Arc::new(move |scheme| {
+            doorway: Arc::new(move |scheme, _project| {
                 let (near, far) = tokio::io::duplex(1 << 16);
                 let (door, shutdown) = (door.clone(), tasks.shutdown().clone());
                 tasks.spawn("door", OnFailure::Log, async move {

@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, header::AUTHORIZATION};
 use updraft_base::Backoff;
 use updraft_model::schedule::{
-    AttemptEnd, AttemptEntry, AttemptEvent, AttemptReport, Endpoint, ScheduleEntry, ScheduledJobName,
+    AttemptEnd, AttemptEntry, AttemptEvent, AttemptReport, Endpoint, HttpTarget, ScheduleEntry, ScheduledJobName,
 };
-use updraft_outbound::{FetchError, Request};
-use updraft_plan::delivery::{Attempt, Cause, Ended, Outcome, Timing, Token, Way, after, code_of, way};
+use updraft_outbound::{FetchError, Request, Url, redirect};
+use updraft_plan::delivery::{self, Attempt, Cause, Ended, Outcome, Timing, Token, Way, after, code_of};
 
 use super::{SchedulerDeps, inward, request};
 
@@ -93,7 +93,7 @@ async fn deliver(attempted: &Attempted, deps: &SchedulerDeps) -> AttemptEnd {
         Err(rule) => return failed(INVALID_ARGUMENT, format!("The URL {rule}.")),
     };
     let shows = Token::of(target.authorization.as_ref());
-    let way = way(&endpoint, &deps.ours, shows);
+    let way = delivery::way(&endpoint, &deps.ours, shows);
     // It was so when the job was written; the server's domain or its ports may be others now.
     if !way.may_see(shows) {
         let message = "The target is no API of this server (any more), and to no other is an access token shown.";
@@ -110,24 +110,51 @@ async fn deliver(attempted: &Attempted, deps: &SchedulerDeps) -> AttemptEnd {
         Ok(headers) => headers,
         Err(reason) => return failed(INVALID_ARGUMENT, format!("The request cannot be made: {reason}.")),
     };
-    match way {
-        Way::Out => outward(entry, headers, deps).await,
-        inside => {
-            let prefix = match &inside {
-                Way::Api(Some(name)) => Some(name.as_str()),
-                _ => None,
-            };
-            match inward::send((&deps.doorway, &name.parent.project), (&endpoint, prefix), target, headers).await {
-                Ok(status) => answered(status.as_u16()),
-                Err(reason) => failed(UNAVAILABLE, format!("There was no answer: {reason}.")),
-            }
-        }
-    }
+    follow(attempted, (endpoint, way), headers, deps).await
 }
 
-async fn outward(entry: &ScheduleEntry, headers: HeaderMap, deps: &SchedulerDeps) -> AttemptEnd {
-    let target = &*entry.target;
-    let mut request = Request::new(request::method(target.method), &target.uri);
+/// Makes the request where it leads, and again where this server redirects it. The way is decided anew for each hop: nobody
+/// is redirected to where a job may not go.
+async fn follow(
+    attempted: &Attempted,
+    (mut endpoint, mut way): (Endpoint, Way),
+    mut headers: HeaderMap,
+    deps: &SchedulerDeps,
+) -> AttemptEnd {
+    let target = &*attempted.entry.target;
+    let mut uri = target.uri.clone();
+    for _ in 0..=redirect::MOST {
+        let prefix = match &way {
+            Way::Out => return outward((target, &uri), headers, deps).await,
+            Way::Api(name) => name.as_deref(),
+            Way::Service => None,
+        };
+        let doorway = (&deps.doorway, attempted.name.parent.project.as_str());
+        let (status, answer) = match inward::send(doorway, (&endpoint, prefix), target, headers.clone()).await {
+            Ok(answer) => answer,
+            Err(reason) => return failed(UNAVAILABLE, format!("There was no answer: {reason}.")),
+        };
+        let Some(location) = redirect::location(&request::method(target.method), status, &answer) else {
+            return answered(status.as_u16());
+        };
+        let next = Url::parse(&uri).ok().and_then(|url| redirect::follow(&url, location, &mut headers));
+        let read = next.and_then(|next| Some((Endpoint::of(next.as_str()).ok()?, next.into())));
+        let Some(next) = read else {
+            return failed(UNAVAILABLE, "The target redirects to what is no URL.".to_owned());
+        };
+        (endpoint, uri) = next;
+        // A token does not go along to others.
+        let shows = match headers.contains_key(AUTHORIZATION) {
+            true => Token::of(target.authorization.as_ref()),
+            false => Token::Other,
+        };
+        way = delivery::way(&endpoint, &deps.ours, shows);
+    }
+    failed(UNAVAILABLE, format!("The target redirects more than {} times.", redirect::MOST))
+}
+
+async fn outward((target, uri): (&HttpTarget, &str), headers: HeaderMap, deps: &SchedulerDeps) -> AttemptEnd {
+    let mut request = Request::new(request::method(target.method), uri);
     for (name, value) in &headers {
         request = request.header(name.clone(), value.clone());
     }

@@ -176,6 +176,23 @@ async fn old_workers_do_not_wait_for_new_ones_for_ever() {
 }
 
 #[tokio::test]
+async fn a_share_that_shrinks_does_not_wait_for_new_workers_for_ever() {
+    let world = World::new().await;
+    let first = world.deploy_pool("consumer", pool("app", 4)).await.latest_ready_revision;
+    let changed = run::WorkerPool {
+        template: pool("app2", 4).template,
+        instance_splits: vec![split(&id(&first), 50), split("", 50)],
+        ..world.pool("consumer").await
+    };
+    world.update_pool(changed, &[]).await;
+    world.pass().await;
+    world.advance(Duration::from_secs(29)).await;
+    assert_eq!(world.workers(&first), Some((4, 4, Check::Done)));
+    world.advance(Duration::from_secs(2)).await;
+    assert_eq!(world.workers(&first), Some((2, 2, Check::Done)));
+}
+
+#[tokio::test]
 async fn a_failed_revision_leaves_the_old_workers_at_work() {
     let world = World::new().await;
     let old = world.deploy_pool("consumer", pool("app", 2)).await.latest_ready_revision;
@@ -205,6 +222,9 @@ async fn instances_are_divided_by_the_splits() {
     assert_eq!(world.workers(&first), Some((4, 4, Check::Done)), "all lines move together");
     world.pass().await;
     let second = world.pool("consumer").await.latest_ready_revision;
+    assert_eq!(world.workers(&second), Some((2, 2, Check::Done)));
+    assert_eq!(world.workers(&first), Some((4, 4, Check::Done)), "none goes before who takes its place is up");
+    world.tell_ready(&second, 2).await;
     assert_eq!((world.workers(&first), world.workers(&second)), (Some((2, 2, Check::Done)), Some((2, 2, Check::Done))));
     world.scale("consumer", 5).await;
     let workers = [&first, &second].map(|name| world.workers(name).map_or(0, |(min, ..)| min));

@@ -11,7 +11,7 @@ use updraft_model::{
     schedule::{AttemptEnd, AttemptReport, Execution, Progress, ScheduleEntry, ScheduledJobName, State},
 };
 
-use updraft_store::{Key, Kind};
+use updraft_store::{Change, Key, Kind};
 
 use crate::world::*;
 
@@ -203,6 +203,18 @@ async fn of_a_job_that_is_gone_or_made_again_no_report_is_kept() {
     create(&world, "a", every("0 * * * *")).await.expect("is made again");
     world.control.scheduled_job_attempted(&late).await.expect("is taken");
     assert_eq!(get(&world, "a").await.expect("is there").last_attempt_time, None);
+}
+
+#[tokio::test]
+async fn a_job_that_is_being_deleted_is_not_published_any_more_when_its_report_is_answered() {
+    let world = World::new().await;
+    create(&world, "a", every("0 * * * *")).await.expect("is made");
+    let there = entry(&world, "a").expect("published");
+    // The deletion is in the store, and its call has not come to publishing it.
+    let key = Key::new(Kind::ScheduledJob, PARENT.parse().expect("a parent"), "a");
+    world.store.commit(vec![Change::Delete { key, resource_version: 0 }]).await.expect("is deleted");
+    world.control.scheduled_job_attempted(&report("a", &there, world.now(), there.progress)).await.expect("is taken");
+    assert_eq!(entry(&world, "a"), None);
 }
 
 #[tokio::test]

@@ -20,6 +20,10 @@ use crate::cron::{self, CountsFrom, Schedule, ScheduleError};
 /// The shortest pause before a retry: with a backoff of nothing a target that fails would be asked as fast as it can answer.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 
+/// So far ahead of now may be what was written down, for a clock that is set a little. What is further ahead was written by a
+/// clock that was wrong.
+pub const AHEAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A schedule in its zone.
 #[derive(Debug, Clone)]
 pub struct Timing {
@@ -107,6 +111,16 @@ pub fn step(timing: &Timing, state: State, progress: &Progress, now: SystemTime)
         Some(next) => Step::Wait(next),
         None => Step::Rest,
     }
+}
+
+/// How far a job has come when what was written down is of a clock that was far ahead: it counts from now on, or it would be
+/// silent until that time is there. `None` when nothing is wrong.
+pub fn set_right(progress: &Progress, now: SystemTime) -> Option<Progress> {
+    let is_ahead = |time: SystemTime| time.duration_since(now).is_ok_and(|ahead| ahead > AHEAD_MAX);
+    let execution = progress.execution.filter(|execution| !is_ahead(execution.first));
+    let last = if is_ahead(progress.last) { now } else { progress.last };
+    let right = Progress { last, execution, ..*progress };
+    (right != *progress).then_some(right)
 }
 
 /// How far a job has come by an attempt.

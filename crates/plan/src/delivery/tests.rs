@@ -129,6 +129,19 @@ fn what_is_asked_for_of_a_job_that_rests_is_tried_again_as_any_other() {
 }
 
 #[test]
+fn what_a_clock_wrote_that_was_far_ahead_does_not_count() {
+    const DAY: u64 = 24 * 60 * MINUTE;
+    let timing = timing("*/5 * * * *");
+    assert_eq!(set_right(&progress(DAY), at(0)), None, "a clock may be set a little");
+    let first = at(30 * DAY);
+    let execution = Execution { due: first, first, attempts: 1, retry_at: at(30 * DAY + 5) };
+    let ahead = Progress { execution: Some(execution), ..progress(30 * DAY) };
+    let right = set_right(&ahead, at(7)).expect("it is wrong");
+    assert_eq!(right, progress(7));
+    assert_eq!(step(&timing, State::Enabled, &right, at(7)), Step::Wait(at(5 * MINUTE)));
+}
+
+#[test]
 fn pauses_grow_as_documented() {
     let seconds = |retry: &Retry, attempts: std::ops::RangeInclusive<u32>| -> Vec<u64> {
         attempts.map_while(|attempts| pause(retry, attempts, Duration::ZERO)).map(|pause| pause.as_secs()).collect()

@@ -27,8 +27,6 @@ use pattern::Pattern;
 
 /// What the API says of a schedule or a zone that it cannot read; the violation has the rule.
 pub const SENTENCE: &str = "Schedule or time zone is invalid.";
-/// The zone of a schedule that names none.
-pub const ZONE_DEFAULT: &str = "Etc/UTC";
 /// The longest expression, in bytes: more than one that names every value of every field.
 pub const LENGTH_MAX: usize = 1000;
 /// So many times that passed are counted, and no more: what is told after a year is not worth what it takes to count.

@@ -148,7 +148,7 @@ pub fn after(timing: &Timing, retry: &Retry, progress: &Progress, attempt: &Atte
 
 /// When a job is requested next, as far as that is known.
 pub fn next_time(timing: &Timing, state: State, progress: &Progress) -> Option<SystemTime> {
-    let asked = progress.forced.or(progress.execution.map(|execution| execution.retry_at));
+    let asked = progress.forced.or_else(|| progress.execution.map(|execution| execution.retry_at));
     match state {
         State::Enabled => asked.or_else(|| timing.next(progress.last)),
         State::Paused => asked,

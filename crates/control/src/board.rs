@@ -19,6 +19,7 @@ use updraft_model::{
     iam::ProjectInvokers,
     instance::InstanceSpec,
     level::Level,
+    name::Collection,
     revision::lifecycle::Activity,
     route::RouteTable,
 };
@@ -47,7 +48,7 @@ struct State {
     version: u64,
     /// What is in the book.
     entries: Level<Arc<RevisionName>, Arc<BookEntry>>,
-    /// What is going to leave it, and when.
+    /// What is going to leave it, or of which there is to be less, and when.
     leaving: HashMap<RevisionName, Instant>,
     known: HashMap<Arc<RevisionName>, Known>,
     /// Those whose secrets were read for the book, and which these are.
@@ -187,23 +188,37 @@ impl Board {
         }
     }
 
-    /// Lets a revision go: nothing is kept of it, and after [`RETIRE_AFTER`] it leaves the book. Says when
-    /// to ask again.
+    /// Lets a revision go: after [`RETIRE_AFTER`] it leaves the book. Until then a service keeps nothing of it that has
+    /// no requests; a worker pool keeps all of it, as a worker never has any. Says when to ask again.
     pub(crate) fn retire(&self, revision: &RevisionName, now: Instant) -> Option<Duration> {
         let mut state = self.lock();
         let entry = state.entries.get(revision)?.clone();
-        let leaves = *state.leaving.entry(revision.clone()).or_insert(now + RETIRE_AFTER);
-        if leaves > now {
-            if entry.min > 0 {
+        let left = state.left(revision, now);
+        if left.is_some() {
+            if entry.min > 0 && revision.service.collection != Collection::WorkerPools {
                 state.enter(revision, BookEntry { min: 0, ..BookEntry::clone(&entry) });
             }
-            return Some(leaves - now);
+        } else {
+            state.withdraw(revision);
         }
-        state.withdraw(revision);
-        None
+        left
     }
 
-    /// Has the service or worker pool revisions that are going to leave the book?
+    /// Lowers the bounds of a revision, which goes on with fewer instances, after [`RETIRE_AFTER`]. Says when to ask again.
+    pub(crate) fn lower(&self, revision: &RevisionName, bounds: (u32, u32), now: Instant) -> Option<Duration> {
+        let left = self.lock().left(revision, now);
+        if left.is_none() {
+            self.serve(revision, bounds);
+        }
+        left
+    }
+
+    /// May a revision in the book have more instances than `max`?
+    pub(crate) fn exceeds(&self, revision: &RevisionName, max: u32) -> bool {
+        self.lock().entries.get(revision).is_some_and(|entry| entry.max > max)
+    }
+
+    /// Has the service or worker pool revisions that are going to leave the book, or to have less?
     pub(crate) fn is_leaving(&self, service: &ServiceName) -> bool {
         self.lock().leaving.keys().any(|revision| revision.service == *service)
     }
@@ -282,6 +297,12 @@ impl State {
         let name = self.known.get_key_value(revision).map(|(name, _)| name.clone());
         self.entries.insert(name.unwrap_or_else(|| Arc::new(revision.clone())), Arc::new(entry));
         self.book_changed = true;
+    }
+
+    /// How long what is going to be less is still left as it is; that time begins with the first question.
+    fn left(&mut self, revision: &RevisionName, now: Instant) -> Option<Duration> {
+        let until = *self.leaving.entry(revision.clone()).or_insert(now + RETIRE_AFTER);
+        (until > now).then(|| until - now)
     }
 
     fn withdraw(&mut self, revision: &RevisionName) {

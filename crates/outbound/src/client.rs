@@ -4,8 +4,8 @@ use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use reqwest::{
-    Certificate, Method, StatusCode, Url,
-    header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHORIZATION},
+    Certificate, Method, Url,
+    header::{HeaderMap, HeaderName, HeaderValue},
 };
 
 use crate::{
@@ -14,16 +14,13 @@ use crate::{
     origin::Origin,
     policy::{Peer, Policy, Refusal, decide, decide_unseen},
     proxy::Proxy,
+    redirect,
     response::Response,
     way::{Way, Ways},
 };
 
-/// How many redirects one request follows.
-pub(crate) const MOST_REDIRECTS: usize = 5;
 /// A name server that is silent for so long is not coming back.
 const LOOKUP_TIME: Duration = Duration::from_secs(10);
-/// What is shown to the server that was asked, and to no other.
-const CREDENTIALS: &[HeaderName] = &[AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION];
 
 /// What the operator has to say about it.
 #[derive(Debug, Clone, Default)]
@@ -140,7 +137,7 @@ impl Client {
         let Request { method, url, mut headers, body, mut sent_by } = request;
         let mut url = Url::parse(&url).map_err(|_| Refusal::NotUrl(shown(&url)))?;
         let asked = Origin::of(&url)?;
-        for _ in 0..=MOST_REDIRECTS {
+        for _ in 0..=redirect::MOST {
             let origin = Origin::of(&url)?;
             let Hop { way, peer } = self.hop(&origin, sent_by.as_ref()).await?;
             let request = way.http.request(method.clone(), url.clone()).headers(headers.clone());
@@ -153,17 +150,14 @@ impl Client {
                 }
                 FetchError::broken(&error.without_url())
             })?;
-            let Some(next) = redirect(&method, answer.status(), answer.headers()) else {
+            let Some(location) = redirect::location(&method, answer.status(), answer.headers()) else {
                 return Ok(Response { answer, peer, is_elsewhere: origin != asked });
             };
-            let next = next.to_str().ok().and_then(|next| url.join(next).ok());
+            let next = redirect::follow(&url, location, &mut headers);
             url = next.ok_or_else(|| FetchError::Broken(format!("{peer} redirects to what is no URL")))?;
-            if Origin::of(&url).ok().as_ref() != Some(&origin) {
-                CREDENTIALS.iter().for_each(|name| drop(headers.remove(name)));
-            }
             sent_by = Some(peer);
         }
-        Err(FetchError::Redirects(MOST_REDIRECTS))
+        Err(FetchError::Redirects(redirect::MOST))
     }
 
     /// Looks up where `origin` is, once, and decides; the way leads there and nowhere else.
@@ -221,12 +215,6 @@ pub fn roots(pem: &[u8]) -> Result<Vec<Certificate>, NotRoots> {
     // They are looked into when a client is made of them, and nowhere before.
     let made = reqwest::Client::builder().tls_certs_merge(roots.clone()).build();
     made.map(|_| roots).map_err(unfit)
-}
-
-fn redirect<'a>(method: &Method, status: StatusCode, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
-    let is_redirect = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
-    let is_safe = matches!(*method, Method::GET | Method::HEAD);
-    headers.get(LOCATION).filter(|_| is_redirect && is_safe)
 }
 
 /// What is told of a text that is no URL.

@@ -15,6 +15,7 @@ mod network;
 mod origin;
 mod policy;
 mod proxy;
+pub mod redirect;
 mod response;
 mod way;
 
@@ -25,5 +26,5 @@ pub use kind::Kind;
 pub use network::{Network, System};
 pub use policy::{Allow, NotAllow, Peer, Policy, Refusal, SETTING, Side, Target, allowed};
 pub use proxy::Proxy;
-pub use reqwest::Certificate;
+pub use reqwest::{Certificate, Url};
 pub use response::Response;

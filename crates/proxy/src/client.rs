@@ -4,6 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -21,6 +22,10 @@ pub(crate) struct Client {
     /// Where it came in.
     pub(crate) entrance: Entrance,
 }
+
+/// In a request that comes of an errand: on behalf of which project. No client can say this.
+#[derive(Debug, Clone)]
+pub(crate) struct OnBehalfOf(pub(crate) Arc<str>);
 
 /// How a client speaks to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

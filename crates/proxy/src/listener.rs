@@ -28,7 +28,7 @@ use updraft_model::{audit::CallerAddress, instance::InstanceId};
 
 use crate::{
     body::Body,
-    client::{Client, Scheme, begin},
+    client::{Client, OnBehalfOf, Scheme, begin},
     config::{ProxyConfig, list_bytes},
     limit::{Streams, limited},
     respond::{Asked, Rejection},
@@ -64,6 +64,8 @@ pub struct Errand {
     pub stream: DuplexStream,
     /// Is it for `https`? There is nothing on the way that could listen, so there is no TLS.
     pub is_secure: bool,
+    /// The project that it is on behalf of.
+    pub project: String,
 }
 
 /// A listener for TLS.
@@ -220,12 +222,12 @@ impl Door {
             return;
         }
         let Some(acceptor) = acceptor else {
-            return limited(self.speak(stream, Client { address, scheme: Scheme::Http, entrance })).await;
+            return limited(self.speak(stream, Client { address, scheme: Scheme::Http, entrance }, None)).await;
         };
         // Apart: a connection in the clear has no room for one over TLS, which is larger.
         let secure = async {
             if let Some(stream) = self.in_time(acceptor.accept(stream)).await {
-                limited(self.speak(Box::new(stream), Client { address, scheme: Scheme::Https, entrance })).await;
+                limited(self.speak(Box::new(stream), Client { address, scheme: Scheme::Https, entrance }, None)).await;
             }
         };
         Box::pin(secure).await;
@@ -234,7 +236,8 @@ impl Door {
     async fn errand(self: Arc<Self>, errand: Errand) {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let scheme = if errand.is_secure { Scheme::Https } else { Scheme::Http };
-        limited(self.speak(errand.stream, Client { address, scheme, entrance: Entrance::Inside })).await;
+        let client = Client { address, scheme, entrance: Entrance::Inside };
+        limited(self.speak(errand.stream, client, Some(OnBehalfOf(errand.project.into())))).await;
     }
 
     /// What a client has to do at first, unless it takes too long, it fails or the door closes: nobody waits for
@@ -253,7 +256,7 @@ impl Door {
         }
     }
 
-    async fn speak<S>(self: Arc<Self>, stream: S, client: Client)
+    async fn speak<S>(self: Arc<Self>, stream: S, client: Client, errand: Option<OnBehalfOf>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -262,7 +265,10 @@ impl Door {
         let service = service_fn(|request| {
             let door = self.clone();
             // From here on it is passed from stop to stop, each of which would hold a copy of all of it.
-            let request = Box::new(request);
+            let mut request = Box::new(request);
+            if let Some(errand) = &errand {
+                request.extensions_mut().insert(errand.clone());
+            }
             async move { Ok::<_, Infallible>(door.answer(request, client).await) }
         });
         let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));

@@ -8,7 +8,7 @@ use updraft_model::{
     service::Ingress,
 };
 
-use crate::respond::Rejection;
+use crate::{client::OnBehalfOf, respond::Rejection};
 
 /// A request whose service is known.
 #[derive(Debug)]
@@ -36,11 +36,18 @@ pub(crate) fn route<B>(table: &RouteTable, request: &Request<B>) -> Result<Route
     }
     let host = host(request).ok_or(Rejection::NotFound)?;
     let route = table.hosts.get(&*host).ok_or(Rejection::NotFound)?;
-    match route.ingress {
-        Ingress::All => Ok(Routed { route: route.clone() }),
-        // What is not for the public looks like nothing.
-        Ingress::Internal | Ingress::InternalAndLoadBalancing | Ingress::None => Err(Rejection::NotFound),
-    }
+    // Source: "Restrict network ingress for Cloud Run": Cloud Scheduler in the project of the service is internal.
+    let is_internal = || {
+        let errand = request.extensions().get::<OnBehalfOf>();
+        errand.is_some_and(|OnBehalfOf(project)| **project == *route.service.parent.project)
+    };
+    let is_let_in = match route.ingress {
+        Ingress::All => true,
+        Ingress::Internal | Ingress::InternalAndLoadBalancing => is_internal(),
+        Ingress::None => false,
+    };
+    // What is not for the public looks like nothing.
+    is_let_in.then(|| Routed { route: route.clone() }).ok_or(Rejection::NotFound)
 }
 
 /// The host a request is for: that of an absolute target or of `:authority`, else `Host`; without

@@ -143,7 +143,13 @@ impl Inner {
                 }
                 Ok(Some(()))
             }
-            Err(StoreError::Conflict { .. }) => Ok(None),
+            Err(StoreError::Conflict { key, .. }) => {
+                // The first write of a project also creates it: whoever lost that race has lost nothing, and need not try again.
+                if key.kind == Kind::Project {
+                    self.places.created(&key.name);
+                }
+                Ok(None)
+            }
             Err(error) => Err(of_store(error)),
         }
     }

@@ -106,9 +106,12 @@ pub(super) fn task_spec(
 fn revision_env(name: &RevisionName) -> Vec<(&'static str, String)> {
     let service = &name.service.service;
     match name.service.collection {
-        Collection::WorkerPools => {
-            vec![("CLOUD_RUN_WORKER_POOL", service.clone()), ("CLOUD_RUN_REVISION", name.revision.clone())]
-        }
+        Collection::WorkerPools => vec![
+            ("CLOUD_RUN_WORKER_POOL", service.clone()),
+            ("CLOUD_RUN_WORKER_POOL_REVISION", name.revision.clone()),
+            // Not in the contract; it was the only one for a while, and programs may read it.
+            ("CLOUD_RUN_REVISION", name.revision.clone()),
+        ],
         Collection::Services | Collection::Jobs => vec![
             ("K_SERVICE", service.clone()),
             ("K_REVISION", name.revision.clone()),

@@ -36,24 +36,35 @@ pub(super) async fn pass(inner: &Inner, name: &ServiceName) -> Result<Passed, Er
     Ok(later.map_or(Passed::Done, Passed::Later))
 }
 
-/// What does not serve any more goes when those are up that do: the work is not to lie still meanwhile. If they are not
-/// within the time that the revisions of a service have, it goes all the same.
+/// What does not serve any more, and what is too many of a revision that does, goes when those are up that take its place: the
+/// work is not to lie still meanwhile. If they are not within the time that the revisions of a service have, it goes all the
+/// same.
 fn let_go(inner: &Inner, observed: &Observed, plan: &Rollout) -> Option<Duration> {
-    let is_up = plan.actions.iter().all(|action| match action {
-        Action::Serve { revision, min, .. } => ready(inner, observed, revision) >= *min,
-        Action::Retire { .. } | Action::Collect { .. } => true,
-    });
-    if !is_up {
-        return rollout::let_go(inner, observed, plan);
-    }
+    let (board, now) = (&inner.board, inner.clock.instant());
+    let (mut falling, mut rising) = (Vec::new(), Vec::new());
     for action in &plan.actions {
-        match action {
-            Action::Serve { .. } => {}
-            Action::Retire { revision } => inner.board.withdraw(&observed.name.revision(revision)),
-            Action::Collect { revision } => inner.forget(&observed.name.revision(revision)),
+        let Action::Serve { revision, min, max } = action else { continue };
+        let name = observed.name.revision(revision);
+        match board.exceeds(&name, *max) {
+            true => falling.push((name, (*min, *max))),
+            false => rising.push((revision, *min)),
         }
     }
-    inner.board.publish();
+    // Noted before it is looked who is up: from here on, who comes up wakes the pool.
+    let lowered = falling.iter().filter_map(|(name, bounds)| board.lower(name, *bounds, now)).min();
+    let later = rollout::let_go(inner, observed, plan).into_iter().chain(lowered).min();
+    if !rising.into_iter().all(|(revision, min)| ready(inner, observed, revision) >= min) {
+        return later;
+    }
+    for (name, bounds) in &falling {
+        board.serve(name, *bounds);
+    }
+    for action in &plan.actions {
+        if let Action::Retire { revision } = action {
+            board.withdraw(&observed.name.revision(revision));
+        }
+    }
+    board.publish();
     None
 }
 

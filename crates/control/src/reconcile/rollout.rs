@@ -97,7 +97,8 @@ pub(super) fn plan<M: Deployed>(inner: &Inner, observed: &Observed<M>) -> Rollou
     })
 }
 
-/// Puts the revisions that serve into the book, each within its bounds, and wakes those that have something to say.
+/// Puts the revisions that serve into the book, each within its bounds, and wakes those that have something to say. Workers that
+/// are too many stay for now.
 pub(super) fn book<M: Deployed>(inner: &Inner, observed: &Observed<M>, plan: &Rollout) -> Booked {
     let board = &inner.board;
     for (id, activity) in &plan.activity {
@@ -112,6 +113,10 @@ pub(super) fn book<M: Deployed>(inner: &Inner, observed: &Observed<M>, plan: &Ro
     for action in &plan.actions {
         let Action::Serve { revision, min, max } = action else { continue };
         let name = observed.name.revision(revision);
+        // They go when those are up that take their place (`pool`).
+        if M::COLLECTION == Collection::WorkerPools && board.exceeds(&name, *max) {
+            continue;
+        }
         if board.offered(&name).is_some() {
             board.serve(&name, (*min, *max));
         } else {

@@ -21,7 +21,8 @@ impl Control {
         let (inner, key) = (&*self.inner, job_key(&report.name));
         for _ in 0..ATTEMPTS {
             let Some(envelope) = inner.get(&PLATFORM, &key).await?.filter(|there| there.uid == report.uid) else {
-                return Ok(());
+                // Who deletes it may not have come to publishing that, and it would be requested again meanwhile.
+                return inner.schedules.publish(inner.store.open(&PLATFORM), &key).await;
             };
             let found = Found::of(envelope)?;
             let record = found.record.clone().after(report);

@@ -20,13 +20,7 @@ impl Control {
     /// `InvalidArgument`, `PermissionDenied`, `NotFound`; `FailedPrecondition` when it rests already.
     pub async fn scheduled_jobs_pause(&self, caller: &Principal, request: PauseJobRequest) -> Result<Job, Error> {
         let name = self.inner.scheduled_job_named("name", &request.name)?;
-        let paused = |inner: &Inner, found: &Found| {
-            let (record, now) = (found.record.clone(), inner.clock.now());
-            let state = record.state().changed(Wish::Pause, &found.name)?;
-            let progress = record.progress().anew(now);
-            Ok(record.with(state, progress))
-        };
-        self.inner.change_job((caller, "cloudscheduler.jobs.pause"), &name, paused).await
+        self.inner.turn((caller, "cloudscheduler.jobs.pause"), &name, Wish::Pause).await
     }
 
     /// Lets a job run again, from now on: times that passed while it rested are not made up for.
@@ -35,13 +29,7 @@ impl Control {
     /// `InvalidArgument`, `PermissionDenied`, `NotFound`; `FailedPrecondition` when it does not rest.
     pub async fn scheduled_jobs_resume(&self, caller: &Principal, request: ResumeJobRequest) -> Result<Job, Error> {
         let name = self.inner.scheduled_job_named("name", &request.name)?;
-        let resumed = |inner: &Inner, found: &Found| {
-            let (record, now) = (found.record.clone(), inner.clock.now());
-            let state = record.state().changed(Wish::Resume, &found.name)?;
-            let progress = record.progress().anew(now);
-            Ok(record.with(state, progress))
-        };
-        self.inner.change_job((caller, "cloudscheduler.jobs.enable"), &name, resumed).await
+        self.inner.turn((caller, "cloudscheduler.jobs.enable"), &name, Wish::Resume).await
     }
 
     /// Runs a job now, also one that rests; if a run is under way, after that. Who asks again before it has begun asks for
@@ -65,6 +53,21 @@ impl Control {
 // === impl Inner ===
 
 impl Inner {
+    /// Lets a job rest, or run again; it begins anew.
+    async fn turn(
+        &self,
+        permitted: (&Principal, Permission),
+        name: &ScheduledJobName,
+        wish: Wish,
+    ) -> Result<Job, Error> {
+        let turned = |inner: &Self, found: &Found| {
+            let record = found.record.clone();
+            let (state, progress) = (record.state().changed(wish, &found.name)?, record.progress());
+            Ok(record.with(state, progress.anew(inner.clock.now())))
+        };
+        self.change_job(permitted, name, turned).await
+    }
+
     /// Writes what `change` makes of a job's record, and publishes it.
     async fn change_job(
         &self,

@@ -17,7 +17,7 @@ use updraft_model::{
 };
 use updraft_plan::{
     cron::SENTENCE,
-    delivery::{Ours, Timing, Token, Way, way},
+    delivery::{Ours, Timing, Token, way},
 };
 use updraft_store::{Change, Envelope, Kind, Selection};
 
@@ -51,7 +51,7 @@ impl Control {
     ///
     /// # Errors
     /// `InvalidArgument` with every broken rule, `AlreadyExists`, `PermissionDenied`, `ResourceExhausted` when there are as
-    /// many as there may be.
+    /// many as there may be, `Aborted` when others write all the time.
     pub async fn scheduled_jobs_create(&self, caller: &Principal, request: CreateJobRequest) -> Result<Job, Error> {
         let inner = &*self.inner;
         let parent: Parent = request.parent.parse()?;
@@ -66,17 +66,21 @@ impl Control {
         let mut envelope = record::envelope(job_key(&name), "", now);
         envelope.spec = message.encode_to_vec();
         envelope.internal = record::write(&ScheduledJobRecord::new(now));
-        if inner.get(&permit, &job_key(&name)).await?.is_none() {
+        for _ in 0..ATTEMPTS {
+            if inner.get(&permit, &job_key(&name)).await?.is_some() {
+                return Err(Error::new(ErrorKind::AlreadyExists, format!("Job {name} already exists.")));
+            }
             inner.make_room(&permit, &parent).await?;
             let mut changes: Vec<Change> = inner.places.creation(&parent.project, now).into_iter().collect();
             changes.push(Change::Put(Box::new(envelope.clone())));
+            // Somebody else made the job, or the project; the next look shows which.
             if inner.committed(&permit, changes).await?.is_some() {
                 inner.places.created(&parent.project);
                 inner.schedules.publish(inner.store.open(&permit), &job_key(&name)).await?;
                 return Ok(Found::of(envelope)?.shown());
             }
         }
-        Err(Error::new(ErrorKind::AlreadyExists, format!("Job {name} already exists.")))
+        Err(busy(&name))
     }
 
     /// Changes what the mask names, and everything without one. A job with another schedule or zone begins anew.
@@ -205,11 +209,10 @@ impl Inner {
             let rule = format!("must be a service account of the project {project}, got '{account}'");
             return Some(Violation::new(format!("job.http_target.{kind}.service_account_email"), rule));
         }
-        let leads_to_api = || {
-            let endpoint = Endpoint::of(&job.target.uri).ok()?;
-            Some(matches!(way(&endpoint, &self.ours(), Token::Access), Way::Api(_)))
-        };
-        if kind == "oauth_token" && leads_to_api() == Some(false) {
+        let token = Token::of(Some(authorization));
+        let is_elsewhere = |endpoint: Endpoint| !way(&endpoint, &self.ours(), token).may_see(token);
+        // What is no URL is refused for that.
+        if Endpoint::of(&job.target.uri).is_ok_and(is_elsewhere) {
             let rule = "is for APIs at *.googleapis.com and for this server's own; use oidc_token for other targets";
             return Some(Violation::new("job.http_target.oauth_token", rule));
         }

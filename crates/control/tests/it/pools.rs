@@ -112,7 +112,9 @@ async fn a_pool_is_checked_and_then_has_as_many_instances_as_it_says_and_no_host
     assert_eq!(world.hosts(), Vec::<String>::new());
     let entry = world.book_entry(&revision.parse().expect("a name")).expect("it is in the book");
     let env: Vec<String> = entry.spec.ingress.env.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    assert_eq!(env, ["CLOUD_RUN_WORKER_POOL=consumer".to_owned(), format!("CLOUD_RUN_REVISION={}", id(&revision))]);
+    let named = |variable: &str| format!("{variable}={}", id(&revision));
+    let revisions = ["CLOUD_RUN_WORKER_POOL_REVISION", "CLOUD_RUN_REVISION"].map(named);
+    assert_eq!((env[0].as_str(), &env[1..]), ("CLOUD_RUN_WORKER_POOL=consumer", &revisions[..]));
     assert_eq!((entry.spec.port, entry.startup_probe.as_ref()), (0, None));
     assert_eq!((entry.targets.cpu, entry.targets.concurrency), (0, 0), "nothing but the count decides");
 }
@@ -151,7 +153,7 @@ async fn the_old_workers_go_when_the_new_ones_are_up() {
     assert_eq!(world.workers(&new), Some((0, 1, Check::Wanted)));
     world.pass().await;
     assert_eq!(world.workers(&new), Some((2, 2, Check::Done)));
-    assert!(world.workers(&old).is_some(), "one of two is up");
+    assert_eq!(world.workers(&old), Some((2, 2, Check::Done)), "one of two is up, and none of these is to rest");
     world.tell_ready(&new, 2).await;
     assert_eq!(world.workers(&old), None);
     let now = world.pool("consumer").await;
@@ -168,9 +170,26 @@ async fn old_workers_do_not_wait_for_new_ones_for_ever() {
         .await;
     world.pass().await;
     world.advance(Duration::from_secs(29)).await;
-    assert!(world.workers(&old).is_some());
+    assert_eq!(world.workers(&old), Some((3, 3, Check::Done)));
     world.advance(Duration::from_secs(2)).await;
     assert_eq!(world.workers(&old), None);
+}
+
+#[tokio::test]
+async fn a_share_that_shrinks_does_not_wait_for_new_workers_for_ever() {
+    let world = World::new().await;
+    let first = world.deploy_pool("consumer", pool("app", 4)).await.latest_ready_revision;
+    let changed = run::WorkerPool {
+        template: pool("app2", 4).template,
+        instance_splits: vec![split(&id(&first), 50), split("", 50)],
+        ..world.pool("consumer").await
+    };
+    world.update_pool(changed, &[]).await;
+    world.pass().await;
+    world.advance(Duration::from_secs(29)).await;
+    assert_eq!(world.workers(&first), Some((4, 4, Check::Done)));
+    world.advance(Duration::from_secs(2)).await;
+    assert_eq!(world.workers(&first), Some((2, 2, Check::Done)));
 }
 
 #[tokio::test]
@@ -203,6 +222,9 @@ async fn instances_are_divided_by_the_splits() {
     assert_eq!(world.workers(&first), Some((4, 4, Check::Done)), "all lines move together");
     world.pass().await;
     let second = world.pool("consumer").await.latest_ready_revision;
+    assert_eq!(world.workers(&second), Some((2, 2, Check::Done)));
+    assert_eq!(world.workers(&first), Some((4, 4, Check::Done)), "none goes before who takes its place is up");
+    world.tell_ready(&second, 2).await;
     assert_eq!((world.workers(&first), world.workers(&second)), (Some((2, 2, Check::Done)), Some((2, 2, Check::Done))));
     world.scale("consumer", 5).await;
     let workers = [&first, &second].map(|name| world.workers(name).map_or(0, |(min, ..)| min));

@@ -11,6 +11,8 @@ use updraft_model::{
     schedule::{AttemptEnd, AttemptReport, Execution, Progress, ScheduleEntry, ScheduledJobName, State},
 };
 
+use updraft_store::{Change, Key, Kind};
+
 use crate::world::*;
 
 fn name(id: &str) -> String {
@@ -204,6 +206,18 @@ async fn of_a_job_that_is_gone_or_made_again_no_report_is_kept() {
 }
 
 #[tokio::test]
+async fn a_job_that_is_being_deleted_is_not_published_any_more_when_its_report_is_answered() {
+    let world = World::new().await;
+    create(&world, "a", every("0 * * * *")).await.expect("is made");
+    let there = entry(&world, "a").expect("published");
+    // The deletion is in the store, and its call has not come to publishing it.
+    let key = Key::new(Kind::ScheduledJob, PARENT.parse().expect("a parent"), "a");
+    world.store.commit(vec![Change::Delete { key, resource_version: 0 }]).await.expect("is deleted");
+    world.control.scheduled_job_attempted(&report("a", &there, world.now(), there.progress)).await.expect("is taken");
+    assert_eq!(entry(&world, "a"), None);
+}
+
+#[tokio::test]
 async fn lists_go_page_by_page_and_there_is_a_most() {
     let world = World::new().await;
     for index in 0..3 {
@@ -227,4 +241,19 @@ async fn lists_go_page_by_page_and_there_is_a_most() {
     }
     let error = create(&world, "more", every("0 * * * *")).await.expect_err("one too many");
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+}
+
+#[tokio::test]
+async fn the_first_job_of_a_project_that_somebody_else_just_made_is_made() {
+    let world = World::new().await;
+    create(&world, "some", every("* * * * *")).await.expect("is made");
+    let key = Key::new(Kind::ScheduledJob, PARENT.parse().expect("a parent"), "some");
+    let some = world.store.get(&key).await.expect("reads").expect("is there");
+    world.project_is_made_elsewhere("new-project", some).await;
+    let parent = PARENT.replace("demo-project", "new-project");
+    let job = Some(Job { name: format!("{parent}/jobs/a"), ..every("* * * * *") });
+    let request = CreateJobRequest { parent, job };
+    world.control.scheduled_jobs_create(&ME, request.clone()).await.expect("the job was not there");
+    let again = world.control.scheduled_jobs_create(&ME, request).await.expect_err("now it is");
+    assert_eq!(again.kind(), ErrorKind::AlreadyExists);
 }

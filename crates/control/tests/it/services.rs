@@ -112,14 +112,10 @@ async fn another_project_exists_on_first_use_and_keeps_its_number_over_a_restart
 #[tokio::test]
 async fn whoever_creates_the_project_first_the_other_service_is_created_too() {
     let world = World::new().await;
-    let parent = Parent::new("another-project", "global");
     let hello = world.create("hello", service("app")).await;
     let key = Key::new(Kind::Operation, Parent::new("demo-project", "us-central1"), id(&hello.name));
     let some = world.store.get(&key).await.expect("reads").expect("is there");
-    // Somebody else's creation is in the store, and not yet known here.
-    let key = Key::new(Kind::Project, parent, "another-project");
-    let project = Envelope { key, resource_version: 0, owner: String::new(), ..some };
-    world.store.commit(vec![Change::Put(Box::new(project))]).await.expect("is stored");
+    world.project_is_made_elsewhere("another-project", some).await;
     let parent = "projects/another-project/locations/us-central1".to_owned();
     let request = run::CreateServiceRequest { parent, ..create("hello", service("app")) };
     world.control.services_create(&ME, request.clone()).await.expect("is created");

@@ -26,7 +26,7 @@ use updraft_model::{
     schedule::ScheduleBook,
 };
 use updraft_oci::{ImageStore, ImageStoreConfig};
-use updraft_store::{MemoryStore, Store};
+use updraft_store::{Change, Envelope, Key, Kind, MemoryStore, Store};
 
 /// Who calls in the tests.
 pub(crate) const ME: Principal = Principal::Local;
@@ -179,6 +179,13 @@ impl World {
         };
         world.control.settled().await;
         Ok(world)
+    }
+
+    /// Somebody else's creation of a project, which is in the store and not yet known here. `like` is any envelope.
+    pub(crate) async fn project_is_made_elsewhere(&self, project: &str, like: Envelope) {
+        let key = Key::new(Kind::Project, Parent::new(project, "global"), project);
+        let project = Envelope { key, resource_version: 0, owner: String::new(), ..like };
+        self.store.commit(vec![Change::Put(Box::new(project))]).await.expect("is stored");
     }
 
     /// Ends this control plane; what it had in memory is gone.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use updraft_model::schedule::{ScheduleBook, ScheduleEntry, ScheduledJobName};
-use updraft_plan::delivery::{Step, Timing, step};
+use updraft_plan::delivery::{Step, Timing, set_right, step};
 
 use super::Limits;
 
@@ -70,11 +70,11 @@ impl Agenda {
                 self.remove(name);
                 continue;
             };
-            if !self.put(name, entry) {
+            if !self.put(name, entry, now) {
                 continue;
             }
             let Some(job) = self.jobs.get(name).filter(|job| !job.is_busy) else { continue };
-            match step(&job.timing, entry.state, &entry.progress, now) {
+            match step(&job.timing, job.entry.state, &job.entry.progress, now) {
                 Step::Rest => {}
                 Step::Wait(until) => self.wait(name, until),
                 Step::Attempt(attempt) if start == Start::First => overdue.push((attempt.due, name.clone())),
@@ -89,8 +89,14 @@ impl Agenda {
         }
     }
 
+    /// The clock was set back far: what was planned by it is planned anew.
+    pub(super) fn plan_anew(&mut self, now: SystemTime) {
+        let book = std::mem::take(&mut self.seen);
+        self.take_in(&book, now, Start::Later);
+    }
+
     /// Puts a job in as it is now; `false` when nobody can tell when it is due, which nobody could write.
-    fn put(&mut self, name: &Arc<ScheduledJobName>, entry: &Arc<ScheduleEntry>) -> bool {
+    fn put(&mut self, name: &Arc<ScheduledJobName>, entry: &Arc<ScheduleEntry>, now: SystemTime) -> bool {
         let is_busy = self.jobs.get(name).is_some_and(|job| job.is_busy);
         let known =
             self.jobs.get(name).filter(|job| job.entry.schedule == entry.schedule && job.entry.zone == entry.zone);
@@ -106,7 +112,14 @@ impl Agenda {
             },
         };
         self.unplan(name);
-        self.jobs.insert(name.clone(), Job { entry: entry.clone(), timing, at: None, is_busy });
+        let entry = match set_right(&entry.progress, now) {
+            None => entry.clone(),
+            Some(progress) => {
+                tracing::warn!(job = %name, "what is known of a job is of a clock that was far ahead; it counts from now on");
+                Arc::new(ScheduleEntry { progress, ..ScheduleEntry::clone(entry) })
+            }
+        };
+        self.jobs.insert(name.clone(), Job { entry, timing, at: None, is_busy });
         true
     }
 

@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, header::AUTHORIZATION};
 use updraft_base::Backoff;
 use updraft_model::schedule::{
-    AttemptEnd, AttemptEntry, AttemptEvent, AttemptReport, Authorization, Endpoint, ScheduleEntry, ScheduledJobName,
+    AttemptEnd, AttemptEntry, AttemptEvent, AttemptReport, Endpoint, HttpTarget, ScheduleEntry, ScheduledJobName,
 };
-use updraft_outbound::{FetchError, Request};
-use updraft_plan::delivery::{Attempt, Cause, Ended, Outcome, Timing, Token, Way, after, code_of, way};
+use updraft_outbound::{FetchError, Request, Url, redirect};
+use updraft_plan::delivery::{self, Attempt, Cause, Ended, Outcome, Timing, Token, Way, after, code_of};
 
 use super::{SchedulerDeps, inward, request};
 
@@ -56,7 +56,8 @@ async fn whole(attempted: &Attempted, deps: &SchedulerDeps) {
         let (name, url) = (ScheduledJobName::clone(name), entry.target.uri.clone());
         (deps.log)(AttemptEntry { time, name, url, due: attempt.due, event });
     };
-    log(started, AttemptEvent::Started { dropped: attempt.dropped });
+    // Counted here and not where it is decided: a job that waits for long must not keep the others waiting.
+    log(started, AttemptEvent::Started { dropped: timing.dropped(attempt, started) });
     let end = match deps.clock.timeout(entry.deadline, deliver(attempted, deps)).await {
         Ok(end) => end,
         Err(_) => {
@@ -91,6 +92,13 @@ async fn deliver(attempted: &Attempted, deps: &SchedulerDeps) -> AttemptEnd {
         Ok(endpoint) => endpoint,
         Err(rule) => return failed(INVALID_ARGUMENT, format!("The URL {rule}.")),
     };
+    let shows = Token::of(target.authorization.as_ref());
+    let way = delivery::way(&endpoint, &deps.ours, shows);
+    // It was so when the job was written; the server's domain or its ports may be others now.
+    if !way.may_see(shows) {
+        let message = "The target is no API of this server (any more), and to no other is an access token shown.";
+        return failed(PERMISSION_DENIED, message.to_owned());
+    }
     let token = match &target.authorization {
         None => None,
         Some(authorization) => match (deps.mint)(name.parent.project.clone(), authorization.clone()).await {
@@ -102,28 +110,51 @@ async fn deliver(attempted: &Attempted, deps: &SchedulerDeps) -> AttemptEnd {
         Ok(headers) => headers,
         Err(reason) => return failed(INVALID_ARGUMENT, format!("The request cannot be made: {reason}.")),
     };
-    let shows = match target.authorization {
-        Some(Authorization::OAuth { .. }) => Token::Access,
-        _ => Token::Other,
-    };
-    match way(&endpoint, &deps.ours, shows) {
-        Way::Out => outward(entry, headers, deps).await,
-        inside => {
-            let prefix = match &inside {
-                Way::Api(Some(name)) => Some(name.as_str()),
-                _ => None,
-            };
-            match inward::send(&deps.doorway, (&endpoint, prefix), target, headers).await {
-                Ok(status) => answered(status.as_u16()),
-                Err(reason) => failed(UNAVAILABLE, format!("There was no answer: {reason}.")),
-            }
-        }
-    }
+    follow(attempted, (endpoint, way), headers, deps).await
 }
 
-async fn outward(entry: &ScheduleEntry, headers: HeaderMap, deps: &SchedulerDeps) -> AttemptEnd {
-    let target = &*entry.target;
-    let mut request = Request::new(request::method(target.method), &target.uri);
+/// Makes the request where it leads, and again where this server redirects it. The way is decided anew for each hop: nobody
+/// is redirected to where a job may not go.
+async fn follow(
+    attempted: &Attempted,
+    (mut endpoint, mut way): (Endpoint, Way),
+    mut headers: HeaderMap,
+    deps: &SchedulerDeps,
+) -> AttemptEnd {
+    let target = &*attempted.entry.target;
+    let mut uri = target.uri.clone();
+    for _ in 0..=redirect::MOST {
+        let prefix = match &way {
+            Way::Out => return outward((target, &uri), headers, deps).await,
+            Way::Api(name) => name.as_deref(),
+            Way::Service => None,
+        };
+        let doorway = (&deps.doorway, attempted.name.parent.project.as_str());
+        let (status, answer) = match inward::send(doorway, (&endpoint, prefix), target, headers.clone()).await {
+            Ok(answer) => answer,
+            Err(reason) => return failed(UNAVAILABLE, format!("There was no answer: {reason}.")),
+        };
+        let Some(location) = redirect::location(&request::method(target.method), status, &answer) else {
+            return answered(status.as_u16());
+        };
+        let next = Url::parse(&uri).ok().and_then(|url| redirect::follow(&url, location, &mut headers));
+        let read = next.and_then(|next| Some((Endpoint::of(next.as_str()).ok()?, next.into())));
+        let Some(next) = read else {
+            return failed(UNAVAILABLE, "The target redirects to what is no URL.".to_owned());
+        };
+        (endpoint, uri) = next;
+        // A token does not go along to others.
+        let shows = match headers.contains_key(AUTHORIZATION) {
+            true => Token::of(target.authorization.as_ref()),
+            false => Token::Other,
+        };
+        way = delivery::way(&endpoint, &deps.ours, shows);
+    }
+    failed(UNAVAILABLE, format!("The target redirects more than {} times.", redirect::MOST))
+}
+
+async fn outward((target, uri): (&HttpTarget, &str), headers: HeaderMap, deps: &SchedulerDeps) -> AttemptEnd {
+    let mut request = Request::new(request::method(target.method), uri);
     for (name, value) in &headers {
         request = request.header(name.clone(), value.clone());
     }

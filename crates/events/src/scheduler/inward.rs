@@ -10,18 +10,18 @@ use updraft_model::schedule::{Endpoint, HttpTarget};
 
 use super::{Doorway, Scheme, request};
 
-/// The status of the answer, once all of it has come.
+/// Status and headers of the answer, once all of it has come.
 ///
 /// # Errors
 /// Why there is none.
 pub(super) async fn send(
-    doorway: &Doorway,
+    (doorway, project): (&Doorway, &str),
     (endpoint, prefix): (&Endpoint, Option<&str>),
     target: &HttpTarget,
     headers: HeaderMap,
-) -> Result<StatusCode, String> {
+) -> Result<(StatusCode, HeaderMap), String> {
     let scheme = if endpoint.is_secure { Scheme::Https } else { Scheme::Http };
-    let stream = doorway(scheme).await.ok_or("the server is ending")?;
+    let stream = doorway(scheme, project.to_owned()).await.ok_or("the server is ending")?;
     let path = match prefix {
         Some(prefix) => format!("/{prefix}{}", endpoint.path),
         None => endpoint.path.clone(),
@@ -37,11 +37,11 @@ pub(super) async fn send(
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(told)?;
     let exchange = async move {
         let answer = sender.send_request(request).await.map_err(told)?;
-        let (status, mut body) = (answer.status(), answer.into_body());
+        let (head, mut body) = answer.into_parts();
         while let Some(frame) = body.frame().await {
             frame.map_err(told)?;
         }
-        Ok(status)
+        Ok((head.status, head.headers))
     };
     match select(std::pin::pin!(exchange), std::pin::pin!(connection)).await {
         Either::Left((outcome, _)) => outcome,

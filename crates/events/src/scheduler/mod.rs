@@ -28,7 +28,7 @@ use updraft_model::{
     schedule::{AttemptEntry, AttemptReport, Authorization, ScheduleBook, ScheduledJobName},
 };
 use updraft_outbound::Client;
-use updraft_plan::delivery::{Ours, Step, step};
+use updraft_plan::delivery::{AHEAD_MAX, Ours, Step, step};
 
 use agenda::{Agenda, Start};
 use attempt::Attempted;
@@ -44,8 +44,8 @@ pub type Report = Arc<dyn Fn(AttemptReport) -> BoxFuture<'static, Result<(), Err
 pub type Log = Arc<dyn Fn(AttemptEntry) + Send + Sync>;
 /// Makes the token that a request of this project shows, or says why there is none.
 pub type Mint = Arc<dyn Fn(String, Authorization) -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
-/// Opens a connection to this server, as nobody in particular; `None` when it takes none any more.
-pub type Doorway = Arc<dyn Fn(Scheme) -> BoxFuture<'static, Option<DuplexStream>> + Send + Sync>;
+/// Opens a connection to this server on behalf of a project, as nobody in particular of it; `None` when it takes none any more.
+pub type Doorway = Arc<dyn Fn(Scheme, String) -> BoxFuture<'static, Option<DuplexStream>> + Send + Sync>;
 
 /// How a URL says that it is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -121,7 +121,8 @@ async fn run(mut deps: SchedulerDeps) {
     let (done_sender, mut done) = mpsc::unbounded_channel();
     let mut agenda = Agenda::new(deps.limits);
     let book = deps.book.borrow_and_update().clone();
-    agenda.take_in(&book, deps.clock.now(), Start::First);
+    let mut latest = deps.clock.now();
+    agenda.take_in(&book, latest, Start::First);
     loop {
         while let Some(name) = agenda.next_due(deps.clock.now()) {
             begin(&mut agenda, &name, &deps, &done_sender);
@@ -142,7 +143,11 @@ async fn run(mut deps: SchedulerDeps) {
         }
         // What came of an attempt is in the book before it is said to be done.
         let book = deps.book.borrow_and_update().clone();
-        agenda.take_in(&book, deps.clock.now(), Start::Later);
+        let now = deps.clock.now();
+        agenda.take_in(&book, now, Start::Later);
+        if now + AHEAD_MAX < std::mem::replace(&mut latest, now) {
+            agenda.plan_anew(now);
+        }
     }
 }
 

@@ -52,7 +52,8 @@ const RESERVED_ENV: [&str; 4] = ["PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURA
 const RESERVED_TASK_ENV: [&str; 5] =
     ["CLOUD_RUN_JOB", "CLOUD_RUN_EXECUTION", "CLOUD_RUN_TASK_INDEX", "CLOUD_RUN_TASK_ATTEMPT", "CLOUD_RUN_TASK_COUNT"];
 /// The same in worker pools.
-const RESERVED_WORKER_ENV: [&str; 2] = ["CLOUD_RUN_WORKER_POOL", "CLOUD_RUN_REVISION"];
+const RESERVED_WORKER_ENV: [&str; 3] =
+    ["CLOUD_RUN_WORKER_POOL", "CLOUD_RUN_WORKER_POOL_REVISION", "CLOUD_RUN_REVISION"];
 /// The prefix of variables that only the platform may set.
 const RESERVED_ENV_PREFIX: &str = "X_GOOGLE_";
 

@@ -27,12 +27,10 @@ use pattern::Pattern;
 
 /// What the API says of a schedule or a zone that it cannot read; the violation has the rule.
 pub const SENTENCE: &str = "Schedule or time zone is invalid.";
-/// The zone of a schedule that names none.
-pub const ZONE_DEFAULT: &str = "Etc/UTC";
 /// The longest expression, in bytes: more than one that names every value of every field.
 pub const LENGTH_MAX: usize = 1000;
-/// So many times that passed are counted, and no more: what is told after a year is not worth a second.
-pub const DROPPED_MAX: u32 = 10_000;
+/// So many times that passed are counted, and no more: what is told after a year is not worth what it takes to count.
+pub const DROPPED_MAX: u32 = 1000;
 /// The longest name of a zone, in bytes; the database's own have at most 32.
 const ZONE_LENGTH_MAX: usize = 64;
 
@@ -51,15 +49,6 @@ pub enum CountsFrom {
     Clock,
     /// From the end of the last run: `every 5 minutes` leaves five minutes between runs, however long one takes.
     End,
-}
-
-/// What is due, and what is not done any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Missed {
-    /// The time that was due first.
-    pub due: Timestamp,
-    /// How many later ones have passed as well and are dropped; at most [`DROPPED_MAX`].
-    pub dropped: u32,
 }
 
 /// What is wrong with an expression or a zone.
@@ -137,24 +126,23 @@ impl Schedule {
         }
     }
 
-    /// What is due at `now`, when `last` was the last time that was handed over (or the end of the last run, see
-    /// [`counts_from`](Self::counts_from)); `None` when nothing is.
+    /// How many times after `due` have passed at `now`, too; at most [`DROPPED_MAX`]. Where times count from the end of a run
+    /// none have.
     ///
-    /// After a downtime that is one run, at once, for the time that was due first; the others are dropped. Source: "any
+    /// After a downtime there is one run, at once, for the time that was due first; the others are dropped. Source: "any
     /// job that failed to run in the interim runs immediately"; and "will never allow two simultaneously outstanding
     /// executions".
-    pub fn missed(&self, last: Timestamp, now: Timestamp, zone: &TimeZone) -> Option<Missed> {
-        let due = self.next(last, zone).filter(|due| *due <= now)?;
-        let mut dropped = 0;
-        if self.counts_from() == CountsFrom::Clock {
-            let mut at = due;
-            while dropped < DROPPED_MAX
-                && let Some(next) = self.next(at, zone).filter(|next| *next <= now)
-            {
-                (at, dropped) = (next, dropped + 1);
-            }
+    pub fn dropped(&self, due: Timestamp, now: Timestamp, zone: &TimeZone) -> u32 {
+        if self.counts_from() == CountsFrom::End {
+            return 0;
         }
-        Some(Missed { due, dropped })
+        let (mut at, mut dropped) = (due, 0);
+        while dropped < DROPPED_MAX
+            && let Some(next) = self.next(at, zone).filter(|next| *next <= now)
+        {
+            (at, dropped) = (next, dropped + 1);
+        }
+        dropped
     }
 }
 

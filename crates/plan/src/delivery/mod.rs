@@ -1,6 +1,7 @@
 //! When a scheduled job is to be requested, what comes of an attempt, and which way a request goes.
 //!
-//! Sources: Cloud Scheduler API v1 (`Job.schedule`, `RetryConfig`), its documentation of failed runs.
+//! Sources: Cloud Scheduler API v1 (`Job.schedule`), its documentation of failed runs and of retries ("Retry jobs", which is
+//! newer than what the messages of the API say of `RetryConfig`).
 
 mod way;
 
@@ -15,6 +16,13 @@ use jiff::{Timestamp, tz::TimeZone};
 use updraft_model::schedule::{Execution, Progress, Retry, State};
 
 use crate::cron::{self, CountsFrom, Schedule, ScheduleError};
+
+/// The shortest pause before a retry: with a backoff of nothing a target that fails would be asked as fast as it can answer.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// So far ahead of now may be what was written down, for a clock that is set a little. What is further ahead was written by a
+/// clock that was wrong.
+pub const AHEAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A schedule in its zone.
 #[derive(Debug, Clone)]
@@ -43,8 +51,6 @@ pub struct Attempt {
     pub number: u32,
     /// When the first of them began, if there was one.
     pub first: Option<SystemTime>,
-    /// How many later times have passed as well, and are dropped.
-    pub dropped: u32,
     /// Why it is to be made.
     pub cause: Cause,
 }
@@ -82,30 +88,39 @@ pub enum Outcome {
 
 /// What is to be done about a job at `now`.
 ///
-/// What somebody asked for comes first, also where a job rests. A retry comes only before the next time of the schedule,
-/// which takes its place. Times that passed while a run took longer, or while there was no server, are one run.
+/// What somebody asked for comes first, also where a job rests. A run that failed is tried again before there is another, and
+/// times of the schedule that pass until it is over are skipped ([`after`]). Times that passed while an attempt took longer, or
+/// while there was no server, are one run.
 pub fn step(timing: &Timing, state: State, progress: &Progress, now: SystemTime) -> Step {
     if let Some(due) = progress.forced {
-        return Step::Attempt(Attempt { due, number: 0, first: None, dropped: 0, cause: Cause::Forced });
+        return Step::Attempt(Attempt { due, number: 0, first: None, cause: Cause::Forced });
+    }
+    // Of a job that rests, too: whoever let it rest cleared what was there, so that this was asked for since.
+    if let Some(Execution { due, first, attempts, retry_at }) = progress.execution {
+        if retry_at > now {
+            return Step::Wait(retry_at);
+        }
+        let first = Some(first);
+        return Step::Attempt(Attempt { due, number: attempts, first, cause: Cause::Retry });
     }
     if state == State::Paused {
         return Step::Rest;
     }
-    let next = timing.next_of(progress);
-    if let Some(Execution { due, first, attempts, retry_at }) = progress.execution
-        && next.is_none_or(|next| next > now)
-    {
-        if retry_at > now {
-            return Step::Wait(next.map_or(retry_at, |next| next.min(retry_at)));
-        }
-        let first = Some(first);
-        return Step::Attempt(Attempt { due, number: attempts, first, dropped: 0, cause: Cause::Retry });
+    match timing.next(progress.last) {
+        Some(due) if due <= now => Step::Attempt(Attempt { due, number: 0, first: None, cause: Cause::Due }),
+        Some(next) => Step::Wait(next),
+        None => Step::Rest,
     }
-    match (timing.missed(progress.last, now), next) {
-        (Some((due, dropped)), _) => Step::Attempt(Attempt { due, number: 0, first: None, dropped, cause: Cause::Due }),
-        (None, Some(next)) => Step::Wait(next),
-        (None, None) => Step::Rest,
-    }
+}
+
+/// How far a job has come when what was written down is of a clock that was far ahead: it counts from now on, or it would be
+/// silent until that time is there. `None` when nothing is wrong.
+pub fn set_right(progress: &Progress, now: SystemTime) -> Option<Progress> {
+    let is_ahead = |time: SystemTime| time.duration_since(now).is_ok_and(|ahead| ahead > AHEAD_MAX);
+    let execution = progress.execution.filter(|execution| !is_ahead(execution.first));
+    let last = if is_ahead(progress.last) { now } else { progress.last };
+    let right = Progress { last, execution, ..*progress };
+    (right != *progress).then_some(right)
 }
 
 /// How far a job has come by an attempt.
@@ -121,8 +136,10 @@ pub fn after(timing: &Timing, retry: &Retry, progress: &Progress, attempt: &Atte
     let last = match (timing.schedule.counts_from(), attempt.cause) {
         // The end of the run, retries and all.
         (CountsFrom::End, _) if execution.is_none() => ended.ended,
-        // Times until it began were counted as dropped.
+        // Times until it began are dropped ([`Timing::dropped`]).
         (CountsFrom::Clock, Cause::Due) => ended.started.max(attempt.due),
+        // Those that passed while it was tried again are skipped.
+        (CountsFrom::Clock, Cause::Retry) if execution.is_none() => ended.ended.max(progress.last),
         _ => progress.last,
     };
     let forced = progress.forced.filter(|_| attempt.cause != Cause::Forced);
@@ -131,13 +148,10 @@ pub fn after(timing: &Timing, retry: &Retry, progress: &Progress, attempt: &Atte
 
 /// When a job is requested next, as far as that is known.
 pub fn next_time(timing: &Timing, state: State, progress: &Progress) -> Option<SystemTime> {
-    if progress.forced.is_some() || state == State::Paused {
-        return progress.forced;
-    }
-    let retry_at = progress.execution.map(|execution| execution.retry_at);
-    match (timing.next_of(progress), retry_at) {
-        (Some(next), Some(retry_at)) => Some(next.min(retry_at)),
-        (next, retry_at) => next.or(retry_at),
+    let asked = progress.forced.or_else(|| progress.execution.map(|execution| execution.retry_at));
+    match state {
+        State::Enabled => asked.or_else(|| timing.next(progress.last)),
+        State::Paused => asked,
     }
 }
 
@@ -145,16 +159,16 @@ pub fn next_time(timing: &Timing, state: State, progress: &Progress) -> Option<S
 /// there is none.
 ///
 /// It doubles `doublings` times, then grows by the same amount each time, up to the longest. There are `count` retries, and
-/// more as long as there is time in the window; without `count` there is none.
+/// others as long as there is time in the window: where there are both, both have to be used up. It is a second at least.
 pub fn pause(retry: &Retry, attempts: u32, so_far: Duration) -> Option<Duration> {
     let is_left = attempts <= retry.count || (!retry.window.is_zero() && so_far < retry.window);
-    if retry.count == 0 || !is_left {
+    if !is_left {
         return None;
     }
     let doubled = (attempts - 1).min(retry.doublings);
     let doubling = retry.min_backoff.saturating_mul(2_u32.saturating_pow(doubled));
     let steps = (attempts - 1 - doubled).saturating_add(1);
-    Some(doubling.saturating_mul(steps).min(retry.max_backoff))
+    Some(doubling.saturating_mul(steps).min(retry.max_backoff).max(PAUSE_MIN))
 }
 
 /// What a status of HTTP is in the words of `google.rpc.Code`. Source: the mapping in `google/rpc/code.proto`.
@@ -195,15 +209,12 @@ impl Timing {
         self.schedule.next(after, &self.zone).map(SystemTime::from)
     }
 
-    /// The next time of the schedule. Where that counts from the end of a run it is not known while the run goes on.
-    fn next_of(&self, progress: &Progress) -> Option<SystemTime> {
-        let goes_on = progress.execution.is_some() && self.schedule.counts_from() == CountsFrom::End;
-        if goes_on { None } else { self.next(progress.last) }
-    }
-
-    fn missed(&self, last: SystemTime, now: SystemTime) -> Option<(SystemTime, u32)> {
-        let (last, now) = (Timestamp::try_from(last).ok()?, Timestamp::try_from(now).ok()?);
-        let missed = self.schedule.missed(last, now, &self.zone)?;
-        Some((missed.due.into(), missed.dropped))
+    /// How many times after the one that an attempt is for have passed as well, and are dropped. It takes a while to count
+    /// those of a long downtime.
+    pub fn dropped(&self, attempt: &Attempt, now: SystemTime) -> u32 {
+        match (attempt.cause, Timestamp::try_from(attempt.due), Timestamp::try_from(now)) {
+            (Cause::Due, Ok(due), Ok(now)) => self.schedule.dropped(due, now, &self.zone),
+            _ => 0,
+        }
     }
 }

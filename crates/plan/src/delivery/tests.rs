@@ -41,7 +41,7 @@ fn a_job_waits_until_it_is_due_and_runs_once_for_each_time() {
     let before = progress(30);
     assert_eq!(step(&timing, State::Enabled, &before, at(60)), Step::Wait(at(5 * MINUTE)));
     let now = attempt(&timing, &before, 5 * MINUTE);
-    assert_eq!((now.due, now.number, now.dropped, now.cause), (at(5 * MINUTE), 0, 0, Cause::Due));
+    assert_eq!((now.due, now.number, now.cause), (at(5 * MINUTE), 0, Cause::Due));
     let done = after(&timing, &retry(3), &before, &now, ended(5 * MINUTE, 5 * MINUTE + 2, Outcome::Succeeded));
     assert_eq!(step(&timing, State::Enabled, &done, at(5 * MINUTE + 2)), Step::Wait(at(10 * MINUTE)));
     assert_eq!(next_time(&timing, State::Enabled, &done), Some(at(10 * MINUTE)));
@@ -54,7 +54,7 @@ fn times_that_pass_during_a_run_or_a_downtime_are_one_run() {
     let now = attempt(&timing, &progress(0), MINUTE);
     let done = after(&timing, &retry(0), &progress(0), &now, ended(MINUTE, 15 * MINUTE + 30, Outcome::Succeeded));
     let next = attempt(&timing, &done, 15 * MINUTE + 30);
-    assert_eq!((next.due, next.dropped), (at(2 * MINUTE), 13));
+    assert_eq!((next.due, timing.dropped(&next, at(15 * MINUTE + 30))), (at(2 * MINUTE), 13));
     let done = after(&timing, &retry(0), &done, &next, ended(15 * MINUTE + 30, 15 * MINUTE + 31, Outcome::Succeeded));
     assert_eq!(step(&timing, State::Enabled, &done, at(15 * MINUTE + 31)), Step::Wait(at(16 * MINUTE)));
 }
@@ -74,30 +74,29 @@ fn an_interval_counts_from_the_end_of_the_run_and_its_retries() {
 }
 
 #[test]
-fn a_failure_is_tried_again_until_the_next_time_takes_its_place() {
-    let timing = timing("*/10 * * * *");
+fn a_failure_is_tried_again_and_times_that_pass_until_it_is_over_are_skipped() {
+    let timing = timing("* * * * *");
     let mut job = progress(1);
-    let mut now = 10 * MINUTE;
+    let mut now = MINUTE;
     let mut seen = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..6 {
         let next = attempt(&timing, &job, now);
-        seen.push((now - 10 * MINUTE, next.number, next.cause));
-        job = after(&timing, &retry(3), &job, &next, ended(now, now + 1, Outcome::Failed));
-        match step(&timing, State::Enabled, &job, at(now + 1)) {
-            Step::Wait(until) => now = until.duration_since(at(0)).expect("later").as_secs(),
-            other => panic!("{other:?}"),
-        }
+        assert_eq!((next.due, timing.dropped(&next, at(now))), (at(MINUTE), 0));
+        seen.push((now - MINUTE, next.number, next.cause));
+        job = after(&timing, &retry(5), &job, &next, ended(now, now + 1, Outcome::Failed));
+        let Step::Wait(until) = step(&timing, State::Enabled, &job, at(now + 1)) else { panic!("there is a pause") };
+        assert_eq!(next_time(&timing, State::Enabled, &job), Some(until));
+        now = until.duration_since(at(0)).expect("later").as_secs();
     }
-    let expected = [(0, 0, Cause::Due), (6, 1, Cause::Retry), (17, 2, Cause::Retry), (38, 3, Cause::Retry)];
-    assert_eq!(seen, expected);
-    assert_eq!((job.execution, now), (None, 20 * MINUTE), "there are three retries");
-    // One whose retry would come too late is left.
-    let slow = Retry { min_backoff: Duration::from_secs(900), ..retry(5) };
+    let retries = [(6, 1), (17, 2), (38, 3), (79, 4), (160, 5)].map(|(at, number)| (at, number, Cause::Retry));
+    assert_eq!((seen[0], &seen[1..]), ((0, 0, Cause::Due), &retries[..]));
+    assert_eq!((job.execution, now), (None, 4 * MINUTE), "that at 2:00 and 3:00 was not made up for");
+    // So is one that ends well.
     let first = attempt(&timing, &job, now);
-    let failed = after(&timing, &slow, &job, &first, ended(now, now + 1, Outcome::Failed));
-    assert_eq!(step(&timing, State::Enabled, &failed, at(now + 2)), Step::Wait(at(30 * MINUTE)));
-    let next = attempt(&timing, &failed, 30 * MINUTE);
-    assert_eq!((next.due, next.number), (at(30 * MINUTE), 0));
+    let failed = after(&timing, &retry(1), &job, &first, ended(now, now + 58, Outcome::Failed));
+    let second = attempt(&timing, &failed, now + 63);
+    let done = after(&timing, &retry(1), &failed, &second, ended(now + 63, now + 64, Outcome::Succeeded));
+    assert_eq!(step(&timing, State::Enabled, &done, at(now + 64)), Step::Wait(at(now + 2 * MINUTE)));
 }
 
 #[test]
@@ -116,6 +115,33 @@ fn what_is_asked_for_comes_at_once_and_changes_nothing_of_the_schedule() {
 }
 
 #[test]
+fn what_is_asked_for_of_a_job_that_rests_is_tried_again_as_any_other() {
+    let timing = timing("0 * * * *");
+    let asked = Progress { forced: Some(at(90)), ..progress(30) };
+    let Step::Attempt(first) = step(&timing, State::Paused, &asked, at(91)) else { panic!("it was asked for") };
+    let failed = after(&timing, &retry(1), &asked, &first, ended(91, 95, Outcome::Failed));
+    assert_eq!(step(&timing, State::Paused, &failed, at(95)), Step::Wait(at(100)));
+    assert_eq!(next_time(&timing, State::Paused, &failed), Some(at(100)));
+    let Step::Attempt(second) = step(&timing, State::Paused, &failed, at(100)) else { panic!("it failed") };
+    assert_eq!((second.number, second.cause), (1, Cause::Retry));
+    let over = after(&timing, &retry(1), &failed, &second, ended(100, 101, Outcome::Failed));
+    assert_eq!(step(&timing, State::Paused, &over, at(1 << 20)), Step::Rest);
+}
+
+#[test]
+fn what_a_clock_wrote_that_was_far_ahead_does_not_count() {
+    const DAY: u64 = 24 * 60 * MINUTE;
+    let timing = timing("*/5 * * * *");
+    assert_eq!(set_right(&progress(DAY), at(0)), None, "a clock may be set a little");
+    let first = at(30 * DAY);
+    let execution = Execution { due: first, first, attempts: 1, retry_at: at(30 * DAY + 5) };
+    let ahead = Progress { execution: Some(execution), ..progress(30 * DAY) };
+    let right = set_right(&ahead, at(7)).expect("it is wrong");
+    assert_eq!(right, progress(7));
+    assert_eq!(step(&timing, State::Enabled, &right, at(7)), Step::Wait(at(5 * MINUTE)));
+}
+
+#[test]
 fn pauses_grow_as_documented() {
     let seconds = |retry: &Retry, attempts: std::ops::RangeInclusive<u32>| -> Vec<u64> {
         attempts.map_while(|attempts| pause(retry, attempts, Duration::ZERO)).map(|pause| pause.as_secs()).collect()
@@ -131,10 +157,17 @@ fn pauses_grow_as_documented() {
     assert_eq!(seconds(&retry(5), 1..=9), [5, 10, 20, 40, 80]);
     assert_eq!(seconds(&retry(0), 1..=1), [0_u64; 0]);
     assert_eq!(seconds(&Retry { doublings: u32::MAX, ..example }, 90..=90), [300]);
+    let none = Retry { min_backoff: Duration::ZERO, max_backoff: Duration::ZERO, ..retry(2) };
+    assert_eq!(seconds(&none, 1..=3), [1, 1], "never at once");
     // More than five, while there is time.
     let window = Retry { window: Duration::from_secs(600), ..retry(1) };
     assert!(pause(&window, 7, Duration::from_secs(599)).is_some());
     assert!(pause(&window, 7, Duration::from_secs(600)).is_none());
+    // Both have to be used up where there are both; one of them is enough.
+    assert!(pause(&window, 1, Duration::from_secs(600)).is_some());
+    let only_window = Retry { count: 0, ..window };
+    assert!(pause(&only_window, 3, Duration::from_secs(599)).is_some());
+    assert!(pause(&only_window, 1, Duration::from_secs(600)).is_none());
 }
 
 #[test]
@@ -163,7 +196,9 @@ fn what_means_this_server_takes_the_way_in() {
         ("https://notrun.localhost/", Token::Other, Way::Out),
         ("https://example.com/", Token::Other, Way::Out),
     ] {
-        assert_eq!(way(&Endpoint::of(uri).expect(uri), &ours, token), expected, "{uri}");
+        let way = way(&Endpoint::of(uri).expect(uri), &ours, token);
+        assert_eq!(way, expected, "{uri}");
+        assert!(way.may_see(Token::Other) && way.may_see(Token::Access) == matches!(way, Way::Api(_)), "{uri}");
     }
 }
 

@@ -5,7 +5,10 @@
 
 use std::net::IpAddr;
 
-use updraft_model::{name::INTERNAL_HOST, schedule::Endpoint};
+use updraft_model::{
+    name::INTERNAL_HOST,
+    schedule::{Authorization, Endpoint},
+};
 
 /// What of the world is this server.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -71,6 +74,27 @@ pub enum Token {
     Access,
     /// An ID token, which is for one audience, or nothing.
     Other,
+}
+
+// === impl Way ===
+
+impl Way {
+    /// May whoever is at its end see such a token? An access token is for APIs: a service is somebody else's program.
+    pub fn may_see(&self, token: Token) -> bool {
+        token == Token::Other || matches!(self, Self::Api(_))
+    }
+}
+
+// === impl Token ===
+
+impl Token {
+    /// What a request shows that is authorised like this.
+    pub fn of(authorization: Option<&Authorization>) -> Self {
+        match authorization {
+            Some(Authorization::OAuth { .. }) => Self::Access,
+            Some(Authorization::Oidc { .. }) | None => Self::Other,
+        }
+    }
 }
 
 fn is_this_machine(host: &str) -> bool {

@@ -70,11 +70,11 @@ fn reports(control: Control) -> Report {
 }
 
 fn doorway(errands: mpsc::Sender<Errand>) -> Doorway {
-    Arc::new(move |scheme| {
+    Arc::new(move |scheme, project| {
         let errands = errands.clone();
         Box::pin(async move {
             let (stream, far) = duplex(PIPE);
-            errands.send(Errand { stream: far, is_secure: scheme == Scheme::Https }).await.ok()?;
+            errands.send(Errand { stream: far, is_secure: scheme == Scheme::Https, project }).await.ok()?;
             Some(stream)
         })
     })

@@ -98,6 +98,29 @@ async fn a_new_revision_takes_over_and_a_broken_one_does_not() {
 }
 
 #[tokio::test]
+async fn workers_that_ran_for_long_go_on_until_the_new_ones_are_up() {
+    let world = World::start().await;
+    let image = world.image("consumer").await;
+    let body = json!({"template": template(&image, &["sleep"]), "scaling": {"manualInstanceCount": 3}});
+    let pool = deploy(&world, "consumer", body).await;
+    let old = &pool["latestReadyRevision"];
+    world.until("three run", || live_of(&world, old) == 3).await;
+    world.hand.advance(Duration::from_secs(20 * 60));
+    let changed = json!({"template": template(&image, &["print=new", "sleep"])});
+    world.ok("PATCH", &format!("{POOLS}/consumer?updateMask=template"), changed).await;
+    // A new one has to run for a second until it is up; this looks four times in each.
+    let mut beside = 0;
+    let took_over = || {
+        let (old, all) = (live_of(&world, old), world.engine.live());
+        beside += u32::from((old, all) == (3, 6));
+        (old, all) == (0, 3)
+    };
+    world.until("the new ones took over", took_over).await;
+    assert!(beside >= 3, "the old ones are at work until the new ones are, not {beside} looks long");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn instances_are_divided_among_two_revisions() {
     let world = World::start().await;
     let image = world.image("consumer").await;

@@ -133,6 +133,36 @@ async fn calls_of_the_api_are_this_servers_to_answer_and_without_a_token_nobody_
 }
 
 #[tokio::test]
+async fn a_service_for_internal_requests_is_reached_by_jobs_of_its_project_and_by_no_others() {
+    let world = World::start().await;
+    let image = world.image("hello").await;
+    let template = json!({"containers": [{"image": image, "args": ["serve"]}]});
+    let body = json!({"template": template, "ingress": "INGRESS_TRAFFIC_INTERNAL_ONLY", "invokerIamDisabled": true});
+    let operation = world.ok("POST", &format!("{SERVICES}?serviceId=hello"), body).await;
+    let service = world.done(&operation).await["response"].take();
+    let uri = service["uri"].as_str().expect("a URL").to_owned();
+    assert_eq!(world.get(&uri, "/").await.status, 404);
+    let made = job(&world, "near", json!({"uri": uri})).await;
+    assert_eq!(attempted(&world, "near", &made).await["status"], json!({}));
+    let (far, name) = (JOBS.replace("demo-project", "far-project"), made["name"].as_str().expect("a name"));
+    let name = name.replace("demo-project", "far-project");
+    let body = json!({"name": name, "schedule": "* * * * *", "httpTarget": {"uri": uri}});
+    world.ok("POST", &far, body).await;
+    let ran = async || world.ok("GET", &format!("{far}/near"), Value::Null).await;
+    world.ok("POST", &format!("{far}/near:run"), json!({})).await;
+    let tried = world.drive(async {
+        loop {
+            let job = ran().await;
+            if job["lastAttemptTime"].is_string() {
+                return job;
+            }
+        }
+    });
+    assert_eq!(tried.await["status"], json!({"code": 5, "message": "The target answered 404."}));
+    world.end().await;
+}
+
+#[tokio::test]
 async fn no_spelling_of_this_machine_leads_to_the_server_as_its_owner() {
     let world = World::start().await;
     world.allow("was not", "what is refused on the way out is told the operator");

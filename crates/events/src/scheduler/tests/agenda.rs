@@ -54,6 +54,23 @@ fn however_many_are_overdue_after_a_start_they_begin_within_a_minute() {
 }
 
 #[test]
+fn jobs_run_on_after_a_clock_that_was_far_ahead_for_a_while() {
+    let mut agenda = Agenda::new(Limits::default());
+    let ahead = start() + Duration::from_secs(30 * 24 * 60 * 60);
+    let of_then = job("* * * * *").entry(ahead);
+    let mut written = ScheduleBook::default();
+    written.entries.insert(name(0), Arc::new(of_then));
+    agenda.take_in(&Arc::new(written), ahead, Start::First);
+    assert_eq!(agenda.pause(ahead), Some(Duration::from_secs(60)));
+    agenda.plan_anew(start());
+    assert_eq!(agenda.pause(start()), Some(Duration::from_secs(60)));
+    let due = start() + Duration::from_secs(60);
+    assert_eq!(agenda.next_due(due), Some(name(0)));
+    let known = agenda.get(&name(0)).expect("is there");
+    assert_eq!(known.entry.progress.last, start(), "what comes of it is counted from here");
+}
+
+#[test]
 fn a_job_that_was_put_in_is_due_at_its_time_and_one_that_was_taken_out_is_not() {
     let mut agenda = Agenda::new(Limits::default());
     agenda.take_in(&book(2), start(), Start::First);

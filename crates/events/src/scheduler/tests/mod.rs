@@ -61,6 +61,68 @@ async fn a_token_is_made_for_the_account_and_shown() {
 }
 
 #[tokio::test]
+async fn an_access_token_is_shown_to_the_apis_of_this_server_and_to_nobody_else() {
+    let world = World::start().await;
+    let account = "a@demo-project.iam.gserviceaccount.com".to_owned();
+    let mut wanted = job("* * * * *");
+    wanted.target.authorization = Some(Authorization::OAuth { account, scope: String::new() });
+    // A program of somebody, and a port that was this server's once.
+    for uri in ["http://hello.run.localhost:8080/", "http://localhost:9090/v2/x"] {
+        wanted.target.uri = uri.to_owned();
+        world.put("a", wanted.clone());
+        world.pass(MINUTE).await;
+        let end = world.reports().pop().expect("a report").end;
+        assert_eq!((end.code, end.message.starts_with("The target is no API")), (7, true), "{uri}: {end:?}");
+    }
+    assert_eq!((world.seen().len(), world.minted().len()), (0, 0));
+    wanted.target.uri = "http://localhost:8080/v2/x".to_owned();
+    world.put("a", wanted);
+    world.pass(MINUTE).await;
+    assert_eq!(world.seen()[0].headers["authorization"], "Bearer token-of-a");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn redirects_are_followed_with_the_token_only_to_where_it_was_shown_before() {
+    let world = World::start().await;
+    let account = "a@demo-project.iam.gserviceaccount.com".to_owned();
+    let mut wanted = job("* * * * *");
+    wanted.target.method = HttpMethod::Get;
+    wanted.target.body.clear();
+    wanted.target.authorization = Some(Authorization::Oidc { account, audience: String::new() });
+    world.answer(Answer::Redirects(|path| match path {
+        "/x?y=z" => Some("../near"),
+        "/near" => Some("http://other.run.localhost:8080/far"),
+        _ => None,
+    }));
+    world.put("a", wanted.clone());
+    world.pass(MINUTE).await;
+    let seen = world.seen();
+    let shown = seen.iter().map(|request| (request.headers["host"].as_str(), request.path.as_str()));
+    let (here, there) = ("hello.run.localhost:8080", "other.run.localhost:8080");
+    assert_eq!(shown.collect::<Vec<_>>(), [(here, "/x?y=z"), (here, "/near"), (there, "/far")]);
+    let has_token = seen.iter().map(|request| request.headers.contains_key("authorization"));
+    assert_eq!(has_token.collect::<Vec<_>>(), [true, true, false]);
+    assert_eq!(world.reports().pop().map(|report| report.end.code), Some(0));
+    // Nobody is redirected to where a job may not go.
+    world.answer(Answer::Redirects(|_| Some("http://127.0.0.1:9/")));
+    world.pass(MINUTE).await;
+    let end = world.reports().pop().expect("a report").end;
+    assert_eq!((world.seen().len(), end.code), (4, 7), "{end:?}");
+    world.answer(Answer::Redirects(|_| Some("/again")));
+    world.pass(MINUTE).await;
+    let end = world.reports().pop().expect("a report").end;
+    assert_eq!((world.seen().len(), end.message.as_str()), (10, "The target redirects more than 5 times."));
+    // What could be done twice by this is not sent again.
+    wanted.target.method = HttpMethod::Post;
+    world.put("a", wanted);
+    world.pass(MINUTE).await;
+    let end = world.reports().pop().expect("a report").end;
+    assert_eq!((world.seen().len(), end.status), (11, Some(302)));
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_call_of_an_api_of_googles_comes_to_this_server_below_the_prefix_of_that_api() {
     let world = World::start().await;
     let mut wanted = job("* * * * *");

@@ -49,6 +49,8 @@ pub(super) struct Seen {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Answer {
     Status(u16),
+    /// Where to, by the path; 200 for those that lead nowhere.
+    Redirects(fn(&str) -> Option<&'static str>),
     Never,
 }
 
@@ -153,9 +155,17 @@ impl Shared {
                     body: String::from_utf8_lossy(&body).into_owned(),
                     is_secure: scheme == Scheme::Https,
                 };
+                let path = seen.path.clone();
                 lock(&shared.seen).push(seen);
                 let answer = *lock(&shared.answer);
                 match answer {
+                    Answer::Redirects(to) => {
+                        let answer = match to(&path) {
+                            Some(location) => Response::builder().status(302).header("location", location),
+                            None => Response::builder(),
+                        };
+                        Ok(answer.body(Full::new(Bytes::new())).expect("a location"))
+                    }
                     Answer::Status(status) => {
                         let answer = Response::builder().status(status).body(Full::new(Bytes::new()));
                         Ok::<_, Infallible>(answer.expect("a status"))
@@ -208,7 +218,7 @@ impl World {
                 lock(&mint.minted).push((project, authorization));
                 Box::pin(async move { said.map(|()| "token-of-a".to_owned()) })
             }),
-            doorway: Arc::new(move |scheme| {
+            doorway: Arc::new(move |scheme, _project| {
                 let (near, far) = tokio::io::duplex(1 << 16);
                 let (door, shutdown) = (door.clone(), tasks.shutdown().clone());
                 tasks.spawn("door", OnFailure::Log, async move {

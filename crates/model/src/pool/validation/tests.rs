@@ -73,11 +73,15 @@ fn what_is_about_requests_is_refused() {
             (container.port_count, container.port_number) = (1, 8080);
             container.readiness_probe = probe(ProbeKind::Grpc { port: 9000, service: String::new() });
             let env = |name: &str| EnvVar { name: name.to_owned(), value: EnvValue::Plain("x".to_owned()) };
-            container.env = ["PORT", "K_SERVICE", "CLOUD_RUN_WORKER_POOL", "CLOUD_RUN_REVISION"].map(env).into();
+            container.env =
+                ["PORT", "K_SERVICE", "CLOUD_RUN_WORKER_POOL", "CLOUD_RUN_WORKER_POOL_REVISION", "CLOUD_RUN_REVISION"]
+                    .map(env)
+                    .into();
         },
         expect![[r#"
             worker_pool.template.containers[0].env[2].name: the name is reserved by the platform, got 'CLOUD_RUN_WORKER_POOL'
-            worker_pool.template.containers[0].env[3].name: the name is reserved by the platform, got 'CLOUD_RUN_REVISION'
+            worker_pool.template.containers[0].env[3].name: the name is reserved by the platform, got 'CLOUD_RUN_WORKER_POOL_REVISION'
+            worker_pool.template.containers[0].env[4].name: the name is reserved by the platform, got 'CLOUD_RUN_REVISION'
             worker_pool.template.containers[0].ports: must be empty, for no requests are sent to a worker pool, got 8080
             worker_pool.template.containers[0].readiness_probe: must not be set, for no requests are sent to a worker pool
         "#]],

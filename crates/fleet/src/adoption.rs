@@ -19,6 +19,7 @@ use crate::{
     attempts::Attempts,
     context::Context,
     instance::{self, Instance},
+    parting,
     revision::{End, Revision},
 };
 
@@ -130,7 +131,7 @@ async fn live(context: Arc<Context>, instance: Arc<Instance>, mut joined: onesho
         (None, Err(_)) if instance.has_ended() => {}
         (None, Err(_)) => {
             context.say(&instance, "Stopping instance. Reason: its revision is not served any more.");
-            instance::end(&context, &instance, context.config.stop_grace).await;
+            parting::end(&context, &instance, context.config.stop_grace).await;
         }
     }
     context.instances.remove(&instance.id);

@@ -24,7 +24,7 @@ use crate::{
     context::Context,
     failure::Cause,
     instance::{self, Ended, Instance, Order, Remains, Start, Timing},
-    secrets,
+    parting, secrets,
 };
 
 /// The attempts of this server.
@@ -82,7 +82,7 @@ impl Attempts {
             adoption::too_late(&attempts.context).await;
             if attempts.lock().inherited.remove(&name).is_some() {
                 attempts.context.say(&instance, "Stopping instance. Reason: nobody waits for its task any more.");
-                instance::end(&attempts.context, &instance, attempts.context.config.stop_grace).await;
+                parting::end(&attempts.context, &instance, attempts.context.config.stop_grace).await;
                 attempts.context.instances.remove(&instance.id);
             }
         });
@@ -225,7 +225,7 @@ impl Running {
                 let found = &failure.diagnosis;
                 context.say(instance, format!("Start failed [{}]. {} {}", found.code, found.cause, found.advice));
                 if remains == Remains::Process {
-                    instance::end(context, instance, Duration::ZERO).await;
+                    parting::end(context, instance, Duration::ZERO).await;
                 }
                 Some(AttemptEnd::NotStarted { reason: failure.reason, message: found.to_string() })
             }
@@ -259,7 +259,7 @@ impl Running {
         if stopped == Some(&Stop::TimedOut) {
             context.say(&self.instance, "Terminating task because it has reached the maximum timeout.");
         }
-        instance::end(context, &self.instance, context.config.stop_grace).await;
+        parting::end(context, &self.instance, context.config.stop_grace).await;
         match stopped {
             Some(Stop::Cancelled) => Some(AttemptEnd::Cancelled),
             Some(Stop::TimedOut) => Some(AttemptEnd::TimedOut),

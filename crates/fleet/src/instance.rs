@@ -4,7 +4,10 @@ use std::{
     any::Any,
     collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -30,22 +33,20 @@ use crate::{
     evidence,
     failure::Cause,
     frost::Frost,
-    health,
+    health, parting,
     probe::Target,
     revision::{End, Revision},
     secrets::{self, Held},
 };
 
-/// The container's lines that are kept for the message of a failed start.
 /// So long an instance without a startup probe has to run until it counts as up.
 const STEADY: Duration = Duration::from_secs(1);
+/// The container's lines that are kept for the message of a failed start.
 const LAST_LINES: usize = 20;
 /// The longest of them, in bytes.
 const LAST_LINE_MAX: usize = 2000;
 /// How long the startup probe's connection waits for the first request.
 const KEPT_OPEN: Duration = Duration::from_millis(20);
-/// After SIGKILL the engine has this long to say that the instance is gone.
-const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is known of one instance.
 pub(crate) struct Instance {
@@ -64,6 +65,7 @@ pub(crate) struct Instance {
     /// The same, for as long as the instance is known: that of an attempt is kept until its end is written down.
     kept: Mutex<Receipt>,
     order: watch::Sender<Order>,
+    out_of_reach: AtomicBool,
     /// The port that only one instance can have, if it turned out that this one listens there.
     alone: watch::Sender<Option<u16>>,
     /// Who has the port that it wanted, in a sentence, if somebody else has.
@@ -134,6 +136,7 @@ impl Instance {
             receipt: Mutex::default(),
             kept: Mutex::default(),
             order: watch::Sender::new(Order::Run),
+            out_of_reach: AtomicBool::new(false),
             alone: watch::Sender::new(None),
             crowded: OnceLock::new(),
             frost: Frost::default(),
@@ -179,6 +182,15 @@ impl Instance {
     pub(crate) fn came_up(&self, timing: Timing) {
         // It comes up once.
         let _ = self.timing.set(timing);
+    }
+
+    /// Nobody can connect to it any more.
+    pub(crate) fn lose_reach(&self) {
+        self.out_of_reach.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_out_of_reach(&self) -> bool {
+        self.out_of_reach.load(Ordering::Relaxed)
     }
 
     pub(crate) fn order(&self, order: Order) {
@@ -240,7 +252,7 @@ impl Instance {
         std::future::pending().await
     }
 
-    fn detach(&self) {
+    pub(crate) fn detach(&self) {
         drop(self.opened());
         self.attached.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -324,12 +336,12 @@ pub(crate) async fn live(revision: Arc<Revision>, instance: Arc<Instance>, entry
             context.say(&instance, text.trim_end());
             revision.failed(&instance, failure, retry);
             if remains == Remains::Process {
-                end(&context, &instance, Duration::ZERO).await;
+                parting::end(&context, &instance, Duration::ZERO).await;
             }
             revision.gone(&instance, End::Wanted);
         }
         Start::Unwanted => {
-            end(&context, &instance, context.config.stop_grace).await;
+            parting::end(&context, &instance, context.config.stop_grace).await;
             revision.gone(&instance, End::Wanted);
         }
     }
@@ -368,7 +380,7 @@ pub(crate) async fn go_on(revision: Arc<Revision>, instance: Arc<Instance>, entr
         failed => {
             revision.dismiss(&instance);
             if !matches!(failed, Ok(Start::Failed(_, Remains::Nothing))) {
-                end(&context, &instance, context.config.stop_grace).await;
+                parting::end(&context, &instance, context.config.stop_grace).await;
             }
             revision.gone(&instance, End::Wanted);
         }
@@ -459,30 +471,16 @@ async fn serve(context: &Context, revision: &Arc<Revision>, (instance, entry): (
             revision.gone(instance, End::Crash);
         }
         () = instance.until_ordered() => {
-            end(context, instance, context.config.stop_grace).await;
+            parting::part(context, instance).await;
             revision.gone(instance, End::Wanted);
         }
         () = health::until_ill(context, revision, (instance, entry)) => {
             // At once: who does not live does not end well when it is asked to.
             revision.became_ill(instance);
-            end(context, instance, Duration::ZERO).await;
+            parting::end(context, instance, Duration::ZERO).await;
             revision.gone(instance, End::Ill);
         }
     }
-}
-
-/// Ends the process and waits until it is gone.
-pub(crate) async fn end(context: &Context, instance: &Instance, grace: Duration) {
-    instance.detach();
-    instance.frost.finish(context, &instance.id);
-    for grace in [grace, Duration::ZERO] {
-        context.engine.stop(&instance.id, grace).await;
-        if context.clock.timeout(grace + KILL_PATIENCE, instance.until_exit()).await.is_ok() {
-            drop(instance.receipt());
-            return;
-        }
-    }
-    tracing::error!(owner = %instance.owner, instance = %instance.id, "the engine does not say that the instance is gone");
 }
 
 fn reason(why: StartReason) -> String {

@@ -33,6 +33,7 @@ mod health;
 mod instance;
 mod meter;
 mod metrics;
+mod parting;
 mod probe;
 mod revision;
 mod secrets;

@@ -46,6 +46,9 @@ impl Revision {
             && place.about == About::Ready
         {
             place.about = About::Draining;
+            if why == RetireReason::Unreachable {
+                instance.lose_reach();
+            }
             // Its other requests break off by themselves, if they do.
             effects.stops.push(instance.clone());
             effects.retired.push((instance.clone(), why));

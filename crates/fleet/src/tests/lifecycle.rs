@@ -180,3 +180,18 @@ async fn as_whom_an_instance_acts_is_known_from_before_it_runs_until_it_has_ende
     world.end().await;
     assert!(roll.borrow().entries.is_empty());
 }
+
+#[tokio::test]
+async fn how_an_instance_that_breaks_off_ended_is_told_also_when_that_is_seen_first() {
+    let mut world = World::new();
+    let app = name("app-1");
+    world.put(&app, BookEntry { max: 1, ..entry(&app) });
+    let slot = world.fleet.admit(&app).await.expect("an instance comes up");
+    let id = slot.instance().clone();
+    slot.give_up();
+    assert!(world.engine.kill(&id, Exit::Code(3)));
+    until("it is gone", || world.fleet.live_instances() == 0).await;
+    let lines = world.lines();
+    assert!(lines.contains("it cannot be connected to any more") && lines.contains("exit(3)"), "{lines}");
+    world.end().await;
+}

@@ -139,9 +139,15 @@ impl Executions {
         state.live.insert(name.clone(), live);
     }
 
-    /// Forgets one, but for what the fleet was told of it and has told: it is read from the store again.
+    /// Forgets one, but for what the fleet was told of it and has told: it is read from the store again. What it had claimed
+    /// it gives back, and it keeps nobody waiting, since it may fail again and again.
     pub(crate) fn reread(&self, name: &ExecutionName) {
-        self.lock().live.remove(name);
+        let mut state = self.lock();
+        state.live.remove(name);
+        if let Some(known) = state.known.get_mut(name) {
+            known.running = known.counts.running;
+            known.turn = None;
+        }
     }
 
     /// Forgets everything of one. Whatever of it runs is ended.
@@ -286,5 +292,69 @@ impl State {
             taken.memory += u64::from(known.running) * known.size;
         }
         taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use updraft_plan::job::Terms;
+
+    use super::*;
+
+    const MACHINE: Machine = Machine { memory: 8 << 30, tasks: 2 };
+
+    fn name(job: &str) -> ExecutionName {
+        Parent::new("demo-project", "us-central1").job(job).execution(format!("{job}-a"))
+    }
+
+    fn live(task_count: u32) -> Live {
+        let terms = Terms { task_count, parallelism: 0, max_retries: 0, timeout: Duration::from_secs(60) };
+        Live {
+            template: ExecutionTemplate::default(),
+            progress: Progress::new(terms),
+            rows: BTreeMap::new(),
+            is_prepared: true,
+            started: None,
+            alarm: None,
+            size: 1 << 20,
+        }
+    }
+
+    /// A pass of an execution: how many tasks may begin. They are begun, or the pass fails.
+    fn pass(all: &Executions, job: &str, begins: bool) -> u32 {
+        let mut live = all.take(&name(job)).unwrap_or_else(|| live(10));
+        let (want, running) = (live.progress.may_begin(UNIX_EPOCH), live.progress.counts().running);
+        let granted = all.claim(&name(job), Claim { want, running, size: live.size, services: 0 });
+        if begins {
+            live.progress.begin(granted as usize, UNIX_EPOCH);
+            all.put_back(&name(job), live, UNIX_EPOCH);
+        } else {
+            all.reread(&name(job));
+        }
+        granted
+    }
+
+    #[test]
+    fn who_waits_longest_is_woken_first_and_there_are_as_many_as_places() {
+        let all = Executions::new(MACHINE, watch::Sender::new(Arc::default()));
+        assert_eq!(pass(&all, "first", true), 2);
+        assert_eq!((pass(&all, "second", true), pass(&all, "third", true)), (0, 0));
+        assert!(all.waiting(&name("first")).is_empty(), "there is no place");
+        let mut first = all.take(&name("first")).expect("it is there");
+        let running: Vec<_> = first.progress.running().collect();
+        first.progress.ended(running[0], updraft_model::job::AttemptEnd::Succeeded, UNIX_EPOCH);
+        all.put_back(&name("first"), first, UNIX_EPOCH);
+        assert_eq!(all.waiting(&name("first")), [name("second")]);
+        assert_eq!(pass(&all, "third", true), 0, "the second has waited longer");
+        assert_eq!(pass(&all, "second", true), 1);
+    }
+
+    #[test]
+    fn what_a_pass_had_claimed_that_fails_is_for_others_at_once() {
+        let all = Executions::new(MACHINE, watch::Sender::new(Arc::default()));
+        assert_eq!(pass(&all, "failing", false), 2);
+        assert_eq!(pass(&all, "other", true), 2);
     }
 }

@@ -163,6 +163,14 @@ pub(crate) fn example(root: &Path) -> Result<(), Error> {
     command(build.arg("--target-dir").arg(root.join("target/examples")))
 }
 
+/// Compiles the program of the test images to `program`, linked statically.
+pub(crate) fn witness(root: &Path, program: &Path) -> Result<(), Error> {
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--edition", "2024", "-C", "opt-level=2", "-C", "panic=abort", "-C", "strip=symbols"]);
+    rustc.args(["-C", "target-feature=+crt-static", "--target", "x86_64-unknown-linux-gnu", "-o"]).arg(program);
+    command(rustc.arg(root.join("examples/witness.rs")))
+}
+
 fn tests(root: &Path) -> Result<(), Error> {
     let mut test = Command::new("cargo");
     test.current_dir(root).args(["test", "--workspace", "--quiet"]);

@@ -1,6 +1,7 @@
 //! A server of a bench: the release binary, its own data directory, free ports, ended by its own id.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
@@ -149,6 +150,15 @@ impl Server {
         Err(format!("updraft {arguments:?}: {}", String::from_utf8_lossy(&output.stderr)).into())
     }
 
+    /// Puts an image, as `docker save` would write it, into its registry.
+    pub(crate) fn load(&self, image: &[u8]) -> Result<(), Error> {
+        let archive = self.data_dir.with_extension("tar");
+        fs::write(&archive, image)?;
+        let loaded = self.updraft(&["images", "load", &archive.display().to_string()]);
+        fs::remove_file(&archive)?;
+        loaded.map(drop)
+    }
+
     /// Where the token of its operator is, if it asks for one.
     pub(crate) fn token_file(&self) -> PathBuf {
         self.data_dir.join("token")
@@ -187,7 +197,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.end();
-        let _ = std::fs::remove_dir_all(&self.data_dir);
+        let _ = fs::remove_dir_all(&self.data_dir);
     }
 }
 

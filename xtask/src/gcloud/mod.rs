@@ -151,21 +151,17 @@ fn run_in(root: &Path, choice: &Choice, dir: &Path) -> Result<(), Error> {
 /// Puts the images into the server's registry.
 fn load(server: &Server, root: &Path, dir: &Path) -> Result<(), Error> {
     let hello = fs::read(root.join("target/examples/x86_64-unknown-linux-gnu/release/hello"))?;
-    put(server, dir, (IMAGE, "hello"), &hello)?;
+    put(server, (IMAGE, "hello"), &hello)?;
     let program = dir.join("witness");
-    let mut rustc = Command::new("rustc");
-    rustc.args(["--edition", "2024", "-C", "target-feature=+crt-static", "--target", "x86_64-unknown-linux-gnu"]);
-    test::command(rustc.arg("-o").arg(&program).arg(root.join("examples/witness.rs")))?;
-    put(server, dir, (WITNESS, "witness"), &fs::read(program)?)
+    test::witness(root, &program)?;
+    put(server, (WITNESS, "witness"), &fs::read(program)?)
 }
 
-fn put(server: &Server, dir: &Path, (image, name): (&str, &str), program: &[u8]) -> Result<(), Error> {
+fn put(server: &Server, (image, name): (&str, &str), program: &[u8]) -> Result<(), Error> {
     let files = [image::File { path: name, contents: program, mode: 0o755 }];
     let entrypoint = format!("/{name}");
     let process = image::Process { entrypoint: &[&entrypoint], ..image::Process::default() };
-    let archive = dir.join(format!("{name}.tar"));
-    fs::write(&archive, image::archive(image, &files, &process)?)?;
-    server.updraft(&["images", "load", &archive.display().to_string()]).map(drop)
+    server.load(&image::archive(image, &files, &process)?)
 }
 
 // === impl Choice ===

@@ -392,13 +392,20 @@ impl Counts {
     /// Counts a task of this phase, of which so many attempts have begun.
     pub fn add(&mut self, phase: TaskPhase, attempts: u32) {
         self.retried += u32::from(attempts > 1);
+        if let Some(count) = self.of(phase) {
+            *count += 1;
+        }
+    }
+
+    /// How many tasks are in this phase; those that are pending are not counted.
+    pub fn of(&mut self, phase: TaskPhase) -> Option<&mut u32> {
         match phase {
-            TaskPhase::Pending => {}
-            TaskPhase::Running => self.running += 1,
-            TaskPhase::Succeeded => self.succeeded += 1,
-            TaskPhase::Failed => self.failed += 1,
-            TaskPhase::Cancelled => self.cancelled += 1,
-            TaskPhase::Abandoned => self.abandoned += 1,
+            TaskPhase::Pending => None,
+            TaskPhase::Running => Some(&mut self.running),
+            TaskPhase::Succeeded => Some(&mut self.succeeded),
+            TaskPhase::Failed => Some(&mut self.failed),
+            TaskPhase::Cancelled => Some(&mut self.cancelled),
+            TaskPhase::Abandoned => Some(&mut self.abandoned),
         }
     }
 

@@ -24,24 +24,13 @@ impl Progress {
     /// The task enters `phase`.
     pub(super) fn enter(&mut self, index: u32, phase: TaskPhase) {
         let before = std::mem::replace(&mut self.slot(index).phase, phase);
-        if let Some(count) = self.count(before) {
+        if let Some(count) = self.counts.of(before) {
             *count -= 1;
         }
-        if let Some(count) = self.count(phase) {
+        if let Some(count) = self.counts.of(phase) {
             *count += 1;
         }
         self.changed.insert(index);
-    }
-
-    fn count(&mut self, phase: TaskPhase) -> Option<&mut u32> {
-        match phase {
-            TaskPhase::Pending => None,
-            TaskPhase::Running => Some(&mut self.counts.running),
-            TaskPhase::Succeeded => Some(&mut self.counts.succeeded),
-            TaskPhase::Failed => Some(&mut self.counts.failed),
-            TaskPhase::Cancelled => Some(&mut self.counts.cancelled),
-            TaskPhase::Abandoned => Some(&mut self.counts.abandoned),
-        }
     }
 
     /// The attempt of the task does not run any more.

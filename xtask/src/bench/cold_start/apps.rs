@@ -65,10 +65,7 @@ impl App {
         let root = roots.join("witness");
         fs::create_dir_all(&root)?;
         let program = root.join("witness");
-        let mut rustc = Command::new("rustc");
-        rustc.args(["--edition", "2024", "-C", "opt-level=2", "-C", "panic=abort", "-C", "strip=symbols"]);
-        rustc.args(["-C", "target-feature=+crt-static", "--target", "x86_64-unknown-linux-gnu", "-o"]).arg(&program);
-        test::command(rustc.arg(repository.join("examples/witness.rs")))?;
+        test::witness(repository, &program)?;
         let with = |program: String| {
             std::iter::once(program).chain(arguments.iter().map(|&argument| argument.to_owned())).collect()
         };

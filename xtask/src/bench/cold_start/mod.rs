@@ -22,7 +22,6 @@ mod series;
 
 use std::{
     collections::BTreeMap,
-    fs,
     io::{Read as _, Write as _},
     net::TcpStream,
     path::Path,
@@ -129,10 +128,9 @@ impl Rig {
             None => eprintln!("there is no node on this machine: its rows are left out"),
         }
         let program = Server::build(root)?;
-        let bare = Site::set_up(Server::bare(root, &program, IDLE)?, &apps, (files.path(), true))?;
-        let site = |apps: &[App], settings: &[&str]| {
-            Site::set_up(Server::spawn(program.clone(), settings)?, apps, (files.path(), false))
-        };
+        let bare = Site::set_up(Server::bare(root, &program, IDLE)?, &apps, true)?;
+        let site =
+            |apps: &[App], settings: &[&str]| Site::set_up(Server::spawn(program.clone(), settings)?, apps, false);
         let hit = site(&apps, &["--idle-timeout", IDLE])?;
         let miss = site(&apps, &["--idle-timeout", IDLE, "--sandboxes", "0"])?;
         let frozen = site(&apps[..1], &["--freeze-after", "0"])?;
@@ -229,15 +227,11 @@ impl Rig {
 // === impl Site ===
 
 impl Site {
-    fn set_up(server: Server, apps: &[App], (dir, is_bare): (&Path, bool)) -> Result<Self, Error> {
+    fn set_up(server: Server, apps: &[App], is_bare: bool) -> Result<Self, Error> {
         let mut hosts = Vec::new();
         for app in apps {
             let image = format!("localhost/{}:latest", app.name);
-            let archive = dir.join("image.tar");
-            fs::write(&archive, app.archive(&image)?)?;
-            let loaded = server.updraft(&["images", "load", &archive.display().to_string()]);
-            fs::remove_file(&archive)?;
-            loaded?;
+            server.load(&app.archive(&image)?)?;
             let mut copies = Vec::new();
             for copy in 0..COPIES {
                 let name = format!("{}-{copy}", app.name);

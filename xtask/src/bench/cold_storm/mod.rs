@@ -11,7 +11,7 @@
 mod holdings;
 mod load;
 
-use std::{fs, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use self::{holdings::Holdings, load::Turn};
 use super::{
@@ -57,7 +57,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Report, Error> {
         None => Server::build(root)?,
     };
     let server = Server::spawn(program, &["--idle-timeout", "0ms"])?;
-    let hosts = deploy(&server, &app, files.path())?;
+    let hosts = deploy(&server, &app)?;
     let peers: Vec<Runc> = (0..WORKERS)
         .map(|worker| Runc::install(&files.path().join(format!("worker{worker}")), std::slice::from_ref(&app)))
         .collect::<Result<_, _>>()?;
@@ -91,11 +91,9 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Report, Error> {
 /// The number of instances that were started.
 const STARTS: &str = "updraft_instance_starts_total";
 
-fn deploy(server: &Server, app: &App, dir: &Path) -> Result<Vec<Vec<String>>, Error> {
+fn deploy(server: &Server, app: &App) -> Result<Vec<Vec<String>>, Error> {
     const IMAGE: &str = "localhost/storm:latest";
-    let archive = dir.join("image.tar");
-    fs::write(&archive, app.archive(IMAGE)?)?;
-    server.updraft(&["images", "load", &archive.display().to_string()])?;
+    server.load(&app.archive(IMAGE)?)?;
     let one = |client: usize, number: usize| -> Result<String, Error> {
         let name = format!("storm-{client}-{number}");
         server.updraft(&["deploy", &name, "--image", IMAGE, "--allow-unauthenticated", "--quiet"])?;

@@ -29,7 +29,7 @@ pub(super) struct Ran {
     pub(super) time: Duration,
     /// CPU time of all processes that had to do with it.
     pub(super) cpu: Duration,
-    /// The server's own part of that; nothing where there is no server.
+    /// The server's own part of that, without its launcher and what that started; nothing where there is no server.
     pub(super) own_cpu: Duration,
     /// The execution's name, if it was one.
     pub(super) execution: Option<String>,
@@ -63,7 +63,7 @@ impl<'a> Batch<'a> {
     pub(super) fn run(&mut self, arguments: &[&str], count: u32) -> Result<Ran, Error> {
         let overrides = json!({ "overrides": { "taskCount": count, "containerOverrides": [{ "args": arguments }] } });
         let pid = self.server.pid();
-        let (all, own) = (cpu::of_tree(pid), own_cpu(pid));
+        let (all, own) = (cpu::of_tree(pid), cpu::of_one(pid));
         let begun = now();
         let operation = self.api.post("localhost", &format!("{PARENT}/{JOB}:run"), &overrides)?.json()?;
         let name =
@@ -74,7 +74,7 @@ impl<'a> Batch<'a> {
             count,
             time,
             cpu: cpu::of_tree(pid).saturating_sub(all),
-            own_cpu: own_cpu(pid).saturating_sub(own),
+            own_cpu: cpu::of_one(pid).saturating_sub(own),
             execution: Some(name),
         })
     }
@@ -121,11 +121,6 @@ impl<'a> Batch<'a> {
     fn get(&mut self, name: &str) -> Result<Answer, Error> {
         self.api.get("localhost", &format!("/v2/{name}"))
     }
-}
-
-/// Of the server alone, without its launcher and what that started.
-fn own_cpu(pid: u32) -> Duration {
-    cpu::of_one(pid)
 }
 
 /// The time of the day that a timestamp tells.

@@ -11,7 +11,7 @@ mod batch;
 mod loops;
 mod neighbour;
 
-use std::{fs, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use self::{
     batch::{Batch, Ran},
@@ -75,10 +75,9 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Report, Error> {
         None => Server::build(root)?,
     };
     let server = Server::spawn(program, &[])?;
-    let [tasks, service] =
-        [("tasks", &app), ("service", &hello)].map(|(name, app)| load(&server, app, files.path(), name));
+    let (tasks, service) = (load(&server, &app)?, load(&server, &hello)?);
     let runc = Runc::install(files.path(), std::slice::from_ref(&app))?;
-    let mut batch = Batch::new(&server, &tasks?)?;
+    let mut batch = Batch::new(&server, &tasks)?;
 
     let (mut ours, mut theirs, mut bare) = (Sum::default(), Sum::default(), Sum::default());
     let (mut own_cpu, mut taken) = (Duration::ZERO, Vec::new());
@@ -93,17 +92,15 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Report, Error> {
         theirs.add(&loops::runc(server.pid(), (&runc, &app), (turn, size.peers))?);
         bare.add(&loops::bare(server.pid(), &app, size.peers)?);
     }
-    let neighbour = Neighbour::deploy(&server, &service?)?;
+    let neighbour = Neighbour::deploy(&server, &service)?;
     let beside = neighbour.all(&mut batch, (&runc, &app), size)?;
     report(machine, (ours, theirs, bare), (own_cpu, taken), beside)
 }
 
 /// Puts an image into the server's registry.
-fn load(server: &Server, app: &App, dir: &Path, name: &str) -> Result<String, Error> {
-    let image = format!("localhost/{name}:latest");
-    let archive = dir.join(format!("{name}.tar"));
-    fs::write(&archive, app.archive(&image)?)?;
-    server.updraft(&["images", "load", &archive.display().to_string()])?;
+fn load(server: &Server, app: &App) -> Result<String, Error> {
+    let image = format!("localhost/{}:latest", app.name);
+    server.load(&app.archive(&image)?)?;
     Ok(image)
 }
 

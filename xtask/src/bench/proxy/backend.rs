@@ -38,13 +38,11 @@ pub(super) struct Ours {
 
 impl Ours {
     /// Starts the server with one worker, and the service with one instance that stays.
-    pub(super) fn start(program: &Path, (app, dir): (&App, &Path), processors: &Processors) -> Result<Self, Error> {
+    pub(super) fn start(program: &Path, app: &App, processors: &Processors) -> Result<Self, Error> {
         // It would be frozen while a peer's turn is on, whose requests we do not see.
         let arguments = ["--freeze-after", "never", "--idle-timeout", "1h"];
         let server = Server::spawn_with(program.to_owned(), &arguments, &[("TOKIO_WORKER_THREADS", "1")])?;
-        let archive = dir.join("image.tar");
-        fs::write(&archive, app.archive(IMAGE)?)?;
-        server.updraft(&["images", "load", &archive.display().to_string()])?;
+        server.load(&app.archive(IMAGE)?)?;
         let deploy = ["deploy", SERVICE, "--image", IMAGE, "--allow-unauthenticated", "--quiet"];
         let one = ["--min-instances", "1", "--max-instances", "1", "--concurrency", "1000", "--cpu", "2"];
         server.updraft(&[&deploy[..], &one[..]].concat())?;

@@ -84,7 +84,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Report, Error> {
     };
     let processors = Processors::divide()?;
     processors.rest(std::process::id());
-    let ours = Ours::start(&program, (&app, files.path()), &processors)?;
+    let ours = Ours::start(&program, &app, &processors)?;
     let scale = Scale::of(options);
     let mut bench = Bench { scale, ours, kinds, processors, turns: Turns::default(), figures: BTreeMap::new(), files };
     for routes in bench.scale.routes {

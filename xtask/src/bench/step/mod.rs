@@ -14,7 +14,7 @@
 //! own: what the scaler remembers of the last one would start more instances for the next.
 
 use std::{
-    fmt, fs,
+    fmt,
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::Path,
@@ -80,7 +80,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Report, Error> {
         None => Server::build(root)?,
     };
     let server = Server::spawn(program, &["--idle-timeout", IDLE, "--freeze-after", "0"])?;
-    load(&server, &app, files.path())?;
+    server.load(&app.archive(IMAGE)?)?;
     let case = |(from, concurrency)| Case { from, concurrency, taken: Vec::new(), starts: 0.0 };
     let kinds = CONCURRENCIES
         .into_iter()
@@ -95,12 +95,6 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<Report, Error> {
         }
     }
     report(machine, own, cases)
-}
-
-fn load(server: &Server, app: &App, dir: &Path) -> Result<(), Error> {
-    let archive = dir.join("image.tar");
-    fs::write(&archive, app.archive(IMAGE)?)?;
-    server.updraft(&["images", "load", &archive.display().to_string()]).map(drop)
 }
 
 /// From before the program is run by hand until it has answered.

@@ -2,13 +2,13 @@
 
 use updraft_api::{longrunning::Operation, pack, run};
 use updraft_model::{Error, ErrorKind, RevisionName, ServiceName, iam::Principal, name::Collection};
-use updraft_store::{Change, Envelope, Key, Kind, Selection, StoreError};
+use updraft_store::{Change, Envelope, Key, Kind, Selection};
 
 use crate::{
     Control, Inner,
     access::{Permitted, Resource},
     deployed::Deployed,
-    failure::{etag_mismatch, of_store},
+    failure::etag_mismatch,
     page::{self, PAGE_MAX, Wish},
     queue::Work,
     record::{self, OperationRecord, RevisionRecord, ServiceRecord},
@@ -104,13 +104,9 @@ impl Control {
             };
             // The service is written too: traffic that is sent to the revision meanwhile makes a conflict.
             let puts = [marked, service, operation(&id, &name.service, &about, now)];
-            match inner.store.open(&permit).commit(puts.map(|put| Change::Put(Box::new(put))).into()).await {
-                Ok(_) => {
-                    inner.queue.wake(Work::Revision(name));
-                    return Ok(view::pending_operation(operation_name, Some(pack(&deleted))));
-                }
-                Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(of_store(error)),
+            if inner.committed(&permit, puts.map(|put| Change::Put(Box::new(put))).into()).await?.is_some() {
+                inner.queue.wake(Work::Revision(name));
+                return Ok(view::pending_operation(operation_name, Some(pack(&deleted))));
             }
         }
         Err(Error::new(ErrorKind::Aborted, format!("Resource '{}' is being changed; try again.", name.revision)))

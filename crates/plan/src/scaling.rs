@@ -197,7 +197,10 @@ pub fn plan<Id: Clone + PartialEq>(observed: &Observed<Id>) -> Plan<Id> {
             withheld = (count > room).then_some(Withheld { why, by: Limit::Maximum(bounds.max) });
         }
     }
-    let kept = recommended.map_or(0, |found| found.instances).max(bounds.min).min(bounds.max);
+    // What the last minute had holds several instances, and not the last: it goes when its idle time is over, also when that is
+    // shorter than the minute.
+    let held = recommended.map_or(0, |found| found.instances);
+    let kept = if held > 1 { held } else { 0 }.max(bounds.min).min(bounds.max);
     let (retired, next_idle) = idle(observed, kept);
     // What is above the maximum already goes; the same instance is not named twice.
     let surplus_taken = actions.iter().any(|action| matches!(action, Action::Retire { .. }));

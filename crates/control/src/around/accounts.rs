@@ -152,7 +152,6 @@ impl Control {
             let mut changes = vec![Change::Put(Box::new(envelope.clone()))];
             changes.extend(rest);
             if inner.committed(&permit, changes).await?.is_some() {
-                inner.places.created(&project);
                 inner.accounts.publish(inner.store.open(&permit), &key(&project, &email)).await?;
                 return Ok(Found { project, email, envelope: Some(envelope), record }.shown());
             }

@@ -126,9 +126,7 @@ impl Inner {
         envelope.internal = record::write(record);
         let mut changes = vec![Change::Put(Box::new(envelope))];
         changes.extend(rest);
-        let written = self.committed(permit, changes).await?;
-        self.places.created(project);
-        Ok(written)
+        self.committed(permit, changes).await
     }
 
     /// Commits; `None` when somebody else was faster. What projects say from now on is published when this returns: whoever is
@@ -138,6 +136,7 @@ impl Inner {
         match self.store.open(proof).commit(changes).await {
             Ok(_) => {
                 for project in &projects {
+                    self.places.created(&project.name);
                     // If this fails it is written all the same; the watch over the store tries again, and logs.
                     let _ = self.publish_project(project).await;
                 }

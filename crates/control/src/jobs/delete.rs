@@ -2,7 +2,7 @@
 
 use updraft_api::{longrunning::Operation, pack, run};
 use updraft_model::{Error, ErrorKind, iam::Principal, job::JobName};
-use updraft_store::{Change, Kind, Page, Selection, StoreError};
+use updraft_store::{Change, Kind, Page, Selection};
 
 use super::{view, write::busy};
 use crate::{
@@ -80,13 +80,9 @@ impl Inner {
             envelope.internal = record::write(&JobRecord { deleting: Some(id.clone()), ..record });
             envelope.updated = now;
             let puts = [envelope, operation(&id, &name.resource(), &about, now)];
-            match self.store.open(&permit).commit(puts.map(|put| Change::Put(Box::new(put))).into()).await {
-                Ok(_) => {
-                    self.queue.wake(Work::Job(name));
-                    return Ok(pending_operation(answer, Some(pack(&deleted))));
-                }
-                Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(of_store(error)),
+            if self.committed(&permit, puts.map(|put| Change::Put(Box::new(put))).into()).await?.is_some() {
+                self.queue.wake(Work::Job(name));
+                return Ok(pending_operation(answer, Some(pack(&deleted))));
             }
         }
         Err(busy(&name))

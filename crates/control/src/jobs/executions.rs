@@ -6,7 +6,7 @@ use updraft_model::{
     iam::{Permission, Principal},
     job::{Counts, ExecutionName, JobName},
 };
-use updraft_store::{Change, Envelope, Kind, Page, Selection, StoreError};
+use updraft_store::{Change, Envelope, Kind, Page, Selection};
 
 use super::{keys, view};
 use crate::{
@@ -168,13 +168,9 @@ impl Inner {
             let about = OperationRecord { resource: name.to_string(), ..OperationRecord::default() };
             let pending = operation(&id, &name.job.resource(), &about, now);
             let puts = [envelope.clone(), pending].map(|put| Change::Put(Box::new(put)));
-            match self.store.open(&permit).commit(puts.into()).await {
-                Ok(_) => {
-                    self.queue.wake(Work::Execution(name));
-                    return Ok((pending_operation(answer, Some(shown)), envelope));
-                }
-                Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(of_store(error)),
+            if self.committed(&permit, puts.into()).await?.is_some() {
+                self.queue.wake(Work::Execution(name));
+                return Ok((pending_operation(answer, Some(shown)), envelope));
             }
         }
         Err(busy(&name))

@@ -5,13 +5,12 @@ use updraft_model::{
     Error,
     iam::{Principal, validation},
 };
-use updraft_store::{Change, Envelope, StoreError};
+use updraft_store::{Change, Envelope};
 
 use super::write::busy;
 use crate::{
     Control,
     access::Resource,
-    failure::of_store,
     policies::{self, Owner, refuse},
     record::{self, JobRecord},
 };
@@ -59,10 +58,8 @@ impl Control {
             let policy = policies::changed(owner(&envelope), &record.policy, &request)?;
             let answer = policies::shown(owner(&envelope), &policy, 3)?;
             envelope.internal = record::write(&JobRecord { policy, ..record });
-            match inner.store.open(&permit).commit(vec![Change::Put(Box::new(envelope))]).await {
-                Ok(_) => return Ok(answer),
-                Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(of_store(error)),
+            if inner.committed(&permit, vec![Change::Put(Box::new(envelope))]).await?.is_some() {
+                return Ok(answer);
             }
         }
         Err(busy(&name))

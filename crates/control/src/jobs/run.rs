@@ -10,7 +10,7 @@ use updraft_model::{
     job::{ExecutionName, FirstExecution, JobName, name::generated_execution_id},
 };
 use updraft_plan::hosts::UrlConfig;
-use updraft_store::{Change, Envelope, StoreError};
+use updraft_store::{Change, Envelope};
 
 use super::{
     draft::Intent,
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     Control, Inner,
     access::{Permitted, Resource},
-    failure::{etag_mismatch, of_store},
+    failure::etag_mismatch,
     queue::Work,
     record::{self, ExecutionRecord, JobRecord, OperationRecord},
     services::{Mode, operation},
@@ -159,11 +159,9 @@ impl Inner {
         let about = OperationRecord { resource: name.to_string(), ..OperationRecord::default() };
         let pending = operation(&id, &name.job.resource(), &about, now);
         let puts = [job, run.execution.clone(), pending];
-        match self.store.open(permit).commit(puts.map(|put| Change::Put(Box::new(put))).into()).await {
-            Ok(_) => {}
+        if self.committed(permit, puts.map(|put| Change::Put(Box::new(put))).into()).await?.is_none() {
             // Another execution has that name by chance, or another run was written.
-            Err(StoreError::Conflict { .. }) => return Ok(None),
-            Err(error) => return Err(of_store(error)),
+            return Ok(None);
         }
         self.queue.wake(Work::Execution(name));
         let metadata = pack(&view::execution(&run.execution, None)?);

@@ -11,7 +11,7 @@ use updraft_model::{
     iam::Principal,
     job::{JobName, name::check_job_id},
 };
-use updraft_store::{Change, Envelope, Kind, StoreError};
+use updraft_store::{Change, Envelope, Kind};
 
 use super::{
     draft::Intent,
@@ -23,7 +23,7 @@ use crate::{
     Control, Inner,
     access::{Permitted, Resource},
     audit,
-    failure::{etag_mismatch, of_store},
+    failure::etag_mismatch,
     queue::Work,
     record::{self, JobRecord, OperationRecord},
     services::Mode,
@@ -224,17 +224,9 @@ impl Inner {
         let mut changes: Vec<Change> = self.places.creation(&name.parent.project, now).into_iter().collect();
         let puts = [job, pending].into_iter().chain(first.as_ref().map(|first| first.execution.clone()));
         changes.extend(puts.map(|put| Change::Put(Box::new(put))));
-        match self.store.open(permit).commit(changes).await {
-            Ok(_) => {}
-            Err(StoreError::Conflict { key, .. }) => {
-                if key.kind == Kind::Project {
-                    self.places.created(&name.parent.project);
-                }
-                return Ok(None);
-            }
-            Err(error) => return Err(of_store(error)),
+        if self.committed(permit, changes).await?.is_none() {
+            return Ok(None);
         }
-        self.places.created(&name.parent.project);
         if let Some(first) = first {
             self.queue.wake(Work::Execution(first.name));
         }

@@ -75,7 +75,6 @@ impl Control {
             changes.push(Change::Put(Box::new(envelope.clone())));
             // Somebody else made the job, or the project; the next look shows which.
             if inner.committed(&permit, changes).await?.is_some() {
-                inner.places.created(&parent.project);
                 inner.schedules.publish(inner.store.open(&permit), &job_key(&name)).await?;
                 return Ok(Found::of(envelope)?.shown());
             }

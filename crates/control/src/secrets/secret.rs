@@ -77,7 +77,6 @@ impl Control {
             changes.extend(inner.places.creation(&name.parent.project, now));
             changes.push(Change::Put(Box::new(envelope.clone())));
             if inner.committed(&permit, changes).await?.is_some() {
-                inner.places.created(&name.parent.project);
                 return Ok(Found::of(envelope)?.shown());
             }
         }

@@ -2,14 +2,14 @@
 
 use updraft_api::{longrunning::Operation, pack, run};
 use updraft_model::{Error, ErrorKind, iam::Principal};
-use updraft_store::{Change, StoreError};
+use updraft_store::Change;
 
 use super::{Mode, draft};
 use crate::{
     Control, Inner,
     access::Resource,
     deployed::Deployed,
-    failure::{etag_mismatch, of_store},
+    failure::etag_mismatch,
     queue::Work,
     record::{self, OperationRecord, ServiceRecord},
     view,
@@ -66,13 +66,9 @@ impl Inner {
             envelope.internal = record::write(&ServiceRecord { deleting: Some(id.clone()), ..record });
             envelope.updated = now;
             let puts = [envelope, draft::operation(&id, &name, &about, now)];
-            match self.store.open(&permit).commit(puts.map(|put| Change::Put(Box::new(put))).into()).await {
-                Ok(_) => {
-                    self.queue.wake(Work::Service(name));
-                    return Ok(view::pending_operation(operation, Some(pack(&deleted))));
-                }
-                Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(of_store(error)),
+            if self.committed(&permit, puts.map(|put| Change::Put(Box::new(put))).into()).await?.is_some() {
+                self.queue.wake(Work::Service(name));
+                return Ok(view::pending_operation(operation, Some(pack(&deleted))));
             }
         }
         Err(Error::new(ErrorKind::Aborted, format!("Resource '{}' is being changed; try again.", name.service)))

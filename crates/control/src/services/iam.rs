@@ -7,13 +7,12 @@ use updraft_model::{
     Error, ErrorKind,
     iam::{Principal, validation},
 };
-use updraft_store::{Change, Envelope, StoreError};
+use updraft_store::{Change, Envelope};
 
 use crate::{
     Control, Inner,
     access::Resource,
     deployed::Deployed,
-    failure::of_store,
     policies::{self, Owner, refuse},
     queue::Work,
     record::{self, ServiceRecord},
@@ -98,17 +97,13 @@ impl Inner {
             let policy = policies::changed(owner(&envelope), &record.policy, request)?;
             let answer = policies::shown(owner(&envelope), &policy, 3)?;
             envelope.internal = record::write(&ServiceRecord { policy, ..record });
-            match self.store.open(&permit).commit(vec![Change::Put(Box::new(envelope))]).await {
-                Ok(_) => {
-                    // Who closes a service must be able to rely on it once this returns; so must a script that
-                    // opens one and calls it. A pass that takes longer does not hold the answer back.
-                    let work = Work::Service(name);
-                    self.queue.wake(work.clone());
-                    let _ = self.clock.timeout(PUBLISHED_WITHIN, self.queue.quiet(&work)).await;
-                    return Ok(answer);
-                }
-                Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(of_store(error)),
+            if self.committed(&permit, vec![Change::Put(Box::new(envelope))]).await?.is_some() {
+                // Who closes a service must be able to rely on it once this returns; so must a script that
+                // opens one and calls it. A pass that takes longer does not hold the answer back.
+                let work = Work::Service(name);
+                self.queue.wake(work.clone());
+                let _ = self.clock.timeout(PUBLISHED_WITHIN, self.queue.quiet(&work)).await;
+                return Ok(answer);
             }
         }
         Err(Error::new(ErrorKind::Aborted, format!("Resource '{}' is being changed; try again.", request.resource)))

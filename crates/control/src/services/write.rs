@@ -7,7 +7,7 @@ use updraft_api::{
     v1::{Stored, WrittenAs},
 };
 use updraft_model::{Error, ErrorKind, Parent, RevisionName, ServiceName, iam::Principal, name::check_service_id};
-use updraft_store::{Change, Envelope, Key, Kind, Selection, StoreError};
+use updraft_store::{Change, Envelope, Key, Kind, Selection};
 
 use super::draft::{self, Intent, Renewal, Revised};
 use crate::{
@@ -271,19 +271,10 @@ impl Inner {
         let done = self.begun(&written)?;
         let mut changes: Vec<Change> = self.places.creation(&name.parent.project, now).into_iter().collect();
         changes.extend(written.changes());
-        match self.store.open(permit).commit(changes).await {
-            Ok(_) => {}
-            // The first one of a project also creates the project: whoever loses that race has lost
-            // nothing. Whether it itself was created meanwhile, the next look shows.
-            Err(StoreError::Conflict { key, .. }) => {
-                if key.kind == Kind::Project {
-                    self.places.created(&name.parent.project);
-                }
-                return Ok(None);
-            }
-            Err(error) => return Err(of_store(error)),
+        if self.committed(permit, changes).await?.is_none() {
+            // Whether it itself was created meanwhile, the next look shows.
+            return Ok(None);
         }
-        self.places.created(&name.parent.project);
         self.queue.wake(Work::Service(name.clone()));
         Ok(Some(done))
     }
@@ -312,10 +303,8 @@ impl Inner {
             return self.validated(&written).map(Some);
         }
         let done = self.begun(&written)?;
-        match self.store.open(permit).commit(written.changes().collect()).await {
-            Ok(_) => {}
-            Err(StoreError::Conflict { .. }) => return Ok(None),
-            Err(error) => return Err(of_store(error)),
+        if self.committed(permit, written.changes().collect()).await?.is_none() {
+            return Ok(None);
         }
         self.queue.wake(Work::Service(name));
         Ok(Some(done))

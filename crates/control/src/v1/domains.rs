@@ -11,7 +11,7 @@ use updraft_model::{
     iam::{Permission, Principal},
 };
 use updraft_plan::hosts;
-use updraft_store::{Change, Envelope, Key, Kind, StoreError};
+use updraft_store::{Change, Envelope, Key, Kind};
 
 use super::{Found, Place, Wanted};
 use crate::{
@@ -63,21 +63,22 @@ impl Control {
         let envelope = Envelope {
             v1_only: written.intent.to_string().into_bytes(),
             internal: record::write(&MappingRecord { creator: caller.email() }),
-            ..record::envelope(key, owner, now)
+            ..record::envelope(key.clone(), owner, now)
         };
         let answer = inner.mapping(&permit, &envelope).await?;
         if mode == Mode::ValidateOnly {
             return Ok(answer);
         }
-        let mut changes: Vec<Change> = inner.places.creation(&parent.project, now).into_iter().collect();
-        changes.push(Change::Put(Box::new(envelope)));
-        match inner.store.open(&permit).commit(changes).await {
-            Ok(_) => {
-                inner.places.created(&parent.project);
-                Ok(answer)
+        // At most twice: who loses the race for the first write of a project has lost nothing by it.
+        loop {
+            let mut changes: Vec<Change> = inner.places.creation(&parent.project, now).into_iter().collect();
+            changes.push(Change::Put(Box::new(envelope.clone())));
+            if inner.committed(&permit, changes).await?.is_some() {
+                return Ok(answer);
             }
-            Err(StoreError::Conflict { key, .. }) if key.kind == Kind::DomainMapping => taken(),
-            Err(error) => Err(of_store(error)),
+            if inner.get(&permit, &key).await?.is_some() {
+                return taken();
+            }
         }
     }
 

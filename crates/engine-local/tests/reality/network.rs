@@ -158,6 +158,14 @@ async fn neighbour(bed: &mut Bed) -> String {
     }
 }
 
+/// What an instance is to try, and what it is to say: what is to be reached has more time than what is to stay silent.
+fn reach(place: &str, is_reached: bool) -> (String, String) {
+    match is_reached {
+        true => (format!("reaches={place}"), format!("{place}: reached")),
+        false => (format!("reach={place}"), format!("{place}: out of reach")),
+    }
+}
+
 async fn what_is_reached_is_what_the_egress_says(bed: &mut Bed) {
     let other = neighbour(bed).await;
     let gateway = {
@@ -167,15 +175,11 @@ async fn what_is_reached_is_what_the_egress_says(bed: &mut Bed) {
     for (egress, public, private) in
         [(Egress::None, false, false), (Egress::Private, false, true), (Egress::All, true, true)]
     {
-        let reached = |reached| if reached { "reached" } else { "out of reach" };
-        let mut want = vec![
-            (format!("reach={PUBLIC}"), format!("{PUBLIC}: {}", reached(public))),
-            (format!("reach={PRIVATE}"), format!("{PRIVATE}: {}", reached(private))),
-            (
-                format!("query={NAME_SERVER}:53"),
-                format!("{NAME_SERVER}:53: {}", if private { "answered" } else { "silent" }),
-            ),
-        ];
+        let query = match private {
+            true => (format!("queries={NAME_SERVER}:53"), format!("{NAME_SERVER}:53: answered")),
+            false => (format!("query={NAME_SERVER}:53"), format!("{NAME_SERVER}:53: silent")),
+        };
+        let mut want = vec![reach(PUBLIC, public), reach(PRIVATE, private), query];
         if private {
             want.push(("resolve=box.test".to_owned(), "192.168.77.2".to_owned()));
         }
@@ -184,7 +188,7 @@ async fn what_is_reached_is_what_the_egress_says(bed: &mut Bed) {
         // Whoever it is that listens there: host, API, another instance, the metadata server of the host's cloud.
         let cloud = ["169.254.169.253:7001", "169.254.169.254:7001"].map(str::to_owned);
         for place in hosts.into_iter().chain([format!("{other}:8080")]).chain(cloud) {
-            want.push((format!("reach={place}"), format!("{place}: out of reach")));
+            want.push(reach(&place, false));
         }
         let steps: Vec<&str> = want.iter().map(|(step, _)| step.as_str()).collect();
         let spec = InstanceSpec { egress, ..bed.spec(&steps) };
@@ -250,9 +254,10 @@ fn who_asks_the_metadata_server_is_known_and_told_that_there_is_nothing_until_so
 
 async fn a_successor_keeps_the_egress_and_answers_for_the_metadata_server(bed: &mut Bed) {
     let wanted = [(Egress::None, [false; 3]), (Egress::Private, [false, true, true]), (Egress::All, [true; 3])];
-    let steps = ["accept=9000", &format!("reach={PUBLIC}"), &format!("reach={PRIVATE}"), "get=169.254.169.254:80"];
     let mut ids = Vec::new();
-    for (egress, _) in wanted {
+    for (egress, [public, private, _]) in wanted {
+        let (public, private) = (reach(PUBLIC, public).0, reach(PRIVATE, private).0);
+        let steps = ["accept=9000", &public, &private, "get=169.254.169.254:80"];
         ids.push(bed.start(&InstanceSpec { egress, ..bed.spec(&steps) }).await);
     }
     bed.succeed().await;
@@ -260,8 +265,7 @@ async fn a_successor_keeps_the_egress_and_answers_for_the_metadata_server(bed: &
     for (id, (egress, [public, private, metadata])) in ids.iter().zip(wanted) {
         bed.knock(id, 9000).await;
         let seen = bed.until_exit(id).await;
-        let reached = |place, reached| format!("{place}: {}", if reached { "reached" } else { "out of reach" });
-        assert_eq!(seen.out[..2], [reached(PUBLIC, public), reached(PRIVATE, private)], "{egress}");
+        assert_eq!(seen.out[..2], [reach(PUBLIC, public).1, reach(PRIVATE, private).1], "{egress}");
         assert_eq!(seen.out[2].starts_with("HTTP/1.1 404 Not Found|"), metadata, "{egress}: {seen:?}");
     }
 }

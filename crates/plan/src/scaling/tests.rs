@@ -247,6 +247,23 @@ fn what_the_load_needs_is_not_retired_for_being_idle() {
 }
 
 #[test]
+fn the_load_of_the_last_minute_holds_no_last_instance_whose_idle_time_is_over() {
+    check(
+        "requests=9 concurrency=80 idle:900",
+        expect![[r#"
+            retire #0: idle
+        "#]],
+    );
+    check(
+        "requests=9 cpu=300 concurrency=80 idle:1000 idle:899",
+        expect![[r#"
+            retire #0: idle
+            look again in 1s
+        "#]],
+    );
+}
+
+#[test]
 fn load_does_not_help_a_revision_whose_check_is_open() {
     check("check requests=90 concurrency=1 starting", expect![[""]]);
 }

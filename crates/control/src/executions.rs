@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use updraft_model::{
     Parent,
     channel::{TaskBook, TaskEnd, TaskEntry, Wish},
-    job::{AttemptName, Counts, ExecutionName, ExecutionTemplate},
+    job::{AttemptName, Counts, ExecutionName, ExecutionTemplate, JobName},
     level::Level,
 };
 use updraft_plan::{
@@ -120,6 +120,16 @@ impl Executions {
     /// How many of its tasks are in which phase; `None` of one that is not under way.
     pub(crate) fn counts(&self, name: &ExecutionName) -> Option<Counts> {
         self.lock().known.get(name).map(|known| known.counts)
+    }
+
+    /// How many executions of each job are under way, and how many of their tasks run.
+    pub(crate) fn by_job(&self) -> BTreeMap<JobName, (u32, u32)> {
+        let mut all = BTreeMap::<JobName, (u32, u32)>::new();
+        for (name, known) in &self.lock().known {
+            let counts = all.entry(name.job.clone()).or_default();
+            *counts = (counts.0 + 1, counts.1 + known.counts.running);
+        }
+        all
     }
 
     /// What is known of one. Comes back by [`Executions::put_back`].

@@ -40,6 +40,7 @@ mod record;
 mod revisions;
 mod scheduler;
 mod secrets;
+mod series;
 mod services;
 mod v1;
 mod view;
@@ -59,6 +60,7 @@ use std::{
     time::Duration,
 };
 
+use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, mpsc, watch};
 use updraft_base::{Clock, Tasks};
 use updraft_engine::Engine;
@@ -83,6 +85,7 @@ use crate::{
     pull::Pulls,
     queue::{Queue, Work},
     scheduler::Schedules,
+    series::{Series, Tallies},
 };
 
 /// What the control plane works with.
@@ -162,6 +165,7 @@ struct Inner {
     schedules: Schedules,
     board: Board,
     executions: Executions,
+    tallies: Tallies,
     queue: Queue,
     pulls: Pulls,
     /// Told that everything is to be looked at.
@@ -219,6 +223,7 @@ impl Control {
             schedules,
             board: Board::new(deps.book, deps.routes),
             executions: Executions::new(machine, deps.task_book),
+            tallies: Tallies::default(),
             queue: Queue::new(),
             pulls: Pulls::new(),
             resync: Notify::new(),
@@ -227,6 +232,11 @@ impl Control {
         });
         reconcile::start(&inner, deps.task_ends);
         Ok(Self { inner })
+    }
+
+    /// Adds what there is of jobs to what is told Prometheus.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(Series(Arc::downgrade(&self.inner))));
     }
 
     /// The server is going to end: no task begins any more. Those that run are the fleet's to end.

@@ -182,6 +182,7 @@ impl Server {
             deleted: channels.deleted.0,
         })
         .await?;
+        control.register(metrics.registry());
         let line = (fleet.clone(), channels.routes.1, channels.requests.0);
         let proxy = start_proxy(line, &auth, &config, (&edges, &clock), &mut metrics);
         let registry = Registry::new(images.clone(), auth.clone(), clock.clone());

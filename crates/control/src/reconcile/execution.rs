@@ -27,10 +27,10 @@ use updraft_model::{
     Condition, Error,
     channel::{Begun, BookEntry, TaskEnd, TaskEntry, Wish},
     instance::Secrets,
-    job::{AttemptName, ExecutionName, lifecycle},
+    job::{AttemptEnd, AttemptName, ExecutionName, lifecycle},
     revision::lifecycle::Failure,
 };
-use updraft_plan::job::{Attempt, Progress};
+use updraft_plan::job::{Attempt, Follows, Progress};
 use updraft_store::{Change, Envelope};
 
 use self::prepare::Readiness;
@@ -63,6 +63,8 @@ struct Moves {
     stopped: Vec<(Attempt, Wish)>,
     /// Those of which an end was told.
     over: Vec<AttemptName>,
+    /// How those ended that ran until then: which attempt at their task they were, and as what the end counts.
+    ended: Vec<(u32, AttemptEnd)>,
 }
 
 /// One pass over an execution.
@@ -135,7 +137,7 @@ async fn advance(
 ) -> Result<(), Error> {
     let now = inner.clock.now();
     let status = subject.envelope.status.clone();
-    let mut moves = Moves { over: take_in(subject, &mut live.progress, ends), ..Moves::default() };
+    let mut moves = take_in(subject, &mut live.progress, ends);
     let failure = match readiness {
         Readiness::Never(failure) => Some(failure.clone()),
         _ => subject.record.failure(),
@@ -165,22 +167,30 @@ async fn advance(
         let stored = inner.store.open(&PLATFORM).commit(changes).await.map_err(of_store)?;
         rows::stored(subject, live, stored);
     }
+    inner.tallies.attempts(&subject.name.job, moves.ended.iter().map(|(attempt, end)| (*attempt, end)));
+    if subject.record.is_over {
+        inner.tallies.execution(&subject.name.job, &phase);
+    }
     let stopped: Vec<_> = moves.stopped.iter().map(|(one, wish)| (subject.attempt(*one), *wish)).collect();
     inner.executions.tell(entries, &stopped, &moves.over);
     Ok(())
 }
 
-/// What was told of attempts: their names.
-fn take_in(subject: &Subject, progress: &mut Progress, ends: &[TaskEnd]) -> Vec<AttemptName> {
-    let count = progress.terms().task_count;
+/// What was told of attempts.
+fn take_in(subject: &Subject, progress: &mut Progress, ends: &[TaskEnd]) -> Moves {
+    let (count, mut ended) = (progress.terms().task_count, Vec::with_capacity(ends.len()));
     for TaskEnd { name, end, time, .. } in ends {
         // Another place is none of ours: it is forgotten once the fleet knows that.
         let Some(place) = subject.record.place_of(name.task.index, count) else { continue };
         let attempt = Attempt { index: place, attempt: name.attempt };
         let follows = progress.ended(attempt, end.clone(), *time);
         tracing::debug!(attempt = %name, %end, ?follows, "an attempt has ended");
+        match follows {
+            Follows::Nothing => {}
+            Follows::Over { end, .. } | Follows::Retry { end, .. } => ended.push((name.attempt, end)),
+        }
     }
-    ends.iter().map(|end| end.name.clone()).collect()
+    Moves { over: ends.iter().map(|end| end.name.clone()).collect(), ended, ..Moves::default() }
 }
 
 fn phase(live: &Live, failure: Option<&Failure>, is_cancelled: bool) -> lifecycle::ExecutionPhase {

@@ -69,6 +69,7 @@ async fn delete(
             vec![Change::Delete { key: envelope.key.clone(), resource_version: envelope.resource_version }];
         changes.extend(inner.end_operation(&name.parent, operation, End::Done(pack(&deleted))).await?);
         inner.store.open(&PLATFORM).commit(changes).await.map_err(of_store)?;
+        inner.tallies.forget(name);
         if inner.deleted.try_send(name.resource()).is_err() {
             tracing::warn!(job = %name, "the logs of a deleted job stay until the next start");
         }

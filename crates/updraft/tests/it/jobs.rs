@@ -298,3 +298,42 @@ async fn the_token_of_a_write_means_one_execution_however_often_it_is_written() 
     assert_eq!(world.engine.records().len(), 3);
     world.end().await;
 }
+
+/// What Prometheus is told of jobs: `metric{labels without the place} value`.
+async fn series(world: &World) -> Vec<String> {
+    let text = world.call("GET", "/metrics", Value::Null).await.body;
+    let of_jobs = text.lines().filter_map(|line| line.strip_prefix("updraft_job_"));
+    of_jobs.map(|line| line.replace(r#"project_id="demo-project",location="us-central1","#, "")).collect()
+}
+
+#[tokio::test]
+async fn what_there_is_and_was_of_a_job_is_told_prometheus_until_it_is_deleted() {
+    let world = World::start().await;
+    let image = world.image("batch").await;
+    assert!(series(&world).await.is_empty(), "nothing has run");
+    create(&world, "failing", job(&image, &["exit=3"], json!({"taskCount": 2, "maxRetries": 1}))).await;
+    let begun = run(&world, "failing", json!({})).await;
+    world.done(&begun).await;
+    let failed = [
+        r#"completed_execution_count_total{job_name="failing",result="failed"} 1"#,
+        r#"completed_task_attempt_count_total{job_name="failing",attempt="0",result="failed"} 2"#,
+        r#"completed_task_attempt_count_total{job_name="failing",attempt="1",result="failed"} 2"#,
+    ];
+    assert_eq!(series(&world).await, failed);
+
+    create(&world, "long", job(&image, &["sleep"], json!({"taskCount": 9, "parallelism": 2}))).await;
+    let begun = run(&world, "long", json!({})).await;
+    world.until("two run", || world.engine.live() == 2).await;
+    let running = [r#"running_executions{job_name="long"} 1"#, r#"running_task_attempts{job_name="long"} 2"#];
+    assert_eq!(series(&world).await[..2], running);
+    let cancelled = world.ok("POST", &format!("/v2/{}:cancel", name(&begun)), json!({})).await;
+    world.done(&cancelled).await;
+    let operation = world.ok("DELETE", &format!("{JOBS}/failing"), Value::Null).await;
+    world.done(&operation).await;
+    let cancelled = [
+        r#"completed_execution_count_total{job_name="long",result="cancelled"} 1"#,
+        r#"completed_task_attempt_count_total{job_name="long",attempt="0",result="cancelled"} 2"#,
+    ];
+    assert_eq!(series(&world).await, cancelled);
+    world.end().await;
+}

@@ -12,10 +12,16 @@ const fn secured(words: &'static str, says: &'static [&'static str]) -> Line {
 }
 
 /// Files that commands name.
-pub(super) const FILES: [(&str, &str); 1] = [(
-    "job.yaml",
-    "apiVersion: run.googleapis.com/v1\nkind: Job\nmetadata: {name: demo-job-yaml}\nspec: {template: {spec: {taskCount: 2, template: {spec: {maxRetries: 1, containers: [{image: 'localhost/witness:latest', args: [exit, '0']}]}}}}}\n",
-)];
+pub(super) const FILES: [(&str, &str); 2] = [
+    (
+        "job.yaml",
+        "apiVersion: run.googleapis.com/v1\nkind: Job\nmetadata: {name: demo-job-yaml}\nspec: {template: {spec: {taskCount: 2, template: {spec: {maxRetries: 1, containers: [{image: 'localhost/witness:latest', args: [exit, '0']}]}}}}}\n",
+    ),
+    (
+        "pool.yaml",
+        "apiVersion: run.googleapis.com/v1\nkind: WorkerPool\nmetadata: {name: demo-pool-yaml}\nspec: {template: {spec: {containers: [{image: 'localhost/witness:latest', env: [{name: A, value: '1'}]}]}}}\n",
+    ),
+];
 
 const DEPLOYED: &[&str] = &["Worker pool [demo-pool] revision [demo-pool-0000", "has been deployed.", "Done."];
 
@@ -57,8 +63,20 @@ pub(super) const COMMANDS: &[Line] = &[
         0,
         &["in region us-central1", "Running state:   Succeeded", "Task Timeout:    5m", "Max Retries:     1"],
     ),
+    line("run jobs executions tasks list --execution {execution} --succeeded", 0, &["Succeeded", "-task0", "-task1"]),
+    line("run jobs executions tasks list --execution {execution} --failed", 0, &["Listed 0 items."]),
     line("run jobs logs read demo-job", 0, &["hello"]),
     line("run jobs get-iam-policy demo-job", 0, &["etag: "]),
+    line(
+        "run jobs add-iam-policy-binding demo-job --member user:ann@example.com --role roles/run.invoker",
+        0,
+        &["Updated IAM policy for job [demo-job].", "user:ann@example.com", "roles/run.invoker"],
+    ),
+    line(
+        "run jobs remove-iam-policy-binding demo-job --member user:ann@example.com --role roles/run.invoker",
+        0,
+        &["Updated IAM policy for job [demo-job]."],
+    ),
     line(
         "run jobs execute demo-job --args=exit,0 --update-env-vars=X=9 --tasks=3 --task-timeout=100s --wait",
         0,
@@ -95,5 +113,41 @@ pub(super) const COMMANDS: &[Line] = &[
         &["WorkerPool demo-pool in region us-central1", "Scaling: Manual (Instances: 1)", "Revision demo-pool-00002-"],
     ),
     line("run worker-pools list", 0, &["WORKER_POOL", "demo-pool", "us-central1"]),
+    secured(
+        "run worker-pools deploy demo-pool --image localhost/witness:latest --revision-suffix three",
+        &["Worker pool [demo-pool] revision [demo-pool-three] has been deployed."],
+    ),
+    secured(
+        "run worker-pools deploy demo-pool --image localhost/witness:latest --revision-suffix four --no-promote",
+        &["Worker pool [demo-pool] revision [demo-pool-four] has been deployed."],
+    ),
+    line(
+        "run worker-pools revisions list --worker-pool demo-pool",
+        0,
+        &["REVISION", "demo-pool-four", "demo-pool-three"],
+    ),
+    line("run worker-pools revisions describe demo-pool-three", 0, &["demo-pool-three", "localhost/witness"]),
+    secured(
+        "run worker-pools update-instance-split demo-pool --to-revisions demo-pool-three=50,demo-pool-four=50",
+        &["50% demo-pool-three", "50% LATEST (currently demo-pool-four)"],
+    ),
+    secured("run worker-pools update-instance-split demo-pool --to-latest", &["100% LATEST"]),
+    secured(
+        "run worker-pools revisions delete demo-pool-three --worker-pool demo-pool --quiet",
+        &["Deleted revision [demo-pool-three]."],
+    ),
+    line("run worker-pools logs read demo-pool", 0, &["listening"]),
+    line(
+        "run worker-pools add-iam-policy-binding demo-pool --member user:ann@example.com --role roles/run.viewer",
+        0,
+        &["user:ann@example.com", "roles/run.viewer"],
+    ),
+    line("run worker-pools get-iam-policy demo-pool", 0, &["user:ann@example.com"]),
+    line(
+        "run worker-pools replace {dir}/pool.yaml",
+        0,
+        &["New configuration has been applied to worker pool [demo-pool-yaml]."],
+    ),
+    line("run worker-pools describe demo-pool-yaml", 0, &["WorkerPool demo-pool-yaml in region us-central1"]),
     secured("run worker-pools delete demo-pool --quiet", &["Deleted worker pool [demo-pool]."]),
 ];

@@ -1,4 +1,4 @@
-//! `services replace FILE`, `jobs replace FILE`: manifests of services or of jobs, one after the other.
+//! `services replace FILE`, and the same of jobs and worker pools: manifests of one kind, one after the other.
 
 use http::Method;
 use serde_json::Value;
@@ -25,14 +25,29 @@ pub(crate) struct Kind {
     collection: &'static str,
     /// In sentences.
     noun: &'static str,
+    /// The verb that has `replace`.
+    verb: &'static str,
 }
 
 /// Services.
-pub(crate) const SERVICE: Kind =
-    Kind { api_version: "serving.knative.dev/v1", kind: "Service", collection: "services", noun: "service" };
+pub(crate) const SERVICE: Kind = Kind {
+    api_version: "serving.knative.dev/v1",
+    kind: "Service",
+    collection: "services",
+    noun: "service",
+    verb: "services",
+};
 /// Jobs.
 pub(crate) const JOB: Kind =
-    Kind { api_version: "run.googleapis.com/v1", kind: "Job", collection: "jobs", noun: "job" };
+    Kind { api_version: "run.googleapis.com/v1", kind: "Job", collection: "jobs", noun: "job", verb: "jobs" };
+/// Worker pools.
+pub(crate) const POOL: Kind = Kind {
+    api_version: "run.googleapis.com/v1",
+    kind: "WorkerPool",
+    collection: "workerpools",
+    noun: "worker pool",
+    verb: "worker-pools",
+};
 
 /// Creates or replaces what a file holds, in its order; stops at the first that fails.
 pub(crate) async fn replace(session: &mut Session<'_>, args: &ReplaceArgs, kind: &Kind) -> Result<(), CliError> {
@@ -105,9 +120,9 @@ fn check(manifest: &Value, session: &Session<'_>, of: &Kind) -> Result<(), CliEr
     if kind != of.kind || manifest["apiVersion"] != of.api_version {
         let given = manifest["apiVersion"].as_str().unwrap_or_default();
         let error = CliError::usage(format!("must hold {} {}, got {given} {kind}", of.api_version, of.kind));
-        let other = [&SERVICE, &JOB].into_iter().find(|other| kind == other.kind && given == other.api_version);
+        let other = [&SERVICE, &JOB, &POOL].into_iter().find(|other| kind == other.kind && given == other.api_version);
         return Err(match other {
-            Some(Kind { collection, .. }) => error.with_hint(format!("'updraft {collection} replace' takes that")),
+            Some(Kind { verb, .. }) => error.with_hint(format!("'updraft {verb} replace' takes that")),
             None => error,
         });
     }

@@ -80,7 +80,7 @@ pub enum Format {
     Json,
     /// YAML; several resources as several documents.
     Yaml,
-    /// YAML that `services replace` and `jobs replace` take: without what the server says of the resource.
+    /// YAML that `replace` of services, jobs and worker pools takes: without what the server says of the resource.
     Export,
     /// For people.
     Table,
@@ -236,7 +236,7 @@ pub struct UpdateArgs {
     pub settings: SettingsArgs,
 }
 
-/// Flags of `services replace` and `jobs replace`.
+/// Flags of `services replace`, `jobs replace` and `worker-pools replace`.
 #[derive(Debug, Clone, Args)]
 pub struct ReplaceArgs {
     /// A YAML file with one or more manifests; they are applied in order. `-` reads stdin.

@@ -2,7 +2,7 @@
 
 use clap::{ArgGroup, Args, Subcommand};
 
-use super::{ContainerArgs, LabelArgs, PolicyCommand};
+use super::{ContainerArgs, LabelArgs, PolicyCommand, ReplaceArgs};
 use crate::values::Shares;
 
 /// Verbs on worker pools.
@@ -19,6 +19,8 @@ pub enum PoolsCommand {
     Deploy(Box<DeployPoolArgs>),
     /// Change settings of a worker pool. Makes a new revision when its template changes.
     Update(Box<UpdatePoolArgs>),
+    /// Create or replace worker pools from manifests.
+    Replace(ReplaceArgs),
     /// Change which revisions have which share of the instances.
     UpdateInstanceSplit(SplitArgs),
     /// Delete a worker pool and all its revisions.
@@ -32,7 +34,7 @@ pub enum PoolsCommand {
     /// Read what worker pools have written.
     #[command(subcommand)]
     Logs(PoolLogsCommand),
-    /// List the revisions of worker pools.
+    /// List, show and delete revisions of worker pools.
     #[command(subcommand, visible_alias = "revision")]
     Revisions(PoolRevisionsCommand),
     #[expect(missing_docs, reason = "a doc comment on a flattened group would become its help heading")]
@@ -71,6 +73,19 @@ pub enum PoolRevisionsCommand {
         /// Only of this worker pool.
         #[arg(long, value_name = "WORKER_POOL")]
         worker_pool: Option<String>,
+    },
+    /// Show a revision.
+    Describe {
+        /// The revision.
+        revision: String,
+    },
+    /// Delete a revision that has no instances.
+    Delete {
+        /// The revision.
+        revision: String,
+        /// Return without waiting for the end.
+        #[arg(long = "async")]
+        asynchronous: bool,
     },
 }
 

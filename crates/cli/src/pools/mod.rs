@@ -1,11 +1,12 @@
 //! Worker pools.
 
+mod revisions;
 mod show;
 mod split;
 mod write;
 
 use http::Method;
-use updraft_api::run::{self, ListRevisionsResponse, ListWorkerPoolsResponse, Revision, WorkerPool, condition::State};
+use updraft_api::run::{ListWorkerPoolsResponse, WorkerPool};
 
 use crate::{
     args::{PoolLogsCommand, PoolRevisionsCommand, PoolsCommand},
@@ -17,6 +18,7 @@ use crate::{
     output::id,
     policy::{self, Policed},
     progress::Progress,
+    replace,
     run::{Session, When},
 };
 
@@ -33,6 +35,7 @@ pub(crate) async fn pools(session: &mut Session<'_>, command: PoolsCommand) -> R
         PoolsCommand::Deploy(args) => write::deploy(session, &args).await,
         PoolsCommand::Update(args) => write::update(session, &args).await,
         PoolsCommand::UpdateInstanceSplit(args) => split::update(session, &args).await,
+        PoolsCommand::Replace(args) => replace::replace(session, &args, &replace::POOL).await,
         PoolsCommand::Delete { worker_pool, asynchronous } => {
             delete(session, &worker_pool, When::from(asynchronous)).await
         }
@@ -44,9 +47,13 @@ pub(crate) async fn pools(session: &mut Session<'_>, command: PoolsCommand) -> R
             let subject = Subject::Pool { pool: &args.worker_pool, revision: args.revision.as_deref() };
             logs::print(session, &subject, args.limit, follow).await
         }
-        PoolsCommand::Revisions(PoolRevisionsCommand::List { worker_pool }) => {
-            revisions(session, worker_pool.as_deref()).await
-        }
+        PoolsCommand::Revisions(command) => match command {
+            PoolRevisionsCommand::List { worker_pool } => revisions::list(session, worker_pool.as_deref()).await,
+            PoolRevisionsCommand::Describe { revision } => revisions::describe(session, &revision).await,
+            PoolRevisionsCommand::Delete { revision, asynchronous } => {
+                revisions::delete(session, &revision, When::from(asynchronous)).await
+            }
+        },
         PoolsCommand::Policy(command) => policy::policy(session, command, Policed::pool).await,
     }
 }
@@ -95,46 +102,6 @@ async fn delete(session: &mut Session<'_>, name: &str, when: When) -> Result<(),
     follow::one_stage(client, operation, "Deleting", &mut progress).await?;
     session.console.say(format_args!("Deleted worker pool [{name}]."));
     Ok(())
-}
-
-/// The revisions of one worker pool, or of all: by worker pool, the newest first.
-async fn revisions(session: &mut Session<'_>, of: Option<&str>) -> Result<(), CliError> {
-    let client = &session.client;
-    let pools = match of {
-        Some(name) => vec![need(client, name).await?],
-        // There is no name for all of them, as there is for services.
-        None => all(client).await?,
-    };
-    let mut revisions: Vec<Revision> = Vec::new();
-    for pool in &pools {
-        let page = |page: ListRevisionsResponse| {
-            revisions.extend(page.revisions);
-            page.next_page_token
-        };
-        client.pages(&client.path(&[COLLECTION, id(&pool.name), "revisions"]), page).await?;
-    }
-    let condition = |revision: &Revision, kind: &str| -> Option<run::Condition> {
-        revision.conditions.iter().find(|condition| condition.r#type == kind).cloned()
-    };
-    let row = |revision: &Revision| {
-        let active = condition(revision, "Active");
-        let is_active = active.is_some_and(|active| active.state() == State::ConditionSucceeded);
-        vec![
-            output::readiness(condition(revision, "Ready").as_ref()).0.to_owned(),
-            id(&revision.name).to_owned(),
-            if is_active { "yes" } else { "" }.to_owned(),
-            revision.name.split('/').nth(5).unwrap_or_default().to_owned(),
-            output::seconds(revision.create_time.as_ref()),
-            revision.creator.clone(),
-        ]
-    };
-    let values: Vec<_> = match objects::is_for(session.format) {
-        true => revisions.iter().map(crate::client::encode).collect::<Result<_, _>>()?,
-        false => Vec::new(),
-    };
-    let headings = ["", "REVISION", "ACTIVE", "WORKER_POOL", "DEPLOYED", "DEPLOYED BY"];
-    let rows = revisions.iter().map(row).collect();
-    objects::rows(session, &values, (&headings, rows))
 }
 
 async fn all(client: &Client) -> Result<Vec<WorkerPool>, CliError> {

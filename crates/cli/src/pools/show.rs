@@ -1,6 +1,6 @@
 //! A worker pool as text, as gcloud writes it.
 
-use updraft_api::run::WorkerPool;
+use updraft_api::run::{Revision, WorkerPool};
 
 use crate::{
     describe::{Page, Purpose, instance_split},
@@ -29,6 +29,20 @@ pub(super) fn pool(pool: &WorkerPool) -> String {
         page.containers(2, Purpose::Work, (&template.containers, &template.volumes));
         page.fields(2, &[("Service account", template.service_account.clone())]);
     }
+    page.problem(mark, message);
+    page.0
+}
+
+/// A revision of one.
+pub(super) fn revision(revision: &Revision) -> String {
+    let mut page = Page::default();
+    let ready = revision.conditions.iter().find(|condition| condition.r#type == "Ready");
+    let (mark, message) = readiness(ready);
+    page.line(0, &format!("{mark} Revision {} in region {}", id(&revision.name), region(&revision.name)));
+    page.labels(&revision.labels);
+    page.blank();
+    page.containers(0, Purpose::Work, (&revision.containers, &revision.volumes));
+    page.fields(0, &[("Service account", revision.service_account.clone())]);
     page.problem(mark, message);
     page.0
 }

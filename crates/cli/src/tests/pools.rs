@@ -176,3 +176,50 @@ async fn revisions_of_worker_pools_are_listed() {
     let (text, _) = Try::new("worker-pools revisions list --worker-pool wp --format json", answers()).run().await;
     assert!(text.contains("\"wp-00002-abc\"") || text.contains("revisions/wp-00002-abc"), "{text}");
 }
+
+#[tokio::test]
+async fn a_revision_of_a_worker_pool_is_shown_and_deleted_by_its_id_alone() {
+    let of_pool = json!({"metadata": {"name": "wp-00001-abc", "labels": {"run.googleapis.com/workerPool": "wp"}}});
+    let revision = json!({
+        "name": format!("{POOL}/revisions/wp-00001-abc"), "serviceAccount": "me@demo-project.iam.gserviceaccount.com",
+        "containers": [{ "name": "wp-1", "image": "localhost:5000/worker@sha256:aa", "args": ["sleep"] }],
+        "conditions": [{ "type": "Ready", "state": "CONDITION_SUCCEEDED" }]
+    });
+    const OBJECT: &str = "GET /v1/projects/demo-project/locations/us-central1/revisions/wp-00001-abc";
+    const REVISION: &str = "GET /workerPools/wp/revisions/wp-00001-abc";
+    Try::new("worker-pools revisions describe wp-00001-abc", vec![ok(OBJECT, &of_pool), ok(REVISION, &revision)])
+        .check(expect![[r#"
+            exit: Done
+            out:
+            ✔ Revision wp-00001-abc in region us-central1
+
+            Container
+              Image: localhost:5000/worker@sha256:aa
+              Args:  sleep
+            Service account: me@demo-project.iam.gserviceaccount.com
+        "#]])
+        .await;
+    let gone = any("Revision", revision);
+    let gone = json!({ "name": OPERATION, "metadata": gone, "done": true, "response": gone });
+    let answers = vec![ok(OBJECT, &of_pool), ok("DELETE /workerPools/wp/revisions/wp-00001-abc", &gone)];
+    Try::new("worker-pools revisions delete wp-00001-abc --quiet", answers)
+        .check(expect![[r#"
+        exit: Done
+        err:
+        Deleting...done
+        Deleted revision [wp-00001-abc].
+    "#]])
+        .await;
+    let of_service =
+        json!({"metadata": {"name": "hello-00001-abc", "labels": {"serving.knative.dev/service": "hello"}}});
+    let answers =
+        vec![ok("GET /v1/projects/demo-project/locations/us-central1/revisions/hello-00001-abc", &of_service)];
+    Try::new("worker-pools revisions delete hello-00001-abc --quiet", answers)
+        .check(expect![[r#"
+        exit: NotFound
+        err:
+        error: cannot find revision [hello-00001-abc] of a worker pool
+        hint: 'updraft worker-pools revisions list' shows those of this project and region
+    "#]])
+        .await;
+}

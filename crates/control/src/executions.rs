@@ -5,7 +5,7 @@
 //! are dropped then, and not before.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
@@ -40,6 +40,12 @@ struct State {
     ends: HashMap<ExecutionName, Vec<TaskEnd>>,
     /// What the fleet is told.
     entries: Level<Arc<AttemptName>, Arc<TaskEntry>>,
+    /// Those that were there when the server started and that no pass has looked at.
+    unseen: HashSet<ExecutionName>,
+    /// Is it known what runs of those? Until then what they have of the machine would be given away once more.
+    is_whole: bool,
+    /// Were all of them named?
+    is_listed: bool,
     /// The server ends: what is begun now would be written down and never start.
     is_closing: bool,
     /// How many have been put in line.
@@ -105,6 +111,34 @@ pub(crate) struct Row {
 impl Executions {
     pub(crate) fn new(machine: Machine, book: watch::Sender<Arc<TaskBook>>) -> Self {
         Self { machine, state: Mutex::default(), book }
+    }
+
+    /// The server has started, and this one is there.
+    pub(crate) fn expect(&self, name: ExecutionName) {
+        let mut state = self.lock();
+        if !state.is_whole {
+            state.unseen.insert(name);
+        }
+    }
+
+    /// All that are there were [expected](Self::expect). Is none of them waited for any more? Then tasks may begin.
+    pub(crate) fn expected_all(&self) -> bool {
+        let mut state = self.lock();
+        let was_whole = state.is_whole;
+        state.is_listed = true;
+        state.is_whole |= state.unseen.is_empty();
+        state.is_whole && !was_whole
+    }
+
+    /// A pass has looked at this one. Was it the last that was waited for? Then tasks may begin.
+    pub(crate) fn seen(&self, name: &ExecutionName) -> bool {
+        let mut state = self.lock();
+        if state.is_whole {
+            return false;
+        }
+        state.unseen.remove(name);
+        state.is_whole = state.is_listed && state.unseen.is_empty();
+        state.is_whole
     }
 
     /// Nothing begins any more.
@@ -231,7 +265,10 @@ impl Executions {
             other.turn.is_some_and(|other| other < turn) && room::room(self.machine, taken, asker) > 0
         };
         let ahead = u32::try_from(others().filter(is_ahead).count()).unwrap_or(u32::MAX);
-        let granted = room::room(self.machine, taken, Asker { size, running, askers, ahead }).min(want);
+        let granted = match state.is_whole {
+            true => room::room(self.machine, taken, Asker { size, running, askers, ahead }).min(want),
+            false => 0,
+        };
         let next = state.turns + 1;
         let Some(known) = state.known.get_mut(name) else { return 0 };
         known.running += granted;
@@ -244,10 +281,10 @@ impl Executions {
     }
 
     /// Those for which there may be room, those that have waited longest first, but for one: so many as there are places.
-    pub(crate) fn waiting(&self, but: &ExecutionName) -> Vec<ExecutionName> {
+    pub(crate) fn waiting(&self, but: Option<&ExecutionName>) -> Vec<ExecutionName> {
         let state = self.lock();
         let free = self.machine.tasks.saturating_sub(state.taken().tasks);
-        let waiting = state.known.iter().filter(|(name, known)| known.wants && *name != but);
+        let waiting = state.known.iter().filter(|(name, known)| known.wants && Some(*name) != but);
         let mut waiting: Vec<_> = waiting.filter_map(|(name, known)| Some((known.turn?, name))).collect();
         waiting.sort_unstable_by_key(|(turn, _)| *turn);
         waiting.into_iter().take(usize::try_from(free).unwrap_or(usize::MAX)).map(|(_, name)| name.clone()).collect()
@@ -319,6 +356,13 @@ mod tests {
         Parent::new("demo-project", "us-central1").job(job).execution(format!("{job}-a"))
     }
 
+    /// Of a server that has started with none.
+    fn open() -> Executions {
+        let all = Executions::new(MACHINE, watch::Sender::new(Arc::default()));
+        all.expected_all();
+        all
+    }
+
     fn live(task_count: u32) -> Live {
         let terms = Terms { task_count, parallelism: 0, max_retries: 0, timeout: Duration::from_secs(60) };
         Live {
@@ -348,23 +392,40 @@ mod tests {
 
     #[test]
     fn who_waits_longest_is_woken_first_and_there_are_as_many_as_places() {
-        let all = Executions::new(MACHINE, watch::Sender::new(Arc::default()));
+        let all = open();
         assert_eq!(pass(&all, "first", true), 2);
         assert_eq!((pass(&all, "second", true), pass(&all, "third", true)), (0, 0));
-        assert!(all.waiting(&name("first")).is_empty(), "there is no place");
+        assert!(all.waiting(Some(&name("first"))).is_empty(), "there is no place");
         let mut first = all.take(&name("first")).expect("it is there");
         let running: Vec<_> = first.progress.running().collect();
         first.progress.ended(running[0], updraft_model::job::AttemptEnd::Succeeded, UNIX_EPOCH);
         all.put_back(&name("first"), first, UNIX_EPOCH);
-        assert_eq!(all.waiting(&name("first")), [name("second")]);
+        assert_eq!(all.waiting(Some(&name("first"))), [name("second")]);
         assert_eq!(pass(&all, "third", true), 0, "the second has waited longer");
         assert_eq!(pass(&all, "second", true), 1);
     }
 
     #[test]
     fn what_a_pass_had_claimed_that_fails_is_for_others_at_once() {
-        let all = Executions::new(MACHINE, watch::Sender::new(Arc::default()));
+        let all = open();
         assert_eq!(pass(&all, "failing", false), 2);
         assert_eq!(pass(&all, "other", true), 2);
+    }
+
+    #[test]
+    fn after_a_start_nothing_begins_before_it_is_known_what_runs() {
+        let all = Executions::new(MACHINE, watch::Sender::new(Arc::default()));
+        all.expect(name("first"));
+        assert_eq!(pass(&all, "new", true), 0, "others may be there");
+        assert!(!all.seen(&name("new")));
+        all.expect(name("second"));
+        all.expected_all();
+        assert_eq!(pass(&all, "first", true), 0, "the second may have the whole machine");
+        assert!(!all.seen(&name("first")));
+        assert_eq!(pass(&all, "second", true), 0);
+        assert!(all.seen(&name("second")), "it was the last");
+        assert_eq!(all.waiting(None), [name("new"), name("first")], "as many as there are places");
+        assert_eq!(pass(&all, "new", true), 1, "of two places, for each of two that ask");
+        assert!(!all.seen(&name("second")), "that is told once");
     }
 }

@@ -215,6 +215,8 @@ pub(crate) enum Report {
         id: String,
         /// How.
         exit: Exit,
+        /// When, in milliseconds since 1970: a server that comes later cannot know it otherwise.
+        at: u64,
     },
 }
 

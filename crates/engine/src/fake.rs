@@ -274,11 +274,13 @@ impl Shared {
         // Ends the wait for the grace, too.
         instance.kill.cancel();
         self.lock().live.remove(&instance.id);
+        let time = self.clock.now();
         self.desk
             .tell(|receipt| EngineEvent::Exited {
                 id: instance.id.clone(),
                 sidecar: sidecar.clone(),
                 exit: exit.clone(),
+                time,
                 receipt,
             })
             .await;

@@ -52,6 +52,7 @@ struct Running {
     name: AttemptName,
     instance: Arc<Instance>,
     entry: Arc<TaskEntry>,
+    begun: Begun,
     /// Why it was told to end, if it was: what is told first holds.
     stopped: OnceLock<Stop>,
 }
@@ -79,7 +80,11 @@ impl Attempts {
         self.lock().inherited.insert(name.clone(), instance.clone());
         let attempts = self.clone();
         context.tasks.spawn("adopted instance", OnFailure::Log, async move {
-            adoption::too_late(&attempts.context).await;
+            tokio::select! {
+                () = adoption::too_late(&attempts.context) => {}
+                // A server that ends soon after it came does not wait for that.
+                () = attempts.context.done.asked() => return,
+            }
             if attempts.lock().inherited.remove(&name).is_some() {
                 attempts.context.say(&instance, "Stopping instance. Reason: nobody waits for its task any more.");
                 parting::end(&attempts.context, &instance, attempts.context.config.stop_grace).await;
@@ -129,11 +134,11 @@ impl Attempts {
                 (instance, Begun::Now)
             }
         };
-        let running = Running { name: name.clone(), instance, entry: entry.clone(), stopped: OnceLock::new() };
-        let running = Arc::new(running);
-        state.running.insert(name.clone(), running.clone());
+        let (name, entry, stopped) = (name.clone(), entry.clone(), OnceLock::new());
+        let running = Arc::new(Running { name: name.clone(), instance, entry: entry.clone(), begun, stopped });
+        state.running.insert(name, running.clone());
         running.heed(entry.wish);
-        self.context.tasks.spawn("attempt", OnFailure::Log, self.clone().live(running, begun));
+        self.context.tasks.spawn("attempt", OnFailure::Log, self.clone().live(running));
     }
 
     /// Says of an attempt that it was gone when this server came.
@@ -147,11 +152,11 @@ impl Attempts {
     }
 
     /// From the start to the end.
-    async fn live(self: Arc<Self>, running: Arc<Running>, begun: Begun) {
+    async fn live(self: Arc<Self>, running: Arc<Running>) {
         let (context, instance, runs) = (&*self.context, &running.instance, &running.entry.runs);
         // Before its program can ask who it is.
         context.instances.enlist(instance, &runs.account);
-        let end = match begun {
+        let end = match running.begun {
             Begun::Now => running.run(context).await,
             Begun::Before => {
                 context.say(instance, "The server was restarted. The task goes on.");
@@ -163,7 +168,8 @@ impl Attempts {
         self.lock().end(&running.name);
         // Of one that was stopped for nobody's sake it is not written down that it ended; so it is lost, not forgotten.
         let Some(end) = end.filter(|end| *end == AttemptEnd::Succeeded || !running.is_unwanted()) else { return };
-        self.tell(TaskEnd { name: running.name.clone(), end, time: context.clock.now(), receipt }).await;
+        let time = instance.ended_at().unwrap_or_else(|| context.clock.now());
+        self.tell(TaskEnd { name: running.name.clone(), end, time, receipt }).await;
     }
 
     async fn tell(&self, end: TaskEnd) {
@@ -256,6 +262,13 @@ impl Running {
     /// Ends it because it was told to: as what that counts is known, whatever it exits with.
     async fn end(&self, context: &Context) -> Option<AttemptEnd> {
         let stopped = self.stopped.get();
+        // It may have ended while no server was there, and before its time was over; then this is told any moment.
+        if self.begun == Begun::Before
+            && let Ok(ended) = context.clock.timeout(parting::NEWS, self.instance.until_exit()).await
+        {
+            context.say_end(&self.instance, &ended);
+            return Some(self.judge(&ended));
+        }
         if stopped == Some(&Stop::TimedOut) {
             context.say(&self.instance, "Terminating task because it has reached the maximum timeout.");
         }

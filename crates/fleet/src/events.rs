@@ -39,9 +39,9 @@ pub(crate) async fn run(context: Arc<Context>, mut events: mpsc::Receiver<Engine
                     instance.crowded_out(text);
                 }
             }
-            Some(EngineEvent::Exited { id, sidecar, exit, receipt }) => {
+            Some(EngineEvent::Exited { id, sidecar, exit, time, receipt }) => {
                 if let Some(instance) = context.instances.get(&id) {
-                    instance.exited(Ended { sidecar, exit }, receipt);
+                    instance.exited(Ended { sidecar, exit, time }, receipt);
                 }
             }
             None => return,

@@ -60,7 +60,7 @@ impl Cause {
         let (sidecar, happened, ran_for) = match self {
             Self::Engine(error) => (None, of_engine(error), None),
             Self::Secrets(cause) => (None, Happened::Secrets { cause }, None),
-            Self::Exited(Ended { sidecar, exit }, after) => {
+            Self::Exited(Ended { sidecar, exit, .. }, after) => {
                 let ran = !matches!(exit, Exit::NotStarted { .. });
                 (sidecar, Happened::Exited(exit), ran.then_some(after))
             }

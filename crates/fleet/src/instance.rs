@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::{
@@ -88,6 +88,8 @@ pub(crate) struct Ended {
     pub(crate) sidecar: Option<String>,
     /// How that ended.
     pub(crate) exit: Exit,
+    /// When.
+    pub(crate) time: SystemTime,
 }
 
 /// What an instance is to do.
@@ -167,6 +169,11 @@ impl Instance {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.exit.borrow().is_some()
+    }
+
+    /// When it ended; `None` while it runs.
+    pub(crate) fn ended_at(&self) -> Option<SystemTime> {
+        self.exit.borrow().as_ref().map(|ended| ended.time)
     }
 
     /// Of its exit, for whoever deals with it.
@@ -261,7 +268,7 @@ impl Instance {
         let mut exit = self.exit.subscribe();
         // An error cannot be: the sender is in `self`.
         let ended = exit.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone());
-        ended.unwrap_or(Ended { sidecar: None, exit: Exit::Lost })
+        ended.unwrap_or(Ended { sidecar: None, exit: Exit::Lost, time: SystemTime::UNIX_EPOCH })
     }
 
     async fn until_alone(&self) -> u16 {

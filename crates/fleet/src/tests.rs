@@ -150,6 +150,16 @@ impl World {
         }
     }
 
+    /// Lets time pass in steps until this is so.
+    async fn pass_until(&self, what: &str, step: Duration, mut predicate: impl FnMut() -> bool) {
+        let clock = Clock::system();
+        let begun = clock.instant();
+        while !predicate() {
+            assert!(clock.instant() - begun < DEADLINE, "never happened: {what}");
+            self.pass(step, step).await;
+        }
+    }
+
     /// What time it is.
     fn now(&self) -> std::time::Instant {
         self.clock.instant()

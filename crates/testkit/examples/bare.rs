@@ -90,9 +90,8 @@ impl Bare {
                 _ = killed => drop(child.kill().await),
             }
             running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            let _ = exits
-                .send(EngineEvent::Exited { id, sidecar: None, exit: Exit::Code(0), receipt: Receipt::default() })
-                .await;
+            let (time, receipt) = (Clock::system().now(), Receipt::default());
+            let _ = exits.send(EngineEvent::Exited { id, sidecar: None, exit: Exit::Code(0), time, receipt }).await;
         });
     }
 }

@@ -69,6 +69,15 @@ struct Moves {
 
 /// One pass over an execution.
 pub(super) async fn pass(inner: &Arc<Inner>, name: &ExecutionName) -> Result<Passed, Error> {
+    let passed = look(inner, name).await;
+    // Also one that failed: nobody waits for what cannot be read.
+    if inner.executions.seen(name) {
+        inner.wake_waiting(None);
+    }
+    passed
+}
+
+async fn look(inner: &Arc<Inner>, name: &ExecutionName) -> Result<Passed, Error> {
     let found = inner.get(&PLATFORM, &keys::execution(name)).await?;
     let Some(envelope) = found.filter(|envelope| envelope.owner == name.job.job) else {
         inner.forget_execution(name);
@@ -111,7 +120,7 @@ pub(super) async fn pass(inner: &Arc<Inner>, name: &ExecutionName) -> Result<Pas
     if subject.record.is_over {
         inner.forget_execution(name);
         inner.queue.wake(Work::Job(name.job.clone()));
-        inner.wake_waiting(name);
+        inner.wake_waiting(Some(name));
         return Ok(Passed::Done);
     }
     // A pull wakes it, and a failure has a timer of its own: one of the tasks' would be noted here and never set.
@@ -119,7 +128,7 @@ pub(super) async fn pass(inner: &Arc<Inner>, name: &ExecutionName) -> Result<Pas
     let passed = if rests { inner.rest(&readiness, &mut live) } else { Passed::Done };
     inner.executions.put_back(name, live, inner.clock.now());
     if has_room_again {
-        inner.wake_waiting(name);
+        inner.wake_waiting(Some(name));
     }
     match readiness {
         Readiness::Later(error) => Err(error),
@@ -303,7 +312,8 @@ impl Inner {
         Passed::Later(due.duration_since(now).unwrap_or_default())
     }
 
-    fn wake_waiting(&self, but: &ExecutionName) {
+    /// Wakes those that wait for room, but for one that has just asked.
+    pub(super) fn wake_waiting(&self, but: Option<&ExecutionName>) {
         for name in self.executions.waiting(but) {
             self.queue.wake(Work::Execution(name));
         }

@@ -253,12 +253,18 @@ impl Inner {
                 let page = self.store.open(&PLATFORM).scan(kind, last.as_ref(), PAGE).await.map_err(of_store)?;
                 for envelope in &page {
                     if let Some(work) = unfinished(envelope)? {
+                        if let Work::Execution(name) = &work {
+                            self.executions.expect(name.clone());
+                        }
                         self.queue.wake(work);
                     }
                 }
                 let Some(envelope) = page.into_iter().next_back() else { break };
                 last = Some(envelope.key);
                 self.queue.has_room(PAGE).await;
+            }
+            if kind == Kind::Execution && self.executions.expected_all() {
+                self.wake_waiting(None);
             }
         }
         Ok(())

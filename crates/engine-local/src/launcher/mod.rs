@@ -95,6 +95,8 @@ struct Launcher {
 /// What is kept of an instance that has ended.
 struct Ended {
     exit: Exit,
+    /// In milliseconds since 1970.
+    at: u64,
     /// How it is introduced to a server that does not know it.
     introduction: Report,
     memo: Option<String>,

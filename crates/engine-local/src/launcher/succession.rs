@@ -159,7 +159,7 @@ impl Launcher {
         for (id, ended) in &self.ended {
             self.control.report(&ended.introduction);
             ended.backlog.reports().for_each(|report| self.control.report(report));
-            self.control.report(&Report::Exited { id: id.clone(), exit: ended.exit.clone() });
+            self.control.report(&Report::Exited { id: id.clone(), exit: ended.exit.clone(), at: ended.at });
         }
         self.report(&Report::Open)
     }

@@ -20,7 +20,7 @@ use super::{
     causes::{chain, check_id, refused},
     crew::{Crew, Next, Who},
     engine::Shared,
-    events::Delivery,
+    events::{Delivery, Ending},
     live::{Ground, Live, Phase, Subject},
     pool::Shell,
     prepare,
@@ -249,7 +249,10 @@ impl Shared {
                     self.request(&Request::Kill { id: launcher_id(&id, other.as_ref()) });
                 }
             }
-            Next::Over(who, exit) => self.deliver(Delivery::Exit(id, who, exit)),
+            Next::Over(sidecar, exit) => {
+                let time = self.clock.now();
+                self.deliver(Delivery::Exit(id, Ending { sidecar, exit, time }));
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::{mpsc, watch};
@@ -39,8 +39,19 @@ pub(super) enum Delivery {
     },
     /// It listens on the port that its revision speaks of, though it was told another one.
     Alone(InstanceId, u16),
-    /// An end, and which sidecar brought it about.
-    Exit(InstanceId, Option<String>, Exit),
+    /// An end.
+    Exit(InstanceId, Ending),
+}
+
+/// How an instance ended.
+#[derive(Debug)]
+pub(super) struct Ending {
+    /// Which sidecar brought it about; `None` is the container that takes the traffic.
+    pub(super) sidecar: Option<String>,
+    /// How that ended.
+    pub(super) exit: Exit,
+    /// When.
+    pub(super) time: SystemTime,
 }
 
 /// How long a reader that has stopped reading can hold up a shutdown, for each line.
@@ -104,7 +115,7 @@ impl Shared {
             Report::Refused { id, cause } if self.pool.lost(&id) => {
                 tracing::warn!(shell = id, cause, "a sandbox could not be made ahead");
             }
-            Report::Exited { id, exit } if self.pool.lost(&id) => {
+            Report::Exited { id, exit, .. } if self.pool.lost(&id) => {
                 tracing::warn!(shell = id, ?exit, "a sandbox ended before it was used");
                 self.request(&Request::Forget { id });
             }
@@ -137,7 +148,7 @@ impl Shared {
                 }
                 self.deliver(Delivery::Output { id, sidecar, stream, lines, number });
             }
-            Report::Exited { id, exit } => {
+            Report::Exited { id, exit, at } => {
                 let (instance, sidecar) = named(&id);
                 let live = self.table.get(&instance);
                 let limit = live.as_ref().map_or(0, |live| live.memory_limit_of(sidecar.as_deref()));
@@ -145,7 +156,10 @@ impl Shared {
                 match live.as_ref().and_then(|live| Some((&**live, live.company.as_deref()?))) {
                     Some(whole) => self.hear_end(instance, whole, sidecar, exit),
                     // By the name that the launcher knows, which is to forget it.
-                    None => self.deliver(Delivery::Exit(InstanceId(id), None, exit)),
+                    None => {
+                        let time = UNIX_EPOCH + Duration::from_millis(at);
+                        self.deliver(Delivery::Exit(InstanceId(id), Ending { sidecar: None, exit, time }));
+                    }
                 }
             }
             // These belong to the greeting.
@@ -159,7 +173,8 @@ impl Shared {
         for id in self.table.ids() {
             let sent = self.table.get(&id).is_some_and(|live| live.hold().sent);
             if sent {
-                self.deliver(Delivery::Exit(id, None, Exit::Lost));
+                let time = self.clock.now();
+                self.deliver(Delivery::Exit(id, Ending { sidecar: None, exit: Exit::Lost, time }));
             }
         }
     }
@@ -197,10 +212,10 @@ pub(super) async fn forward(
                 }
             }
             Some(Delivery::Alone(id, port)) => hand_on(&shared, &events, EngineEvent::Alone { id, port }).await,
-            Some(Delivery::Exit(id, sidecar, exit)) => {
+            Some(Delivery::Exit(id, how)) => {
                 let (shared, events) = (shared.clone(), events.clone());
                 shared.clone().tasks.spawn("instance end", OnFailure::Log, async move {
-                    end(&shared, &events, id, (sidecar, exit)).await;
+                    end(&shared, &events, id, how).await;
                 });
             }
             None => return,
@@ -213,7 +228,7 @@ async fn end(
     shared: &Arc<Shared>,
     events: &mpsc::Sender<EngineEvent>,
     id: InstanceId,
-    (sidecar, exit): (Option<String>, Exit),
+    Ending { sidecar, exit, time }: Ending,
 ) {
     let receipt = forgetting(shared, &id);
     // Of one that could not be adopted nobody wants to know.
@@ -237,7 +252,7 @@ async fn end(
         }
         live.phase.send_replace(Phase::Ended);
         shared.table.remove(&id);
-        hand_on(shared, events, EngineEvent::Exited { id: id.clone(), sidecar, exit, receipt }).await;
+        hand_on(shared, events, EngineEvent::Exited { id: id.clone(), sidecar, exit, time, receipt }).await;
         for sidecar in live.company.iter().flat_map(|company| &company.sidecars) {
             sidecar.phase.send_replace(Phase::Ended);
             shared.request(&Request::Forget { id: launcher_id(&id, Some(&sidecar.name)) });

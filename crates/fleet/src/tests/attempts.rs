@@ -165,8 +165,35 @@ async fn after_a_kill_what_runs_goes_on_what_ended_is_told_and_what_is_gone_is_l
     world.pass(2 * MINUTE, Duration::from_secs(10)).await;
     assert_eq!(world.engine.live(), 1, "it goes on");
     world.put_task(&attempt(0), before(TaskEntry { wish: Wish::Cancel, ..long }));
+    world.pass_until("it is ended", Duration::from_millis(100), || world.engine.live() == 0).await;
     assert_eq!(world.next_end().await, (attempt(0), AttemptEnd::Cancelled));
     assert_eq!(world.engine.records().len(), 2, "nothing was started anew");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_ended_by_itself_before_it_is_told_to_counts_as_it_ended_and_when_it_did() {
+    let world = World::new();
+    let long = task(&attempt(0), &["sleep"]);
+    world.put_task(&attempt(0), long.clone());
+    until("it runs", || world.engine.live() == 1).await;
+    let id = world.engine.list().await.remove(0);
+    world.put_task(&attempt(1), task(&attempt(1), &["exit=0"]));
+    until("it was started", || world.engine.records().len() == 2).await;
+    until("it has ended", || world.engine.live() == 1).await;
+    let ended = world.clock.now();
+    world.pass(MINUTE, Duration::from_secs(10)).await;
+    let mut world = world.succeed(FleetConfig::default()).await;
+    let late = |entry: TaskEntry| TaskEntry { begun: Begun::Before, wish: Wish::TimeOut, ..entry };
+    world.put_task(&attempt(1), late(task(&attempt(1), &["exit=0"])));
+    let told = Clock::system().timeout(DEADLINE, world.ends.recv()).await.expect("in time").expect("the fleet tells");
+    assert_eq!((&told.name, &told.end, told.time), (&attempt(1), &AttemptEnd::Succeeded, ended));
+    drop(told);
+    // The engine has yet to say so of this one.
+    world.put_task(&attempt(0), late(long));
+    until("the book was followed", || world.lines().contains("was restarted")).await;
+    assert!(world.engine.kill(&id, Exit::Code(0)), "nobody has ended it yet");
+    assert_eq!(world.next_end().await, (attempt(0), AttemptEnd::Succeeded));
     world.end().await;
 }
 

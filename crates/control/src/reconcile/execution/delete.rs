@@ -38,7 +38,7 @@ pub(super) async fn delete(inner: &Inner, subject: &Subject, operation: &str) ->
     }
     inner.store.open(&PLATFORM).commit(changes).await.map_err(of_store)?;
     inner.queue.wake(Work::Job(subject.name.job.clone()));
-    inner.wake_waiting(&subject.name);
+    inner.wake_waiting(Some(&subject.name));
     Ok(Passed::Done)
 }
 

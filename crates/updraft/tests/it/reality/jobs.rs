@@ -193,6 +193,27 @@ async fn kill_9_loses_no_result_and_no_success_runs_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_succeed_while_no_server_is_there_have_succeeded_also_if_their_time_is_over_when_one_comes() {
+    if !containers_run_here() {
+        return;
+    }
+    let (mut host, clock) = (Host::start(&[]), Clock::system());
+    let template = json!({"taskCount": 4, "template": {"maxRetries": 3, "timeout": "4s"}});
+    let name = begin(&host, &Client::new(), ("alone", &["task", "2000", "0"]), template).await;
+    let client = Client::new();
+    eventually("all run", async || {
+        call(&host, &client, &format!("/v2/{name}"), None).await["runningCount"] == json!(4)
+    })
+    .await;
+    let dir = host.kill();
+    clock.sleep(Duration::from_secs(5)).await;
+    host = Host::start_in(dir, &[]);
+    let execution = over(&host, &Client::new(), &name).await;
+    assert_eq!((&execution["succeededCount"], &execution["retriedCount"]), (&json!(4), &Value::Null), "{execution:#}");
+    assert_eq!(host.stop().0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_execution_leaves_no_container() {
     if !containers_run_here() {
         return;

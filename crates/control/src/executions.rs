@@ -130,7 +130,15 @@ impl Executions {
         state.is_whole && !was_whole
     }
 
-    /// A pass has looked at this one. Was it the last that was waited for? Then tasks may begin.
+    /// What runs of one, as it was read.
+    pub(crate) fn note(&self, name: &ExecutionName, live: &Live) {
+        let counts = live.progress.counts();
+        let mut state = self.lock();
+        let known = state.known.entry(name.clone()).or_default();
+        (known.counts, known.running, known.size) = (counts, counts.running, live.size);
+    }
+
+    /// It is known what runs of this one. Was it the last that was waited for? Then tasks may begin.
     pub(crate) fn seen(&self, name: &ExecutionName) -> bool {
         let mut state = self.lock();
         if state.is_whole {

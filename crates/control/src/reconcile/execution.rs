@@ -70,10 +70,8 @@ struct Moves {
 /// One pass over an execution.
 pub(super) async fn pass(inner: &Arc<Inner>, name: &ExecutionName) -> Result<Passed, Error> {
     let passed = look(inner, name).await;
-    // Also one that failed: nobody waits for what cannot be read.
-    if inner.executions.seen(name) {
-        inner.wake_waiting(None);
-    }
+    // Also what is gone, and what cannot be read: nobody waits for that.
+    inner.begin_if_all_seen(name);
     passed
 }
 
@@ -94,7 +92,13 @@ async fn look(inner: &Arc<Inner>, name: &ExecutionName) -> Result<Passed, Error>
     }
     let mut live = match inner.executions.take(name) {
         Some(live) => live,
-        None => resume::resume(inner, &subject).await?,
+        None => {
+            let live = resume::resume(inner, &subject).await?;
+            // Before its image is looked for, which may take long.
+            inner.executions.note(name, &live);
+            inner.begin_if_all_seen(name);
+            live
+        }
     };
     // Before anything is taken of what was told: this may take long, or fail.
     let readiness = prepare::prepare(inner, &mut subject, &mut live).await;
@@ -310,6 +314,13 @@ impl Inner {
         }
         live.alarm = Some(due);
         Passed::Later(due.duration_since(now).unwrap_or_default())
+    }
+
+    /// A pass knows what runs of this one: with the last of them tasks may begin.
+    fn begin_if_all_seen(&self, name: &ExecutionName) {
+        if self.executions.seen(name) {
+            self.wake_waiting(None);
+        }
     }
 
     /// Wakes those that wait for room, but for one that has just asked.

@@ -252,11 +252,18 @@ impl Inner {
             loop {
                 let page = self.store.open(&PLATFORM).scan(kind, last.as_ref(), PAGE).await.map_err(of_store)?;
                 for envelope in &page {
-                    if let Some(work) = unfinished(envelope)? {
-                        if let Work::Execution(name) = &work {
-                            self.executions.expect(name.clone());
+                    match unfinished(envelope) {
+                        Ok(Some(work)) => {
+                            if let Work::Execution(name) = &work {
+                                self.executions.expect(name.clone());
+                            }
+                            self.queue.wake(work);
                         }
-                        self.queue.wake(work);
+                        Ok(None) => {}
+                        // It is no reason not to look at the others.
+                        Err(error) => {
+                            tracing::error!(%error, cause = error.cause(), key = %envelope.key, "it could not be read");
+                        }
                     }
                 }
                 let Some(envelope) = page.into_iter().next_back() else { break };

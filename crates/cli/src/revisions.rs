@@ -23,19 +23,22 @@ pub(crate) async fn list(session: &mut Session<'_>, service: Option<&str>) -> Re
         session.console.say("Listed 0 items.");
         return Ok(());
     }
-    let row = |revision: &Revision| {
-        let is_active = condition(revision, "Active").is_some_and(|active| active.state() == State::ConditionSucceeded);
-        vec![
-            output::readiness(condition(revision, "Ready")).0.to_owned(),
-            output::id(&revision.name).to_owned(),
-            if is_active { "yes" } else { "" }.to_owned(),
-            output::id(&revision.service).to_owned(),
-            output::seconds(revision.create_time.as_ref()),
-            revision.creator.clone(),
-        ]
-    };
     let headings = ["", "REVISION", "ACTIVE", "SERVICE", "DEPLOYED", "DEPLOYED BY"];
-    session.console.print(&output::table(&headings, revisions.iter().map(row).collect()))
+    let rows = revisions.iter().map(|revision| row(revision, output::id(&revision.service)));
+    session.console.print(&output::table(&headings, rows.collect()))
+}
+
+/// A line of a list of revisions of services or worker pools.
+pub(crate) fn row(revision: &Revision, parent: &str) -> Vec<String> {
+    let is_active = condition(revision, "Active").is_some_and(|active| active.state() == State::ConditionSucceeded);
+    vec![
+        output::readiness(condition(revision, "Ready")).0.to_owned(),
+        output::id(&revision.name).to_owned(),
+        if is_active { "yes" } else { "" }.to_owned(),
+        parent.to_owned(),
+        output::seconds(revision.create_time.as_ref()),
+        revision.creator.clone(),
+    ]
 }
 
 /// `revisions describe`.
@@ -50,10 +53,25 @@ pub(crate) async fn describe(session: &mut Session<'_>, name: &str) -> Result<()
 
 /// `revisions delete`.
 pub(crate) async fn delete(session: &mut Session<'_>, name: &str, when: When) -> Result<(), CliError> {
-    session.confirm(&format!("Revision [{name}] will be deleted"))?;
+    confirm(session, name)?;
     let revision = find(session, name).await?;
+    delete_of(session, ("services", output::id(&revision.service)), name, when).await
+}
+
+/// Asks whether a revision is to be deleted.
+pub(crate) fn confirm(session: &mut Session<'_>, name: &str) -> Result<(), CliError> {
+    session.confirm(&format!("Revision [{name}] will be deleted"))
+}
+
+/// Deletes a revision of a service or a worker pool, which is given by its collection and its id.
+pub(crate) async fn delete_of(
+    session: &mut Session<'_>,
+    (collection, parent): (&str, &str),
+    name: &str,
+    when: When,
+) -> Result<(), CliError> {
     let client = &session.client;
-    let path = client.path(&["services", output::id(&revision.service), "revisions", name]);
+    let path = client.path(&[collection, parent, "revisions", name]);
     let operation = client.message(Method::DELETE, &path, Ask::default()).await?;
     if when == When::Begun {
         session.console.say(format_args!("Revision [{name}] is being deleted."));

@@ -198,7 +198,7 @@ impl Executions {
         state.live.remove(name);
         if let Some(known) = state.known.get_mut(name) {
             known.running = known.counts.running;
-            known.turn = None;
+            (known.wants, known.turn) = (false, None);
         }
     }
 
@@ -280,6 +280,7 @@ impl Executions {
         let next = state.turns + 1;
         let Some(known) = state.known.get_mut(name) else { return 0 };
         known.running += granted;
+        known.wants = granted < want;
         known.turn = match (granted, known.turn) {
             (0, Some(turn)) => Some(turn),
             _ => (granted < want).then_some(next),

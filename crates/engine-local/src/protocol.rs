@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The version of what is described here.
-pub(crate) const VERSION: u32 = 7;
+pub(crate) const VERSION: u32 = 8;
 
 /// The longest body, in bytes. The longest there is carries lines of output, each byte of them written as the six of
 /// `\u0001`.
@@ -215,7 +215,7 @@ pub(crate) enum Report {
         id: String,
         /// How.
         exit: Exit,
-        /// When, in milliseconds since 1970: a server that comes later cannot know it otherwise.
+        /// When its first process had ended, in microseconds since 1970: a server that comes later cannot know it otherwise.
         at: u64,
     },
 }

@@ -77,7 +77,8 @@ pub enum EngineEvent {
         sidecar: Option<String>,
         /// How that container ended.
         exit: Exit,
-        /// When; of an instance that ended while no server was there, then, and not when it is told.
+        /// When its container had ended, the last of several; not when it is told, which for one that ended while no server
+        /// was there may be much later.
         time: SystemTime,
         /// To be dropped once the end has been dealt with: until then a successor of the engine is told it again.
         receipt: Receipt,

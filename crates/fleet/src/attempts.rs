@@ -22,8 +22,9 @@ use updraft_model::{
 use crate::{
     adoption,
     context::Context,
+    ended::Ended,
     failure::Cause,
-    instance::{self, Ended, Instance, Order, Remains, Start, Timing},
+    instance::{self, Instance, Order, Remains, Start, Timing},
     parting, secrets,
 };
 
@@ -52,7 +53,6 @@ struct Running {
     name: AttemptName,
     instance: Arc<Instance>,
     entry: Arc<TaskEntry>,
-    begun: Begun,
     /// Why it was told to end, if it was: what is told first holds.
     stopped: OnceLock<Stop>,
 }
@@ -135,10 +135,10 @@ impl Attempts {
             }
         };
         let (name, entry, stopped) = (name.clone(), entry.clone(), OnceLock::new());
-        let running = Arc::new(Running { name: name.clone(), instance, entry: entry.clone(), begun, stopped });
+        let running = Arc::new(Running { name: name.clone(), instance, entry: entry.clone(), stopped });
         state.running.insert(name, running.clone());
         running.heed(entry.wish);
-        self.context.tasks.spawn("attempt", OnFailure::Log, self.clone().live(running));
+        self.context.tasks.spawn("attempt", OnFailure::Log, self.clone().live(running, begun));
     }
 
     /// Says of an attempt that it was gone when this server came.
@@ -152,11 +152,11 @@ impl Attempts {
     }
 
     /// From the start to the end.
-    async fn live(self: Arc<Self>, running: Arc<Running>) {
+    async fn live(self: Arc<Self>, running: Arc<Running>, begun: Begun) {
         let (context, instance, runs) = (&*self.context, &running.instance, &running.entry.runs);
         // Before its program can ask who it is.
         context.instances.enlist(instance, &runs.account);
-        let end = match running.begun {
+        let end = match begun {
             Begun::Now => running.run(context).await,
             Begun::Before => {
                 context.say(instance, "The server was restarted. The task goes on.");
@@ -168,7 +168,7 @@ impl Attempts {
         self.lock().end(&running.name);
         // Of one that was stopped for nobody's sake it is not written down that it ended; so it is lost, not forgotten.
         let Some(end) = end.filter(|end| *end == AttemptEnd::Succeeded || !running.is_unwanted()) else { return };
-        let time = instance.ended_at().unwrap_or_else(|| context.clock.now());
+        let time = instance.ended().map_or_else(|| context.clock.now(), |ended| ended.time);
         self.tell(TaskEnd { name: running.name.clone(), end, time, receipt }).await;
     }
 
@@ -259,20 +259,19 @@ impl Running {
         }
     }
 
-    /// Ends it because it was told to: as what that counts is known, whatever it exits with.
+    /// Ends it because it was told to: as what that counts is known, whatever it exits with from then on.
     async fn end(&self, context: &Context) -> Option<AttemptEnd> {
         let stopped = self.stopped.get();
-        // It may have ended while no server was there, and before its time was over; then this is told any moment.
-        if self.begun == Begun::Before
-            && let Ok(ended) = context.clock.timeout(parting::NEWS, self.instance.until_exit()).await
-        {
-            context.say_end(&self.instance, &ended);
-            return Some(self.judge(&ended));
-        }
+        let told_at = context.clock.now();
         if stopped == Some(&Stop::TimedOut) {
             context.say(&self.instance, "Terminating task because it has reached the maximum timeout.");
         }
         parting::end(context, &self.instance, context.config.stop_grace).await;
+        // It had ended by itself, and was late to be told: of one that ended while no server was there, by hours.
+        if let Some(ended) = self.instance.ended().filter(|ended| ended.time < told_at) {
+            context.say_end(&self.instance, &ended);
+            return Some(self.judge(&ended));
+        }
         match stopped {
             Some(Stop::Cancelled) => Some(AttemptEnd::Cancelled),
             Some(Stop::TimedOut) => Some(AttemptEnd::TimedOut),

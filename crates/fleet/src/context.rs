@@ -22,11 +22,7 @@ use updraft_model::{
 use updraft_plan::cpu;
 
 use crate::{
-    adoption::Adoption,
-    board::Board,
-    config::FleetConfig,
-    instance::{Ended, Instance},
-    metrics::Metrics,
+    adoption::Adoption, board::Board, config::FleetConfig, ended::Ended, instance::Instance, metrics::Metrics,
     revision::Revision,
 };
 

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use updraft_engine::EngineEvent;
 use updraft_model::channel::LogSource;
 
-use crate::{context::Context, instance::Ended};
+use crate::{context::Context, ended::Ended};
 
 /// Runs until the fleet is done or the engine gone. Never waits for anybody: an engine that cannot
 /// get rid of its events cannot end its instances.

@@ -11,7 +11,7 @@ use updraft_model::{
 };
 use updraft_plan::diagnosis::{self, Evidence, Happened, NotReady};
 
-use crate::instance::{Ended, Instance};
+use crate::{ended::Ended, instance::Instance};
 
 /// What made a start fail.
 #[derive(Debug)]

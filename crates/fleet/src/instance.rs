@@ -3,7 +3,6 @@
 use std::{
     any::Any,
     collections::{BTreeMap, VecDeque},
-    fmt,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -30,6 +29,7 @@ use crate::{
     boost,
     containers::{self, Stuck},
     context::Context,
+    ended::Ended,
     evidence,
     failure::Cause,
     frost::Frost,
@@ -79,17 +79,6 @@ pub(crate) struct Instance {
     /// The startup probe's connection: the first request is as welcome on it, and need not wait for another.
     opened: Mutex<Option<TcpStream>>,
     attached: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
-}
-
-/// How an instance has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ended {
-    /// The sidecar that ended it; `None` is the container that takes the traffic.
-    pub(crate) sidecar: Option<String>,
-    /// How that ended.
-    pub(crate) exit: Exit,
-    /// When.
-    pub(crate) time: SystemTime,
 }
 
 /// What an instance is to do.
@@ -171,9 +160,9 @@ impl Instance {
         self.exit.borrow().is_some()
     }
 
-    /// When it ended; `None` while it runs.
-    pub(crate) fn ended_at(&self) -> Option<SystemTime> {
-        self.exit.borrow().as_ref().map(|ended| ended.time)
+    /// How it ended; `None` while it runs.
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        self.exit.borrow().clone()
     }
 
     /// Of its exit, for whoever deals with it.
@@ -282,17 +271,6 @@ impl Instance {
 
     pub(crate) async fn until_ordered(&self) {
         let _ = self.order.subscribe().wait_for(|order| *order == Order::Stop).await;
-    }
-}
-
-// === impl Ended ===
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(name) = &self.sidecar {
-            write!(f, "Container \"{name}\" ended, and with it the instance. ")?;
-        }
-        self.exit.fmt(f)
     }
 }
 

@@ -24,6 +24,7 @@ mod boost;
 mod config;
 mod containers;
 mod context;
+mod ended;
 mod events;
 mod evidence;
 mod failure;

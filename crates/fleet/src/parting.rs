@@ -7,9 +7,8 @@ use crate::{context::Context, instance::Instance};
 /// After SIGKILL the engine has this long to say that the instance is gone.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the engine has to tell how an instance ended to which connections break off, or which ended before this server
-/// was there.
-pub(crate) const NEWS: Duration = Duration::from_millis(500);
+/// How long the engine has to tell how an instance ended to which connections break off.
+const NEWS: Duration = Duration::from_millis(500);
 
 /// Ends an instance that is told to end. One that nobody can connect to any more is mostly about to end by itself, such as after
 /// one of its containers has: then how it ended is told, which says more than that it was out of reach.

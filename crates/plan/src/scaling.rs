@@ -198,9 +198,10 @@ pub fn plan<Id: Clone + PartialEq>(observed: &Observed<Id>) -> Plan<Id> {
         }
     }
     // What the last minute had holds several instances, and not the last: it goes when its idle time is over, also when that is
-    // shorter than the minute.
+    // shorter than the minute. One that stands in for another that is not ready would be started again at once.
     let held = recommended.map_or(0, |found| found.instances);
-    let kept = if held > 1 { held } else { 0 }.max(bounds.min).min(bounds.max);
+    let is_last = held == 1 && count(observed, |phase| matches!(phase, Phase::Unready { .. })) == 0;
+    let kept = if is_last { 0 } else { held }.max(bounds.min).min(bounds.max);
     let (retired, next_idle) = idle(observed, kept);
     // What is above the maximum already goes; the same instance is not named twice.
     let surplus_taken = actions.iter().any(|action| matches!(action, Action::Retire { .. }));

@@ -1,15 +1,14 @@
 //! `worker-pools revisions`.
 
-use http::Method;
-use updraft_api::run::{self, ListRevisionsResponse, Revision, condition::State};
+use updraft_api::run::{ListRevisionsResponse, Revision};
 
 use super::{COLLECTION, all, need, show};
 use crate::{
-    client::{Ask, Client},
+    client::Client,
     error::{CliError, Exit},
-    follow, objects, output,
+    objects,
     output::id,
-    progress::Progress,
+    revisions,
     run::{Session, When},
 };
 
@@ -34,58 +33,32 @@ pub(super) async fn list(session: &mut Session<'_>, of: Option<&str>) -> Result<
         };
         client.pages(&client.path(&[COLLECTION, id(&pool.name), "revisions"]), page).await?;
     }
-    let condition = |revision: &Revision, kind: &str| -> Option<run::Condition> {
-        revision.conditions.iter().find(|condition| condition.r#type == kind).cloned()
-    };
-    let row = |revision: &Revision| {
-        let active = condition(revision, "Active");
-        let is_active = active.is_some_and(|active| active.state() == State::ConditionSucceeded);
-        vec![
-            output::readiness(condition(revision, "Ready").as_ref()).0.to_owned(),
-            id(&revision.name).to_owned(),
-            if is_active { "yes" } else { "" }.to_owned(),
-            revision.name.split('/').nth(5).unwrap_or_default().to_owned(),
-            output::seconds(revision.create_time.as_ref()),
-            revision.creator.clone(),
-        ]
-    };
     let values: Vec<_> = match objects::is_for(session.format) {
         true => revisions.iter().map(crate::client::encode).collect::<Result<_, _>>()?,
         false => Vec::new(),
     };
     let headings = ["", "REVISION", "ACTIVE", "WORKER_POOL", "DEPLOYED", "DEPLOYED BY"];
-    let rows = revisions.iter().map(row).collect();
+    let of_pool = |revision: &Revision| revision.name.split('/').nth(5).unwrap_or_default().to_owned();
+    let rows = revisions.iter().map(|revision| revisions::row(revision, &of_pool(revision))).collect();
     objects::rows(session, &values, (&headings, rows))
 }
 
 /// What a revision runs.
 pub(super) async fn describe(session: &mut Session<'_>, name: &str) -> Result<(), CliError> {
+    let pool = pool_of(&session.client, name).await?;
     if objects::is_for(session.format) {
-        pool_of(&session.client, name).await?;
         return objects::print(session, &[OBJECTS, name]).await;
     }
-    let client = &session.client;
-    let pool = pool_of(client, name).await?;
-    let revision: Option<Revision> = client.find(&[COLLECTION, &pool, "revisions", name]).await?;
+    let revision: Option<Revision> = session.client.find(&[COLLECTION, &pool, "revisions", name]).await?;
     let revision = revision.ok_or_else(|| missing(name))?;
     session.console.print(&show::revision(&revision))
 }
 
 /// Deletes one that has no instances.
 pub(super) async fn delete(session: &mut Session<'_>, name: &str, when: When) -> Result<(), CliError> {
-    session.confirm(&format!("Revision [{name}] will be deleted"))?;
-    let client = &session.client;
-    let pool = pool_of(client, name).await?;
-    let path = client.path(&[COLLECTION, &pool, "revisions", name]);
-    let operation = client.message(Method::DELETE, &path, Ask::default()).await?;
-    if when == When::Begun {
-        session.console.say(format_args!("Revision [{name}] is being deleted."));
-        return Ok(());
-    }
-    let mut progress = Progress::new(&mut session.console);
-    follow::one_stage(client, operation, "Deleting", &mut progress).await?;
-    session.console.say(format_args!("Deleted revision [{name}]."));
-    Ok(())
+    revisions::confirm(session, name)?;
+    let pool = pool_of(&session.client, name).await?;
+    revisions::delete_of(session, (COLLECTION, &pool), name, when).await
 }
 
 /// The worker pool of a revision, which is given by its id alone: where the pool's name ends in it cannot be told from it.

@@ -63,19 +63,24 @@ struct Moves {
     stopped: Vec<(Attempt, Wish)>,
     /// Those of which an end was told.
     over: Vec<AttemptName>,
-    /// How those ended that ran until then: which attempt at their task they were, and as what the end counts.
-    ended: Vec<(u32, AttemptEnd)>,
+    /// The ends of those that ran until then.
+    ended: Vec<Ended>,
+}
+
+/// The end of an attempt.
+struct Ended {
+    /// Of the task at this place.
+    place: u32,
+    /// Which attempt at it.
+    attempt: u32,
+    /// As what it counts.
+    end: AttemptEnd,
+    /// When.
+    time: SystemTime,
 }
 
 /// One pass over an execution.
 pub(super) async fn pass(inner: &Arc<Inner>, name: &ExecutionName) -> Result<Passed, Error> {
-    let passed = look(inner, name).await;
-    // Also what is gone, and what cannot be read: nobody waits for that.
-    inner.begin_if_all_seen(name);
-    passed
-}
-
-async fn look(inner: &Arc<Inner>, name: &ExecutionName) -> Result<Passed, Error> {
     let found = inner.get(&PLATFORM, &keys::execution(name)).await?;
     let Some(envelope) = found.filter(|envelope| envelope.owner == name.job.job) else {
         inner.forget_execution(name);
@@ -95,7 +100,6 @@ async fn look(inner: &Arc<Inner>, name: &ExecutionName) -> Result<Passed, Error>
         None => {
             let live = resume::resume(inner, &subject).await?;
             // Before its image is looked for, which may take long.
-            inner.executions.note(name, &live);
             inner.begin_if_all_seen(name);
             live
         }
@@ -166,7 +170,7 @@ async fn advance(
         live.started.get_or_insert(now);
     }
     let phase = phase(live, failure.as_ref(), subject.record.cancelled.is_some());
-    let mut changes = rows::changes(subject, live, now);
+    let mut changes = rows::changes(subject, live, &moves.ended, now);
     subject.record.is_over = phase.is_over();
     report(subject, live, &phase, now)?;
     over::settle(inner, (subject, live), &phase, &mut changes).await?;
@@ -180,7 +184,7 @@ async fn advance(
         let stored = inner.store.open(&PLATFORM).commit(changes).await.map_err(of_store)?;
         rows::stored(subject, live, stored);
     }
-    inner.tallies.attempts(&subject.name.job, moves.ended.iter().map(|(attempt, end)| (*attempt, end)));
+    inner.tallies.attempts(&subject.name.job, moves.ended.iter().map(|one| (one.attempt, &one.end)));
     if subject.record.is_over {
         inner.tallies.execution(&subject.name.job, &phase);
     }
@@ -200,7 +204,9 @@ fn take_in(subject: &Subject, progress: &mut Progress, ends: &[TaskEnd]) -> Move
         tracing::debug!(attempt = %name, %end, ?follows, "an attempt has ended");
         match follows {
             Follows::Nothing => {}
-            Follows::Over { end, .. } | Follows::Retry { end, .. } => ended.push((name.attempt, end)),
+            Follows::Over { end, .. } | Follows::Retry { end, .. } => {
+                ended.push(Ended { place, attempt: name.attempt, end, time: *time });
+            }
         }
     }
     Moves { over: ends.iter().map(|end| end.name.clone()).collect(), ended, ..Moves::default() }
@@ -316,8 +322,9 @@ impl Inner {
         Passed::Later(due.duration_since(now).unwrap_or_default())
     }
 
-    /// A pass knows what runs of this one: with the last of them tasks may begin.
-    fn begin_if_all_seen(&self, name: &ExecutionName) {
+    /// A pass knows what runs of this one, or is over however it went: nobody waits for what cannot be read. With the last of
+    /// them tasks may begin.
+    pub(super) fn begin_if_all_seen(&self, name: &ExecutionName) {
         if self.executions.seen(name) {
             self.wake_waiting(None);
         }

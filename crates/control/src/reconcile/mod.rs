@@ -190,6 +190,9 @@ impl Inner {
             tracing::error!(?work, panic, "a pass panicked");
             Err(Error::internal(format!("panic: {panic}")))
         });
+        if let Work::Execution(name) = &work {
+            self.begin_if_all_seen(name);
+        }
         match passed {
             Ok(Passed::Done) => self.queue.finish(&work),
             Ok(Passed::Later(later)) => {

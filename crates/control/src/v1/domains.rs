@@ -22,6 +22,9 @@ use crate::{
     record, view,
 };
 
+/// How often a write is tried again because somebody else wrote meanwhile.
+const ATTEMPTS: usize = 16;
+
 /// What only we know of a mapping.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -69,8 +72,8 @@ impl Control {
         if mode == Mode::ValidateOnly {
             return Ok(answer);
         }
-        // At most twice: who loses the race for the first write of a project has lost nothing by it.
-        loop {
+        // Who loses the race for the first write of a project has lost nothing by it.
+        for _ in 0..ATTEMPTS {
             let mut changes: Vec<Change> = inner.places.creation(&parent.project, now).into_iter().collect();
             changes.push(Change::Put(Box::new(envelope.clone())));
             if inner.committed(&permit, changes).await?.is_some() {
@@ -80,6 +83,8 @@ impl Control {
                 return taken();
             }
         }
+        let message = format!("Resource '{}' is being changed; try again.", written.name);
+        Err(Error::new(ErrorKind::Aborted, message))
     }
 
     /// A mapping.

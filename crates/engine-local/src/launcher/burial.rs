@@ -1,7 +1,5 @@
 //! Letting go of containers that are over.
 
-use std::time::UNIX_EPOCH;
-
 use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::{Ended, Instance, Launcher};
@@ -48,8 +46,7 @@ impl Launcher {
                 all.ended(&id);
             }
             let introduction = instance.introduction();
-            let since = self.clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let at = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+            let at = instance.ended_at();
             let ended = Ended { exit: exit.clone(), at, introduction, memo: instance.memo, backlog: instance.backlog };
             // A sandbox that nobody used is nobody's without the server that had ordered it.
             if ended.memo.is_some() || !self.succession.is_open() {

@@ -4,7 +4,7 @@ use std::{
     io::{self, IoSlice},
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    time::Instant,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::{
@@ -69,6 +69,7 @@ pub(super) struct Instance {
     pub(super) steps: Option<Steps>,
     failure: Option<Fault>,
     ended: Option<Exit>,
+    ended_at: Option<SystemTime>,
     verdict: Option<Exit>,
 }
 
@@ -137,6 +138,7 @@ impl Instance {
             steps: None,
             failure: None,
             ended: None,
+            ended_at: None,
             verdict: None,
         }
     }
@@ -322,9 +324,11 @@ impl Instance {
     ///
     /// # Errors
     /// Those of waitid(2).
-    pub(super) fn reap(&mut self) -> io::Result<After> {
+    pub(super) fn reap(&mut self, now: SystemTime) -> io::Result<After> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         let Some(status) = waitid(WaitId::PidFd(self.pidfd.as_fd()), options)? else { return Ok(After::Open) };
+        // Not when everything of it is gone: what it wrote may have to wait for a server that reads it.
+        self.ended_at = Some(now);
         if self.keeper.is_some() {
             let verdict = self.last_word();
             self.abandoned = verdict.is_none();
@@ -337,6 +341,12 @@ impl Instance {
             (None, None) => Exit::Signal(libc::SIGKILL),
         });
         Ok(After::Closed)
+    }
+
+    /// When it ended, in microseconds since 1970.
+    pub(super) fn ended_at(&self) -> u64 {
+        let since = self.ended_at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
     }
 
     /// What the keeper said before it ended.

@@ -95,7 +95,7 @@ struct Launcher {
 /// What is kept of an instance that has ended.
 struct Ended {
     exit: Exit,
-    /// In milliseconds since 1970.
+    /// When, as [`Report::Exited`] says it.
     at: u64,
     /// How it is introduced to a server that does not know it.
     introduction: Report,
@@ -467,7 +467,7 @@ impl Launcher {
                 }
             }
             Source::Process => {
-                if instance.reap()? == After::Closed {
+                if instance.reap(self.clock.now())? == After::Closed {
                     epoll::delete(&self.poll, instance.process_fd())?;
                     self.strays |= instance.abandoned;
                 }

@@ -7,6 +7,7 @@
 use std::{
     os::fd::OwnedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
 };
 
 use tokio::sync::watch;
@@ -238,7 +239,13 @@ impl Shared {
     }
 
     /// A container of an instance with several has ended.
-    pub(super) fn hear_end(&self, id: InstanceId, (live, company): (&Live, &Company), who: Who, exit: Exit) {
+    pub(super) fn hear_end(
+        &self,
+        id: InstanceId,
+        (live, company): (&Live, &Company),
+        who: Who,
+        (exit, time): (Exit, SystemTime),
+    ) {
         let next = company.crew().leave(&who, exit);
         match next {
             Next::Wait => {}
@@ -250,7 +257,6 @@ impl Shared {
                 }
             }
             Next::Over(sidecar, exit) => {
-                let time = self.clock.now();
                 self.deliver(Delivery::Exit(id, Ending { sidecar, exit, time }));
             }
         }
@@ -259,7 +265,8 @@ impl Shared {
     /// A container of an instance with several could not be started by the host.
     pub(super) fn hear_refusal(&self, id: InstanceId, live: &Live, company: &Company, (who, cause): (Who, String)) {
         live.phase_of(who.as_deref()).inspect(|phase| drop(phase.send_replace(Phase::Ended)));
-        self.hear_end(id, (live, company), who, Exit::NotStarted { cause: StartFault::Sandbox(cause) });
+        let exit = Exit::NotStarted { cause: StartFault::Sandbox(cause) };
+        self.hear_end(id, (live, company), who, (exit, self.clock.now()));
     }
 
     /// Ends every container of an instance with several; `make` is what its launcher is told of each.

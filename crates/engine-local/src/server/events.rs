@@ -152,12 +152,11 @@ impl Shared {
                 let (instance, sidecar) = named(&id);
                 let live = self.table.get(&instance);
                 let limit = live.as_ref().map_or(0, |live| live.memory_limit_of(sidecar.as_deref()));
-                let exit = model_exit(exit, limit);
+                let (exit, time) = (model_exit(exit, limit), UNIX_EPOCH + Duration::from_micros(at));
                 match live.as_ref().and_then(|live| Some((&**live, live.company.as_deref()?))) {
-                    Some(whole) => self.hear_end(instance, whole, sidecar, exit),
+                    Some(whole) => self.hear_end(instance, whole, sidecar, (exit, time)),
                     // By the name that the launcher knows, which is to forget it.
                     None => {
-                        let time = UNIX_EPOCH + Duration::from_millis(at);
                         self.deliver(Delivery::Exit(InstanceId(id), Ending { sidecar: None, exit, time }));
                     }
                 }

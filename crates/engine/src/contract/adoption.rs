@@ -52,6 +52,9 @@ pub async fn a_successor_is_told_what_was_not_dealt_with_and_nothing_else(bed: &
         unsettled.push(stage.event().await);
     }
     let living = stage.start("c", &["print=before", "wait=500", "print=after", "exit=5"]).await;
+    let Some(EngineEvent::Exited { time: first_told, .. }) = unsettled.last().cloned() else {
+        unreachable!("see above")
+    };
     let Stage { engine, events, .. } = stage;
     drop(engine);
     bed.successor().await;
@@ -68,7 +71,13 @@ pub async fn a_successor_is_told_what_was_not_dealt_with_and_nothing_else(bed: &
     while told.iter().filter(|(_, text)| text.starts_with("exit ")).count() < 2 {
         match stage.event().await {
             EngineEvent::Output { id, text, .. } => told.push((id, text)),
-            EngineEvent::Exited { id, exit, .. } => told.push((id, format!("exit {exit:?}"))),
+            EngineEvent::Exited { id, exit, time, .. } => {
+                assert!(
+                    id != open || time == first_told,
+                    "it ended at {first_told:?}, and not when it is told: {time:?}"
+                );
+                told.push((id, format!("exit {exit:?}")));
+            }
             EngineEvent::Alone { .. } | EngineEvent::Crowded { .. } => {}
         }
     }

@@ -165,7 +165,6 @@ async fn after_a_kill_what_runs_goes_on_what_ended_is_told_and_what_is_gone_is_l
     world.pass(2 * MINUTE, Duration::from_secs(10)).await;
     assert_eq!(world.engine.live(), 1, "it goes on");
     world.put_task(&attempt(0), before(TaskEntry { wish: Wish::Cancel, ..long }));
-    world.pass_until("it is ended", Duration::from_millis(100), || world.engine.live() == 0).await;
     assert_eq!(world.next_end().await, (attempt(0), AttemptEnd::Cancelled));
     assert_eq!(world.engine.records().len(), 2, "nothing was started anew");
     world.end().await;
@@ -174,26 +173,22 @@ async fn after_a_kill_what_runs_goes_on_what_ended_is_told_and_what_is_gone_is_l
 #[tokio::test]
 async fn what_ended_by_itself_before_it_is_told_to_counts_as_it_ended_and_when_it_did() {
     let world = World::new();
-    let long = task(&attempt(0), &["sleep"]);
-    world.put_task(&attempt(0), long.clone());
-    until("it runs", || world.engine.live() == 1).await;
-    let id = world.engine.list().await.remove(0);
-    world.put_task(&attempt(1), task(&attempt(1), &["exit=0"]));
-    until("it was started", || world.engine.records().len() == 2).await;
-    until("it has ended", || world.engine.live() == 1).await;
-    let ended = world.clock.now();
-    world.pass(MINUTE, Duration::from_secs(10)).await;
+    let mut ended = Vec::new();
+    for (index, steps) in [(0, ["exit=0"]), (1, ["exit=7"])] {
+        world.put_task(&attempt(index), task(&attempt(index), &steps));
+        until("it was started", || world.engine.records().len() as u32 == index + 1).await;
+        until("it has ended", || world.engine.live() == 0).await;
+        ended.push(world.clock.now());
+        world.pass(MINUTE, Duration::from_secs(10)).await;
+    }
     let mut world = world.succeed(FleetConfig::default()).await;
-    let late = |entry: TaskEntry| TaskEntry { begun: Begun::Before, wish: Wish::TimeOut, ..entry };
-    world.put_task(&attempt(1), late(task(&attempt(1), &["exit=0"])));
-    let told = Clock::system().timeout(DEADLINE, world.ends.recv()).await.expect("in time").expect("the fleet tells");
-    assert_eq!((&told.name, &told.end, told.time), (&attempt(1), &AttemptEnd::Succeeded, ended));
-    drop(told);
-    // The engine has yet to say so of this one.
-    world.put_task(&attempt(0), late(long));
-    until("the book was followed", || world.lines().contains("was restarted")).await;
-    assert!(world.engine.kill(&id, Exit::Code(0)), "nobody has ended it yet");
-    assert_eq!(world.next_end().await, (attempt(0), AttemptEnd::Succeeded));
+    for (index, expected) in [(0, AttemptEnd::Succeeded), (1, AttemptEnd::Exited(7))] {
+        let late = TaskEntry { begun: Begun::Before, wish: Wish::TimeOut, ..task(&attempt(index), &["exit=0"]) };
+        world.put_task(&attempt(index), late);
+        let told = Clock::system().timeout(DEADLINE, world.ends.recv()).await;
+        let told = told.expect("in time").expect("the fleet tells");
+        assert_eq!((&told.name, &told.end, told.time), (&attempt(index), &expected, ended[index as usize]));
+    }
     world.end().await;
 }
 

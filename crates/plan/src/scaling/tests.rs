@@ -261,6 +261,14 @@ fn the_load_of_the_last_minute_holds_no_last_instance_whose_idle_time_is_over() 
             look again in 1s
         "#]],
     );
+    // It would be started again for the load: the other one does none of the work.
+    check("requests=1 concurrency=80 ill:1 idle:900", expect![[""]]);
+    check(
+        "requests=1 concurrency=80 ill:1",
+        expect![[r#"
+            start 1: 1 requests at a time over a minute, target 48 = 80 × 60 %
+        "#]],
+    );
 }
 
 #[test]

@@ -52,6 +52,7 @@ pub(super) async fn resume(inner: &Inner, subject: &Subject) -> Result<Live, Err
         alarm: None,
         size,
     };
+    inner.executions.note(name, &live);
     let unknown: Vec<Attempt> =
         running.into_iter().filter(|one| !inner.executions.is_told(&subject.attempt(*one))).collect();
     let told = entries(inner, subject, (&live, &unknown), Begun::Before).await?;

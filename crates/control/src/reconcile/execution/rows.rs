@@ -1,11 +1,11 @@
 //! What is written down of tasks.
 
-use std::time::SystemTime;
+use std::{collections::HashMap, time::SystemTime};
 
 use updraft_model::job::TaskPhase;
 use updraft_store::{Change, Envelope, Kind};
 
-use super::Subject;
+use super::{Ended, Subject};
 use crate::{
     executions::{Live, Row},
     jobs::{keys, view},
@@ -13,12 +13,14 @@ use crate::{
 };
 
 /// The rows of the tasks that are otherwise than at the last call.
-pub(super) fn changes(subject: &Subject, live: &mut Live, now: SystemTime) -> Vec<Change> {
+pub(super) fn changes(subject: &Subject, live: &mut Live, ended: &[Ended], now: SystemTime) -> Vec<Change> {
     let places = live.progress.take_changed();
-    places.into_iter().filter_map(|place| change(subject, live, place, now)).collect()
+    let ended: HashMap<u32, SystemTime> = ended.iter().map(|one| (one.place, one.time)).collect();
+    let times = |place| (now, ended.get(&place).copied().unwrap_or(now));
+    places.into_iter().filter_map(|place| change(subject, live, place, times(place))).collect()
 }
 
-fn change(subject: &Subject, live: &Live, place: u32, now: SystemTime) -> Option<Change> {
+fn change(subject: &Subject, live: &Live, place: u32, (now, ended): (SystemTime, SystemTime)) -> Option<Change> {
     let task = live.progress.task(place)?;
     let row = live.rows.get(&place);
     if row.is_none() && task.phase == TaskPhase::Abandoned {
@@ -29,7 +31,7 @@ fn change(subject: &Subject, live: &Live, place: u32, now: SystemTime) -> Option
     let index = subject.record.index_at(place);
     let record = TaskRecord {
         started: Some(started),
-        completed: task.phase.is_terminal().then_some(now),
+        completed: task.phase.is_terminal().then_some(ended.clamp(started.min(now), now)),
         ..TaskRecord::of(index, &task)
     };
     let key = keys::task(&subject.name.task(index));

@@ -197,16 +197,17 @@ async fn tasks_that_succeed_while_no_server_is_there_have_succeeded_also_if_thei
     if !containers_run_here() {
         return;
     }
-    let (mut host, clock) = (Host::start(&[]), Clock::system());
-    let template = json!({"taskCount": 4, "template": {"maxRetries": 3, "timeout": "4s"}});
-    let name = begin(&host, &Client::new(), ("alone", &["task", "2000", "0"]), template).await;
-    let client = Client::new();
-    eventually("all run", async || {
-        call(&host, &client, &format!("/v2/{name}"), None).await["runningCount"] == json!(4)
-    })
-    .await;
+    const TIMEOUT: Duration = Duration::from_secs(6);
+    let (mut host, clock, client) = (Host::start(&[]), Clock::system(), Client::new());
+    let traces = Traces::of(&host);
+    let template = json!({"taskCount": 4, "template": {"maxRetries": 3, "timeout": "6s"}});
+    let name = begin(&host, &client, ("alone", &["task", "3000", "0"]), template).await;
+    eventually("all have begun", async || written(&host, ("alone", 4)).len() == 4).await;
+    let begun = clock.instant();
     let dir = host.kill();
-    clock.sleep(Duration::from_secs(5)).await;
+    eventually("all have ended", async || traces.instances().is_empty()).await;
+    // Until their time would be over if they ran.
+    clock.sleep_until(begun + TIMEOUT).await;
     host = Host::start_in(dir, &[]);
     let execution = over(&host, &Client::new(), &name).await;
     assert_eq!((&execution["succeededCount"], &execution["retriedCount"]), (&json!(4), &Value::Null), "{execution:#}");

@@ -1,5 +1,7 @@
 //! Watching an operation until it ends.
 
+use std::time::Duration;
+
 use updraft_api::{
     longrunning::{Operation, operation::Result as Outcome},
     run::{Service, condition::State},
@@ -7,13 +9,22 @@ use updraft_api::{
 
 use crate::{
     client::{Client, subject},
-    error::CliError,
+    error::{CliError, Exit},
     output::id,
     progress::{Progress, Stage},
 };
 
 pub(crate) const CREATING: &str = "Creating Revision";
 pub(crate) const ROUTING: &str = "Routing traffic";
+
+/// How long the server may be away before that is an error: long enough for it to be started again. What is under way goes on.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How soon it is asked again then.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Since when the server is away, if it is.
+#[derive(Debug, Default)]
+pub(crate) struct Patience(Option<Duration>);
 
 /// A change of a service that is under way.
 #[derive(Debug, Clone)]
@@ -64,8 +75,14 @@ pub(crate) async fn one_stage(
     progress: &mut Progress<'_, '_>,
 ) -> Result<Operation, CliError> {
     progress.show(&[(title, Stage::Running)]);
+    let (begin, mut patience) = (client.clock().instant(), Patience::default());
     while !operation.done {
-        operation = client.wait(&operation).await.inspect_err(|_| progress.fail())?;
+        let waited = client.wait(&operation).await;
+        let elapsed = client.clock().instant().saturating_duration_since(begin);
+        match patience.with(waited, elapsed).inspect_err(|_| progress.fail())? {
+            Some(next) => operation = next,
+            None => client.clock().sleep(AGAIN).await,
+        }
     }
     match &operation.result {
         Some(Outcome::Error(status)) => {
@@ -75,6 +92,26 @@ pub(crate) async fn one_stage(
         _ => {
             progress.show(&[(title, Stage::Done)]);
             Ok(operation)
+        }
+    }
+}
+
+// === impl Patience ===
+
+impl Patience {
+    /// What was seen, if anything was; an error that does not pass, or has not for too long. `elapsed` counts from the
+    /// beginning of the wait.
+    pub(crate) fn with<T>(&mut self, looked: Result<T, CliError>, elapsed: Duration) -> Result<Option<T>, CliError> {
+        match looked {
+            Ok(seen) => {
+                self.0 = None;
+                Ok(Some(seen))
+            }
+            Err(error) if error.exit() == Exit::Unreachable => {
+                let away = elapsed.saturating_sub(*self.0.get_or_insert(elapsed));
+                if away < PATIENCE { Ok(None) } else { Err(error) }
+            }
+            Err(error) => Err(error),
         }
     }
 }

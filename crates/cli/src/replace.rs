@@ -110,7 +110,10 @@ async fn one(session: &mut Session<'_>, args: &ReplaceArgs, (kind, manifest): (&
 
 /// The documents of a file, without the empty ones.
 fn documents(text: &str) -> Result<Vec<Value>, String> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| error.to_string())?;
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| {
+        let cause = error.to_string();
+        cause.strip_prefix("error: ").unwrap_or(&cause).to_owned()
+    })?;
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }
 

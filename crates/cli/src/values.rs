@@ -181,7 +181,7 @@ impl FromStr for Parallelism {
             _ if text == "none" => Ok(Self(None)),
             Ok(0) => Ok(Self(None)),
             Ok(tasks @ 1..) => Ok(Self(Some(tasks))),
-            _ => Err("must be a whole number from 1, or 'none' for as many as there are tasks".to_owned()),
+            _ => Err("must be a whole number from 1, or 'none' (or 0) for as many as there are tasks".to_owned()),
         }
     }
 }

@@ -64,8 +64,10 @@ enum Stop {
     Cancelled,
     /// It takes longer than it may.
     TimedOut,
-    /// Nobody wants to know how it ends: its execution is gone, or the server ends.
+    /// Nobody wants to know how it ends: its execution is gone.
     Unwanted,
+    /// The server ends.
+    Closing,
 }
 
 // === impl Attempts ===
@@ -93,11 +95,11 @@ impl Attempts {
         });
     }
 
-    /// Ends them all. How they end then is told to nobody: the next server finds that they are lost.
+    /// Ends them all. Only a success is told then: the next server finds that the others are lost.
     pub(crate) fn close(&self) {
         let state = std::mem::take(&mut *self.lock());
         for running in state.running.values() {
-            running.stop(Stop::Unwanted);
+            running.stop(Stop::Closing);
         }
         // What waits is ended by the engine, as everything is.
         for instance in state.inherited.into_values() {
@@ -167,7 +169,7 @@ impl Attempts {
         let receipt = instance.kept_receipt();
         self.lock().end(&running.name);
         // Of one that was stopped for nobody's sake it is not written down that it ended; so it is lost, not forgotten.
-        let Some(end) = end.filter(|end| *end == AttemptEnd::Succeeded || !running.is_unwanted()) else { return };
+        let Some(end) = end.filter(|end| end.is_success() || !running.is_unwanted()) else { return };
         let time = instance.ended().map_or_else(|| context.clock.now(), |ended| ended.time);
         self.tell(TaskEnd { name: running.name.clone(), end, time, receipt }).await;
     }
@@ -214,7 +216,7 @@ impl Running {
     }
 
     fn is_unwanted(&self) -> bool {
-        self.stopped.get() == Some(&Stop::Unwanted)
+        matches!(self.stopped.get(), Some(Stop::Unwanted | Stop::Closing))
     }
 
     /// Starts it and sees it to its end; `None` if nobody wants to know how it ended.
@@ -275,6 +277,8 @@ impl Running {
         match stopped {
             Some(Stop::Cancelled) => Some(AttemptEnd::Cancelled),
             Some(Stop::TimedOut) => Some(AttemptEnd::TimedOut),
+            // Who uses the time that is left and says that the work is done has done it.
+            Some(Stop::Closing) => self.instance.ended().map(|ended| self.judge(&ended)).filter(AttemptEnd::is_success),
             Some(Stop::Unwanted) | None => None,
         }
     }

@@ -127,7 +127,7 @@ pub struct UpdatePoolArgs {
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct PoolSettingsArgs {
     /// How many instances there are. Makes no new revision.
-    #[arg(long, value_name = "INSTANCES", value_parser = clap::value_parser!(i32).range(0..))]
+    #[arg(long, value_name = "INSTANCES", value_parser = clap::value_parser!(i32).range(0..=10_000))]
     pub instances: Option<i32>,
     /// As whom instances run.
     #[arg(long, value_name = "EMAIL")]

@@ -1,6 +1,9 @@
 //! Verbs on tasks.
 
-use updraft_api::run::{Execution, ListTasksResponse, Task, TaskAttemptResult};
+use updraft_api::{
+    rpc::Code,
+    run::{Execution, ListTasksResponse, Task, TaskAttemptResult},
+};
 
 use super::{
     executions::{self, job_of},
@@ -103,7 +106,11 @@ fn path<'a>(client: &'a Client, execution: &'a Execution) -> Vec<&'a str> {
 /// How an attempt ended, in a few words; nothing when it ended well.
 pub(super) fn told(result: &TaskAttemptResult) -> String {
     let said = result.status.as_ref().map(|status| status.message.trim()).unwrap_or_default();
+    // What ended it is a signal then, too, and says less.
+    let code = result.status.as_ref().map(|status| status.code).and_then(|code| Code::try_from(code).ok());
     match (result.exit_code, result.term_signal) {
+        _ if code == Some(Code::DeadlineExceeded) => "timed out".to_owned(),
+        _ if code == Some(Code::ResourceExhausted) => "out of memory".to_owned(),
         (0, 0) => said.to_owned(),
         (0, signal) => format!("ended by signal {signal}"),
         (code, _) => format!("exit code {code}"),

@@ -15,6 +15,7 @@ use crate::{
     client::{Ask, Client},
     console::Console,
     error::{CliError, Exit},
+    follow::Patience,
     output::id,
     progress::{Progress, Stage},
 };
@@ -25,8 +26,6 @@ const PROVISIONING: &str = "Provisioning resources";
 const CELLS: u32 = 400;
 /// The least time between two drawings.
 const DRAWING: Duration = Duration::from_millis(250);
-/// How long the server may be away before that is an error: long enough for it to be started again. Executions go on.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Failed tasks that are named.
 const NAMED: usize = 10;
 
@@ -44,10 +43,6 @@ enum Detail {
     Counts,
     Tasks,
 }
-
-/// Since when the server is away, if it is.
-#[derive(Debug, Default)]
-struct Patience(Option<Duration>);
 
 /// Waits until a task of an execution has started.
 ///
@@ -114,30 +109,15 @@ pub(super) async fn completed(
     }
 }
 
-// === impl Patience ===
-
-impl Patience {
-    /// What was seen, if anything was; an error that does not pass, or has not for too long.
-    fn with(&mut self, looked: Result<Seen, CliError>, elapsed: Duration) -> Result<Option<Seen>, CliError> {
-        match looked {
-            Ok(seen) => {
-                self.0 = None;
-                Ok(Some(seen))
-            }
-            Err(error) if error.exit() == Exit::Unreachable => {
-                let away = elapsed.saturating_sub(*self.0.get_or_insert(elapsed));
-                if away < PATIENCE { Ok(None) } else { Err(error) }
-            }
-            Err(error) => Err(error),
-        }
-    }
-}
-
 /// Looks at an execution again, after a pause.
 async fn look(client: &Client, before: &Execution, (detail, pause): (Detail, Duration)) -> Result<Seen, CliError> {
     client.clock().sleep(pause).await;
     let path = client.path(&["jobs", job_of(before), "executions", id(&before.name)]);
-    let execution: Execution = client.message(Method::GET, &path, Ask::default()).await?;
+    let execution = client.message(Method::GET, &path, Ask::default()).await;
+    let execution: Execution = execution.map_err(|error| match error.is("NOT_FOUND") {
+        true => CliError::failed(format!("execution [{}] was deleted while it was waited for", id(&before.name))),
+        false => error,
+    })?;
     let states = match detail {
         Detail::Tasks => match tasks::states(client, &execution).await {
             // Who may only see the execution is shown its counts.

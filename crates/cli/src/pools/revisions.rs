@@ -19,6 +19,13 @@ const LABEL: &str = "run.googleapis.com/workerPool";
 
 /// The revisions of one worker pool, or of all: by worker pool, the newest first.
 pub(super) async fn list(session: &mut Session<'_>, of: Option<&str>) -> Result<(), CliError> {
+    if objects::is_for(session.format) {
+        if let Some(name) = of {
+            need(&session.client, name).await?;
+        }
+        let selector = of.map_or_else(|| LABEL.to_owned(), |pool| format!("{LABEL}={pool}"));
+        return objects::print_all(session, OBJECTS, &selector).await;
+    }
     let client = &session.client;
     let pools = match of {
         Some(name) => vec![need(client, name).await?],
@@ -33,14 +40,10 @@ pub(super) async fn list(session: &mut Session<'_>, of: Option<&str>) -> Result<
         };
         client.pages(&client.path(&[COLLECTION, id(&pool.name), "revisions"]), page).await?;
     }
-    let values: Vec<_> = match objects::is_for(session.format) {
-        true => revisions.iter().map(crate::client::encode).collect::<Result<_, _>>()?,
-        false => Vec::new(),
-    };
     let headings = ["", "REVISION", "ACTIVE", "WORKER_POOL", "DEPLOYED", "DEPLOYED BY"];
     let of_pool = |revision: &Revision| revision.name.split('/').nth(5).unwrap_or_default().to_owned();
     let rows = revisions.iter().map(|revision| revisions::row(revision, &of_pool(revision))).collect();
-    objects::rows(session, &values, (&headings, rows))
+    objects::rows(session, &[], (&headings, rows))
 }
 
 /// What a revision runs.

@@ -173,8 +173,19 @@ async fn revisions_of_worker_pools_are_listed() {
         ✔  wp-00001-abc          wp           2026-11-21 08:36:41 UTC  local@updraft.local
     "#]])
         .await;
-    let (text, _) = Try::new("worker-pools revisions list --worker-pool wp --format json", answers()).run().await;
-    assert!(text.contains("\"wp-00002-abc\"") || text.contains("revisions/wp-00002-abc"), "{text}");
+    // JSON has the shape of v1, as everything has.
+    let object =
+        json!({ "apiVersion": "serving.knative.dev/v1", "kind": "Revision", "metadata": { "name": "wp-00002-abc" } });
+    let objects = json!({ "items": [object], "metadata": {} });
+    const LIST: &str = "GET /v1/projects/demo-project/locations/us-central1/revisions?limit=100&labelSelector=run.googleapis.com%2FworkerPool";
+    let of_one: &'static str = format!("{LIST}%3Dwp").leak();
+    for (words, answers) in [
+        ("worker-pools revisions list --worker-pool wp", vec![ok(GET, &pool(2)), ok(of_one, &objects)]),
+        ("worker-pools revisions list", vec![ok(LIST, &objects)]),
+    ] {
+        let (text, _) = Try::new(&format!("{words} --format json"), answers).run().await;
+        assert!(text.contains("\"kind\": \"Revision\""), "{text}");
+    }
 }
 
 #[tokio::test]

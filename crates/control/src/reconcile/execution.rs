@@ -27,7 +27,7 @@ use updraft_model::{
     Condition, Error,
     channel::{Begun, BookEntry, TaskEnd, TaskEntry, Wish},
     instance::Secrets,
-    job::{AttemptEnd, AttemptName, ExecutionName, lifecycle},
+    job::{AttemptEnd, AttemptName, ExecutionName, Outcome, lifecycle, lifecycle::FailedTasks},
     revision::lifecycle::Failure,
 };
 use updraft_plan::job::{Attempt, Follows, Progress};
@@ -89,7 +89,11 @@ pub(super) async fn pass(inner: &Arc<Inner>, name: &ExecutionName) -> Result<Pas
     let record: ExecutionRecord = record::read(&envelope)?;
     let mut subject = Subject { name: name.clone(), envelope, written: record.clone(), record };
     if let Some(operation) = subject.record.deleting.clone() {
-        return delete::delete(inner, &subject, &operation).await;
+        if subject.record.is_over {
+            return delete::delete(inner, &subject, &operation).await;
+        }
+        // What runs of it is ended first, and that is waited for, as when it is cancelled.
+        subject.record.cancelled.get_or_insert_with(|| inner.clock.now());
     }
     if subject.record.is_over {
         inner.forget_execution(name);
@@ -98,7 +102,12 @@ pub(super) async fn pass(inner: &Arc<Inner>, name: &ExecutionName) -> Result<Pas
     let mut live = match inner.executions.take(name) {
         Some(live) => live,
         None => {
-            let live = resume::resume(inner, &subject).await?;
+            let live = match (resume::resume(inner, &subject).await, subject.record.deleting.clone()) {
+                (Ok(live), _) => live,
+                // What cannot be read can be deleted.
+                (Err(_), Some(operation)) => return delete::delete(inner, &subject, &operation).await,
+                (Err(error), None) => return Err(error),
+            };
             // Before its image is looked for, which may take long.
             inner.begin_if_all_seen(name);
             live
@@ -128,6 +137,9 @@ pub(super) async fn pass(inner: &Arc<Inner>, name: &ExecutionName) -> Result<Pas
     if subject.record.is_over {
         inner.forget_execution(name);
         inner.queue.wake(Work::Job(name.job.clone()));
+        if subject.record.deleting.is_some() {
+            inner.queue.wake(Work::Execution(name.clone()));
+        }
         inner.wake_waiting(Some(name));
         return Ok(Passed::Done);
     }
@@ -169,7 +181,7 @@ async fn advance(
     if !moves.begun.is_empty() {
         live.started.get_or_insert(now);
     }
-    let phase = phase(live, failure.as_ref(), subject.record.cancelled.is_some());
+    let phase = phase(&subject.record, live, failure.as_ref());
     let mut changes = rows::changes(subject, live, &moves.ended, now);
     subject.record.is_over = phase.is_over();
     report(subject, live, &phase, now)?;
@@ -212,9 +224,10 @@ fn take_in(subject: &Subject, progress: &mut Progress, ends: &[TaskEnd]) -> Move
     Moves { over: ends.iter().map(|end| end.name.clone()).collect(), ended, ..Moves::default() }
 }
 
-fn phase(live: &Live, failure: Option<&Failure>, is_cancelled: bool) -> lifecycle::ExecutionPhase {
+fn phase(record: &ExecutionRecord, live: &Live, failure: Option<&Failure>) -> lifecycle::ExecutionPhase {
     use lifecycle::ExecutionPhase as Phase;
-    match (failure, live.progress.outcome()) {
+    let is_cancelled = record.cancelled.is_some();
+    match (failure, live.progress.outcome().map(|outcome| named(record, outcome))) {
         (Some(failure), Some(_)) => Phase::Unable(failure.clone()),
         (None, Some(outcome)) => Phase::Ended(outcome),
         (_, None) if is_cancelled || failure.is_some() => Phase::Cancelling,
@@ -224,6 +237,13 @@ fn phase(live: &Live, failure: Option<&Failure>, is_cancelled: bool) -> lifecycl
         }
         (_, None) => Phase::Preparing,
     }
+}
+
+/// The tasks that failed are those with these indexes; the plan knows their places.
+fn named(record: &ExecutionRecord, outcome: Outcome) -> Outcome {
+    let Outcome::Failed(failed) = outcome else { return outcome };
+    let indexes = failed.indexes.iter().map(|place| record.index_at(*place)).collect();
+    Outcome::Failed(FailedTasks { indexes, ..failed })
 }
 
 /// Writes what the execution says of itself into its envelope.

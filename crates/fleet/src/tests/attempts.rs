@@ -206,9 +206,13 @@ async fn what_runs_for_a_task_that_nobody_names_after_a_kill_is_ended() {
 #[tokio::test]
 async fn at_the_end_of_the_server_only_a_success_is_told() {
     let mut world = World::new();
-    world.put_task(&attempt(0), task(&attempt(0), &["sleep"]));
-    until("it runs", || world.engine.live() == 1).await;
-    world.fleet.drain().await;
+    // The one exits with 0 when it is asked to end, the other is made to.
+    for (index, steps) in [(0, &["sleep"][..]), (1, &["ignore-term", "sleep"])] {
+        world.put_task(&attempt(index), task(&attempt(index), steps));
+    }
+    until("both run", || world.engine.live() == 2).await;
+    tokio::join!(world.fleet.drain(), world.pass(Duration::from_secs(15), Duration::from_secs(1)));
+    assert_eq!(world.next_end().await, (attempt(0), AttemptEnd::Succeeded));
     assert!(world.ends.try_recv().is_err(), "the next server decides what becomes of its task");
     world.end().await;
 }

@@ -307,7 +307,11 @@ impl Kind {
 /// Can this be a reference to an image? The whole grammar is the registry client's business.
 fn is_image(image: &str) -> bool {
     let fits = |c: u8| c.is_ascii_alphanumeric() || b"._:/@-+[]".contains(&c);
-    !image.is_empty() && image.len() <= 2048 && image.bytes().all(fits) && !image.ends_with(['/', ':', '@'])
+    let name = image.split_once('@').map_or(image, |(name, _)| name);
+    // A colon before the last slash is the registry's port, one after it the tag's.
+    let is_tagged_once = name.rsplit('/').next().is_none_or(|last| last.matches(':').count() <= 1);
+    let is_whole = !image.is_empty() && !image.ends_with(['/', ':', '@']);
+    is_whole && image.len() <= 2048 && image.bytes().all(fits) && is_tagged_once
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub fn check(job: &ScheduledJob) -> Vec<Violation> {
     check_retry(&job.retry, &mut found);
     if !(DEADLINE_MIN..=DEADLINE_MAX).contains(&job.deadline) {
         let (min, max) = (DEADLINE_MIN.as_secs(), DEADLINE_MAX.as_secs());
-        let rule = format!("must be between {min}s and {max}s, got {:?}", job.deadline);
+        let rule = format!("must be between {min}s and {max}s, got {}s", job.deadline.as_secs_f64());
         found.push(Violation::new("job.attempt_deadline", rule));
     }
     found

@@ -163,14 +163,17 @@ async fn a_task_that_takes_too_long_is_ended_and_counts_as_failed() {
 async fn a_job_whose_execution_runs_is_not_deleted_and_then_nothing_of_it_is_left() {
     let world = World::start().await;
     let image = world.image("batch").await;
-    create(&world, "batch", job(&image, &["sleep"], json!({}))).await;
+    create(&world, "batch", job(&image, &["ignore-term", "sleep"], json!({}))).await;
     let begun = run(&world, "batch", json!({})).await;
     world.until("it runs", || world.engine.live() == 1).await;
     let refused = world.call("DELETE", &format!("{JOBS}/batch"), Value::Null).await;
     assert_eq!(refused.status, 400, "{:?}", refused.body);
     let deleted = world.ok("DELETE", &format!("/v2/{}", name(&begun)), Value::Null).await;
+    assert_eq!((&deleted["done"], world.engine.live()), (&Value::Null, 1), "it has ten seconds to end");
     world.done(&deleted).await;
-    world.until("it is ended", || world.engine.live() == 0).await;
+    assert_eq!(world.engine.live(), 0, "that was waited for");
+    let ended = series(&world).await;
+    assert!(ended[0].contains(r#"result="cancelled"} 1"#) && ended.len() == 2, "{ended:?}");
     let operation = world.ok("DELETE", &format!("{JOBS}/batch"), Value::Null).await;
     world.done(&operation).await;
     for path in [format!("{JOBS}/batch"), format!("/v2/{}", name(&begun))] {
@@ -201,6 +204,17 @@ async fn only_what_failed_is_run_again_under_its_own_indexes() {
     for owner in world.engine.owners() {
         assert!(owner.to_string().contains(name(&again)), "{owner}");
     }
+    for record in world.engine.records() {
+        world.engine.kill(&record.id, updraft_model::instance::Exit::Code(4));
+    }
+    world.done(&again).await;
+    let message = execution(&world, &again).await["conditions"][2]["message"].take();
+    let message = message.as_str().expect("a message");
+    assert!(message.contains("-task0 failed") && message.contains("2 tasks failed: 0, 2."), "{message}");
+    let id = name(&again).rsplit('/').next().expect("an id");
+    let path = format!("/updraft/v1/executions:rerun?job=batch&execution={id}");
+    let again = world.ok("POST", &path, Value::Null).await;
+    world.until("two run", || world.engine.live() == 2).await;
     for record in world.engine.records() {
         world.engine.kill(&record.id, updraft_model::instance::Exit::Code(0));
     }

@@ -215,6 +215,23 @@ async fn tasks_that_succeed_while_no_server_is_there_have_succeeded_also_if_thei
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_is_done_before_the_server_has_ended_has_succeeded() {
+    if !containers_run_here() {
+        return;
+    }
+    let (mut host, client) = (Host::start(&[]), Client::new());
+    let template = json!({"taskCount": 2, "template": {"maxRetries": 0}});
+    let name = begin(&host, &client, ("last", &["task", "1500", "0"]), template).await;
+    eventually("both have begun", async || written(&host, ("last", 2)).len() == 2).await;
+    let (code, dir) = host.stop();
+    assert_eq!(code, 0);
+    host = Host::start_in(dir, &[]);
+    let execution = over(&host, &Client::new(), &name).await;
+    assert_eq!(execution["succeededCount"], 2, "{execution:#}");
+    assert_eq!(host.stop().0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_execution_leaves_no_container() {
     if !containers_run_here() {
         return;

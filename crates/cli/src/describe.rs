@@ -70,12 +70,6 @@ pub(crate) fn service(service: &Service) -> String {
 
 /// A revision.
 pub(crate) fn revision(revision: &Revision) -> String {
-    let mut page = Page::default();
-    let ready = revision.conditions.iter().find(|condition| condition.r#type == "Ready");
-    let (mark, message) = readiness(ready);
-    page.line(0, &format!("{mark} Revision {} in region {}", id(&revision.name), region(&revision.name)));
-    page.labels(&revision.labels);
-    page.blank();
     let spec = Spec {
         containers: &revision.containers,
         volumes: &revision.volumes,
@@ -84,7 +78,18 @@ pub(crate) fn revision(revision: &Revision) -> String {
         scaling: revision.scaling.as_ref(),
         timeout: revision.timeout.as_ref(),
     };
-    page.spec(0, &spec);
+    revision_with(revision, |page| page.spec(0, &spec))
+}
+
+/// A revision, with what `rest` says of it between its heading and its problem.
+pub(crate) fn revision_with(revision: &Revision, rest: impl FnOnce(&mut Page)) -> String {
+    let mut page = Page::default();
+    let ready = revision.conditions.iter().find(|condition| condition.r#type == "Ready");
+    let (mark, message) = readiness(ready);
+    page.line(0, &format!("{mark} Revision {} in region {}", id(&revision.name), region(&revision.name)));
+    page.labels(&revision.labels);
+    page.blank();
+    rest(&mut page);
     page.problem(mark, message);
     page.0
 }

@@ -3,7 +3,7 @@
 use updraft_api::run::{Revision, WorkerPool};
 
 use crate::{
-    describe::{Page, Purpose, instance_split},
+    describe::{Page, Purpose, instance_split, revision_with},
     output::{id, readiness, region, time},
     settings,
 };
@@ -35,16 +35,10 @@ pub(super) fn pool(pool: &WorkerPool) -> String {
 
 /// A revision of one.
 pub(super) fn revision(revision: &Revision) -> String {
-    let mut page = Page::default();
-    let ready = revision.conditions.iter().find(|condition| condition.r#type == "Ready");
-    let (mark, message) = readiness(ready);
-    page.line(0, &format!("{mark} Revision {} in region {}", id(&revision.name), region(&revision.name)));
-    page.labels(&revision.labels);
-    page.blank();
-    page.containers(0, Purpose::Work, (&revision.containers, &revision.volumes));
-    page.fields(0, &[("Service account", revision.service_account.clone())]);
-    page.problem(mark, message);
-    page.0
+    revision_with(revision, |page| {
+        page.containers(0, Purpose::Work, (&revision.containers, &revision.volumes));
+        page.fields(0, &[("Service account", revision.service_account.clone())]);
+    })
 }
 
 /// Which revisions have which share of its instances.

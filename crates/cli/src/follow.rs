@@ -157,3 +157,22 @@ fn failure(message: &str, service: Option<&Service>) -> CliError {
     }
     if hints.is_empty() { error } else { error.with_hint(hints.join("; ")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_away_for_a_while_is_waited_for_and_for_no_longer() {
+        let away = || Err::<(), _>(CliError::new(Exit::Unreachable, "away"));
+        let mut patience = Patience::default();
+        let at = Duration::from_secs;
+        assert_eq!(patience.with(away(), at(100)).ok(), Some(None));
+        assert_eq!(patience.with(away(), at(159)).ok(), Some(None));
+        assert_eq!(patience.with(Ok(()), at(159)).ok(), Some(Some(())));
+        assert_eq!(patience.with(away(), at(170)).ok(), Some(None), "it counts anew");
+        assert!(patience.with(away(), at(230)).is_err());
+        let other = Err::<(), _>(CliError::new(Exit::Denied, "no"));
+        assert!(Patience::default().with(other, at(0)).is_err(), "what does not pass is not waited for");
+    }
+}

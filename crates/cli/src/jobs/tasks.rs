@@ -176,7 +176,13 @@ mod tests {
             exit_code,
             term_signal,
         };
+        let by_platform = |code: Code| TaskAttemptResult {
+            status: Some(updraft_api::rpc::Status { code: code.into(), ..Default::default() }),
+            ..result(0, 15, "")
+        };
         for (result, expected) in [
+            (by_platform(Code::DeadlineExceeded), "timed out"),
+            (by_platform(Code::ResourceExhausted), "out of memory"),
             (result(0, 0, ""), ""),
             (result(3, 0, "The container exited with an error."), "exit code 3"),
             (result(0, 9, ""), "ended by signal 9"),

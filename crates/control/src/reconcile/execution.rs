@@ -99,20 +99,28 @@ pub(super) async fn pass(inner: &Arc<Inner>, name: &ExecutionName) -> Result<Pas
         inner.forget_execution(name);
         return Ok(Passed::Done);
     }
-    let mut live = match inner.executions.take(name) {
-        Some(live) => live,
-        None => {
-            let live = match (resume::resume(inner, &subject).await, subject.record.deleting.clone()) {
-                (Ok(live), _) => live,
-                // What cannot be read can be deleted.
-                (Err(_), Some(operation)) => return delete::delete(inner, &subject, &operation).await,
-                (Err(error), None) => return Err(error),
-            };
-            // Before its image is looked for, which may take long.
-            inner.begin_if_all_seen(name);
-            live
-        }
-    };
+    match (known(inner, &subject).await, &subject.record.deleting) {
+        (Ok(live), _) => work(inner, subject, live).await,
+        // What cannot be read can be deleted.
+        (Err(_), Some(operation)) => delete::delete(inner, &subject, operation).await,
+        (Err(error), None) => Err(error),
+    }
+}
+
+/// How far it has come.
+async fn known(inner: &Inner, subject: &Subject) -> Result<Live, Error> {
+    if let Some(live) = inner.executions.take(&subject.name) {
+        return Ok(live);
+    }
+    let live = resume::resume(inner, subject).await?;
+    // Before its image is looked for, which may take long.
+    inner.begin_if_all_seen(&subject.name);
+    Ok(live)
+}
+
+/// The pass over one that is not over.
+async fn work(inner: &Arc<Inner>, mut subject: Subject, mut live: Live) -> Result<Passed, Error> {
+    let name = &subject.name.clone();
     // Before anything is taken of what was told: this may take long, or fail.
     let readiness = prepare::prepare(inner, &mut subject, &mut live).await;
     let readiness = match readiness {

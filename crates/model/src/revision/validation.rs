@@ -406,6 +406,18 @@ mod tests {
     }
 
     #[test]
+    fn an_image_has_one_tag_and_its_registry_may_have_a_port() {
+        for sound in
+            ["hello", "hello:v1", "localhost:5000/hello:v1", "localhost:5000/hello:v1@sha256:aa", "a/b@sha256:aa"]
+        {
+            assert!(is_image(sound), "{sound}");
+        }
+        for broken in ["foo:bar:baz", "localhost:5000/foo:bar:baz", "foo:bar:baz@sha256:aa", "hello:", ""] {
+            assert!(!is_image(broken), "{broken}");
+        }
+    }
+
+    #[test]
     fn ports_images_and_names_are_checked() {
         check_that(
             |template| {
